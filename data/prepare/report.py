@@ -1,0 +1,99 @@
+"""What a preparing command did: counts of outcomes and a list of problems, as a table and as a CSV file."""
+
+import csv
+import os
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from data.atomic_file import atomic_file
+
+CSV_HEADER = ("kind", "item", "reason")
+PRINTED_PROBLEMS = 50  # the CSV has them all
+
+
+class Problem(NamedTuple):
+    """One thing that went wrong: its kind ("failed", "missing", "warning"...), what it befell, and why."""
+
+    kind: str
+    item: str
+    reason: str
+
+
+class Report:
+    """Counts of outcomes and the problems met, in the order they came.
+
+    >>> report = Report("convert")
+    >>> report.count("converted")
+    >>> report.add("failed", "jumping/a.mp4", "no video stream")
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.counts: Counter[str] = Counter()
+        self.problems: list[Problem] = []
+
+    def count(self, outcome: str, number: int = 1) -> None:
+        """Add `number` to the count of an outcome; 0 makes the outcome show in the table."""
+        self.counts[outcome] += number
+
+    def add(self, kind: str, item: str, reason: str) -> None:
+        """Note a problem, and count it under its kind."""
+        self.counts[kind] += 1
+        self.problems.append(Problem(kind, item, " ".join(reason.split())))
+
+    def print(self, console: Console | None = None, csv_path: Path | None = None) -> None:
+        """Print the table of counts, then that of problems (the first 50; `csv_path` says where the rest are)."""
+        console = console or Console()
+        counts = Table("outcome", title=self.title, title_justify="left")
+        counts.add_column("number", justify="right")
+        for outcome, number in self.counts.items():
+            counts.add_row(Text(printable(outcome)), str(number))
+        console.print(counts)
+        if not self.problems:
+            return
+        problems = Table(title="problems", title_justify="left", show_lines=False)
+        problems.add_column("kind", no_wrap=True)
+        problems.add_column("item", overflow="fold", ratio=2)
+        problems.add_column("reason", overflow="fold", ratio=3)
+        for problem in sorted(self.problems)[:PRINTED_PROBLEMS]:
+            problems.add_row(*(Text(printable(field)) for field in problem))
+        console.print(problems)
+        hidden = len(self.problems) - PRINTED_PROBLEMS
+        if hidden > 0:
+            console.print(f"... and {hidden} more")
+        if csv_path is not None:
+            console.print(Text(f"all problems are listed in {printable(str(csv_path))}"), soft_wrap=True)
+
+    def write_csv(self, path: Path) -> None:
+        """Write all problems, sorted, to `path` with the header kind,item,reason; with no problem the header alone."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            atomic_file(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(CSV_HEADER)
+            writer.writerows(sorted(self.problems))
+
+
+def printable(text: str) -> str:
+    """The text with bytes that are no UTF-8 (file names may hold them) replaced, so that it can be printed."""
+    return os.fsencode(text).decode("utf-8", errors="replace")
+
+
+def progress_bar() -> Progress:
+    """A progress bar on stderr for `with progress_bar() as progress`, with counts, time taken and time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
