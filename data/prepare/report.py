@@ -88,7 +88,7 @@ def printable(text: str) -> str:
 
 
 def progress_bar() -> Progress:
-    """A progress bar on stderr for `with progress_bar() as progress`, with counts, time taken and time left."""
+    """Make the progress bar of long work: on stderr, with counts, time taken and time left; use it in a `with`."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
