@@ -1,0 +1,49 @@
+"""The convolutions that tell the families of 3D ResNets apart: 3D, and (2+1)D with space and time in turn."""
+
+from torch import nn
+
+
+def conv3d(in_channels: int, out_channels: int, middle_channels: int, stride: int = 1) -> nn.Sequential:
+    """A 3x3x3 convolution; `middle_channels` has no meaning here."""
+    return nn.Sequential(nn.Conv3d(in_channels, out_channels, 3, stride, padding=1, bias=False))
+
+
+def conv2plus1d(in_channels: int, out_channels: int, middle_channels: int, stride: int = 1) -> nn.Sequential:
+    """A 1x3x3 convolution to `middle_channels`, then a 3x1x1 one (Tran et al. 2018, arXiv 1711.11248)."""
+    return nn.Sequential(
+        nn.Conv3d(in_channels, middle_channels, (1, 3, 3), (1, stride, stride), padding=(0, 1, 1), bias=False),
+        nn.BatchNorm3d(middle_channels),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(middle_channels, out_channels, (3, 1, 1), (stride, 1, 1), padding=(1, 0, 0), bias=False),
+    )
+
+
+def middle_channels(in_channels: int, out_channels: int) -> int:
+    """The width at which a (2+1)D convolution has as many weights as the 3x3x3 one it replaces (same source)."""
+    return in_channels * out_channels * 27 // (in_channels * 9 + out_channels * 3)
+
+
+def conv1x1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv3d:
+    """A convolution over channels alone."""
+    return nn.Conv3d(in_channels, out_channels, 1, stride, bias=False)
+
+
+def stem3d() -> nn.Sequential:
+    """Clips (B, 3, T, H, W) to (B, 64, T, H/2, W/2) by one 3x7x7 convolution."""
+    return nn.Sequential(
+        nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), padding=(1, 3, 3), bias=False),
+        nn.BatchNorm3d(64),
+        nn.ReLU(inplace=True),
+    )
+
+
+def stem2plus1d() -> nn.Sequential:
+    """Clips (B, 3, T, H, W) to (B, 64, T, H/2, W/2) by a 1x7x7 and a 3x1x1 convolution."""
+    return nn.Sequential(
+        nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), padding=(0, 3, 3), bias=False),
+        nn.BatchNorm3d(45),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(45, 64, (3, 1, 1), padding=(1, 0, 0), bias=False),
+        nn.BatchNorm3d(64),
+        nn.ReLU(inplace=True),
+    )
