@@ -1,4 +1,17 @@
 from network.registry import NetworkError, create_network, network_names
 from network.resnet3d import ResNet3d
+from network.srtg import VideoNetwork
+from network.weights import LoadReport, PublishedWeights, SkippedTensor, load_weights, recognise
 
-__all__ = ["NetworkError", "ResNet3d", "create_network", "network_names"]
+__all__ = [
+    "LoadReport",
+    "NetworkError",
+    "PublishedWeights",
+    "ResNet3d",
+    "SkippedTensor",
+    "VideoNetwork",
+    "create_network",
+    "load_weights",
+    "network_names",
+    "recognise",
+]

@@ -1,0 +1,200 @@
+"""Weights from elsewhere: state dicts recognised, loaded by name and shape, and accounted for tensor by tensor."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from torch import Tensor, nn
+
+from network.registry import NetworkError
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
+"""Keys under which tools keep the state dict in a checkpoint, in the order tried."""
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel, DistributedDataParallel and torch.compile put before every name."""
+
+CLASSIFIER = ("fc.weight", "fc.bias")
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A state dict under this project's names, for RGB frames, and in words where it is from."""
+
+    state_dict: dict[str, Tensor]
+    origin: str
+
+
+@dataclass(frozen=True)
+class SkippedTensor:
+    """A tensor that checkpoint and network both have, but that could not be loaded."""
+
+    name: str
+    shape_in_checkpoint: tuple[int, ...]
+    shape_in_network: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor of a checkpoint and of a network; names in the order of the state dicts."""
+
+    loaded: tuple[str, ...]
+    skipped: tuple[SkippedTensor, ...]
+    missing: tuple[str, ...]
+    """In the network alone: left as they were, so new."""
+    unexpected: tuple[str, ...]
+    """In the checkpoint alone: of no use."""
+    classes_reordered: bool = False
+    """Whether the classifier's rows were put into the order of the network's classes."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor on either side was loaded."""
+        return not (self.skipped or self.missing or self.unexpected)
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """A table for people: (state, tensors, remark); the tensors of a stage that share a state share a row."""
+        rows = [("loaded", tensors, "") for tensors in _by_stage(self.loaded)]
+        if self.classes_reordered:
+            remark = "rows put into the order of the network's classes"
+            rows = [(state, names, remark if names.startswith("fc.") else "") for state, names, _ in rows]
+        rows += [
+            (
+                "skipped",
+                skipped.name,
+                f"{_shape(skipped.shape_in_checkpoint)} in the checkpoint, {_shape(skipped.shape_in_network)} in the "
+                f"network: {skipped.reason}",
+            )
+            for skipped in self.skipped
+        ]
+        rows += [("new", tensors, "not in the checkpoint") for tensors in _by_stage(self.missing)]
+        rows += [("unused", tensors, "not in the network") for tensors in _by_stage(self.unexpected)]
+        return rows
+
+
+def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> PublishedWeights:
+    """Find the state dict in a checkpoint that this project did not write, and bring it to this project's terms.
+
+    Wrappers such as {"state_dict": ...} and prefixes such as `module.` are taken off. The networks published with the
+    paper were trained on frames in BGR order: where `bgr` is true, or None and the checkpoint has the form of theirs,
+    the stem's input channels are reversed. NetworkError if there is no state dict.
+    """
+    wrapper, tensors = _unwrap(checkpoint)
+    names = [_strip(name) for name in tensors]
+    if len(set(names)) < len(names):
+        raise NetworkError(f"the checkpoint names a tensor twice, once with and once without {' or '.join(PREFIXES)}")
+    state_dict = dict(zip(names, tensors.values(), strict=True))
+    # Theirs lie under "state_dict", were saved from DataParallel, and nest the convolutions one deeper than others do.
+    published = (wrapper == "state_dict" or any(name.startswith("module.") for name in tensors)) and (
+        "layer1.0.conv2.0.0.weight" in state_dict
+    )
+    origin = "the networks published with the paper" if published else "a state dict"
+    if published if bgr is None else bgr:
+        stem = state_dict.get("stem.0.weight")
+        if stem is None or stem.dim() != 5 or stem.shape[1] != 3:
+            raise NetworkError(
+                "BGR weights need a stem.0.weight of 3 input channels to reverse; the checkpoint has none"
+            )
+        state_dict["stem.0.weight"] = stem.flip(1)
+        origin += ", for BGR frames (the stem's input channels were reversed)"
+    return PublishedWeights(state_dict, origin)
+
+
+def load_weights(
+    network: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    checkpoint_classes: Sequence[str] | None = None,
+    network_classes: Sequence[str] | None = None,
+    strict: bool = False,
+) -> LoadReport:
+    """Load into `network` what has the same name and shape, and say what became of every tensor.
+
+    Where both class lists are given and hold the same names in another order, the classifier's rows are reordered;
+    where they hold different names, the classifier is skipped, even if the shapes agree. NetworkError if nothing
+    matches or, if `strict`, unless everything does; the network is then as it was.
+    """
+    own = network.state_dict()
+    order = None
+    if checkpoint_classes is not None and network_classes is not None:
+        _check_class_count(state_dict, checkpoint_classes)
+        order = _class_order(checkpoint_classes, network_classes)
+    matching: dict[str, Tensor] = {}
+    skipped: list[SkippedTensor] = []
+    for name in [name for name in state_dict if name in own]:
+        tensor, reason = state_dict[name], ""
+        if tensor.shape != own[name].shape:
+            reason = "of another shape"
+        elif name in CLASSIFIER and order == []:
+            reason = "for other classes"
+        if reason:
+            skipped.append(SkippedTensor(name, tuple(tensor.shape), tuple(own[name].shape), reason))
+        else:
+            matching[name] = tensor[order] if name in CLASSIFIER and order else tensor
+    report = LoadReport(
+        loaded=tuple(matching),
+        skipped=tuple(skipped),
+        missing=tuple(name for name in own if name not in state_dict),
+        unexpected=tuple(name for name in state_dict if name not in own),
+        classes_reordered=CLASSIFIER[0] in matching and order is not None and order != sorted(order),
+    )
+    if not matching:
+        raise NetworkError(f"no tensor of the checkpoint fits the network: {_first(state_dict)} against {_first(own)}")
+    if strict and not report.complete:
+        differences = "; ".join(" ".join(row) for row in report.rows() if row[0] != "loaded")
+        raise NetworkError(f"the checkpoint is not of this network: {differences}")
+    network.load_state_dict(matching, strict=False)
+    return report
+
+
+def _unwrap(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
+    """The key of the state dict in a checkpoint, empty if it is one itself, and its tensors; NetworkError without."""
+    for key in (*WRAPPERS, ""):
+        found = checkpoint.get(key) if key else checkpoint
+        if isinstance(found, Mapping) and any(isinstance(value, Tensor) for value in found.values()):
+            return key, {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    raise NetworkError(
+        f"the checkpoint has no weights: its keys are {_first(checkpoint)}; expected a state dict, by itself or under "
+        f"{', '.join(WRAPPERS)}"
+    )
+
+
+def _strip(name: str) -> str:
+    """A tensor's name without the prefixes of wrappers."""
+    while name.startswith(PREFIXES):
+        name = name.split(".", 1)[1]
+    return name
+
+
+def _check_class_count(state_dict: Mapping[str, Tensor], classes: Sequence[str]) -> None:
+    for name in CLASSIFIER:
+        if name in state_dict and len(state_dict[name]) != len(classes):
+            raise NetworkError(
+                f"the checkpoint names {len(classes)} classes, but its {name} is for {len(state_dict[name])}"
+            )
+
+
+def _class_order(checkpoint_classes: Sequence[str], network_classes: Sequence[str]) -> list[int]:
+    """For each class of the network its row in the checkpoint's classifier; empty if the classes are others."""
+    if sorted(checkpoint_classes) != sorted(network_classes):
+        return []
+    rows = {name: row for row, name in enumerate(checkpoint_classes)}
+    return [rows[name] for name in network_classes]
+
+
+def _by_stage(names: Sequence[str]) -> Iterator[str]:
+    """Names in words, those of one stage (stem, layer1, ..., fc) together."""
+    for _, group in groupby(names, key=lambda name: name.split(".")[0]):
+        tensors = list(group)
+        yield tensors[0] if len(tensors) == 1 else f"{tensors[0]} ... {tensors[-1]} ({len(tensors)} tensors)"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _first(mapping: Mapping[str, Any], count: int = 3) -> str:
+    """The first keys of a mapping in words."""
+    names = ", ".join(str(name) for name in list(mapping)[:count]) or "none"
+    return names + (f", ... ({len(mapping)} in all)" if len(mapping) > count else "")
