@@ -1,0 +1,294 @@
+"""The only reader and writer of frames.db: the frames of one video as JPEG blobs in an SQLite database.
+
+    <video folder>/frames.db     table Images(ObjId, frames, size); ObjId "<video id>/frame_%05d" from 1, frames a JPEG
+    <video folder>/n_frames      text: the number of frames; written last, so its presence says that the video is whole
+
+Two layouts are read: this module's own (rows in order, ObjId the primary key) and that of dataset2database (no key, no
+index, rows in any order). `size` is the frame's width in pixels in both; nothing reads it.
+"""
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import simplejpeg
+
+from data.atomic_file import atomic_file, sync
+from data.errors import DataError
+from data.region import Region, copy_region, scratch_frame
+
+DATABASE = "frames.db"
+FRAME_COUNT = "n_frames"
+REMEDY = "delete the video's folder and convert it again (python -m data.prepare.verify DATASET --delete-broken does)"
+MAX_PIXELS = 2**25  # an 8K frame; more comes from a damaged header, and decoding it would take minutes
+
+
+class FrameStoreError(DataError):
+    """A database or frame that cannot be read: names the file, the frame, the reason and the remedy."""
+
+
+class FrameStore:
+    """The frames of one video, by index.
+
+    Each call opens and closes the database; in a `with` block it is opened once for all calls. Opening takes some
+    tens of microseconds, so a store is made for each clip and none is kept. Not to be shared between threads.
+
+    >>> with FrameStore("jpg/jumping/v_01") as store:
+    ...     height, width = store.size()
+    ...     clip = store.read([0, 2, 4, 4], Region(0, 0, height, height, 112, 112))   # uint8 (4, 112, 112, 3)
+    """
+
+    def __init__(self, video_folder: Path | str) -> None:
+        self.path = os.path.join(video_folder, DATABASE)  # noqa: PTH118 - made for each clip, and Path is slow
+        self._connection: sqlite3.Connection | None = None
+        self._count: int | None = None
+        self._rowids: np.ndarray | None = None  # rowid of each frame; None while row n is taken to hold frame n
+        self._blobs: dict[int, bytes] = {}  # what size() has fetched in this `with` block
+
+    def __enter__(self) -> "FrameStore":
+        self._connection = self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._blobs.clear()
+
+    def __len__(self) -> int:
+        """The number of frames in the database, whatever n_frames says."""
+        with self._connected() as connection:
+            return self._frame_count(connection)
+
+    def size(self, index: int = 0) -> tuple[int, int]:
+        """The height and width in pixels of the frame at `index`, from its JPEG header."""
+        with self._connected() as connection:
+            blob = self._fetch(connection, self._checked(connection, index))
+        if self._connection is not None:
+            self._blobs[index] = blob
+        return self._jpeg_size(index, blob)
+
+    def read(self, indices: Sequence[int], region: Region | None = None) -> np.ndarray:
+        """Read the frames at the 0-based `indices`, in that order and as often as each is named.
+
+        Returns RGB uint8 (T, H, W, 3): the whole frames, or of each the `region`, scaled bilinearly (by area where it
+        shrinks to half or less). FrameStoreError if the database or a frame is damaged, an index is out of range, or
+        the frames differ in size.
+        """
+        if len(indices) == 0:
+            raise ValueError("no frame indices given")
+        with self._connected() as connection:
+            wanted = [self._checked(connection, index) for index in indices]
+            blobs = {index: self._fetch(connection, index) for index in sorted(set(wanted))}
+        return self._decode(blobs, wanted, region)
+
+    def check_numbering(self) -> int:
+        """Read every row's ObjId, and return the number of frames; FrameStoreError on gaps, repeats and odd names."""
+        with self._connected() as connection:
+            self._scan(connection)
+            return self._frame_count(connection)
+
+    def _decode(self, blobs: dict[int, bytes], indices: list[int], region: Region | None) -> np.ndarray:
+        height, width = self._jpeg_size(indices[0], blobs[indices[0]])
+        if region is None:
+            clip = np.empty((len(indices), height, width, 3), np.uint8)
+        else:
+            region.check_inside(height, width)
+            clip = np.empty((len(indices), region.out_height, region.out_width, 3), np.uint8)
+            buffer = scratch_frame(height, width)
+        positions: dict[int, int] = {}
+        for position, index in enumerate(indices):
+            if index in positions:
+                clip[position] = clip[positions[index]]
+            elif region is None:
+                self._decode_frame(index, blobs[index], clip[position])
+            else:
+                self._decode_frame(index, blobs[index], buffer)
+                copy_region(buffer, region, clip[position])
+            positions.setdefault(index, position)
+        return clip
+
+    def _decode_frame(self, index: int, blob: bytes, frame: np.ndarray) -> None:
+        """Decode into `frame` (H, W, 3), which has the size that every frame of the clip must have."""
+        height, width = self._jpeg_size(index, blob)
+        if (height, width) != frame.shape[:2]:
+            expected = f"{frame.shape[1]}x{frame.shape[0]}"
+            raise self._error(f"is {width}x{height} pixels where its neighbours are {expected}", index)
+        try:
+            simplejpeg.decode_jpeg(blob, "RGB", buffer=frame)
+        except ValueError as error:
+            raise self._error(f"holds a damaged JPEG ({error})", index) from error
+
+    def _jpeg_size(self, index: int, blob: bytes) -> tuple[int, int]:
+        try:
+            height, width, *_ = simplejpeg.decode_jpeg_header(blob)
+        except ValueError as error:
+            raise self._error(f"holds no JPEG: its {len(blob)} bytes begin with {blob[:8]!r}", index) from error
+        if not 0 < height * width <= MAX_PIXELS:
+            raise self._error(f"holds a damaged JPEG, whose header says {width}x{height} pixels", index)
+        return height, width
+
+    def _fetch(self, connection: sqlite3.Connection, index: int) -> bytes:
+        if index in self._blobs:
+            return self._blobs[index]
+        rowid = index + 1 if self._rowids is None else int(self._rowids[index])
+        with self._sqlite_errors():
+            row = connection.execute("SELECT ObjId, frames FROM Images WHERE rowid = ?", (rowid,)).fetchone()
+        if row is None or _frame_number(row[0]) != index + 1:
+            if self._rowids is not None:
+                raise self._error("changed while it was read")
+            self._scan(connection)
+            return self._fetch(connection, self._checked(connection, index))
+        if not isinstance(row[1], bytes):
+            raise self._error(f"holds no JPEG but {row[1]!r}", index)
+        return row[1]
+
+    def _checked(self, connection: sqlite3.Connection, index: int) -> int:
+        count = self._frame_count(connection)
+        if not 0 <= index < count:
+            raise self._error(f"has {count} frames, index {index} is out of range", remedy="")
+        return int(index)
+
+    def _frame_count(self, connection: sqlite3.Connection) -> int:
+        if self._count is None:
+            with self._sqlite_errors():
+                last = connection.execute("SELECT rowid, ObjId FROM Images ORDER BY rowid DESC LIMIT 1").fetchone()
+            if last is None:
+                raise self._error("holds no frames")
+            if _frame_number(last[1]) == last[0]:
+                self._count = last[0]  # rows in order, as it seems; _fetch looks at each row's number
+            else:
+                self._scan(connection)
+        assert self._count is not None
+        return self._count
+
+    def _scan(self, connection: sqlite3.Connection) -> None:
+        """Find the row of each frame by one pass over the names; SQLite leaves the blobs' pages alone."""
+        with self._sqlite_errors():
+            rows = connection.execute("SELECT rowid, ObjId FROM Images").fetchall()
+        rowids: dict[int, int] = {}
+        for rowid, name in rows:
+            number = _frame_number(name)
+            if number is None:
+                shown = name.decode(errors="replace") if isinstance(name, bytes) else name
+                raise self._error(f"has a row named {shown!r} where '<video id>/frame_<number>' is expected")
+            if number in rowids:
+                raise self._error(f"holds frame_{number:05d} twice")
+            rowids[number] = rowid
+        if not rowids:
+            raise self._error("holds no frames")
+        missing = [number for number in range(1, len(rowids) + 1) if number not in rowids]
+        if missing:
+            raise self._error(
+                f"lacks frame_{missing[0]:05d}: it holds {len(rowids)} frames numbered up to {max(rowids)}"
+            )
+        self._count = len(rowids)
+        self._rowids = np.array([rowids[number] for number in range(1, len(rowids) + 1)], np.int64)
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        if self._connection is not None:
+            yield self._connection
+        else:
+            with closing(self._open()) as connection:
+                yield connection
+
+    def _open(self) -> sqlite3.Connection:
+        """Open read-only and without locks; refuse what SQLite would misread, wait for, or create."""
+        try:
+            mode = os.stat(self.path).st_mode  # noqa: PTH116 - as in __init__
+        except OSError as error:
+            remedy = "convert the video to frames (python -m data.prepare.convert)"
+            raise self._error(f"cannot be read ({error.strerror})", remedy=remedy) from error
+        if not stat.S_ISREG(mode):
+            raise self._error("is no file")
+        for suffix in ("-journal", "-wal"):
+            if os.path.exists(self.path + suffix):  # noqa: PTH110 - as in __init__
+                raise self._error(
+                    f"has a {DATABASE}{suffix} beside it: a program is writing it or was killed doing so",
+                    remedy=f"wait for that program, or {REMEDY}",
+                )
+        uri = f"file://{quote(os.path.abspath(os.fsencode(self.path)))}?mode=ro&immutable=1"  # noqa: PTH100 - as above
+        with self._sqlite_errors():
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        connection.text_factory = bytes  # names need not be UTF-8
+        return connection
+
+    @contextmanager
+    def _sqlite_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not os.access(self.path, os.R_OK):
+                raise self._error("cannot be read (permission denied)", remedy="") from error
+            raise self._error(f"is no whole frame database ({error})") from error
+
+    def _error(self, reason: str, index: int | None = None, remedy: str = REMEDY) -> FrameStoreError:
+        frame = "" if index is None else f" frame_{index + 1:05d}"
+        return FrameStoreError(f"{self.path}:{frame} {reason}" + (f"; {remedy}" if remedy else ""))
+
+
+def write_frames(video_folder: Path, jpegs: Iterable[bytes]) -> int:
+    """Write the JPEG frames of a video, as they come, to frames.db and n_frames; return their number.
+
+    Killed at any moment it leaves no half-written frames.db, and no n_frames beside anything but its own whole
+    frames.db: both are written under temporary names, and n_frames is renamed last. An older whole video stays until
+    the new database is complete. FrameStoreError if there are no frames or one is no JPEG.
+    """
+    new_folder = not video_folder.exists()
+    video_folder.mkdir(parents=True, exist_ok=True)
+    count_file = video_folder / FRAME_COUNT
+    try:
+        with atomic_file(video_folder / DATABASE) as temporary:
+            count = _write_database(temporary, video_folder, jpegs)
+            count_file.unlink(missing_ok=True)
+        with atomic_file(count_file) as temporary:
+            temporary.write_text(str(count))
+    except BaseException:
+        with suppress(OSError):  # not empty: there was something in it before
+            video_folder.rmdir()
+        raise
+    if new_folder:
+        sync(video_folder.parent)
+    return count
+
+
+def is_whole(video_folder: Path) -> bool:
+    """Whether write_frames has completed in the folder (or something else has left both files there)."""
+    return (video_folder / FRAME_COUNT).is_file() and (video_folder / DATABASE).is_file()
+
+
+def _write_database(path: Path, video_folder: Path, jpegs: Iterable[bytes]) -> int:
+    video_id = os.fsencode(video_folder.name).decode("utf-8", errors="replace")
+
+    def rows() -> Iterator[tuple[str, bytes, int]]:
+        for number, jpeg in enumerate(jpegs, start=1):
+            try:
+                _, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+            except ValueError as error:
+                raise FrameStoreError(f"{video_folder}: frame_{number:05d} is no JPEG ({error})") from error
+            yield f"{video_id}/frame_{number:05d}", jpeg, width
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = OFF")  # a file that is renamed when whole needs neither journal
+        connection.execute("PRAGMA synchronous = OFF")  # nor flushing on the way: atomic_file does it once
+        connection.execute("CREATE TABLE Images (ObjId TEXT PRIMARY KEY, frames BLOB, size INT)")
+        connection.execute("BEGIN")
+        count = connection.executemany("INSERT INTO Images VALUES (?, ?, ?)", rows()).rowcount
+        connection.execute("COMMIT")
+    if count < 1:
+        raise FrameStoreError(f"{video_folder}: the video has no frames to write")
+    return count
+
+
+def _frame_number(name: object) -> int | None:
+    """The number in an ObjId, after its last "frame_"; None if it is not of that form."""
+    if not isinstance(name, bytes):
+        return None
+    _, separator, digits = name.rpartition(b"frame_")
+    return int(digits) if separator and digits.isdigit() and len(digits) < 19 else None

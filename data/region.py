@@ -1,0 +1,52 @@
+"""The part of a frame that goes into a clip."""
+
+import threading
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+cv2.setNumThreads(0)  # loading is parallel over clips: OpenCV's own threads would only compete, and do not survive fork
+
+_scratch = threading.local()  # the buffer that frames are decoded into before they are cropped, one a thread
+
+
+class Region(NamedTuple):
+    """A rectangle of the source frame, in whole pixels, the size it is scaled to, and whether to mirror it."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    flip: bool = False
+
+    def check_inside(self, height: int, width: int) -> None:
+        """ValueError unless the rectangle lies within a frame of that size and the output has pixels."""
+        inside = self.top >= 0 and 0 < self.height <= height - self.top
+        inside = inside and self.left >= 0 and 0 < self.width <= width - self.left
+        if not inside or self.out_height < 1 or self.out_width < 1:
+            raise ValueError(f"{self} does not lie within a frame of {width}x{height} pixels")
+
+
+def copy_region(frame: np.ndarray, region: Region, out: np.ndarray) -> None:
+    """Crop, scale and mirror `frame` (H, W, 3) into `out` (out_height, out_width, 3); exact where nothing is scaled."""
+    source = frame[region.top : region.top + region.height, region.left : region.left + region.width]
+    if source.shape == out.shape:
+        out[...] = source
+    else:
+        # Bilinear interpolation looks at 2x2 pixels: shrinking to half or less, it would skip some.
+        shrinks = region.height >= 2 * region.out_height or region.width >= 2 * region.out_width
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        cv2.resize(source, (region.out_width, region.out_height), dst=out, interpolation=interpolation)
+    if region.flip:
+        cv2.flip(out, 1, dst=out)
+
+
+def scratch_frame(height: int, width: int) -> np.ndarray:
+    """A frame (height, width, 3) in the thread's own buffer, which the thread's next call overwrites."""
+    wanted = height * width * 3
+    if getattr(_scratch, "buffer", None) is None or _scratch.buffer.size < wanted:
+        _scratch.buffer = np.empty(wanted, np.uint8)
+    return _scratch.buffer[:wanted].reshape(height, width, 3)
