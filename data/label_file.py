@@ -1,0 +1,183 @@
+"""The project's label file: one CSV row for each video, with its class, its id and, if it has them, times and split."""
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data.atomic_file import atomic_file
+from data.csv_file import read_table
+from data.errors import DataError
+
+SPLITS = {
+    "": "",
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "validate": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class LabelRow(NamedTuple):
+    """One video of a label file."""
+
+    label: str  # the class
+    video_id: str  # the name of the video's folder: the id, with the times in whole seconds if the row has times
+    split: str  # "train", "val", "test", or "" where the file does not say
+    youtube_id: str  # the id as written: of the whole video where the row has times, else the same as video_id
+    time_start: float | None  # seconds into the whole video; None if the row has no times
+    time_end: float | None
+    line: int  # in the file that the row was read from, 0 if it was not read from one
+
+
+def clip_name(youtube_id: str, time_start: float, time_end: float) -> str:
+    """The folder name of a clip cut from a video: the id and both times in whole seconds.
+
+    >>> clip_name("a2X2hz1G6i8", 15.5, 17.5)
+    'a2X2hz1G6i8_000015_000017'
+    """
+    return f"{youtube_id}_{int(time_start):06d}_{int(time_end):06d}"
+
+
+def parse_split(text: str, place: str) -> str:
+    """Map the names in use for a split to "train", "val", "test" or "". `place` is for the DataError."""
+    split = SPLITS.get(text.lower())
+    if split is None:
+        known = ", ".join(name for name in SPLITS if name)
+        raise DataError(f"{place}: unknown split {text!r}; known are {known}")
+    return split
+
+
+def parse_seconds(text: str, column: str, place: str) -> float:
+    """Parse a time in seconds, 0 or more. `column` and `place` are for the DataError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds) or seconds < 0:
+        raise DataError(f"{place}: {column} {text!r} is no time in seconds")
+    return seconds
+
+
+def check_folder_name(name: str, what: str, place: str) -> None:
+    """Raise DataError unless `name`, a class or an id, can name a folder."""
+    if not name:
+        raise DataError(f"{place}: the {what} is empty")
+    if "/" in name or "\0" in name or name in (".", ".."):
+        raise DataError(f"{place}: {what} {name!r} cannot name a folder; write it without '/'")
+
+
+def read_labels(path: Path) -> list[LabelRow]:
+    """Read a label file: CSV with the columns `label`, `youtube_id` or `id`, and optional times and split.
+
+    Other columns are ignored. Raises DataError, with the line, for a missing column, an empty file, a value that makes
+    no sense, a row that is there twice, and two clips whose times fall on the same whole seconds, and so on the same
+    folder.
+    """
+    columns, lines = read_table(path)
+    places = _find_columns(path, columns)
+    rows: list[LabelRow] = []
+    labels: dict[str, str] = {}  # one string object for each class, not for each row
+    seen: defaultdict[str, dict[str, LabelRow]] = defaultdict(dict)
+    for line, fields in lines:
+        row = _parse_row(path, line, fields, places, labels)
+        first = seen[row.label].setdefault(row.video_id, row)
+        if first is not row:
+            _check_repetition(path, first, row)
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{path}: no rows under the header")
+    return rows
+
+
+class _Columns(NamedTuple):
+    label: int
+    video: int
+    time_start: int | None
+    time_end: int | None
+    split: int | None
+
+
+def _find_columns(path: Path, columns: list[str]) -> _Columns:
+    def place(name: str) -> int | None:
+        return columns.index(name) if name in columns else None
+
+    label, video = place("label"), place("youtube_id") if "youtube_id" in columns else place("id")
+    start, end = place("time_start"), place("time_end")
+    missing = [
+        name
+        for name, absent in (
+            ("label", label is None),
+            ("youtube_id or id", video is None),
+            ("time_start", start is None and end is not None),
+            ("time_end", end is None and start is not None),
+        )
+        if absent
+    ]
+    if missing or label is None or video is None:
+        raise DataError(
+            f"{path}: no column {', no column '.join(missing)}; its header is {', '.join(columns)!r}. The header of a "
+            "label file is label,youtube_id,time_start,time_end,split or label,id,split; official annotations are "
+            "converted to it by python -m data.prepare.labels"
+        )
+    return _Columns(label, video, start, end, place("split"))
+
+
+def _parse_row(path: Path, line: int, fields: list[str], columns: _Columns, labels: dict[str, str]) -> LabelRow:
+    place = f"{path}, line {line}"
+    label = labels.setdefault(fields[columns.label], fields[columns.label])
+    youtube_id = fields[columns.video]
+    check_folder_name(label, "label", place)
+    check_folder_name(youtube_id, "id", place)
+    split = "" if columns.split is None else parse_split(fields[columns.split], place)
+    if columns.time_start is None or columns.time_end is None:
+        return LabelRow(label, youtube_id, split, youtube_id, None, None, line)
+    start_text, end_text = fields[columns.time_start], fields[columns.time_end]
+    if not start_text and not end_text:
+        return LabelRow(label, youtube_id, split, youtube_id, None, None, line)
+    start = parse_seconds(start_text, "time_start", place)
+    end = parse_seconds(end_text, "time_end", place)
+    if end <= start:
+        raise DataError(f"{place}: time_end {end_text} is not after time_start {start_text}")
+    return LabelRow(label, clip_name(youtube_id, start, end), split, youtube_id, start, end, line)
+
+
+def _check_repetition(path: Path, first: LabelRow, row: LabelRow) -> None:
+    """Two rows of one folder are an error, unless they are the same video in two splits: that is reported later."""
+    times, first_times = (row.time_start, row.time_end), (first.time_start, first.time_end)
+    if row.youtube_id != first.youtube_id or times != first_times:
+        raise DataError(
+            f"{path}: lines {first.line} and {row.line} are two clips of one folder: {describe_clip(first)} and "
+            f"{describe_clip(row)} of class {row.label!r} are both {row.video_id} in whole seconds; remove one"
+        )
+    if row.split == first.split:
+        raise DataError(f"{path}: line {row.line} repeats line {first.line}: {row.label!r}, {row.video_id}; remove one")
+
+
+def describe_clip(row: LabelRow) -> str:
+    """A clip's id and times as written, for messages."""
+    if row.time_start is None or row.time_end is None:
+        return row.youtube_id
+    return f"{row.youtube_id} {format_seconds(row.time_start)}-{format_seconds(row.time_end)} s"
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds without a useless fraction: 84.0 is "84", 15.5 is "15.5"."""
+    return str(int(seconds)) if seconds.is_integer() else repr(seconds)
+
+
+def write_labels(path: Path, rows: Sequence[LabelRow]) -> None:
+    """Write a label file that `read_labels` reads back as the same rows; times are written if any row has them."""
+    timed = any(row.time_start is not None for row in rows)
+    header = ["label", "youtube_id", "time_start", "time_end", "split"] if timed else ["label", "id", "split"]
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for row in rows:
+            times = [format_seconds(t) if t is not None else "" for t in (row.time_start, row.time_end)]
+            writer.writerow([row.label, row.youtube_id, *(times if timed else []), row.split])

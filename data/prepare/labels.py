@@ -1,0 +1,218 @@
+"""Official annotations to the project's label files.
+
+    python -m data.prepare.labels ucf101 ucfTrainTestlist/ labels/
+    python -m data.prepare.labels kinetics kinetics700_2020/ labels/ --variant 700
+
+Writes `<beginning>_{train,val,test}.csv` under OUT, with the names that the training scripts look for, and the class
+index `<dataset>_classes.txt` of the datasets that have an order of their own.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data.atomic_file import atomic_file
+from data.commandline import CommandParser, run_command
+from data.errors import DataError
+from data.label_file import LabelRow, describe_clip, write_labels
+from data.prepare.official.common import Dropped, Official
+from data.prepare.official.diving48 import read_diving48
+from data.prepare.official.hacs import read_hacs
+from data.prepare.official.hmdb51 import read_hmdb51
+from data.prepare.official.kinetics import VARIANTS, read_kinetics, read_mini_kinetics
+from data.prepare.official.moments import read_moments
+from data.prepare.official.ucf101 import read_ucf101
+from data.prepare.report import printable
+
+SPLITS = ("train", "val", "test")
+
+
+class Dataset(NamedTuple):
+    """How one dataset's annotations are read, which flags it takes, and what ANNOTATIONS is for it."""
+
+    read: Callable[[argparse.Namespace], Official]
+    annotations: str
+    flags: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+DATASETS = {
+    "hacs": Dataset(lambda a: read_hacs(a.annotations), "HACS_clips_v1.1.1.csv, or its folder"),
+    "kinetics": Dataset(
+        lambda a: read_kinetics(a.annotations, a.variant),
+        "folder with train.csv, validate.csv, test.csv (400, 600, 700), or one of them",
+        flags=("variant",),
+    ),
+    "mini-kinetics": Dataset(
+        lambda a: read_mini_kinetics(a.annotations, a.kinetics400),
+        "folder with train_ytid_list.txt and val_ytid_list.txt",
+        flags=("kinetics400",),
+        needs=("kinetics400",),
+    ),
+    "mit": Dataset(
+        lambda a: read_moments(a.annotations),
+        "folder with trainingSet.csv, validationSet.csv and moments_categories.txt",
+    ),
+    "ucf101": Dataset(
+        lambda a: read_ucf101(a.annotations, a.split),
+        "folder with classInd.txt, trainlist01.txt, testlist01.txt, ...",
+        flags=("split",),
+    ),
+    "hmdb51": Dataset(
+        lambda a: read_hmdb51(a.annotations, a.split),
+        "folder with brush_hair_test_split1.txt, ...",
+        flags=("split",),
+    ),
+    "diving48": Dataset(
+        lambda a: read_diving48(a.annotations),
+        "folder with Diving48_V2_train.json, Diving48_V2_test.json and Diving48_vocab.json",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Convert one dataset's annotations and print what was written. Raises DataError."""
+    args = _parse(arguments)
+    official = DATASETS[args.name].read(args)
+    official.rows = {
+        beginning: _without_repetitions(rows, official.dropped) for beginning, rows in official.rows.items()
+    }
+    files = {
+        args.out / f"{beginning}_{split}.csv": chosen
+        for beginning, rows in official.rows.items()
+        for split in SPLITS
+        if (chosen := [row for row in rows if row.split == split])
+    }
+    if not files:
+        _print_dropped(Console(), official.dropped)
+        raise DataError(f"{args.annotations}: no labelled video in the annotations, nothing written")
+    _write(args.out, files, official)
+    _print_report(Console(), files, official)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    width = max(map(len, DATASETS))
+    parser = CommandParser(
+        prog="python -m data.prepare.labels",
+        description="Convert a dataset's official annotations to label files and a class index.",
+        epilog="ANNOTATIONS is, for\n"
+        + "\n".join(f"  {name:<{width}}  {dataset.annotations}" for name, dataset in DATASETS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", choices=DATASETS, help=", ".join(DATASETS))
+    parser.add_argument("annotations", metavar="ANNOTATIONS", type=Path, help="the official files, see below")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for the label files, made if it is not there")
+    parser.add_argument(
+        "--split", choices=("1", "2", "3", "all"), help="ucf101, hmdb51: the split to convert (all that are there)"
+    )
+    parser.add_argument(
+        "--variant", type=int, choices=VARIANTS, help="kinetics: which one (by the names of files or their folder)"
+    )
+    parser.add_argument(
+        "--kinetics400", type=Path, metavar="DIR", help="mini-kinetics: folder with the CSV files of Kinetics-400"
+    )
+    args = parser.parse_args(arguments)
+    dataset = DATASETS[args.name]
+    for flag in ("split", "variant", "kinetics400"):
+        given = getattr(args, flag) is not None
+        if given and flag not in dataset.flags:
+            parser.error(f"--{flag} means nothing for {args.name}")
+        if not given and flag in dataset.needs:
+            parser.error(f"{args.name} needs --{flag}")
+    args.split = None if args.split in (None, "all") else int(args.split)
+    return args
+
+
+def _without_repetitions(rows: Sequence[LabelRow], dropped: Dropped) -> list[LabelRow]:
+    """Drop rows that a label file must not hold: repetitions, and clips that share a folder with another."""
+    first: dict[tuple[str, str], LabelRow] = {}
+    kept: dict[tuple[str, str, str], LabelRow] = {}
+    for row in rows:
+        other = first.setdefault((row.label, row.video_id), row)
+        if (other.youtube_id, other.time_start, other.time_end) != (row.youtube_id, row.time_start, row.time_end):
+            example = f"{row.label}: {describe_clip(row)}, as {describe_clip(other)}"
+            dropped.add("same whole seconds, and so the same folder, as another clip", example)
+        elif kept.setdefault((row.label, row.video_id, row.split), row) is not row:
+            dropped.add("the same row again", f"{row.label}: {describe_clip(row)}")
+    return list(kept.values())
+
+
+def _write(out: Path, files: dict[Path, list[LabelRow]], official: Official) -> None:
+    """Write label files and class index. Raises DataError rather than replace a file that was read."""
+    index = out / official.class_index_name if official.class_index else None
+    for path in [*files, *([index] if index else [])]:
+        if any(path.exists() and path.samefile(source) for source in official.sources):
+            raise DataError(f"{path} is one of the official files and would be replaced; give another folder for OUT")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for path, rows in files.items():
+            write_labels(path, rows)
+        if index is not None and official.class_index is not None:
+            with atomic_file(index) as temporary:
+                temporary.write_text("".join(f"{name}\n" for name in official.class_index), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{error.filename or out}: {error.strerror}") from None
+
+
+def _print_report(console: Console, files: dict[Path, list[LabelRow]], official: Official) -> None:
+    table = Table("written", title="label files", title_justify="left")
+    table.add_column("rows", justify="right")
+    table.add_column("classes", justify="right")
+    for path, rows in files.items():
+        table.add_row(
+            Text(printable(str(path)), overflow="fold"), str(len(rows)), str(len({row.label for row in rows}))
+        )
+    if official.class_index:
+        name = printable(str(next(iter(files)).parent / official.class_index_name))
+        table.add_row(Text(name, overflow="fold"), "", str(len(official.class_index)))
+    console.print(table)
+    _print_dropped(console, official.dropped)
+    for note in official.notes + _check_classes(files, official):
+        console.print(Text(printable(f"note: {note}")), soft_wrap=True)
+
+
+def _print_dropped(console: Console, dropped: Dropped) -> None:
+    if not dropped.counts:
+        return
+    table = Table("not written because", title="rows left out", title_justify="left")
+    table.add_column("rows", justify="right")
+    table.add_column("the first", overflow="fold")
+    for reason, number in dropped.counts.items():
+        table.add_row(Text(printable(reason)), str(number), Text(printable(dropped.examples[reason])))
+    console.print(table)
+
+
+def _check_classes(files: dict[Path, list[LabelRow]], official: Official) -> list[str]:
+    """Notes where files or classes are not those of complete annotations, or classes not the same in all splits."""
+    notes = []
+    classes = {path.stem: {row.label for row in rows} for path, rows in files.items()}
+    complete = " or ".join(map(str, official.class_counts))
+    if official.class_index and len(official.class_index) not in official.class_counts:
+        notes.append(f"the class index has {len(official.class_index)} classes, complete annotations have {complete}")
+    number = len(set().union(*classes.values()))
+    if number not in ((len(official.class_index),) if official.class_index else official.class_counts):
+        notes.append(f"rows of {number} of {complete} classes: is this an excerpt?")
+    for beginning in official.rows:
+        notes += [
+            f"no {split} rows, no {beginning}_{split}.csv"
+            for split in SPLITS[:2]
+            if f"{beginning}_{split}" not in classes
+        ]
+        train = classes.get(f"{beginning}_train")
+        for split in SPLITS[1:]:
+            unknown = sorted(classes.get(f"{beginning}_{split}", set()) - train) if train else []
+            if unknown:
+                notes.append(
+                    f"classes of {beginning}_{split}.csv without a training row: {len(unknown)}, as {unknown[0]!r}"
+                )
+    return notes
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,95 @@
+"""What the readers of official annotations share: their result, and how they find their files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data.errors import DataError
+from data.label_file import LabelRow, clip_name
+
+ALL_SPLITS = (1, 2, 3)
+
+
+@dataclass
+class Dropped:
+    """How many rows were left out, by reason, with the first of each."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, reason: str, example: str) -> None:
+        """Count one row left out."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        self.examples.setdefault(reason, example)
+
+
+@dataclass
+class Official:
+    """What official annotations say. Each row's split, and the key of its list, make the name of its label file.
+
+    `rows` maps the beginning of label file names ("ucf101_split1") to rows. `class_index` is the dataset's own class
+    order, where it has one. `class_counts` are the numbers of classes that complete annotations have (one for each
+    version of the dataset).
+    """
+
+    rows: dict[str, list[LabelRow]]
+    sources: list[Path]
+    class_counts: tuple[int, ...]
+    dropped: Dropped = field(default_factory=Dropped)
+    notes: list[str] = field(default_factory=list)
+    class_index: tuple[str, ...] | None = None
+    class_index_name: str = ""
+
+
+def make_row(label: str, youtube_id: str, split: str, line: int) -> LabelRow:
+    """Make the row of a video without times."""
+    return LabelRow(label, youtube_id, split, youtube_id, None, None, line)
+
+
+def make_clip_row(label: str, youtube_id: str, times: tuple[float, float], split: str, line: int) -> LabelRow:
+    """Make the row of a clip between two times in seconds."""
+    return LabelRow(label, clip_name(youtube_id, *times), split, youtube_id, *times, line)
+
+
+def annotation_folder(annotations: Path, names: Sequence[str]) -> Path:
+    """Return the folder that holds a file of one of the glob patterns: `annotations` or the only one in it that does.
+
+    Official archives unpack to a folder of their own. Raises DataError if there is none or more than one.
+    """
+    what = " or ".join(names)
+    if not annotations.exists():
+        raise DataError(f"{annotations}: no such file or folder")
+    if not annotations.is_dir():
+        raise DataError(f"{annotations} is a file; give the folder that holds {what}")
+
+    def has_one(folder: Path) -> bool:
+        return any(next(folder.glob(name), None) for name in names)
+
+    if has_one(annotations):
+        return annotations
+    folders = [folder for folder in sorted(annotations.iterdir()) if folder.is_dir() and has_one(folder)]
+    if len(folders) > 1:
+        raise DataError(f"{annotations}: both {folders[0].name} and {folders[1].name} hold {what}; give one of them")
+    if not folders:
+        names_there = sorted(path.name for path in annotations.iterdir())
+        there = ", ".join(names_there[:5]) + (", ..." if len(names_there) > 5 else "")
+        raise DataError(f"{annotations} holds no {what}; it holds {there or 'nothing'}")
+    return folders[0]
+
+
+def required_file(folder: Path, name: str) -> Path:
+    """Return a file that a dataset cannot do without. Raises DataError."""
+    path = folder / name
+    if not path.is_file():
+        raise DataError(f"{path} is missing; it belongs to the official annotations")
+    return path
+
+
+def check_splits_found(found: Sequence[int], split: int | None, folder: Path, names: str) -> list[str]:
+    """Raise DataError if the split asked for was not found; return a note on the splits that were not."""
+    if split is not None and split not in found:
+        raise DataError(f"{folder} holds no {names} of split {split}")
+    absent = [str(number) for number in ALL_SPLITS if number not in found]
+    if split is not None or not absent:
+        return []
+    return [f"{folder} holds no {names} of split {' and '.join(absent)}"]

@@ -1,0 +1,77 @@
+"""Diving-48 V2: JSON lists of `{"vid_name", "label", "start_frame", "end_frame"}`; `Diving48_vocab.json` has the names.
+
+The videos are the cut dives: start and end frame count a video's own frames and are no times to cut at, so they are
+not written.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from data.errors import DataError
+from data.label_file import LabelRow, check_folder_name
+from data.prepare.official.common import Official, annotation_folder, make_row, required_file
+
+VOCABULARY = "Diving48_vocab.json"
+FILES = {"train": "Diving48*_train.json", "val": "Diving48*_test.json"}
+
+
+def read_diving48(annotations: Path) -> Official:
+    """Read both sets, of which the test set validates, and the class order of the vocabulary. Raises DataError."""
+    folder = annotation_folder(annotations, list(FILES.values()))
+    classes = _read_vocabulary(required_file(folder, VOCABULARY))
+    official = Official({"diving48": []}, [folder / VOCABULARY], class_counts=(48,))
+    official.class_index, official.class_index_name = classes, "diving48_classes.txt"
+    for split, pattern in FILES.items():
+        paths = sorted(folder.glob(pattern), key=lambda path: "V2" not in path.name)
+        if not paths:
+            official.notes.append(f"{folder} holds no {pattern}")
+            continue
+        if "V2" not in paths[0].name:
+            official.notes.append(f"{paths[0].name} is of the first version, whose labels the second (V2) corrects")
+        official.notes += [f"{path.name} not read: {paths[0].name} is of the second version" for path in paths[1:]]
+        official.sources.append(paths[0])
+        official.rows["diving48"] += _read_set(paths[0], split, classes)
+    return official
+
+
+def _read_vocabulary(path: Path) -> tuple[str, ...]:
+    """Join the four words of each class: ["Back", "15som", "05Twis", "FREE"] is Back_15som_05Twis_FREE."""
+    entries = _read_json_list(path)
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, list) or not entry or not all(isinstance(word, str) and word for word in entry):
+            raise DataError(f"{path}: entry {position} is no list of words but {entry!r}")
+    names = ["_".join(entry) for entry in entries]
+    for position, name in enumerate(names):
+        check_folder_name(name, "class", f"{path}, entry {position}")
+        if names.index(name) != position:
+            raise DataError(f"{path}: entries {names.index(name)} and {position} are the same class, {name}")
+    return tuple(names)
+
+
+def _read_set(path: Path, split: str, classes: tuple[str, ...]) -> list[LabelRow]:
+    rows: list[LabelRow] = []
+    for position, entry in enumerate(_read_json_list(path)):
+        place = f"{path}, entry {position}"
+        if not isinstance(entry, dict) or not {"vid_name", "label"} <= entry.keys():
+            raise DataError(f"{place}: no vid_name and label in {entry!r}")
+        name, label = entry["vid_name"], entry["label"]
+        if not isinstance(name, str):
+            raise DataError(f"{place}: vid_name {name!r} is no text")
+        if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(classes):
+            raise DataError(f"{place}: label {label!r} is no position in the {len(classes)} classes of {VOCABULARY}")
+        check_folder_name(name, "vid_name", place)
+        rows.append(make_row(classes[label], name, split, position))
+    return rows
+
+
+def _read_json_list(path: Path) -> list[Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # of the JSON, or of the encoding
+        raise DataError(f"{path}: no JSON: {error}") from None
+    if not isinstance(content, list):
+        raise DataError(f"{path}: expected a JSON list, found {type(content).__name__}")
+    return content

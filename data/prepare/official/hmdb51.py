@@ -1,0 +1,50 @@
+"""HMDB-51: a file for each class and split, `<class>_test_split<1-3>.txt`, with lines `<file>.avi <code>`."""
+
+import re
+from pathlib import Path, PurePosixPath
+
+from data.csv_file import read_lines
+from data.errors import DataError
+from data.label_file import LabelRow, check_folder_name
+from data.prepare.official.common import Dropped, Official, annotation_folder, check_splits_found, make_row
+
+FILE_NAME = re.compile(r"(?P<label>.+)_test_split(?P<split>[123])\.txt")
+UNUSED = "0"
+CODES = {"1": "train", "2": "val"}  # the dataset calls its second set test
+
+
+def read_hmdb51(annotations: Path, split: int | None) -> Official:
+    """Read one of the three splits, or (None) all that are there; the test set validates. Raises DataError."""
+    folder = annotation_folder(annotations, ["*_test_split[123].txt"])
+    files: dict[int, list[tuple[str, Path]]] = {}
+    for path in sorted(folder.glob("*_test_split[123].txt")):
+        match = FILE_NAME.fullmatch(path.name)
+        if match:
+            files.setdefault(int(match["split"]), []).append((match["label"], path))
+    official = Official({}, [], class_counts=(51,))
+    official.notes += check_splits_found(sorted(files), split, folder, "*_test_split files")
+    for number in sorted(files) if split is None else [split]:
+        official.sources += [path for _, path in files[number]]
+        official.rows[f"hmdb_split{number}"] = [
+            row for label, path in files[number] for row in _read_class(path, label, number, official.dropped)
+        ]
+        lacking = {label for labels in files.values() for label, _ in labels} - {label for label, _ in files[number]}
+        if lacking:
+            official.notes.append(f"split {number} has no file of {sorted(lacking)[0]}, which other splits have")
+    return official
+
+
+def _read_class(path: Path, label: str, number: int, dropped: Dropped) -> list[LabelRow]:
+    rows: list[LabelRow] = []
+    for line, text in read_lines(path):
+        place = f"{path}, line {line}"
+        name, code = text.rsplit(maxsplit=1) if " " in text else (text, "")  # a file name may hold anything else
+        if code != UNUSED and code not in CODES:
+            raise DataError(f"{place}: {text!r} is not a file name and 0, 1 or 2")
+        video_id = PurePosixPath(name).stem
+        check_folder_name(video_id, "file name", place)
+        if code == UNUSED:
+            dropped.add(f"not used in split {number} (code 0)", f"{path.name}, line {line}: {name}")
+        else:
+            rows.append(make_row(label, video_id, CODES[code], line))
+    return rows

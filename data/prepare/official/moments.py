@@ -1,0 +1,69 @@
+"""Moments in Time: CSV files without a header, `class/file.mp4,label,positive,negative`, and a list of categories."""
+
+from pathlib import Path, PurePosixPath
+
+from data.csv_file import read_lines, read_rows
+from data.errors import DataError
+from data.label_file import LabelRow, check_folder_name
+from data.prepare.official.common import Dropped, Official, annotation_folder, make_row, required_file
+
+CATEGORIES = "moments_categories.txt"
+FILES = {"train": "trainingSet.csv", "val": "validationSet.csv"}
+
+
+def read_moments(annotations: Path) -> Official:
+    """Read both sets and the categories, whose numbers are the class order. Raises DataError."""
+    folder = annotation_folder(annotations, list(FILES.values()))
+    categories = required_file(folder, CATEGORIES)
+    classes = _read_categories(categories)
+    official = Official({"Moments_in_Time": []}, [categories], class_counts=(339, 305))
+    official.class_index, official.class_index_name = classes, "Moments_in_Time_classes.txt"
+    for split, name in FILES.items():
+        if (folder / name).is_file():
+            official.sources.append(folder / name)
+            official.rows["Moments_in_Time"] += _read_set(folder / name, split, set(classes), official.dropped)
+        else:
+            official.notes.append(f"{folder} holds no {name}")
+    return official
+
+
+def _read_categories(path: Path) -> tuple[str, ...]:
+    """Read `name,index` lines, in the order of the index."""
+    names: dict[int, str] = {}
+    for line, text in read_lines(path):
+        name, _, number = (part.strip() for part in text.rpartition(","))
+        if not name or not number.isdecimal():
+            raise DataError(f"{path}, line {line}: {text!r} is not name,index")
+        if names.setdefault(int(number), name) != name:
+            raise DataError(f"{path}, line {line}: index {number} is that of {names[int(number)]!r} already")
+    if sorted(names) != list(range(len(names))) or len(set(names.values())) != len(names):
+        raise DataError(f"{path}: the indices are not 0 to {len(names) - 1} with a name each")
+    return tuple(names[number] for number in range(len(names)))
+
+
+def _read_set(path: Path, split: str, classes: set[str], dropped: Dropped) -> list[LabelRow]:
+    rows: list[LabelRow] = []
+    for line, fields in read_rows(path):
+        place = f"{path}, line {line}"
+        if len(fields) < 4:
+            raise DataError(f"{place}: {','.join(fields)!r} is not class/file.mp4,label,positive,negative")
+        video = PurePosixPath(",".join(fields[:-3]))  # a file name may hold commas, the fields after it do not
+        label = fields[-3]
+        if len(video.parts) < 2:
+            raise DataError(f"{place}: {str(video)!r} names no class folder")
+        # The folder is where the video is; v2 and copies of the dataset write some names with spaces for `+`.
+        if _plain(video.parent.name) != _plain(label):
+            dropped.add("the label is not that of the video's folder", f"{path.name}, line {line}: {video},{label}")
+            continue
+        if video.parent.name not in classes:
+            raise DataError(
+                f"{place}: class {video.parent.name!r} is not in {CATEGORIES}; are both files of one version of the "
+                "dataset (339 classes, 305 in version 2)?"
+            )
+        check_folder_name(video.stem, "file name", place)
+        rows.append(make_row(video.parent.name, video.stem, split, line))
+    return rows
+
+
+def _plain(name: str) -> str:
+    return name.replace("+", " ").replace("_", " ").lower()

@@ -1,0 +1,75 @@
+"""UCF-101: `classInd.txt` (`1 ApplyEyeMakeup`, from 1), `trainlist01.txt` (`Class/v_....avi 1`), `testlist01.txt`."""
+
+from pathlib import Path, PurePosixPath
+
+from data.csv_file import read_lines
+from data.errors import DataError
+from data.label_file import LabelRow, check_folder_name
+from data.prepare.official.common import (
+    ALL_SPLITS,
+    Official,
+    annotation_folder,
+    check_splits_found,
+    make_row,
+    required_file,
+)
+
+
+def read_ucf101(annotations: Path, split: int | None) -> Official:
+    """Read one of the three splits, or (None) all that are there; the test list validates. Raises DataError."""
+    folder = annotation_folder(annotations, ["classInd.txt"])
+    classes = _read_class_index(required_file(folder, "classInd.txt"))
+    official = Official({}, [folder / "classInd.txt"], class_counts=(101,))
+    official.class_index, official.class_index_name = tuple(classes.values()), "ucf101_classes.txt"
+    found = [number for number in ALL_SPLITS if (folder / f"trainlist{number:02d}.txt").is_file()]
+    official.notes += check_splits_found(found, split, folder, "trainlist and testlist")
+    for number in found if split is None else [split]:
+        lists = {
+            "train": required_file(folder, f"trainlist{number:02d}.txt"),
+            "val": required_file(folder, f"testlist{number:02d}.txt"),
+        }
+        official.sources += lists.values()
+        official.rows[f"ucf101_split{number}"] = [
+            row for name, path in lists.items() for row in _read_list(path, name, classes)
+        ]
+    return official
+
+
+def _read_class_index(path: Path) -> dict[int, str]:
+    """Read `number name` lines; return the names by number, in the order of the numbers, which begin at 1."""
+    names: dict[int, str] = {}
+    for line, text in read_lines(path):
+        number, _, name = text.partition(" ")
+        if not number.isdecimal() or not name.strip():
+            raise DataError(f"{path}, line {line}: {text!r} is not a number and a class name")
+        if int(number) in names:
+            raise DataError(f"{path}, line {line}: class number {number} is there twice")
+        names[int(number)] = name.strip()
+    if sorted(names) != list(range(1, len(names) + 1)) or len(set(names.values())) != len(names):
+        raise DataError(f"{path}: the class numbers are not 1 to {len(names)} with a name each")
+    return {number: names[number] for number in sorted(names)}
+
+
+def _read_list(path: Path, split: str, classes: dict[int, str]) -> list[LabelRow]:
+    """Read `Class/file.avi [number]` lines; test lists have no number."""
+    names = set(classes.values())
+    rows: list[LabelRow] = []
+    for line, text in read_lines(path):
+        place = f"{path}, line {line}"
+        name, *numbers = text.rsplit(maxsplit=1) if text.split()[-1].isdecimal() else [text]
+        number = "".join(numbers)
+        video = PurePosixPath(name)
+        label = video.parent.name
+        if label not in names:
+            raise DataError(f"{place}: folder {label!r} of {str(video)!r} is not among the classes of classInd.txt")
+        if number and classes.get(int(number)) != label:
+            raise DataError(
+                f"{place}: class number {number} is {classes.get(int(number), 'none')} in classInd.txt, but the folder "
+                f"is {label}"
+            )
+        if split == "train" and not number:
+            raise DataError(f"{place}: {text!r} has no class number")
+        # The file's own spelling counts, not the folder's: HandstandPushups/v_HandStandPushups_g01_c01.avi.
+        check_folder_name(video.stem, "file name", place)
+        rows.append(make_row(label, video.stem, split, line))
+    return rows
