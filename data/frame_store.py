@@ -76,9 +76,10 @@ class FrameStore:
     def read(self, indices: Sequence[int], region: Region | None = None) -> np.ndarray:
         """Read the frames at the 0-based `indices`, in that order and as often as each is named.
 
-        Returns RGB uint8 (T, H, W, 3): the whole frames, or of each the `region`, scaled bilinearly (by area where it
-        shrinks to half or less). FrameStoreError if the database or a frame is damaged, an index is out of range, or
-        the frames differ in size.
+        Returns RGB uint8 (T, H, W, 3): the whole frames, or of each the `region`. What is not scaled is exact; what is
+        scaled (bilinearly; by area at a third or less) is decoded by JPEG's fast transform and chroma upsampling, one
+        grey level from exact on average. FrameStoreError if the database or a frame is damaged, an index is out of
+        range, or the frames differ in size.
         """
         if len(indices) == 0:
             raise ValueError("no frame indices given")
@@ -108,19 +109,19 @@ class FrameStore:
             elif region is None:
                 self._decode_frame(index, blobs[index], clip[position])
             else:
-                self._decode_frame(index, blobs[index], buffer)
+                self._decode_frame(index, blobs[index], buffer, fast=region.scales)
                 copy_region(buffer, region, clip[position])
             positions.setdefault(index, position)
         return clip
 
-    def _decode_frame(self, index: int, blob: bytes, frame: np.ndarray) -> None:
+    def _decode_frame(self, index: int, blob: bytes, frame: np.ndarray, fast: bool = False) -> None:
         """Decode into `frame` (H, W, 3), which has the size that every frame of the clip must have."""
         height, width = self._jpeg_size(index, blob)
         if (height, width) != frame.shape[:2]:
             expected = f"{frame.shape[1]}x{frame.shape[0]}"
             raise self._error(f"is {width}x{height} pixels where its neighbours are {expected}", index)
         try:
-            simplejpeg.decode_jpeg(blob, "RGB", buffer=frame)
+            simplejpeg.decode_jpeg(blob, "RGB", fastdct=fast, fastupsample=fast, buffer=frame)
         except ValueError as error:
             raise self._error(f"holds a damaged JPEG ({error})", index) from error
 

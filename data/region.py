@@ -22,6 +22,11 @@ class Region(NamedTuple):
     out_width: int
     flip: bool = False
 
+    @property
+    def scales(self) -> bool:
+        """Whether the rectangle is enlarged or shrunk, not merely cropped."""
+        return (self.height, self.width) != (self.out_height, self.out_width)
+
     def check_inside(self, height: int, width: int) -> None:
         """ValueError unless the rectangle lies within a frame of that size and the output has pixels."""
         inside = self.top >= 0 and 0 < self.height <= height - self.top
@@ -33,11 +38,12 @@ class Region(NamedTuple):
 def copy_region(frame: np.ndarray, region: Region, out: np.ndarray) -> None:
     """Crop, scale and mirror `frame` (H, W, 3) into `out` (out_height, out_width, 3); exact where nothing is scaled."""
     source = frame[region.top : region.top + region.height, region.left : region.left + region.width]
-    if source.shape == out.shape:
+    if not region.scales:
         out[...] = source
     else:
-        # Bilinear interpolation looks at 2x2 pixels: shrinking to half or less, it would skip some.
-        shrinks = region.height >= 2 * region.out_height or region.width >= 2 * region.out_width
+        # Bilinear interpolation looks at 2x2 pixels: shrinking to a third, it would skip more than half of them. Up to
+        # there its aliasing is mild, and averaging the whole area would take ten times as long.
+        shrinks = region.height >= 3 * region.out_height or region.width >= 3 * region.out_width
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         cv2.resize(source, (region.out_width, region.out_height), dst=out, interpolation=interpolation)
     if region.flip:
