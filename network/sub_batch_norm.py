@@ -1,0 +1,190 @@
+"""Batch norm over sub-batches, so that its statistics do not change their nature with the size of the batch.
+
+Multigrid training (Wu et al. 2020, arXiv 1912.00998, section 3) raises the batch of the long cycle's small shapes 8, 4
+or 2 times and normalises each base batch's worth of clips on its own. The number of sub-batches follows the long cycle
+alone: where the short cycle raises the batch further, the sub-batches grow with it.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SubBatchNorm3d(nn.BatchNorm3d):
+    """Batch norm of x (B, C, T, H, W) that in training normalises each of `num_splits` sub-batches of B by itself.
+
+    Each sub-batch has its own running statistics (num_splits, C). They are aggregated into `running_mean` and
+    `running_var`, which evaluation uses, whenever the module leaves training or gives its state dict; that looks like
+    plain batch norm's, and loading one gives every sub-batch the loaded statistics. With one split it is plain batch
+    norm. With `synchronise` a sub-batch is that of all ranks together.
+
+    Sub-batch s has the clips s, s + num_splits, ...: a view merges them into channels without a copy. In
+    channels_last_3d no such view exists, and the sub-batches are consecutive clips, normalised one after the other.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+    split_mean: Tensor | None
+    split_var: Tensor | None
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, synchronise: bool = False) -> None:
+        super().__init__(num_features, eps, momentum)
+        self.synchronise = synchronise
+        self.register_buffer("split_mean", None, persistent=False)
+        self.register_buffer("split_var", None, persistent=False)
+
+    @classmethod
+    def sharing(cls, norm: nn.BatchNorm3d, synchronise: bool) -> "SubBatchNorm3d":
+        """One with the very parameters and buffers of `norm`."""
+        assert norm.affine and norm.track_running_stats and norm.momentum is not None, norm
+        new = cls(norm.num_features, norm.eps, norm.momentum, synchronise)
+        new.weight, new.bias = norm.weight, norm.bias
+        for name, buffer in norm.named_buffers():
+            setattr(new, name, buffer)
+        return new.train(norm.training)
+
+    @property
+    def num_splits(self) -> int:
+        """How many sub-batches a training batch has."""
+        return 1 if self.split_mean is None else len(self.split_mean)
+
+    def set_num_splits(self, num_splits: int) -> None:
+        """Change the number of sub-batches: all start from the aggregated statistics of the ones before."""
+        assert num_splits >= 1, num_splits
+        if num_splits != self.num_splits:
+            self.aggregate()
+            self._start_splits(num_splits)
+
+    @torch.no_grad()
+    def aggregate(self) -> None:
+        """Set running mean and variance to those of all sub-batches: the variance within them and between them."""
+        if self.split_mean is not None and self.split_var is not None:
+            mean = self.split_mean.mean(0)
+            self.running_mean.copy_(mean)
+            self.running_var.copy_(self.split_var.mean(0) + (self.split_mean - mean).square().mean(0))
+
+    def train(self, mode: bool = True) -> "SubBatchNorm3d":
+        """Set the mode; leaving training aggregates."""
+        if self.training and not mode:
+            self.aggregate()
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x (B, C, T, H, W); in training B must be a multiple of `num_splits`."""
+        is_synchronised = self.synchronise and dist.is_initialized() and dist.get_world_size() > 1
+        if not self.training or (self.num_splits == 1 and not is_synchronised):
+            return super().forward(x)
+        splits = self.num_splits
+        assert len(x) % splits == 0, f"a batch of {len(x)} clips does not divide into {splits} sub-batches"
+        mean = self.running_mean[None] if self.split_mean is None else self.split_mean
+        var = self.running_var[None] if self.split_var is None else self.split_var
+        self.num_batches_tracked.add_(1)
+        normalise = self._normalise_with_all_ranks if is_synchronised else self._normalise
+        if x.is_contiguous():
+            merged = x.view(len(x) // splits, splits * x.shape[1], *x.shape[2:])
+            return normalise(merged, mean.view(-1), var.view(-1), splits).view_as(x)
+        return torch.cat([normalise(part, mean[i], var[i], 1) for i, part in enumerate(x.chunk(splits))])
+
+    def _normalise(self, x: Tensor, running_mean: Tensor, running_var: Tensor, splits: int) -> Tensor:
+        """Normalise x (b, splits * C, T, H, W) and update its running statistics (splits * C)."""
+        weight, bias = self.weight.repeat(splits), self.bias.repeat(splits)
+        return F.batch_norm(x, running_mean, running_var, weight, bias, True, self.momentum, self.eps)
+
+    def _normalise_with_all_ranks(self, x: Tensor, running_mean: Tensor, running_var: Tensor, splits: int) -> Tensor:
+        """As `_normalise`, with the statistics of the same sub-batches of all ranks, which are equally large."""
+        ranks = dist.get_world_size()
+        own_var, own_mean = torch.var_mean(x.float(), (0, 2, 3, 4), correction=0)
+        mean = _SumOverRanks.apply(own_mean) / ranks
+        var = _SumOverRanks.apply(own_var + (own_mean - mean).square()) / ranks
+        with torch.no_grad():
+            count = ranks * x.numel() / x.shape[1]
+            running_mean.lerp_(mean, self.momentum)
+            running_var.lerp_(var * (count / (count - 1)), self.momentum)
+        scale = self.weight.repeat(splits) * (var + self.eps).rsqrt()
+        shift = self.bias.repeat(splits) - mean * scale
+        shape = (1, -1, 1, 1, 1)
+        return torch.addcmul(shift.view(shape), x, scale.view(shape)).to(x.dtype)
+
+    def _start_splits(self, num_splits: int) -> None:
+        self.split_mean = self.running_mean.repeat(num_splits, 1) if num_splits > 1 else None
+        self.split_var = self.running_var.repeat(num_splits, 1) if num_splits > 1 else None
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.aggregate()
+        super()._save_to_state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._start_splits(self.num_splits)
+
+    def extra_repr(self) -> str:
+        """What plain batch norm shows, and the splits."""
+        return f"{super().extra_repr()}, num_splits={self.num_splits}, synchronise={self.synchronise}"
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum of a tensor over all ranks; as every rank uses it, so are the gradients summed."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def use_sub_batch_norm(network: nn.Module, synchronise: bool = False) -> None:
+    """Replace every BatchNorm3d below `network` in place; parameters and buffers stay the same objects."""
+    replaced: dict[nn.BatchNorm3d, SubBatchNorm3d] = {}
+    for path, module in list(network.named_modules(remove_duplicate=False)):
+        if type(module) is nn.BatchNorm3d:
+            if module not in replaced:
+                replaced[module] = SubBatchNorm3d.sharing(module, synchronise)
+            parent, _, name = path.rpartition(".")
+            setattr(network.get_submodule(parent), name, replaced[module])
+
+
+def set_num_splits(network: nn.Module, num_splits: int) -> None:
+    """Give every SubBatchNorm3d that many sub-batches; nothing happens where it has them already."""
+    for norm in _norms(network).values():
+        norm.set_num_splits(num_splits)
+
+
+def aggregate_statistics(network: nn.Module) -> None:
+    """Bring every running mean and variance up to date, while training goes on."""
+    for norm in _norms(network).values():
+        norm.aggregate()
+
+
+def split_state(network: nn.Module) -> dict[str, Tensor]:
+    """The sub-batches' own statistics, which the state dict leaves out: needed to go on in the middle of a phase."""
+    state = {}
+    for name, norm in _norms(network).items():
+        if norm.split_mean is not None and norm.split_var is not None:
+            state[f"{name}.split_mean"] = norm.split_mean.clone()
+            state[f"{name}.split_var"] = norm.split_var.clone()
+    return state
+
+
+def load_split_state(network: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put back what `split_state` gave, after the state dict; the number of sub-batches is that of the state."""
+    names = {f"{name}.{part}" for name in _norms(network) for part in ("split_mean", "split_var")}
+    assert set(state) <= names, sorted(set(state) - names)
+    for name, norm in _norms(network).items():
+        mean, var = state.get(f"{name}.split_mean"), state.get(f"{name}.split_var")
+        norm.split_mean = None if mean is None else mean.to(norm.running_mean, copy=True)
+        norm.split_var = None if var is None else var.to(norm.running_var, copy=True)
+
+
+def _norms(network: nn.Module) -> dict[str, SubBatchNorm3d]:
+    return {name: module for name, module in network.named_modules() if isinstance(module, SubBatchNorm3d)}
