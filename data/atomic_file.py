@@ -13,6 +13,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     The temporary name is `.<name>.<pid>.tmp`, so that leftovers of a killed process are recognised.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # a killed process with the same number may have left one
     try:
         yield temporary
         sync(temporary)

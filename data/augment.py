@@ -1,0 +1,21 @@
+"""What happens to clips on the device, batch-wise."""
+
+import torch
+from torch import Tensor, nn
+
+MEAN = (124.0, 117.0, 104.0)  # of each channel, R G B, in grey levels of 0-255
+SCALE = 0.0167  # 1 / standard deviation in grey levels, the same for the channels
+
+
+class Normalise(nn.Module):
+    """uint8 clips (B, 3, T, h, w) to (x - mean) / std as float32, memory format kept."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1, 1), persistent=False)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(B, 3, T, h, w) uint8 -> the same shape in float32."""
+        return clips.to(torch.float32).sub_(self.mean).mul_(SCALE)

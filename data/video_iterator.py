@@ -1,0 +1,122 @@
+"""From a request for a clip to its pixels: what a loader's worker does."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data.annotations import VideoList
+from data.datasets import ClipRequest, ClipShape
+from data.frame_sampler import SampledFrames, random_clip, spaced_clips
+from data.frame_store import FrameStore, FrameStoreError, Region
+from data.transforms import centre_crop, random_crop
+
+REPLACEMENT_TRIES = 10  # draws for one bad video before the clip counts as lost
+
+
+class Recipe(Protocol):
+    """How clips are taken from a video: which frames, which part of them."""
+
+    def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
+        """The views of the video, each T frame indices."""
+
+    def region(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> Region:
+        """The part of frames of `size` (height, width) that all views show."""
+
+
+@dataclass(frozen=True)
+class RandomClip:
+    """One clip at a random interval, start and crop: training."""
+
+    intervals: tuple[int, int]
+    flip: bool
+
+    def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
+        """One view."""
+        return [random_clip(num_frames, request.shape.frames, self.intervals, request.interval_stretch, rng)]
+
+    def region(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> Region:
+        """A random crop."""
+        return random_crop(size, shape, self.flip, rng)
+
+
+@dataclass(frozen=True)
+class SpacedClips:
+    """Evenly spaced clips, the middle one if `clips` is 1, of the centre crop: validation."""
+
+    interval: int
+    clips: int = 1
+
+    def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
+        """`clips` views."""
+        return spaced_clips(num_frames, request.shape.frames, self.interval, self.clips)
+
+    def region(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> Region:
+        """The centre crop."""
+        return centre_crop(size, shape)
+
+
+class BadVideo(NamedTuple):
+    """A video that could not be read, and the one that was drawn in its place (None if none was)."""
+
+    video: int
+    reason: str
+    replacement: int | None
+
+
+class Clip(NamedTuple):
+    """One item: V views of one video, usually one."""
+
+    frames: Tensor  # uint8 (V, T, h, w, 3), RGB; empty if the video could not be read and was not replaced
+    label: int
+    video: int  # that the pixels come from
+    repeated_frames: int
+    bad_videos: tuple[BadVideo, ...]
+
+
+class VideoIterator(Dataset[Clip]):
+    """A map-style dataset whose keys are ClipRequests.
+
+    Every random choice is keyed by (seed, draw, index) of the request, so a clip depends on neither the number of
+    workers nor the order of requests. A video that cannot be read is reported in the item, not raised: an exception
+    would cross the process border as a traceback. With `replace_bad` another video of the same epoch takes its place.
+    """
+
+    def __init__(self, videos: VideoList, recipe: Recipe, seed: int, replace_bad: bool = False) -> None:
+        self.videos = videos
+        self.recipe = recipe
+        self.seed = seed
+        self.replace_bad = replace_bad
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, request: ClipRequest) -> Clip:
+        rng = np.random.default_rng((self.seed, request.draw, request.index))
+        bad: list[BadVideo] = []
+        index = request.index
+        while True:
+            try:
+                frames, repeated = self._read(request._replace(index=index), rng)
+            except FrameStoreError as error:
+                replacement = self._replacement(rng) if self.replace_bad and len(bad) < REPLACEMENT_TRIES else None
+                bad.append(BadVideo(index, str(error), replacement))
+                if replacement is None:
+                    return Clip(torch.empty(0, dtype=torch.uint8), -1, index, 0, tuple(bad))
+                index = replacement
+            else:
+                return Clip(frames, int(self.videos.labels[index]), index, repeated, tuple(bad))
+
+    def _replacement(self, rng: np.random.Generator) -> int:
+        return int(rng.integers(len(self.videos)))
+
+    def _read(self, request: ClipRequest, rng: np.random.Generator) -> tuple[Tensor, int]:
+        store = FrameStore(self.videos.folder(request.index))
+        views = self.recipe.frames(len(store), request, rng)
+        region = self.recipe.region(store.size(), request.shape, rng)
+        pixels = store.read(np.concatenate([view.indices for view in views]).tolist(), region)
+        frames = torch.from_numpy(pixels).view(len(views), request.shape.frames, *pixels.shape[1:])
+        return frames, sum(view.repeated for view in views)

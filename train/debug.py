@@ -1,0 +1,34 @@
+"""What --debug-mode adds."""
+
+from torch import Tensor, nn
+
+from network import VideoNetwork
+from train.errors import TrainingError
+from train.logs import LOG
+
+
+def log_network(network: nn.Module) -> None:
+    """Log every parameter's name and shape, and how many values there are."""
+    for name, parameter in network.named_parameters():
+        LOG.debug("  %-48s %s", name, "x".join(map(str, parameter.shape)))
+    LOG.debug("%s: %d parameters", type(network).__name__, sum(parameter.numel() for parameter in network.parameters()))
+
+
+def check_blocks(network: VideoNetwork) -> None:
+    """Make every residual block raise TrainingError if its output is not finite. Waits for the device each time."""
+
+    def check(name: str) -> None:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if not output.isfinite().all():
+                shape = tuple(inputs[0].shape)
+                raise TrainingError(f"{name} puts out values that are not finite, for inputs of {shape}")
+
+        network.get_submodule(name).register_forward_hook(hook)
+
+    for name in ("stem", *_block_names(network), "fc"):
+        check(name)
+
+
+def _block_names(network: VideoNetwork) -> list[str]:
+    stages = ("layer1", "layer2", "layer3", "layer4")
+    return [f"{stage}.{block}" for stage in stages for block, _ in network.get_submodule(stage).named_children()]

@@ -1,0 +1,119 @@
+"""Ranks: how several processes train one network. One process alone is a world of size 1."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # longer than the slowest first batch or checkpoint, shorter than a night
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """A process among those of the run."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank is the one that writes files and talks."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The element-wise sum over all ranks, on all ranks."""
+        return self._reduce(tensor, dist.ReduceOp.SUM)
+
+    def maximum(self, tensor: Tensor) -> Tensor:
+        """The element-wise maximum over all ranks, on all ranks."""
+        return self._reduce(tensor, dist.ReduceOp.MAX)
+
+    def decide(self, answer: bool) -> bool:
+        """The first rank's answer, on all ranks."""
+        return bool(self.broadcast([torch.tensor(float(answer))])[0])
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> list[Tensor]:
+        """Overwrite each tensor by the first rank's."""
+        tensors = list(tensors)
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+        return tensors
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's `value`, in the order of ranks, on all ranks; plain picklable types."""
+        values = [value]
+        if self.world_size > 1:
+            values = [None] * self.world_size
+            dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Return when all ranks are here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def _reduce(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
+        if self.world_size > 1:
+            tensor = tensor.clone()
+            dist.all_reduce(tensor, operation)
+        return tensor
+
+
+def is_launched() -> bool:
+    """Whether torchrun, or `launch`, started this process as a rank."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
+
+
+@contextmanager
+def joined(device_type: str) -> Iterator[Ranks]:
+    """The process group that the environment describes; a world of one where it describes none."""
+    if not is_launched():
+        yield Ranks(0, 0, 1)
+        return
+    ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")))
+    if device_type == "cuda":
+        torch.cuda.set_device(ranks.local_rank)
+    backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+    try:
+        yield ranks
+    finally:
+        dist.destroy_process_group()
+
+
+def launch(ranks: int, argv: Sequence[str]) -> int:
+    """Run this very command line as `ranks` processes of this machine; return the exit status of the run.
+
+    By torch's own elastic launcher: a rank that dies takes the others down, and its reason is on the console.
+    """
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id=f"run-{os.getpid()}",
+        max_restarts=0,
+        monitor_interval=1.0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-u", *argv)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        print(f"rank {rank} ended with exit status {failure.exitcode}; the run was stopped", file=sys.stderr)
+        return failure.exitcode if failure.exitcode > 0 else 1
+    except SignalException as stop:
+        return 128 + int(stop.sigval)
+    return 0

@@ -1,0 +1,46 @@
+"""The run's log: on the console in colour, in a file as plain text."""
+
+import logging
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+LOG = logging.getLogger("srtg")
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints through a rich Console, which keeps lines above a progress bar.
+
+    A record may carry a coloured version of its message: `LOG.info(text.plain, extra={"rich": text})`.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        message = getattr(record, "rich", None) or Text(record.getMessage(), style=_STYLES.get(record.levelname, ""))
+        self.console.print(message, soft_wrap=True, highlight=False)
+
+
+_STYLES = {"WARNING": "yellow", "ERROR": "red", "DEBUG": "dim"}
+
+
+def start_logging(console: Console, is_first_rank: bool, debug: bool) -> None:
+    """Log to the console; ranks other than the first only warnings and errors."""
+    LOG.handlers = [ConsoleHandler(console)]
+    LOG.propagate = False
+    LOG.setLevel(logging.WARNING if not is_first_rank else logging.DEBUG if debug else logging.INFO)
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").handlers = LOG.handlers
+
+
+def log_to_file(path: Path) -> None:
+    """Log to a file as well, behind what it already holds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    LOG.addHandler(handler)
+    logging.getLogger("py.warnings").addHandler(handler)

@@ -1,0 +1,324 @@
+"""From a command line to a trained network: the one place that knows options, dataset and network."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from rich.console import Console
+from torch.utils.data import DataLoader
+
+from data.annotations import Splits, load_splits
+from data.atomic_file import atomic_file
+from data.commandline import run_command
+from data.datasets import ClipShape, DatasetSpec
+from data.errors import DataError
+from data.loaders import Batch, EachOnce, make_loader
+from data.video_iterator import RandomClip, SpacedClips, VideoIterator
+from network import NetworkError, VideoNetwork, create_network
+from network.sub_batch_norm import use_sub_batch_norm
+from train.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog
+from train.checkpoint import FORMAT, Checkpoint, CheckpointFolder, versions
+from train.debug import check_blocks, log_network
+from train.distributed import Ranks, is_launched, joined, launch
+from train.errors import StoppedBySignal, TrainingError
+from train.logs import LOG, log_to_file, start_logging
+from train.model import Trainer, TrainerSettings
+from train.multigrid import make_plan
+from train.optim import make_optimizer
+from train.options import Defaults, TrainOptions, parse_options
+from train.plan import Plan
+from train.plan_table import plan_summary, plan_table
+from train.progress import Progress
+from train.reports import Callback
+from train.sampler import ScheduleSampler
+from train.starting_point import (
+    RUN_ID,
+    StartingPoint,
+    check_same_run,
+    find_starting_point,
+    load_pretrained,
+    log_table,
+)
+from train.state import restore_state
+from train.stop_signal import EXIT_STATUS
+from train.updater import Updater
+
+
+def main(description: str, spec: DatasetSpec | Mapping[str, DatasetSpec], defaults: Defaults) -> NoReturn:
+    """Run a script: parse its command line, train (or evaluate), leave with an exit status.
+
+    `spec` is the dataset, or maps the values of --variant to datasets. Exit status: 0 done; 1 the run failed; 2 a
+    mistake on the command line or in the data; 143 stopped by SIGTERM or SIGUSR1, with the state saved.
+    """
+    variants = list(spec) if isinstance(spec, Mapping) else []
+    options = parse_options(description, defaults, variants)
+    run_command(lambda: _start(options, spec[options.variant] if isinstance(spec, Mapping) else spec))
+
+
+def _start(options: TrainOptions, spec: DatasetSpec) -> int:
+    options = settle(options)
+    if options.gpus > 1 and not is_launched():
+        return launch(options.gpus, sys.argv)
+    try:
+        with joined(options.device) as ranks:
+            return _run(options, spec, ranks)
+    except NetworkError as error:
+        raise DataError(str(error)) from error
+    except TrainingError as error:
+        LOG.error("%s", error)
+        return 1
+    except StoppedBySignal:
+        return EXIT_STATUS
+
+
+def settle(options: TrainOptions) -> TrainOptions:
+    """Replace `auto` and `all` by what this machine has; DataError if it has not what the options ask for."""
+    present = torch.cuda.device_count()
+    device = options.device if options.device != "auto" else "cuda" if present else "cpu"
+    if device == "cuda":
+        if options.gpus > present or not present:
+            asked = f"--gpus {options.gpus}" if options.gpus else "--device cuda"
+            raise DataError(f"{asked}: this machine has {present} GPUs that torch can use")
+    elif options.device == "auto" and options.gpus > 1:
+        raise DataError(
+            f"--gpus {options.gpus}: this machine has no GPU that torch can use; for {options.gpus} processes on the "
+            "CPU add --device cpu"
+        )
+    gpus = options.gpus or (present if device == "cuda" else 1)
+    world_size = int(os.environ["WORLD_SIZE"]) if is_launched() else gpus
+    if options.batch_size % world_size:
+        raise DataError(
+            f"--batch-size {options.batch_size} cannot be divided over {world_size} GPUs: give a multiple, such as "
+            f"{max(1, round(options.batch_size / world_size)) * world_size}"
+        )
+    precision = options.precision
+    if precision == "auto":
+        precision = "fp32" if device == "cpu" else "bf16" if torch.cuda.is_bf16_supported(False) else "fp16"
+    workers = options.workers
+    if workers < 0:
+        local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", gpus))
+        cores = len(os.sched_getaffinity(0)) // local_ranks
+        workers = max(1, min(16, cores if device == "cuda" else cores // 2))
+    return replace(options, device=device, gpus=gpus, precision=precision, workers=workers)
+
+
+def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
+    console = Console()
+    folder = _run_folder(options, spec)
+    start_logging(console, ranks.is_first, options.debug_mode)
+    if ranks.is_first:
+        log_to_file(_log_file(options, folder))
+    checkpoints = CheckpointFolder(folder, options.network, options.keep)
+    device = _prepare_device(options, ranks)
+    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch)
+    splits = load_splits(options.dataset, spec, options.labels)
+    for line in splits.report:
+        LOG.info("%s", line)
+    network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
+    loaded = _load(network, start, options, splits)
+    val_loader = _val_loader(options, splits, ranks)
+    plan = _plan(options, len(splits.train), ranks)
+    network = _prepare_network(network, options, device)
+    updater = _updater(network, options, loaded, device, ranks)
+    progress = Progress()
+    if start.is_resume:
+        assert start.checkpoint is not None
+        progress = restore_state(start.checkpoint, network, updater, device, ranks)
+        LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
+    callbacks = _callbacks(options, folder, console, progress) if ranks.is_first and not options.evaluate else []
+    about = _about(options, splits, loaded)
+    trainer = Trainer(
+        network, updater, plan, device, ranks, _settings(options), checkpoints, about, callbacks, progress
+    )
+    if options.evaluate:
+        return _evaluate(trainer, val_loader, start)
+    if ranks.is_first:
+        _write_options(options, folder)
+    log_table(plan_table(plan))
+    for line in plan_summary(plan):
+        LOG.info("%s", line)
+    return _fit(trainer, options, splits, val_loader)
+
+
+def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: DataLoader[Batch]) -> int:
+    ranks, plan = trainer.ranks, trainer.plan
+    recipe = RandomClip((options.train_frame_interval[0], options.train_frame_interval[-1]), options.flip)
+    dataset = VideoIterator(splits.train, recipe, options.random_seed, options.on_bad_video == "skip")
+    sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
+    loader = make_loader(dataset, sampler, options.workers, trainer.device.type == "cuda")
+    try:
+        report = trainer.fit(loader, sampler, val_loader)
+    except StoppedBySignal:
+        LOG.warning("stopped by a signal; %s goes on from here: --resume-epoch auto", trainer.folder.last)
+        raise
+    finally:
+        for callback in trainer.callbacks:
+            callback.close()
+    if ranks.is_first:
+        done = trainer.progress
+        result: dict[str, Any] = {"epochs": plan.num_epochs, "steps": done.global_step, "best_top1": done.best_top1}
+        if report and report.val:
+            result |= {"top1": report.val.top1, "top5": report.val.top5, "loss": report.val.loss}
+        result |= {"best": str(trainer.folder.best), "last": str(trainer.folder.last)}
+        print(json.dumps(result))
+    return 0
+
+
+def _evaluate(trainer: Trainer, val_loader: DataLoader[Batch], start: StartingPoint) -> int:
+    scores = trainer.evaluate(val_loader)
+    shown = f"loss {scores.loss:.4f} top-1 {scores.top1:.2f}% top-5 {scores.top5:.2f}% on {scores.examples:.0f} videos"
+    LOG.info("%s: %s", start.path, shown)
+    if trainer.ranks.is_first:
+        result = {"top1": scores.top1, "top5": scores.top5, "loss": scores.loss, "videos": int(scores.examples)}
+        print(json.dumps(result | {"checkpoint": str(start.path)}))
+    return 0
+
+
+def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:
+    name = f"{options.network}_gates_{options.gates}" + (f"_{options.task_name}" if options.task_name else "")
+    return (options.model_dir or Path("results") / spec.name) / name
+
+
+def _log_file(options: TrainOptions, folder: Path) -> Path:
+    return Path(options.log_file) if os.sep in options.log_file else folder / options.log_file
+
+
+def _prepare_device(options: TrainOptions, ranks: Ranks) -> torch.device:
+    torch.manual_seed(options.random_seed)
+    if torch.__version__.startswith("2.9.") and options.precision != "fp32":
+        LOG.warning(
+            "torch %s: its mixed-precision Conv3d is several times slower; use another version", torch.__version__
+        )
+    if options.device == "cpu":
+        if "OMP_NUM_THREADS" not in os.environ:
+            local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_ranks))
+        LOG.info("training on the CPU: %d processes of %d threads", ranks.world_size, torch.get_num_threads())
+        return torch.device("cpu")
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    device = torch.device("cuda", ranks.local_rank)
+    LOG.info("training on %d x %s in %s", ranks.world_size, torch.cuda.get_device_name(device), options.precision)
+    return device
+
+
+def _load(network: VideoNetwork, start: StartingPoint, options: TrainOptions, splits: Splits) -> tuple[str, ...]:
+    """Load the starting point's weights; the names of what came from elsewhere, empty when resuming."""
+    if start.is_resume:
+        check_same_run(start, _network_facts(options, splits), splits.train.classes)
+        checkpoint = start.checkpoint
+        assert checkpoint is not None
+        network.load_state_dict(checkpoint["weights"])
+        return tuple(checkpoint["loaded"])
+    if start.checkpoint is None:
+        return ()
+    report = load_pretrained(network, start, splits.train.classes)
+    if options.evaluate and not report.complete:
+        raise DataError(f"{start.path} does not fill the network, so there is nothing to evaluate: see the table above")
+    return report.loaded if options.fine_tune else ()
+
+
+def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:
+    return {
+        "name": options.network,
+        "gates": options.gates,
+        "placement": options.placement,
+        "num_classes": len(splits.train.classes),
+    }
+
+
+def _plan(options: TrainOptions, num_videos: int, ranks: Ranks) -> Plan:
+    return make_plan(
+        clip_length=options.clip_length,
+        clip_size=options.clip_size,
+        batch_size=options.batch_size,
+        lr_base=options.lr_base,
+        lr_steps=options.lr_steps,
+        lr_factor=options.lr_factor,
+        end_epoch=options.end_epoch,
+        num_videos=num_videos,
+        long_cycles=options.long_cycles,
+        short_cycles=options.short_cycles,
+        per_epoch=options.multigrid == "per-epoch",
+        warmup_epochs=options.warmup_epochs,
+        warmup_lr=options.warmup_lr,
+        world_size=ranks.world_size,
+    )
+
+
+def _prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.device) -> VideoNetwork:
+    if options.long_cycles or options.sync_bn:
+        use_sub_batch_norm(network, synchronise=options.sync_bn)
+    if options.debug_mode:
+        log_network(network)
+        check_blocks(network)
+    return network.to(device)
+
+
+def _updater(
+    network: VideoNetwork, options: TrainOptions, loaded: tuple[str, ...], device: torch.device, ranks: Ranks
+) -> Updater:
+    optimizer = make_optimizer(network, loaded, options.loaded_lr_factor)
+    if loaded:
+        new = [name for name, _ in network.named_parameters() if name not in loaded]
+        LOG.info(
+            "fine-tuning: %d loaded parameters at %g of the rate, %d new ones at the whole rate: %s",
+            len(loaded), options.loaded_lr_factor, len(new), ", ".join(new) or "none",
+        )  # fmt: skip
+    return Updater(network.parameters(), optimizer, device, ranks, options.precision, options.clip_grad)
+
+
+def _val_loader(options: TrainOptions, splits: Splits, ranks: Ranks) -> DataLoader[Batch]:
+    dataset = VideoIterator(splits.val, SpacedClips(options.val_frame_interval, options.val_clips), options.random_seed)
+    shape = ClipShape(options.clip_length, options.clip_size, options.clip_size)
+    batch_size = max(1, (options.val_batch_size or options.batch_size) // (ranks.world_size * options.val_clips))
+    batches = EachOnce(len(splits.val), batch_size, shape, ranks.rank, ranks.world_size)
+    return make_loader(dataset, batches, min(options.workers, len(batches)), options.device == "cuda")
+
+
+def _settings(options: TrainOptions) -> TrainerSettings:
+    return TrainerSettings(
+        precision=options.precision,
+        accumulate=options.accumulate,
+        log_every=options.log_every,
+        val_frequency=options.val_frequency,
+        save_frequency=options.save_frequency,
+        save_every_steps=options.save_every_steps,
+        save_every_minutes=options.save_every_minutes,
+        bad_video_limit=options.bad_video_limit if options.on_bad_video == "skip" else 0,
+    )
+
+
+def _plain_options(options: TrainOptions) -> dict[str, Any]:
+    """The options as JSON and a weights-only checkpoint can hold them."""
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+def _about(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -> Checkpoint:
+    return {
+        "format": FORMAT,
+        "network": _network_facts(options, splits),
+        "classes": list(splits.train.classes),
+        "loaded": list(loaded),
+        "options": _plain_options(options),
+        "versions": versions(),
+        "run_id": os.environ.get(RUN_ID, "none"),
+    }
+
+
+def _write_options(options: TrainOptions, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / "options.json") as temporary:
+        facts = {"options": _plain_options(options), "versions": versions(), "command": sys.argv}
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _callbacks(options: TrainOptions, folder: Path, console: Console, progress: Progress) -> list[Callback]:
+    return [ConsoleLog(), ProgressBar(console), ScoreFiles(folder), TensorBoardLog(folder, progress.global_step)]

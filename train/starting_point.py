@@ -1,0 +1,134 @@
+"""Where a run starts: from nothing, from somebody's weights, or where an earlier run was."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from data.errors import DataError
+from network import VideoNetwork
+from network.weights import LoadReport, load_weights, recognise
+from train.checkpoint import Checkpoint, CheckpointFolder, is_own, read_checkpoint
+from train.logs import LOG
+
+RUN_ID = "TORCHELASTIC_RUN_ID"
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """The checkpoint to start from, if any, and whether to go on with its run or only take its weights."""
+
+    path: Path | None = None
+    checkpoint: Checkpoint | None = None
+    is_resume: bool = False
+
+
+def find_starting_point(folder: CheckpointFolder, pretrained: Path | None, resume_epoch: str) -> StartingPoint:
+    """What to start from, as the flags say; DataError if it is not there or would overwrite another run.
+
+    A restart by torchrun goes on with the run by itself.
+    """
+    if resume_epoch == "auto" or (not resume_epoch and _is_restart(folder)):
+        newest = folder.newest()
+        if newest:
+            return _resume(*newest)
+        if resume_epoch == "auto":
+            LOG.warning("nothing to resume in %s: the run starts from its beginning", folder.folder)
+    elif resume_epoch:
+        return _resume_at(int(resume_epoch), folder, pretrained)
+    if folder.newest():
+        raise DataError(
+            f"{folder.folder} holds checkpoints of an earlier run: go on with it by --resume-epoch auto, give this run "
+            "another --task-name, or remove the folder"
+        )
+    if pretrained:
+        return StartingPoint(pretrained, read_checkpoint(pretrained))
+    return StartingPoint()
+
+
+def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequence[str]) -> LoadReport:
+    """Load the weights of a checkpoint, ours or published, and log a table of what became of every tensor.
+
+    NetworkError if nothing fits.
+    """
+    assert start.checkpoint is not None
+    checkpoint = start.checkpoint
+    if is_own(checkpoint):
+        origin = f"{checkpoint['network']['name']} of this project, after {_describe_position(checkpoint)}"
+        report = load_weights(network, checkpoint["weights"], checkpoint["classes"], list(classes))
+    else:
+        published = recognise(checkpoint)
+        origin = published.origin
+        report = load_weights(network, published.state_dict)
+    table = Table("", "tensors", "", title=f"{start.path}: {origin}", title_justify="left", box=box.SIMPLE_HEAD)
+    for row in report.rows():
+        table.add_row(*row)
+    log_table(table)
+    return report
+
+
+def log_table(table: Table) -> None:
+    """Log a rich table: as it is on the console, as text in the file."""
+    from rich.console import Console
+
+    console = Console(width=120, no_color=True)
+    with console.capture() as capture:
+        console.print(table)
+    LOG.info(capture.get().rstrip(), extra={"rich": table})
+
+
+def check_same_run(start: StartingPoint, network: dict[str, object], classes: Sequence[str]) -> None:
+    """DataError if the checkpoint to go on with is of another network or other classes."""
+    assert start.checkpoint is not None
+    theirs = start.checkpoint["network"]
+    if theirs != network:
+        raise DataError(
+            f"{start.path} is of {theirs}, this run of {network}; --pretrained-3d without --resume-epoch takes its "
+            "weights for a new run"
+        )
+    if list(start.checkpoint["classes"]) != list(classes):
+        ours, old = list(classes), list(start.checkpoint["classes"])
+        first = next((pair for pair in zip(old, ours, strict=False) if pair[0] != pair[1]), (len(old), len(ours)))
+        raise DataError(
+            f"{start.path} was trained with other classes or another order of them ({first[0]!r} where the labels now "
+            f"have {first[1]!r}): restore the label files, or start a new run from its weights with --pretrained-3d"
+        )
+
+
+def _resume(path: Path, checkpoint: Checkpoint) -> StartingPoint:
+    if not is_own(checkpoint):
+        raise DataError(
+            f"{path} holds weights only, no state to resume from: take --pretrained-3d without --resume-epoch"
+        )
+    return StartingPoint(path, checkpoint, is_resume=True)
+
+
+def _resume_at(epoch: int, folder: CheckpointFolder, pretrained: Path | None) -> StartingPoint:
+    path = pretrained or folder.epoch_file(epoch - 1)
+    start = _resume(path, read_checkpoint(path))
+    assert start.checkpoint is not None
+    position = start.checkpoint["position"]
+    if (position["epoch"], position["step"]) != (epoch, 0):
+        raise DataError(
+            f"{path} is a state after {_describe_position(start.checkpoint)}: --resume-epoch {epoch} does not fit it"
+        )
+    return start
+
+
+def _describe_position(checkpoint: Checkpoint) -> str:
+    position = checkpoint["position"]
+    if position["step"]:
+        return f"step {position['step']} of epoch {position['epoch']}"
+    return f"epoch {position['epoch'] - 1}"
+
+
+def _is_restart(folder: CheckpointFolder) -> bool:
+    """Whether torchrun started this process in place of one that was lost."""
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+        return True
+    run_id = os.environ.get(RUN_ID, "none")
+    newest = folder.newest() if run_id != "none" else None
+    return newest is not None and newest[1].get("run_id") == run_id
