@@ -12,6 +12,7 @@ prints a plan and draws it, without data or GPU.
 
 from collections.abc import Sequence
 from fractions import Fraction
+from math import isfinite
 from typing import NamedTuple
 
 from data.commandline import run_command
@@ -86,7 +87,9 @@ def make_plan(
     the largest batch, as its authors have it. The default warm-up, with long cycles alone, is a seventh of
     `end_epoch` but at most half of the first phase, from a tenth of `lr_base`. DataError names the flag to change.
     """
-    _check_numbers(clip_length, clip_size, batch_size, end_epoch, num_videos, world_size)
+    warmup_lr = lr_base * DEFAULT_WARMUP_LR if warmup_lr is None else warmup_lr
+    _check_counts(clip_length, clip_size, batch_size, end_epoch, num_videos, world_size)
+    _check_rates(lr_base, lr_factor, warmup_lr)
     if per_epoch and not long_cycles:
         raise DataError("--multigrid per-epoch orders the shapes of the long cycle: give --long-cycles too")
     steps = usable_lr_steps(lr_steps, end_epoch)
@@ -111,13 +114,13 @@ def make_plan(
         num_videos=num_videos,
         world_size=world_size,
         warmup_epochs=warmup_epochs,
-        warmup_lr=lr_base * DEFAULT_WARMUP_LR if warmup_lr is None else warmup_lr,
+        warmup_lr=warmup_lr,
         fixed_shape_pixels=end_epoch * (num_videos // batch_size) * batch_size * clip_length * clip_size**2,
         notes=tuple(notes),
     )
 
 
-def _check_numbers(
+def _check_counts(
     clip_length: int, clip_size: int, batch_size: int, end_epoch: int, num_videos: int, world_size: int
 ) -> None:
     values = {
@@ -137,6 +140,13 @@ def _check_numbers(
             f"--batch-size {batch_size} is the batch of all {world_size} ranks together and does not divide among "
             f"them: give a multiple of {world_size} such as {nearest}"
         )
+
+
+def _check_rates(lr_base: float, lr_factor: float, warmup_lr: float) -> None:
+    for flag, value in (("--lr-base", lr_base), ("--lr-factor", lr_factor), ("--warmup-lr", warmup_lr)):
+        is_usable = value >= 0 if flag == "--warmup-lr" else value > 0
+        if not (is_usable and isfinite(value)):
+            raise DataError(f"{flag} {value:g}: give a positive number")
 
 
 def _scaled(length: int, factor: float) -> int:
