@@ -29,7 +29,12 @@ MAX_PIXELS = 2**25  # an 8K frame; more comes from a damaged header, and decodin
 
 
 class FrameStoreError(DataError):
-    """A database or frame that cannot be read: names the file, the frame, the reason and the remedy."""
+    """A database or frame that cannot be read: names the file, the frame, the reason and the remedy.
+
+    `damaged` says that the file's content is at fault, not its place, its permissions or the index asked for.
+    """
+
+    damaged = False
 
 
 class FrameStore:
@@ -227,11 +232,15 @@ class FrameStore:
         except sqlite3.Error as error:
             if not os.access(self.path, os.R_OK):
                 raise self._error("cannot be read (permission denied)", remedy="") from error
+            if "disk I/O error" in str(error):
+                raise self._error(f"cannot be read ({error})", remedy="") from error
             raise self._error(f"is no whole frame database ({error})") from error
 
     def _error(self, reason: str, index: int | None = None, remedy: str = REMEDY) -> FrameStoreError:
         frame = "" if index is None else f" frame_{index + 1:05d}"
-        return FrameStoreError(f"{self.path}:{frame} {reason}" + (f"; {remedy}" if remedy else ""))
+        error = FrameStoreError(f"{self.path}:{frame} {reason}" + (f"; {remedy}" if remedy else ""))
+        error.damaged = REMEDY in remedy
+        return error
 
 
 def write_frames(video_folder: Path, jpegs: Iterable[bytes]) -> int:
@@ -264,6 +273,11 @@ def is_whole(video_folder: Path) -> bool:
     return (video_folder / FRAME_COUNT).is_file() and (video_folder / DATABASE).is_file()
 
 
+def leftovers(video_folder: Path) -> list[Path]:
+    """The temporary files that write_frames has left in a folder where it was killed (or is at work)."""
+    return [path for name in (DATABASE, FRAME_COUNT) for path in sorted(video_folder.glob(f".{name}.*.tmp*"))]
+
+
 def _write_database(path: Path, video_folder: Path, jpegs: Iterable[bytes]) -> int:
     video_id = os.fsencode(video_folder.name).decode("utf-8", errors="replace")
 
@@ -275,6 +289,7 @@ def _write_database(path: Path, video_folder: Path, jpegs: Iterable[bytes]) -> i
                 raise FrameStoreError(f"{video_folder}: frame_{number:05d} is no JPEG ({error})") from error
             yield f"{video_id}/frame_{number:05d}", jpeg, width
 
+    path.unlink(missing_ok=True)  # a killed process that had this one's number may have left it
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = OFF")  # a file that is renamed when whole needs neither journal
         connection.execute("PRAGMA synchronous = OFF")  # nor flushing on the way: atomic_file does it once
