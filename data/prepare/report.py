@@ -50,15 +50,16 @@ class Report:
     def print(self, console: Console | None = None, csv_path: Path | None = None) -> None:
         """Print the table of counts, then that of problems (the first 50; `csv_path` says where the rest are)."""
         console = console or Console()
-        counts = Table("outcome", title=self.title, title_justify="left")
+        console.print(Text(printable(self.title)), soft_wrap=True)
+        counts = Table("outcome")
         counts.add_column("number", justify="right")
         for outcome, number in self.counts.items():
             counts.add_row(Text(printable(outcome)), str(number))
         console.print(counts)
         if not self.problems:
             return
-        problems = Table(title="problems", title_justify="left", show_lines=False)
-        problems.add_column("kind", no_wrap=True)
+        problems = Table()
+        problems.add_column("problem", no_wrap=True)
         problems.add_column("item", overflow="fold", ratio=2)
         problems.add_column("reason", overflow="fold", ratio=3)
         for problem in sorted(self.problems)[:PRINTED_PROBLEMS]:

@@ -1,0 +1,223 @@
+"""Turn videos into frame databases: python -m data.prepare.convert VIDEOS OUT
+
+VIDEOS/<class>/<file> becomes OUT/jpg/<class>/<file without suffix>/{frames.db,n_frames}. Whatever is already there is
+skipped, so a run that was stopped, or killed, is simply started again. What fails is listed at the end and in
+OUT/convert_failures.csv, and does not stop the rest.
+"""
+
+import argparse
+import fcntl
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from data.commandline import CommandParser, run_command
+from data.errors import DataError
+from data.frame_store import is_whole, leftovers, write_frames
+from data.label_file import read_labels
+from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
+from data.prepare.report import Report, printable, progress_bar
+from data.prepare.sources import Shard, Sources, find_labelled_sources, find_sources
+from data.prepare.video_reader import Span, VideoError, VideoReader
+from data.prepare.worker_pool import Outcome, available_cpus, run_jobs
+
+
+class Settings(NamedTuple):
+    """How videos are converted."""
+
+    short_side: int
+    quality: int
+    keep_partial: bool
+    threads: int  # for decoding, in each worker
+
+
+class Job(NamedTuple):
+    """One video to convert into a folder."""
+
+    source: Path
+    span: Span | None
+    folder: Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Convert as the command line says; return the exit status."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    found = _find(options.videos, options.out, options.labels, options.shard)
+    report = Report(f"{options.videos} to {options.out / 'jpg'}")
+    report.count("converted", 0)
+    jobs: list[Job] = []
+    for source in found.videos:
+        folder = options.out / "jpg" / source.label / source.video_id
+        if is_whole(folder):
+            report.count("already there")
+        else:
+            jobs.append(Job(source.path, source.span, folder))
+    for problem in found.problems:
+        report.add(*problem)
+    with _only_run(options.out, options.shard):
+        workers = min(options.workers, max(1, len(jobs)))
+        settings = Settings(options.short_side, options.quality, options.keep_partial, options.workers // workers)
+        _convert(jobs, settings, workers, options.videos, report)
+        csv_path = options.out / f"convert_failures{_suffix(options.shard)}.csv"
+        report.write_csv(csv_path)
+    if found.ignored:
+        report.count("ignored, no videos", found.ignored.total())
+    report.print(csv_path=csv_path)
+    if found.ignored:
+        print("ignored: " + ", ".join(f"{number} {printable(kind)}" for kind, number in sorted(found.ignored.items())))
+    return 1 if report.counts["failed"] or report.counts["missing"] else 0
+
+
+def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> list[str]:
+    """Write the database of one video, and return warnings. DataError if it cannot be decoded, or not to its end."""
+    remove_leftovers(job)
+    if job.source.is_dir():
+        if job.span is not None:
+            raise VideoError("is a folder of frames, whose times are unknown: the clip cannot be cut out")
+        folder_reader = JpegFolderReader(job.source, settings.short_side, settings.quality, settings.keep_partial, beat)
+        write_frames(job.folder, folder_reader)
+        return folder_reader.warnings
+    reader = VideoReader(job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat)
+    write_frames(job.folder, (encode_jpeg(pixels, settings.quality) for pixels in reader))
+    return reader.warnings
+
+
+def remove_leftovers(job: Job) -> None:
+    """Remove what a killed process has left of a video, and the folder if there is nothing else in it."""
+    for path in leftovers(job.folder):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        job.folder.rmdir()
+
+
+def _find(videos: Path, out: Path, labels: list[Path], shard: Shard) -> Sources:
+    """The sources of this shard."""
+    if not videos.is_dir():
+        raise DataError(f"{videos}: no such folder; give the folder that holds the videos")
+    if labels:
+        rows = [row for path in labels for row in read_labels(path)]
+        found = find_labelled_sources(videos, out, rows)
+    else:
+        found = find_sources(videos, out)
+    return Sources(
+        [video for video in found.videos if shard.has(f"{video.label}/{video.video_id}")],
+        [problem for problem in found.problems if shard.has(problem.item)],
+        found.ignored,
+    )
+
+
+def _convert(jobs: list[Job], settings: Settings, workers: int, videos: Path, report: Report) -> None:
+    outcomes: Iterator[Outcome[Job, list[str]]] = run_jobs(
+        partial(convert_video, settings), jobs, workers, clean_up=remove_leftovers
+    )
+    with progress_bar() as progress:
+        task = progress.add_task("converting", total=len(jobs))
+        for outcome in outcomes:
+            progress.advance(task)
+            item = _name(outcome.job, videos)
+            if outcome.result is None:
+                report.add("failed", item, outcome.reason)
+                continue
+            report.count("converted")
+            for warning in outcome.result:
+                report.add("warning", item, warning)
+
+
+def _name(job: Job, videos: Path) -> str:
+    """The source's path, and the part of it where it is cut."""
+    span = f" {job.span.start:g}-{job.span.end:g} s" if job.span else ""
+    return f"{job.source.relative_to(videos)}{span}"
+
+
+@contextmanager
+def _only_run(out: Path, shard: Shard) -> Iterator[None]:
+    """Keep a second run off the same videos: the two would remove each other's temporary files."""
+    path = out / f".convert{_suffix(shard)}.lock"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; is {out} a folder that you may write to?") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{out}: another convert is at work there; wait for it, or give each its --shard") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def _suffix(shard: Shard) -> str:
+    return "" if shard.parts == 1 else f"_{shard.part}_of_{shard.parts}"
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="python -m data.prepare.convert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("videos", type=Path, metavar="VIDEOS", help="VIDEOS/<class>/<video file>, or /<class>/<video>/<frame>.jpg")
+    add("out", type=Path, metavar="OUT", help="the dataset folder: databases go to OUT/jpg/<class>/<video>/")
+    add(
+        "--labels",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="convert what this label file names, from anywhere under VIDEOS; where it has times, cut the clips out of "
+        "whole videos <youtube_id>.*; may be given several times",
+    )
+    add(
+        "--short-side",
+        type=_positive,
+        default=360,
+        metavar="PIXELS",
+        help="scale the shorter side down to this, never up (default %(default)s)",
+    )
+    add("--quality", type=_quality, default=90, help="of the JPEG frames, 1 to 100 (default %(default)s)")
+    add("--workers", type=_positive, default=available_cpus(), help="processes (default: the CPUs, %(default)s here)")
+    add(
+        "--shard",
+        type=_shard,
+        default=Shard(0, 1),
+        metavar="I/N",
+        help="convert one of N parts, for job arrays; I counts from 0 or from 1 (N/N is the same part as 0/N), and a "
+        "video's part depends on its name alone",
+    )
+    add(
+        "--keep-partial",
+        action="store_true",
+        help="keep what decodes of a damaged video, with a warning, instead of failing it",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _quality(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 1 and 100")
+    return int(text)
+
+
+def _shard(text: str) -> Shard:
+    part, _, parts = text.partition("/")
+    if not part.isdecimal() or not parts.isdecimal() or not int(part) <= int(parts) or int(parts) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 0 or 1 up to N, such as 1/4")
+    return Shard(int(part), int(parts))
+
+
+if __name__ == "__main__":
+    run_command(main)
