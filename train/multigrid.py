@@ -128,7 +128,7 @@ def _check_counts(
         "--clip-size": clip_size,
         "--batch-size": batch_size,
         "--end-epoch": end_epoch,
-        "--num-videos": num_videos,
+        "number of training videos": num_videos,
         "--gpus": world_size,
     }
     for flag, value in values.items():
@@ -166,10 +166,10 @@ def _long_shape(base: _Base, frames_factor: float, size_factor: float, limit: in
     frames, size = _scaled(base.frames, frames_factor), _scaled(base.size, size_factor)
     factor = _batch_factor(base, frames_factor, size_factor)
     factor = factor if limit is None else min(factor, limit)
-    crops = [*(_scaled(base.size, short) for short in SHORT_CYCLE), size] if base.short_cycles else [size]
     steps = []
-    for crop in crops:
-        ratio = round((size / crop) ** 2)
+    for short in (*SHORT_CYCLE, size / base.size) if base.short_cycles else (size / base.size,):
+        crop = _scaled(base.size, short)
+        ratio = max(1, round((size / (base.size * short)) ** 2))
         ratio = ratio if limit is None else min(ratio, limit // factor)
         batch_size = base.batch_size * factor * ratio
         steps.append(StepSpec(ClipShape(frames, crop, crop), batch_size, factor, base.frames // frames))
