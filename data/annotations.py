@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from data.csv_file import read_lines
 from data.datasets import DatasetSpec
-from data.diagnosis import explain_empty_classes, explain_missing, find_jpg, hint_for_rows, near_name, some
+from data.diagnosis import counted, explain_empty_classes, explain_missing, find_jpg, hint_for_rows, near_name, some
 from data.errors import DataError
 from data.label_file import LabelRow, describe_clip, read_labels, write_labels
 from data.video_list import ClassFolders, FoundVideo, VideoList, look_up, pack
@@ -65,7 +65,8 @@ def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None) ->
     problems += _check_classes(classes, train, val, train_rows + val_rows, folders)
     complete = f" (a complete copy has {spec.num_classes})" if spec.num_classes not in (None, len(classes)) else ""
     report.append(
-        f"{spec.name}: {len(classes)} classes{complete}, {len(train)} train and {len(val)} val videos in {jpg}"
+        f"{spec.name}: {counted(len(classes), 'class')}{complete}, {len(train)} train and {len(val)} val videos "
+        f"in {jpg}"
     )
     return Splits(train, val, (*report, *problems))
 
@@ -144,7 +145,7 @@ def _class_order(files: LabelFiles, spec: DatasetSpec, names: set[str]) -> tuple
         near = near_name(unknown[0], index)
         raise DataError(
             f"{some(unknown, 'class')} of the labels {files.train} and {files.val} "
-            f"{'is' if len(unknown) == 1 else 'are'} not among the {len(index)} of the class index {path}"
+            f"{_are(unknown)} not among the {len(index)} of the class index {path}"
             + (f"; did you mean {near!r}?" if near else "")
         )
     return tuple(name for name in index if name in names), f"classes in the order of {path}"
@@ -218,23 +219,23 @@ def _overlap(files: LabelFiles, train: Sequence[LabelRow], val: Sequence[LabelRo
                 "whole seconds; remove one"
             )
         both.append(f"{row.label}/{row.video_id}")
-    return [f"{len(both)} videos are in both the train and the val labels: {_first(both)}"] if both else []
+    return [f"in both the train and the val labels: {counted(len(both), 'video')}, {_first(both)}"] if both else []
 
 
 def _describe_losses(
     split: str, path: Path, rows: Sequence[LabelRow], folders: ClassFolders, found: Sequence[FoundVideo | None]
 ) -> list[str]:
     """Lines on the videos of a split that are not on disk, and on those that are but cannot be used."""
-    of = f"of {len(rows)} videos of the {split} labels {path}"
+    of = f"of {counted(len(rows), 'video')} of the {split} labels {path}"
     missing = [row for row, video in zip(rows, found, strict=True) if video is None]
     lines = []
     if missing:
         names = _first([f"{row.label}/{row.video_id}" for row in missing])
         hint = hint_for_rows(missing, folders) if len(missing) > len(rows) // 2 else ""
-        lines.append(f"{len(missing)} {of} are not on disk: {names}" + (f". Hint: {hint}" if hint else ""))
+        lines.append(f"{len(missing)} {of} {_are(missing)} not on disk: {names}" + (f". Hint: {hint}" if hint else ""))
     broken = [f"{video.class_folder}/{video.name} {video.problem}" for video in found if video and not video.frames]
     if broken:
-        lines.append(f"{len(broken)} {of} are on disk but cannot be used: {_first(broken)}")
+        lines.append(f"{len(broken)} {of} {_are(broken)} on disk but cannot be used: {_first(broken)}")
     return lines
 
 
@@ -250,8 +251,12 @@ def _check_classes(
     for split, present in zip(("train", "val"), have, strict=True):
         lacking = [name for position, name in enumerate(classes) if position not in present]
         if lacking:
-            lines.append(f"{len(lacking)} of {len(classes)} classes have no {split} video: {_first(lacking)}")
+            lines.append(f"no {split} video of {len(lacking)} of the {len(classes)} classes: {_first(lacking)}")
     return lines
+
+
+def _are(things: Sequence[object]) -> str:
+    return "is" if len(things) == 1 else "are"
 
 
 def _first(names: Sequence[str]) -> str:

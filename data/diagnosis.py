@@ -42,23 +42,18 @@ def explain_missing(
     """Say in one line why none of a split's rows has a video: where it looked, what is there, what may be wrong."""
     first = next((row for row in rows if folders.of_class[row.label]), rows[0])
     folder = next(iter(folders.of_class[first.label]), first.label)
-    looked = folders.jpg / folder / first.video_id / "frames.db"
     others = f" and {len(rows) - 1} more like it" if len(rows) > 1 else ""
+    looked = f"looked for {folders.jpg / folder / first.video_id / 'frames.db'}{others}"
+    none = f"none of the {counted(len(rows), 'video')} of the {split} labels {source}"
     unusable = [video for video in found if video is not None]
     if unusable:
-        video = unusable[0]
-        place = folders.jpg / video.class_folder / video.name
-        there = f"{place} {video.problem} and holds {some(_names_if_folder(place), 'name')}"
+        place = folders.jpg / unusable[0].class_folder / unusable[0].name
         return (
-            f"none of the {len(rows)} videos of the {split} labels {source} can be used: looked for {looked}{others}; "
-            f"{len(unusable)} of their folders are there, but {there}{_hint(_not_converted(place))}"
+            f"{none} can be used: {looked}; {len(unusable)} of these folders exist, but {place} {unusable[0].problem} and "
+            f"holds {some(_names_if_folder(place), 'name')}{_hint(_not_converted(place))}"
         )
-    there = _what_is_there(folders, first.label)
-    hint = _hint(hint_for_rows(rows, folders))
-    return (
-        f"none of the {len(rows)} videos of the {split} labels {source} is on disk: looked for {looked}{others}; "
-        f"{there}{hint}"
-    )
+    there, hint = _what_is_there(folders, first.label), _hint(hint_for_rows(rows, folders))
+    return f"{none} is on disk: {looked}; {there}{hint}"
 
 
 def explain_empty_classes(empty: Sequence[str], rows: Mapping[str, int], folders: ClassFolders) -> str:
@@ -142,19 +137,19 @@ def _misplaced_classes(labels: Sequence[str], rows: Sequence[LabelRow], folders:
     videos = _video_file(folders.jpg)
     if videos:
         return f"{videos} is a video that was not converted yet: {CONVERT}"
-    return "are these the labels of another dataset?" if folders.present else _not_converted(folders.jpg)
+    return "are these the labels of another dataset?" if folders.present else f"convert the videos first: {CONVERT}"
 
 
 def _what_is_there(folders: ClassFolders, label: str) -> str:
     for folder in folders.of_class[label]:
         return f"{folders.jpg / folder} holds {some(folders.videos[folder], 'name')}"
     if folders.present:
-        classes = list(folders.of_class)
         return (
-            f"{folders.jpg} holds {some(folders.present, 'folder')}, none of them for a class of these labels "
-            f"({some(classes, 'class')})"
+            f"{folders.jpg} holds {some(folders.present, 'folder')}, none of them for the labels' "
+            f"{some(folders.of_class, 'class')}"
         )
-    return f"{folders.jpg} holds {some(list_names(folders.jpg), 'name')}, no class folders"
+    names = list_names(folders.jpg)
+    return f"{folders.jpg} " + (f"holds no folders but {some(names, 'file')}" if names else "is empty")
 
 
 def _misplaced_jpg(dataset: Path) -> str:
@@ -224,9 +219,13 @@ def some(names: Iterable[str], noun: str) -> str:
     ordered = sorted(names)
     if not ordered:
         return "nothing"
-    plural = noun if len(ordered) == 1 else noun + ("es" if noun.endswith("s") else "s")
     dots = ", ..." if len(ordered) > 3 else ""
-    return f"{len(ordered)} {plural} ({', '.join(ordered[:3])}{dots})"
+    return f"{counted(len(ordered), noun)} ({', '.join(ordered[:3])}{dots})"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: "1 class", "2 classes"."""
+    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("s") else "s")
 
 
 def _hint(text: str) -> str:

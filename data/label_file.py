@@ -104,6 +104,9 @@ class _Columns(NamedTuple):
 
 
 def _find_columns(path: Path, columns: list[str]) -> _Columns:
+    if "classname" in columns:  # its `label` is 1 or -1
+        raise DataError(f"{path}: this is an official HACS file; convert it with python -m data.prepare.labels hacs")
+
     def place(name: str) -> int | None:
         return columns.index(name) if name in columns else None
 
