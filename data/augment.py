@@ -8,7 +8,7 @@ SCALE = 0.0167  # 1 / standard deviation in grey levels, the same for the channe
 
 
 class Normalise(nn.Module):
-    """uint8 clips (B, 3, T, h, w) to (x - mean) / std as float32, memory format kept."""
+    """uint8 clips (B, 3, T, h, w) of any strides to (x - mean) / std as contiguous float32."""
 
     mean: Tensor
 
@@ -18,4 +18,4 @@ class Normalise(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """(B, 3, T, h, w) uint8 -> the same shape in float32."""
-        return clips.to(torch.float32).sub_(self.mean).mul_(SCALE)
+        return clips.to(torch.float32, memory_format=torch.contiguous_format).sub_(self.mean).mul_(SCALE)

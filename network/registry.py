@@ -30,14 +30,19 @@ def network_names(pattern: str = "*") -> list[str]:
     return sorted((name for name in _builders if fnmatchcase(name, pattern)), key=_by_depth)
 
 
+def check_name(name: str) -> None:
+    """NetworkError with the nearest names if there is no network of that name."""
+    if name not in _builders:
+        raise NetworkError(f"unknown network {name!r}; did you mean {_near(name)}?")
+
+
 def create_network(name: str, num_classes: int, gates: bool = False, placement: str = "final") -> VideoNetwork:
     """A new network that takes clips (B, 3, T, H, W) and gives logits (B, num_classes).
 
     `gates` lets a temporal gate decide for each clip whether a block's recursion is applied; `placement` says where
     in a residual block it is applied. NetworkError on an unknown name or placement and on fewer than one class.
     """
-    if name not in _builders:
-        raise NetworkError(f"unknown network {name!r}; did you mean {_near(name)}?")
+    check_name(name)
     if num_classes < 1:
         raise NetworkError(f"{name} cannot tell {num_classes} classes apart: num_classes must be 1 or more")
     if placement not in PLACEMENTS:

@@ -1,6 +1,8 @@
 """Ranks: how several processes train one network. One process alone is a world of size 1."""
 
+import inspect
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +12,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.nn.parallel import DistributedDataParallel
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # longer than the slowest first batch or checkpoint, shorter than a night
 
@@ -87,10 +90,21 @@ def joined(device_type: str) -> Iterator[Ranks]:
         torch.cuda.set_device(ranks.local_rank)
     backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
-    try:
-        yield ranks
-    finally:
-        dist.destroy_process_group()
+    yield ranks
+    # Only after success: with a rank in trouble, the orderly end would wait for it.
+    dist.destroy_process_group()
+
+
+def parallel(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network with its gradients averaged over ranks. Buffers stay each rank's own: see Ranks.broadcast."""
+    # torch 2.13 renamed the argument that says so.
+    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    return DistributedDataParallel(
+        network,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+        **{"forward_sync_buffers" if renamed else "broadcast_buffers": False},
+    )
 
 
 def launch(ranks: int, argv: Sequence[str]) -> int:
@@ -108,6 +122,8 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
         max_restarts=0,
         monitor_interval=1.0,
     )
+    # The launcher passes SIGTERM on to the ranks and waits for them to save, but knows nothing of SIGUSR1.
+    signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     try:
         elastic_launch(config, sys.executable)("-u", *argv)
     except ChildFailedError as error:

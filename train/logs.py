@@ -28,6 +28,12 @@ class ConsoleHandler(logging.Handler):
 _STYLES = {"WARNING": "yellow", "ERROR": "red", "DEBUG": "dim"}
 
 
+def make_console() -> Console:
+    """The terminal; elsewhere (a file, a pipe) lines of 120 columns, so that tables are whole."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
 def start_logging(console: Console, is_first_rank: bool, debug: bool) -> None:
     """Log to the console; ranks other than the first only warnings and errors."""
     LOG.handlers = [ConsoleHandler(console)]

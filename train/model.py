@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
@@ -20,7 +20,7 @@ from data.video_iterator import BadVideo, VideoIterator
 from network import VideoNetwork
 from network.sub_batch_norm import aggregate_statistics, set_num_splits
 from train.checkpoint import Checkpoint, CheckpointFolder
-from train.distributed import Ranks
+from train.distributed import Ranks, parallel
 from train.errors import StoppedBySignal, TrainingError
 from train.logs import LOG
 from train.metrics import Scores, ScoreSums
@@ -77,10 +77,7 @@ class Trainer:
         self.callbacks = callbacks if ranks.is_first else ()
         self.progress = progress
         self.normalise = Normalise().to(device)
-        self.parallel: nn.Module = network
-        if ranks.world_size > 1:
-            devices = [device.index] if device.type == "cuda" else None
-            self.parallel = DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
+        self.parallel = parallel(network, device) if ranks.world_size > 1 else network
         self.speed = SpeedMonitor(device)
         self.score_sums = ScoreSums(device)
         self.window = Scores()  # since the last report
@@ -94,12 +91,12 @@ class Trainer:
 
         StoppedBySignal after a signal, TrainingError on a loss that is not finite, DataError on a bad video.
         """
-        self.stop_signal.listen()
         report = None
-        for _ in range(self.progress.epoch, self.plan.num_epochs + 1):
-            started = time.perf_counter() - self.progress.seconds
-            self.train_epoch(loader, sampler, started)
-            report = self._finish_epoch(val_loader, started)
+        with self.stop_signal.listening():
+            for _ in range(self.progress.epoch, self.plan.num_epochs + 1):
+                started = time.perf_counter() - self.progress.seconds
+                self.train_epoch(loader, sampler, started)
+                report = self._finish_epoch(val_loader, started)
         return report
 
     def train_epoch(self, loader: DataLoader[Batch], sampler: ScheduleSampler, started: float) -> None:
@@ -134,13 +131,14 @@ class Trainer:
         """One update, from this rank's part of the step's clips."""
         progress, parts = self.progress, self.settings.accumulate
         set_num_splits(self.network, max(1, round(spec.batch_factor / parts)))
-        frames = batch.frames.to(self.device, non_blocking=True).chunk(parts)
-        labels = batch.labels.to(self.device, non_blocking=True).chunk(parts)
+        frames = batch.frames.to(self.device, non_blocking=True)
+        labels = batch.labels.to(self.device, non_blocking=True)
         losses = []
-        for number, (clips, targets) in enumerate(zip(frames, labels, strict=True), start=1):
-            is_last = number == len(frames)
+        for part in range(parts):
+            is_last = part == parts - 1
             with nullcontext() if is_last else self._without_reduction():
-                losses.append(self._forward_backward(clips, targets, len(batch.labels)))
+                # Every parts-th clip, so that the sub-batches of batch norm are those of the whole batch.
+                losses.append(self._forward_backward(frames[part::parts], labels[part::parts], len(labels)))
             if not is_last:
                 self.speed.mark()
         loss = torch.stack(losses).sum()

@@ -8,9 +8,10 @@ from typing import Any
 
 from data.commandline import CommandParser
 from data.errors import DataError
-from network import network_names
+from network import NetworkError, network_names
+from network.registry import check_name
 from network.srtg import PLACEMENTS
-from train.flag_types import boolean, numbers
+from train.flag_types import StoreNumbers, boolean
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,6 @@ def parse_options(
     parser = make_parser(description, defaults, variants)
     values = vars(parser.parse_args(argv))
     values.setdefault("variant", "")
-    for name in ("train_frame_interval", "lr_steps"):
-        try:
-            values[name] = numbers(values[name]) if isinstance(values[name], list) else values[name]
-        except argparse.ArgumentTypeError as error:
-            parser.error(f"argument --{name.replace('_', '-')}: {error}")
     assert values.keys() == {field.name for field in fields(TrainOptions)}
     options = TrainOptions(**values)
     try:
@@ -139,8 +135,8 @@ def _add_data_flags(group: _Group, defaults: Defaults, variants: Sequence[str]) 
         "--clip-size", type=int, default=defaults.clip_size, help="height and width of a clip, in pixels"
     )
     group.add_argument(
-        "--train-frame-interval", "--train-frame-inteval", nargs="+", default=defaults.train_frame_interval,
-        metavar="N", help="distance between sampled frames, or lowest and highest to draw it from",
+        "--train-frame-interval", "--train-frame-inteval", nargs="+", action=StoreNumbers, metavar="N",
+        default=defaults.train_frame_interval, help="distance between sampled frames, or lowest and highest to draw it from",
     )  # fmt: skip
     group.add_argument(
         "--val-frame-interval", "--val-frame-inteval", type=int, default=defaults.val_frame_interval, metavar="N",
@@ -189,7 +185,12 @@ def _add_schedule_flags(group: _Group, defaults: Defaults) -> None:
     )  # fmt: skip
     group.add_argument("--lr-base", type=float, default=defaults.lr_base, help="learning rate of the base batch")
     group.add_argument(
-        "--lr-steps", nargs="+", default=defaults.lr_steps, metavar="N", help="epochs after which it falls"
+        "--lr-steps",
+        nargs="+",
+        action=StoreNumbers,
+        default=defaults.lr_steps,
+        metavar="N",
+        help="epochs after which it falls",
     )
     group.add_argument("--lr-factor", type=float, default=0.1, help="to what share it falls")
     group.add_argument("--warmup-epochs", type=float, help="epochs of linear warm-up; by default only for long cycles")
@@ -247,10 +248,10 @@ def check_options(options: TrainOptions) -> None:
         raise DataError(
             f"--train-frame-interval {' '.join(map(str, intervals))}: give one interval, or lowest and highest"
         )
-    if options.network not in network_names():
-        from network import create_network
-
-        create_network(options.network, 1)
+    try:
+        check_name(options.network)
+    except NetworkError as error:
+        raise DataError(f"--network: {error}") from None
     if options.resume_epoch not in ("", "auto") and not (
         options.resume_epoch.isdigit() and int(options.resume_epoch) > 1
     ):

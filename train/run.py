@@ -26,7 +26,7 @@ from train.checkpoint import FORMAT, Checkpoint, CheckpointFolder, versions
 from train.debug import check_blocks, log_network
 from train.distributed import Ranks, is_launched, joined, launch
 from train.errors import StoppedBySignal, TrainingError
-from train.logs import LOG, log_to_file, start_logging
+from train.logs import LOG, log_to_file, make_console, start_logging
 from train.model import Trainer, TrainerSettings
 from train.multigrid import make_plan
 from train.optim import make_optimizer
@@ -108,7 +108,7 @@ def settle(options: TrainOptions) -> TrainOptions:
 
 
 def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
-    console = Console()
+    console = make_console()
     folder = _run_folder(options, spec)
     start_logging(console, ranks.is_first, options.debug_mode)
     if ranks.is_first:

@@ -1,6 +1,8 @@
 """Stopping on a signal: all ranks after the same step."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import torch
@@ -19,10 +21,15 @@ class StopSignal:
         self.flag = torch.zeros(1)
         self.work: dist.Work | None = None
 
-    def listen(self) -> None:
-        """Install the handlers."""
-        for number in SIGNALS:
-            signal.signal(number, self._note)
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note signals inside, instead of ending at once."""
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = True
