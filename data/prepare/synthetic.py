@@ -1,0 +1,270 @@
+"""Make short videos whose classes differ only in motion and in the order of events.
+
+    python -m data.prepare.synthetic OUT --videos 480 --val-videos 96 --classes 8 --frames 32 --size 64x64 --seed 0
+
+writes OUT/videos/<class>/<id>.mp4 and the label files OUT/labels/synthetic_{train,val}.csv. Each scene (background,
+shape, colours, sizes, places, speeds; see data/prepare/synthetic_scene.py) is made once in every class, so that the
+frames of a split's classes are the same and only their order differs; every frame is encoded by itself at a fixed
+quantiser, so that this holds for the decoded frames too. The validation videos have scenes of their own.
+"""
+
+import argparse
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import av
+import numpy as np
+
+from data.atomic_file import atomic_file
+from data.commandline import CommandParser, run_command
+from data.errors import DataError
+from data.label_file import LabelRow, write_labels
+from data.prepare.report import Report, progress_bar
+from data.prepare.synthetic_scene import MAX_CLASSES, MIN_FRAMES, MIN_SIZE, class_table, draw_scene, render
+from data.prepare.worker_pool import available_cpus, run_jobs
+
+SPLITS = ("train", "val")
+SETTINGS_FILE = "synthetic.json"
+MAX_SIDE = 4096
+# The encoders in order of preference, at a fixed quantiser: a rate control would look at neighbouring frames.
+CODECS = {"libx264": {"preset": "veryfast", "qp": "20"}, "mpeg4": {"qmin": "3", "qmax": "3"}}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a set of videos is made from; the same settings give the same frames."""
+
+    videos: int  # of both splits
+    val_videos: int
+    classes: int
+    frames: int
+    height: int
+    width: int
+    fps: int
+    seed: int
+
+    def check(self) -> None:
+        """Raise DataError for a value that cannot be made."""
+        limits = {
+            "--videos": (self.videos, 2, 10**6),
+            "--val-videos": (self.val_videos, 1, self.videos - 1),
+            "--classes": (self.classes, 2, MAX_CLASSES),
+            "--frames": (self.frames, MIN_FRAMES, 10**5),
+            "--fps": (self.fps, 1, 240),
+            "--seed": (self.seed, 0, 2**63 - 1),
+        }
+        for flag, (value, low, high) in limits.items():
+            if not low <= value <= high:
+                raise DataError(f"{flag} {value}: must be from {low} to {high}")
+        for side in (self.height, self.width):
+            if side % 2 or not MIN_SIZE <= side <= MAX_SIDE:
+                size = f"--size {self.height}x{self.width}"
+                raise DataError(f"{size}: height and width must be even and from {MIN_SIZE} to {MAX_SIDE}")
+
+
+class Video(NamedTuple):
+    """One video to make: `number` counts within its split."""
+
+    split: str
+    number: int
+    label: str
+
+    @property
+    def video_id(self) -> str:
+        """The id in the label file, and the name of the video file."""
+        return f"{self.split}_{self.number:06d}"
+
+    @property
+    def path(self) -> Path:
+        """The video file under the folder of videos."""
+        return Path(self.label, f"{self.video_id}.mp4")
+
+
+def list_videos(settings: Settings) -> Iterator[Video]:
+    """The videos of both splits: consecutive ones are the same scene in one class after the other."""
+    labels = list(class_table(settings.classes))
+    for split, videos in zip(SPLITS, (settings.videos - settings.val_videos, settings.val_videos), strict=True):
+        for number in range(videos):
+            yield Video(split, number, labels[number % len(labels)])
+
+
+def render_video(settings: Settings, video: Video) -> Iterator[np.ndarray]:
+    """A video's frames before encoding, each uint8 RGB (H, W, 3)."""
+    parts = class_table(settings.classes)[video.label]
+    key = (settings.seed, SPLITS.index(video.split), video.number // settings.classes)
+    scene = draw_scene(np.random.default_rng(key), len(parts), settings.frames, settings.height, settings.width)
+    return render(scene, parts)
+
+
+def encode(path: Path, frames: Iterable[np.ndarray], settings: Settings, codec: str) -> None:
+    """Write RGB frames as an MP4 file, each frame encoded by itself: its neighbours leave no trace in it."""
+    with atomic_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        stream = cast(av.VideoStream, container.add_stream(codec, rate=settings.fps, options=CODECS[codec]))
+        stream.height, stream.width = settings.height, settings.width
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = 1
+        stream.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def best_codec() -> str:
+    """H.264 where PyAV's FFmpeg can encode it, else MPEG-4 part 2, which it always can."""
+    return next(codec for codec in CODECS if codec in av.codecs_available)
+
+
+def _make_video(settings: Settings, folder: Path, codec: str, video: Video, beat: Callable[[], None]) -> bool:
+    """Make one video unless it is there; returns whether it was made."""
+
+    def frames() -> Iterator[np.ndarray]:
+        for frame in render_video(settings, video):
+            beat()
+            yield frame
+
+    path = folder / video.path
+    if path.exists():
+        return False
+    encode(path, frames(), settings, codec)
+    return True
+
+
+def make_dataset(out: Path, settings: Settings, workers: int) -> Report:
+    """Write videos, label files and the settings to `out`; what an interrupted run with these settings made is kept."""
+    settings.check()
+    report = Report("synthetic videos")
+    report.count("made", 0)
+    try:
+        _claim_folder(out, settings)
+        for label in class_table(settings.classes):
+            folder = out / "videos" / label
+            folder.mkdir(parents=True, exist_ok=True)
+            for leftover in folder.glob(".*.tmp"):  # of a run that was killed
+                leftover.unlink()
+        (out / "labels").mkdir(exist_ok=True)
+        with progress_bar() as bar:
+            task = bar.add_task("making videos", total=settings.videos)
+            make = partial(_make_video, settings, out / "videos", best_codec())
+            for outcome in run_jobs(make, list_videos(settings), workers):
+                if outcome.result is None:
+                    raise DataError(f"cannot make {out / 'videos' / outcome.job.path}: {outcome.reason}")
+                report.count("made" if outcome.result else "already there")
+                bar.advance(task)
+        for split in SPLITS:
+            videos = (video for video in list_videos(settings) if video.split == split)
+            rows = [LabelRow(video.label, video.video_id, split, video.video_id, None, None, 0) for video in videos]
+            write_labels(out / "labels" / f"synthetic_{split}.csv", rows)
+    except OSError as error:
+        raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
+    return report
+
+
+def _claim_folder(out: Path, settings: Settings) -> None:
+    """Note the settings in `out`; DataError if it holds videos made from others, which would mix with these."""
+    path = out / SETTINGS_FILE
+    wanted = asdict(settings) | {"codec": best_codec()}
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            differing = [name for name in wanted if found.get(name) != wanted[name]]
+        except (ValueError, AttributeError):
+            raise DataError(f"{path} is not what this command writes; give another folder") from None
+        if differing:
+            there = ", ".join(f"{name} {found.get(name)}" for name in differing)
+            asked = ", ".join(f"{name} {wanted[name]}" for name in differing)
+            raise DataError(f"{out} holds videos made with {there}, not {asked}; give another folder or delete it")
+        return
+    if (out / "videos").exists() and any((out / "videos").iterdir()):
+        raise DataError(f"{out / 'videos'} holds videos of another kind; give another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+
+
+def write_contact_sheet(path: Path, out: Path, settings: Settings) -> None:
+    """Draw one video of each class as a row of frames, of another scene in each row as far as there are scenes."""
+    from data.prepare.filmstrips import draw_filmstrips  # loads matplotlib, which the workers have no use for
+
+    labels = list(class_table(settings.classes))
+    train_videos = settings.videos - settings.val_videos
+    strips = {}
+    for position, label in enumerate(labels):
+        indices = range(position, train_videos, len(labels))
+        if indices:
+            video = Video("train", indices[position % len(indices)], label)
+            with av.open(str(out / "videos" / video.path)) as container:
+                strips[label] = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    draw_filmstrips(path, strips)
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.lower())
+    if not match:
+        raise DataError(f"--size {text}: give height x width in pixels, as 64x64, or one number for both")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="python -m data.prepare.synthetic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("out", metavar="OUT", type=Path, help="folder for videos/ and labels/")
+    add("--videos", type=int, metavar="N", default=480, help="videos of both splits together (default %(default)s)")
+    add("--val-videos", type=int, metavar="N", help="how many of them are for validation (default: a fifth)")
+    add("--classes", type=int, metavar="N", default=8, help=f"2 to {MAX_CLASSES} (default %(default)s)")
+    add("--frames", type=int, metavar="N", default=32, help="frames in a video (default %(default)s)")
+    add("--size", default="64x64", metavar="HxW", help="height x width in pixels (default %(default)s)")
+    add("--fps", type=int, metavar="N", default=16, help="frames a second (default %(default)s)")
+    add("--seed", type=int, metavar="N", default=0, help="other seeds make other scenes (default %(default)s)")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        default=available_cpus(),
+        help="processes; they change no video (default: the CPUs, %(default)s here)",
+    )
+    add("--contact-sheet", type=Path, metavar="FILE.png", help="also draw one video of each class")
+    return parser
+
+
+def _val_videos(videos: int, classes: int) -> int:
+    """A fifth of the videos, and of whole scenes if that is possible."""
+    return max(1, videos // 5 // max(classes, 1) * classes or videos // 5)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make what the command line says; return the exit status."""
+    options = _parser().parse_args(arguments)
+    height, width = _parse_size(options.size)
+    settings = Settings(
+        videos=options.videos,
+        val_videos=_val_videos(options.videos, options.classes) if options.val_videos is None else options.val_videos,
+        classes=options.classes,
+        frames=options.frames,
+        height=height,
+        width=width,
+        fps=options.fps,
+        seed=options.seed,
+    )
+    if options.workers < 1:
+        raise DataError(f"--workers {options.workers}: must be 1 or more")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    report = make_dataset(options.out, settings, options.workers)
+    if options.contact_sheet:
+        write_contact_sheet(options.contact_sheet, options.out, settings)
+    report.print()
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
