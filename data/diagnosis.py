@@ -49,8 +49,8 @@ def explain_missing(
     if unusable:
         place = folders.jpg / unusable[0].class_folder / unusable[0].name
         return (
-            f"{none} can be used: {looked}; {len(unusable)} of these folders exist, but {place} {unusable[0].problem} and "
-            f"holds {some(_names_if_folder(place), 'name')}{_hint(_not_converted(place))}"
+            f"{none} can be used: {looked}; {len(unusable)} of these folders exist, but {place} {unusable[0].problem} "
+            f"and holds {some(_names_if_folder(place), 'name')}{_hint(_not_converted(place))}"
         )
     there, hint = _what_is_there(folders, first.label), _hint(hint_for_rows(rows, folders))
     return f"{none} is on disk: {looked}; {there}{hint}"

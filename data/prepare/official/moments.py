@@ -1,8 +1,9 @@
 """Moments in Time: CSV files without a header, `class/file.mp4,label,positive,negative`, and a list of categories."""
 
+import csv
 from pathlib import Path, PurePosixPath
 
-from data.csv_file import read_lines, read_rows
+from data.csv_file import read_lines
 from data.errors import DataError
 from data.label_file import LabelRow, check_folder_name
 from data.prepare.official.common import Dropped, Official, annotation_folder, make_row, required_file
@@ -43,12 +44,13 @@ def _read_categories(path: Path) -> tuple[str, ...]:
 
 def _read_set(path: Path, split: str, classes: set[str], dropped: Dropped) -> list[LabelRow]:
     rows: list[LabelRow] = []
-    for line, fields in read_rows(path):
+    for line, text in read_lines(path):
         place = f"{path}, line {line}"
-        if len(fields) < 4:
-            raise DataError(f"{place}: {','.join(fields)!r} is not class/file.mp4,label,positive,negative")
-        video = PurePosixPath(",".join(fields[:-3]))  # a file name may hold commas, the fields after it do not
-        label = fields[-3]
+        # From the right: a file name may hold commas, quoted or not, the other fields do not.
+        fields = next(csv.reader([text])) if text.startswith('"') else text.rsplit(",", 3)
+        if len(fields) != 4:
+            raise DataError(f"{place}: {text!r} is not class/file.mp4,label,positive,negative")
+        video, label = PurePosixPath(fields[0]), fields[1].strip()
         if len(video.parts) < 2:
             raise DataError(f"{place}: {str(video)!r} names no class folder")
         # The folder is where the video is; v2 and copies of the dataset write some names with spaces for `+`.
