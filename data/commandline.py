@@ -36,6 +36,13 @@ class CommandParser(argparse.ArgumentParser):
         sys.exit(USAGE_ERROR)
 
 
+def positive_integer(text: str) -> int:
+    """The `type` of an argument that is a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
 def run_command(main: Callable[[], int]) -> NoReturn:
     """Run `main` and leave with its status; a DataError becomes one line on stderr and status 2."""
     try:

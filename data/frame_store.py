@@ -82,9 +82,9 @@ class FrameStore:
         """Read the frames at the 0-based `indices`, in that order and as often as each is named.
 
         Returns RGB uint8 (T, H, W, 3): the whole frames, or of each the `region`. What is not scaled is exact; what is
-        scaled (bilinearly; by area at a third or less) is decoded by JPEG's fast transform and chroma upsampling, one
-        grey level from exact on average. FrameStoreError if the database or a frame is damaged, an index is out of
-        range, or the frames differ in size.
+        scaled (bilinearly; by area at a third or less) is decoded by JPEG's fast transform, which is one grey level
+        from exact on average, whatever the picture. FrameStoreError if the database or a frame is damaged, an index is
+        out of range, or the frames differ in size.
         """
         if len(indices) == 0:
             raise ValueError("no frame indices given")
@@ -126,7 +126,7 @@ class FrameStore:
             expected = f"{frame.shape[1]}x{frame.shape[0]}"
             raise self._error(f"is {width}x{height} pixels where its neighbours are {expected}", index)
         try:
-            simplejpeg.decode_jpeg(blob, "RGB", fastdct=fast, fastupsample=fast, buffer=frame)
+            simplejpeg.decode_jpeg(blob, "RGB", fastdct=fast, buffer=frame)
         except ValueError as error:
             raise self._error(f"holds a damaged JPEG ({error})", index) from error
 
@@ -134,7 +134,9 @@ class FrameStore:
         try:
             height, width, *_ = simplejpeg.decode_jpeg_header(blob)
         except ValueError as error:
-            raise self._error(f"holds no JPEG: its {len(blob)} bytes begin with {blob[:8]!r}", index) from error
+            raise self._error(
+                f"holds no readable JPEG: its {len(blob)} bytes begin with {blob[:8]!r}", index
+            ) from error
         if not 0 < height * width <= MAX_PIXELS:
             raise self._error(f"holds a damaged JPEG, whose header says {width}x{height} pixels", index)
         return height, width
@@ -229,16 +231,18 @@ class FrameStore:
     def _sqlite_errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            if not os.access(self.path, os.R_OK):
-                raise self._error("cannot be read (permission denied)", remedy="") from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where SQLite's message quotes damaged names
+            try:
+                Path(self.path).open("rb").close()
+            except OSError as cause:
+                raise self._error(f"cannot be read ({cause.strerror})", remedy="") from error
             if "disk I/O error" in str(error):
                 raise self._error(f"cannot be read ({error})", remedy="") from error
             raise self._error(f"is no whole frame database ({error})") from error
 
     def _error(self, reason: str, index: int | None = None, remedy: str = REMEDY) -> FrameStoreError:
-        frame = "" if index is None else f" frame_{index + 1:05d}"
-        error = FrameStoreError(f"{self.path}:{frame} {reason}" + (f"; {remedy}" if remedy else ""))
+        frame = "" if index is None else f": frame_{index + 1:05d}"
+        error = FrameStoreError(f"{self.path}{frame} {reason}" + (f"; {remedy}" if remedy else ""))
         error.damaged = REMEDY in remedy
         return error
 

@@ -34,7 +34,7 @@ def frame_numbers(clip: np.ndarray) -> list[int]:
 
 
 def jpeg(frame: np.ndarray, quality: int = 90) -> bytes:
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality=quality)
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality=quality, colorsubsampling="420")
 
 
 def numbered_jpegs(numbers: Iterable[int], height: int = 48, width: int = 64) -> list[bytes]:
@@ -61,7 +61,7 @@ def write_database(
     for index in order if order is not None else range(len(jpegs)):
         blob = jpegs[index]
         name = f"{video_folder.name}/frame_{index + 1:05d}"
-        size = len(blob) if isinstance(blob, bytes | str) else None
+        size = simplejpeg.decode_jpeg_header(blob)[1] if isinstance(blob, bytes) and simplejpeg.is_jpeg(blob) else 0
         connection.execute("INSERT INTO Images VALUES (?, ?, ?)", (name, blob, size))
     connection.commit()
     connection.close()
@@ -86,10 +86,13 @@ def encode_video(
     rate: int = 25,
     first_pts: int = 0,
     options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
 ) -> Path:
     """Encode RGB frames (H, W, 3) to a video file, whose container follows from the suffix, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
+        container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=rate, options=options or _fine_options(codec))
         stream.pix_fmt = pixel_format
         for index, pixels in enumerate(frames):

@@ -6,21 +6,21 @@ OUT/convert_failures.csv, and does not stop the rest.
 """
 
 import argparse
-import fcntl
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from data.commandline import CommandParser, run_command
+from data.commandline import CommandParser, positive_integer, run_command
 from data.errors import DataError
 from data.frame_store import is_whole, leftovers, write_frames
 from data.label_file import read_labels
 from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
 from data.prepare.report import Report, printable, progress_bar
+from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Sources, find_labelled_sources, find_sources
 from data.prepare.video_reader import Span, VideoError, VideoReader
 from data.prepare.worker_pool import Outcome, available_cpus, run_jobs
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             jobs.append(Job(source.path, source.span, folder))
     for problem in found.problems:
         report.add(*problem)
-    with _only_run(options.out, options.shard):
+    with only_run(options.out, _suffix(options.shard)):
         workers = min(options.workers, max(1, len(jobs)))
         settings = Settings(options.short_side, options.quality, options.keep_partial, options.workers // workers)
         _convert(jobs, settings, workers, options.videos, report)
@@ -134,25 +134,6 @@ def _name(job: Job, videos: Path) -> str:
     return f"{job.source.relative_to(videos)}{span}"
 
 
-@contextmanager
-def _only_run(out: Path, shard: Shard) -> Iterator[None]:
-    """Keep a second run off the same videos: the two would remove each other's temporary files."""
-    path = out / f".convert{_suffix(shard)}.lock"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; is {out} a folder that you may write to?") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{out}: another convert is at work there; wait for it, or give each its --shard") from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-
-
 def _suffix(shard: Shard) -> str:
     return "" if shard.parts == 1 else f"_{shard.part}_of_{shard.parts}"
 
@@ -177,13 +158,18 @@ def _parser() -> CommandParser:
     )
     add(
         "--short-side",
-        type=_positive,
+        type=positive_integer,
         default=360,
         metavar="PIXELS",
         help="scale the shorter side down to this, never up (default %(default)s)",
     )
     add("--quality", type=_quality, default=90, help="of the JPEG frames, 1 to 100 (default %(default)s)")
-    add("--workers", type=_positive, default=available_cpus(), help="processes (default: the CPUs, %(default)s here)")
+    add(
+        "--workers",
+        type=positive_integer,
+        default=available_cpus(),
+        help="processes (default: the CPUs, %(default)s here)",
+    )
     add(
         "--shard",
         type=_shard,
@@ -198,12 +184,6 @@ def _parser() -> CommandParser:
         help="keep what decodes of a damaged video, with a warning, instead of failing it",
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
 
 
 def _quality(text: str) -> int:

@@ -1,0 +1,34 @@
+"""A lock on a dataset folder, so that two runs do not remove each other's temporary files."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data.errors import DataError
+
+
+@contextmanager
+def only_run(out: Path, part: str = "") -> Iterator[None]:
+    """Hold the lock of one `part` of the conversion into `out`, a folder made here; DataError if another run has it."""
+    path = out / f".convert{part}.lock"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; is {out} a folder that you may write to?") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{out}: another convert is at work there; wait for it, or give each its --shard") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def check_idle(out: Path) -> None:
+    """DataError if any part of a conversion into `out` is at work."""
+    for path in out.glob(".convert*.lock"):
+        with only_run(out, path.name.removeprefix(".convert").removesuffix(".lock")):
+            pass
