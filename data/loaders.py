@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Sampler
 from data.datasets import ClipRequest, ClipShape
 from data.video_iterator import BadVideo, Clip, VideoIterator
 
+SECONDS_AFTER_SIGTERM = 10  # that a worker lives on
+
 
 class Batch(NamedTuple):
     """What a loader yields.
@@ -81,6 +83,8 @@ def make_loader(
 
 def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)  # the workers are the parallelism; threads inside each would fight for the same cores
-    # A signal to the whole job is the main process's to answer: it saves first, and the workers end with it.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    # A signal to the whole job is the main process's to answer: it saves, and the workers end with it. But SIGTERM may
+    # also be its own way to end a worker that it waits for, so that one only puts the end off.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(SECONDS_AFTER_SIGTERM))

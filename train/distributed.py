@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -97,14 +98,11 @@ def joined(device_type: str) -> Iterator[Ranks]:
 
 def parallel(network: nn.Module, device: torch.device) -> nn.Module:
     """The network with its gradients averaged over ranks. Buffers stay each rank's own: see Ranks.broadcast."""
+    devices = [device.index] if device.type == "cuda" else None
+    make = partial(DistributedDataParallel, network, device_ids=devices, gradient_as_bucket_view=True)
     # torch 2.13 renamed the argument that says so.
-    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-    return DistributedDataParallel(
-        network,
-        device_ids=[device.index] if device.type == "cuda" else None,
-        gradient_as_bucket_view=True,
-        **{"forward_sync_buffers" if renamed else "broadcast_buffers": False},
-    )
+    is_renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    return make(forward_sync_buffers=False) if is_renamed else make(broadcast_buffers=False)
 
 
 def launch(ranks: int, argv: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -110,7 +110,7 @@ class Trainer:
             self.stop_signal.share()
             spec = self.plan.step_spec(progress.epoch, progress.step)
             asked = time.perf_counter()
-            batch = next(batches)
+            batch = self._next(batches)
             self.speed.read(time.perf_counter() - asked, spec.batch_size)
             self._admit(batch)
             if LOG.isEnabledFor(logging.DEBUG):
@@ -192,6 +192,18 @@ class Trainer:
             state = collect_state(self.network, self.updater, self.progress, self.device)
             self.folder.save(self.about | state, epoch, is_best)
         self.last_save = time.perf_counter()
+
+    @staticmethod
+    def _next(batches: Iterator[Batch]) -> Batch:
+        try:
+            return next(batches)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise TrainingError(
+                f"a process that reads clips died ({str(error).splitlines()[0]}). If memory ran out, give fewer "
+                "--workers; if shared memory did, more of it to /dev/shm"
+            ) from error
 
     def _finish_epoch(self, val_loader: DataLoader[Batch], started: float) -> EpochReport:
         """Validate, save and report the epoch whose steps are done."""

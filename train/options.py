@@ -136,7 +136,8 @@ def _add_data_flags(group: _Group, defaults: Defaults, variants: Sequence[str]) 
     )
     group.add_argument(
         "--train-frame-interval", "--train-frame-inteval", nargs="+", action=StoreNumbers, metavar="N",
-        default=defaults.train_frame_interval, help="distance between sampled frames, or lowest and highest to draw it from",
+        default=defaults.train_frame_interval,
+        help="distance between sampled frames, or lowest and highest to draw it from",
     )  # fmt: skip
     group.add_argument(
         "--val-frame-interval", "--val-frame-inteval", type=int, default=defaults.val_frame_interval, metavar="N",
