@@ -9,9 +9,9 @@ from data.errors import DataError
 
 
 @contextmanager
-def only_run(out: Path, part: str = "") -> Iterator[None]:
-    """Hold the lock of one `part` of the conversion into `out`, a folder made here; DataError if another run has it."""
-    path = out / f".convert{part}.lock"
+def only_run(out: Path, part: str = "", command: str = "convert") -> Iterator[None]:
+    """Hold the lock of one `part` of a command's work in `out`, a folder made here; DataError if another run has it."""
+    path = out / f".{command}{part}.lock"
     try:
         out.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
@@ -21,7 +21,8 @@ def only_run(out: Path, part: str = "") -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataError(f"{out}: another convert is at work there; wait for it, or give each its --shard") from None
+            remedy = "wait for it, or give each its --shard" if command == "convert" else "wait for it"
+            raise DataError(f"{out}: another {command} is at work there; {remedy}") from None
         except OSError:
             pass  # a file system without locks
         yield

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -49,7 +49,7 @@ def run_jobs(
     workers: int,
     clean_up: Callable[[Job], None] | None = None,
     stall_seconds: float = STALL_SECONDS,
-) -> Iterator[Outcome[Job, Result]]:
+) -> Generator[Outcome[Job, Result], None, None]:
     """Do the jobs in `workers` processes and yield their outcomes as they come.
 
     `function` (picklable) gets the job and a function to call often, by which the pool sees that the worker lives and
