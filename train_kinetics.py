@@ -8,17 +8,21 @@ Top-1 on the validation videos with this code: not measured yet.
 """
 
 from data.datasets import DatasetSpec
-from train.options import Defaults
+from train.options import DatasetChoice, Defaults
 from train.run import main
 
-SPECS = {
-    str(classes): DatasetSpec(
-        f"Kinetics-{classes}", f"kinetics-{classes}_train.csv", f"kinetics-{classes}_val.csv", num_classes=classes
-    )
-    for classes in (200, 400, 600, 700)
-}
+DATASETS = DatasetChoice(
+    flag="--variant",
+    specs={
+        str(classes): DatasetSpec(
+            f"Kinetics-{classes}", f"kinetics-{classes}_train.csv", f"kinetics-{classes}_val.csv", num_classes=classes
+        )
+        for classes in (200, 400, 600, 700)
+    },
+    default="700",
+    help="which Kinetics; 200 is Mini-Kinetics",
+)
 DEFAULTS = Defaults(
-    clip_length=16,
     clip_size=284,
     train_frame_interval=(4, 6),
     val_frame_interval=5,
@@ -31,4 +35,4 @@ DEFAULTS = Defaults(
 )
 
 if __name__ == "__main__":
-    main(__doc__, SPECS, DEFAULTS)
+    main(__doc__, DATASETS, DEFAULTS)

@@ -1,12 +1,13 @@
 """Every option of the training scripts, once: parsed, checked and frozen here, and never passed below `train.run`."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data.commandline import CommandParser
+from data.datasets import DatasetSpec
 from data.errors import DataError
 from network import NetworkError, network_names
 from network.registry import check_name
@@ -31,13 +32,22 @@ class Defaults:
     flip: bool = True
 
 
+class DatasetChoice(NamedTuple):
+    """Datasets of one script, and the flag that chooses among them."""
+
+    flag: str
+    specs: Mapping[str, DatasetSpec]
+    default: str
+    help: str
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """All that a run is told. Names are those of the flags; README.md and --help explain them."""
 
     dataset: Path
     labels: Path | None
-    variant: str
+    variant: str  # by --variant or --split, where a script has several datasets
     network: str
     gates: bool
     placement: str
@@ -86,10 +96,10 @@ class TrainOptions:
 
 
 def parse_options(
-    description: str, defaults: Defaults, variants: Sequence[str] = (), argv: Sequence[str] | None = None
+    description: str, defaults: Defaults, choice: DatasetChoice | None = None, argv: Sequence[str] | None = None
 ) -> TrainOptions:
     """Options from a command line; a mistake ends the program with one line and status 2."""
-    parser = make_parser(description, defaults, variants)
+    parser = make_parser(description, defaults, choice)
     values = vars(parser.parse_args(argv))
     values.setdefault("variant", "")
     assert values.keys() == {field.name for field in fields(TrainOptions)}
@@ -101,10 +111,10 @@ def parse_options(
     return options
 
 
-def make_parser(description: str, defaults: Defaults, variants: Sequence[str] = ()) -> CommandParser:
-    """The parser of a script. `variants` are the values of --variant, where the dataset has any."""
+def make_parser(description: str, defaults: Defaults, choice: DatasetChoice | None = None) -> CommandParser:
+    """The parser of a script. `choice` is among the datasets of a script, where it has several."""
     parser = CommandParser(description=description, formatter_class=_HelpFormatter)
-    _add_data_flags(parser.add_argument_group("data"), defaults, variants)
+    _add_data_flags(parser.add_argument_group("data"), defaults, choice)
     _add_network_flags(parser.add_argument_group("network and weights"))
     _add_schedule_flags(parser.add_argument_group("schedule"), defaults)
     _add_machine_flags(parser.add_argument_group("machine"))
@@ -123,13 +133,15 @@ def _flag(group: _Group, *names: str, default: bool, help: str) -> None:
     group.add_argument(*names, type=boolean, nargs="?", const=True, default=default, metavar="True|False", help=help)
 
 
-def _add_data_flags(group: _Group, defaults: Defaults, variants: Sequence[str]) -> None:
+def _add_data_flags(group: _Group, defaults: Defaults, choice: DatasetChoice | None) -> None:
     group.add_argument("--dataset", type=Path, required=True, help="folder that holds jpg/<class>/<video>/frames.db")
     group.add_argument(
         "--labels", type=Path, help="label file or folder; else DATASET/labels, then DATASET/../../labels"
     )
-    if variants:
-        group.add_argument("--variant", choices=variants, default=variants[-1], help="which of the dataset's versions")
+    if choice:
+        group.add_argument(
+            choice.flag, dest="variant", choices=list(choice.specs), default=choice.default, help=choice.help
+        )
     group.add_argument("--clip-length", type=int, default=defaults.clip_length, help="frames of a clip")
     group.add_argument(
         "--clip-size", type=int, default=defaults.clip_size, help="height and width of a clip, in pixels"

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,7 +29,7 @@ from train.logs import LOG, log_to_file, make_console, start_logging
 from train.model import Trainer, TrainerSettings
 from train.multigrid import make_plan
 from train.optim import make_optimizer
-from train.options import Defaults, TrainOptions, parse_options
+from train.options import DatasetChoice, Defaults, TrainOptions, parse_options
 from train.plan import Plan
 from train.plan_table import plan_summary, plan_table
 from train.progress import Progress
@@ -49,15 +48,16 @@ from train.stop_signal import EXIT_STATUS
 from train.updater import Updater
 
 
-def main(description: str, spec: DatasetSpec | Mapping[str, DatasetSpec], defaults: Defaults) -> NoReturn:
+def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: Defaults) -> NoReturn:
     """Run a script: parse its command line, train (or evaluate), leave with an exit status.
 
-    `spec` is the dataset, or maps the values of --variant to datasets. Exit status: 0 done; 1 the run failed; 2 a
-    mistake on the command line or in the data; 143 stopped by SIGTERM or SIGUSR1, with the state saved.
+    Exit status: 0 done; 1 the run failed; 2 a mistake on the command line or in the data; 143 stopped by SIGTERM or
+    SIGUSR1, with the state saved.
     """
-    variants = list(spec) if isinstance(spec, Mapping) else []
-    options = parse_options(description, defaults, variants)
-    run_command(lambda: _start(options, spec[options.variant] if isinstance(spec, Mapping) else spec))
+    choice = dataset if isinstance(dataset, DatasetChoice) else None
+    options = parse_options(description, defaults, choice)
+    spec = dataset.specs[options.variant] if isinstance(dataset, DatasetChoice) else dataset
+    run_command(lambda: _start(options, spec))
 
 
 def _start(options: TrainOptions, spec: DatasetSpec) -> int:
