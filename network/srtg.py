@@ -3,6 +3,8 @@
 Shapes: B clips, C channels, T frames, H x W pixels.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,10 @@ PLACEMENTS = ("start", "top", "mid", "end", "res", "final")
 start: on the block's input, shortcut included; top: after the first convolution; mid: after the second; end: after the
 last, before the addition (in a block of two convolutions this is mid); res: on the shortcut; final: on the output.
 """
+
+# Initial values of an LSTM's cell weights' diagonal and gate biases, before the sigmoid: what lets frames in and out is
+# nine tenths open, and a quarter of the past is kept.
+COPY_GAIN, OPEN, FORGETFUL = 2.0, 3.0, -1.0
 
 
 class SqueezeAndRecursion(nn.Module):
@@ -30,13 +36,14 @@ class SqueezeAndRecursion(nn.Module):
         if gates:
             # Open gates and all gates since the last reset. Kept on the device, so that counting waits for nothing.
             self.register_buffer("gate_counts", torch.zeros(2, dtype=torch.int64), persistent=False)
+        self._initialise()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x (B, C, T, H, W) scaled per frame and channel."""
         # The recursion runs in the precision of its weights, float32 under autocast too: the products of many gate
         # activations in half precision lose what tells one frame from the next, and it costs next to nothing.
         frames = x.mean((3, 4), dtype=self.lstm.all_weights[0][0].dtype).permute(2, 0, 1)
-        with torch.autocast(x.device.type, enabled=False):
+        with _without_autocast(x.device.type):
             recursed, _ = self.lstm(frames)
         scale = recursed.permute(1, 2, 0)
         if self.gates:
@@ -45,6 +52,29 @@ class SqueezeAndRecursion(nn.Module):
             # A factor of one passes a clip through exactly, and no gradient reaches the recursion from it.
             scale = torch.where(is_open[:, None, None], scale, 1.0)
         return x * scale.to(x.dtype)[..., None, None]
+
+    def _initialise(self) -> None:
+        """Start the recursion as a soft copy of its frames: each layer's output near tanh(tanh(2a)).
+
+        From PyTorch's own initial values the output is near zero, the features are scaled to a fiftieth, and the
+        network hardly learns; gates, which let only consistent recursions act, would stay closed for all but single
+        frames. A copy is as large as the features and consistent with them.
+        """
+        channels = self.lstm.hidden_size
+        with torch.no_grad():
+            for weight, _, bias, _ in self.lstm.all_weights:
+                weight[2 * channels : 3 * channels].diagonal().add_(COPY_GAIN)
+                enter, forget, _, leave = bias.chunk(4)
+                enter.fill_(OPEN)
+                forget.fill_(FORGETFUL)
+                leave.fill_(OPEN)
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Autocast switched off; nothing on devices that have none, such as meta."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def temporal_gate(a: Tensor, b: Tensor) -> Tensor:

@@ -142,8 +142,9 @@ def load_weights(
     if not matching:
         raise NetworkError(f"no tensor of the checkpoint fits the network: {_first(state_dict)} against {_first(own)}")
     if strict and not report.complete:
-        differences = "; ".join(" ".join(row) for row in report.rows() if row[0] != "loaded")
-        raise NetworkError(f"the checkpoint is not of this network: {differences}")
+        differences = [f"{state} {tensors}" for state, tensors, _ in report.rows() if state != "loaded"]
+        more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
+        raise NetworkError(f"the checkpoint is not of this network: {'; '.join(differences[:4])}{more}")
     network.load_state_dict(matching, strict=False)
     return report
 
