@@ -1,11 +1,12 @@
 """Worker processes of which any may die: each job is done, failed or lost, and the others go on."""
 
+import math
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
@@ -35,7 +36,7 @@ class _Worker(Generic[Job]):
     process: SpawnProcess
     connection: Connection
     job: Job | None = None
-    last_heard: float = field(default_factory=time.monotonic)
+    last_heard: float = math.inf  # seconds; it may take its time to start
 
 
 def available_cpus() -> int:
@@ -108,11 +109,11 @@ def _keep_busy(
             return
         if idle:
             worker = idle.pop()
+            worker.last_heard = time.monotonic()
         else:
             worker = _start(function)
             pool.append(worker)
         worker.job = job
-        worker.last_heard = time.monotonic()
         try:
             worker.connection.send(job)
         except OSError:

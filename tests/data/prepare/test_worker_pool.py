@@ -1,0 +1,98 @@
+"""A worker that dies, hangs or raises costs one job and no more."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data.errors import DataError
+from data.prepare.worker_pool import run_jobs
+
+
+def act(job: tuple[str, int], beat: Callable[[], None]) -> int:
+    action, number = job
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif action == "leave":
+        os._exit(7)
+    elif action == "hang":
+        time.sleep(600)
+    elif action == "beat":
+        end = time.monotonic() + 3.5
+        while time.monotonic() < end:
+            beat()
+            time.sleep(0.05)
+    elif action == "bad data":
+        raise DataError("the data is bad")
+    elif action == "bug":
+        raise KeyError("what")
+    return number * 10
+
+
+def wait_for_parents_end(folder: Path, beat: Callable[[], None]) -> None:
+    try:
+        while True:
+            (folder / "alive").touch()
+            beat()
+            time.sleep(0.05)
+    finally:
+        (folder / "cleaned up").touch()
+
+
+def test_every_job_has_one_outcome_whatever_its_worker_does() -> None:
+    actions = ["fine", "kill", "fine", "crash", "bad data", "leave", "bug", "fine", "kill", "fine"]
+    lost: list[tuple[str, int]] = []
+    outcomes = list(run_jobs(act, [(action, number) for number, action in enumerate(actions)], 2, lost.append))
+    by_number = {outcome.job[1]: outcome for outcome in outcomes}
+    assert sorted(by_number) == list(range(10)) and len(outcomes) == 10
+    assert [by_number[n].result for n in (0, 2, 7, 9)] == [0, 20, 70, 90]
+    assert [by_number[n].reason for n in (1, 3, 4, 5, 6)] == [
+        "worker died (signal 9, SIGKILL)",
+        "worker died (signal 11, SIGSEGV)",
+        "the data is bad",
+        "worker died (exit 7)",
+        "KeyError: 'what'",
+    ]
+    assert sorted(number for _, number in lost) == [1, 3, 5, 8]
+
+
+def test_a_worker_that_hangs_is_stopped_and_one_that_is_slow_is_not() -> None:
+    jobs = [("hang", 0), ("beat", 1), ("fine", 2)]
+    outcomes = {outcome.job[0]: outcome for outcome in run_jobs(act, jobs, 2, stall_seconds=2.5)}
+    assert "no progress for 2.5 s" in outcomes["hang"].reason
+    assert (outcomes["beat"].result, outcomes["fine"].result) == (10, 20)
+
+
+def test_leaving_early_ends_the_workers() -> None:
+    lost: list[tuple[str, int]] = []
+    outcomes = run_jobs(act, [("fine", 0), ("hang", 1), ("hang", 2)], 2, lost.append)
+    next(outcomes)
+    outcomes.close()
+    assert sorted(lost) in ([("hang", 1)], [("hang", 1), ("hang", 2)])
+
+
+def test_a_worker_whose_parent_was_killed_ends_by_itself(tmp_path: Path) -> None:
+    parent = os.fork()
+    if parent == 0:
+        try:
+            list(run_jobs(wait_for_parents_end, [tmp_path], 1))
+        finally:
+            os._exit(1)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "alive").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    while not (tmp_path / "cleaned up").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "cleaned up").exists()
+
+
+def test_workers_that_cannot_even_start_end_the_run() -> None:
+    with pytest.raises((RuntimeError, AttributeError, TypeError)):
+        list(run_jobs(lambda job, beat: None, [1, 2, 3], 2))  # not picklable
