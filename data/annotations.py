@@ -134,11 +134,10 @@ def read_class_index(path: Path) -> tuple[str, ...]:
 
 def _class_order(files: LabelFiles, spec: DatasetSpec, names: set[str]) -> tuple[tuple[str, ...], str]:
     """The classes of the labels in the order of the dataset's index, or sorted; and a line that says which."""
-    if spec.class_index is None:
-        return tuple(sorted(names)), "classes in the order of their sorted names"
-    path = files.train.parent / spec.class_index
-    if not path.is_file():
-        return tuple(sorted(names)), f"classes in the order of their sorted names: there is no class index {path}"
+    path = files.train.parent / spec.class_index if spec.class_index else None
+    if path is None or not path.is_file():
+        reason = f": there is no class index {path}" if path else ""
+        return tuple(sorted(names)), f"classes in the order of their sorted names{reason}"
     index = read_class_index(path)
     unknown = sorted(names.difference(index))
     if unknown:

@@ -73,7 +73,7 @@ def test_every_name_in_use_for_a_split_is_understood(label_file, written, meant)
         "label,id,split\r\nplaying guitar,-a#!()+,train\r\n",
         "label,id,split\rplaying guitar,-a#!()+,train\r",
         '"label","id","split"\n"playing guitar","-a#!()+","train"\n',
-        'label, id, split\n"playing guitar", -a#!()+, train\n',
+        'id, label, split\n-a#!()+, "playing guitar", train\n',
         "Label,ID,Split\n\nplaying guitar,-a#!()+,train\n\n",
         "is_cc,split,id,label\n1,train,-a#!()+,playing guitar\n",
     ],
