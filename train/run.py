@@ -266,10 +266,11 @@ def _updater(
 ) -> Updater:
     optimizer = make_optimizer(network, loaded, options.loaded_lr_factor)
     if loaded:
-        new = [name for name, _ in network.named_parameters() if name not in loaded]
+        names = [name for name, _ in network.named_parameters()]
+        new = [name for name in names if name not in loaded]
         LOG.info(
             "fine-tuning: %d loaded parameters at %g of the rate, %d new ones at the whole rate: %s",
-            len(loaded), options.loaded_lr_factor, len(new), ", ".join(new) or "none",
+            len(names) - len(new), options.loaded_lr_factor, len(new), ", ".join(new) or "none",
         )  # fmt: skip
     return Updater(network.parameters(), optimizer, device, ranks, options.precision, options.clip_grad)
 
