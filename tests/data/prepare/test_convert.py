@@ -1,0 +1,365 @@
+"""Videos become whole databases or a line in the list of failures, whatever they are and whoever kills the run."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from data.commandline import USAGE_ERROR
+from data.errors import DataError
+from data.frame_store import FrameStore, is_whole, leftovers
+from data.prepare.convert import Job, Settings, convert_video, main
+from data.prepare.run_lock import only_run
+from data.prepare.sources import Shard, find_sources
+from data.prepare.video_reader import Span, VideoError
+from tests.numbered import encode_numbered_video, encode_video, frame_numbers, jpeg, numbered_frame, numbered_jpegs
+
+ROOT = Path(__file__).parents[3]
+SETTINGS = Settings(short_side=360, quality=90, keep_partial=False, threads=1)
+
+
+@pytest.fixture(autouse=True)
+def keep_signal_handler() -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+def failures(path: Path) -> dict[str, tuple[str, str]]:
+    """The rows of a list of failures: item -> kind, reason."""
+    with path.open(newline="") as file:
+        return {row["item"]: (row["kind"], row["reason"]) for row in csv.DictReader(file)}
+
+
+def numbers_of(folder: Path) -> list[int]:
+    """The numbers of all frames of a video that is whole."""
+    assert is_whole(folder), folder
+    store = FrameStore(folder)
+    assert int((folder / "n_frames").read_text()) == store.check_numbering()
+    return frame_numbers(store.read(range(len(store))))
+
+
+def convert(source: Path, folder: Path, span: Span | None = None, settings: Settings = SETTINGS) -> list[str]:
+    return convert_video(settings, Job(source, span, folder), lambda: None)
+
+
+# Whole runs
+
+
+def test_a_folder_of_videos_good_and_bad(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    encode_numbered_video(videos / "playing guitar" / "-a #1 (b)!+.mp4", 12)
+    encode_numbered_video(videos / "playing guitar" / "x.y.AVI", 9, start=50, codec="mpeg4")
+    encode_numbered_video(videos / "run" / "twice.mp4", 5)
+    encode_numbered_video(videos / "run" / "twice.avi", 5, codec="mpeg4")
+    encode_numbered_video(videos / "run" / "good.mkv", 7, start=80)
+    (videos / "run" / "empty.webm").write_bytes(b"")
+    (videos / "run" / ".DS_Store").write_text("x")
+    (videos / "run" / "._good.mkv").write_text("x")
+    (videos / "notes.txt").write_text("x")
+    assert main([str(videos), str(out), "--workers", "2"]) == 1
+    printed = capsys.readouterr().out
+    jpg = out / "jpg"
+    assert numbers_of(jpg / "playing guitar" / "-a #1 (b)!+") == list(range(12))
+    assert numbers_of(jpg / "playing guitar" / "x.y") == list(range(50, 59))
+    assert numbers_of(jpg / "run" / "good") == list(range(80, 87))
+    assert sorted(path.name for path in (jpg / "run").iterdir()) == ["good"]
+    listed = failures(out / "convert_failures.csv")
+    assert set(listed) == {"run/empty.webm", "run/twice"}
+    assert listed["run/empty.webm"] == ("failed", "the file is empty (0 bytes)")
+    assert "run/twice.avi and run/twice.mp4" in listed["run/twice"][1]
+    assert "run/empty.webm" in printed and ".txt" in printed and ".DS_Store" in printed
+
+    before = {path: path.stat().st_mtime_ns for path in jpg.rglob("frames.db")}
+    (videos / "run" / "empty.webm").unlink()
+    (videos / "run" / "twice.avi").unlink()
+    assert main([str(videos), str(out), "--workers", "1"]) == 0
+    assert numbers_of(jpg / "run" / "twice") == list(range(5))
+    assert failures(out / "convert_failures.csv") == {}
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what was there was converted again"
+
+
+def test_shards_share_the_work_whether_they_count_from_0_or_1(tmp_path: Path) -> None:
+    names = [f"class {n % 3}/{n}" for n in range(200)]
+    for parts in (1, 2, 7):
+        for first in (0, 1):
+            shares = [{name for name in names if Shard(part + first, parts).has(name)} for part in range(parts)]
+            assert set().union(*shares) == set(names)
+            assert sum(map(len, shares)) == len(names)
+            assert all(shares)
+    for n in range(4):
+        encode_numbered_video(tmp_path / "videos" / "walk" / f"{n}.mp4", 4)
+    (tmp_path / "videos" / "walk" / "bad.mp4").write_bytes(b"")
+    statuses = [main([str(tmp_path / "videos"), str(tmp_path / "out"), "--shard", f"{n}/2"]) for n in (0, 1)]
+    assert len(list((tmp_path / "out" / "jpg" / "walk").iterdir())) == 4
+    assert sorted(statuses) == [0, 1]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.csv")) == [
+        "convert_failures_0_of_2.csv",
+        "convert_failures_1_of_2.csv",
+    ]
+
+
+def test_labels_cut_whole_videos_and_take_those_cut_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos, out, labels = tmp_path / "videos", tmp_path / "out", tmp_path / "labels.csv"
+    encode_numbered_video(videos / "deep" / "er" / "-tube.id_1.mp4", 100)
+    encode_numbered_video(videos / "cut_000003_000005.mp4", 10, start=200)
+    encode_numbered_video(videos / "a" / "both.mp4", 50)
+    encode_numbered_video(videos / "b" / "both.mp4", 50, start=100)
+    encode_numbered_video(videos / "not named.mp4", 5)
+    labels.write_text(
+        "label,youtube_id,time_start,time_end,split\n"
+        "jump high,-tube.id_1,1,2,train\n"
+        "jump high,-tube.id_1,2.5,3.2,val\n"
+        "jump high,cut,3,5,train\n"
+        "b,both,0,1,train\n"
+        "c,both,0,1,train\n"
+        "c,gone,10,20,train\n"
+        "c,-tube.id_1,50,60,train\n"
+    )
+    assert main([str(videos), str(out), "--labels", str(labels)]) == 1
+    jpg = out / "jpg"
+    assert numbers_of(jpg / "jump high" / "-tube.id_1_000001_000002") == list(range(25, 50))
+    assert numbers_of(jpg / "jump high" / "-tube.id_1_000002_000003") == list(range(63, 80))
+    assert numbers_of(jpg / "jump high" / "cut_000003_000005") == list(range(200, 210))
+    assert numbers_of(jpg / "b" / "both_000000_000001") == list(range(100, 125))
+    assert len(list(jpg.glob("*/*"))) == 4
+    listed = failures(out / "convert_failures.csv")
+    assert "a/both.mp4 and b/both.mp4" in listed["c/both_000000_000001"][1]
+    assert listed["c/gone_000010_000020"][0] == "missing"
+    assert "no frames from 50 to 60 s" in listed["deep/er/-tube.id_1.mp4 50-60 s"][1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["nowhere", "out"], "nowhere: no such folder"),
+        (["flat", "out"], "outside class folders: expected VIDEOS/<class>/<video file>"),
+        (["void", "out"], "no videos in"),
+        (["good", "good/walk/a.mp4"], "is .* a folder that you may write to"),
+        (["good", "out", "--labels", "no.csv"], "no.csv"),
+    ],
+)
+def test_a_mistake_gets_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    encode_numbered_video(tmp_path / "good" / "walk" / "a.mp4", 2)
+    encode_numbered_video(tmp_path / "flat" / "a.mp4", 2)
+    (tmp_path / "void").mkdir()
+    with pytest.raises(DataError, match=reason) as caught:
+        main(arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--shard", "3/2"], ["--shard", "1"], ["--shard", "1/0"], ["--quality", "0"], ["--quality", "101"],
+              ["--short-side", "0"], ["--workers", "-1"], ["--quallity", "90"]],
+)  # fmt: skip
+def test_a_wrong_command_line_gets_status_2(tmp_path: Path, flags: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([str(tmp_path), str(tmp_path / "out"), *flags])
+    assert caught.value.code == USAGE_ERROR
+
+
+def test_a_second_run_on_the_same_videos_is_refused(tmp_path: Path) -> None:
+    encode_numbered_video(tmp_path / "videos" / "walk" / "a.mp4", 2)
+    with only_run(tmp_path / "out"), pytest.raises(DataError, match="another convert is at work"):
+        main([str(tmp_path / "videos"), str(tmp_path / "out")])
+
+
+def test_the_output_folder_is_not_taken_for_a_class(tmp_path: Path) -> None:
+    encode_numbered_video(tmp_path / "walk" / "a.mp4", 2)
+    convert(tmp_path / "walk" / "a.mp4", tmp_path / "jpg" / "walk" / "a")
+    assert [source.label for source in find_sources(tmp_path, tmp_path).videos] == ["walk"]
+
+
+# Single videos
+
+
+def test_frames_are_scaled_and_encoded_as_told(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
+    source = encode_video(tmp_path / "v.mp4", [noise] * 3)
+    sizes = []
+    for quality in (20, 95):
+        settings = SETTINGS._replace(short_side=45, quality=quality)
+        convert(source, tmp_path / str(quality), settings=settings)
+        store = FrameStore(tmp_path / str(quality))
+        assert store.size() == (45, 80)
+        assert store.read(range(3)).shape == (3, 45, 80, 3)
+        sizes.append((tmp_path / str(quality) / "frames.db").stat().st_size)
+    assert sizes[0] < sizes[1]
+
+
+def test_a_video_that_fails_leaves_no_folder_and_with_keep_partial_its_good_frames(tmp_path: Path) -> None:
+    source = encode_numbered_video(
+        tmp_path / "v.mp4", 60, 96, 128, options={"g": "10", "crf": "0"}, container_options={"movflags": "faststart"}
+    )
+    source.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
+    with pytest.raises(VideoError, match="keep-partial"):
+        convert(source, tmp_path / "out" / "v")
+    assert not (tmp_path / "out" / "v").exists()
+    warnings = convert(source, tmp_path / "out" / "v", settings=SETTINGS._replace(keep_partial=True))
+    assert warnings
+    numbers = numbers_of(tmp_path / "out" / "v")
+    assert numbers[:20] == list(range(20)) and len(numbers) < 60
+
+
+def test_jpeg_files_are_stored_as_they_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    source = tmp_path / "walk" / "v"
+    source.mkdir(parents=True)
+    jpegs = numbered_jpegs(range(12))
+    for number, data in enumerate(jpegs):
+        (source / f"img{number}.{'JPEG' if number % 2 else 'jpg'}").write_bytes(data)
+    (source / "thumbs.db").write_text("x")
+    assert [video.path for video in find_sources(tmp_path, tmp_path / "out").videos] == [source]
+    assert convert(source, tmp_path / "out") == []
+    assert numbers_of(tmp_path / "out") == list(range(12))
+    with FrameStore(tmp_path / "out") as store:
+        assert [store._fetch(store._connection, index) for index in range(12)] == jpegs  # type: ignore[arg-type]
+
+
+def test_jpeg_files_are_encoded_again_only_to_get_one_size(tmp_path: Path) -> None:
+    source = tmp_path / "v"
+    source.mkdir()
+    for number, size in enumerate([(60, 80), (60, 80), (30, 40), (120, 160)]):
+        (source / f"{number:03d}.jpg").write_bytes(jpeg(numbered_frame(number, *size)))
+    convert(source, tmp_path / "whole")
+    assert FrameStore(tmp_path / "whole").read(range(4)).shape == (4, 60, 80, 3)
+    convert(source, tmp_path / "small", settings=SETTINGS._replace(short_side=30))
+    assert FrameStore(tmp_path / "small").read(range(4)).shape == (4, 30, 40, 3)
+    assert numbers_of(tmp_path / "small") == list(range(4))
+
+
+def test_a_damaged_jpeg_file_does_not_get_in(tmp_path: Path) -> None:
+    source = tmp_path / "v"
+    source.mkdir()
+    for number, data in enumerate(numbered_jpegs(range(4))):
+        (source / f"{number}.jpg").write_bytes(data[:-50] if number == 2 else data)
+    with pytest.raises(VideoError, match=r"2\.jpg is a damaged JPEG"):
+        convert(source, tmp_path / "out")
+    warnings = convert(source, tmp_path / "out", settings=SETTINGS._replace(keep_partial=True))
+    assert "2.jpg" in warnings[0]
+    assert numbers_of(tmp_path / "out") == [0, 1, 3]
+    with pytest.raises(VideoError, match="cannot be cut out"):
+        convert(source, tmp_path / "cut", Span(0, 1))
+
+
+def test_chroma_is_halved_as_by_other_converters(tmp_path: Path) -> None:
+    convert(encode_numbered_video(tmp_path / "v.mp4", 1), tmp_path / "out")
+    with FrameStore(tmp_path / "out") as store:
+        data = store._fetch(store._connection, 0)  # type: ignore[arg-type]
+    assert simplejpeg.decode_jpeg_header(data)[3] == "420"
+
+
+# Kills
+
+
+def start(videos: Path, out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "data.prepare.convert", str(videos), str(out), "--workers", "2"]
+    return subprocess.Popen(
+        command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def await_files(process: subprocess.Popen[bytes], out: Path, pattern: str, number: int) -> None:
+    """Wait until the run has that many more files of the pattern under `out` than now, or has ended."""
+    there = len(list(out.rglob(pattern)))
+    while process.poll() is None and len(list(out.rglob(pattern))) < there + number:
+        time.sleep(0.005)
+
+
+def await_group_end(group: int) -> bool:
+    """Whether all processes of a group end within half a minute."""
+    for _ in range(600):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture(scope="module")
+def many_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kill") / "videos"
+    for n in range(8):
+        encode_numbered_video(folder / f"class{n % 2}" / f"v{n}.mp4", 120 + n, 96, 128, start=20 * n)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "kills", [2, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])], ids=["few", "many"]
+)
+def test_killed_runs_lose_nothing_and_leave_nothing_half_written(many_videos: Path, tmp_path: Path, kills: int) -> None:
+    out, draw = tmp_path / "out", random.Random(kills)
+    expected = {f"class{n % 2}/v{n}": [k % 512 for k in range(20 * n, 20 * n + 120 + n)] for n in range(8)}
+    for kill in range(kills):
+        if kill and kill % 5 == 0:  # the work would end before the kills do
+            for path in out.glob("jpg/*/*/n_frames"):
+                path.unlink()
+        process = start(many_videos, out)
+        await_files(process, out, "*", draw.randrange(6))
+        time.sleep(draw.random() * 0.1)
+        if kill % 2:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+        assert await_group_end(process.pid), "workers outlive the killed run"
+        for folder in out.glob("jpg/*/*"):
+            name = f"{folder.parent.name}/{folder.name}"
+            if (folder / "frames.db").exists():  # even without n_frames
+                assert frame_numbers(FrameStore(folder).read(range(len(expected[name])))) == expected[name]
+            assert is_whole(folder) or not (folder / "n_frames").exists()
+    assert start(many_videos, out).wait() == 0
+    assert {f"{path.parent.name}/{path.name}" for path in out.glob("jpg/*/*")} == set(expected)
+    for name, numbers in expected.items():
+        assert numbers_of(out / "jpg" / name) == numbers
+        assert sorted(path.name for path in (out / "jpg" / name).iterdir()) == ["frames.db", "n_frames"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopping_a_run_leaves_no_process_and_no_temporary_file(tmp_path: Path, number: int, status: int) -> None:
+    frames = [np.random.default_rng(0).integers(0, 255, (600, 800, 3), dtype=np.uint8)] * 4
+    source = tmp_path / "videos" / "walk" / "long"
+    source.mkdir(parents=True)
+    for n in range(600):
+        (source / f"{n}.jpg").write_bytes(jpeg(frames[0]) if n == 0 else b"")
+    for n in range(1, 600):
+        (source / f"{n}.jpg").unlink()
+        (source / f"{n}.jpg").hardlink_to(source / "0.jpg")
+    process = start(tmp_path / "videos", tmp_path / "out")
+    await_files(process, tmp_path / "out", ".frames.db.*", 1)
+    assert leftovers(tmp_path / "out" / "jpg" / "walk" / "long")
+    os.kill(process.pid, number)
+    assert process.wait(timeout=30) == status
+    assert await_group_end(process.pid)
+    assert not list((tmp_path / "out" / "jpg").glob("*/*"))
+
+
+def test_a_worker_that_is_killed_costs_one_video(many_videos: Path, tmp_path: Path) -> None:
+    process = start(many_videos, tmp_path / "out")
+    await_files(process, tmp_path / "out", ".frames.db.*", 1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        pytest.skip("needs /proc")
+    workers = [
+        int(child)
+        for child in children.read_text().split()
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+    os.kill(workers[0], signal.SIGKILL)
+    assert process.wait(timeout=60) == 1
+    listed = failures(tmp_path / "out" / "convert_failures.csv")
+    assert [reason for _, reason in listed.values()] == ["worker died (signal 9, SIGKILL)"]
+    assert len(list((tmp_path / "out" / "jpg").glob("*/*/n_frames"))) == 7
+    assert not list((tmp_path / "out").rglob("*.tmp"))
