@@ -1,0 +1,186 @@
+"""What is wrong in a dataset folder is listed, and only what can be made again is deleted."""
+
+import csv
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data.commandline import USAGE_ERROR
+from data.errors import DataError
+from data.frame_store import FrameStore, write_frames
+from data.prepare import convert
+from data.prepare.run_lock import only_run
+from data.prepare.verify import check_video, main
+from tests.numbered import (
+    encode_numbered_video,
+    numbered_jpegs,
+    write_database,
+    write_numbered_database,
+)
+
+
+@pytest.fixture(autouse=True)
+def keep_signal_handler() -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+def problems(dataset: Path) -> set[tuple[str, str]]:
+    with (dataset / "verify_problems.csv").open(newline="") as file:
+        return {(row["kind"], row["item"]) for row in csv.DictReader(file)}
+
+
+def kinds(folder: Path, decode: str = "first") -> list[str]:
+    return [kind for kind, _ in check_video(decode, folder, lambda: None).problems]
+
+
+def cut_file(path: Path, kept: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def damaged_dataset(tmp_path: Path) -> Path:
+    """A dataset with one video of each fault, and the labels of what should be there."""
+    dataset = tmp_path / "data"
+    jpg = dataset / "jpg"
+    videos = ["good", "theirs", "cut", "uncounted", "miscounted", "hollow", "leftover", "gap", "gone"]
+    for name in videos[:-1]:
+        write_numbered_database(jpg / "play_guitar" / name, 6, indexed=name != "theirs")
+    cut_file(jpg / "play_guitar" / "cut" / "frames.db", 0.6)
+    (jpg / "play_guitar" / "uncounted" / "n_frames").unlink()
+    (jpg / "play_guitar" / "miscounted" / "n_frames").write_text("9")
+    (jpg / "play_guitar" / "hollow" / "frames.db").unlink()
+    (jpg / "play_guitar" / "leftover" / ".frames.db.1234.tmp").write_bytes(b"x")
+    numbered = numbered_jpegs(range(6))
+    (jpg / "play_guitar" / "gap" / "frames.db").unlink()
+    write_database(jpg / "play_guitar" / "gap", numbered, order=[0, 1, 3, 4, 5])
+    write_numbered_database(jpg / "play_guitar" / "other", 3)
+    cut_file(write_numbered_database(jpg / "unknown class" / "v", 3) / "frames.db", 0.5)
+    (jpg / "play_guitar" / "notes.txt").write_text("x")
+    labels = "label,id,split\n" + "".join(f"play guitar,{name},train\n" for name in videos)
+    (dataset / "labels").mkdir()
+    (dataset / "labels" / "train.csv").write_text(labels)
+    return dataset
+
+
+EXPECTED = {
+    ("broken", "play_guitar/cut"),
+    ("broken", "play_guitar/gap"),
+    ("wrong count", "play_guitar/uncounted"),
+    ("wrong count", "play_guitar/miscounted"),
+    ("empty", "play_guitar/hollow"),
+    ("leftover", "play_guitar/leftover"),
+    ("missing", "play guitar/gone"),
+    ("stray", "play_guitar/other"),
+    ("stray", "unknown class"),
+    ("stray", "play_guitar/notes.txt"),
+}
+
+
+def test_every_fault_is_listed_and_nothing_is_touched(
+    damaged_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(damaged_dataset / "jpg")
+    assert main([str(damaged_dataset), "--workers", "2"]) == 1
+    assert problems(damaged_dataset) == EXPECTED
+    assert tree(damaged_dataset / "jpg") == before
+    printed = capsys.readouterr().out
+    assert "verify_problems.csv" in printed and "deleted" not in printed
+
+
+def test_a_sound_dataset_has_status_0(tmp_path: Path) -> None:
+    write_frames(tmp_path / "jpg" / "walk" / "a", numbered_jpegs(range(20)))
+    (tmp_path / "labels.csv").write_text("label,id\nwalk,a\n")
+    for decode in ("none", "first", "all"):
+        assert (
+            main([str(tmp_path), "--labels", str(tmp_path / "labels.csv"), "--decode", decode, "--workers", "1"]) == 0
+        )
+    assert main([str(tmp_path), "--workers", "1"]) == 0
+    assert problems(tmp_path) == set()
+
+
+def test_delete_broken_deletes_what_convert_makes_again_and_that_alone(
+    damaged_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guitar = damaged_dataset / "jpg" / "play_guitar"
+    before = tree(damaged_dataset / "jpg")
+    assert main([str(damaged_dataset), "--workers", "1", "--delete-broken"]) == 1
+    after = tree(damaged_dataset / "jpg")
+    gone = {
+        f"play_guitar/{name}"
+        for name in (
+            "cut/frames.db", "cut/n_frames", "gap/frames.db", "gap/n_frames", "miscounted/n_frames", "hollow/n_frames",
+            "leftover/.frames.db.1234.tmp",
+        )
+    }  # fmt: skip
+    assert set(before) - set(after) == gone
+    assert all(after[name] == before[name] for name in after)
+    assert not (guitar / "cut").exists() and not (guitar / "hollow").exists()
+    printed = capsys.readouterr().out
+    assert all(f"deleted {damaged_dataset}/jpg/{name}" in printed for name in gone)
+
+    for name in ("cut", "gap", "uncounted", "miscounted", "hollow", "gone"):
+        encode_numbered_video(damaged_dataset.parent / "videos" / "play_guitar" / f"{name}.mp4", 6)
+    assert convert.main([str(damaged_dataset.parent / "videos"), str(damaged_dataset), "--workers", "1"]) == 0
+    main([str(damaged_dataset), "--workers", "1"])
+    assert problems(damaged_dataset) == {each for each in EXPECTED if each[0] == "stray"}
+
+
+def test_delete_broken_keeps_foreign_files_and_what_is_no_file(tmp_path: Path) -> None:
+    folder = write_numbered_database(tmp_path / "jpg" / "walk" / "a", 3)
+    cut_file(folder / "frames.db", 0.5)
+    (folder / "frame_00001.jpg").write_bytes(b"mine")
+    (tmp_path / "jpg" / "walk" / "b" / "frames.db").mkdir(parents=True)
+    assert main([str(tmp_path), "--workers", "1", "--delete-broken"]) == 1
+    assert [path.name for path in folder.iterdir()] == ["frame_00001.jpg"]
+    assert (tmp_path / "jpg" / "walk" / "b" / "frames.db").is_dir()
+
+
+def test_nothing_is_deleted_while_a_conversion_is_at_work(damaged_dataset: Path) -> None:
+    with only_run(damaged_dataset, "_1_of_2"), pytest.raises(DataError, match="another convert is at work"):
+        main([str(damaged_dataset), "--delete-broken"])
+
+
+def test_how_many_frames_are_decoded_is_the_users_choice(tmp_path: Path) -> None:
+    jpegs = numbered_jpegs(range(40))
+    for name, number in (("first", 0), ("late", 37)):
+        damaged = [*jpegs[:number], jpegs[number][:-60], *jpegs[number + 1 :]]
+        write_database(tmp_path / name, damaged)
+    write_database(tmp_path / "sizes", [*jpegs[:30], *numbered_jpegs([30], 16, 16)])
+    assert [kinds(tmp_path / name, "none") for name in ("first", "late", "sizes")] == [[], [], []]
+    assert [kinds(tmp_path / name, "first") for name in ("first", "late", "sizes")] == [["broken"], [], []]
+    assert [kinds(tmp_path / name, "all") for name in ("first", "late", "sizes")] == [["broken"]] * 3
+
+
+def test_whole_databases_without_a_count_stay_usable(tmp_path: Path) -> None:
+    folder = write_numbered_database(tmp_path / "jpg" / "walk" / "a", 3)
+    (folder / "n_frames").unlink()
+    assert main([str(tmp_path), "--workers", "1", "--delete-broken"]) == 1
+    assert len(FrameStore(folder)) == 3
+
+
+def test_frames_that_were_never_put_into_a_database_are_called_empty_with_what_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "frame_00001.jpg").write_bytes(b"x")
+    ((kind, reason),) = check_video("first", folder, lambda: None).problems
+    assert kind == "empty" and "frame_00001.jpg" in reason
+
+
+@pytest.mark.parametrize("arguments", [["--decode", "some"], ["--workers", "0"], ["--delete-brokn"]])
+def test_a_wrong_command_line_gets_status_2(tmp_path: Path, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([str(tmp_path), *arguments])
+    assert caught.value.code == USAGE_ERROR
+
+
+def test_a_folder_that_is_no_dataset_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no folder jpg"):
+        main([str(tmp_path)])
