@@ -1,0 +1,413 @@
+import csv
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yt_dlp
+
+from data.errors import DataError
+from data.prepare import download
+from data.prepare.download import main
+from data.prepare.fetch import (
+    DOWNLOADED,
+    FAILED,
+    REFUSED,
+    UNAVAILABLE,
+    UNWRITABLE,
+    FetchJob,
+    FetchSettings,
+    _classify,
+    _Log,
+    fetch,
+    ytdlp_options,
+)
+from data.prepare.run_lock import only_run
+from tests.data.prepare.video_server import serving
+from tests.numbered import encode_video
+
+ROOT = Path(__file__).parents[3]
+COMMAND = [sys.executable, "-m", "data.prepare.download"]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """The bytes of an MP4 file (half a megabyte) with its index in front, so that a half of it opens as a video."""
+    path = tmp_path_factory.mktemp("video") / "video.mp4"
+    frames = np.random.default_rng(0).integers(256, size=(12, 144, 192, 3), dtype=np.uint8)
+    return encode_video(path, frames, container_options={"movflags": "faststart"}).read_bytes()
+
+
+@pytest.fixture
+def server(video):
+    with serving(video) as server:
+        yield server
+
+
+def settings_for(server, out, **changes):
+    settings = {
+        "out": out,
+        "url_template": server.url_template,
+        "max_height": 360,
+        "limit_rate": None,
+        "sleep": 0.0,
+        "cookies": None,
+        "retries": 1,
+        "video_timeout": 60.0,
+        "js_runtime": "deno",
+    }
+    return FetchSettings(**(settings | changes))
+
+
+def fetch_one(server, out, youtube_id, **changes):
+    return fetch(settings_for(server, out, **changes), FetchJob("a class", youtube_id), lambda: None)
+
+
+def files_in(folder):
+    """All files under a folder but the lock."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+def write_labels(path, rows, header="label,youtube_id,time_start,time_end,split"):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def read_failures(out):
+    with (out / "download_failures.csv").open(newline="") as file:
+        return {row["item"]: (row["kind"], row["reason"]) for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("youtube_id", ["plain", "-dash", "--url", "a#b?c&d", "flaky", "cutonce"])
+def test_a_video_arrives_whole_under_its_class(server, video, tmp_path, youtube_id):
+    """Also when its id looks like a flag, and when it takes a second try."""
+    assert fetch_one(server, tmp_path, youtube_id).outcome == DOWNLOADED
+    assert files_in(tmp_path) == {f"a class/{youtube_id}.mp4"}
+    assert (tmp_path / "a class" / f"{youtube_id}.mp4").read_bytes() == video
+
+
+@pytest.mark.parametrize(
+    ("youtube_id", "outcome", "reason"),
+    [
+        ("gone", UNAVAILABLE, "HTTP Error 404: Not Found"),
+        ("busy", REFUSED, "HTTP Error 429"),
+        ("cut", FAILED, "bytes"),
+        ("nolength", FAILED, "bytes are missing at its end"),
+        ("page", UNAVAILABLE, "Unsupported URL"),
+        ("notvideo", FAILED, "cannot be opened as a video"),
+    ],
+)
+def test_what_is_no_whole_video_leaves_nothing_but_a_reason(server, tmp_path, youtube_id, outcome, reason):
+    """A part taken for whole would be cut into clips that lack their end, or fail hours later."""
+    fetched = fetch_one(server, tmp_path, youtube_id)
+    assert fetched.outcome == outcome
+    assert reason in fetched.reason
+    assert "\n" not in fetched.reason
+    assert files_in(tmp_path) == set()
+
+
+def test_retries_are_counted(server, tmp_path):
+    """Nothing is asked for again and again; what is gone or refused not even a second time."""
+    for retries in (0, 2):
+        server.requests.clear()
+        for youtube_id in ("cut", "gone", "busy"):
+            fetch_one(server, tmp_path, youtube_id, retries=retries)
+        # Finding out what an address leads to is a request, and the video itself another.
+        assert server.requests == {"cut": 2 * (retries + 1), "gone": 1, "busy": 1}
+
+
+def test_a_video_that_takes_too_long_is_given_up(server, tmp_path):
+    """A server that sends a byte now and then must not hold a worker for ever."""
+    fetched = fetch_one(server, tmp_path, "slow", retries=0, video_timeout=0.2)
+    assert fetched == (FAILED, "took longer than 0.2 s", ())
+    assert files_in(tmp_path) == set()
+
+
+def test_a_pause_is_kept_before_each_video(server, tmp_path):
+    """Sites bar those who ask too fast."""
+    for youtube_id in ("v1", "v2"):
+        fetch_one(server, tmp_path, youtube_id, sleep=0.3)
+    assert server.times["v2"] - server.times["v1"] >= 0.3
+
+
+def test_the_worker_shows_that_it_lives_while_it_waits_and_loads(server, tmp_path):
+    """The pool kills workers that it does not hear of."""
+    beats = []
+    fetch(settings_for(server, tmp_path, sleep=0.05), FetchJob("c", "v"), lambda: beats.append(time.monotonic()))
+    assert len(beats) >= 2
+
+
+COOKIES = "# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t4000000000\tsession\tsecret\n"
+
+
+def test_cookies_are_sent_and_their_file_is_left_alone(server, tmp_path):
+    """Workers that write the file back, as yt-dlp does, would destroy each other's copy."""
+    file = tmp_path / "cookies.txt"
+    file.write_text(COOKIES)
+    labels = write_labels(tmp_path / "labels.csv", ["c,v1,,,"])
+    arguments = [str(labels), str(tmp_path / "out"), "--url-template", server.url_template, "--sleep", "0"]
+    before = file.stat().st_mtime_ns
+    assert main([*arguments, "--cookies", str(file)]) == 0
+    assert server.cookies == {"session=secret"}
+    assert (file.read_text(), file.stat().st_mtime_ns) == (COOKIES, before)
+
+
+@pytest.mark.parametrize(
+    ("max_height", "chosen"), [(360, "video-360"), (500, "video-360"), (720, "video-720"), (100, "video-240")]
+)
+def test_the_largest_format_up_to_the_height_is_taken_without_sound(server, tmp_path, max_height, chosen):
+    """The sound is of no use, and merging the two would need an ffmpeg that is not there."""
+    pictures = [
+        {"format_id": f"video-{height}", "height": height, "width": height * 16 // 9, "vcodec": codec, "acodec": "none"}
+        for height, codec in ((240, "avc1"), (360, "avc1"), (720, "avc1"), (1080, "vp9"))
+    ]
+    vp9 = {"format_id": "vp9-360", "height": 360, "width": 640, "vcodec": "vp9", "acodec": "none"}
+    both = {"format_id": "both-360", "height": 360, "width": 640, "vcodec": "avc1", "acodec": "mp4a"}
+    sound = {"format_id": "sound", "vcodec": "none", "acodec": "mp4a"}
+    formats = [one | {"url": "http://127.0.0.1/x", "ext": "mp4"} for one in [sound, both, vp9, *pictures]]
+    options = ytdlp_options(settings_for(server, tmp_path, max_height=max_height), tmp_path, _Log(), lambda _: None)
+    info = {"id": "x", "title": "x", "formats": formats, "extractor": "x", "extractor_key": "x", "webpage_url": "x"}
+    with yt_dlp.YoutubeDL(options) as downloader:
+        assert downloader.process_ie_result(info, download=False)["format_id"] == chosen
+
+
+def test_a_live_stream_is_refused(server, tmp_path):
+    """It has no end, and would be recorded until the disk is full."""
+    options = ytdlp_options(settings_for(server, tmp_path), tmp_path, _Log(), lambda _: None)
+    info = {"id": "x", "title": "x", "url": server.url_template, "ext": "mp4", "is_live": True, "webpage_url": "x"}
+    with yt_dlp.YoutubeDL(options) as downloader, pytest.raises(yt_dlp.utils.DownloadCancelled, match="live stream"):
+        downloader.process_ie_result(info | {"extractor": "x", "extractor_key": "x"}, download=True)
+
+
+@pytest.mark.parametrize(
+    ("message", "outcome"),
+    [
+        ("Private video. Sign in if you've been granted access to this video", UNAVAILABLE),
+        ("Video unavailable. This video has been removed by the uploader", UNAVAILABLE),
+        ("This video is no longer available because the YouTube account has been terminated", UNAVAILABLE),
+        ("Sign in to confirm your age. This video may be inappropriate for some users.", UNAVAILABLE),
+        ("The uploader has not made this video available in your country", UNAVAILABLE),
+        ("Sign in to confirm you’re not a bot. Use --cookies for the authentication.", REFUSED),
+        (
+            "Video unavailable. This content isn't available, try again later. The session has been rate-limited",
+            REFUSED,
+        ),
+        ("Unable to download API page: HTTP Error 429: Too Many Requests", REFUSED),
+        ("unable to download video data: HTTP Error 403: Forbidden", FAILED),
+        ("Requested format is not available. Use --list-formats for a list of available formats", FAILED),
+        ("Unable to download webpage: <urlopen error [Errno 111] Connection refused>", FAILED),
+        ("unable to write data: [Errno 28] No space left on device", UNWRITABLE),
+    ],
+)
+def test_what_is_gone_for_good_is_told_from_what_may_come(message, outcome):
+    """Else removed videos are asked for at each run, or a bad hour of the network loses videos for ever."""
+    got, reason = _classify(f"ERROR: [youtube] abcdefghijk: {message}; please report this issue on https://github.com")
+    assert got == outcome
+    assert "please report" not in reason
+
+
+@pytest.fixture(scope="module")
+def finished_run(video, tmp_path_factory):
+    """The command on a mixture of videos, thrice: (out, the first run, the requests of each, the first failures)."""
+    folder = tmp_path_factory.mktemp("run")
+    rows = [
+        "swim,v1,0,10,train",
+        "run,v1,20,30,train",
+        "run,-v2,5.5,9,train",
+        "run,gone,1,2,train",
+        "run,cut,1,2,train",
+    ]
+    labels = write_labels(folder / "labels.csv", rows)
+    more = write_labels(folder / "more.csv", ["fly away,v3", "swim,v1"], header="label,id")
+    out = folder / "out"
+    requests = []
+    with serving(video) as server:
+        arguments = [str(labels), str(more), str(out), "--url-template", server.url_template, "--sleep", "0"]
+        arguments += ["--retries", "0", "--workers"]
+        run = subprocess.run([*COMMAND, *arguments, "2"], cwd=ROOT, capture_output=True, text=True)
+        requests.append(dict(server.requests))
+        failures = read_failures(out)
+        server.mended = True
+        for extra in ([], ["--retry-failed"]):
+            server.requests.clear()
+            assert main([*arguments, "1", *extra]) == 1
+            requests.append(dict(server.requests))
+    return out, run, requests, failures
+
+
+def test_one_file_for_each_id_under_its_first_class(finished_run, video):
+    """`convert` finds a whole video by its id, for all clips of all classes; two copies would be one too many."""
+    out, *_ = finished_run
+    there = {"swim/v1.mp4", "run/-v2.mp4", "fly away/v3.mp4", "run/cut.mp4", "download_failures.csv"}
+    assert files_in(out) == there
+    assert all((out / name).read_bytes() == video for name in there if name.endswith(".mp4"))
+
+
+def test_failures_are_listed_and_decide_the_exit_status(finished_run):
+    """A script must be able to tell that something is missing, and a person what and why."""
+    _, run, _, failures = finished_run
+    assert run.returncode == 1
+    assert failures["run/gone"] == (
+        "unavailable",
+        "Unable to download webpage: HTTP Error 404: Not Found (caused by <HTTPError 404: Not Found>)",
+    )
+    assert failures["run/cut"][0] == "failed"
+    assert len(failures) == 2
+    for text in ("downloaded", "unavailable", "run/gone", "download_failures.csv"):
+        assert text in run.stdout
+    assert "Traceback" not in run.stderr
+    assert "ERROR" not in run.stderr
+
+
+def test_a_further_run_asks_only_for_what_may_come(finished_run):
+    """What is there is not asked for; what is gone only if the user insists."""
+    _, _, requests, _ = finished_run
+    assert set(requests[0]) == {"v1", "-v2", "gone", "cut", "v3"}
+    assert set(requests[1]) == {"cut"}
+    assert set(requests[2]) == {"gone"}
+
+
+def test_failures_of_other_label_files_stay_listed_until_they_are_had(tmp_path):
+    """Train and validation labels are downloaded one after the other into one folder."""
+    for jobs in (["gone1", "cut1"], ["gone2"]):
+        downloads = download.Downloads(tmp_path)
+        for youtube_id in jobs:
+            downloads.note(FetchJob("a", youtube_id), FAILED, "no network")
+        downloads.save_failures()
+    assert set(read_failures(tmp_path)) == {"a/gone1", "a/cut1", "a/gone2"}
+    downloads = download.Downloads(tmp_path)
+    downloads.note(FetchJob("b", "gone1"), DOWNLOADED, "")
+    downloads.save_failures()
+    assert set(read_failures(tmp_path)) == {"a/cut1", "a/gone2"}
+
+
+def test_a_site_that_refuses_is_left_in_peace(server, tmp_path, capsys):
+    """Going on would make the ban longer; and the videos not asked for must not count as gone."""
+    labels = write_labels(tmp_path / "labels.csv", [f"a,busy{number},,," for number in range(50)])
+    arguments = ["--url-template", server.url_template, "--sleep", "0", "--workers", "1", "--max-failures", "3"]
+    assert main([str(labels), str(tmp_path / "out"), *arguments]) == 1
+    assert sum(server.requests.values()) <= 4
+    shown = capsys.readouterr()
+    assert "not asked for │     47" in shown.out
+    assert "stopped after 3 failures in a row, the last:" in shown.err
+    assert "the site refuses more: wait some hours, use --cookies" in shown.err
+    assert {kind for kind, _ in read_failures(tmp_path / "out").values()} == {"failed"}
+
+
+def process_tree(pid):
+    """The processes that a process started, and those they started, as Linux lists them."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [deeper for child in children for deeper in process_tree(child)]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_stopped_run_leaves_no_process_and_no_part_of_a_video(server, video, tmp_path, number, status):
+    """The next run takes up where it stopped; what was half there comes anew."""
+    labels = write_labels(tmp_path / "labels.csv", ["a,v1,,,", "a,slow1,,,", "a,slow2,,,"])
+    out = tmp_path / "out"
+    arguments = [str(labels), str(out), "--url-template", server.url_template, "--sleep", "0", "--workers", "2"]
+    command = subprocess.Popen([*COMMAND, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        while len(list(out.glob(".partial/slow*/*.part"))) < 2:
+            assert command.poll() is None
+            time.sleep(0.02)
+        processes = process_tree(command.pid)
+        assert len(processes) >= 2
+        os.kill(command.pid, number)
+        _, errors = command.communicate()
+    finally:
+        command.kill()
+    assert command.returncode == status
+    assert b"Traceback" not in errors
+    while any(alive(process) for process in processes):
+        time.sleep(0.02)
+    assert {name for name in files_in(out) if name.endswith(".mp4")} == {"a/v1.mp4"}
+    assert number == signal.SIGKILL or not (out / ".partial").exists()
+    if number != signal.SIGKILL:
+        return  # nothing is left that could trouble the next run
+    server.release.set()
+    server.requests.clear()
+    assert main([*arguments, "--workers", "1"]) == 0
+    assert files_in(out) == {"a/v1.mp4", "a/slow1.mp4", "a/slow2.mp4", "download_failures.csv"}
+    assert all((out / "a" / f"{name}.mp4").read_bytes() == video for name in ("v1", "slow1", "slow2"))
+    assert "v1" not in server.requests
+
+
+def test_a_disk_that_takes_no_more_stops_the_run(server, video, tmp_path):
+    """Each further video would fail in the same way, and be listed as if it could not be had."""
+    labels = write_labels(tmp_path / "labels.csv", [f"a,v{number},,," for number in range(50)])
+    arguments = [str(labels), str(tmp_path / "out"), "--url-template", server.url_template, "--sleep", "0"]
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(video) // 2, len(video) // 2))
+
+    command = [*COMMAND, *arguments, "--workers", "1"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit)
+    assert run.returncode == 2
+    assert f"error: cannot write to {tmp_path / 'out'}: File too large" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert sum(server.requests.values()) <= 6
+    assert not [name for name in files_in(tmp_path / "out") if "v" in Path(name).stem.removeprefix("download")]
+
+
+def test_two_runs_in_one_folder_do_not_meet(tmp_path):
+    """Each would remove the other's parts."""
+    labels = write_labels(tmp_path / "labels.csv", ["a,v1,,,"])
+    with (
+        only_run(tmp_path / "out", command="download"),
+        pytest.raises(DataError, match=r"another download is at work there; wait for it$"),
+    ):
+        main([str(labels), str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--url-template", "http://127.0.0.1/"], "--url-template http://127.0.0.1/: write {id} where"),
+        (["--cookies", "/no/such/file"], "--cookies /no/such/file: .*No such file"),
+        (["--cookies", __file__], "--cookies .*export it in the Netscape format"),
+        (["--workers", "0"], "argument --workers: '0' is no whole number above 0"),
+        (["--limit-rate", "fast"], "argument --limit-rate: 'fast' is no rate such as 500K or 4M"),
+        (["--sleep", "-1"], "argument --sleep: '-1' is no number of seconds"),
+    ],
+)
+def test_wrong_flags_are_named_before_anything_is_asked_for(tmp_path, capsys, arguments, message):
+    """A mistake is one line, and no folder is made."""
+    labels = write_labels(tmp_path / "labels.csv", ["a,v1,,,"])
+    with pytest.raises((DataError, SystemExit)) as error:
+        main([str(labels), str(tmp_path / "out"), *arguments])
+    text = str(error.value) if isinstance(error.value, DataError) else capsys.readouterr().err
+    assert re.search(message, text)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_rate_is_shared_by_the_workers(server, tmp_path):
+    """A limit for each worker would be as many times too much as there are workers."""
+    options = download._parser().parse_args(["labels.csv", "out", "--limit-rate", "4M", "--workers", "8"])
+    settings = download._settings(options)
+    assert settings.limit_rate == 2**19
+    assert ytdlp_options(settings, tmp_path, _Log(), lambda _: None)["ratelimit"] == 2**19
+
+
+def test_an_out_that_cannot_be_made_and_a_foreign_list_are_named(tmp_path):
+    """No traceback for a wrong path or file."""
+    labels = write_labels(tmp_path / "labels.csv", ["a,v1,,,"])
+    with pytest.raises(DataError, match=r"labels\.csv/out.*Not a directory"):
+        main([str(labels), str(labels / "out")])
+    (tmp_path / "download_failures.csv").write_text("id,why\nx,y\n")
+    with pytest.raises(DataError, match="is not what this command writes: its header is id,why"):
+        main([str(labels), str(tmp_path)])
