@@ -2,7 +2,7 @@
 
     python -m data.prepare.synthetic OUT --videos 480 --val-videos 96 --classes 8 --frames 32 --size 64x64 --seed 0
 
-writes OUT/videos/<class>/<id>.mp4 and the label files OUT/labels/synthetic_{train,val}.csv. Each scene (background,
+writes OUT/videos/<class>/<id>.mp4 and the label files OUT/labels/{train,val}.csv. Each scene (background,
 shape, colours, sizes, places, speeds; see data/prepare/synthetic_scene.py) is made once in every class, so that the
 frames of a split's classes are the same and only their order differs; every frame is encoded by itself at a fixed
 quantiser, so that this holds for the decoded frames too. The validation videos have scenes of their own.
@@ -160,7 +160,7 @@ def make_dataset(out: Path, settings: Settings, workers: int) -> Report:
         for split in SPLITS:
             videos = (video for video in list_videos(settings) if video.split == split)
             rows = [LabelRow(video.label, video.video_id, split, video.video_id, None, None, 0) for video in videos]
-            write_labels(out / "labels" / f"synthetic_{split}.csv", rows)
+            write_labels(out / "labels" / f"{split}.csv", rows)
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
     return report

@@ -141,8 +141,8 @@ def test_scenes_differ_and_none_is_in_both_splits(dataset):
 
 def test_label_files_name_every_video_once_and_every_class_in_both_splits(dataset):
     """The label files are what training goes by."""
-    rows = {split: read_labels(dataset / "labels" / f"synthetic_{split}.csv") for split in ("train", "val")}
-    assert (dataset / "labels" / "synthetic_val.csv").read_text().startswith("label,id,split\n")
+    rows = {split: read_labels(dataset / "labels" / f"{split}.csv") for split in ("train", "val")}
+    assert (dataset / "labels" / "val.csv").read_text().startswith("label,id,split\n")
     assert [len(rows["train"]), len(rows["val"])] == [64, 32]
     named = {dataset / "videos" / row.label / f"{row.video_id}.mp4" for row in rows["train"] + rows["val"]}
     assert named == set((dataset / "videos").rglob("*.mp4"))
