@@ -5,6 +5,7 @@ import os
 import random
 import sqlite3
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from data.atomic_file import atomic_file
 from data.errors import DataError
 from data.frame_store import FrameStore, FrameStoreError, Region, is_whole, leftovers, write_frames
 from tests.numbered import (
@@ -408,6 +410,22 @@ def test_an_older_video_stays_until_the_new_one_is_complete(tmp_path: Path) -> N
     assert (folder / "n_frames").read_text() == "3"
     assert (folder / "notes.txt").read_text() == "mine"
     assert not leftovers(folder)
+
+
+def test_an_old_count_never_stands_beside_a_new_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "v"
+    write_frames(folder, numbered_jpegs(range(5)))
+
+    def end_at_the_count(path: Path) -> AbstractContextManager[Path]:
+        if path.name == "n_frames":
+            raise KeyboardInterrupt  # where a kill could come as well
+        return atomic_file(path)
+
+    monkeypatch.setattr("data.frame_store.atomic_file", end_at_the_count)
+    with pytest.raises(KeyboardInterrupt):
+        write_frames(folder, numbered_jpegs(range(3)))
+    assert len(FrameStore(folder)) == 3
+    assert not is_whole(folder)
 
 
 def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(tmp_path: Path) -> None:
