@@ -121,14 +121,15 @@ class FrameStore:
 
     def _decode_frame(self, index: int, blob: bytes, frame: np.ndarray, fast: bool = False) -> None:
         """Decode into `frame` (H, W, 3), which has the size that every frame of the clip must have."""
-        height, width = self._jpeg_size(index, blob)
-        if (height, width) != frame.shape[:2]:
-            expected = f"{frame.shape[1]}x{frame.shape[0]}"
-            raise self._error(f"is {width}x{height} pixels where its neighbours are {expected}", index)
         try:
-            simplejpeg.decode_jpeg(blob, "RGB", fastdct=fast, buffer=frame)
-        except ValueError as error:
-            raise self._error(f"holds a damaged JPEG ({error})", index) from error
+            shape = simplejpeg.decode_jpeg(blob, "RGB", fastdct=fast, buffer=frame).shape
+        except ValueError as error:  # damaged, or too large for the buffer
+            shape = (*self._jpeg_size(index, blob), 3)
+            if shape == frame.shape:
+                raise self._error(f"holds a damaged JPEG ({error})", index) from error
+        if shape != frame.shape:
+            sizes = f"{shape[1]}x{shape[0]} pixels where its neighbours are {frame.shape[1]}x{frame.shape[0]}"
+            raise self._error(f"is {sizes}", index)
 
     def _jpeg_size(self, index: int, blob: bytes) -> tuple[int, int]:
         try:

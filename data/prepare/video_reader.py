@@ -63,6 +63,8 @@ class VideoReader:
         self._count = 0
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        if not self.path.is_file():
+            raise VideoError("is no file, or a link to none")
         if self.path.stat().st_size == 0:
             raise VideoError("the file is empty (0 bytes)")
         try:

@@ -1,5 +1,6 @@
 """Odd, rotated, damaged and lying videos: every frame there is, in order and upright, or a reason."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -191,6 +192,8 @@ def test_a_change_of_size_is_scaled_to_the_first_frames(tmp_path: Path) -> None:
 
 
 def test_what_is_no_video_says_why(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "link.mp4").symlink_to("nowhere")
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("404 not found\n" * 50)
     (tmp_path / "playlist.mp4").write_text("#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:1/a.ts\n")
@@ -201,6 +204,8 @@ def test_what_is_no_video_says_why(tmp_path: Path) -> None:
         container.mux(stream.encode(sound))
         container.mux(stream.encode(None))
     for name, reason in (
+        ("pipe", "is no file"),
+        ("link", "a link to none"),
         ("empty", "0 bytes"),
         ("text", "cannot be opened as a video"),
         ("playlist", "cannot be opened as a video|has no video stream"),
