@@ -1,4 +1,4 @@
-"""The update of the weights: scaled, clipped, and never from a loss that is not finite."""
+"""The update of the weights: scaled, clipped, and never from a loss or gradient that is not finite."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -40,25 +40,28 @@ class Updater:
     def apply(self, loss: Tensor, lr: float, global_step: int) -> None:
         """Update the weights and clear the gradients.
 
-        From the first step on whose `loss` () is not finite on any rank, the weights stay as they are; see
-        `bad_step`. Gradients that overflow in half precision under a finite loss only skip this one update.
+        From the first step on whose `loss` () is not finite on any rank, or whose gradient is not, the weights stay
+        as they are; see `bad_step`. Gradients that overflow under the fp16 scaler only skip this one update.
         """
-        is_bad = self.ranks.maximum((~torch.isfinite(loss)).float())
-        bad_step = torch.where(is_bad > 0, global_step, -1)
-        self.first_bad_step = torch.where(self.first_bad_step < 0, bad_step, self.first_bad_step)
+        is_bad = self.ranks.maximum((~torch.isfinite(loss)).float()) > 0
         set_lr(self.optimizer, lr)
         self.scaler.unscale_(self.optimizer)
         self.grad_norm = self._clip()
+        overflows = ~torch.isfinite(self.grad_norm)  # the same on all ranks, whose gradients are averaged by now
         if self.scaler.is_enabled():
-            self.skipped += ~torch.isfinite(self.grad_norm)
+            self.skipped += overflows
         else:
-            self.optimizer.found_inf = (self.first_bad_step >= 0).float()  # type: ignore[attr-defined]
-        self.scaler.step(self.optimizer)
+            is_bad = is_bad | overflows
+        bad_step = torch.where(is_bad, global_step, -1)
+        self.first_bad_step = torch.where(self.first_bad_step < 0, bad_step, self.first_bad_step)
+        # Not by the scaler's own step, which knows of overflows alone.
+        self.optimizer.found_inf = (overflows | (self.first_bad_step >= 0)).float()  # type: ignore[attr-defined]
+        self.optimizer.step()
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
     def bad_step(self) -> int | None:
-        """The first step whose loss was not finite, if there was one; waits for the device."""
+        """The first step whose loss or gradient was not finite, if there was one; waits for the device."""
         step = int(self.first_bad_step)
         return step if step >= 0 else None
 
