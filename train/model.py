@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain, islice, repeat
 
 import torch
 import torch.nn.functional as F
@@ -93,10 +94,14 @@ class Trainer:
         """
         report = None
         with self.stop_signal.listening():
-            for _ in range(self.progress.epoch, self.plan.num_epochs + 1):
-                started = time.perf_counter() - self.progress.seconds
-                self.train_epoch(loader, sampler, started)
-                report = self._finish_epoch(val_loader, started)
+            try:
+                for _ in range(self.progress.epoch, self.plan.num_epochs + 1):
+                    started = time.perf_counter() - self.progress.seconds
+                    self.train_epoch(loader, sampler, started)
+                    report = self._finish_epoch(val_loader, started)
+            except StoppedBySignal:
+                self.save()
+                raise
         return report
 
     def train_epoch(self, loader: DataLoader[Batch], sampler: ScheduleSampler, started: float) -> None:
@@ -105,12 +110,13 @@ class Trainer:
         steps = self.plan.steps_in_epoch(progress.epoch)
         sampler.set_position(progress.epoch, progress.step)
         self.network.train()
-        batches = iter(loader)
+        self.speed.restart()  # validation and checkpoints are no part of a step
+        batches = _batches(loader)
         while progress.step < steps:
             self.stop_signal.share()
             spec = self.plan.step_spec(progress.epoch, progress.step)
             asked = time.perf_counter()
-            batch = self._next(batches)
+            batch = next(batches)
             self.speed.read(time.perf_counter() - asked, spec.batch_size)
             self._admit(batch)
             if LOG.isEnabledFor(logging.DEBUG):
@@ -122,7 +128,6 @@ class Trainer:
             if progress.step % self.settings.log_every == 0 or progress.step == steps:
                 self._log(spec, steps)
             if self.stop_signal.is_set():
-                self.save()
                 raise StoppedBySignal
             if progress.step < steps and self._is_save_due():
                 self.save()
@@ -130,7 +135,8 @@ class Trainer:
     def train_step(self, batch: Batch, spec: StepSpec) -> None:
         """One update, from this rank's part of the step's clips."""
         progress, parts = self.progress, self.settings.accumulate
-        set_num_splits(self.network, max(1, round(spec.batch_factor / parts)))
+        # A part of the batch has whole sub-batches or, if there are fewer of them than parts, an equal share of one.
+        set_num_splits(self.network, spec.batch_factor // math.gcd(spec.batch_factor, parts))
         frames = batch.frames.to(self.device, non_blocking=True)
         labels = batch.labels.to(self.device, non_blocking=True)
         losses = []
@@ -163,22 +169,35 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self, loader: DataLoader[Batch]) -> Scores:
-        """Scores over every video of all ranks' loaders, once each; a video's views are averaged as probabilities."""
+        """Scores over every video of all ranks' loaders, once each; a video's views are averaged as probabilities.
+
+        DataError on a video that cannot be read; StoppedBySignal after a signal.
+        """
         self.ranks.broadcast(self.network.buffers())  # each rank has its own since the last step
         aggregate_statistics(self.network)
         self.network.eval()
         sums = ScoreSums(self.device)
-        for batch in loader:
-            if batch.bad_videos:
-                raise DataError(f"a validation video cannot be read: {batch.bad_videos[0].reason}")
-            labels = batch.labels.to(self.device, non_blocking=True)
-            with self._autocast():
-                logits = self.network(self.normalise(batch.frames.to(self.device, non_blocking=True)))
-            views = logits.float().unflatten(0, (len(labels), -1)).log_softmax(dim=-1)  # (B, V, classes)
-            scores = views.logsumexp(dim=1) - math.log(views.shape[1])
-            sums.add(F.nll_loss(scores, labels, reduction="sum"), scores, labels)
+        # As many rounds on all ranks, who agree in each on whether to stop; in the last, some may have no batch.
+        rounds = int(self.ranks.maximum(torch.tensor(len(loader))))
+        for batch in islice(chain(_batches(loader), repeat(None)), rounds):
+            self.stop_signal.share()
+            if batch:
+                self._add_scores(batch, sums)
+            if self.stop_signal.is_set():
+                raise StoppedBySignal
         self.network.reset_open_gate_fractions()  # they are reported for training
         return Scores(*self.ranks.sum(sums.take()).tolist())
+
+    def _add_scores(self, batch: Batch, sums: ScoreSums) -> None:
+        """Add the scores of an evaluation's batch."""
+        if batch.bad_videos:
+            raise DataError(f"a validation video cannot be read: {batch.bad_videos[0].reason}")
+        labels = batch.labels.to(self.device, non_blocking=True)
+        with self._autocast():
+            logits = self.network(self.normalise(batch.frames.to(self.device, non_blocking=True)))
+        views = logits.float().unflatten(0, (len(labels), -1)).log_softmax(dim=-1)  # (B, V, classes)
+        scores = views.logsumexp(dim=1) - math.log(views.shape[1])
+        sums.add(F.nll_loss(scores, labels, reduction="sum"), scores, labels)
 
     def save(self, epoch: int | None = None, is_best: bool = False) -> None:
         """Write a checkpoint of this moment; all ranks call, the first one writes.
@@ -192,18 +211,6 @@ class Trainer:
             state = collect_state(self.network, self.updater, self.progress, self.device)
             self.folder.save(self.about | state, epoch, is_best)
         self.last_save = time.perf_counter()
-
-    @staticmethod
-    def _next(batches: Iterator[Batch]) -> Batch:
-        try:
-            return next(batches)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise TrainingError(
-                f"a process that reads clips died ({str(error).splitlines()[0]}). If memory ran out, give fewer "
-                "--workers; if shared memory did, more of it to /dev/shm"
-            ) from error
 
     def _finish_epoch(self, val_loader: DataLoader[Batch], started: float) -> EpochReport:
         """Validate, save and report the epoch whose steps are done."""
@@ -231,18 +238,18 @@ class Trainer:
             bad_videos=tuple(progress.bad_videos),
             checkpoint=self.folder.last,
         )
+        # Before the checkpoint: a run killed in between goes on from the one before, and reports this epoch again.
+        for callback in self.callbacks:
+            callback.on_epoch(report)
         progress.finish_epoch()
         is_kept = epoch % settings.save_frequency == 0 or is_final
         self.save(epoch if is_kept else None, is_best)
-        for callback in self.callbacks:
-            callback.on_epoch(report)
         return report
 
     def _log(self, spec: StepSpec, steps: int) -> None:
         self._fold_scores()
         self._check_loss(spec)
         progress = self.progress
-        progress.skipped_updates += self.updater.take_skipped()
         window, self.window = self.window, Scores()
         speeds = self.speed.take()
         open_gates = {name: float(share) for name, share in self.network.open_gate_fractions().items()}
@@ -272,7 +279,8 @@ class Trainer:
         LOG.debug("clips %s from %s", tuple(batch.frames.shape), folders)
 
     def _fold_scores(self) -> None:
-        """Fetch the sums from the device, of all ranks, into the epoch's and the window's scores."""
+        """Fetch what the device has counted: the scores, of all ranks, and the skipped updates."""
+        self.progress.skipped_updates += self.updater.take_skipped()
         scores = Scores(*self.ranks.sum(self.score_sums.take()).tolist())
         self.window = self.window.plus(scores)
         self.progress.scores = self.progress.scores.plus(scores)
@@ -307,7 +315,7 @@ class Trainer:
             epoch, step = self._locate(bad_step)
             spec = self.plan.step_spec(epoch, step)
             raise TrainingError(
-                f"the loss is not finite at step {step + 1} of epoch {epoch}: batch {spec.batch_size}, "
+                f"the loss or its gradient is not finite at step {step + 1} of epoch {epoch}: batch {spec.batch_size}, "
                 f"shape {'x'.join(map(str, spec.shape))}, lr {self.plan.lr(epoch, step):.3g}. No update was made from "
                 f"it on; {self.folder.last} is the last good state. Lower --lr-base, set --clip-grad, warm up longer "
                 f"(--warmup-epochs) or use --precision bf16 or fp32; --debug-mode names the block where it begins"
@@ -334,3 +342,16 @@ class Trainer:
 
     def _without_reduction(self) -> AbstractContextManager[None]:
         return self.parallel.no_sync() if isinstance(self.parallel, DistributedDataParallel) else nullcontext()
+
+
+def _batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
+    """The batches of a loader; TrainingError if one of its processes dies."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"a process that reads clips died ({str(error).splitlines()[0]}). If memory ran out, give fewer "
+            "--workers; if shared memory did, more of it to /dev/shm"
+        ) from error

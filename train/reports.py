@@ -66,7 +66,7 @@ class Callback(Protocol):
         """A report is due."""
 
     def on_epoch(self, report: EpochReport) -> None:
-        """An epoch, its validation and its checkpoint are done."""
+        """An epoch and its validation are done; its checkpoint comes next."""
 
     def close(self) -> None:
         """The run ends, whatever the reason."""

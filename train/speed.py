@@ -19,9 +19,10 @@ class SpeedMonitor:
 
     def __init__(self, device: torch.device) -> None:
         self.is_cuda = device.type == "cuda"
-        self._restart()
+        self.restart()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Forget the steps so far, and what passed since the last one."""
         self.clips = 0
         self.read_seconds = 0.0
         self.marks: list[list[float | torch.cuda.Event]] = []
@@ -59,7 +60,7 @@ class SpeedMonitor:
             clips=self.clips / max(elapsed, 1e-9),
             wait_share=min(1.0, self.read_seconds / max(elapsed, 1e-9)),
         )
-        self._restart()
+        self.restart()
         return speeds
 
     @staticmethod
