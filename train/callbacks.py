@@ -173,8 +173,8 @@ def _replace_rows_from(path: Path, epoch: int, row: dict[str, object]) -> None:
 class TensorBoardLog:
     """Scalars for TensorBoard, in `<run>/tensorboard`; a resumed run takes back what was written after its state."""
 
-    def __init__(self, folder: Path, next_step: int) -> None:
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=next_step)
+    def __init__(self, folder: Path, steps_done: int) -> None:
+        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=steps_done + 1)
 
     def on_step(self, step: int, steps: int) -> None:
         """Nothing."""
