@@ -10,7 +10,10 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     progress        what the epoch in progress and the run so far have counted: plain numbers and lists
     rng             the random generators' states
     classes         class names in the order of the classifier's rows
+    loaded          names of the parameters that fine-tuning took from elsewhere
+    num_videos      of the training split
     options         every option of the run
+    run_id          what torchrun calls the run, or "none"
     versions        of Python, torch and the project
 """
 
@@ -61,7 +64,7 @@ class CheckpointFolder:
             torch.save(checkpoint, temporary)
         if epoch is not None:
             _duplicate(self.last, self.epoch_file(epoch))
-            self._drop_old()
+            self._drop_old(epoch)
         if is_best:
             _duplicate(self.last, self.best)
 
@@ -87,9 +90,17 @@ class CheckpointFolder:
             raise DataError(f"no checkpoint in {self.folder} can be read: {'; '.join(problems)}")
         return None
 
-    def _drop_old(self) -> None:
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left of checkpoints they were writing. Not while another process writes here."""
+        for path in _list(self.folder):
+            if re.fullmatch(rf"\.{re.escape(self.network)}_.*\.pth\.\d+\.tmp", path.name):
+                path.unlink()
+
+    def _drop_old(self, epoch: int) -> None:
+        """Drop files before that of `epoch`. Later ones, of a run that was then taken back, are not newer."""
+        files = self.epoch_files()
         if self.keep:
-            for path in self.epoch_files()[: -self.keep]:
+            for path in files[: files.index(self.epoch_file(epoch)) + 1][: -self.keep]:
                 path.unlink()
 
 

@@ -39,6 +39,7 @@ from train.starting_point import (
     RUN_ID,
     StartingPoint,
     check_same_run,
+    check_schedule,
     find_starting_point,
     load_pretrained,
     log_table,
@@ -81,8 +82,9 @@ def settle(options: TrainOptions) -> TrainOptions:
     present = torch.cuda.device_count()
     device = options.device if options.device != "auto" else "cuda" if present else "cpu"
     if device == "cuda":
-        if options.gpus > present or not present:
-            asked = f"--gpus {options.gpus}" if options.gpus else "--device cuda"
+        local_ranks = int(os.environ["LOCAL_WORLD_SIZE"]) if is_launched() else options.gpus
+        if local_ranks > present or not present:
+            asked = f"--gpus {local_ranks}" if local_ranks else "--device cuda"
             raise DataError(f"{asked}: this machine has {present} GPUs that torch can use")
     elif options.device == "auto" and options.gpus > 1:
         raise DataError(
@@ -91,10 +93,12 @@ def settle(options: TrainOptions) -> TrainOptions:
         )
     gpus = options.gpus or (present if device == "cuda" else 1)
     world_size = int(os.environ["WORLD_SIZE"]) if is_launched() else gpus
-    if options.batch_size % world_size:
+    parts = world_size * options.accumulate
+    if options.batch_size % parts:
+        accumulated = f" and --accumulate {options.accumulate} parts" if options.accumulate > 1 else ""
         raise DataError(
-            f"--batch-size {options.batch_size} cannot be divided over {world_size} GPUs: give a multiple, such as "
-            f"{max(1, round(options.batch_size / world_size)) * world_size}"
+            f"--batch-size {options.batch_size} cannot be divided over {world_size} GPUs{accumulated}: give a "
+            f"multiple of {parts}, such as {max(1, round(options.batch_size / parts)) * parts}"
         )
     precision = options.precision
     if precision == "auto":
@@ -115,7 +119,7 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
         log_to_file(_log_file(options, folder))
     checkpoints = CheckpointFolder(folder, options.network, options.keep)
     device = _prepare_device(options, ranks)
-    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch)
+    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, options.evaluate)
     splits = load_splits(options.dataset, spec, options.labels)
     for line in splits.report:
         LOG.info("%s", line)
@@ -128,6 +132,7 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
     progress = Progress()
     if start.is_resume:
         assert start.checkpoint is not None
+        check_schedule(start, _plain_options(options), len(splits.train), plan)
         progress = restore_state(start.checkpoint, network, updater, device, ranks)
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
     callbacks = _callbacks(options, folder, console, progress) if ranks.is_first and not options.evaluate else []
@@ -138,6 +143,7 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
     if options.evaluate:
         return _evaluate(trainer, val_loader, start)
     if ranks.is_first:
+        checkpoints.remove_leftovers()
         _write_options(options, folder)
     log_table(plan_table(plan))
     for line in plan_summary(plan):
@@ -151,6 +157,8 @@ def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: Da
     dataset = VideoIterator(splits.train, recipe, options.random_seed, options.on_bad_video == "skip")
     sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
     loader = make_loader(dataset, sampler, options.workers, trainer.device.type == "cuda")
+    if trainer.progress.epoch > plan.num_epochs:
+        LOG.warning("nothing to do: all %d epochs are done", plan.num_epochs)
     try:
         report = trainer.fit(loader, sampler, val_loader)
     except StoppedBySignal:
@@ -308,6 +316,7 @@ def _about(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -> Ch
         "network": _network_facts(options, splits),
         "classes": list(splits.train.classes),
         "loaded": list(loaded),
+        "num_videos": len(splits.train),
         "options": _plain_options(options),
         "versions": versions(),
         "run_id": os.environ.get(RUN_ID, "none"),

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -13,8 +14,14 @@ from network import VideoNetwork
 from network.weights import LoadReport, load_weights, recognise
 from train.checkpoint import Checkpoint, CheckpointFolder, is_own, read_checkpoint
 from train.logs import LOG
+from train.plan import Plan
 
 RUN_ID = "TORCHELASTIC_RUN_ID"
+SCHEDULE_OPTIONS = (
+    "clip_length", "clip_size", "train_frame_interval", "flip", "batch_size", "accumulate", "long_cycles",
+    "short_cycles", "multigrid", "lr_base", "lr_steps", "lr_factor", "warmup_epochs", "warmup_lr", "clip_grad",
+    "end_epoch", "precision", "sync_bn", "random_seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,20 +33,25 @@ class StartingPoint:
     is_resume: bool = False
 
 
-def find_starting_point(folder: CheckpointFolder, pretrained: Path | None, resume_epoch: str) -> StartingPoint:
+def find_starting_point(
+    folder: CheckpointFolder, pretrained: Path | None, resume_epoch: str, evaluate: bool = False
+) -> StartingPoint:
     """What to start from, as the flags say; DataError if it is not there or would overwrite another run.
 
     A restart by torchrun goes on with the run by itself.
     """
-    if resume_epoch == "auto" or (not resume_epoch and _is_restart(folder)):
-        newest = folder.newest()
-        if newest:
-            return _resume(*newest)
-        if resume_epoch == "auto":
-            LOG.warning("nothing to resume in %s: the run starts from its beginning", folder.folder)
+    newest = None if evaluate else _restarted_from(folder, resume_epoch)
+    if resume_epoch == "auto":
+        newest = newest or folder.newest()
+    if newest:
+        return _resume(*newest)
+    if resume_epoch == "auto" and evaluate:
+        raise DataError(f"{folder.folder} holds no checkpoint to evaluate")
+    if resume_epoch == "auto":
+        LOG.warning("nothing to resume in %s: the run starts from its beginning", folder.folder)
     elif resume_epoch:
         return _resume_at(int(resume_epoch), folder, pretrained)
-    if folder.newest():
+    if not evaluate and folder.newest():
         raise DataError(
             f"{folder.folder} holds checkpoints of an earlier run: go on with it by --resume-epoch auto, give this run "
             "another --task-name, or remove the folder"
@@ -98,6 +110,40 @@ def check_same_run(start: StartingPoint, network: dict[str, object], classes: Se
         )
 
 
+def check_schedule(start: StartingPoint, options: dict[str, Any], num_videos: int, plan: Plan) -> None:
+    """Warn of options that differ from those of the run to go on with.
+
+    DataError if, in the middle of an epoch, they make its clips others: some would be read twice and others never.
+    """
+    assert start.checkpoint is not None
+    theirs, position = start.checkpoint["options"], start.checkpoint["position"]
+    changes = [
+        f"--{name.replace('_', '-')} {_shown(theirs[name])}, now {_shown(options[name])}"
+        for name in SCHEDULE_OPTIONS
+        if theirs[name] != options[name]
+    ]
+    if start.checkpoint["num_videos"] != num_videos:
+        changes.append(f"{start.checkpoint['num_videos']} training videos, now {num_videos}")
+    if changes:
+        LOG.warning("%s was trained with %s", start.path, "; ".join(changes))
+    epoch, step = position["epoch"], position["step"]
+    if step and not (
+        start.checkpoint["num_videos"] == num_videos
+        and theirs["random_seed"] == options["random_seed"]
+        and epoch <= plan.num_epochs
+        and step <= plan.steps_in_epoch(epoch)
+        and plan.clips_before(epoch, step) == start.checkpoint["progress"]["clips"]
+    ):
+        raise DataError(
+            f"{start.path} is a state after step {step} of epoch {epoch}, and these steps would now be others "
+            f"({'; '.join(changes)}): restore what has changed, or go on from a whole epoch by --resume-epoch N"
+        )
+
+
+def _shown(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def _resume(path: Path, checkpoint: Checkpoint) -> StartingPoint:
     if not is_own(checkpoint):
         raise DataError(
@@ -125,10 +171,12 @@ def _describe_position(checkpoint: Checkpoint) -> str:
     return f"epoch {position['epoch'] - 1}"
 
 
-def _is_restart(folder: CheckpointFolder) -> bool:
-    """Whether torchrun started this process in place of one that was lost."""
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
-        return True
+def _restarted_from(folder: CheckpointFolder, resume_epoch: str) -> tuple[Path, Checkpoint] | None:
+    """The newest checkpoint if it is of this very run, of which torchrun lost a process and started it again."""
     run_id = os.environ.get(RUN_ID, "none")
-    newest = folder.newest() if run_id != "none" else None
-    return newest is not None and newest[1].get("run_id") == run_id
+    if run_id == "none" and not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+        return None
+    newest = folder.newest()
+    if newest and newest[1].get("run_id") == run_id and newest[1]["options"]["resume_epoch"] == resume_epoch:
+        return newest
+    return None

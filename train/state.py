@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-from network.sub_batch_norm import load_split_state, split_state
 
 from network import VideoNetwork
+from network.sub_batch_norm import SubBatchNorm3d, load_split_state, split_state
 from train.checkpoint import Checkpoint
 from train.distributed import Ranks
 from train.progress import Progress
@@ -30,7 +30,8 @@ def restore_state(
     checkpoint: Checkpoint, network: VideoNetwork, updater: Updater, device: torch.device, ranks: Ranks
 ) -> Progress:
     """Put a state back into a network that has the weights already; the progress to go on with."""
-    load_split_state(network, checkpoint["batch_norm"])
+    if any(isinstance(module, SubBatchNorm3d) for module in network.modules()):  # else the weights have it aggregated
+        load_split_state(network, checkpoint["batch_norm"])
     updater.load_state_dict(checkpoint)
     torch.set_rng_state(checkpoint["rng"]["cpu"])
     if device.type == "cuda" and "cuda" in checkpoint["rng"]:
