@@ -4,6 +4,7 @@ import inspect
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
         nproc_per_node=ranks,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
-        run_id=f"run-{os.getpid()}",
+        run_id=uuid.uuid4().hex,
         max_restarts=0,
         monitor_interval=1.0,
     )
