@@ -78,6 +78,9 @@ def make_loader(
         persistent_workers=workers > 0,
         worker_init_fn=_start_worker if workers else None,
         prefetch_factor=2 if workers else None,
+        # A loader draws a number whenever an epoch begins. From the generator of the process, a run that begins one
+        # again in the middle would have another random state from there on than one that did not.
+        generator=torch.Generator(),
     )
 
 

@@ -114,9 +114,9 @@ class VideoIterator(Dataset[Clip]):
         return int(rng.integers(len(self.videos)))
 
     def _read(self, request: ClipRequest, rng: np.random.Generator) -> tuple[Tensor, int]:
-        store = FrameStore(self.videos.folder(request.index))
-        views = self.recipe.frames(len(store), request, rng)
-        region = self.recipe.region(store.size(), request.shape, rng)
-        pixels = store.read(np.concatenate([view.indices for view in views]).tolist(), region)
+        with FrameStore(self.videos.folder(request.index)) as store:
+            views = self.recipe.frames(len(store), request, rng)
+            region = self.recipe.region(store.size(), request.shape, rng)
+            pixels = store.read(np.concatenate([view.indices for view in views]).tolist(), region)
         frames = torch.from_numpy(pixels).view(len(views), request.shape.frames, *pixels.shape[1:])
         return frames, sum(view.repeated for view in views)
