@@ -50,9 +50,9 @@ def test_gate_of_one_frame_is_open():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_gate_measures_half_precision_vectors_in_float32(dtype):
     """Distances of half precision would close gates by rounding, so that fp16 and fp32 runs differ."""
-    a, b = (vectors.to(dtype) for vectors in frame_vectors(3, 200, 4, 64, 4.0))
+    a, b = (vectors.to(dtype) for vectors in frame_vectors(3, 2000, 4, 64, 0.5))
     assert torch.equal(temporal_gate(a, b), temporal_gate(a.float(), b.float()))
-    assert temporal_gate(a, b).any()
+    assert 0 < temporal_gate(a, b).sum() < 2000
 
 
 def gated_block(clips: int) -> tuple[SqueezeAndRecursion, Tensor, Tensor]:
