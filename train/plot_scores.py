@@ -10,12 +10,12 @@ from pathlib import Path
 
 import matplotlib
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from data.atomic_file import atomic_file
 from data.commandline import CommandParser, run_command
 from data.errors import DataError
+from train.logs import make_console
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -38,8 +38,8 @@ def read_scores(path: Path) -> Curve:
 def scores_table(runs: dict[str, tuple[Curve, Curve]]) -> Table:
     """A row for each run: epochs, time, last and best scores."""
     table = Table(title="Scores", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("run", overflow="fold")
-    for heading in ("epochs", "minutes", "train\ntop-1", "val\ntop-1", "val\ntop-5", "best val\ntop-1", "in epoch"):
+    table.add_column("run", no_wrap=True)
+    for heading in ("epochs", "minutes", "train top-1", "val top-1", "best val top-1"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, (train, val) in runs.items():
         best = max(range(len(val["top1"])), key=val["top1"].__getitem__)
@@ -47,8 +47,9 @@ def scores_table(runs: dict[str, tuple[Curve, Curve]]) -> Table:
             name,
             f"{train['epoch'][-1]:.0f}",
             f"{sum(train['seconds']) / 60:.1f}",
-            *(f"{value:.2f}" for value in (train["top1"][-1], val["top1"][-1], val["top5"][-1], val["top1"][best])),
-            f"{val['epoch'][best]:.0f}",
+            f"{train['top1'][-1]:.2f} %",
+            f"{val['top1'][-1]:.2f} %",
+            f"{val['top1'][best]:.2f} % in epoch {val['epoch'][best]:.0f}",
         )
     return table
 
@@ -81,7 +82,7 @@ def main() -> int:
     runs = {
         run.name: (read_scores(run / "scores_train.csv"), read_scores(run / "scores_val.csv")) for run in arguments.runs
     }
-    Console().print(scores_table(runs))
+    make_console().print(scores_table(runs))
     plot_scores(runs, arguments.output)
     print(f"curves in {arguments.output}")
     return 0
