@@ -121,7 +121,10 @@ class Trainer:
             self._admit(batch)
             if LOG.isEnabledFor(logging.DEBUG):
                 self._log_source(batch, loader)
-            self.train_step(batch, spec)
+            try:
+                self.train_step(batch, spec)
+            except torch.OutOfMemoryError as error:
+                raise TrainingError(self._explain_memory(spec)) from error
             progress.seconds = time.perf_counter() - started
             for callback in self.callbacks:
                 callback.on_step(progress.step, steps)
@@ -277,6 +280,15 @@ class Trainer:
         assert isinstance(loader.dataset, VideoIterator)
         folders = " ".join(str(loader.dataset.videos.folder(index)) for index in batch.videos.tolist())
         LOG.debug("clips %s from %s", tuple(batch.frames.shape), folders)
+
+    def _explain_memory(self, spec: StepSpec) -> str:
+        clips = spec.batch_size // self.ranks.world_size
+        parts = 2 * self.settings.accumulate
+        return (
+            f"the GPU's memory does not hold a batch of {clips} clips of {'x'.join(map(str, spec.shape))} in "
+            f"{self.settings.accumulate} parts: --accumulate {parts} takes it in {parts}, with the same schedule and "
+            f"batch statistics; --resume-epoch auto goes on from {self.folder.last}, if it was saved"
+        )
 
     def _fold_scores(self) -> None:
         """Fetch what the device has counted: the scores, of all ranks, and the skipped updates."""
