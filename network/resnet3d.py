@@ -28,6 +28,13 @@ BlockConvs = Callable[[int, int, int, Convolutions], list[nn.Sequential]]
 """In and out channels, stride and family to the convolutions of a residual block."""
 
 
+class Depth(NamedTuple):
+    """A row of the table of depths: the convolutions of a block, and the blocks of each stage."""
+
+    convs: BlockConvs
+    blocks: tuple[int, int, int, int]
+
+
 class Recursion(NamedTuple):
     """How the blocks of a network apply SRTG."""
 
@@ -125,7 +132,7 @@ class ResNet3d(VideoNetwork):
     Clips (B, 3, T, H, W) to logits (B, num_classes); a stage after the first halves T, H and W.
     """
 
-    def __init__(self, family: Convolutions, depth: "Depth", num_classes: int, recursion: Recursion | None) -> None:
+    def __init__(self, family: Convolutions, depth: Depth, num_classes: int, recursion: Recursion | None) -> None:
         super().__init__()
         self.stem = family.stem()
         self.max_pool = nn.MaxPool3d(3, stride=2, padding=1)
@@ -152,13 +159,6 @@ class ResNet3d(VideoNetwork):
                 nn.init.zeros_(module.bias)
 
 
-class Depth(NamedTuple):
-    """A row of the table of depths: the convolutions of a block, and the blocks of each stage."""
-
-    convs: BlockConvs
-    blocks: tuple[int, int, int, int]
-
-
 FAMILIES = {
     "r3d": Convolutions(stem3d, conv3d),
     "r2plus1d": Convolutions(stem2plus1d, conv2plus1d),
@@ -175,7 +175,7 @@ DEPTHS = {
 
 
 def _build_plain(family: Convolutions, depth: Depth, num_classes: int, gates: bool, placement: str) -> ResNet3d:
-    """The network without SRTG, to which gates and placement mean nothing."""
+    """A network without SRTG, to which gates and placement mean nothing."""
     return ResNet3d(family, depth, num_classes, None)
 
 

@@ -25,6 +25,9 @@ class SqueezeAndRecursion(nn.Module):
 
     x is averaged over H and W to frame vectors a (T, B, C); a two-layer LSTM of width C gives a*; the output is
     x times a*. With `gates` this holds for the clips whose a and a* are cycle-consistent, and the others pass through.
+
+    Nothing here depends on a value, so the host never waits and torch.compile takes all but the LSTM into one graph.
+    The LSTM too, and so the whole network with fullgraph=True, where torch._dynamo.config.allow_rnn is set.
     """
 
     gate_counts: Tensor
