@@ -82,7 +82,13 @@ def test_placements_differ(convs):
     assert same == ({("mid", "end")} if convs is basic_convs else set())
 
 
-@pytest.mark.parametrize("name", network_names())
+def sweep() -> list[object]:
+    """All names, the deepest as slow ones: they are more of the same blocks."""
+    deep = ("_101", "_152", "_200")
+    return [pytest.param(name, marks=pytest.mark.slow if name.endswith(deep) else ()) for name in network_names()]
+
+
+@pytest.mark.parametrize("name", sweep())
 def test_every_network_maps_clips_to_logits(name):
     """On the meta device, where anything that would make the host wait for a value raises: gates must not."""
     depth = int(name.rsplit("_", 1)[1])
