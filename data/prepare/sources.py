@@ -80,7 +80,7 @@ def find_labelled_sources(videos: Path, out: Path, rows: Iterable[LabelRow]) -> 
     """Find for each row of a label file the video of that name, anywhere under `videos`.
 
     A row with times takes a video that is already cut, named as its folder will be, or else its part of the whole video
-    `<youtube_id>.*`. Of several videos of one name, that in a folder named after the class is taken.
+    `<youtube_id>.*` or `v_<youtube_id>.*`. Of several videos of one name, that in a folder named after the class is taken.
     """
     by_name: dict[str, list[Path]] = {}
     ignored: Counter[str] = Counter()
@@ -98,7 +98,9 @@ def find_labelled_sources(videos: Path, out: Path, rows: Iterable[LabelRow]) -> 
         span = None
         paths = by_name.get(row.video_id, [])
         if not paths and row.time_start is not None and row.time_end is not None:
-            paths, span = by_name.get(row.youtube_id, []), Span(row.time_start, row.time_end)
+            # HACS's own downloader names the whole videos v_<youtube id>.
+            paths = by_name.get(row.youtube_id) or by_name.get(f"v_{row.youtube_id}", [])
+            span = Span(row.time_start, row.time_end)
         if len(paths) > 1:
             paths = [path for path in paths if _spelling(path.parent.name) == _spelling(row.label)] or paths
         item = f"{row.label}/{row.video_id}"

@@ -114,6 +114,7 @@ def test_labels_cut_whole_videos_and_take_those_cut_already(tmp_path: Path, caps
     encode_numbered_video(videos / "cut_000003_000005.mp4", 10, start=200)
     encode_numbered_video(videos / "a" / "both.mp4", 50)
     encode_numbered_video(videos / "b" / "both.mp4", 50, start=100)
+    encode_numbered_video(videos / "v_hacs.mp4", 50, start=300)
     encode_numbered_video(videos / "not named.mp4", 5)
     labels.write_text(
         "label,youtube_id,time_start,time_end,split\n"
@@ -124,6 +125,7 @@ def test_labels_cut_whole_videos_and_take_those_cut_already(tmp_path: Path, caps
         "c,both,0,1,train\n"
         "c,gone,10,20,train\n"
         "c,-tube.id_1,50,60,train\n"
+        "hacs class,hacs,1,2,train\n"
     )
     assert main([str(videos), str(out), "--labels", str(labels)]) == 1
     jpg = out / "jpg"
@@ -131,7 +133,8 @@ def test_labels_cut_whole_videos_and_take_those_cut_already(tmp_path: Path, caps
     assert numbers_of(jpg / "jump high" / "-tube.id_1_000002_000003") == list(range(63, 80))
     assert numbers_of(jpg / "jump high" / "cut_000003_000005") == list(range(200, 210))
     assert numbers_of(jpg / "b" / "both_000000_000001") == list(range(100, 125))
-    assert len(list(jpg.glob("*/*"))) == 4
+    assert numbers_of(jpg / "hacs class" / "hacs_000001_000002") == list(range(325, 350))
+    assert len(list(jpg.glob("*/*"))) == 5
     listed = failures(out / "convert_failures.csv")
     assert "a/both.mp4 and b/both.mp4" in listed["c/both_000000_000001"][1]
     assert listed["c/gone_000010_000020"][0] == "missing"
