@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from data.errors import DataError
@@ -75,7 +76,7 @@ def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequen
         published = recognise(checkpoint)
         origin = published.origin
         report = load_weights(network, published.state_dict)
-    table = Table("", "tensors", "", title=f"{start.path}: {origin}", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table("", "tensors", "", title=escape(f"{start.path}: {origin}"), title_justify="left", box=box.SIMPLE_HEAD)
     for row in report.rows():
         table.add_row(*row)
     log_table(table)
