@@ -1,0 +1,180 @@
+"""Real processes that run a script as `python script.py ...` does, without each waiting for torch to be imported.
+
+A server, started once, has everything imported and forks itself for each process. Each leads a session of its own, so
+that it can be killed with all its children, and what is left of them can be counted.
+"""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",  # two processes that each use both cores wait for each other
+    "PYTHONPATH": str(ROOT),
+    "TERM": "dumb",
+    "CUDA_VISIBLE_DEVICES": "",
+}
+
+
+class Process:
+    """A running script; its output goes to two files."""
+
+    def __init__(self, server: "Server", pid: int, stdout: Path, stderr: Path) -> None:
+        self.server = server
+        self.pid = pid
+        self.stdout_file = stdout
+        self.stderr_file = stderr
+        self.status: int | None = None
+
+    def poll(self) -> int | None:
+        """Exit status, negative for a signal as in subprocess; None while it runs."""
+        if self.status is None:
+            self.status = self.server.ask(poll=self.pid)
+        return self.status
+
+    def wait(self, timeout: float = 120) -> int:
+        """Wait for the end; fails with the output if it does not come in `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            assert time.monotonic() < deadline, f"still running after {timeout} s:\n{self.output()}"
+            time.sleep(0.02)
+        assert self.status is not None
+        return self.status
+
+    def send(self, number: int) -> None:
+        """Send a signal to the process alone."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL to the process and all its descendants, as a machine that goes down does."""
+        for pid in self.members():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.wait()
+
+    def members(self) -> list[int]:
+        """The living processes of its session, itself included."""
+        return [pid for pid, session, _ in _processes() if session == self.pid]
+
+    def children(self, parent: int | None = None) -> list[int]:
+        """The living children of `parent`, or of the process itself."""
+        return [pid for pid, _, other in _processes() if other == (parent or self.pid)]
+
+    @property
+    def stdout(self) -> str:
+        return self.stdout_file.read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self.stderr_file.read_text()
+
+    def output(self) -> str:
+        return self.stdout + self.stderr
+
+
+class Server:
+    """Starts processes; `with Server() as server` ends it and all of them."""
+
+    def __enter__(self) -> "Server":
+        self.server = subprocess.Popen(
+            [sys.executable, "-m", "tests.processes"],
+            cwd=ROOT,
+            env=os.environ | ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.processes: list[Process] = []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end_all()
+        assert self.server.stdin is not None
+        self.server.stdin.close()
+        self.server.wait(10)
+
+    def ask(self, **request: Any) -> Any:
+        assert self.server.stdin is not None and self.server.stdout is not None
+        print(json.dumps(request), file=self.server.stdin, flush=True)
+        return json.loads(self.server.stdout.readline())
+
+    def start(
+        self, script: Path | str, *args: object, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> Process:
+        """Run a script of the repository, or a module given as `-m name`, in `folder`."""
+        number = len(self.processes)
+        out, err = folder / f".{number}.out", folder / f".{number}.err"
+        pid = self.ask(
+            argv=[str(script), *map(str, args)], cwd=str(folder), stdout=str(out), stderr=str(err),
+            environment=dict(environment or {}),
+        )  # fmt: skip
+        self.processes.append(Process(self, pid, out, err))
+        return self.processes[-1]
+
+    def end_all(self) -> None:
+        """Kill what still runs."""
+        for process in self.processes:
+            if process.status is None:
+                process.kill()
+
+
+def _processes() -> list[tuple[int, int, int]]:
+    """Process, session and parent of all living processes."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                state, parent, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                if state not in "ZX":
+                    found.append((int(entry.name), int(session), int(parent)))
+    return found
+
+
+def _serve() -> bool:
+    """Answer requests until there are no more; return True in a forked child, which is to run the script."""
+    import torch
+
+    import tests.tiny_network
+    import train.run  # noqa: F401
+
+    torch.optim.SGD([torch.zeros(1)])  # torch imports half of itself when the first optimiser is made
+
+    replies = os.dup(1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "poll" in request:
+            pid, status = os.waitpid(request["poll"], os.WNOHANG)
+            reply = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            reply = os.fork()
+            if not reply:
+                _become(request)
+                return True
+        os.write(replies, f"{json.dumps(reply)}\n".encode())
+    return False
+
+
+def _become(request: dict[str, Any]) -> None:
+    os.setsid()
+    for path, descriptor in ((os.devnull, 0), (request["stdout"], 1), (request["stderr"], 2)):
+        flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        os.dup2(os.open(path, flags), descriptor)
+    os.environ.update(request["environment"])
+    os.chdir(request["cwd"])
+    sys.argv = request["argv"]
+    sys.stdin = open(0)  # noqa: SIM115, PTH123 - the server's own stays out of reach
+
+
+if __name__ == "__main__":
+    if _serve():
+        sys.path[0] = str(Path(sys.argv[0]).parent)
+        runpy.run_path(sys.argv[0], run_name="__main__")

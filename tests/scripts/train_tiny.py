@@ -1,0 +1,16 @@
+"""What train_custom.py is, with defaults for a small dataset and with the networks `tiny` and `srtg_tiny` beside."""
+
+from data.datasets import DatasetSpec
+from tests.tiny_network import register_tiny_networks
+from train.options import Defaults
+from train.run import main
+
+DEFAULTS = Defaults(
+    clip_length=4, clip_size=32, train_frame_interval=(1, 2), val_frame_interval=1, batch_size=4, lr_base=0.02,
+    lr_steps=(2,), end_epoch=3,
+)  # fmt: skip
+
+
+if __name__ == "__main__":
+    register_tiny_networks()
+    main(__doc__, DatasetSpec("custom", "train.csv", "val.csv"), DEFAULTS)

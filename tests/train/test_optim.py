@@ -1,0 +1,95 @@
+"""The optimiser is the published one, and fine-tuning gives each group its rate."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from train.optim import make_optimizer, set_lr
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+def add_gradients(net, seed):
+    torch.manual_seed(seed)
+    net(torch.randn(5, 3)).square().sum().backward()
+
+
+def test_updates_are_those_of_sgd_with_momentum_decay_and_nesterov():
+    """Momentum 0.9, weight decay 1e-4, Nesterov, as the paper trained; the first update from momentum zero."""
+    ours, theirs = network(), network()
+    optimizer = make_optimizer(ours)
+    reference = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True)
+    for step in range(4):
+        add_gradients(ours, step)
+        add_gradients(theirs, step)
+        set_lr(optimizer, 0.1)
+        optimizer.step()
+        reference.step()
+        optimizer.zero_grad()
+        reference.zero_grad()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_what_was_loaded_learns_slower_and_what_is_new_at_the_base_rate():
+    """The original's code does the opposite of its README: the new classifier hardly learns, the rest is forgotten."""
+    net = network()
+    optimizer = make_optimizer(net, loaded=["0.weight", "0.bias"], loaded_lr_factor=0.1)
+    set_lr(optimizer, 0.5)
+    rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    named = {name: rates[id(parameter)] for name, parameter in net.named_parameters()}
+    assert named == pytest.approx({"0.weight": 0.05, "0.bias": 0.05, "2.weight": 0.5, "2.bias": 0.5})
+    set_lr(optimizer, 0.1)  # the factor is applied to the schedule's rate, not to the rate before
+    assert sorted(group["lr"] for group in optimizer.param_groups) == pytest.approx([0.01, 0.1])
+
+
+@pytest.mark.parametrize("loaded", [[], ["0.weight", "0.bias", "2.weight", "2.bias"]])
+def test_a_group_without_parameters_is_left_out(loaded):
+    optimizer = make_optimizer(network(), loaded, 0.1)
+    (group,) = optimizer.param_groups
+    assert len(group["params"]) == 4
+    assert group["lr_factor"] == (0.1 if loaded else 1.0)
+
+
+def test_factors_survive_saving(tmp_path):
+    """A resumed fine-tuning must go on with its two rates."""
+    optimizer = make_optimizer(network(), ["0.weight"], 0.25)
+    torch.save(optimizer.state_dict(), tmp_path / "state")
+    other = make_optimizer(network(), ["0.weight"], 1.0)
+    other.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    set_lr(other, 1.0)
+    assert [group["lr"] for group in other.param_groups] == [1.0, 0.25]
+
+
+def test_a_skipped_first_update_leaves_momentum_at_zero_and_weights_alone():
+    """The fused kernel leaves a momentum buffer of its own making uninitialised: whatever lay in memory is then added
+    to the weights."""
+    net = network()
+    before = copy.deepcopy(net.state_dict())
+    optimizer = make_optimizer(net)
+    set_lr(optimizer, 0.1)
+    add_gradients(net, 0)
+    optimizer.found_inf = torch.ones(())
+    optimizer.step()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    buffers = [optimizer.state[parameter]["momentum_buffer"] for parameter in net.parameters()]
+    assert all((buffer == 0).all() for buffer in buffers)
+    optimizer.found_inf = torch.zeros(())
+    optimizer.step()
+    reference = network()
+    add_gradients(reference, 0)
+    torch.optim.SGD(reference.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True).step()
+    for mine, other in zip(net.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_frozen_parameters_are_left_out():
+    net = network()
+    net[0].weight.requires_grad_(False)
+    optimizer = make_optimizer(net)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 3
