@@ -167,7 +167,7 @@ def test_half_precision_logits_stay_near(dtype):
     assert logits.dtype == dtype
 
 
-@pytest.mark.parametrize(("name", "gates"), [("r2plus1d_10", False), ("srtg_r3d_10", False), ("srtg_r3d_10", True)])
+@pytest.mark.parametrize(("name", "gates"), [("r2plus1d_10", False), ("srtg_r3d_10", True)])
 def test_compiles_to_one_graph(name, gates):
     """Dynamo takes an LSTM into its graph only if told to; nothing else may break the graph."""
     torch.manual_seed(0)
@@ -198,8 +198,8 @@ def test_initial_features_are_as_large_as_without_srtg(gates):
     """If the recursion started near zero, the classifier would see nothing and training would stand still."""
     torch.manual_seed(0)
     clips = torch.randn(4, 3, 8, 32, 32)
-    ratios = block_sizes(create_network("srtg_r3d_34", 10, gates), clips) / block_sizes(
-        create_network("r3d_34", 10), clips
+    ratios = block_sizes(create_network("srtg_r3d_18", 10, gates), clips) / block_sizes(
+        create_network("r3d_18", 10), clips
     )
     assert ratios.min() > 0.2
     assert ratios.max() < 1.5
