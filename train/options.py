@@ -251,11 +251,13 @@ def check_options(options: TrainOptions) -> None:
     }  # fmt: skip
     for lowest, names in at_least.items():
         for name in names:
-            if getattr(options, name) < lowest:
+            if not getattr(options, name) >= lowest:  # nor is it NaN
                 raise DataError(f"--{name.replace('_', '-')} {getattr(options, name)}: must be {lowest} or more")
     for name in ("lr_base", "lr_factor", "loaded_lr_factor"):
         if not getattr(options, name) > 0:
             raise DataError(f"--{name.replace('_', '-')} {getattr(options, name)}: must be above 0")
+    if options.random_seed >= 2**63:
+        raise DataError(f"--random-seed {options.random_seed}: must be below 2**63")
     intervals = options.train_frame_interval
     if len(intervals) not in (1, 2) or min(intervals) < 1 or intervals[0] > intervals[-1]:
         raise DataError(
