@@ -143,7 +143,6 @@ def _serve() -> bool:
     """Answer requests until there are no more; return True in a forked child, which is to run the script."""
     import torch
 
-    import tests.tiny_network
     import train.run  # noqa: F401
 
     torch.optim.SGD([torch.zeros(1)])  # torch imports half of itself when the first optimiser is made
@@ -171,7 +170,7 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
     sys.argv = request["argv"]
-    sys.stdin = open(0)  # noqa: SIM115, PTH123 - the server's own stays out of reach
+    sys.stdin = open(0)  # noqa: SIM115 - the server's own stays out of reach
 
 
 if __name__ == "__main__":

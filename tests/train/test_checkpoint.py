@@ -140,7 +140,7 @@ def test_a_missing_file_is_named_with_what_is_there_instead(checkpoints):
         DataError, match=r"net_ep-0021\.pth does not exist; .*run holds net_ep-0020\.pth, net_last\.pth"
     ):
         read_checkpoint(checkpoints.epoch_file(21))
-    with pytest.raises(DataError, match="does not exist$"):
+    with pytest.raises(DataError, match=r"does not exist$"):
         read_checkpoint(checkpoints.folder / "nowhere" / "x.pth")
 
 

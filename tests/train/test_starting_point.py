@@ -189,7 +189,7 @@ def test_a_run_goes_on_with_its_own_network_alone():
     start = StartingPoint(None, own(), is_resume=True)
     check_same_run(start, dict(FACTS), CLASSES)
     for change in ({"gates": True}, {"placement": "mid"}, {"name": "tiny"}, {"num_classes": 4}):
-        with pytest.raises(DataError, match="is of .*, this run of"):
+        with pytest.raises(DataError, match=r"is of .*, this run of"):
             check_same_run(start, FACTS | change, CLASSES)
 
 

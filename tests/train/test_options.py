@@ -1,0 +1,148 @@
+"""The command line: every flag as documented, and one clear line for a mistake."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from data.datasets import DatasetSpec
+from train.options import DatasetChoice, Defaults, TrainOptions, make_parser, parse_options
+
+DEFAULTS = Defaults(train_frame_interval=(1, 2), lr_steps=(40, 60), batch_size=48, long_cycles=True)
+VARIANTS = ("200", "400", "600", "700")
+FIRST = "--network srtg_r3d_34 --dataset DIR/HACS_videos/ --clip-size 224 --gpus 4 --lr-base 0.1 --batch-size 48"
+KINETICS = DatasetChoice("--variant", {name: DatasetSpec(name, "t", "v") for name in VARIANTS}, "700", "which Kinetics")
+
+
+def parse(*words, choice=None):
+    return parse_options("about", DEFAULTS, choice, ["--dataset", "DIR", *words])
+
+
+def mistake(capsys, *words, choice=None):
+    with pytest.raises(SystemExit) as stop:
+        parse_options("about", DEFAULTS, choice, list(words))
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert not captured.out
+    assert captured.err.count("\n") == 1
+    assert "error: " in captured.err
+    return captured.err
+
+
+def test_a_dataset_is_all_that_must_be_said():
+    options = parse()
+    assert options.dataset == Path("DIR")
+    assert options.network == "srtg_r3d_34"
+    assert (options.train_frame_interval, options.lr_steps, options.batch_size) == ((1, 2), (40, 60), 48)
+    assert options.variant == ""
+    assert (options.device, options.precision, options.gpus) == ("auto", "auto", 0)
+
+
+def test_options_cannot_be_changed_on_the_way():
+    with pytest.raises(AttributeError):
+        parse().batch_size = 3
+
+
+def test_the_commands_of_the_original_parse_as_they_stand():
+    """Users come with these three lines in their scripts."""
+    first = parse_options("about", DEFAULTS, None, FIRST.split())
+    assert (first.network, first.dataset) == ("srtg_r3d_34", Path("DIR/HACS_videos"))
+    assert (first.clip_size, first.gpus) == (224, 4)
+    assert (first.lr_base, first.batch_size) == (0.1, 48)
+    checkpoint = "results/HACS/srtg_r3d_50_gates_False/srtg_r3d_50_ep-0020.pth"
+    second = parse("--network", "srtg_r3d_50", "--pretrained_3d", checkpoint, "--resume-epoch", "21")
+    assert (second.pretrained_3d, second.resume_epoch, second.fine_tune) == (Path(checkpoint), "21", False)
+    third = parse("--variant", "400", "--pretrained_3d", checkpoint, "--fine-tune", "True", choice=KINETICS)
+    assert (third.variant, third.fine_tune) == ("400", True)
+
+
+def test_every_flag_of_the_original_is_there():
+    parser = make_parser("about", DEFAULTS, KINETICS)
+    flags = set(parser._option_string_actions)
+    wanted = """--debug-mode --dataset --clip-length --clip-size --train-frame-interval --val-frame-interval --task-name
+        --model-dir --log-file --gpus --network --pretrained-3d --fine-tune --resume-epoch --batch-size --long-cycles
+        --short-cycles --lr-base --lr-steps --lr-factor --save-frequency --end-epoch --random-seed --variant
+        --pretrained_3d --train-frame-inteval --val-frame-inteval"""
+    assert set(wanted.split()) <= flags
+
+
+def test_the_original_s_spellings_mean_the_same():
+    options = parse("--train-frame-inteval", "3", "4", "--val-frame-inteval", "5", "--pretrained_3d", "x.pth")
+    assert (options.train_frame_interval, options.val_frame_interval) == ((3, 4), 5)
+    assert options.pretrained_3d == Path("x.pth")
+
+
+@pytest.mark.parametrize("words", [["40", "60", "75"], ["40,60,75"], ["40,", "60", ",75"]])
+def test_lists_are_taken_in_both_forms(words):
+    assert parse("--lr-steps", *words).lr_steps == (40, 60, 75)
+    assert parse("--train-frame-interval", "1,2").train_frame_interval == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [([], True), (["True"], True), (["false"], False), (["0"], False), (["1"], True)]
+)
+def test_booleans_take_a_word_or_none(words, expected):
+    """`--fine-tune False` in the original is true, as every non-empty text is."""
+    assert parse("--gates", *words).gates is expected
+    assert parse("--long-cycles", *words).long_cycles is expected
+
+
+def test_a_variant_is_a_flag_only_where_there_are_any(capsys):
+    assert parse(choice=KINETICS).variant == "700"
+    assert parse("--variant", "200", choice=KINETICS).variant == "200"
+    assert parse("--split", "2", choice=KINETICS._replace(flag="--split", specs={"1": 0, "2": 0})).variant == "2"
+    assert "--variant" in mistake(capsys, "--dataset", "DIR", "--variant", "400")
+    assert "500" in mistake(capsys, "--dataset", "DIR", "--variant", "500", choice=KINETICS)
+
+
+def test_every_option_has_a_line_of_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_options("about", DEFAULTS, KINETICS, ["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for field in fields(TrainOptions):
+        assert f"--{field.name.replace('_', '-')}" in text
+    for action in make_parser("about", DEFAULTS, KINETICS)._actions:
+        assert action.help, action.option_strings
+    assert "srtg_r2plus1d_34" in text
+
+
+MISTAKES = {
+    "no dataset": ([], "--dataset"),
+    "unknown flag": (["--batchsize", "3"], "'--batchsize', did you mean --batch-size?"),
+    "unknown flag with a value": (["--learning-rate=3"], "--learning-rate=3"),
+    "abbreviation": (["--batch", "3"], "did you mean --batch-size?"),
+    "unknown network": (["--network", "srtg_r3d_35"], "unknown network 'srtg_r3d_35'; did you mean srtg_r3d_"),
+    "unknown placement": (["--placement", "last"], "'last'"),
+    "no number": (["--clip-size", "big"], "'big'"),
+    "no list of numbers": (["--lr-steps", "40;60"], "'40;60'"),
+    "neither true nor false": (["--gates", "maybe"], "'maybe' is neither True nor False"),
+    "no frames": (["--clip-length", "0"], "--clip-length 0: must be 1 or more"),
+    "negative": (["--keep", "-1"], "--keep -1: must be 0 or more"),
+    "no rate": (["--lr-base", "0"], "--lr-base 0.0: must be above 0"),
+    "rate not a number": (["--lr-base", "nan"], "--lr-base nan"),
+    "clip-grad not a number": (["--clip-grad", "nan"], "--clip-grad nan"),
+    "minutes not a number": (["--save-every-minutes", "nan"], "--save-every-minutes nan"),
+    "three intervals": (["--train-frame-interval", "1", "2", "3"], "--train-frame-interval 1 2 3"),
+    "interval 0": (["--train-frame-interval", "0", "2"], "--train-frame-interval 0 2"),
+    "intervals the wrong way": (["--train-frame-interval", "3", "1"], "--train-frame-interval 3 1"),
+    "no interval": (["--train-frame-interval", ","], "--train-frame-interval"),
+    "resume at the first epoch": (["--resume-epoch", "1"], "from 2 on, or auto"),
+    "resume at a word": (["--resume-epoch", "last"], "--resume-epoch last"),
+    "fine-tune nothing": (["--fine-tune"], "--pretrained-3d FILE"),
+    "fine-tune and resume": (
+        ["--fine-tune", "--resume-epoch", "3", "--pretrained-3d", "x.pth"],
+        "--fine-tune starts a new run, --resume-epoch goes on with one",
+    ),
+    "evaluate nothing": (["--evaluate"], "--evaluate needs weights"),
+    "half precision on the CPU": (["--device", "cpu", "--precision", "fp16"], "--precision fp16 needs a GPU"),
+    "huge seed": (["--random-seed", str(2**64)], "must be below 2**63"),
+    "negative seed": (["--random-seed", "-3"], "--random-seed -3"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_that_names_it(capsys, name):
+    words, expected = MISTAKES[name]
+    dataset = [] if name == "no dataset" else ["--dataset", "DIR"]
+    assert expected in mistake(capsys, *dataset, *words)
