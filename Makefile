@@ -31,7 +31,7 @@ demo: setup  ## make videos, convert them, train on them, resume, show the curve
 	$(BIN)/python -m train.plot_scores $(DEMO)/results/srtg_r3d_10_gates_False --output $(DEMO)/curves.png
 
 test: setup  ## the fast tests: within ten minutes on two cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-slow: setup  ## the long tests: kills, fuzzing, several machines
 	$(BIN)/python -m pytest -m slow --timeout 3600
