@@ -95,7 +95,10 @@ class Downloads:
         """Write the list of what could not be had, also of earlier runs with other label files."""
         listing = Report("failures")
         listing.problems = list(self.failures.values())
-        listing.write_csv(self.out / FAILURES)
+        try:
+            listing.write_csv(self.out / FAILURES)
+        except OSError as error:
+            raise DataError(f"cannot write to {self.out}: {error.strerror or error}") from error
 
     def _read_failures(self) -> dict[str, Problem]:
         path = self.out / FAILURES
@@ -158,10 +161,12 @@ def _download(
 
 def _explain_stop(failures: int, last: Fetched) -> str:
     if last.outcome == REFUSED:
-        remedy = "the site refuses more: wait some hours, use --cookies, a longer --sleep and fewer --workers"
+        remedy = "The site refuses more: wait some hours, use --cookies, a longer --sleep and fewer --workers"
     else:
-        remedy = "is the network up, and yt-dlp new enough?"
-    return f"stopped after {failures} failures in a row, the last: {last.reason}. {remedy}; then give the command again"
+        remedy = "See that the network is up and yt-dlp new enough"
+    return (
+        f"stopped after {failures} failures in a row, the last: {last.reason}. {remedy}; then give the command again."
+    )
 
 
 def _settings(options: argparse.Namespace) -> FetchSettings:

@@ -39,6 +39,7 @@ FINAL = re.compile(
 )
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
 SITE_AND_ID = re.compile(r"^(ERROR: )?(\[[\w:]+\] (\S+: )?)?")
+ADVICE = re.compile(r"(; please report| \(caused by).*", re.DOTALL)  # to those who mend yt-dlp
 ERROR_NUMBER = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -172,7 +173,7 @@ def _refuse_live(info: dict[str, Any], *, incomplete: bool) -> str | None:
 
 def _classify(message: str) -> tuple[str, str]:
     """Outcome and reason for an error of yt-dlp."""
-    reason = SITE_AND_ID.sub("", message.replace("’", "'")).split("; please report", 1)[0].strip()
+    reason = ADVICE.sub("", SITE_AND_ID.sub("", message.replace("’", "'"))).strip()
     number = ERROR_NUMBER.search(reason)
     if number and int(number[1]) in DISK_ERRORS:
         return UNWRITABLE, os.strerror(int(number[1]))
