@@ -165,7 +165,7 @@ def _explain_stop(failures: int, last: Fetched) -> str:
     else:
         remedy = "See that the network is up and yt-dlp new enough"
     return (
-        f"stopped after {failures} failures in a row, the last: {last.reason}. {remedy}; then give the command again."
+        f"stopped after {failures} failures in a row, the last: {last.reason}. {remedy}; then run it again."
     )
 
 
