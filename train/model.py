@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
@@ -111,7 +111,7 @@ class Trainer:
         sampler.set_position(progress.epoch, progress.step)
         self.network.train()
         self.speed.restart()  # validation and checkpoints are no part of a step
-        batches = _batches(loader)
+        batches = iter(loader)
         while progress.step < steps:
             self.stop_signal.share()
             spec = self.plan.step_spec(progress.epoch, progress.step)
@@ -182,7 +182,7 @@ class Trainer:
         sums = ScoreSums(self.device)
         # As many rounds on all ranks, who agree in each on whether to stop; in the last, some may have no batch.
         rounds = int(self.ranks.maximum(torch.tensor(len(loader))))
-        for batch in islice(chain(_batches(loader), repeat(None)), rounds):
+        for batch in islice(chain(loader, repeat(None)), rounds):
             self.stop_signal.share()
             if batch:
                 self._add_scores(batch, sums)
@@ -354,16 +354,3 @@ class Trainer:
 
     def _without_reduction(self) -> AbstractContextManager[None]:
         return self.parallel.no_sync() if isinstance(self.parallel, DistributedDataParallel) else nullcontext()
-
-
-def _batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    """The batches of a loader; TrainingError if one of its processes dies."""
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise TrainingError(
-            f"a process that reads clips died ({str(error).splitlines()[0]}). If memory ran out, give fewer "
-            "--workers; if shared memory did, more of it to /dev/shm"
-        ) from error

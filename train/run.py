@@ -75,6 +75,15 @@ def _start(options: TrainOptions, spec: DatasetSpec) -> int:
         return 1
     except StoppedBySignal:
         return EXIT_STATUS
+    except RuntimeError as error:  # the loader raises it from a signal handler, wherever the process is just then
+        if "DataLoader worker" not in str(error):
+            raise
+        LOG.error(
+            "a process that reads clips died (%s). If memory ran out, give fewer --workers; if shared memory did, "
+            "more of it to /dev/shm",
+            str(error).splitlines()[0],
+        )
+        return 1
 
 
 def settle(options: TrainOptions) -> TrainOptions:
