@@ -201,7 +201,10 @@ def write_contact_sheet(path: Path, out: Path, settings: Settings) -> None:
             video = Video("train", indices[position % len(indices)], label)
             with av.open(str(out / "videos" / video.path)) as container:
                 strips[label] = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-    draw_filmstrips(path, strips)
+    try:
+        draw_filmstrips(path, strips)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _parse_size(text: str) -> tuple[int, int]:
@@ -258,10 +261,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if options.workers < 1:
         raise DataError(f"--workers {options.workers}: must be 1 or more")
+    sheet = options.contact_sheet
+    if sheet and not sheet.parent.is_dir():
+        raise DataError(f"--contact-sheet {sheet}: there is no folder {sheet.parent}; make it first")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     report = make_dataset(options.out, settings, options.workers)
-    if options.contact_sheet:
-        write_contact_sheet(options.contact_sheet, options.out, settings)
+    if sheet:
+        write_contact_sheet(sheet, options.out, settings)
     report.print()
     return 0
 
