@@ -1,16 +1,17 @@
 """Ranks: how several processes train one network. One process alone is a world of size 1."""
 
 import inspect
+import logging
 import os
 import signal
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,11 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
+from data.commandline import USAGE_ERROR
+from data.errors import DataError
+from network import NetworkError
+
+Made = TypeVar("Made")
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # longer than the slowest first batch or checkpoint, shorter than a night
 
 
@@ -81,6 +87,38 @@ def is_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
 
 
+def is_follower() -> bool:
+    """Whether this process is a rank other than the first."""
+    return is_launched() and os.environ["RANK"] != "0"
+
+
+def is_lost_peer(error: RuntimeError) -> bool:
+    """Whether torch raised it because another rank is gone. (Gloo has no type of its own for that.)"""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def agreed(ranks: Ranks, make: Callable[[], Made]) -> Made:
+    """What `make` gives, if it succeeds on all ranks.
+
+    A user's mistake is raised by the first rank that finds it; those that find the same one leave without a word, so
+    that it is said once.
+    """
+    made, problem = None, ""
+    try:
+        made = make()
+    except (DataError, NetworkError) as error:
+        if ranks.world_size == 1:
+            raise
+        problem = str(error)
+    problems = ranks.gather(problem)
+    if problem and problem not in problems[: ranks.rank]:
+        raise DataError(problem)
+    if any(problems):
+        sys.exit(USAGE_ERROR)
+    assert made is not None
+    return made
+
+
 @contextmanager
 def joined(device_type: str) -> Iterator[Ranks]:
     """The process group that the environment describes; a world of one where it describes none."""
@@ -123,12 +161,17 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
     )
     # The launcher passes SIGTERM on to the ranks and waits for them to save, but knows nothing of SIGUSR1.
     signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
+    logging.disable(logging.ERROR)  # of the launcher itself, which says less and at length
     try:
         elastic_launch(config, sys.executable)("-u", *argv)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        print(f"rank {rank} ended with exit status {failure.exitcode}; the run was stopped", file=sys.stderr)
-        return failure.exitcode if failure.exitcode > 0 else 1
+        # Of those that ended in the same second, the one that was killed came first: the others lost it.
+        rank, failure = min(error.failures.items(), key=lambda item: (item[1].timestamp, item[1].exitcode))
+        if failure.exitcode > 0:  # it has said why
+            return failure.exitcode
+        name = signal.Signals(-failure.exitcode).name
+        print(f"error: rank {rank} was killed by {name}; the other ranks were stopped", file=sys.stderr)
+        return 1
     except SignalException as stop:
         return 128 + int(stop.sigval)
     return 0

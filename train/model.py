@@ -326,11 +326,14 @@ class Trainer:
         if bad_step is not None:
             epoch, step = self._locate(bad_step)
             spec = self.plan.step_spec(epoch, step)
+            last = self.folder.last
+            state = f"{last} is the last good state" if last.exists() else "no checkpoint has been written yet"
             raise TrainingError(
                 f"the loss or its gradient is not finite at step {step + 1} of epoch {epoch}: batch {spec.batch_size}, "
                 f"shape {'x'.join(map(str, spec.shape))}, lr {self.plan.lr(epoch, step):.3g}. No update was made from "
-                f"it on; {self.folder.last} is the last good state. Lower --lr-base, set --clip-grad, warm up longer "
-                f"(--warmup-epochs) or use --precision bf16 or fp32; --debug-mode names the block where it begins"
+                f"it on; {state}. Lower --lr-base, set --clip-grad, warm up longer (--warmup-epochs) or use "
+                "--precision bf16 or fp32; --debug-mode names the block where it begins",
+                on_all_ranks=True,
             )
 
     def _locate(self, global_step: int) -> tuple[int, int]:

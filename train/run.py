@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from rich.console import Console
@@ -23,7 +23,7 @@ from network.sub_batch_norm import use_sub_batch_norm
 from train.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog
 from train.checkpoint import FORMAT, Checkpoint, CheckpointFolder, versions
 from train.debug import check_blocks, log_network
-from train.distributed import Ranks, is_launched, joined, launch
+from train.distributed import Ranks, agreed, is_follower, is_launched, is_lost_peer, joined, launch
 from train.errors import StoppedBySignal, TrainingError
 from train.logs import LOG, log_to_file, make_console, start_logging
 from train.model import Trainer, TrainerSettings
@@ -71,18 +71,23 @@ def _start(options: TrainOptions, spec: DatasetSpec) -> int:
     except NetworkError as error:
         raise DataError(str(error)) from error
     except TrainingError as error:
-        LOG.error("%s", error)
+        if not (error.on_all_ranks and is_follower()):
+            LOG.error("%s", error)
         return 1
     except StoppedBySignal:
         return EXIT_STATUS
-    except RuntimeError as error:  # the loader raises it from a signal handler, wherever the process is just then
-        if "DataLoader worker" not in str(error):
+    except RuntimeError as error:  # torch has no types for these
+        reason = str(error).splitlines()[0]
+        if "DataLoader worker" in reason:  # raised from a signal handler, wherever the process is just then
+            LOG.error(
+                "a process that reads clips died (%s). If memory ran out, give fewer --workers; if shared memory did, "
+                "more of it to /dev/shm",
+                reason,
+            )
+        elif is_lost_peer(error):
+            LOG.error("lost the connection to another rank, which has failed or was killed (%s)", reason.split(". ")[0])
+        else:
             raise
-        LOG.error(
-            "a process that reads clips died (%s). If memory ran out, give fewer --workers; if shared memory did, "
-            "more of it to /dev/shm",
-            str(error).splitlines()[0],
-        )
         return 1
 
 
@@ -128,20 +133,12 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
         log_to_file(_log_file(options, folder))
     checkpoints = CheckpointFolder(folder, options.network, options.keep)
     device = _prepare_device(options, ranks)
-    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, options.evaluate)
-    splits = load_splits(options.dataset, spec, options.labels)
-    for line in splits.report:
-        LOG.info("%s", line)
-    network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
-    loaded = _load(network, start, options, splits)
-    val_loader = _val_loader(options, splits, ranks)
-    plan = _plan(options, len(splits.train), ranks)
+    start, splits, network, loaded, plan = agreed(ranks, lambda: _set_up(options, spec, ranks, checkpoints))
     network = _prepare_network(network, options, device)
     updater = _updater(network, options, loaded, device, ranks)
     progress = Progress()
     if start.is_resume:
         assert start.checkpoint is not None
-        check_schedule(start, _plain_options(options), len(splits.train), plan)
         progress = restore_state(start.checkpoint, network, updater, device, ranks)
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
     callbacks = _callbacks(options, folder, console, progress) if ranks.is_first and not options.evaluate else []
@@ -149,6 +146,7 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
     trainer = Trainer(
         network, updater, plan, device, ranks, _settings(options), checkpoints, about, callbacks, progress
     )
+    val_loader = _val_loader(options, splits, ranks)
     if options.evaluate:
         return _evaluate(trainer, val_loader, start)
     if ranks.is_first:
@@ -158,6 +156,28 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
     for line in plan_summary(plan):
         LOG.info("%s", line)
     return _fit(trainer, options, splits, val_loader)
+
+
+class _SetUp(NamedTuple):
+    start: StartingPoint
+    splits: Splits
+    network: VideoNetwork  # on the CPU, with its weights
+    loaded: tuple[str, ...]
+    plan: Plan
+
+
+def _set_up(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, checkpoints: CheckpointFolder) -> _SetUp:
+    """What the files and flags give; every mistake in them is found here."""
+    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, options.evaluate)
+    splits = load_splits(options.dataset, spec, options.labels)
+    for line in splits.report:
+        LOG.info("%s", line)
+    network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
+    loaded = _load(network, start, options, splits)
+    plan = _plan(options, len(splits.train), ranks)
+    if start.is_resume and not options.evaluate:
+        check_schedule(start, _plain_options(options), len(splits.train), plan)
+    return _SetUp(start, splits, network, loaded, plan)
 
 
 def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: DataLoader[Batch]) -> int:
@@ -171,7 +191,8 @@ def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: Da
     try:
         report = trainer.fit(loader, sampler, val_loader)
     except StoppedBySignal:
-        LOG.warning("stopped by a signal; %s goes on from here: --resume-epoch auto", trainer.folder.last)
+        if ranks.is_first:
+            LOG.warning("stopped by a signal; %s goes on from here: --resume-epoch auto", trainer.folder.last)
         raise
     finally:
         for callback in trainer.callbacks:
