@@ -113,6 +113,8 @@ class Server:
         """Run a script of the repository, or a module given as `-m name`, in `folder`."""
         number = len(self.processes)
         out, err = folder / f".{number}.out", folder / f".{number}.err"
+        out.touch()
+        err.touch()
         pid = self.ask(
             argv=[str(script), *map(str, args)], cwd=str(folder), stdout=str(out), stderr=str(err),
             environment=dict(environment or {}),
