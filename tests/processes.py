@@ -4,6 +4,7 @@ A server, started once, has everything imported and forks itself for each proces
 that it can be killed with all its children, and what is left of them can be counted.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -50,9 +51,16 @@ class Process:
         assert self.status is not None
         return self.status
 
-    def send(self, number: int) -> None:
-        """Send a signal to the process alone."""
-        os.kill(self.pid, number)
+    def wait_for(self, text: str, timeout: float = 120) -> None:
+        """Wait until `text` is on stdout; fails with the output if the process ends before."""
+        deadline = time.monotonic() + timeout
+        while text not in self.stdout:
+            assert self.poll() is None and time.monotonic() < deadline, f"no {text!r} in:\n{self.output()}"
+            time.sleep(0.02)
+
+    def send(self, number: int, pid: int | None = None) -> None:
+        """Send a signal to the process alone, or to another of its session."""
+        os.kill(pid or self.pid, number)
 
     def kill(self) -> None:
         """SIGKILL to the process and all its descendants, as a machine that goes down does."""
@@ -148,6 +156,8 @@ def _serve() -> bool:
     import train.run  # noqa: F401
 
     torch.optim.SGD([torch.zeros(1)])  # torch imports half of itself when the first optimiser is made
+    gc.collect()
+    gc.freeze()  # a collection would write to all the memory that the forks share
 
     replies = os.dup(1)
     for line in sys.stdin:

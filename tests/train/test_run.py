@@ -1,0 +1,365 @@
+"""Whole runs of real scripts, as a user starts them."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from network import create_network
+from tests.processes import ENVIRONMENT, ROOT, Process, Server
+from tests.small_dataset import CLASSES, write_labels, write_small_dataset
+
+TINY = ROOT / "tests" / "scripts" / "train_tiny.py"
+SMALL = "--network srtg_r3d_10 --clip-length 2 --clip-size 16 --batch-size 4 --workers 0 --end-epoch 1 --device cpu"
+TINY_FLAGS = ("--network", "srtg_tiny", "--device", "cpu", "--workers", 0, "--log-every", 4)
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def tiny(server: Server, tmp_path: Path, small_dataset: Path) -> Start:
+    """Run the tiny script to its end in the test's folder: tiny("--end-epoch", 2, ...) -> Process."""
+
+    def run(*flags: object, dataset: Path | str = small_dataset, folder: Path = tmp_path) -> Process:
+        process = server.start(TINY, "--dataset", dataset, *TINY_FLAGS, *flags, folder=folder)
+        process.wait()
+        return process
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(_server: Server, tmp_path_factory: pytest.TempPathFactory, small_dataset: Path) -> Process:
+    """A run to its end, in the folder `finished.stdout_file.parent`: not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    flags = ("--gates", "--task-name", "first", "--on-bad-video", "skip")
+    process = _server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=folder)
+    assert process.wait() == 0, process.output()
+    return process
+
+
+def folder_of(process: Process, name: str = "srtg_tiny_gates_True_first") -> Path:
+    return process.stdout_file.parent / "results" / "custom" / name
+
+
+def last_line(process: Process) -> dict[str, object]:
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_what_is_documented_where_it_is_documented(finished):
+    """Other tools, and the user's next command, look for these names."""
+    folder = folder_of(finished)
+    assert {path.name for path in folder.iterdir()} == {
+        "srtg_tiny_ep-0001.pth", "srtg_tiny_ep-0002.pth", "srtg_tiny_ep-0003.pth", "srtg_tiny_last.pth",
+        "srtg_tiny_best.pth", "scores_train.csv", "scores_val.csv", "train.log", "options.json", "tensorboard",
+    }  # fmt: skip
+    assert [row["epoch"] for row in rows(folder / "scores_train.csv")] == ["1", "2", "3"]
+    assert [row["videos"] for row in rows(folder / "scores_val.csv")] == ["7", "7", "7"]
+    facts = json.loads((folder / "options.json").read_text())
+    assert facts["options"]["network"] == "srtg_tiny"
+    assert facts["options"]["lr_steps"] == [2]
+    assert facts["options"]["device"] == "cpu"  # what `auto` and `all` came to, for whoever repeats the run
+    assert set(facts["versions"]) == {"srtg", "torch", "python"}
+    assert "--gates" in facts["command"]
+
+
+def test_the_console_tells_the_run_and_nothing_goes_to_stderr(finished):
+    lines = finished.stdout.splitlines()
+    assert finished.stderr == ""
+    assert "custom: 4 classes, 32 train and 7 val videos" in finished.stdout
+    assert "Plan of the run" in finished.stdout
+    steps = [line for line in lines if "Speed (r=" in line]
+    assert len(steps) == 6
+    assert "| loss " in steps[0]
+    assert "(4, 3, 4, 32, 32) lr 2.00e-02 open gates" in steps[0]
+    epochs = [line for line in lines if " done in " in line]
+    assert len(epochs) == 3
+    log = (folder_of(finished) / "train.log").read_text()
+    assert [line for line in (*steps, *epochs) if line not in log] == []
+    assert "\x1b" not in finished.stdout + log
+
+
+def test_the_last_line_is_for_machines(finished):
+    result = last_line(finished)
+    val = rows(folder_of(finished) / "scores_val.csv")
+    assert (result["epochs"], result["steps"]) == (3, 24)
+    assert result["top1"] == pytest.approx(float(val[-1]["top1"]), abs=1e-3)
+    assert result["loss"] == pytest.approx(float(val[-1]["loss"]), abs=1e-5)
+    assert result["best_top1"] == pytest.approx(max(float(row["top1"]) for row in val), abs=1e-3)
+    for name in ("best", "last"):
+        assert (finished.stdout_file.parent / result[name]).is_file()
+
+
+def plain_types(value: object) -> set[type]:
+    if isinstance(value, dict):
+        return set().union({dict}, *(plain_types(part) for pair in value.items() for part in pair))
+    if isinstance(value, list | tuple):
+        return set().union({type(value)}, *map(plain_types, value))
+    return {type(value)}
+
+
+def test_a_checkpoint_holds_all_that_is_documented_in_plain_types(finished):
+    """Anything else would not load with weights_only=True in somebody else's version of torch."""
+    checkpoint = torch.load(folder_of(finished) / "srtg_tiny_ep-0002.pth", weights_only=True)
+    types = plain_types({name: value for name, value in checkpoint.items() if name != "weights"})
+    assert types <= {dict, list, tuple, str, int, float, bool, type(None), torch.Tensor}
+    assert set(plain_types(dict(checkpoint["weights"]))) == {dict, str, torch.Tensor}
+    assert set(checkpoint) == {
+        "format", "network", "weights", "optimizer", "scaler", "batch_norm", "position", "progress", "rng", "classes",
+        "loaded", "num_videos", "options", "run_id", "versions",
+    }  # fmt: skip
+    assert checkpoint["position"] == {"epoch": 3, "step": 0}
+    assert checkpoint["classes"] == list(CLASSES)
+    assert checkpoint["network"] == {"name": "srtg_tiny", "gates": True, "placement": "final", "num_classes": 4}
+
+
+def test_the_best_checkpoint_evaluates_to_the_score_it_was_chosen_for(finished, tiny):
+    best = folder_of(finished) / "srtg_tiny_best.pth"
+    process = tiny("--gates", "--evaluate", "--pretrained-3d", best)
+    assert process.status == 0, process.output()
+    result = last_line(process)
+    assert result["top1"] == pytest.approx(last_line(finished)["best_top1"])
+    assert (result["videos"], result["checkpoint"]) == (7, str(best))
+    # A checkpoint lies in the folder of its run, which is that of this command.
+    flags = ("--gates", "--task-name", "first", "--evaluate", "--pretrained-3d", best)
+    before = sorted(path.name for path in folder_of(finished).iterdir())
+    again = tiny(*flags, folder=finished.stdout_file.parent)
+    assert last_line(again)["top1"] == result["top1"]
+    views = tiny(*flags, "--val-clips", 3, "--val-batch-size", 2, folder=finished.stdout_file.parent)
+    assert last_line(views)["videos"] == 7
+    assert sorted(path.name for path in folder_of(finished).iterdir() if path.suffix != ".out") == before
+
+
+def test_the_same_command_again_does_not_overwrite_the_run(finished, tiny):
+    before = (folder_of(finished) / "srtg_tiny_last.pth").read_bytes()
+    process = tiny("--gates", "--task-name", "first", folder=finished.stdout_file.parent)
+    assert_one_line(process, "holds checkpoints of an earlier run", "--resume-epoch auto")
+    assert (folder_of(finished) / "srtg_tiny_last.pth").read_bytes() == before
+
+
+def test_a_finished_run_that_is_resumed_says_that_there_is_nothing_to_do(finished, tiny):
+    process = tiny(
+        "--gates", "--task-name", "first", "--resume-epoch", "auto", folder=finished.stdout_file.parent
+    )  # fmt: skip
+    assert process.status == 0
+    assert "nothing to do: all 3 epochs are done" in process.stdout
+    assert last_line(process)["best_top1"] == last_line(finished)["best_top1"]
+
+
+def test_workers_change_nothing(finished, tiny, tmp_path):
+    """The same seed gives the same run on a machine with more cores."""
+    process = tiny("--gates", "--workers", 2, "--model-dir", "out")
+    assert process.status == 0, process.output()
+    ours = torch.load(tmp_path / "out" / "srtg_tiny_gates_True" / "srtg_tiny_last.pth", weights_only=True)
+    theirs = torch.load(folder_of(finished) / "srtg_tiny_last.pth", weights_only=True)
+    assert all(torch.equal(value, theirs["weights"][name]) for name, value in ours["weights"].items())
+
+
+def test_debug_mode_prints_the_network_and_the_source_of_every_batch(tiny):
+    process = tiny("--debug-mode", "--end-epoch", 1, "--lr-steps", 5)
+    assert process.status == 0, process.output()
+    assert "layer1.0.conv1.0.0.weight" in process.stdout
+    assert "4x4x3x3x3" in process.stdout
+    sources = [line for line in process.stdout.splitlines() if line.startswith("clips (4, 3, 4, 32, 32) from ")]
+    assert len(sources) == 8
+    videos = [word for line in sources for word in line.split(" from ")[1].split(" /")]
+    assert len(set(videos)) == 32
+
+
+def test_the_log_goes_where_it_is_told(tiny, tmp_path):
+    assert tiny("--end-epoch", 1, "--log-file", tmp_path / "logs" / "mine.log", "--model-dir", "out").status == 0
+    assert "Plan of the run" in (tmp_path / "logs" / "mine.log").read_text()
+    assert not list((tmp_path / "out").rglob("train.log"))
+
+
+def assert_one_line(process: Process, *parts: object, status: int = 2) -> None:
+    """The process ended with `status` and one line on stderr that has all parts; no traceback anywhere."""
+    assert process.status == status, process.output()
+    assert "Traceback" not in process.output()
+    assert process.stderr.count("\n") == 1, process.stderr
+    assert "error: " in process.stderr
+    for part in parts:
+        assert str(part) in process.stderr
+
+
+def write_bad_labels(folder: Path, *rows_: tuple[str, str]) -> Path:
+    write_labels(folder / "train.csv", rows_)
+    return write_labels(folder / "val.csv", rows_).parent
+
+
+BAD_FLAGS = {
+    "more GPUs than there are": (["--device", "auto", "--gpus", 2], ["--gpus 2", "no GPU", "--device cpu"]),
+    "no GPU at all": (["--device", "cuda"], ["--device cuda: this machine has 0 GPUs"]),
+    "batch over ranks": (["--gpus", 3], ["--batch-size 4 cannot be divided over 3", "multiple of 3"]),
+    "batch over parts": (["--accumulate", 3], ["--batch-size 4 cannot be divided", "--accumulate 3 parts"]),
+    "batch larger than the dataset": (["--batch-size", 33], ["--batch-size 33: 32 training videos"]),
+    "network": (["--network", "srtg_r3d_35"], ["unknown network 'srtg_r3d_35'; did you mean"]),
+    "flag": (["--leaning-rate", 0.1], ["unknown argument '--leaning-rate'"]),
+    "near flag": (["--clip-sise", 32], ["did you mean --clip-size?"]),
+    "labels": (["--labels", "nowhere.csv"], ["nowhere.csv: no such label file"]),
+    "checkpoint": (["--pretrained-3d", "nowhere.pth"], ["checkpoint nowhere.pth does not exist"]),
+    "checkpoint of another kind": (["--pretrained-3d", "text.pth"], ["checkpoint text.pth cannot be loaded"]),
+    "checkpoint of another network": (["--pretrained-3d", "other.pth"], ["no tensor of the checkpoint fits"]),
+    "checkpoint without state": (
+        ["--pretrained-3d", "weights.pth", "--resume-epoch", 21], ["weights.pth holds weights only"]
+    ),
+    "epoch that was not saved": (["--resume-epoch", 21], ["srtg_tiny_ep-0020.pth does not exist"]),
+    "nothing to evaluate": (["--resume-epoch", "auto", "--evaluate"], ["holds no checkpoint to evaluate"]),
+    "lr steps": (["--lr-steps", 3, 2], ["--lr-steps 3 2: give epochs"]),
+    "warm-up": (["--warmup-epochs", 3], ["--warmup-epochs 3"]),
+    "per-epoch without long cycles": (["--multigrid", "per-epoch"], ["give --long-cycles too"]),
+}  # fmt: skip
+
+
+def test_mistakes_of_the_command_line_are_one_line_each(server, small_dataset, tmp_path):
+    """Naming the thing and the remedy, with status 2: what users of such code ask about most."""
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    torch.save({"body.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    torch.save({"state_dict": {"fc.weight": torch.zeros(4, 8)}}, tmp_path / "weights.pth")
+    for name, (flags, parts) in BAD_FLAGS.items():
+        process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=tmp_path)
+        process.wait()
+        print(name)
+        assert_one_line(process, *parts)
+
+
+def test_mistakes_in_the_dataset_are_one_line_each(tiny, small_dataset, tmp_path):
+    assert_one_line(tiny(dataset="nowhere"), "dataset folder nowhere does not exist")
+    (tmp_path / "empty").mkdir()
+    assert_one_line(tiny(dataset="empty"), "empty", "jpg")
+    labels = write_bad_labels(tmp_path / "a", ("clap", "train_000"), ("fly", "train_001"))
+    assert_one_line(tiny("--labels", labels), "'fly'")
+    labels = write_bad_labels(tmp_path / "b", ("clap", "x_1"), ("jump", "x_2"))
+    assert_one_line(tiny("--labels", labels), "x_1", small_dataset / "jpg", "train_000")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "train.csv").write_text("label,id\nclap\n")
+    assert_one_line(tiny("--labels", tmp_path / "c"), "train.csv is there but val.csv is not beside it")
+    (tmp_path / "c" / "val.csv").write_text("label,id\nclap,train_000\n")
+    assert_one_line(tiny("--labels", tmp_path / "c"), "train.csv", "line 2")
+
+
+@pytest.fixture(scope="module")
+def damaged_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of which a training video and a validation video cannot be read."""
+    dataset = write_small_dataset(tmp_path_factory.mktemp("damaged"), train=16, val=4, frames=4)
+    (dataset / "jpg" / CLASSES[1] / "train_005" / "frames.db").write_bytes(b"no database")
+    return dataset
+
+
+def test_a_damaged_video_stops_training_with_its_name_or_is_replaced_and_listed(tiny, damaged_dataset):
+    process = tiny(dataset=damaged_dataset)
+    assert_one_line(process, damaged_dataset / "jpg" / CLASSES[1] / "train_005" / "frames.db", "--on-bad-video skip")
+    skip = ("--on-bad-video", "skip")
+    process = tiny(*skip, "--model-dir", "a", "--end-epoch", 1, dataset=damaged_dataset)
+    assert process.status == 0, process.output()
+    assert "1 videos could not be read and were replaced:" in process.stdout
+    assert "train_005/frames.db" in process.stdout
+    assert "train_005/frames.db" in next(process.stdout_file.parent.glob("a/*/train.log")).read_text()
+    # Workers must report it as the process itself does.
+    process = tiny("--workers", 1, "--model-dir", "b", dataset=damaged_dataset)
+    assert_one_line(process, "train_005/frames.db")
+
+
+def test_a_damaged_validation_video_is_an_error_in_any_case(tiny, tmp_path):
+    dataset = write_small_dataset(tmp_path / "data", train=4, val=4, frames=4)
+    (dataset / "jpg" / CLASSES[2] / "val_002" / "frames.db").write_bytes(b"no database")
+    process = tiny("--on-bad-video", "skip", dataset=dataset)
+    assert_one_line(process, "a validation video cannot be read", "val_002/frames.db")
+
+
+def test_too_many_damaged_videos_stop_the_run(tiny, tmp_path):
+    dataset = write_small_dataset(tmp_path / "data", train=8, val=2, frames=4)
+    for number in (0, 3, 5):
+        (dataset / "jpg" / CLASSES[number % 4] / f"train_{number:03d}" / "frames.db").write_bytes(b"")
+    process = tiny("--on-bad-video", "skip", "--bad-video-limit", 2, dataset=dataset)
+    assert_one_line(process, "frames.db", "one more than the 2 that --bad-video-limit allows")
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_status_1(tiny, tmp_path):
+    process = tiny("--lr-base", "1e30", "--model-dir", "out")
+    assert process.status == 1
+    assert "not finite at step 2 of epoch 1: batch 4, shape 4x32x32, lr 1e+30" in process.stdout
+    assert "Traceback" not in process.output()
+    assert not list((tmp_path / "out").rglob("*.pth"))
+
+
+def test_a_reading_process_that_dies_ends_the_run_with_a_remedy(server, small_dataset, tmp_path):
+    """Out of memory, the system kills a worker: torch's own message is a traceback that names a process number."""
+    flags = ("--workers", 1, "--end-epoch", 500)
+    process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=tmp_path)
+    process.wait_for("[0008/0008]")
+    (worker, *_) = process.children()
+    process.send(signal.SIGKILL, worker)
+    assert process.wait() == 1
+    assert "a process that reads clips died" in process.stdout
+    assert "fewer --workers" in process.stdout
+
+
+def published_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """Weights of 400 classes as the original's code saves them."""
+    torch.manual_seed(3)
+    weights = create_network("srtg_tiny", 400).state_dict()
+    torch.save({"epoch": 80, "state_dict": {f"module.{name}": value for name, value in weights.items()}}, path)
+    return weights
+
+
+def test_fine_tuning_from_a_published_checkpoint(tiny, tmp_path, monkeypatch):
+    """400 classes, names of DataParallel, BGR: what users of the original have on their disks."""
+    from network.registry import _builders
+    from tests.tiny_network import register_tiny_networks
+
+    monkeypatch.setattr("network.registry._builders", dict(_builders))
+    register_tiny_networks()
+    weights = published_checkpoint(tmp_path / "published.pth")
+    flags = ("--pretrained_3d", "published.pth", "--fine-tune", "True", "--lr-base", "1e-9", "--lr-steps", 9)
+    process = tiny(*flags, "--end-epoch", 1)
+    assert process.status == 0, process.output()
+    assert "BGR" in process.stdout
+    assert "400x8 in the checkpoint, 4x8 in the network" in process.stdout
+    assert "loaded parameters at 0.1 of the rate, 2 new ones at the whole rate: fc.weight, fc.bias" in process.stdout
+    # At a rate of nothing the weights are still those that were loaded.
+    trained = torch.load(folder_of(process, "srtg_tiny_gates_False") / "srtg_tiny_last.pth", weights_only=True)
+    torch.testing.assert_close(trained["weights"]["stem.0.weight"], weights["stem.0.weight"].flip(1))
+    recursion = "layer3.0.sar.lstm.weight_hh_l1"
+    torch.testing.assert_close(trained["weights"][recursion], weights[recursion])
+    assert set(trained["loaded"]) == set(weights) - {"fc.weight", "fc.bias"}
+    factors = {group["lr_factor"]: len(group["params"]) for group in trained["optimizer"]["param_groups"]}
+    assert factors == {1.0: 2, 0.1: len(list(create_network("srtg_tiny", 4).parameters())) - 2}
+
+
+def test_real_scripts_train_fine_tune_and_resume(tmp_path):
+    """The way of the original's third command, by the scripts themselves: from one dataset's weights to another's."""
+    first = write_small_dataset(tmp_path / "ucf" / "videos", train=4, val=2, frames=4,
+                                files=("ucf101_split1_train.csv", "ucf101_split1_val.csv"))  # fmt: skip
+    second = write_small_dataset(tmp_path / "kinetics" / "videos", classes=("a", "b", "c"), train=4, val=2, frames=4,
+                                 files=("kinetics-700_train.csv", "kinetics-700_val.csv"))  # fmt: skip
+
+    def run(script: str, *flags: object) -> str:
+        command = [sys.executable, ROOT / script, *SMALL.split(), *flags]
+        done = subprocess.run(
+            list(map(str, command)), cwd=tmp_path, env=ENVIRONMENT | {"PATH": ""}, capture_output=True, text=True,
+            timeout=200, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("train_ucf101.py", "--dataset", first)
+    checkpoint = tmp_path / "results" / "UCF101" / "srtg_r3d_10_gates_False" / "srtg_r3d_10_ep-0001.pth"
+    output = run(
+        "train_kinetics.py", "--dataset", second, "--variant", "700", "--pretrained_3d", checkpoint,
+        "--fine-tune", "True", "--long-cycles", "False", "--short-cycles", "False",
+    )  # fmt: skip
+    assert "4x512 in the checkpoint, 3x512 in the network" in output
+    assert "2 new ones at the whole rate: fc.weight, fc.bias" in output
+    assert (tmp_path / "results" / "Kinetics-700" / "srtg_r3d_10_gates_False" / "srtg_r3d_10_ep-0001.pth").is_file()
