@@ -6,7 +6,7 @@ DEMO := demo
 # Found to reach 90 % whatever the seed, in a few minutes on four cores.
 DEMO_TRAIN := $(BIN)/python train_custom.py --dataset $(DEMO) --model-dir $(DEMO)/results --network srtg_r3d_10 \
 	--clip-length 8 --clip-size 44 --train-frame-interval 4 --val-frame-interval 4 --batch-size 32 \
-	--lr-base 0.3 --warmup-epochs 2 --lr-steps 6 8
+	--lr-base 0.1 --warmup-epochs 1 --lr-steps 6 8
 
 .PHONY: help setup demo test test-slow test-gpu lint format bench clean
 

@@ -46,8 +46,8 @@ def train(folder: Path, name: str, epochs: int, seed: int) -> tuple[Curve, Curve
     _run(
         "train_custom.py", "--dataset", str(folder), "--model-dir", str(folder / "runs"), "--task-name", task,
         "--network", "srtg_r3d_10", "--clip-length", "16", "--clip-size", "48", "--train-frame-interval", "2",
-        "--val-frame-interval", "2", "--batch-size", "8", "--lr-base", "0.05", "--warmup-epochs", "2",
-        "--warmup-lr", "0.01", "--lr-steps", *steps, "--end-epoch", str(epochs), "--random-seed", str(seed),
+        "--val-frame-interval", "2", "--batch-size", "8", "--lr-base", "0.02", "--warmup-epochs", "2",
+        "--warmup-lr", "0.005", "--lr-steps", *steps, "--end-epoch", str(epochs), "--random-seed", str(seed),
         "--keep", "1", *SCHEDULES[name],
     )  # fmt: skip
     run = folder / "runs" / f"srtg_r3d_10_gates_False_{task}"
@@ -87,7 +87,7 @@ def main() -> int:
     parser = CommandParser(prog="python -m benchmarks.multigrid", description="Multigrid against the fixed shape.")
     parser.add_argument("--target", type=float, default=90.0, help="validation top-1 to reach, in percent")
     parser.add_argument("--epochs", type=int, default=10, help="nominal epochs")
-    parser.add_argument("--videos", type=int, default=1056, help="synthetic videos, 96 of them for validation")
+    parser.add_argument("--videos", type=int, default=576, help="synthetic videos, 96 of them for validation")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="keep videos and runs here; else in a temporary folder")
     parser.add_argument("--figure", type=Path, default=Path("figures/multigrid_benchmark.png"))
