@@ -51,10 +51,10 @@ class Process:
         assert self.status is not None
         return self.status
 
-    def wait_for(self, text: str, timeout: float = 120) -> None:
-        """Wait until `text` is on stdout; fails with the output if the process ends before."""
+    def wait_for(self, text: str, timeout: float = 120, or_end: bool = False) -> None:
+        """Wait until `text` is on stdout; fails with the output if the process ends before, unless `or_end`."""
         deadline = time.monotonic() + timeout
-        while text not in self.stdout:
+        while text not in self.stdout and not (or_end and self.poll() is not None):
             assert self.poll() is None and time.monotonic() < deadline, f"no {text!r} in:\n{self.output()}"
             time.sleep(0.02)
 

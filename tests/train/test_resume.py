@@ -74,7 +74,7 @@ def kill_and_resume(server: Server, dataset: Path, folder: Path, kills: int, *fl
         run = folder / f"attempt{attempt}" / RUN
         process = start(server, dataset, folder, "--model-dir", run.parent, "--resume-epoch", "auto", *flags)
         if done < kills:
-            process.wait_for("Batch [")
+            process.wait_for("Batch [", or_end=True)
             time.sleep(random.uniform(0, 1.0))
         if done < kills and process.poll() is None:
             process.kill()
