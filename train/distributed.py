@@ -1,5 +1,6 @@
 """Ranks: how several processes train one network. One process alone is a world of size 1."""
 
+import ctypes
 import inspect
 import logging
 import os
@@ -7,7 +8,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -26,6 +27,7 @@ from data.errors import DataError
 from network import NetworkError
 
 Made = TypeVar("Made")
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # longer than the slowest first batch or checkpoint, shorter than a night
 
 
@@ -125,6 +127,7 @@ def joined(device_type: str) -> Iterator[Ranks]:
     if not is_launched():
         yield Ranks(0, 0, 1)
         return
+    _end_with_launcher()
     ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")))
     if device_type == "cuda":
         torch.cuda.set_device(ranks.local_rank)
@@ -133,6 +136,15 @@ def joined(device_type: str) -> Iterator[Ranks]:
     yield ranks
     # Only after success: with a rank in trouble, the orderly end would wait for it.
     dist.destroy_process_group()
+
+
+def _end_with_launcher() -> None:
+    """Have the kernel send this process SIGTERM, at which it saves, when its launcher is killed.
+
+    It would train on as an orphan and hold its GPU.
+    """
+    with suppress(OSError, AttributeError):  # there is no such call outside of Linux
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def parallel(network: nn.Module, device: torch.device) -> nn.Module:
