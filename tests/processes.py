@@ -1,7 +1,7 @@
 """Real processes that run a script as `python script.py ...` does, without each waiting for torch to be imported.
 
-A server, started once, has everything imported and forks itself for each process. Each leads a session of its own, so
-that it can be killed with all its children, and what is left of them can be counted.
+A server, started once, has everything imported and forks itself for each process. Each leaves a mark in the environment
+of all that it starts, so that they can be killed with it, and what is left of them be counted.
 """
 
 import gc
@@ -26,12 +26,16 @@ ENVIRONMENT = {
 }
 
 
+MARK = "TEST_PROCESS"  # in the environment of all that a process starts
+
+
 class Process:
     """A running script; its output goes to two files."""
 
-    def __init__(self, server: "Server", pid: int, stdout: Path, stderr: Path) -> None:
+    def __init__(self, server: "Server", pid: int, mark: str, stdout: Path, stderr: Path) -> None:
         self.server = server
         self.pid = pid
+        self.mark = mark
         self.stdout_file = stdout
         self.stderr_file = stderr
         self.status: int | None = None
@@ -64,18 +68,19 @@ class Process:
 
     def kill(self) -> None:
         """SIGKILL to the process and all its descendants, as a machine that goes down does."""
-        for pid in self.members():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        while members := self.members():
+            for pid in members:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.wait()
 
     def members(self) -> list[int]:
-        """The living processes of its session, itself included."""
-        return [pid for pid, session, _ in _processes() if session == self.pid]
+        """Itself and all that came from it and still live, orphans included."""
+        return [pid for pid, session, _ in _processes() if session == self.pid or _is_marked(pid, self.mark)]
 
-    def children(self, parent: int | None = None) -> list[int]:
-        """The living children of `parent`, or of the process itself."""
-        return [pid for pid, _, other in _processes() if other == (parent or self.pid)]
+    def children(self) -> list[int]:
+        """Its living children."""
+        return [pid for pid, _, parent in _processes() if parent == self.pid]
 
     @property
     def stdout(self) -> str:
@@ -118,16 +123,17 @@ class Server:
     def start(
         self, script: Path | str, *args: object, folder: Path, environment: Mapping[str, str] | None = None
     ) -> Process:
-        """Run a script of the repository, or a module given as `-m name`, in `folder`."""
+        """Run a script, or with "-m" the module that is named next, in `folder`."""
         number = len(self.processes)
         out, err = folder / f".{number}.out", folder / f".{number}.err"
         out.touch()
         err.touch()
+        mark = f"{self.server.pid}-{number}"
         pid = self.ask(
             argv=[str(script), *map(str, args)], cwd=str(folder), stdout=str(out), stderr=str(err),
-            environment=dict(environment or {}),
+            environment={MARK: mark, **(environment or {})},
         )  # fmt: skip
-        self.processes.append(Process(self, pid, out, err))
+        self.processes.append(Process(self, pid, mark, out, err))
         return self.processes[-1]
 
     def end_all(self) -> None:
@@ -147,6 +153,12 @@ def _processes() -> list[tuple[int, int, int]]:
                 if state not in "ZX":
                     found.append((int(entry.name), int(session), int(parent)))
     return found
+
+
+def _is_marked(pid: int, mark: str) -> bool:
+    with suppress(OSError):
+        return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return False
 
 
 def _serve() -> bool:
@@ -187,5 +199,9 @@ def _become(request: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     if _serve():
-        sys.path[0] = str(Path(sys.argv[0]).parent)
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        if sys.argv[0] == "-m":
+            del sys.argv[0]
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        else:
+            sys.path[0] = str(Path(sys.argv[0]).parent)
+            runpy.run_path(sys.argv[0], run_name="__main__")
