@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -102,8 +103,8 @@ def is_lost_peer(error: RuntimeError) -> bool:
 def agreed(ranks: Ranks, make: Callable[[], Made]) -> Made:
     """What `make` gives, if it succeeds on all ranks.
 
-    A user's mistake is raised by the first rank that finds it; those that find the same one leave without a word, so
-    that it is said once.
+    A user's mistake is raised by the first rank that finds one; the others leave without a word, so that it is said
+    once.
     """
     made, problem = None, ""
     try:
@@ -113,7 +114,9 @@ def agreed(ranks: Ranks, make: Callable[[], Made]) -> Made:
             raise
         problem = str(error)
     problems = ranks.gather(problem)
-    if problem and problem not in problems[: ranks.rank]:
+    if any(problems):
+        time.sleep(1)  # who leaves at once breaks the connection of those that are not out of `gather` yet
+    if problem and not any(problems[: ranks.rank]):
         raise DataError(problem)
     if any(problems):
         sys.exit(USAGE_ERROR)
