@@ -80,7 +80,8 @@ def find_labelled_sources(videos: Path, out: Path, rows: Iterable[LabelRow]) -> 
     """Find for each row of a label file the video of that name, anywhere under `videos`.
 
     A row with times takes a video that is already cut, named as its folder will be, or else its part of the whole video
-    `<youtube_id>.*` or `v_<youtube_id>.*`. Of several videos of one name, that in a folder named after the class is taken.
+    `<youtube_id>.*` or `v_<youtube_id>.*`. Of several videos of one name, that in a folder named after the class is
+    taken.
     """
     by_name: dict[str, list[Path]] = {}
     ignored: Counter[str] = Counter()
