@@ -164,9 +164,7 @@ def _explain_stop(failures: int, last: Fetched) -> str:
         remedy = "The site refuses more: wait some hours, use --cookies, a longer --sleep and fewer --workers"
     else:
         remedy = "See that the network is up and yt-dlp new enough"
-    return (
-        f"stopped after {failures} failures in a row, the last: {last.reason}. {remedy}; then run it again."
-    )
+    return f"stopped after {failures} failures in a row, the last: {last.reason}. {remedy}; then run it again."
 
 
 def _settings(options: argparse.Namespace) -> FetchSettings:
