@@ -3,7 +3,9 @@
 import copy
 import math
 import os
+import random
 import signal
+import time
 
 import pytest
 import torch
@@ -165,6 +167,19 @@ def test_the_best_file_is_of_the_best_epoch(splits, tmp_path):
     assert read_checkpoint(run.folder.last)["progress"]["best_top1"] == best_top1
 
 
+def test_validation_is_no_part_of_the_speed(splits, tmp_path):
+    """Else the first report of every epoch shows a slow machine that starves for data."""
+    epoch_ends, window_starts = [], []
+    listener = Listener(
+        at_step={step: lambda: window_starts.append(run.trainer.speed.started) for step in (9, 17)},
+        at_epoch=lambda report: epoch_ends.append(time.perf_counter()),
+    )
+    run = Run(splits, tmp_path, listener=listener)
+    run.fit()
+    assert len(window_starts) == 2
+    assert all(start > end for start, end in zip(window_starts, epoch_ends, strict=False))
+
+
 def test_open_gates_are_reported_for_the_steps_alone(splits, tmp_path):
     """By block, in training: the clips of validation are others."""
     run = Run(splits, tmp_path, gates=True)
@@ -268,6 +283,41 @@ def test_debug_mode_names_the_block_where_it_begins(splits, tmp_path):
         run.network.layer3[0].conv1[0][0].weight[0, 0] = float("inf")
     with pytest.raises(TrainingError, match=r"layer3\.0 puts out values that are not finite, for inputs of \(2, 6,"):
         run.network(torch.ones(2, 3, 4, 32, 32))
+
+
+KINDS = {
+    "fixed": {},
+    "short": {"short_cycles": True},
+    "long": {"long_cycles": True},
+    "both": {"long_cycles": True, "short_cycles": True},
+    "per-epoch": {"long_cycles": True, "short_cycles": True, "per_epoch": True},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_taken_up_at_any_step_ends_as_the_whole_run(splits, tmp_path, kind):
+    """Position, momentum, statistics of every sub-batch, counts: what a checkpoint lacks changes the rest of the run.
+
+    The base batch is so small that every shape has several steps, and the checkpoint is tried at some of all.
+    """
+    plan = plan_of(splits, batch_size=2, clip_size=24, end_epoch=2, lr_steps=(1,), **KINDS[kind])
+    whole = Run(splits, tmp_path / "whole", plan=plan, save_every_steps=1)
+    saved = []
+    save = whole.folder.save
+
+    def keep(checkpoint, *args):
+        saved.append(copy.deepcopy(checkpoint))
+        save(checkpoint, *args)
+
+    whole.folder.save = keep
+    whole.fit()
+    middle = [checkpoint for checkpoint in saved if checkpoint["position"]["step"]]
+    if "long_cycles" in KINDS[kind]:
+        assert any(checkpoint["batch_norm"] for checkpoint in middle)
+    for number, checkpoint in enumerate((middle[0], *random.sample(middle[1:], 2))):
+        resumed = Run(splits, tmp_path / str(number), plan=plan, start=checkpoint)
+        resumed.fit()
+        assert_same(final(tmp_path / str(number)), final(tmp_path / "whole"), str(checkpoint["position"]))
 
 
 def send(number):

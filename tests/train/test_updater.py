@@ -74,6 +74,23 @@ def test_from_a_loss_that_is_not_finite_on_the_weights_stay_and_the_step_is_know
     assert updater.bad_step() == 1
 
 
+class BesideABadOne(Ranks):
+    """A rank among two, of which the other has a loss that is not finite."""
+
+    def maximum(self, tensor):
+        return torch.maximum(tensor, torch.ones_like(tensor))
+
+
+def test_a_bad_loss_of_another_rank_stops_this_one_too():
+    """Ranks that disagree on whether to update train different networks from there on."""
+    net = network()
+    before = state(net)
+    updater = Updater(net.parameters(), make_optimizer(net), CPU, BesideABadOne(0, 0, 2), "fp32", 0.0)
+    step(net, updater, 3)
+    assert is_same(net, before)
+    assert updater.bad_step() == 3
+
+
 def test_a_gradient_that_is_not_finite_under_a_finite_loss_counts_like_the_loss():
     """The loss would show it a step later, when the weights are lost already and perhaps saved."""
     net = network()
