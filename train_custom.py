@@ -1,16 +1,30 @@
-"""Train on any dataset in the project's format: DATASET/jpg/<class>/<video>/frames.db and DATASET/labels/*.csv.
+"""Train on a dataset of your own, or on the synthetic one of `make demo`.
 
-    python train_custom.py --dataset demo --network srtg_r3d_10 --clip-length 16 --clip-size 48 --end-epoch 12
+    python train_custom.py --dataset demo --network srtg_r3d_10 --clip-length 8 --clip-size 44 --end-epoch 9
 
-The label files are train.csv and val.csv; --labels takes others, also one file with a column `split`.
+DATASET holds
+
+    jpg/<class>/<video>/frames.db     made by: python -m data.prepare.convert VIDEOS DATASET
+    labels/train.csv, labels/val.csv  header `label,id`, a row a video; --labels takes others, also one with `split`
+
+Classes are in the order of their sorted names. Defaults of your own: copy this script.
 """
 
 from data.datasets import DatasetSpec
 from train.options import Defaults
 from train.run import main
 
-DEFAULTS = Defaults(clip_size=224, lr_steps=(30, 60, 80), end_epoch=100)
-
+SPEC = DatasetSpec("custom", "train.csv", "val.csv")
+DEFAULTS = Defaults(
+    clip_length=16,
+    clip_size=224,
+    train_frame_interval=(2,),
+    val_frame_interval=2,
+    batch_size=32,
+    lr_base=0.1,
+    lr_steps=(30, 60, 80),
+    end_epoch=100,
+)
 
 if __name__ == "__main__":
-    main(__doc__, DatasetSpec("custom", "train.csv", "val.csv"), DEFAULTS)
+    main(__doc__, SPEC, DEFAULTS)
