@@ -28,6 +28,7 @@ import torch
 
 from data.atomic_file import atomic_file
 from data.errors import DataError
+from train.errors import TrainingError
 
 FORMAT = 1
 VERSION = "0.1.0"
@@ -58,10 +59,17 @@ class CheckpointFolder:
         return self.folder / f"{self.network}_best.pth"
 
     def save(self, checkpoint: Checkpoint, epoch: int | None = None, is_best: bool = False) -> None:
-        """Write `last`; also as the file of a finished `epoch` and as `best`. Each file is whole or absent."""
+        """Write `last`; also as the file of a finished `epoch` and as `best`. Each file is whole or absent.
+
+        TrainingError if the disk is full or fails.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_file(self.last) as temporary:
-            torch.save(checkpoint, temporary)
+        try:
+            with atomic_file(self.last) as temporary:
+                torch.save(checkpoint, temporary)
+        except (OSError, RuntimeError) as error:  # the latter is torch's for whatever its writer meets
+            reason = str(error).splitlines()[0]
+            raise TrainingError(f"{self.last} cannot be written ({reason}); what was there before is whole") from error
         if epoch is not None:
             _duplicate(self.last, self.epoch_file(epoch))
             self._drop_old(epoch)

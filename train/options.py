@@ -161,7 +161,9 @@ def _add_data_flags(group: _Group, defaults: Defaults, choice: DatasetChoice | N
         "--on-bad-video", choices=("stop", "skip"), default="stop",
         help="stop at a video that cannot be read, or draw another in its place and list it",
     )  # fmt: skip
-    group.add_argument("--bad-video-limit", type=int, default=100, help="videos that `skip` may replace in an epoch")
+    group.add_argument(
+        "--bad-video-limit", type=int, default=100, help="videos that `skip` may replace in an epoch, in each process"
+    )
     group.add_argument("--workers", type=int, default=-1, help="processes that read clips, each rank; -1: by the cores")
 
 
@@ -273,8 +275,8 @@ def check_options(options: TrainOptions) -> None:
         raise DataError(f"--resume-epoch {options.resume_epoch}: give the epoch to go on with, from 2 on, or auto")
     if options.fine_tune and not options.pretrained_3d:
         raise DataError("--fine-tune needs the weights to start from: --pretrained-3d FILE")
-    if options.fine_tune and options.resume_epoch:
-        raise DataError("--fine-tune starts a new run, --resume-epoch goes on with one: give one of them")
+    if options.fine_tune and options.resume_epoch not in ("", "auto"):
+        raise DataError("--fine-tune starts a new run, --resume-epoch N goes on with one: give one of them")
     if options.evaluate and not (options.pretrained_3d or options.resume_epoch):
         raise DataError("--evaluate needs weights: --pretrained-3d FILE, or --resume-epoch auto for those of the run")
     if options.device == "cpu" and options.precision == "fp16":
