@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import resource
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from data.errors import DataError
 from tests.processes import ROOT
 from train.checkpoint import CheckpointFolder, is_own, read_checkpoint
+from train.errors import TrainingError
 
 SAVER = ROOT / "tests" / "scripts" / "save_in_a_loop.py"
 
@@ -67,6 +69,20 @@ def test_where_there_are_no_hard_links_files_are_copied(checkpoints, monkeypatch
     checkpoints.save({"number": 1}, 1, is_best=True)
     checkpoints.save({"number": 2})
     assert [number_in(path) for path in (checkpoints.epoch_file(1), checkpoints.best, checkpoints.last)] == [1, 1, 2]
+
+
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(checkpoints):
+    """Checkpoints are what fills disks; torch's own message is a traceback about an inline container."""
+    checkpoints.save({"number": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"net_last\.pth cannot be written .*what was there before is whole"):
+            checkpoints.save({"number": 2, "values": torch.zeros(1_000_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert number_in(checkpoints.last) == 1
+    assert names(checkpoints.folder) == ["net_last.pth"]
 
 
 def test_newest_is_the_last_state_and_else_the_last_whole_file(checkpoints):

@@ -132,7 +132,7 @@ MISTAKES = {
     "fine-tune nothing": (["--fine-tune"], "--pretrained-3d FILE"),
     "fine-tune and resume": (
         ["--fine-tune", "--resume-epoch", "3", "--pretrained-3d", "x.pth"],
-        "--fine-tune starts a new run, --resume-epoch goes on with one",
+        "--fine-tune starts a new run, --resume-epoch N goes on with one",
     ),
     "evaluate nothing": (["--evaluate"], "--evaluate needs weights"),
     "half precision on the CPU": (["--device", "cpu", "--precision", "fp16"], "--precision fp16 needs a GPU"),

@@ -52,6 +52,21 @@ def test_two_runs_are_one(server, small_dataset, tmp_path):
     assert all(value.equal(state(one)["weights"][name]) for name, value in state(three)["weights"].items())
 
 
+def test_a_resumed_fine_tuning_keeps_its_two_rates(server, small_dataset, tmp_path):
+    """By the very command that began it, as a job script has it: --fine-tune with --resume-epoch auto."""
+    finish(start(server, small_dataset, tmp_path, "--model-dir", "source", "--end-epoch", 1, "--lr-steps", 9))
+    source = tmp_path / "source" / RUN / LAST
+    flags = ("--pretrained-3d", source, "--fine-tune", "--end-epoch", 3, "--resume-epoch", "auto", "--random-seed", 7)
+    finish(start(server, small_dataset, tmp_path, "--model-dir", "one", *flags))
+    process = start(server, small_dataset, tmp_path, "--model-dir", "two", *flags)
+    process.wait_for("Epoch [002/")
+    process.kill()
+    output = finish(start(server, small_dataset, tmp_path, "--model-dir", "two", *flags))
+    assert "resuming" in output
+    assert {group["lr_factor"] for group in state(tmp_path / "two" / RUN)["optimizer"]["param_groups"]} == {0.1}
+    assert_same_run(tmp_path / "one" / RUN, tmp_path / "two" / RUN)
+
+
 def test_going_back_takes_back_the_later_epochs(server, small_dataset, tmp_path):
     """--resume-epoch N after a bad idea in epoch N: the scores and the state are those of the new attempt."""
     finish(start(server, small_dataset, tmp_path, "--model-dir", "one", "--end-epoch", 3, "--keep", 0))
