@@ -135,10 +135,25 @@ def joined(device_type: str) -> Iterator[Ranks]:
     if device_type == "cuda":
         torch.cuda.set_device(ranks.local_rank)
     backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+    dist.init_process_group(
+        backend, timeout=COLLECTIVE_TIMEOUT, store=_store(), rank=ranks.rank, world_size=ranks.world_size
+    )
     yield ranks
     # Only after success: with a rank in trouble, the orderly end would wait for it.
     dist.destroy_process_group()
+
+
+def _store() -> dist.Store | None:
+    """The launcher's store, under a name of this start's own; None where the first rank has to open one.
+
+    The store outlives a restart, and by torch 2.13 ranks that are started again would find the addresses of those
+    before them in it, and connect to nobody.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False, timeout=COLLECTIVE_TIMEOUT)
+    return dist.PrefixStore("/".join(os.environ[name] for name in ("TORCHELASTIC_RESTART_COUNT", "WORLD_SIZE")), store)
 
 
 def _end_with_launcher() -> None:
