@@ -58,9 +58,13 @@ class Process:
     def wait_for(self, text: str, timeout: float = 120, or_end: bool = False) -> None:
         """Wait until `text` is on stdout; fails with the output if the process ends before, unless `or_end`."""
         deadline = time.monotonic() + timeout
-        while text not in self.stdout and not (or_end and self.poll() is not None):
-            assert self.poll() is None and time.monotonic() < deadline, f"no {text!r} in:\n{self.output()}"
+        has_ended = False
+        while text not in self.stdout:
+            if has_ended and or_end:
+                return
+            assert not has_ended and time.monotonic() < deadline, f"no {text!r} in:\n{self.output()}"
             time.sleep(0.02)
+            has_ended = self.poll() is not None  # before the text is looked for once more
 
     def send(self, number: int, pid: int | None = None) -> None:
         """Send a signal to the process alone, or to another of its session."""

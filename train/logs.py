@@ -35,12 +35,14 @@ def make_console() -> Console:
 
 
 def start_logging(console: Console, is_first_rank: bool, debug: bool) -> None:
-    """Log to the console; ranks other than the first only warnings and errors."""
+    """Log to the console; ranks other than the first only errors, for they would warn of the same."""
     LOG.handlers = [ConsoleHandler(console)]
     LOG.propagate = False
-    LOG.setLevel(logging.WARNING if not is_first_rank else logging.DEBUG if debug else logging.INFO)
+    LOG.setLevel(logging.ERROR if not is_first_rank else logging.DEBUG if debug else logging.INFO)
     logging.captureWarnings(True)
-    logging.getLogger("py.warnings").handlers = LOG.handlers
+    warnings = logging.getLogger("py.warnings")
+    warnings.handlers = LOG.handlers
+    warnings.setLevel(LOG.level)
 
 
 def log_to_file(path: Path) -> None:

@@ -191,8 +191,7 @@ def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: Da
     try:
         report = trainer.fit(loader, sampler, val_loader)
     except StoppedBySignal:
-        if ranks.is_first:
-            LOG.warning("stopped by a signal; %s goes on from here: --resume-epoch auto", trainer.folder.last)
+        LOG.warning("stopped by a signal; %s goes on from here: --resume-epoch auto", trainer.folder.last)
         raise
     finally:
         for callback in trainer.callbacks:
