@@ -136,14 +136,14 @@ def joined(device_type: str) -> Iterator[Ranks]:
         torch.cuda.set_device(ranks.local_rank)
     backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
     dist.init_process_group(
-        backend, timeout=COLLECTIVE_TIMEOUT, store=_store(), rank=ranks.rank, world_size=ranks.world_size
+        backend, timeout=COLLECTIVE_TIMEOUT, store=_store(ranks), rank=ranks.rank, world_size=ranks.world_size
     )
     yield ranks
     # Only after success: with a rank in trouble, the orderly end would wait for it.
     dist.destroy_process_group()
 
 
-def _store() -> dist.Store | None:
+def _store(ranks: Ranks) -> dist.Store | None:
     """The launcher's store, under a name of this start's own; None where the first rank has to open one.
 
     The store outlives a restart, and by torch 2.13 ranks that are started again would find the addresses of those
@@ -153,7 +153,28 @@ def _store() -> dist.Store | None:
         return None
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(address, port, is_master=False, timeout=COLLECTIVE_TIMEOUT)
-    return dist.PrefixStore("/".join(os.environ[name] for name in ("TORCHELASTIC_RESTART_COUNT", "WORLD_SIZE")), store)
+    return dist.PrefixStore(meet(store, ranks.rank, ranks.world_size), store)
+
+
+def meet(store: dist.Store, rank: int, world_size: int) -> str:
+    """A name that these processes alone agree on, whatever those of earlier starts have left in the store.
+
+    Nothing in the environment is such a name: the restart count is each machine's own.
+    """
+    own = uuid.uuid4().hex
+    if rank:
+        store.set(f"guest/{rank}", own)
+        name = store.get(f"name/for/{own}").decode()  # waits
+        store.set(f"{name}/has/{rank}", "")
+        return name
+    missing = set(range(1, world_size))
+    while missing:
+        for guest in [f"guest/{other}" for other in missing]:
+            if store.check([guest]):  # of a dead one, perhaps; the living one will overwrite it
+                store.set(f"name/for/{store.get(guest).decode()}", own)
+        missing = {other for other in missing if not store.check([f"{own}/has/{other}"])}
+        time.sleep(0.02)
+    return own
 
 
 def _end_with_launcher() -> None:
