@@ -1,0 +1,279 @@
+"""How the recursion starts, and what recursion and gates bring on videos whose classes differ in the order of events.
+
+    python -m benchmarks.initialisation [--dataset FOLDER] [--seeds 3] [--epochs 7] [--figure FILE]
+
+Trains the same network from scratch on synthetic motion videos (data/prepare/synthetic.py) without SRTG, with it, and
+with temporal gates; and with it from other initial values of its LSTMs: PyTorch's own, and such that every scale starts
+near one. Prints the size of features and gradients by depth, at the start and after some steps, and the validation
+top-1 at the end and at equal cost, where cost is the processor time of the training steps.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich import box
+from rich.table import Table
+from torch import Tensor, nn
+
+from data.annotations import load_splits
+from data.atomic_file import atomic_file
+from data.augment import Normalise
+from data.commandline import CommandParser, positive_integer, run_command
+from data.datasets import ClipRequest, ClipShape, DatasetSpec
+from data.video_iterator import RandomClip, SpacedClips, VideoIterator
+from network import VideoNetwork, create_network
+from network.resnet3d import ResidualBlock
+from network.srtg import SqueezeAndRecursion
+from train.logs import make_console
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+SHAPE = ClipShape(8, 44, 44)
+INTERVAL = 4
+BATCH_SIZE = 16
+LR = 0.05
+LOOKS = (0, 1, 5, 20)  # steps after which features and gradients are measured
+
+
+def start_as_pytorch(lstm: nn.LSTM) -> None:
+    """Uniform in plus and minus one over the root of the width: the output is near zero."""
+    lstm.reset_parameters()
+
+
+def start_near_one(lstm: nn.LSTM) -> None:
+    """As PyTorch, but with biases under which every output is 0.9, whatever the frames: nearly no SRTG at all."""
+    lstm.reset_parameters()
+    with torch.no_grad():
+        for _, _, bias, _ in lstm.all_weights:
+            for gate, value in zip(bias.chunk(4), (3.0, 0.0, 2.0, 3.0), strict=True):  # enter, forget, cell, leave
+                gate.fill_(value)
+
+
+class Variant(NamedTuple):
+    """A network to compare."""
+
+    network: str
+    gates: bool = False
+    start: Callable[[nn.LSTM], None] | None = None  # None: as the network starts by itself
+
+
+VARIANTS = {
+    "plain": Variant("r3d_10"),
+    "srtg": Variant("srtg_r3d_10"),
+    "srtg, gates": Variant("srtg_r3d_10", gates=True),
+    "srtg from PyTorch's start": Variant("srtg_r3d_10", start=start_as_pytorch),
+    "srtg from near one": Variant("srtg_r3d_10", start=start_near_one),
+}
+
+
+class Depths(NamedTuple):
+    """Root mean squares by block, from the first to the last."""
+
+    features: list[float]
+    gradients: list[float]
+
+
+class Run(NamedTuple):
+    """What one training gave."""
+
+    depths: dict[int, Depths]  # by steps done
+    top1: list[float]  # validation, in percent, after each epoch
+    seconds: list[float]  # processor time of the training steps until then
+
+
+def build(variant: Variant, num_classes: int, seed: int) -> VideoNetwork:
+    """A new network; of variants with the same seed the convolutions start alike."""
+    torch.manual_seed(seed)
+    plain = create_network(VARIANTS["plain"].network, num_classes)
+    network = create_network(variant.network, num_classes, variant.gates)
+    network.load_state_dict(plain.state_dict(), strict=False)
+    if variant.start:
+        for module in network.modules():
+            if isinstance(module, SqueezeAndRecursion):
+                variant.start(module.lstm)
+    return network
+
+
+def batches(dataset: VideoIterator, order: np.ndarray, draw: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Normalised clips (B, 3, T, h, w) and labels (B,) of the videos in their order; a last part batch is left out."""
+    normalise = Normalise()
+    for start in range(0, len(order) - BATCH_SIZE + 1, BATCH_SIZE):
+        clips = [dataset[ClipRequest(int(i), SHAPE, draw)] for i in order[start : start + BATCH_SIZE]]
+        assert not any(clip.bad_videos for clip in clips)
+        frames = torch.cat([clip.frames for clip in clips]).permute(0, 4, 1, 2, 3)
+        yield normalise(frames), torch.tensor([clip.label for clip in clips])
+
+
+def measure_depths(network: VideoNetwork, clips: Tensor, labels: Tensor) -> Depths:
+    """Sizes of the blocks' outputs, and of the loss's gradients at them; the network is left as it was."""
+    outputs: list[Tensor] = []
+
+    def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        output.retain_grad()
+        outputs.append(output)
+
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
+    handles = [block.register_forward_hook(keep) for block in blocks]
+    F.cross_entropy(network(clips), labels).backward()
+    for handle in handles:
+        handle.remove()
+    network.zero_grad()
+    network.load_state_dict(state)  # batch norm has counted
+    gradients = [output.grad for output in outputs]
+    return Depths(
+        [float(output.detach().square().mean().sqrt()) for output in outputs],
+        [float(gradient.square().mean().sqrt()) for gradient in gradients if gradient is not None],
+    )
+
+
+def train(variant: Variant, train_set: VideoIterator, val_set: VideoIterator, epochs: int, seed: int) -> Run:
+    """SGD with one epoch of warm-up and a cosine to nothing."""
+    network = build(variant, len(train_set.videos.classes), seed)
+    optimizer = torch.optim.SGD(network.parameters(), LR, momentum=0.9, weight_decay=1e-4, nesterov=True)
+    steps_an_epoch = len(train_set) // BATCH_SIZE
+    depths: dict[int, Depths] = {}
+    top1, seconds, used, step = [], [], 0.0, 0
+    for epoch in range(epochs):
+        network.train()
+        order = np.random.default_rng((seed, epoch)).permutation(len(train_set))
+        for clips, labels in batches(train_set, order, epoch):
+            if step in LOOKS:
+                depths[step] = measure_depths(network, clips, labels)
+            started = time.process_time()
+            warm_up = min(1.0, (step + 1) / steps_an_epoch)
+            lr = LR * warm_up * (1 + np.cos(np.pi * step / (epochs * steps_an_epoch))) / 2
+            optimizer.param_groups[0]["lr"] = lr
+            F.cross_entropy(network(clips), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            used += time.process_time() - started
+            step += 1
+        top1.append(evaluate(network, val_set))
+        seconds.append(used)
+    return Run(depths, top1, seconds)
+
+
+@torch.no_grad()
+def evaluate(network: VideoNetwork, val_set: VideoIterator) -> float:
+    """Top-1 in percent."""
+    network.eval()
+    assert len(val_set) % BATCH_SIZE == 0, len(val_set)
+    right = [
+        (network(clips).argmax(1) == labels).sum() for clips, labels in batches(val_set, np.arange(len(val_set)), 0)
+    ]
+    return 100 * float(sum(right)) / len(val_set)
+
+
+def load(folder: Path) -> tuple[VideoIterator, VideoIterator]:
+    """The training and validation videos of a dataset folder."""
+    splits = load_splits(folder, DatasetSpec("custom", "train.csv", "val.csv"), None)
+    recipe = RandomClip((INTERVAL, INTERVAL), flip=True)
+    return VideoIterator(splits.train, recipe, 0), VideoIterator(splits.val, SpacedClips(INTERVAL), 0)
+
+
+def make_dataset(folder: Path) -> None:
+    """384 videos to train on, 96 to validate."""
+    size = ("--videos", "480", "--val-videos", "96", "--size", "48x48")
+    for command in (
+        ("data.prepare.synthetic", str(folder), *size),
+        ("data.prepare.convert", str(folder / "videos"), str(folder)),
+    ):
+        subprocess.run([sys.executable, "-m", *command], check=True)
+
+
+def depth_table(runs: dict[str, list[Run]]) -> Table:
+    """Sizes in the first and the last block, means over the seeds."""
+    table = Table(title="Root mean square by depth", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("network", "steps", "features: first block", "last", "gradients: first block", "last"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for name, seeds in runs.items():
+        for step in seeds[0].depths:
+            depths = [run.depths[step] for run in seeds]
+            sizes = (
+                np.mean([[part[0], part[-1]] for part in parts], axis=0)
+                for parts in ([depth.features for depth in depths], [depth.gradients for depth in depths])
+            )
+            table.add_row(name, str(step), *(f"{value:.2g}" for pair in sizes for value in pair))
+    return table
+
+
+def score_table(runs: dict[str, list[Run]]) -> Table:
+    """Top-1 at the end and when the cheapest run was at its end, by seed."""
+    budget = min(run.seconds[-1] for seeds in runs.values() for run in seeds)
+    plain = np.median([run.seconds[-1] for run in runs["plain"]])
+    table = Table(title="Validation top-1 (%), a number a seed", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("network", "cost of plain's", "half-way", "at the end", "mean", "at equal cost, mean"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for name, seeds in runs.items():
+        half = " ".join(f"{run.top1[(len(run.top1) - 1) // 2]:.1f}" for run in seeds)
+        last = " ".join(f"{run.top1[-1]:.1f}" for run in seeds)
+        equal = np.mean([np.interp(budget, run.seconds, run.top1) for run in seeds])
+        cost = np.median([run.seconds[-1] for run in seeds]) / plain
+        mean = np.mean([run.top1[-1] for run in seeds])
+        table.add_row(name, f"{cost:.2f}", half, last, f"{mean:.1f}", f"{equal:.1f}")
+    return table
+
+
+def draw(runs: dict[str, list[Run]], output: Path) -> None:
+    """Sizes by depth at the start, and top-1 over epochs: means, and the range over the seeds."""
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    for number, (name, seeds) in enumerate(runs.items()):
+        colour = f"C{number}"
+        first = [run.depths[LOOKS[0]] for run in seeds]
+        blocks = range(1, len(first[0].features) + 1)
+        axes[0].semilogy(blocks, np.mean([depths.features for depths in first], axis=0), f"{colour}o-", markersize=3)
+        axes[1].semilogy(blocks, np.mean([depths.gradients for depths in first], axis=0), f"{colour}o-", markersize=3)
+        top1 = np.array([run.top1 for run in seeds])
+        epochs = range(1, top1.shape[1] + 1)
+        axes[2].plot(epochs, top1.mean(axis=0), f"{colour}o-", markersize=3, label=name)
+        axes[2].fill_between(epochs, top1.min(axis=0), top1.max(axis=0), color=colour, alpha=0.12, linewidth=0)
+    axes[0].set(xlabel="block", ylabel="root mean square", title="features at the start")
+    axes[1].set(xlabel="block", title="gradients at the start")
+    axes[2].set(xlabel="epoch", ylabel="validation top-1 (%)", ylim=(0, 100), title="training from scratch")
+    axes[2].legend(frameon=False, loc="upper left", fontsize=8)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    with atomic_file(output) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
+
+
+def main() -> int:
+    """Train, print, draw."""
+    parser = CommandParser(prog="python -m benchmarks.initialisation", description="How the recursion starts.")
+    parser.add_argument("--dataset", type=Path, help="synthetic videos, converted; else they are made")
+    parser.add_argument("--seeds", type=positive_integer, default=3)
+    parser.add_argument("--epochs", type=positive_integer, default=7)
+    parser.add_argument("--figure", type=Path, default=Path("figures/initialisation.png"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.dataset or Path(temporary)
+        if not arguments.dataset:
+            make_dataset(folder)
+        train_set, val_set = load(folder)
+        runs: dict[str, list[Run]] = {name: [] for name in VARIANTS}
+        for seed in range(arguments.seeds):
+            for name, variant in VARIANTS.items():
+                runs[name].append(train(variant, train_set, val_set, arguments.epochs, seed))
+                print(f"{name}, seed {seed}: top-1 {runs[name][-1].top1[-1]:.1f} %", flush=True)
+    console = make_console()
+    console.print(depth_table(runs))
+    console.print(score_table(runs))
+    draw(runs, arguments.figure)
+    print(f"curves in {arguments.figure}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
