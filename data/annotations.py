@@ -1,9 +1,11 @@
 """From label files and folders to the train and validation videos of a dataset, and what there is to say about them."""
 
+import gc
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +59,19 @@ def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None) ->
     return Splits(found.train, found.val, found.report)
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No collection of cyclic garbage inside: millions of rows make none, but each collection would walk over them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_uncollected()
 def _look(jpg: Path, files: LabelFiles, spec: DatasetSpec) -> Look:
     """Look for the videos of the label files."""
     train_rows, val_rows, report = _read_splits(files)

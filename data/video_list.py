@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-ARRAYS = {
+ARRAYS: dict[str, np.dtype[Any]] = {
     "folder_indices": np.dtype(np.int32),  # (N,), into class_folders
     "names": np.dtype(np.uint8),  # the names of the video folders one after the other
     "name_ends": np.dtype(np.uint32),  # (N,), where each name ends in `names`
@@ -90,7 +90,7 @@ def pack(jpg: Path, classes: Sequence[str], videos: Sequence[tuple[int, FoundVid
         "labels": [label for label, _ in videos],
         "frame_counts": [video.frames for _, video in videos],
     }
-    shared = SharedArrays({name: np.asarray(array, dtype=ARRAYS[name]) for name, array in arrays.items()})
+    shared = SharedArrays({name: np.asarray(arrays[name], dtype) for name, dtype in ARRAYS.items()})
     return VideoList(str(jpg), tuple(classes), tuple(class_folders), shared)
 
 
@@ -127,16 +127,20 @@ class ClassFolders:
 
     def locate(self, label: str, video_id: str) -> str | None:
         """The class folder that holds the video, or None if there is none."""
-        return next((folder for folder in self.of_class[label] if video_id in self.videos[folder]), None)
+        for folder in self.of_class[label]:
+            if video_id in self.videos[folder]:
+                return folder
+        return None
 
 
 def look_up(folders: ClassFolders, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
     """Find each row's video on disk and read its number of frames; None for a video that is not there."""
+    jpg = str(folders.jpg)
 
     def inspect(chunk: Sequence[LabelRow]) -> list[FoundVideo | None]:
         places = [folders.locate(row.label, row.video_id) for row in chunk]
         return [
-            None if place is None else _inspect_video(folders.jpg, place, row.video_id)
+            None if place is None else _inspect_video(jpg, place, row.video_id)
             for row, place in zip(chunk, places, strict=True)
         ]
 
@@ -147,7 +151,7 @@ def inspect_videos(jpg: Path, videos: Sequence[FoundVideo]) -> list[FoundVideo]:
     """Look again at videos that were found before."""
 
     def inspect(chunk: Sequence[FoundVideo]) -> list[FoundVideo]:
-        return [_inspect_video(jpg, video.class_folder, video.name) for video in chunk]
+        return [_inspect_video(str(jpg), video.class_folder, video.name) for video in chunk]
 
     return _in_chunks(inspect, videos)
 
@@ -198,7 +202,7 @@ def parallel(what: str, function: Callable[[Item], Result], items: Sequence[Item
         done = {position: function(items[position]) for position in probes}
         waiting = (time.perf_counter() - began) / max(time.thread_time() - busy, 1e-9)
         rest = [item for position, item in enumerate(items) if position not in done]
-        with ThreadPoolExecutor(min(THREADS, 1 + round(waiting))) as pool:
+        with ThreadPoolExecutor(min(THREADS, max(1, round(waiting)))) as pool:
             results = pool.map(function, rest)
             for position in range(len(items)):
                 result = done.pop(position) if position in done else next(results)
@@ -210,10 +214,9 @@ def _spelling(name: str) -> str:
     return unicodedata.normalize("NFC", name).replace("_", " ")
 
 
-def _inspect_video(jpg: Path, class_folder: str, name: str) -> FoundVideo:
-    folder = os.path.join(jpg, class_folder, name)  # noqa: PTH118 (a Path for each of a million videos takes seconds)
-    frames, problem = _count_frames(folder)
-    return FoundVideo(class_folder, name, frames, problem)
+def _inspect_video(jpg: str, class_folder: str, name: str) -> FoundVideo:
+    # Not by Path: one for each of a million videos takes seconds.
+    return FoundVideo(class_folder, name, *_count_frames(f"{jpg}/{class_folder}/{name}"))
 
 
 def _count_frames(folder: str) -> tuple[int, str]:
