@@ -37,7 +37,8 @@ class SharedArrays(Mapping[str, np.ndarray]):
     def _map(self, file: int, layout: dict[str, tuple[str, int, int]]) -> None:
         self._file = open(file, "rb", buffering=0)  # noqa: SIM115 - open as long as the arrays are
         self._layout = layout
-        memory = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+        # All pages at once: one that no other process had touched yet would count as this one's own.
+        memory = mmap.mmap(file, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=mmap.PROT_READ)
         self._arrays = {name: np.frombuffer(memory, dtype, n, offset) for name, (dtype, offset, n) in layout.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
