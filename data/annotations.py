@@ -1,9 +1,12 @@
 """From label files and folders to the train and validation videos of a dataset, and what there is to say about them."""
 
+import gc
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +14,7 @@ from data.csv_file import read_lines
 from data.datasets import DatasetSpec
 from data.diagnosis import counted, explain_empty_classes, explain_missing, find_jpg, hint_for_rows, near_name, some
 from data.errors import DataError
+from data.index_cache import Look, index_key, remembered
 from data.label_file import LabelRow, describe_clip, read_labels, write_labels
 from data.video_list import ClassFolders, FoundVideo, VideoList, look_up, pack
 
@@ -18,6 +22,7 @@ __all__ = ["LabelFiles", "LabelRow", "Splits", "VideoList", "find_label_files", 
 __all__ += ["read_class_index", "write_labels"]
 
 SHOWN = 3  # names in a line of the report
+SMALL = 1_000_000  # bytes of label files, some 30,000 videos: what is looked at anew at each start, without an index
 
 
 class LabelFiles(NamedTuple):
@@ -45,6 +50,30 @@ def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None) ->
     """
     jpg = find_jpg(dataset)
     files = find_label_files(jpg.parent, spec, labels)
+    if sum(path.stat().st_size for path in set(files)) < SMALL:
+        found = _look(jpg, files, spec)
+    else:
+        paths = list(dict.fromkeys(files)) + ([files.train.parent / spec.class_index] if spec.class_index else [])
+        key = index_key(paths, jpg, asdict(spec))
+        found = remembered([jpg.parent, files.train.parent], spec.name, key, lambda: _look(jpg, files, spec))
+    return Splits(found.train, found.val, found.report)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No collection of cyclic garbage inside: millions of rows make none, but each collection would walk over them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_uncollected()
+def _look(jpg: Path, files: LabelFiles, spec: DatasetSpec) -> Look:
+    """Look for the videos of the label files."""
     train_rows, val_rows, report = _read_splits(files)
     classes, order = _class_order(files, spec, {row.label for row in train_rows} | {row.label for row in val_rows})
     report.append(order)
@@ -52,6 +81,7 @@ def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None) ->
     positions = {name: position for position, name in enumerate(classes)}
     lists: list[VideoList] = []
     problems: list[str] = []
+    unusable: list[FoundVideo] = []
     for split, path, rows in (("train", files.train, train_rows), ("val", files.val, val_rows)):
         found = look_up(folders, rows)
         usable = [
@@ -60,6 +90,7 @@ def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None) ->
         if not usable:
             raise DataError(explain_missing(split, path, rows, folders, found))
         lists.append(pack(jpg, classes, usable))
+        unusable += [video for video in found if video and not video.frames]
         problems += _describe_losses(split, path, rows, folders, found)
     train, val = lists
     problems += _check_classes(classes, train, val, train_rows + val_rows, folders)
@@ -68,7 +99,8 @@ def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None) ->
         f"{spec.name}: {counted(len(classes), 'class')}{complete}, {len(train)} train and {len(val)} val videos "
         f"in {jpg}"
     )
-    return Splits(train, val, (*report, *problems))
+    report += problems
+    return Look(train, val, tuple(report), tuple(unusable), tuple(folders.present), folders.times)
 
 
 def find_label_files(dataset: Path, spec: DatasetSpec, labels: Path | None = None) -> LabelFiles:

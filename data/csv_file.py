@@ -19,7 +19,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             reader = csv.reader(file, skipinitialspace=True, strict=True)
             for row in reader:
                 line = reader.line_num
-                fields = [field.strip() for field in row]
+                fields = list(map(str.strip, row))  # the quickest way, and there are millions of rows
                 if any(fields):
                     yield line, fields
     except csv.Error as error:

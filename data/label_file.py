@@ -82,10 +82,10 @@ def read_labels(path: Path) -> list[LabelRow]:
     columns, lines = read_table(path)
     places = _find_columns(path, columns)
     rows: list[LabelRow] = []
-    labels: dict[str, str] = {}  # one string object for each class, not for each row
+    parse = _RowParser(path, places)
     seen: defaultdict[str, dict[str, LabelRow]] = defaultdict(dict)
     for line, fields in lines:
-        row = _parse_row(path, line, fields, places, labels)
+        row = parse(line, fields)
         first = seen[row.label].setdefault(row.video_id, row)
         if first is not row:
             _check_repetition(path, first, row)
@@ -131,23 +131,51 @@ def _find_columns(path: Path, columns: list[str]) -> _Columns:
     return _Columns(label, video, start, end, place("split"))
 
 
-def _parse_row(path: Path, line: int, fields: list[str], columns: _Columns, labels: dict[str, str]) -> LabelRow:
-    place = f"{path}, line {line}"
-    label = labels.setdefault(fields[columns.label], fields[columns.label])
-    youtube_id = fields[columns.video]
-    check_folder_name(label, "label", place)
-    check_folder_name(youtube_id, "id", place)
-    split = "" if columns.split is None else parse_split(fields[columns.split], place)
-    if columns.time_start is None or columns.time_end is None:
-        return LabelRow(label, youtube_id, split, youtube_id, None, None, line)
-    start_text, end_text = fields[columns.time_start], fields[columns.time_end]
-    if not start_text and not end_text:
-        return LabelRow(label, youtube_id, split, youtube_id, None, None, line)
-    start = parse_seconds(start_text, "time_start", place)
-    end = parse_seconds(end_text, "time_end", place)
-    if end <= start:
-        raise DataError(f"{place}: time_end {end_text} is not after time_start {start_text}")
-    return LabelRow(label, clip_name(youtube_id, start, end), split, youtube_id, start, end, line)
+class _RowParser:
+    """Makes LabelRows of fields. What is in many of a file's rows is checked once, and one object for all of them."""
+
+    def __init__(self, path: Path, columns: _Columns) -> None:
+        self.path = path
+        self.columns = columns
+        self.labels: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+        self.suffixes: dict[tuple[float, float], str] = {}
+
+    def __call__(self, line: int, fields: list[str]) -> LabelRow:
+        label_column, id_column, start_column, end_column, split_column = self.columns
+        label = self.labels.get(fields[label_column]) or self._new_label(line, fields[label_column])
+        youtube_id = fields[id_column]
+        if not youtube_id or "/" in youtube_id or "\0" in youtube_id or youtube_id in (".", ".."):
+            check_folder_name(youtube_id, "id", self._place(line))
+        split = ""
+        if split_column is not None:
+            text = fields[split_column]
+            split = SPLITS[text] if text in SPLITS else parse_split(text, self._place(line))
+        if start_column is None or end_column is None:
+            return LabelRow(label, youtube_id, split, youtube_id, None, None, line)
+        start_text, end_text = fields[start_column], fields[end_column]
+        if not start_text and not end_text:
+            return LabelRow(label, youtube_id, split, youtube_id, None, None, line)
+        start, end = self._seconds(start_text, "time_start", line), self._seconds(end_text, "time_end", line)
+        if end <= start:
+            raise DataError(f"{self._place(line)}: time_end {end_text} is not after time_start {start_text}")
+        suffix = self.suffixes.get((start, end))
+        if suffix is None:
+            suffix = self.suffixes[start, end] = clip_name("", start, end)
+        return LabelRow(label, youtube_id + suffix, split, youtube_id, start, end, line)
+
+    def _new_label(self, line: int, text: str) -> str:
+        check_folder_name(text, "label", self._place(line))
+        return self.labels.setdefault(text, text)
+
+    def _seconds(self, text: str, column: str, line: int) -> float:
+        seconds = self.seconds.get(text)
+        if seconds is None:
+            seconds = self.seconds[text] = parse_seconds(text, column, self._place(line))
+        return seconds
+
+    def _place(self, line: int) -> str:
+        return f"{self.path}, line {line}"
 
 
 def _check_repetition(path: Path, first: LabelRow, row: LabelRow) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -17,8 +17,9 @@ from rich.progress import Progress
 from data.errors import DataError
 from data.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError
 from data.label_file import LabelRow
+from data.shared_arrays import SharedArrays
 
-THREADS = 16  # the look at the disk waits for the disk, above all for network ones
+THREADS = 32  # at most, for disks that are waited for, above all network ones
 CHUNK = 256  # videos that a thread looks at in one go
 PATIENCE = 2.0  # seconds of work before a progress bar appears
 MAX_FRAMES = np.iinfo(np.int32).max
@@ -27,18 +28,33 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+ARRAYS: dict[str, np.dtype[Any]] = {
+    "folder_indices": np.dtype(np.int32),  # (N,), into class_folders
+    "names": np.dtype(np.uint8),  # the names of the video folders one after the other
+    "name_ends": np.dtype(np.uint32),  # (N,), where each name ends in `names`
+    "labels": np.dtype(np.int64),  # (N,), into classes
+    "frame_counts": np.dtype(np.int32),  # (N,), at the time of the look; a reader counts for itself
+}
+
+
 @dataclass(frozen=True, eq=False)
 class VideoList:
-    """The N videos of a split. Arrays, no Python object for each video: 1.5 million rows go to a worker in 65 MB."""
+    """The N videos of a split: arrays that workers share, and no Python object for each video."""
 
     jpg: str  # the folder that holds the class folders
     classes: tuple[str, ...]  # class order
     class_folders: tuple[str, ...]  # names of folders in `jpg`
-    folder_indices: np.ndarray  # int32 (N,), into class_folders
-    names: np.ndarray  # uint8, the names of the video folders one after the other
-    name_ends: np.ndarray  # uint32 (N,), where each name ends in `names`
-    labels: np.ndarray  # int64 (N,), into classes
-    frame_counts: np.ndarray  # int32 (N,)
+    arrays: SharedArrays  # those named in ARRAYS
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class indices: int64 (N,)."""
+        return self.arrays["labels"]
+
+    @property
+    def frame_counts(self) -> np.ndarray:
+        """The numbers of frames, as at the time of the look: int32 (N,)."""
+        return self.arrays["frame_counts"]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,9 +63,10 @@ class VideoList:
         """The folder of video `index`, 0 to N-1, which holds its frames.db."""
         if not 0 <= index < len(self):
             raise IndexError(f"video {index} of {len(self)}")
-        start = int(self.name_ends[index - 1]) if index else 0
-        name = os.fsdecode(self.names[start : int(self.name_ends[index])].tobytes())
-        return Path(self.jpg, self.class_folders[self.folder_indices[index]], name)
+        ends = self.arrays["name_ends"]
+        start = int(ends[index - 1]) if index else 0
+        name = os.fsdecode(self.arrays["names"][start : int(ends[index])].tobytes())
+        return Path(self.jpg, self.class_folders[self.arrays["folder_indices"][index]], name)
 
 
 class FoundVideo(NamedTuple):
@@ -66,16 +83,15 @@ def pack(jpg: Path, classes: Sequence[str], videos: Sequence[tuple[int, FoundVid
     class_folders = sorted({video.class_folder for _, video in videos})
     positions = {folder: position for position, folder in enumerate(class_folders)}
     encoded = [os.fsencode(video.name) for _, video in videos]
-    return VideoList(
-        jpg=str(jpg),
-        classes=tuple(classes),
-        class_folders=tuple(class_folders),
-        folder_indices=np.array([positions[video.class_folder] for _, video in videos], dtype=np.int32),
-        names=np.frombuffer(b"".join(encoded), dtype=np.uint8),
-        name_ends=np.cumsum([len(name) for name in encoded], dtype=np.uint32),
-        labels=np.array([label for label, _ in videos], dtype=np.int64),
-        frame_counts=np.array([video.frames for _, video in videos], dtype=np.int32),
-    )
+    arrays: dict[str, Any] = {
+        "folder_indices": [positions[video.class_folder] for _, video in videos],
+        "names": np.frombuffer(b"".join(encoded), dtype=np.uint8),
+        "name_ends": np.cumsum([len(name) for name in encoded]),
+        "labels": [label for label, _ in videos],
+        "frame_counts": [video.frames for _, video in videos],
+    }
+    shared = SharedArrays({name: np.asarray(arrays[name], dtype) for name, dtype in ARRAYS.items()})
+    return VideoList(str(jpg), tuple(classes), tuple(class_folders), shared)
 
 
 class ClassFolders:
@@ -101,26 +117,60 @@ class ClassFolders:
             for name in classes
         }
         wanted = [folder for name in classes for folder in self.of_class[name]]
-        listings = parallel("class folders", lambda folder: frozenset(list_names(jpg / folder)), wanted)
-        self.videos = dict(zip(wanted, listings, strict=True))
+        listings = list(parallel("class folders", self._list, wanted))
+        self.times = {folder: times for folder, (times, _) in zip(wanted, listings, strict=True)}
+        self.videos = {folder: names for folder, (_, names) in zip(wanted, listings, strict=True)}
+
+    def _list(self, folder: str) -> tuple[tuple[int, int], frozenset[str]]:
+        """The names in a folder, and its time before they were read: what comes later makes it another."""
+        return folder_time(self.jpg / folder), frozenset(list_names(self.jpg / folder))
 
     def locate(self, label: str, video_id: str) -> str | None:
         """The class folder that holds the video, or None if there is none."""
-        return next((folder for folder in self.of_class[label] if video_id in self.videos[folder]), None)
+        for folder in self.of_class[label]:
+            if video_id in self.videos[folder]:
+                return folder
+        return None
 
 
 def look_up(folders: ClassFolders, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
     """Find each row's video on disk and read its number of frames; None for a video that is not there."""
+    jpg = str(folders.jpg)
 
     def inspect(chunk: Sequence[LabelRow]) -> list[FoundVideo | None]:
         places = [folders.locate(row.label, row.video_id) for row in chunk]
         return [
-            None if place is None else _inspect_video(folders.jpg, place, row.video_id)
+            None if place is None else _inspect_video(jpg, place, row.video_id)
             for row, place in zip(chunk, places, strict=True)
         ]
 
-    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-    return [video for chunk in parallel("videos", inspect, chunks, CHUNK) for video in chunk]
+    return _in_chunks(inspect, rows)
+
+
+def inspect_videos(jpg: Path, videos: Sequence[FoundVideo]) -> list[FoundVideo]:
+    """Look again at videos that were found before."""
+
+    def inspect(chunk: Sequence[FoundVideo]) -> list[FoundVideo]:
+        return [_inspect_video(str(jpg), video.class_folder, video.name) for video in chunk]
+
+    return _in_chunks(inspect, videos)
+
+
+def _in_chunks(inspect: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]) -> list[Result]:
+    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    return [result for chunk in parallel("videos", inspect, chunks, CHUNK) for result in chunk]
+
+
+def folder_time(folder: Path) -> tuple[int, int]:
+    """When names in a folder last came, went or changed, in nanoseconds, so far as its file system can tell.
+
+    Both the times of its contents and of its entry: copying programs set the former back. Raises DataError.
+    """
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}") from None
+    return status.st_mtime_ns, status.st_ctime_ns
 
 
 def list_names(folder: Path) -> list[str]:
@@ -141,21 +191,32 @@ def list_folders(folder: Path) -> list[str]:
 
 
 def parallel(what: str, function: Callable[[Item], Result], items: Sequence[Item], weight: int = 1) -> Iterator[Result]:
-    """Map in threads, in order, with a progress bar if it takes long; `weight` is what each item counts in the bar."""
-    with _late_progress(f"looking at {what}", weight * len(items)) as advance, ThreadPoolExecutor(THREADS) as pool:
-        for result in pool.map(function, items):
-            advance(weight)
-            yield result
+    """Map in threads, in order, with a progress bar if it takes long; `weight` is what each item counts in the bar.
+
+    As many threads as keep one core busy, which is what Python can use: they are for waiting at the disk. On a disk
+    that answers at once 16 of them take four times as long as one, for each waits for the others at each call.
+    """
+    with _late_progress(f"looking at {what}", weight * len(items)) as advance:
+        probes = {position: None for position in (0, len(items) // 2, len(items) - 1) if 0 <= position < len(items)}
+        began, busy = time.perf_counter(), time.thread_time()
+        done = {position: function(items[position]) for position in probes}
+        waiting = (time.perf_counter() - began) / max(time.thread_time() - busy, 1e-9)
+        rest = [item for position, item in enumerate(items) if position not in done]
+        with ThreadPoolExecutor(min(THREADS, max(1, round(waiting)))) as pool:
+            results = pool.map(function, rest)
+            for position in range(len(items)):
+                result = done.pop(position) if position in done else next(results)
+                advance(weight)
+                yield result
 
 
 def _spelling(name: str) -> str:
     return unicodedata.normalize("NFC", name).replace("_", " ")
 
 
-def _inspect_video(jpg: Path, class_folder: str, name: str) -> FoundVideo:
-    folder = os.path.join(jpg, class_folder, name)  # noqa: PTH118 (a Path for each of a million videos takes seconds)
-    frames, problem = _count_frames(folder)
-    return FoundVideo(class_folder, name, frames, problem)
+def _inspect_video(jpg: str, class_folder: str, name: str) -> FoundVideo:
+    # Not by Path: one for each of a million videos takes seconds.
+    return FoundVideo(class_folder, name, *_count_frames(f"{jpg}/{class_folder}/{name}"))
 
 
 def _count_frames(folder: str) -> tuple[int, str]:
@@ -163,8 +224,11 @@ def _count_frames(folder: str) -> tuple[int, str]:
     if not os.path.exists(f"{folder}/{DATABASE}"):  # noqa: PTH110
         return 0, f"has no {DATABASE}"
     try:
-        with open(f"{folder}/{FRAME_COUNT}", "rb") as file:  # noqa: PTH123
-            text = file.read(64)
+        file = os.open(f"{folder}/{FRAME_COUNT}", os.O_RDONLY)  # in a third of the time that a file object takes
+        try:
+            text = os.read(file, 64)
+        finally:
+            os.close(file)
     except FileNotFoundError:
         return _count_stored_frames(folder)
     except OSError as error:
