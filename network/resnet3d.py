@@ -101,7 +101,9 @@ class ResidualBlock(nn.Module):
             out = self.conv3(out)
         out = self._recurse("end", out)
         out += self._recurse("res", x if self.downsample is None else self.downsample(x))
-        return self._recurse("final", F.relu(out, inplace=True))
+        if self.placement == "final":
+            return self.sar(out, rectify=True)
+        return F.relu(out, inplace=True)
 
     def _recurse(self, place: str, x: Tensor) -> Tensor:
         """Apply the block's SRTG to x if this is its place."""
