@@ -67,25 +67,21 @@ class SqueezeAndRecursion(nn.Module):
         super().__init__()
         self.lstm = FrameLSTM(channels, channels, num_layers=2)
         self.gates = gates
+        self.counts_gates = gates
         if gates:
             # Open gates and all gates since the last reset. Kept on the device, so that counting waits for nothing.
             self.register_buffer("gate_counts", torch.zeros(2, dtype=torch.int64), persistent=False)
         self._initialise()
 
-    def forward(self, x: Tensor, rectify: bool = False) -> Tensor:
-        """Return x (B, C, T, H, W) scaled per frame and channel.
-
-        With `rectify` what is scaled is relu(x), and x is overwritten: the caller must not need it any more.
-        """
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x (B, C, T, H, W) scaled per frame and channel."""
         # The recursion runs in the precision of its weights, float32 under autocast too: the products of many gate
         # activations in half precision lose what tells one frame from the next, and it costs next to nothing.
         precision = self.lstm.all_weights[0][0].dtype
         if not _may_fuse():
-            x = F.relu(x, inplace=True) if rectify else x
-            scale = self._scale(x.mean((3, 4), dtype=precision)).to(x.dtype)[..., None, None]
-            return x.mul_(scale) if rectify and not torch.is_grad_enabled() else x * scale
+            return x * self._scale(x.mean((3, 4), dtype=precision)).to(x.dtype)[..., None, None]
         shared = _Shared()
-        x, squeezed = _Squeeze.apply(x, rectify, precision, shared)
+        x, squeezed = _Squeeze.apply(x, precision, shared)
         return _Scale.apply(x, self._scale(squeezed).to(x.dtype)[..., None, None], shared)
 
     def _scale(self, squeezed: Tensor) -> Tensor:
@@ -96,7 +92,8 @@ class SqueezeAndRecursion(nn.Module):
         scale = recursed.permute(1, 2, 0)
         if self.gates:
             is_open = temporal_gate(frames.detach(), recursed.detach())
-            self.gate_counts += torch.stack((is_open.sum(), is_open.new_ones(len(is_open)).sum()))
+            if self.counts_gates:
+                self.gate_counts += torch.stack((is_open.sum(), is_open.new_ones(len(is_open)).sum()))
             # A factor of one passes a clip through exactly, and no gradient reaches the recursion from it.
             scale = torch.where(is_open[:, None, None], scale, 1.0)
         return scale
@@ -121,41 +118,41 @@ class SqueezeAndRecursion(nn.Module):
 class _Shared:
     """What the backward pass of `_Scale` hands to that of `_Squeeze`."""
 
-    scale: Tensor | None = None
-    buffer: Tensor | None = None
+    def put(self, scale: Tensor, buffer: Tensor) -> None:
+        """Keep the factor, and a tensor of x's size that may be overwritten."""
+        self.tensors = scale, buffer
+
+    def take(self) -> tuple[Tensor, Tensor]:
+        """What was put, once."""
+        tensors = self.tensors
+        del self.tensors
+        return tensors
 
 
 class _Squeeze(torch.autograd.Function):
-    """x (B, C, T, H, W), rectified in place or not, as it is and averaged over H and W.
+    """x (B, C, T, H, W) as it is, and averaged over H and W.
 
     `_Squeeze` and `_Scale` are two halves of one operation around the recursion. Written plainly, the backward pass
-    makes the product's gradient, spreads the average's over all pixels, adds the two and masks the sum, each in a new
-    tensor of x's size. Here `_Scale` passes the output's gradient on as it is, and `_Squeeze` does all of that in the
-    one tensor that `_Scale` had to make anyway. The gradients cannot be differentiated again, nor can those of
-    PyTorch's LSTM kernels.
+    makes the product's gradient, spreads the average's over all pixels and adds the two, each in a new tensor of x's
+    size. Here `_Scale` passes the output's gradient on as it is, and `_Squeeze` does all of that in the one tensor that
+    `_Scale` had to make anyway. The gradients cannot be differentiated again, nor can those of PyTorch's LSTM kernels.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rectify: bool, precision: torch.dtype, shared: _Shared) -> tuple[Tensor, Tensor]:
-        ctx.rectify, ctx.shared, ctx.pixels = rectify, shared, x.shape[3] * x.shape[4]
-        if rectify:
-            ctx.mark_dirty(x.relu_())
-            ctx.save_for_backward(x)
+    def forward(ctx: Any, x: Tensor, precision: torch.dtype, shared: _Shared) -> tuple[Tensor, Tensor]:
+        ctx.shared, ctx.pixels = shared, x.shape[3] * x.shape[4]
         return x, x.mean((3, 4), dtype=precision)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, unscaled: Tensor, squeezed_gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        shared = ctx.shared
+    def backward(ctx: Any, unscaled: Tensor, squeezed_gradient: Tensor) -> tuple[Tensor, None, None]:
+        scale, buffer = ctx.shared.take()
         spread = (squeezed_gradient / ctx.pixels).to(unscaled.dtype)[..., None, None]
         if unscaled.device.type == "cpu":  # whose addcmul with broadcasting is slower than two passes
-            gradient = torch.mul(unscaled, shared.scale, out=shared.buffer).add_(spread)
+            gradient = torch.mul(unscaled, scale, out=buffer).add_(spread)
         else:
-            gradient = torch.addcmul(spread, unscaled, shared.scale, out=shared.buffer)
-        shared.scale = shared.buffer = None
-        if ctx.rectify:
-            torch.ops.aten.threshold_backward.grad_input(gradient, *ctx.saved_tensors, 0, grad_input=gradient)
-        return gradient, None, None, None
+            gradient = torch.addcmul(spread, unscaled, scale, out=buffer)
+        return gradient, None, None
 
 
 class _Scale(torch.autograd.Function):
@@ -172,8 +169,9 @@ class _Scale(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         x, scale = ctx.saved_tensors
         product = gradient * x
-        ctx.shared.scale, ctx.shared.buffer = scale, product
-        return gradient, product.sum((3, 4), keepdim=True), None
+        scale_gradient = product.sum((3, 4), keepdim=True)
+        ctx.shared.put(scale, product)
+        return gradient, scale_gradient, None
 
 
 def _may_fuse() -> bool:

@@ -104,36 +104,34 @@ def test_recursion_gradients_are_right():
     assert torch.autograd.gradcheck(module, (x,))
 
 
-def plain_gradients(module: SqueezeAndRecursion, x: Tensor, rectify: bool, grad: Tensor) -> tuple[Tensor, list[Tensor]]:
+def plain_gradients(module: SqueezeAndRecursion, x: Tensor, grad: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Output, and gradients of x and all parameters, of the plain formulation."""
     x = x.detach().clone().requires_grad_()
     parameters = {f"sar.{name}": p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
-    out = plain.squeeze_and_recursion(parameters, "sar", x.relu() if rectify else x, module.gates)
+    out = plain.squeeze_and_recursion(parameters, "sar", x, module.gates)
     gradients = torch.autograd.grad(out, [x, *parameters.values()], grad, materialize_grads=True)
     return out.detach(), gradients
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("rectify", [False, True])
 @pytest.mark.parametrize("gates", [False, True])
 @pytest.mark.parametrize("frames", [1, 2, 3])
-def test_gradients_are_those_of_the_plain_formulation(frames, gates, rectify, channels_last):
+def test_gradients_are_those_of_the_plain_formulation(frames, gates, channels_last):
     """The backward pass is written by hand: an error in it would train, only worse."""
     torch.manual_seed(frames)
     module = SqueezeAndRecursion(64, gates).double()
     x = torch.randn(12, 64, frames, 4, 5, dtype=torch.float64)
     x += torch.linspace(0, 2, 12)[:, None, None, None, None] * torch.randn(12, 64, frames, 1, 1, dtype=torch.float64)
     grad = torch.randn_like(x)
-    expected, expected_gradients = plain_gradients(module, x, rectify, grad)
+    expected, expected_gradients = plain_gradients(module, x, grad)
     if gates and frames > 1:
-        is_closed = (expected == (x.relu() if rectify else x)).flatten(1).all(dim=1)
+        is_closed = (expected == x).flatten(1).all(dim=1)
         assert 0 < is_closed.sum() < 12
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
     x = x.contiguous(memory_format=layout).requires_grad_()
     grad = grad.contiguous(memory_format=layout)
     kept = grad.clone()
-    # As in a block, x is no leaf and is not needed afterwards.
-    out = module(x * 1, rectify)
+    out = module(x)
     gradients = torch.autograd.grad(out, [x, *module.parameters()], grad, retain_graph=True)
     again = torch.autograd.grad(out, [x, *module.parameters()], grad)
     torch.testing.assert_close(out, expected)
@@ -187,20 +185,6 @@ def test_functional_transforms_and_second_derivatives():
         gradient.sum().backward()
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_without_gradients_the_result_is_the_same(training):
-    """Evaluation scales in place: it must see the features that training sees."""
-    torch.manual_seed(0)
-    module = SqueezeAndRecursion(4, gates=True).train(training)
-    x = torch.randn(3, 4, 3, 2, 2)
-    for rectify in (False, True):
-        expected = module(x.clone().requires_grad_() * 1, rectify)
-        with torch.no_grad():
-            kept = x.clone()
-            assert torch.equal(module(kept, rectify), expected)
-        assert rectify or torch.equal(kept, x)
-
-
 def test_gradients_under_autocast_stay_near_float32():
     """The recursion's gradient is summed in half precision features and must not come out in them."""
     torch.manual_seed(0)
@@ -211,7 +195,7 @@ def test_gradients_under_autocast_stay_near_float32():
     expected = torch.autograd.grad(module(wide[0]), wide, grad)
     half = (x.bfloat16().requires_grad_(), *module.parameters())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = module(half[0] * 1, rectify=False)
+        out = module(half[0])
     gradients = torch.autograd.grad(out, half, grad.bfloat16())
     assert [gradient.dtype for gradient in gradients] == [torch.bfloat16] + [torch.float32] * 8
     for gradient, other in zip(gradients, expected, strict=True):
@@ -243,17 +227,16 @@ def test_on_a_gpu_the_host_waits_for_nothing(name, layout):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("gates", [False, True])
-@pytest.mark.parametrize("rectify", [False, True])
-def test_on_a_gpu_the_gradients_are_those_of_the_cpu(gates, rectify):
+def test_on_a_gpu_the_gradients_are_those_of_the_cpu(gates):
     """The GPU's passes, and cuDNN's LSTM, are others than the CPU's."""
     torch.manual_seed(0)
     module = SqueezeAndRecursion(16, gates).double()
     x = 3 * torch.randn(8, 16, 4, 5, 6, dtype=torch.float64)
     grad = torch.randn_like(x)
-    expected, expected_gradients = plain_gradients(module, x, rectify, grad)
+    expected, expected_gradients = plain_gradients(module, x, grad)
     module.cuda()
     x = x.cuda().requires_grad_()
-    out = module(x * 1, rectify)
+    out = module(x)
     gradients = torch.autograd.grad(out, [x, *module.parameters()], grad.cuda())
     torch.testing.assert_close(out.cpu(), expected)
     torch.testing.assert_close([gradient.cpu() for gradient in gradients], list(expected_gradients))
