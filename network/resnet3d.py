@@ -4,11 +4,14 @@ Parameter names and shapes are those of the checkpoints published with the paper
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from network.convs import conv1x1x1, conv2plus1d, conv3d, middle_channels, stem2plus1d, stem3d
 from network.registry import register
@@ -69,6 +72,10 @@ def bottleneck_convs(in_channels: int, out_channels: int, stride: int, family: C
     ]
 
 
+Contexts = Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]
+"""The contexts of a block's forward pass and of its repetition in the backward pass."""
+
+
 class ResidualBlock(nn.Module):
     """Two or three convolutions beside a shortcut: (B, in, T, H, W) to (B, out, T/stride, H/stride, W/stride)."""
 
@@ -86,6 +93,7 @@ class ResidualBlock(nn.Module):
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(conv1x1x1(in_channels, out_channels, stride), nn.BatchNorm3d(out_channels))
+        self.contexts: Contexts | None = None  # set where activations are checkpointed
         self.placement = None
         if recursion:
             self.placement = recursion.placement
@@ -94,6 +102,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output, of the shapes above."""
+        if self.contexts is None or not torch.is_grad_enabled():
+            return self._forward(x)
+        return checkpoint(self._forward, x, use_reentrant=False, preserve_rng_state=False, context_fn=self.contexts)
+
+    def _forward(self, x: Tensor) -> Tensor:
         x = self._recurse("start", x)
         out = self._recurse("top", self.conv1(x))
         out = self._recurse("mid", self.conv2(out))

@@ -83,7 +83,8 @@ class SubBatchNorm3d(nn.BatchNorm3d):
         assert len(x) % splits == 0, f"a batch of {len(x)} clips does not divide into {splits} sub-batches"
         mean = self.running_mean[None] if self.split_mean is None else self.split_mean
         var = self.running_var[None] if self.split_var is None else self.split_var
-        self.num_batches_tracked.add_(1)
+        if self.num_batches_tracked is not None:  # it is while a block repeats its forward pass, see checkpointing.py
+            self.num_batches_tracked.add_(1)
         normalise = self._normalise_with_all_ranks if is_synchronised else self._normalise
         if x.is_contiguous():
             merged = x.view(len(x) // splits, splits * x.shape[1], *x.shape[2:])

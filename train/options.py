@@ -82,6 +82,7 @@ class TrainOptions:
     gpus: int
     precision: str
     sync_bn: bool
+    checkpoint_activations: bool
     workers: int
     on_bad_video: str
     bad_video_limit: int
@@ -227,6 +228,10 @@ def _add_machine_flags(group: _Group) -> None:
         help="auto: bf16 where the GPU has it, else fp16 with a scaler; fp32 on the CPU",
     )  # fmt: skip
     _flag(group, "--sync-bn", default=False, help="batch statistics over all GPUs instead of each one's own")
+    _flag(
+        group, "--checkpoint-activations", default=False,
+        help="keep the input of each residual block alone and compute its inside again: less memory, more time",
+    )  # fmt: skip
 
 
 def _add_output_flags(group: _Group) -> None:

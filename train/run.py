@@ -19,6 +19,7 @@ from data.errors import DataError
 from data.loaders import Batch, EachOnce, make_loader
 from data.video_iterator import RandomClip, SpacedClips, VideoIterator
 from network import NetworkError, VideoNetwork, create_network
+from network.checkpointing import checkpoint_activations
 from network.sub_batch_norm import use_sub_batch_norm
 from train.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog
 from train.checkpoint import FORMAT, Checkpoint, CheckpointFolder, versions
@@ -292,6 +293,8 @@ def _plan(options: TrainOptions, num_videos: int, ranks: Ranks) -> Plan:
 def _prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.device) -> VideoNetwork:
     if options.long_cycles or options.sync_bn:
         use_sub_batch_norm(network, synchronise=options.sync_bn)
+    if options.checkpoint_activations:
+        checkpoint_activations(network)
     if options.debug_mode:
         log_network(network)
         check_blocks(network)

@@ -145,4 +145,4 @@ def all_return(a: list[Tensor], b: list[Tensor]) -> bool:
 
 
 def squared_distance(a: Tensor, b: Tensor) -> float:
-    return float(((a - b) ** 2).sum())
+    return float(((a - b) ** 2).sum().detach())

@@ -62,12 +62,19 @@ def filled_block(convs: BlockConvs, family: str, stride: int, recursion: Recursi
 def test_placements_and_gates(family, stride, convs, gates, placement):
     """Each place in either kind of block is where the paper draws it, and trains, with and without gates."""
     block, weights = filled_block(convs, family, stride, Recursion(gates, placement))
-    x = plain.clips(3, 6, 5, 9, 8).relu()
+    weights = {name: tensor.requires_grad_(tensor.is_floating_point()) for name, tensor in weights.items()}
+    x = plain.clips(3, 6, 5, 9, 8).relu().requires_grad_()
     out = block(x)
-    torch.testing.assert_close(out, plain.residual_block(weights, "block", x, stride, gates, placement))
+    expected = plain.residual_block(weights, "block", x, stride, gates, placement)
+    torch.testing.assert_close(out, expected)
+    names = [name for name, _ in block.named_parameters()]
+    gradients = torch.autograd.grad(out.square().sum(), [x, *block.parameters()])
+    expected_inputs = [x, *(weights[f"block.{name}"] for name in names)]
+    # A parameter of a recursion whose gates are all closed has no part in the plain formulation.
+    expected_gradients = torch.autograd.grad(expected.square().sum(), expected_inputs, materialize_grads=True)
+    torch.testing.assert_close(gradients, expected_gradients)
     if not gates:
-        out.square().sum().backward()
-        assert [name for name, parameter in block.named_parameters() if not parameter.grad.abs().sum() > 0] == []
+        assert [name for name, gradient in zip(names, gradients[1:], strict=True) if not gradient.any()] == []
 
 
 @pytest.mark.parametrize("convs", [basic_convs, bottleneck_convs])

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from network import create_network
-from network.srtg import SqueezeAndRecursion, temporal_gate
+from network.srtg import FrameLSTM, SqueezeAndRecursion, temporal_gate
 from tests.network import plain_formulation as plain
 
 
@@ -104,6 +104,144 @@ def test_recursion_gradients_are_right():
     assert torch.autograd.gradcheck(module, (x,))
 
 
+def plain_gradients(module: SqueezeAndRecursion, x: Tensor, grad: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Output, and gradients of x and all parameters, of the plain formulation."""
+    x = x.detach().clone().requires_grad_()
+    parameters = {f"sar.{name}": p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
+    out = plain.squeeze_and_recursion(parameters, "sar", x, module.gates)
+    gradients = torch.autograd.grad(out, [x, *parameters.values()], grad, materialize_grads=True)
+    return out.detach(), gradients
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("gates", [False, True])
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_gradients_are_those_of_the_plain_formulation(frames, gates, channels_last):
+    """The backward pass is written by hand: an error in it would train, only worse."""
+    torch.manual_seed(frames)
+    module = SqueezeAndRecursion(64, gates).double()
+    x = torch.randn(12, 64, frames, 4, 5, dtype=torch.float64)
+    x += torch.linspace(0, 2, 12)[:, None, None, None, None] * torch.randn(12, 64, frames, 1, 1, dtype=torch.float64)
+    grad = torch.randn_like(x)
+    expected, expected_gradients = plain_gradients(module, x, grad)
+    if gates and frames > 1:
+        is_closed = (expected == x).flatten(1).all(dim=1)
+        assert 0 < is_closed.sum() < 12
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    x = x.contiguous(memory_format=layout).requires_grad_()
+    grad = grad.contiguous(memory_format=layout)
+    kept = grad.clone()
+    out = module(x)
+    gradients = torch.autograd.grad(out, [x, *module.parameters()], grad, retain_graph=True)
+    again = torch.autograd.grad(out, [x, *module.parameters()], grad)
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(gradients, expected_gradients)
+    torch.testing.assert_close(again, expected_gradients)
+    assert torch.equal(grad, kept), "the output's gradient belongs to others too"
+    assert out.is_contiguous(memory_format=layout)
+    assert gradients[0].is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 5])
+def test_recursion_is_the_lstm_of_pytorch(frames):
+    """Short sequences do not run in PyTorch's kernel; weights trained there must mean the same here."""
+    torch.manual_seed(frames)
+    ours = FrameLSTM(7, 7, num_layers=2).double()
+    theirs = torch.nn.LSTM(7, 7, num_layers=2).double()
+    theirs.load_state_dict(ours.state_dict())
+    a, grad = torch.randn(2, frames, 3, 7, dtype=torch.float64)
+    a.requires_grad_()
+    out, expected = ours(a), theirs(a)[0]
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(out, [a, *ours.parameters()], grad),
+        torch.autograd.grad(expected, [a, *theirs.parameters()], grad),
+    )
+
+
+def test_frozen_parts_get_no_gradient_and_do_not_disturb_the_others():
+    """Fine-tuning freezes the first blocks, or the recursion alone."""
+    torch.manual_seed(0)
+    module = SqueezeAndRecursion(4)
+    x = torch.randn(2, 4, 3, 2, 2)
+    free = x.clone().requires_grad_()
+    expected = torch.autograd.grad(module(free).square().sum(), [free, *module.parameters()])
+    module(x).square().sum().backward()
+    for parameter, gradient in zip(module.parameters(), expected[1:], strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+    module.requires_grad_(False)
+    module(free).square().sum().backward()
+    torch.testing.assert_close(free.grad, expected[0])
+
+
+def test_functional_transforms_and_second_derivatives():
+    """torch.func takes the plain formulation; a gradient of a gradient is refused, never wrong."""
+    torch.manual_seed(0)
+    module = SqueezeAndRecursion(4).double()
+    x = torch.randn(2, 4, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(module(x).square().sum(), x, create_graph=True)
+    torch.testing.assert_close(torch.func.grad(lambda x: module(x).square().sum())(x), gradient)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_gradients_under_autocast_stay_near_float32():
+    """The recursion's gradient is summed in half precision features and must not come out in them."""
+    torch.manual_seed(0)
+    module = SqueezeAndRecursion(8)
+    x = torch.randn(2, 8, 3, 6, 6)
+    grad = torch.randn_like(x)
+    wide = (x.clone().requires_grad_(), *module.parameters())
+    expected = torch.autograd.grad(module(wide[0]), wide, grad)
+    half = (x.bfloat16().requires_grad_(), *module.parameters())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = module(half[0])
+    gradients = torch.autograd.grad(out, half, grad.bfloat16())
+    assert [gradient.dtype for gradient in gradients] == [torch.bfloat16] + [torch.float32] * 8
+    for gradient, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient.float(), other, rtol=0.05, atol=0.05 * float(other.abs().max()))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["srtg_r3d_18", "srtg_r2plus1d_18"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_on_a_gpu_the_host_waits_for_nothing(name, layout):
+    """One wait in a block is a wait in each, and the GPU idles in all of them."""
+    network = create_network(name, 10, gates=True).cuda().to(memory_format=layout)
+    clips = torch.randn(4, 3, 8, 64, 64, device="cuda").contiguous(memory_format=layout)
+
+    def step():
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            loss = network(clips).float().square().mean()
+        loss.backward()
+        network.zero_grad(set_to_none=True)
+
+    step()  # libraries are loaded and algorithms chosen in the first one
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("gates", [False, True])
+def test_on_a_gpu_the_gradients_are_those_of_the_cpu(gates):
+    """The GPU's passes, and cuDNN's LSTM, are others than the CPU's."""
+    torch.manual_seed(0)
+    module = SqueezeAndRecursion(16, gates).double()
+    x = 3 * torch.randn(8, 16, 4, 5, 6, dtype=torch.float64)
+    grad = torch.randn_like(x)
+    expected, expected_gradients = plain_gradients(module, x, grad)
+    module.cuda()
+    x = x.cuda().requires_grad_()
+    out = module(x)
+    gradients = torch.autograd.grad(out, [x, *module.parameters()], grad.cuda())
+    torch.testing.assert_close(out.cpu(), expected)
+    torch.testing.assert_close([gradient.cpu() for gradient in gradients], list(expected_gradients))
+
+
 def test_open_gates_are_counted_until_reset():
     """The log's share of open gates is of all clips since the last reset, not of the last batch."""
     module, x, is_open = gated_block(64)
@@ -130,7 +268,7 @@ def test_recursion_runs_in_float32_under_autocast():
     """In half precision the recursion loses what tells frames apart; its output must not widen the activations."""
     module = SqueezeAndRecursion(8, gates=True)
     seen = []
-    module.lstm.register_forward_hook(lambda lstm, inputs, output: seen.append((inputs[0].dtype, output[0].dtype)))
+    module.lstm.register_forward_hook(lambda lstm, inputs, output: seen.append((inputs[0].dtype, output.dtype)))
     x = torch.randn(2, 8, 3, 4, 4, dtype=torch.bfloat16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = module(x)
