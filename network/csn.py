@@ -1,9 +1,9 @@
 """Channel-separated networks (Tran et al. 2019, arXiv 1904.02811): depthwise 3x3x3 convolutions in bottlenecks.
 
 Channels meet in 1x1x1 convolutions alone. The interaction-reduced network (`ir_csn`) has a depthwise convolution where
-a 3D ResNet has a full one; the interaction-preserved network (`ip_csn`) puts a 1x1x1 convolution before it. Expansion 4,
-and, as in the authors' own code (VMZ), a max-pool after the stem that keeps all frames, and batch norm but no ReLU
-between the two convolutions of `ip_csn`.
+a 3D ResNet has a full one; the interaction-preserved network (`ip_csn`) puts a 1x1x1 convolution before it. The
+expansion is 4. As in the authors' own code (VMZ), the max-pool after the stem keeps all frames, and `ip_csn` has batch
+norm but no ReLU between the two convolutions.
 """
 
 from torch import nn

@@ -4,8 +4,8 @@ Parameter names and shapes are those of the checkpoints published with the paper
 published checkpoint has a family name of its own:
 
     r3d, r2plus1d           of the paper; bottlenecks of expansion 1
-    r3dxt, r2plus1dxt       ResNeXt (Xie et al. 2017, arXiv 1611.05431): grouped convolutions in bottlenecks of expansion 4
-    wide_r3d, wide_r2plus1d wide ResNets (Zagoruyko & Komodakis 2016, arXiv 1605.07146): bottlenecks of twice the width
+    r3dxt, r2plus1dxt       ResNeXt (Xie et al. 2017, arXiv 1611.05431): grouped convolutions, expansion 4
+    wide_r3d, wide_r2plus1d wide ResNets (Zagoruyko & Komodakis 2016, arXiv 1605.07146): twice the width, expansion 4
     resnet3d                of Hara et al. 2018 (arXiv 1711.09577), shortcut type B: 7x7x7 stem, expansion 4
     tv_r3d, tv_r2plus1d     of torchvision (Tran et al. 2018, arXiv 1711.11248): no max-pool after the stem
 """
@@ -97,8 +97,8 @@ def expanded_convs(
     """The three convolutions of a bottleneck of expansion 4; the spatio-temporal one has the stride and the groups.
 
     Its width is out_channels / 4 * base_width / 64 * groups, torchvision's convention for ResNeXt and wide ResNets in
-    2D. In (2+1)D the middle width is that at which the convolution has as many weights as the 3x3x3 one; the bottlenecks
-    of expansion 1 take theirs from the block's channels instead, as the published ones do.
+    2D. In (2+1)D the middle width is that at which the convolution has as many weights as the 3x3x3 one; the
+    bottlenecks of expansion 1 take theirs from the block's channels instead, as the published ones do.
     """
     width = out_channels // EXPANSION * base_width // 64 * groups
     return [
@@ -132,7 +132,7 @@ class ResidualBlock(nn.Module):
         self.placement = None
         if recursion:
             self.placement = recursion.placement
-            widths = {"start": in_channels, "top": convs[0][1].num_features, "mid": convs[1][1].num_features}
+            widths = {"start": in_channels, "top": _width(self.conv1), "mid": _width(self.conv2)}
             self.sar = SqueezeAndRecursion(widths.get(recursion.placement, out_channels), recursion.gates)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,6 +149,13 @@ class ResidualBlock(nn.Module):
     def _recurse(self, place: str, x: Tensor) -> Tensor:
         """Apply the block's SRTG to x if this is its place."""
         return self.sar(x) if place == self.placement else x
+
+
+def _width(conv: nn.Sequential) -> int:
+    """The channels that a convolution of a block gives, which its batch norm has too."""
+    norm = conv[1]
+    assert isinstance(norm, nn.BatchNorm3d)
+    return norm.num_features
 
 
 def _stage(
@@ -252,9 +259,7 @@ for _family_name, _family in FAMILIES.items():
     for _name, _depth in EXPANDED_DEPTHS.items():
         register_resnet(_name.format(family=_family_name), _family, _depth)
 for _number, _depth in DEPTHS.items():
-    _is_basic = _depth.convs is basic_convs
-    register_resnet(
-        f"resnet3d_{_number}", HARA, _depth if _is_basic else Depth(expanded_convs, _depth.blocks, EXPANSION)
-    )
+    _expanded = Depth(expanded_convs, _depth.blocks, EXPANSION)
+    register_resnet(f"resnet3d_{_number}", HARA, _depth if _depth.convs is basic_convs else _expanded)
 for _family_name, _family in TORCHVISION.items():
     register_resnet(f"{_family_name}_18", _family, DEPTHS[18])
