@@ -256,7 +256,7 @@ SHORTCUT_A = {name: shape for name, shape in hara_shapes(*HARA["resnet3d_18"]).i
         (weights_of(SHORTCUT_A, "meta"), "shortcut type A, which pads channels"),
         (changed("resnet3d_18", conv1__weight=(64, 3, 3, 7, 7)), "64x3x3x7x7, not 64x3x7x7x7"),
         (changed("resnet3d_18", conv1__weight=(64, 1, 7, 7, 7)), "64x1x7x7x7, not 64x3x7x7x7"),
-        (changed("resnet3d_18", layer2__0__bn1__weight=(64,)), r"another architecture: layer2\.0\.conv1\.1\.weight differs"),
+        (changed("resnet3d_18", layer2__0__bn1__weight=(64,)), r"architecture: layer2\.0\.conv1\.1\.weight differs"),
         (changed("resnet3d_50", layer1__0__conv2__weight=(128, 4, 3, 3, 3)), "pre-activation, ResNeXt and wide"),
         (weights_of(hara_shapes((2, 2, 2, 3), False), "meta"), "there is no network of that depth"),
         ({"conv1_s.weight": torch.ones(1), "fc.bias": torch.ones(1)}, r"Hara's R\(2\+1\)D"),
