@@ -1,7 +1,15 @@
+from network import csn as csn  # registers its networks
 from network.registry import NetworkError, create_network, network_names
 from network.resnet3d import ResNet3d
 from network.srtg import VideoNetwork
-from network.weights import LoadReport, PublishedWeights, SkippedTensor, load_weights, recognise
+from network.weights import (
+    LoadReport,
+    PublishedWeights,
+    SkippedTensor,
+    load_checkpoint,
+    load_weights,
+    recognise,
+)
 
 __all__ = [
     "LoadReport",
@@ -11,6 +19,7 @@ __all__ = [
     "SkippedTensor",
     "VideoNetwork",
     "create_network",
+    "load_checkpoint",
     "load_weights",
     "network_names",
     "recognise",

@@ -3,18 +3,26 @@
 from torch import nn
 
 
-def conv3d(in_channels: int, out_channels: int, middle_channels: int, stride: int = 1) -> nn.Sequential:
+def conv3d(
+    in_channels: int, out_channels: int, middle_channels: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     """A 3x3x3 convolution; `middle_channels` has no meaning here."""
-    return nn.Sequential(nn.Conv3d(in_channels, out_channels, 3, stride, padding=1, bias=False))
+    return nn.Sequential(nn.Conv3d(in_channels, out_channels, 3, stride, padding=1, groups=groups, bias=False))
 
 
-def conv2plus1d(in_channels: int, out_channels: int, middle_channels: int, stride: int = 1) -> nn.Sequential:
-    """A 1x3x3 convolution to `middle_channels`, then a 3x1x1 one (Tran et al. 2018, arXiv 1711.11248)."""
+def conv2plus1d(
+    in_channels: int, out_channels: int, middle_channels: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """A 1x3x3 convolution to `middle_channels`, then a 3x1x1 one (Tran et al. 2018, arXiv 1711.11248).
+
+    Both are in `groups`, so that a channel never meets those of another group.
+    """
+    space, time = ((1, 3, 3), (1, stride, stride), (0, 1, 1)), ((3, 1, 1), (stride, 1, 1), (1, 0, 0))
     return nn.Sequential(
-        nn.Conv3d(in_channels, middle_channels, (1, 3, 3), (1, stride, stride), padding=(0, 1, 1), bias=False),
+        nn.Conv3d(in_channels, middle_channels, *space, groups=groups, bias=False),
         nn.BatchNorm3d(middle_channels),
         nn.ReLU(inplace=True),
-        nn.Conv3d(middle_channels, out_channels, (3, 1, 1), (stride, 1, 1), padding=(1, 0, 0), bias=False),
+        nn.Conv3d(middle_channels, out_channels, *time, groups=groups, bias=False),
     )
 
 
@@ -28,10 +36,10 @@ def conv1x1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv3d
     return nn.Conv3d(in_channels, out_channels, 1, stride, bias=False)
 
 
-def stem3d() -> nn.Sequential:
-    """Clips (B, 3, T, H, W) to (B, 64, T, H/2, W/2) by one 3x7x7 convolution."""
+def stem3d(frames: int = 3) -> nn.Sequential:
+    """Clips (B, 3, T, H, W) to (B, 64, T, H/2, W/2) by one convolution of 7x7 pixels over `frames`, an odd number."""
     return nn.Sequential(
-        nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), padding=(1, 3, 3), bias=False),
+        nn.Conv3d(3, 64, (frames, 7, 7), (1, 2, 2), padding=(frames // 2, 3, 3), bias=False),
         nn.BatchNorm3d(64),
         nn.ReLU(inplace=True),
     )
@@ -47,3 +55,13 @@ def stem2plus1d() -> nn.Sequential:
         nn.BatchNorm3d(64),
         nn.ReLU(inplace=True),
     )
+
+
+def halving_pool() -> nn.MaxPool3d:
+    """The max-pool after the stem that halves T, H and W."""
+    return nn.MaxPool3d(3, stride=2, padding=1)
+
+
+def frame_pool() -> nn.MaxPool3d:
+    """The max-pool after the stem that halves H and W, each frame for itself."""
+    return nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))

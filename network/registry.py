@@ -49,7 +49,9 @@ def create_network(name: str, num_classes: int, gates: bool = False, placement: 
         raise NetworkError(f"unknown placement {placement!r}: choose one of {', '.join(PLACEMENTS)}")
     if not name.startswith("srtg_") and (gates or placement != "final"):
         warnings.warn(f"{name} has no SRTG blocks: gates and placement have no effect", stacklevel=2)
-    return _builders[name](num_classes, gates, placement)
+    network = _builders[name](num_classes, gates, placement)
+    network.name = name
+    return network
 
 
 def _near(name: str) -> str:

@@ -1,6 +1,13 @@
 """3D and (2+1)D residual networks, with or without SRTG, and the tables of their names.
 
-Parameter names and shapes are those of the checkpoints published with the paper.
+Parameter names and shapes are those of the checkpoints published with the paper. What came from elsewhere or has no
+published checkpoint has a family name of its own:
+
+    r3d, r2plus1d           of the paper; bottlenecks of expansion 1
+    r3dxt, r2plus1dxt       ResNeXt (Xie et al. 2017, arXiv 1611.05431): grouped convolutions, expansion 4
+    wide_r3d, wide_r2plus1d wide ResNets (Zagoruyko & Komodakis 2016, arXiv 1605.07146): twice the width, expansion 4
+    resnet3d                of Hara et al. 2018 (arXiv 1711.09577), shortcut type B: 7x7x7 stem, expansion 4
+    tv_r3d, tv_r2plus1d     of torchvision (Tran et al. 2018, arXiv 1711.11248): no max-pool after the stem
 """
 
 from collections.abc import Callable
@@ -13,29 +20,48 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from network.convs import conv1x1x1, conv2plus1d, conv3d, middle_channels, stem2plus1d, stem3d
+from network.convs import (
+    conv1x1x1,
+    conv2plus1d,
+    conv3d,
+    halving_pool,
+    middle_channels,
+    stem2plus1d,
+    stem3d,
+)
 from network.registry import register
 from network.srtg import SqueezeAndRecursion, VideoNetwork
 
 STAGE_CHANNELS = (64, 128, 256, 512)
+EXPANSION = 4
+"""Of the bottlenecks of all families but those of the paper, which have 1."""
 
 
 class Convolutions(NamedTuple):
     """What a family of networks builds its stem and the spatio-temporal convolutions of its blocks with."""
 
     stem: Callable[[], nn.Sequential]
-    conv: Callable[[int, int, int, int], nn.Sequential]  # in, out and middle channels, stride
+    conv: Callable[[int, int, int, int, int], nn.Sequential]  # in, out and middle channels, stride, groups
+    max_pool: Callable[[], nn.Module] = halving_pool
 
 
 BlockConvs = Callable[[int, int, int, Convolutions], list[nn.Sequential]]
 """In and out channels, stride and family to the convolutions of a residual block."""
 
 
+Contexts = Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]
+"""The contexts of a block's forward pass and of its repetition in the backward pass."""
+
+
 class Depth(NamedTuple):
-    """A row of the table of depths: the convolutions of a block, and the blocks of each stage."""
+    """A row of the table of depths: the convolutions of a block, the blocks of each stage, and the expansion.
+
+    The expansion is the ratio of a stage's output channels to 64, 128, 256 and 512.
+    """
 
     convs: BlockConvs
     blocks: tuple[int, int, int, int]
+    expansion: int = 1
 
 
 class Recursion(NamedTuple):
@@ -50,11 +76,11 @@ def basic_convs(in_channels: int, out_channels: int, stride: int, family: Convol
     middle = middle_channels(in_channels, out_channels)
     return [
         nn.Sequential(
-            family.conv(in_channels, out_channels, middle, stride),
+            family.conv(in_channels, out_channels, middle, stride, 1),
             nn.BatchNorm3d(out_channels),
             nn.ReLU(inplace=True),
         ),
-        nn.Sequential(family.conv(out_channels, out_channels, middle, 1), nn.BatchNorm3d(out_channels)),
+        nn.Sequential(family.conv(out_channels, out_channels, middle, 1, 1), nn.BatchNorm3d(out_channels)),
     ]
 
 
@@ -64,7 +90,7 @@ def bottleneck_convs(in_channels: int, out_channels: int, stride: int, family: C
     return [
         nn.Sequential(conv1x1x1(in_channels, out_channels), nn.BatchNorm3d(out_channels), nn.ReLU(inplace=True)),
         nn.Sequential(
-            family.conv(out_channels, out_channels, middle, stride),
+            family.conv(out_channels, out_channels, middle, stride, 1),
             nn.BatchNorm3d(out_channels),
             nn.ReLU(inplace=True),
         ),
@@ -72,8 +98,25 @@ def bottleneck_convs(in_channels: int, out_channels: int, stride: int, family: C
     ]
 
 
-Contexts = Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]
-"""The contexts of a block's forward pass and of its repetition in the backward pass."""
+def expanded_convs(
+    in_channels: int, out_channels: int, stride: int, family: Convolutions, groups: int = 1, base_width: int = 64
+) -> list[nn.Sequential]:
+    """The three convolutions of a bottleneck of expansion 4; the spatio-temporal one has the stride and the groups.
+
+    Its width is out_channels / 4 * base_width / 64 * groups, torchvision's convention for ResNeXt and wide ResNets in
+    2D. In (2+1)D the middle width is that at which the convolution has as many weights as the 3x3x3 one; the
+    bottlenecks of expansion 1 take theirs from the block's channels instead, as the published ones do.
+    """
+    width = out_channels // EXPANSION * base_width // 64 * groups
+    return [
+        nn.Sequential(conv1x1x1(in_channels, width), nn.BatchNorm3d(width), nn.ReLU(inplace=True)),
+        nn.Sequential(
+            family.conv(width, width, middle_channels(width, width), stride, groups),
+            nn.BatchNorm3d(width),
+            nn.ReLU(inplace=True),
+        ),
+        nn.Sequential(conv1x1x1(width, out_channels), nn.BatchNorm3d(out_channels)),
+    ]
 
 
 class ResidualBlock(nn.Module):
@@ -97,8 +140,8 @@ class ResidualBlock(nn.Module):
         self.placement = None
         if recursion:
             self.placement = recursion.placement
-            channels = in_channels if recursion.placement == "start" else out_channels
-            self.sar = SqueezeAndRecursion(channels, recursion.gates)
+            widths = {"start": in_channels, "top": _width(self.conv1), "mid": _width(self.conv2)}
+            self.sar = SqueezeAndRecursion(widths.get(recursion.placement, out_channels), recursion.gates)
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output, of the shapes above."""
@@ -119,6 +162,13 @@ class ResidualBlock(nn.Module):
     def _recurse(self, place: str, x: Tensor) -> Tensor:
         """Apply the block's SRTG to x if this is its place."""
         return self.sar(x) if place == self.placement else x
+
+
+def _width(conv: nn.Sequential) -> int:
+    """The channels that a convolution of a block gives, which its batch norm has too."""
+    norm = conv[1]
+    assert isinstance(norm, nn.BatchNorm3d)
+    return norm.num_features
 
 
 def _stage(
@@ -148,9 +198,9 @@ class ResNet3d(VideoNetwork):
     def __init__(self, family: Convolutions, depth: Depth, num_classes: int, recursion: Recursion | None) -> None:
         super().__init__()
         self.stem = family.stem()
-        self.max_pool = nn.MaxPool3d(3, stride=2, padding=1)
-        first, second, third, fourth = STAGE_CHANNELS
-        self.layer1 = _stage(family, depth.convs, first, first, depth.blocks[0], 1, recursion)
+        self.max_pool = family.max_pool()
+        first, second, third, fourth = (depth.expansion * channels for channels in STAGE_CHANNELS)
+        self.layer1 = _stage(family, depth.convs, STAGE_CHANNELS[0], first, depth.blocks[0], 1, recursion)
         self.layer2 = _stage(family, depth.convs, first, second, depth.blocks[1], 2, recursion)
         self.layer3 = _stage(family, depth.convs, second, third, depth.blocks[2], 2, recursion)
         self.layer4 = _stage(family, depth.convs, third, fourth, depth.blocks[3], 2, recursion)
@@ -172,10 +222,9 @@ class ResNet3d(VideoNetwork):
                 nn.init.zeros_(module.bias)
 
 
-FAMILIES = {
-    "r3d": Convolutions(stem3d, conv3d),
-    "r2plus1d": Convolutions(stem2plus1d, conv2plus1d),
-}
+R3D = Convolutions(stem3d, conv3d)
+R2PLUS1D = Convolutions(stem2plus1d, conv2plus1d)
+FAMILIES = {"r3d": R3D, "r2plus1d": R2PLUS1D}
 DEPTHS = {
     10: Depth(basic_convs, (1, 1, 1, 1)),
     18: Depth(basic_convs, (2, 2, 2, 2)),
@@ -184,6 +233,21 @@ DEPTHS = {
     101: Depth(bottleneck_convs, (3, 4, 23, 3)),
     152: Depth(bottleneck_convs, (3, 8, 36, 3)),
     200: Depth(bottleneck_convs, (3, 24, 36, 3)),
+}
+# The original's rows of these names never pass the groups on to the convolutions; here they are grouped.
+RESNEXT_32X4D = partial(expanded_convs, groups=32, base_width=4)
+RESNEXT_32X8D = partial(expanded_convs, groups=32, base_width=8)
+WIDE = partial(expanded_convs, base_width=128)
+EXPANDED_DEPTHS = {
+    "{family}xt50_32x4d": Depth(RESNEXT_32X4D, DEPTHS[50].blocks, EXPANSION),
+    "{family}xt101_32x8d": Depth(RESNEXT_32X8D, DEPTHS[101].blocks, EXPANSION),
+    "wide_{family}50_2": Depth(WIDE, DEPTHS[50].blocks, EXPANSION),
+    "wide_{family}101_2": Depth(WIDE, DEPTHS[101].blocks, EXPANSION),
+}
+HARA = Convolutions(partial(stem3d, 7), conv3d)
+TORCHVISION = {
+    "tv_r3d": Convolutions(stem3d, conv3d, nn.Identity),
+    "tv_r2plus1d": Convolutions(stem2plus1d, conv2plus1d, nn.Identity),
 }
 
 
@@ -196,7 +260,19 @@ def _build_srtg(family: Convolutions, depth: Depth, num_classes: int, gates: boo
     return ResNet3d(family, depth, num_classes, Recursion(gates, placement))
 
 
+def register_resnet(name: str, family: Convolutions, depth: Depth) -> None:
+    """Make a network known, and as `srtg_<name>` with SRTG in each of its blocks; NetworkError if a name is taken."""
+    register(name, partial(_build_plain, family, depth))
+    register(f"srtg_{name}", partial(_build_srtg, family, depth))
+
+
 for _family_name, _family in FAMILIES.items():
     for _number, _depth in DEPTHS.items():
-        register(f"{_family_name}_{_number}", partial(_build_plain, _family, _depth))
-        register(f"srtg_{_family_name}_{_number}", partial(_build_srtg, _family, _depth))
+        register_resnet(f"{_family_name}_{_number}", _family, _depth)
+    for _name, _depth in EXPANDED_DEPTHS.items():
+        register_resnet(_name.format(family=_family_name), _family, _depth)
+for _number, _depth in DEPTHS.items():
+    _expanded = Depth(expanded_convs, _depth.blocks, EXPANSION)
+    register_resnet(f"resnet3d_{_number}", HARA, _depth if _depth.convs is basic_convs else _expanded)
+for _family_name, _family in TORCHVISION.items():
+    register_resnet(f"{_family_name}_18", _family, DEPTHS[18])

@@ -217,6 +217,9 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
 class VideoNetwork(nn.Module):
     """A network from clips (B, 3, T, H, W) to logits (B, classes), whose temporal gates can be read out."""
 
+    name: str = ""
+    """What create_network knows it as; empty if it was built in another way."""
+
     def open_gate_fractions(self) -> dict[str, Tensor]:
         """The share of clips whose gate was open since the last reset, by block: tensors (), left on the device.
 

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from network.registry import NetworkError
+from network.published import translate
+from network.registry import NetworkError, create_network, network_names
+from network.srtg import VideoNetwork
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Keys under which tools keep the state dict in a checkpoint, in the order tried."""
@@ -24,6 +27,10 @@ class PublishedWeights:
 
     state_dict: dict[str, Tensor]
     origin: str
+    network: str = ""
+    """The one network, by name, that computes what they were trained for; empty where the form does not tell."""
+    is_paper: bool = False
+    """Whether they are of the networks published with the paper."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +88,24 @@ def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> Publish
     paper were trained on frames in BGR order: where `bgr` is true, or None and the checkpoint has the form of theirs,
     the stem's input channels are reversed. NetworkError if there is no state dict.
     """
-    wrapper, tensors = _unwrap(checkpoint)
+    wrapper, tensors, modules = _unwrap(checkpoint)
     names = [_strip(name) for name in tensors]
     if len(set(names)) < len(names):
         raise NetworkError(f"the checkpoint names a tensor twice, once with and once without {' or '.join(PREFIXES)}")
     state_dict = dict(zip(names, tensors.values(), strict=True))
+    translation = translate(state_dict, modules)
+    if translation and not bgr:
+        return PublishedWeights(translation.state_dict, translation.origin, translation.network)
+    state_dict = translation.state_dict if translation else state_dict
     # Theirs lie under "state_dict", were saved from DataParallel, and nest the convolutions one deeper than others do.
     published = (wrapper == "state_dict" or any(name.startswith("module.") for name in tensors)) and (
         "layer1.0.conv2.0.0.weight" in state_dict
     )
     origin = "the networks published with the paper" if published else "a state dict"
+    if translation:
+        origin = translation.origin
+    elif not published and _is_r2plus1d_18(state_dict):
+        origin += " (torchvision's r2plus1d_18 has the same tensors: if it is that, --network must be tv_r2plus1d_18)"
     if published if bgr is None else bgr:
         stem = state_dict.get("stem.0.weight")
         if stem is None or stem.dim() != 5 or stem.shape[1] != 3:
@@ -99,7 +114,38 @@ def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> Publish
             )
         state_dict["stem.0.weight"] = stem.flip(1)
         origin += ", for BGR frames (the stem's input channels were reversed)"
-    return PublishedWeights(state_dict, origin)
+    return PublishedWeights(state_dict, origin, translation.network if translation else "", published)
+
+
+def has_network_facts(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether this project wrote the checkpoint, so that it names its network and, if they had names, its classes."""
+    return (
+        isinstance(checkpoint.get("network"), Mapping) and "name" in checkpoint["network"] and "weights" in checkpoint
+    )
+
+
+def load_checkpoint(
+    network: VideoNetwork, checkpoint: Mapping[str, Any], classes: Sequence[str] | None = None, strict: bool = False
+) -> tuple[LoadReport, str]:
+    """Load a checkpoint of this project or of another, and say in words where it is from.
+
+    `classes` are the network's; the rest is as in `load_weights`. NetworkError also if the weights were trained for a
+    network that computes something else from the same tensors: it names the network that fits.
+    """
+    if has_network_facts(checkpoint):
+        source = checkpoint["network"]["name"]
+        _check_pool(network, source)
+        report = load_weights(network, checkpoint["weights"], checkpoint.get("classes"), classes, strict)
+        return report, f"{source} of this project"
+    published = recognise(checkpoint)
+    if published.network and network.name and network.name.removeprefix("srtg_") != published.network:
+        raise NetworkError(
+            f"the checkpoint is {published.origin}, which {network.name} does not compute: take --network "
+            f"{published.network}, or srtg_{published.network} to add SRTG to it"
+        )
+    if published.is_paper:
+        _check_pool(network, "r3d_18")
+    return load_weights(network, published.state_dict, strict=strict), published.origin
 
 
 def load_weights(
@@ -149,12 +195,35 @@ def load_weights(
     return report
 
 
-def _unwrap(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
-    """The key of the state dict in a checkpoint, empty if it is one itself, and its tensors; NetworkError without."""
+def _check_pool(network: VideoNetwork, source: str) -> None:
+    """NetworkError if weights of network `source` meet another max-pool here, which no tensor's shape would show."""
+    if not network.name or source not in network_names() or source == network.name:
+        return
+    with torch.device("meta"):
+        theirs = create_network(source, 1)
+    if str(getattr(theirs, "max_pool", None)) != str(getattr(network, "max_pool", None)):
+        raise NetworkError(
+            f"the checkpoint's networks, such as {source}, have another max-pool after the stem than {network.name}: "
+            "its weights would compute something else there"
+        )
+
+
+def _is_r2plus1d_18(state_dict: Mapping[str, Tensor]) -> bool:
+    with torch.device("meta"):
+        own = create_network("r2plus1d_18", 1).state_dict()
+    return set(state_dict) == set(own)
+
+
+def _unwrap(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor], list[str]]:
+    """The key of the state dict in a checkpoint, empty if it is one itself, its tensors, and its modules' paths.
+
+    PyTorch notes the paths beside a state dict; tools may lose them. NetworkError if there is no state dict.
+    """
     for key in (*WRAPPERS, ""):
         found = checkpoint.get(key) if key else checkpoint
         if isinstance(found, Mapping) and any(isinstance(value, Tensor) for value in found.values()):
-            return key, {name: value for name, value in found.items() if isinstance(value, Tensor)}
+            tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+            return key, tensors, [_strip(path) for path in getattr(found, "_metadata", ())]
     raise NetworkError(
         f"the checkpoint has no weights: its keys are {_first(checkpoint)}; expected a state dict, by itself or under "
         f"{', '.join(WRAPPERS)}"

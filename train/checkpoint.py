@@ -28,6 +28,8 @@ import torch
 
 from data.atomic_file import atomic_file
 from data.errors import DataError
+from network import NetworkError
+from network.safetensors_file import read_safetensors
 from train.errors import TrainingError
 
 FORMAT = 1
@@ -115,9 +117,14 @@ class CheckpointFolder:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Load a file on the CPU; DataError if it is missing, damaged, or holds more than tensors and plain types."""
     if not path.is_file():
-        there = sorted(other.name for other in _list(path.parent) if other.suffix in (".pth", ".pt"))
+        there = sorted(other.name for other in _list(path.parent) if other.suffix in (".pth", ".pt", ".safetensors"))
         hint = f"; {path.parent} holds {', '.join(there[-5:])}" if there else ""
         raise DataError(f"checkpoint {path} does not exist{hint}")
+    if path.suffix == ".safetensors":
+        try:
+            return read_safetensors(path)
+        except NetworkError as error:
+            raise DataError(str(error)) from error
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its readers raise: pickle, zip, runtime, key and I/O errors

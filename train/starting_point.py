@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.errors import DataError
-from network import VideoNetwork
-from network.weights import LoadReport, load_weights, recognise
+from network import NetworkError, VideoNetwork
+from network.weights import LoadReport, load_checkpoint
 from train.checkpoint import Checkpoint, CheckpointFolder, is_own, read_checkpoint
 from train.logs import LOG
 from train.plan import Plan
@@ -68,14 +68,12 @@ def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequen
     NetworkError if nothing fits.
     """
     assert start.checkpoint is not None
-    checkpoint = start.checkpoint
-    if is_own(checkpoint):
-        origin = f"{checkpoint['network']['name']} of this project, after {_describe_position(checkpoint)}"
-        report = load_weights(network, checkpoint["weights"], checkpoint["classes"], list(classes))
-    else:
-        published = recognise(checkpoint)
-        origin = published.origin
-        report = load_weights(network, published.state_dict)
+    try:
+        report, origin = load_checkpoint(network, start.checkpoint, list(classes))
+    except NetworkError as error:
+        raise NetworkError(f"{start.path}: {error}") from error
+    if is_own(start.checkpoint):
+        origin += f", after {_describe_position(start.checkpoint)}"
     table = Table("", "tensors", "", title=escape(f"{start.path}: {origin}"), title_justify="left", box=box.SIMPLE_HEAD)
     for row in report.rows():
         table.add_row(*row)

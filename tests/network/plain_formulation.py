@@ -44,14 +44,22 @@ def noise(seed: int, *shape: int) -> Tensor:
     return ((bits ^ bits >> 16).double() / 2**31 - 1).reshape(shape) * math.sqrt(3)
 
 
-def logits(w: Weights, x: Tensor, gates: bool = False, placement: str = "final") -> Tensor:
-    """Logits (B, classes) of clips (B, 3, T, H, W)."""
+POOLS = {
+    "halving": lambda x: F.max_pool3d(x, kernel_size=3, stride=2, padding=1),
+    "frames": lambda x: F.max_pool3d(x, kernel_size=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
+    "none": lambda x: x,
+}
+
+
+def logits(w: Weights, x: Tensor, gates: bool = False, placement: str = "final", pool: str = "halving") -> Tensor:
+    """Logits (B, classes) of clips (B, 3, T, H, W). What has no trace in the weights is said: the pool."""
     if "stem.3.weight" in w:
         x = norm(w, "stem.1", F.conv3d(x, w["stem.0.weight"], stride=(1, 2, 2), padding=(0, 3, 3))).relu()
         x = norm(w, "stem.4", F.conv3d(x, w["stem.3.weight"], padding=(1, 0, 0))).relu()
     else:
-        x = norm(w, "stem.1", F.conv3d(x, w["stem.0.weight"], stride=(1, 2, 2), padding=(1, 3, 3))).relu()
-    x = F.max_pool3d(x, kernel_size=3, stride=2, padding=1)
+        frames = w["stem.0.weight"].shape[2] // 2
+        x = norm(w, "stem.1", F.conv3d(x, w["stem.0.weight"], stride=(1, 2, 2), padding=(frames, 3, 3))).relu()
+    x = POOLS[pool](x)
     for stage in (1, 2, 3, 4):
         index = 0
         while f"layer{stage}.{index}.conv1.0.weight" in w or f"layer{stage}.{index}.conv1.0.0.weight" in w:
@@ -87,10 +95,21 @@ def residual_block(w: Weights, name: str, x: Tensor, stride: int, gates: bool, p
 
 
 def convolution(w: Weights, name: str, x: Tensor, stride: int) -> Tensor:
+    """3x3x3; 1x1x1 and depthwise 3x3x3; or 1x3x3 and 3x1x1: which, the weights' shapes say."""
+    if f"{name}.2.weight" in w:
+        x = norm(w, f"{name}.1", F.conv3d(x, w[f"{name}.0.weight"]))
+        return grouped(x, w[f"{name}.2.weight"], stride, 1)
     if f"{name}.3.weight" not in w:
-        return F.conv3d(x, w[f"{name}.0.weight"], stride=stride, padding=1)
-    x = F.conv3d(x, w[f"{name}.0.weight"], stride=(1, stride, stride), padding=(0, 1, 1))
-    return F.conv3d(norm(w, f"{name}.1", x).relu(), w[f"{name}.3.weight"], stride=(stride, 1, 1), padding=(1, 0, 0))
+        return grouped(x, w[f"{name}.0.weight"], stride, 1)
+    x = grouped(x, w[f"{name}.0.weight"], (1, stride, stride), (0, 1, 1))
+    return grouped(norm(w, f"{name}.1", x).relu(), w[f"{name}.3.weight"], (stride, 1, 1), (1, 0, 0))
+
+
+def grouped(x: Tensor, weight: Tensor, stride: int | tuple, padding: int | tuple) -> Tensor:
+    """Each group of channels convolved for itself."""
+    groups = x.shape[1] // weight.shape[1]
+    parts = zip(x.chunk(groups, dim=1), weight.chunk(groups, dim=0), strict=True)
+    return torch.cat([F.conv3d(part, kernel, stride=stride, padding=padding) for part, kernel in parts], dim=1)
 
 
 def norm(w: Weights, name: str, x: Tensor) -> Tensor:

@@ -50,10 +50,15 @@ def test_published_names_and_shapes(name):
 def test_names():
     """The names users type, shallow networks first."""
     depths = (10, 18, 34, 50, 101, 152, 200)
-    families = ("r2plus1d", "r3d", "srtg_r2plus1d", "srtg_r3d")
-    assert network_names() == [f"{family}_{depth}" for family in families for depth in depths]
+    plain = [f"{family}_{depth}" for family in ("r2plus1d", "r3d", "resnet3d") for depth in depths]
+    plain += [f"{family}xt{row}" for family in ("r2plus1d", "r3d") for row in ("50_32x4d", "101_32x8d")]
+    plain += [f"wide_{family}{row}" for family in ("r2plus1d", "r3d") for row in ("50_2", "101_2")]
+    plain += [f"{kind}_csn_{depth}" for kind in ("ip", "ir") for depth in (26, 50, 101, 152)]
+    plain += ["tv_r3d_18", "tv_r2plus1d_18"]
+    assert sorted(network_names()) == sorted(plain + [f"srtg_{name}" for name in plain])
     assert network_names("srtg_r3d_1?") == ["srtg_r3d_10", "srtg_r3d_18"]
-    assert network_names("resnet*") == []
+    assert network_names("r3d_*") == [f"r3d_{depth}" for depth in depths]
+    assert network_names("densenet*") == []
 
 
 @pytest.mark.parametrize("typed", ["srtg_r3d34", "srtg-r3d-34", "SRTG_R3D_34", "srtg_r3d_35"])

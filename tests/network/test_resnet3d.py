@@ -1,3 +1,4 @@
+import re
 from itertools import combinations
 
 import pytest
@@ -89,16 +90,20 @@ def test_placements_differ(convs):
     assert same == ({("mid", "end")} if convs is basic_convs else set())
 
 
+def depth_of(name: str) -> int:
+    """34 of srtg_r3d_34, 50 of r2plus1dxt50_32x4d, which hold other numbers too."""
+    return next(depth for depth in (10, 18, 26, 34, 50, 101, 152, 200) if re.search(rf"(_|xt|d){depth}(_|$)", name))
+
+
 def sweep() -> list[object]:
     """All names, the deepest as slow ones: they are more of the same blocks."""
-    deep = ("_101", "_152", "_200")
-    return [pytest.param(name, marks=pytest.mark.slow if name.endswith(deep) else ()) for name in network_names()]
+    return [pytest.param(name, marks=pytest.mark.slow if depth_of(name) > 50 else ()) for name in network_names()]
 
 
 @pytest.mark.parametrize("name", sweep())
 def test_every_network_maps_clips_to_logits(name):
     """On the meta device, where anything that would make the host wait for a value raises: gates must not."""
-    depth = int(name.rsplit("_", 1)[1])
+    depth = depth_of(name)
     with torch.device("meta"):
         network = create_network(name, 11, gates=name.startswith("srtg_"))
         logits = network(torch.empty(2, 3, 8 if depth <= 34 else 2, 40, 32))

@@ -1,0 +1,33 @@
+"""Entries for torch.hub, one for each network: `torch.hub.load(REPO, "srtg_r3d_34", source="local", num_classes=9)`."""
+
+# Modules alone are imported: torch.hub takes every callable of this file for an entry.
+import functools
+import pathlib
+
+import network
+import train.checkpoint
+
+dependencies = ["torch", "safetensors"]
+
+
+def _create(
+    name: str, num_classes: int = 400, pretrained: str | None = None, gates: bool = False, placement: str = "final"
+) -> network.VideoNetwork:
+    """The network, new or with the weights of the file `pretrained` (.pth or .safetensors, of this project or another).
+
+    Every weight must be in the file. ValueError if it is not, or the file cannot be read.
+    """
+    created = network.create_network(name, num_classes, gates, placement)
+    if pretrained is not None:
+        checkpoint = train.checkpoint.read_checkpoint(pathlib.Path(pretrained))
+        network.load_checkpoint(created, checkpoint, strict=True)
+    return created
+
+
+def _entry(name: str) -> functools.partial:
+    entry = functools.partial(_create, name)
+    entry.__doc__ = f"{name}: {_create.__doc__}"
+    return entry
+
+
+globals().update({_name: _entry(_name) for _name in network.network_names()})
