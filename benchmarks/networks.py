@@ -10,7 +10,7 @@ against those of a large matrix product in the same precision, timed in the same
 A network is timed in turn with its plain twin, so that what else the machine does meets both alike, and the ratio is
 the median over the turns. A training step is forward, backward and the update by SGD with momentum. Memory is the peak
 of two training steps in a process of their own: on a GPU what torch allocated, on a CPU all that the process held,
-which is some 250 MiB before it has a network. torchvision's r3d_18 and r2plus1d_18 join in where torchvision is installed.
+which is some 250 MiB before it has a network. torchvision's r3d_18 and r2plus1d_18 join in where it is installed.
 """
 
 import argparse
@@ -332,6 +332,7 @@ def main() -> int:
             if name not in costs:  # a twin is measured again beside torchvision's
                 add_row(table, name, cost)
                 costs[name] = cost
+        print(f"measured {', '.join(measured)}", file=sys.stderr)
     make_console().print(table)
     peak = matrix_peak(setting)
     print(f"measured matrix peak: {peak / 1e12:.3f} * 10^12 multiply-accumulates per second in {setting.precision}")
