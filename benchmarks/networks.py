@@ -27,6 +27,7 @@ from statistics import median
 
 import matplotlib
 import torch
+from matplotlib.ticker import LogLocator
 from rich import box
 from rich.table import Table
 from torch import Tensor, nn
@@ -262,6 +263,10 @@ def draw(costs: dict[str, Cost], setting: Setting, output: Path) -> None:
     axis.set(xscale="log", yscale="log", xlabel="multiply-accumulates per clip (10⁹)", ylabel="training, clips/s")
     shape = "x".join(map(str, setting.clip))
     axis.set_title(f"clips of {shape}, batch {setting.batch}, {setting.precision}, {device_name(setting)}", fontsize=9)
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter("{x:g}")
+        scale.set_minor_formatter("{x:g}")
+        scale.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 5, 7)))
     axis.grid(alpha=0.3, which="both")
     axis.legend(frameon=False)
     with atomic_file(output) as temporary:
@@ -272,7 +277,8 @@ def device_name(setting: Setting) -> str:
     """What the figures hold for."""
     if setting.device == "cuda":
         return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} CPU threads"
+    threads = torch.get_num_threads()
+    return f"{threads} CPU thread" + "s" * (threads > 1)
 
 
 def parse() -> argparse.Namespace:
