@@ -10,7 +10,7 @@ against those of a large matrix product in the same precision, timed in the same
 A network is timed in turn with its plain twin, so that what else the machine does meets both alike, and the ratio is
 the median over the turns. A training step is forward, backward and the update by SGD with momentum. Memory is the peak
 of two training steps in a process of their own: on a GPU what torch allocated, on a CPU all that the process held,
-which is some 250 MiB before it has a network. torchvision's r3d_18 and r2plus1d_18 join in where torchvision is installed.
+which is some 250 MiB before it has a network. torchvision's r3d_18 and r2plus1d_18 join in where it is installed.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from statistics import median
 
 import matplotlib
 import torch
+from matplotlib.ticker import LogLocator
 from rich import box
 from rich.table import Table
 from torch import Tensor, nn
@@ -262,6 +263,10 @@ def draw(costs: dict[str, Cost], setting: Setting, output: Path) -> None:
     axis.set(xscale="log", yscale="log", xlabel="multiply-accumulates per clip (10⁹)", ylabel="training, clips/s")
     shape = "x".join(map(str, setting.clip))
     axis.set_title(f"clips of {shape}, batch {setting.batch}, {setting.precision}, {device_name(setting)}", fontsize=9)
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter("{x:g}")
+        scale.set_minor_formatter("{x:g}")
+        scale.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 5, 7)))
     axis.grid(alpha=0.3, which="both")
     axis.legend(frameon=False)
     with atomic_file(output) as temporary:
@@ -272,7 +277,8 @@ def device_name(setting: Setting) -> str:
     """What the figures hold for."""
     if setting.device == "cuda":
         return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} CPU threads"
+    threads = torch.get_num_threads()
+    return f"{threads} CPU thread" + "s" * (threads > 1)
 
 
 def parse() -> argparse.Namespace:
@@ -332,6 +338,7 @@ def main() -> int:
             if name not in costs:  # a twin is measured again beside torchvision's
                 add_row(table, name, cost)
                 costs[name] = cost
+        print(f"measured {', '.join(measured)}", file=sys.stderr)
     make_console().print(table)
     peak = matrix_peak(setting)
     print(f"measured matrix peak: {peak / 1e12:.3f} * 10^12 multiply-accumulates per second in {setting.precision}")

@@ -5,15 +5,21 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from torch import nn
 
+from network.registry import NetworkError
 from network.resnet3d import ResidualBlock
 from network.srtg import SqueezeAndRecursion
 
 
 def checkpoint_activations(network: nn.Module) -> None:
-    """Let every residual block below `network` keep its input alone; results and statistics stay the same."""
-    for module in network.modules():
-        if isinstance(module, ResidualBlock):
-            module.contexts = _Contexts(module)
+    """Let every residual block below `network` keep its input alone; results and statistics stay the same.
+
+    NetworkError if there is no block.
+    """
+    blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
+    if not blocks:
+        raise NetworkError(f"{type(network).__name__} has no residual blocks whose activations could be checkpointed")
+    for block in blocks:
+        block.contexts = _Contexts(block)
 
 
 class _Contexts:

@@ -287,7 +287,8 @@ class Trainer:
         return (
             f"the GPU's memory does not hold a batch of {clips} clips of {'x'.join(map(str, spec.shape))} in "
             f"{self.settings.accumulate} parts: --accumulate {parts} takes it in {parts}, with the same schedule and "
-            f"batch statistics; --resume-epoch auto goes on from {self.folder.last}, if it was saved"
+            "batch statistics, and --checkpoint-activations keeps less of each; --resume-epoch auto goes on from "
+            f"{self.folder.last}, if it was saved"
         )
 
     def _fold_scores(self) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from network import VideoNetwork, create_network
+from network import NetworkError, VideoNetwork, create_network
 from network.checkpointing import checkpoint_activations
 from network.sub_batch_norm import set_num_splits, split_state, use_sub_batch_norm
 
@@ -67,3 +67,9 @@ def test_evaluation_is_not_touched():
     with torch.no_grad():
         expected = network(clips)
     torch.testing.assert_close(network(clips).detach(), expected)
+
+
+def test_network_without_blocks_is_refused():
+    """The option must not be silently without effect."""
+    with pytest.raises(NetworkError, match="no residual blocks"):
+        checkpoint_activations(nn.Linear(2, 2))

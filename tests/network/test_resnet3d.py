@@ -155,6 +155,52 @@ def test_channels_last_clips(name):
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 
+LAYOUTS = (torch.contiguous_format, torch.channels_last_3d)
+IN_LAYOUT = [("srtg_r3d_10", layout) for layout in LAYOUTS] + [("srtg_r2plus1d_10", torch.contiguous_format)]
+
+
+@pytest.mark.parametrize("placement", ["start", "mid", "final"])
+@pytest.mark.parametrize(("name", "layout"), IN_LAYOUT)
+def test_no_block_changes_the_memory_format(name, layout, placement):
+    """A block that changes it silently costs a copy of its output, and slower kernels from there on.
+
+    (2+1)D networks in channels_last_3d are left out: PyTorch's own 3x1x1 convolution on the CPU answers in the
+    contiguous format, whatever it was given.
+    """
+    check_memory_format(name, layout, placement, "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["srtg_r3d_10", "srtg_r2plus1d_10"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_on_a_gpu_no_block_changes_the_memory_format(layout, name):
+    """The same where it costs most."""
+    check_memory_format(name, layout, "final", "cuda")
+
+
+def check_memory_format(name: str, layout: torch.memory_format, placement: str, device: str) -> None:
+    """Assert that each block's output, and its gradient, has the memory format of the clips."""
+    network = create_network(name, 5, gates=True, placement=placement).to(device, memory_format=layout)
+    changed = []
+
+    def check(module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        output.register_hook(lambda gradient: check_layout(gradient, "gradient"))
+        check_layout(output, "output")
+
+    def check_layout(tensor: Tensor, what: str) -> None:
+        if not tensor.is_contiguous(memory_format=layout):
+            changed.append(what)
+
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        for block in stage:
+            block.register_forward_hook(check)
+    # At 64 pixels no block's output has but one pixel, where the formats are the same.
+    clips = torch.randn(2, 3, 8, 64, 64, device=device).contiguous(memory_format=layout)
+    network(clips).square().sum().backward()
+    # The gradient of the last block's average is one number for all pixels, and not written out.
+    assert changed in ([], ["gradient"])
+
+
 def test_state_dict_round_trip():
     """Weights saved and loaded give the same logits to the bit."""
     network = create_network("srtg_r2plus1d_10", 5, gates=True)

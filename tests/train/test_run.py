@@ -57,6 +57,17 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_checkpointed_activations_train_the_same_weights(tiny, tmp_path):
+    """--checkpoint-activations saves memory and changes nothing else, in a run with sub-batches and gates."""
+    weights = []
+    for name, flags in (("plain", ()), ("checkpointed", ("--checkpoint-activations",))):
+        process = tiny("--gates", "--long-cycles", "--end-epoch", 2, "--task-name", name, *flags)
+        assert process.wait() == 0, process.output()
+        folder = tmp_path / "results" / "custom" / f"srtg_tiny_gates_True_{name}"
+        weights.append(torch.load(folder / "srtg_tiny_last.pth", weights_only=True)["weights"])
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
 def test_a_run_leaves_what_is_documented_where_it_is_documented(finished):
     """Other tools, and the user's next command, look for these names."""
     folder = folder_of(finished)
