@@ -20,6 +20,7 @@ from data.augment_ops import (
     weighted_sum,
 )
 from data.augmentation_draw import fields_of
+from data.commandline import run_command
 
 MEAN = (124.0, 117.0, 104.0)  # of each channel, R G B, in grey levels of 0-255
 SCALE = 0.0167  # 1 / standard deviation in grey levels, the same for the channels
@@ -182,3 +183,9 @@ def _to_device(values: np.ndarray, device: torch.device) -> Tensor:
     """A copy on the device, in float32 if it was float64; without a wait for what the device does."""
     tensor = torch.from_numpy(values.astype(np.float32) if values.dtype == np.float64 else values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+if __name__ == "__main__":
+    from data.contact_sheet import main
+
+    run_command(main)

@@ -39,12 +39,20 @@ def draw_augmentation(rng: np.random.Generator) -> np.ndarray:
     """A draw, float32 (NUM_DRAWS,): the clip is augmented with probability 0.8, by each kind with 0.4."""
     draw = no_augmentation().view(DRAW)
     is_augmented = rng.random() < CLIP_PROBABILITY
-    for draw_kind in KINDS.values():
+    for draw_values in KINDS.values():
         is_chosen = rng.random() < KIND_PROBABILITY
-        values = draw_kind(rng)
+        values = draw_values(rng)
         if is_augmented and is_chosen:
             for name, value in values.items():
                 draw[name] = value
+    return draw.view(np.float32)
+
+
+def draw_kind(name: str, rng: np.random.Generator) -> np.ndarray:
+    """A draw, float32 (NUM_DRAWS,), of one of KINDS alone."""
+    draw = no_augmentation().view(DRAW)
+    for field, value in KINDS[name](rng).items():
+        draw[field] = value
     return draw.view(np.float32)
 
 
