@@ -1,6 +1,6 @@
 """What augmentation costs, against normalisation alone, a training step, and plain OpenCV frame by frame.
 
-    python -m benchmarks.augment [--device cpu|cuda] [--clips 8] [--repeats 5] [--draws 200] [--step srtg_r3d_34]
+    python -m benchmarks.augment [--device cpu|cuda] [--clips 32] [--repeats 5] [--draws 200] [--step srtg_r3d_34]
 
 Prints the time of a clip of 16x224x224: normalised only, with each kind of change alone, with the mix that training
 draws (mean, median and worst), and what numpy and OpenCV need for the same mix; then the mix's share of a training

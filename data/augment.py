@@ -25,7 +25,9 @@ from data.commandline import run_command
 MEAN = (124.0, 117.0, 104.0)  # of each channel, R G B, in grey levels of 0-255
 SCALE = 0.0167  # 1 / standard deviation in grey levels, the same for the channels
 MEDIUM_GREY = 127.0  # what a change of contrast leaves as it is; so in imgaug
-FRAMES_AT_ONCE = 8  # on the CPU, so that they are in its cache from one operation to the next
+# On the CPU so many frames go through all operations before the next: more do not fit its caches, and the memory for
+# copies of them would be given back to the system, and taken from it again, each time.
+FRAMES_AT_ONCE = 4
 
 
 class Normalise(nn.Module):
@@ -93,7 +95,11 @@ class Augment(nn.Module):
 
     def augment(self, clips: Tensor, draws: Tensor, out: Tensor, frames_at_once: int) -> None:
         """Write n clips (n, 3, T, h, w), augmented and normalised, to `out`, so many of their frames at once."""
-        operations = _operations(fields_of(draws.numpy()), clips.shape[3], clips.shape[4], clips.device)
+        fields, (height, width) = fields_of(draws.numpy()), clips.shape[3:]
+        operations = [
+            *_spatial_operations(fields, height, width, clips.device),
+            *_colour_operations(fields, height, width, clips.device),
+        ]
         for frames, target in zip(clips.split(frames_at_once, 2), out.split(frames_at_once, 2), strict=True):
             x = frames.to(torch.float32, memory_format=torch.contiguous_format)
             for operation in operations:
@@ -106,8 +112,8 @@ class Augment(nn.Module):
 Operation = Callable[[Tensor], Tensor]
 
 
-def _operations(fields: np.ndarray, height: int, width: int, device: torch.device) -> list[Operation]:
-    """What n clips' draws ask for, as functions of x (n, 3, t, h, w), float32 in grey levels; the last normalises."""
+def _spatial_operations(fields: np.ndarray, height: int, width: int, device: torch.device) -> list[Operation]:
+    """What n clips' draws ask for of geometry and blur, as functions of x (n, 3, t, h, w), float32 in grey levels."""
     operations = []
     is_warped = (fields["rotation"] != 0) | fields["corner_shifts"].any((1, 2))
     if is_warped.any():
@@ -122,6 +128,12 @@ def _operations(fields: np.ndarray, height: int, width: int, device: torch.devic
         chosen = fields[is_blurred]
         kernels = _to_device(blur_kernels(sigma[is_blurred], chosen["motion_kernel"], chosen["motion_angle"]), device)
         operations.append(_on(is_blurred, lambda x: convolve(x, kernels), device))
+    return operations
+
+
+def _colour_operations(fields: np.ndarray, height: int, width: int, device: torch.device) -> list[Operation]:
+    """What n clips' draws ask for of colours and noise, as functions like the others; the last normalises."""
+    operations = []
     is_shifted = (fields["hue"] != 0) | (fields["saturation"] != 0)
     for is_forwards in (True, False):
         is_chosen = is_shifted & ((fields["hue"] >= 0) == is_forwards)

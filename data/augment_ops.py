@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+ROWS_AT_ONCE = 32  # of a picture that is sampled on the CPU
 LUMA = (0.299, 0.587, 0.114)  # of R, G, B: ITU-R BT.601, as PIL converts to grey
 
 
@@ -59,14 +60,19 @@ def sampling_grid(matrices: Tensor, height: int, width: int) -> Tensor:
 
 def inside(grid: Tensor) -> Tensor:
     """1 where a grid (n, h, w, 2) looks into the source, 0 where it looks past it: (n, 1, 1, h, w)."""
-    return (grid.abs().amax(-1) <= 1).to(grid.dtype)[:, None, None]
+    return ((grid[..., 0].abs() <= 1) & (grid[..., 1].abs() <= 1)).to(grid.dtype)[:, None, None]
 
 
 def warp(x: Tensor, grid: Tensor, is_inside: Tensor | None) -> Tensor:
     """Sample x at grid (n, h, w, 2), bilinearly; black where `is_inside` (n, 1, 1, h, w) is 0."""
-    # With zeros beyond the border instead of its pixels, torch takes twice as long on the CPU.
+    # With zeros beyond the border instead of its pixels, torch takes twice as long on the CPU; and as long again if it
+    # goes through whole frames, of which all channels and frames do not fit its cache.
     frames = x.flatten(1, 2)
-    warped = F.grid_sample(frames, grid, mode="bilinear", padding_mode="border", align_corners=False).view_as(x)
+    strips = [
+        F.grid_sample(frames, strip, mode="bilinear", padding_mode="border", align_corners=False)
+        for strip in grid.split(ROWS_AT_ONCE if x.device.type == "cpu" else grid.shape[1], dim=1)
+    ]
+    warped = torch.cat(strips, dim=2).view_as(x)
     return warped if is_inside is None else warped.mul_(is_inside)
 
 
