@@ -116,7 +116,7 @@ def draw_sheet(rows: list[Row], path: Path) -> None:
     figure = matplotlib.figure.Figure(figsize=(2.1 + columns * INCHES_A_PICTURE + 0.15, height), dpi=110)
     widths = [2.1 / INCHES_A_PICTURE, *[1] * frames, 0.12, *[1] * frames]
     axes = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
-    figure.subplots_adjust(0, 0, 1, 1 - 0.35 / height, wspace=0.02, hspace=0.02)
+    figure.subplots_adjust(0, 0.008, 0.992, 1 - 0.35 / height, wspace=0.02, hspace=0.02)
     for row, places in zip(rows, axes, strict=True):
         for place in places:
             place.axis("off")
