@@ -96,24 +96,24 @@ class Augment(nn.Module):
     def augment(self, clips: Tensor, draws: Tensor, out: Tensor, frames_at_once: int) -> None:
         """Write n clips (n, 3, T, h, w), augmented and normalised, to `out`, so many of their frames at once."""
         fields, (height, width) = fields_of(draws.numpy()), clips.shape[3:]
-        operations = [
-            *_spatial_operations(fields, height, width, clips.device),
-            *_colour_operations(fields, height, width, clips.device),
-        ]
+        operations = _operations(fields, height, width, clips.device)
+        affine_map = _AffineMap(fields, height, width, clips.device)
         for frames, target in zip(clips.split(frames_at_once, 2), out.split(frames_at_once, 2), strict=True):
             x = frames.to(torch.float32, memory_format=torch.contiguous_format)
             for operation in operations:
                 x = operation(x)
-            for channel, mean in zip(x.unbind(1), MEAN, strict=True):
+            normalised = affine_map(x, target if self.dtype == torch.float32 else x)
+            for channel, mean in zip(normalised.unbind(1), MEAN, strict=True):
                 channel.clamp_((0 - mean) * SCALE, (255 - mean) * SCALE)
-            target.copy_(x)
+            if normalised is not target:
+                target.copy_(normalised)
 
 
 Operation = Callable[[Tensor], Tensor]
 
 
-def _spatial_operations(fields: np.ndarray, height: int, width: int, device: torch.device) -> list[Operation]:
-    """What n clips' draws ask for of geometry and blur, as functions of x (n, 3, t, h, w), float32 in grey levels."""
+def _operations(fields: np.ndarray, height: int, width: int, device: torch.device) -> list[Operation]:
+    """Geometry, blur and hue as n clips' draws ask for them: functions of x (n, 3, t, h, w), float32 in grey levels."""
     operations = []
     is_warped = (fields["rotation"] != 0) | fields["corner_shifts"].any((1, 2))
     if is_warped.any():
@@ -128,12 +128,6 @@ def _spatial_operations(fields: np.ndarray, height: int, width: int, device: tor
         chosen = fields[is_blurred]
         kernels = _to_device(blur_kernels(sigma[is_blurred], chosen["motion_kernel"], chosen["motion_angle"]), device)
         operations.append(_on(is_blurred, lambda x: convolve(x, kernels), device))
-    return operations
-
-
-def _colour_operations(fields: np.ndarray, height: int, width: int, device: torch.device) -> list[Operation]:
-    """What n clips' draws ask for of colours and noise, as functions like the others; the last normalises."""
-    operations = []
     is_shifted = (fields["hue"] != 0) | (fields["saturation"] != 0)
     for is_forwards in (True, False):
         is_chosen = is_shifted & ((fields["hue"] >= 0) == is_forwards)
@@ -141,7 +135,6 @@ def _colour_operations(fields: np.ndarray, height: int, width: int, device: torc
             hue = _to_device(np.abs(fields["hue"][is_chosen]) * 6 / 255, device)
             saturation = _to_device(fields["saturation"][is_chosen] / 255, device)
             operations.append(_on(is_chosen, _hue_shift(hue, saturation, is_forwards), device))
-    operations.append(_affine_map(fields, height, width, device))
     return operations
 
 
@@ -149,7 +142,7 @@ def _hue_shift(hue: Tensor, saturation: Tensor, is_forwards: bool) -> Operation:
     return lambda x: shift_hue_and_saturation(x, hue, saturation, is_forwards)
 
 
-def _affine_map(fields: np.ndarray, height: int, width: int, device: torch.device) -> Operation:
+class _AffineMap:
     """Addition, noise, colour, contrast and normalisation, which are one map of the channels for each clip.
 
     With a the addition, n the noise, f the factor of colour, c that of contrast and L(x) the luma of x:
@@ -158,25 +151,27 @@ def _affine_map(fields: np.ndarray, height: int, width: int, device: torch.devic
 
     is c f scale x + c (1 - f) scale L(x) + c scale n + (c (L(a) + f (a - L(a)) - 127) + 127 - mean) scale.
     """
-    contrast, colour, add = (fields[name].astype(float) for name in ("contrast", "colour", "add"))
-    luma_of_add = (add @ LUMA)[:, None]
-    constant = contrast[:, None] * (luma_of_add + colour[:, None] * (add - luma_of_add) - MEDIUM_GREY)
-    offset = _to_device((constant + MEDIUM_GREY - MEAN) * SCALE, device)[..., None, None, None]
-    gain = _per_clip(contrast * colour * SCALE, device)
-    luma_gain = _per_clip(contrast * (1 - colour) * SCALE, device)[:, 0] if (colour != 1).any() else None
-    is_noisy = fields["noise_scale"] != 0
-    if is_noisy.any():
-        seeds = _to_device(fields["noise_seed"][is_noisy], device)
-        scale = _per_clip(contrast[is_noisy] * fields["noise_scale"][is_noisy] * SCALE, device)
-        offset = offset.expand(-1, -1, -1, height, width).contiguous()
-        offset = _on(is_noisy, lambda x: x.add_(noise(seeds, height, width).mul_(scale)), device)(offset)
 
-    def apply(x: Tensor) -> Tensor:
-        luma = None if luma_gain is None else weighted_sum(x, LUMA).mul_(luma_gain)
-        x = x.mul_(gain).add_(offset)
-        return x if luma is None else x.add_(luma[:, None])
+    def __init__(self, fields: np.ndarray, height: int, width: int, device: torch.device) -> None:
+        contrast, colour, add = (fields[name].astype(float) for name in ("contrast", "colour", "add"))
+        luma_of_add = (add @ LUMA)[:, None]
+        constant = contrast[:, None] * (luma_of_add + colour[:, None] * (add - luma_of_add) - MEDIUM_GREY)
+        self.offset = _to_device((constant + MEDIUM_GREY - MEAN) * SCALE, device)[..., None, None, None]
+        self.gain = _per_clip(contrast * colour * SCALE, device)
+        self.luma_gain = _per_clip(contrast * (1 - colour) * SCALE, device)[:, 0] if (colour != 1).any() else None
+        is_noisy = fields["noise_scale"] != 0
+        if is_noisy.any():
+            seeds = _to_device(fields["noise_seed"][is_noisy], device)
+            scale = _per_clip(contrast[is_noisy] * fields["noise_scale"][is_noisy] * SCALE, device)
+            pattern = noise(seeds, height, width).mul_(scale)
+            offset = self.offset.expand(-1, -1, -1, height, width).contiguous()
+            self.offset = _on(is_noisy, lambda x: x.add_(pattern), device)(offset)
 
-    return apply
+    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
+        """Map x (n, 3, t, h, w) to `out`, which may be x itself, and return it."""
+        luma = None if self.luma_gain is None else weighted_sum(x, LUMA).mul_(self.luma_gain)
+        torch.mul(x, self.gain, out=out).add_(self.offset)
+        return out if luma is None else out.add_(luma[:, None])
 
 
 def _on(is_chosen: np.ndarray, operation: Operation, device: torch.device) -> Operation:
