@@ -1,6 +1,7 @@
 """What happens to clips on the device, batch-wise: augmentation in training, and normalisation."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from data.augment_ops import (
     blur_kernels,
     convolve,
     homographies,
-    inside,
     is_visible_blur,
     noise,
     sampling_grid,
@@ -27,7 +27,7 @@ SCALE = 0.0167  # 1 / standard deviation in grey levels, the same for the channe
 MEDIUM_GREY = 127.0  # what a change of contrast leaves as it is; so in imgaug
 # On the CPU so many frames go through all operations before the next: more do not fit its caches, and the memory for
 # copies of them would be given back to the system, and taken from it again, each time.
-FRAMES_AT_ONCE = 4
+FRAMES_AT_ONCE = 2
 
 
 class Normalise(nn.Module):
@@ -115,31 +115,29 @@ Operation = Callable[[Tensor], Tensor]
 def _operations(fields: np.ndarray, height: int, width: int, device: torch.device) -> list[Operation]:
     """Geometry, blur and hue as n clips' draws ask for them: functions of x (n, 3, t, h, w), float32 in grey levels."""
     operations = []
-    is_warped = (fields["rotation"] != 0) | fields["corner_shifts"].any((1, 2))
-    if is_warped.any():
-        chosen = fields[is_warped]
-        matrices = _to_device(homographies(chosen["rotation"], chosen["corner_shifts"], height, width), device)
-        grid = sampling_grid(matrices, height, width)
-        is_inside = inside(grid) if chosen["rotation"].any() else None
-        operations.append(_on(is_warped, lambda x: warp(x, grid, is_inside), device))
+    # A rotation looks past the source, where it is black; a perspective does not, and needs no black at its border.
+    for field, beyond in (("rotation", "zeros"), ("corner_shifts", "border")):
+        is_warped = np.any(fields[field].reshape(len(fields), -1) != 0, axis=1)
+        if is_warped.any():
+            chosen = fields[is_warped]
+            matrices = homographies(chosen["rotation"], chosen["corner_shifts"], height, width)
+            grid = sampling_grid(_to_device(matrices, device), height, width)
+            operations.append(_on(is_warped, partial(warp, grid=grid, beyond=beyond), device))
     sigma = np.where(is_visible_blur(fields["blur_sigma"]), fields["blur_sigma"], 0)
     is_blurred = (fields["motion_kernel"] != 0) | (sigma != 0)
     if is_blurred.any():
         chosen = fields[is_blurred]
         kernels = _to_device(blur_kernels(sigma[is_blurred], chosen["motion_kernel"], chosen["motion_angle"]), device)
-        operations.append(_on(is_blurred, lambda x: convolve(x, kernels), device))
+        operations.append(_on(is_blurred, partial(convolve, kernels=kernels), device))
     is_shifted = (fields["hue"] != 0) | (fields["saturation"] != 0)
     for is_forwards in (True, False):
         is_chosen = is_shifted & ((fields["hue"] >= 0) == is_forwards)
         if is_chosen.any():
             hue = _to_device(np.abs(fields["hue"][is_chosen]) * 6 / 255, device)
             saturation = _to_device(fields["saturation"][is_chosen] / 255, device)
-            operations.append(_on(is_chosen, _hue_shift(hue, saturation, is_forwards), device))
+            shift = partial(shift_hue_and_saturation, hue=hue, saturation=saturation, forwards=is_forwards)
+            operations.append(_on(is_chosen, shift, device))
     return operations
-
-
-def _hue_shift(hue: Tensor, saturation: Tensor, is_forwards: bool) -> Operation:
-    return lambda x: shift_hue_and_saturation(x, hue, saturation, is_forwards)
 
 
 class _AffineMap:
