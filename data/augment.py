@@ -97,16 +97,14 @@ class Augment(nn.Module):
         """Write n clips (n, 3, T, h, w), augmented and normalised, to `out`, so many of their frames at once."""
         fields, (height, width) = fields_of(draws.numpy()), clips.shape[3:]
         operations = _operations(fields, height, width, clips.device)
-        affine_map = _AffineMap(fields, height, width, clips.device)
+        operations.append(_AffineMap(fields, height, width, clips.device))
         for frames, target in zip(clips.split(frames_at_once, 2), out.split(frames_at_once, 2), strict=True):
-            x = frames.to(torch.float32, memory_format=torch.contiguous_format)
+            x = frames.contiguous().float()  # reordered as bytes: a third less time than both at once
             for operation in operations:
                 x = operation(x)
-            normalised = affine_map(x, target if self.dtype == torch.float32 else x)
-            for channel, mean in zip(normalised.unbind(1), MEAN, strict=True):
+            for channel, mean in zip(x.unbind(1), MEAN, strict=True):
                 channel.clamp_((0 - mean) * SCALE, (255 - mean) * SCALE)
-            if normalised is not target:
-                target.copy_(normalised)
+            target.copy_(x)
 
 
 Operation = Callable[[Tensor], Tensor]
@@ -114,7 +112,7 @@ Operation = Callable[[Tensor], Tensor]
 
 def _operations(fields: np.ndarray, height: int, width: int, device: torch.device) -> list[Operation]:
     """Geometry, blur and hue as n clips' draws ask for them: functions of x (n, 3, t, h, w), float32 in grey levels."""
-    operations = []
+    operations: list[Operation] = []
     # A rotation looks past the source, where it is black; a perspective does not, and needs no black at its border.
     for field, beyond in (("rotation", "zeros"), ("corner_shifts", "border")):
         is_warped = np.any(fields[field].reshape(len(fields), -1) != 0, axis=1)
@@ -165,11 +163,11 @@ class _AffineMap:
             offset = self.offset.expand(-1, -1, -1, height, width).contiguous()
             self.offset = _on(is_noisy, lambda x: x.add_(pattern), device)(offset)
 
-    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
-        """Map x (n, 3, t, h, w) to `out`, which may be x itself, and return it."""
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map x (n, 3, t, h, w) in place, and return it."""
         luma = None if self.luma_gain is None else weighted_sum(x, LUMA).mul_(self.luma_gain)
-        torch.mul(x, self.gain, out=out).add_(self.offset)
-        return out if luma is None else out.add_(luma[:, None])
+        x.mul_(self.gain).add_(self.offset)
+        return x if luma is None else x.add_(luma[:, None])
 
 
 def _on(is_chosen: np.ndarray, operation: Operation, device: torch.device) -> Operation:
