@@ -26,6 +26,7 @@ class Batch(NamedTuple):
     videos: Tensor  # int64 (B,), numbers of those that the pixels come from
     repeated_frames: int
     bad_videos: tuple[BadVideo, ...]
+    augmentation: Tensor  # float32 (B, NUM_DRAWS), the draws for data.augment; they stay on the host
 
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory, from which copies to a GPU do not wait."""
@@ -45,6 +46,7 @@ def collate(clips: Sequence[Clip]) -> Batch:
         torch.tensor([clip.video for clip in good], dtype=torch.int64),
         sum(clip.repeated_frames for clip in good),
         tuple(bad for clip in clips for bad in clip.bad_videos),
+        torch.stack([clip.augmentation for clip in good]) if good else torch.empty(0),
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.annotations import VideoList
+from data.augmentation_draw import draw_augmentation, no_augmentation
 from data.datasets import ClipRequest, ClipShape
 from data.frame_sampler import SampledFrames, random_clip, spaced_clips
 from data.frame_store import FrameStore, FrameStoreError, Region
@@ -26,13 +27,20 @@ class Recipe(Protocol):
     def region(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> Region:
         """The part of frames of `size` (height, width) that all views show."""
 
+    def augmentation(self, rng: np.random.Generator) -> np.ndarray:
+        """The draw for `data.augment`, float32 (NUM_DRAWS,), the same for all views."""
+
 
 @dataclass(frozen=True)
 class RandomClip:
-    """One clip at a random interval, start and crop: training."""
+    """One clip at a random interval, start and crop: training.
+
+    `flip` mirrors every other clip; `distort` draws what the device is to do with it beside.
+    """
 
     intervals: tuple[int, int]
     flip: bool
+    distort: bool = False
 
     def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
         """One view."""
@@ -41,6 +49,10 @@ class RandomClip:
     def region(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> Region:
         """A random crop."""
         return random_crop(size, shape, self.flip, rng)
+
+    def augmentation(self, rng: np.random.Generator) -> np.ndarray:
+        """A random draw if `distort`, else that which changes nothing."""
+        return draw_augmentation(rng) if self.distort else no_augmentation()
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,10 @@ class SpacedClips:
     def region(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> Region:
         """The centre crop."""
         return centre_crop(size, shape)
+
+    def augmentation(self, rng: np.random.Generator) -> np.ndarray:
+        """That which changes nothing."""
+        return no_augmentation()
 
 
 class BadVideo(NamedTuple):
@@ -75,6 +91,7 @@ class Clip(NamedTuple):
     video: int  # that the pixels come from
     repeated_frames: int
     bad_videos: tuple[BadVideo, ...]
+    augmentation: Tensor  # float32 (NUM_DRAWS,): what the device is to do with the frames
 
 
 class VideoIterator(Dataset[Clip]):
@@ -95,7 +112,11 @@ class VideoIterator(Dataset[Clip]):
         return len(self.videos)
 
     def __getitem__(self, request: ClipRequest) -> Clip:
-        rng = np.random.default_rng((self.seed, request.draw, request.index))
+        key = (self.seed, request.draw, request.index)
+        rng = np.random.default_rng(key)
+        # From a generator of its own, so that it depends neither on what is read nor on how much that has to draw.
+        own_rng = np.random.default_rng(np.random.SeedSequence(key, spawn_key=(0,)))
+        augmentation = torch.from_numpy(self.recipe.augmentation(own_rng))
         bad: list[BadVideo] = []
         index = request.index
         while True:
@@ -105,10 +126,10 @@ class VideoIterator(Dataset[Clip]):
                 replacement = self._replacement(rng) if self.replace_bad and len(bad) < REPLACEMENT_TRIES else None
                 bad.append(BadVideo(index, str(error), replacement))
                 if replacement is None:
-                    return Clip(torch.empty(0, dtype=torch.uint8), -1, index, 0, tuple(bad))
+                    return Clip(torch.empty(0, dtype=torch.uint8), -1, index, 0, tuple(bad), augmentation)
                 index = replacement
             else:
-                return Clip(frames, int(self.videos.labels[index]), index, repeated, tuple(bad))
+                return Clip(frames, int(self.videos.labels[index]), index, repeated, tuple(bad), augmentation)
 
     def _replacement(self, rng: np.random.Generator) -> int:
         return int(rng.integers(len(self.videos)))

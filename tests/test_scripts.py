@@ -75,6 +75,14 @@ def test_defaults_are_those_of_the_original(name):
     )  # fmt: skip
 
 
+def test_all_datasets_are_augmented_by_default():
+    assert {options_of(name).augment for name in DEFAULTS} == {"full"}
+    assert options_of("custom").augment == "flip"
+    assert {options_of("hacs", "--augment", kind).augment for kind in ("none", "flip", "full")} == {
+        "none", "flip", "full"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", [*DEFAULTS, "custom"])
 def test_a_script_is_short_and_begins_with_its_command(name):
     text = (ROOT / f"train_{name}.py").read_text()

@@ -29,7 +29,7 @@ def requests() -> list[list[ClipRequest]]:
 
 
 def read(splits, workers: int, start: str | None = None) -> list[Batch]:
-    dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True), seed=5)
+    dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed=5)
     loader = make_loader(dataset, requests(), workers, pin_memory=False)
     if start:
         loader.multiprocessing_context = start
@@ -39,8 +39,8 @@ def read(splits, workers: int, start: str | None = None) -> list[Batch]:
 def check_equal(ours: Sequence[Batch], theirs: Sequence[Batch]) -> None:
     assert len(ours) == len(theirs)
     for mine, other in zip(ours, theirs, strict=True):
-        assert all(torch.equal(mine[field], other[field]) for field in range(3))
-        assert mine[3:] == other[3:]
+        assert all(torch.equal(mine[field], other[field]) for field in (0, 1, 2, -1))
+        assert mine[3:-1] == other[3:-1]
 
 
 def test_batches_do_not_depend_on_the_number_of_workers_or_how_they_start(splits):
@@ -72,7 +72,7 @@ def test_the_views_of_a_video_lie_side_by_side(splits):
 
 def clip(video: int, *bad: BadVideo, repeated: int = 0, is_empty: bool = False) -> Clip:
     frames = torch.empty(0, dtype=torch.uint8) if is_empty else torch.full((1, 2, 4, 4, 3), video, dtype=torch.uint8)
-    return Clip(frames, video, video, repeated, bad)
+    return Clip(frames, video, video, repeated, bad, torch.full((2,), float(video)))
 
 
 def test_counts_and_bad_videos_of_the_clips_add_up():
@@ -82,6 +82,7 @@ def test_counts_and_bad_videos_of_the_clips_add_up():
     assert batch.frames.shape == (2, 3, 2, 4, 4)
     assert batch.repeated_frames == 3
     assert batch.bad_videos == (lost, replaced)
+    assert batch.augmentation.tolist() == [[0, 0], [1, 1]]
 
 
 def test_a_batch_that_nothing_of_could_be_read_still_tells_why():
@@ -108,7 +109,7 @@ def test_an_evaluation_asks_for_every_video_once_whatever_the_number_of_ranks(vi
 
 def test_workers_answer_on_after_signals_that_are_the_main_process_s_to_answer(splits):
     """A scheduler sends its signals to every process of a job: workers that die of them spoil the orderly stop."""
-    dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True), seed=5)
+    dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed=5)
     loader = make_loader(dataset, requests(), workers=1, pin_memory=False)
     batches = iter(loader)
     received = [next(batches)]

@@ -53,7 +53,7 @@ def test_random_crops_reach_every_place_and_both_sides():
 
 
 def test_without_flip_nothing_is_flipped():
-    """--flip False is for datasets in which left and right tell classes apart."""
+    """--augment none is for datasets in which left and right tell classes apart."""
     regions = [random_crop((24, 30), ClipShape(4, 16, 16), False, np.random.default_rng(seed)) for seed in range(50)]
     assert not any(region.flip for region in regions)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from data.annotations import load_splits
-from data.augment import Normalise
+from data.augment import Augment, Normalise
 from data.datasets import ClipShape, DatasetSpec
 from data.errors import DataError
 from data.loaders import EachOnce, make_loader
@@ -93,7 +93,7 @@ class Run:
             [self.listener], progress,
         )  # fmt: skip
         self.sampler = ScheduleSampler(self.plan, seed)
-        dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True), seed, replace_bad=skip)
+        dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed, replace_bad=skip)
         self.loader = make_loader(dataset, self.sampler, workers, pin_memory=False)
         self.val_loader = val or validation(splits)
 
@@ -229,9 +229,26 @@ def test_accumulated_gradients_are_those_of_the_mean_loss(splits, tmp_path):
     run.network.zero_grad()
     run.trainer.speed.read(0.0, 4)
     for part in range(2):
-        run.trainer._forward_backward(batch.frames[part::2], batch.labels[part::2], 4)
+        run.trainer._forward_backward(Normalise()(batch.frames[part::2]), batch.labels[part::2], 4)
     for parameter, gradient in zip(run.network.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_training_clips_are_augmented_by_their_own_draws_and_validation_never(splits, tmp_path, accumulate):
+    run = Run(splits, tmp_path, plan=plan_of(splits, end_epoch=1, lr_steps=()), accumulate=accumulate)
+    seen = {True: [], False: []}
+    run.network.register_forward_pre_hook(lambda module, inputs: seen[module.training].append(inputs[0]))
+    run.fit()
+    run.sampler.set_position(1, 0)
+    expected = []
+    for batch in run.loader:
+        clips = Augment()(batch.frames, batch.augmentation)
+        expected += [clips[part::accumulate] for part in range(accumulate)]
+        assert not torch.allclose(clips, Normalise()(batch.frames), atol=0.1)
+    assert_same(seen[True], expected)
+    for ours, batch in zip(seen[False], run.val_loader, strict=True):
+        assert torch.equal(ours, Normalise()(batch.frames))
 
 
 def poison(network, at_call):
