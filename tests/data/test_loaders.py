@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import pytest
 import torch
@@ -74,8 +75,14 @@ def check_equal(ours: Sequence[Batch], theirs: Sequence[Batch]) -> None:
 def test_batches_do_not_depend_on_the_number_of_workers_or_how_they_start(splits):
     """A run must be the same on a machine with other cores, and on systems that spawn processes instead of forking."""
     expected = read(splits, 0)
-    for workers, start_method in ((1, "fork"), (3, "fork"), (6, "fork"), (2, "spawn"), (2, "forkserver")):
+    for workers, start_method in ((1, "fork"), (3, "fork"), (6, "fork"), (1, "spawn")):
         check_equal(read(splits, workers, start_method), expected)
+
+
+@pytest.mark.slow
+def test_batches_do_not_depend_on_a_fork_server(splits):
+    """What Python 3.14 starts processes by."""
+    check_equal(read(splits, 2, "forkserver"), read(splits, 0))
 
 
 def test_batches_are_what_the_dataset_gives_clip_by_clip(splits):
@@ -158,8 +165,8 @@ def test_frames_that_are_held_are_not_written_to(splits, workers):
     following = next(loader)
     assert torch.equal(part, expected[0].frames[::2, :, 1:])
     assert torch.equal(following.frames, expected[1].frames)
-    del part
-    check_equal([following, *kept(loader)], expected[1:])
+    del part, following
+    check_equal(kept(loader), expected[2:])
 
 
 def test_holding_more_batches_than_there_is_memory_for_is_an_error_that_says_so(splits):
@@ -171,13 +178,12 @@ def test_an_iteration_that_is_left_early_disturbs_no_other(splits):
     """So does a stop in the middle of an epoch; and in training no epoch's iteration is asked for its end."""
     expected = read(splits, 0)
     loader = training(splits, requests(), workers=2)
-    workers = multiprocessing.active_children()
-    batches = []
-    for stop in (1, 3, 8):
-        batches = [batch._replace(frames=batch.frames.clone()) for batch, _ in zip(loader, range(stop), strict=False)]
-        check_equal(batches, expected[:stop])
-        workers = workers or multiprocessing.active_children()
-        assert multiprocessing.active_children() == workers  # not others for other shapes or epochs
+    before = set(multiprocessing.active_children())
+    workers = set()
+    for stop in (1, 3, 8, 2):
+        check_equal(kept(islice(loader, stop)), expected[:stop])
+        workers |= set(multiprocessing.active_children()) - before
+        assert len(workers) == 2  # not others for other shapes or epochs
 
 
 def test_small_batches_keep_all_workers_busy(splits):
@@ -220,8 +226,7 @@ def test_workers_answer_on_after_signals_that_are_the_main_process_s_to_answer(s
     """A scheduler sends its signals to every process of a job: workers that die of them spoil the orderly stop."""
     before = set(multiprocessing.active_children())
     batches = iter(training(splits, requests(), workers=1))
-    first = next(batches)
-    received = [first._replace(frames=first.frames.clone())]
+    received = kept(islice(batches, 1))
     (worker,) = set(multiprocessing.active_children()) - before
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         os.kill(worker.pid, number)
