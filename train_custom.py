@@ -24,6 +24,7 @@ DEFAULTS = Defaults(
     lr_base=0.1,
     lr_steps=(30, 60, 80),
     end_epoch=100,
+    augment="flip",
 )
 
 if __name__ == "__main__":

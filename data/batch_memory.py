@@ -27,7 +27,14 @@ class BatchMemory:
     def __init__(self, slots: int, slot_bytes: int) -> None:
         self.slots = slots
         self.slot_bytes = -(-max(1, slot_bytes) // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._map(_anonymous_file(self.slots * self.slot_bytes))
+        size = self.slots * self.slot_bytes
+        try:
+            self._map(_anonymous_file(size))
+        except OSError as error:
+            raise DataError(
+                f"{size / 1e6:.0f} MB for the batches that are being read cannot be had ({error.strerror}); give a "
+                "smaller --batch-size or fewer --workers"
+            ) from error
         self._filling: set[int] = set()  # slots that workers may be writing to
         self._lent: list[weakref.ref[np.ndarray] | None] = [None] * slots  # dead once no tensor of the slot is left
         self._page_locked = False
@@ -55,8 +62,8 @@ class BatchMemory:
             if attempt == 0:
                 collect()  # a batch may be held by garbage that refers to itself, as a caught exception does
         raise RuntimeError(
-            "the frames of earlier batches are still in use, and the loader needs their memory for the next: let go of "
-            "a batch before asking for the one after the next, or keep batch.frames.clone()"
+            "the frames of too many earlier batches are still in use, and the loader needs their memory for the next: "
+            "hold two at most while asking for another, or keep batch.frames.clone()"
         )
 
     def lend(self, slot: int, shape: tuple[int, ...]) -> Tensor:
@@ -100,7 +107,7 @@ class BatchMemory:
 
 
 def _anonymous_file(size: int) -> int:
-    """Descriptor of a file of `size` bytes without a name. DataError if there is no space for it."""
+    """Descriptor of a file of `size` bytes without a name, which has them for sure; OSError if it cannot."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("clips", os.MFD_CLOEXEC)
     else:  # outside of Linux
@@ -108,12 +115,11 @@ def _anonymous_file(size: int) -> int:
             descriptor = os.dup(file.fileno())
     try:
         os.ftruncate(descriptor, size)
-    except OSError as error:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)  # else a lack of space would be a bus error at the first write
+    except OSError:
         os.close(descriptor)
-        raise DataError(
-            f"{size / 1e6:.0f} MB for the batches that are being read cannot be had ({error.strerror}); give a smaller "
-            "--batch-size or fewer --workers"
-        ) from error
+        raise
     return descriptor
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -39,6 +40,7 @@ class Batch(NamedTuple):
     videos: Tensor  # int64 (B,), numbers of those that the pixels come from
     repeated_frames: int
     bad_videos: tuple[BadVideo, ...]
+    augmentation: Tensor  # float32 (B, NUM_DRAWS), the draws for data.augment; they stay on the host
 
 
 class BatchSampler(Protocol):
@@ -69,6 +71,7 @@ def collate(frames: Tensor, clips: Sequence[Clip]) -> Batch:
         torch.tensor([clip.video for clip in good], dtype=torch.int64),
         sum(clip.repeated_frames for clip in good),
         tuple(bad for clip in clips for bad in clip.bad_videos),
+        torch.from_numpy(np.stack([clip.augmentation for clip in good])) if good else torch.empty(0),
     )
 
 
@@ -97,8 +100,8 @@ class BatchLoader:
     """Iterates over batches, time and again with the same workers, which live as long as it does.
 
     With no workers it reads in this process. The frames of a batch lie in memory that is used again once no tensor
-    that shares it is left: hold one batch while asking for the next, as a loop does, not more, or clone the frames.
-    RuntimeError if more are held. `start_method` is that of the workers, None for the platform's own.
+    that shares it is left: hold two batches at most while asking for another, or clone the frames. RuntimeError if more
+    are held. `start_method` is that of the workers, None for the platform's own.
     """
 
     def __init__(
@@ -117,8 +120,8 @@ class BatchLoader:
         ahead = max(BATCHES_AHEAD, -(-CLIPS_AHEAD * workers // fewest)) if workers else 0
         views = dataset.recipe.views
         largest = max((clips * views * math.prod(shape) * 3 for clips, shape in sizes), default=0)
-        # The batches ahead, one that the consumer asks for, and one that it still holds when it does.
-        self._memory = BatchMemory(ahead + 2, largest)
+        # The batches ahead, one that the consumer asks for, and two that it may still hold when it does.
+        self._memory = BatchMemory(ahead + 3, largest)
         self._shares_of_batch = max(1, workers)
         self._shares: DataLoader[_Part] = DataLoader(
             _ShareReader(dataset, self._memory),

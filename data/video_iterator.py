@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.annotations import VideoList
+from data.augmentation_draw import draw_augmentation, no_augmentation
 from data.datasets import ClipRequest, ClipShape
 from data.frame_sampler import SampledFrames, random_clip, spaced_clips
 from data.frame_store import FrameStore, FrameStoreError, Region
@@ -31,13 +32,20 @@ class Recipe(Protocol):
     def region(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> Region:
         """The part of frames of `size` (height, width) that all views show."""
 
+    def augmentation(self, rng: np.random.Generator) -> np.ndarray:
+        """The draw for `data.augment`, float32 (NUM_DRAWS,), the same for all views."""
+
 
 @dataclass(frozen=True)
 class RandomClip:
-    """One clip at a random interval, start and crop: training."""
+    """One clip at a random interval, start and crop: training.
+
+    `flip` mirrors every other clip; `distort` draws what the device is to do with it beside.
+    """
 
     intervals: tuple[int, int]
     flip: bool
+    distort: bool = False
 
     @property
     def views(self) -> int:
@@ -51,6 +59,10 @@ class RandomClip:
     def region(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> Region:
         """A random crop."""
         return random_crop(size, shape, self.flip, rng)
+
+    def augmentation(self, rng: np.random.Generator) -> np.ndarray:
+        """A random draw if `distort`, else that which changes nothing."""
+        return draw_augmentation(rng) if self.distort else no_augmentation()
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,10 @@ class SpacedClips:
         """The centre crop."""
         return centre_crop(size, shape)
 
+    def augmentation(self, rng: np.random.Generator) -> np.ndarray:
+        """That which changes nothing."""
+        return no_augmentation()
+
 
 class BadVideo(NamedTuple):
     """A video that could not be read, and the one that was drawn in its place (None if none was)."""
@@ -90,6 +106,7 @@ class Clip(NamedTuple):
     video: int  # that the pixels come from
     repeated_frames: int
     bad_videos: tuple[BadVideo, ...]
+    augmentation: np.ndarray  # float32 (NUM_DRAWS,): what the device is to do with the frames
 
     @property
     def is_lost(self) -> bool:
@@ -124,7 +141,11 @@ class VideoIterator(Dataset[Clip]):
 
         If the clip is lost, `out` holds anything.
         """
-        rng = np.random.default_rng((self.seed, request.draw, request.index))
+        key = (self.seed, request.draw, request.index)
+        rng = np.random.default_rng(key)
+        # From a generator of its own, so that it depends neither on what is read nor on how much that has to draw.
+        own_rng = np.random.default_rng(np.random.SeedSequence(key, spawn_key=(0,)))
+        augmentation = self.recipe.augmentation(own_rng)
         bad: list[BadVideo] = []
         index = request.index
         while True:
@@ -134,10 +155,10 @@ class VideoIterator(Dataset[Clip]):
                 replacement = self._replacement(rng) if self.replace_bad and len(bad) < REPLACEMENT_TRIES else None
                 bad.append(BadVideo(index, str(error), replacement))
                 if replacement is None:
-                    return Clip(NO_FRAMES, -1, index, 0, tuple(bad))
+                    return Clip(NO_FRAMES, -1, index, 0, tuple(bad), augmentation)
                 index = replacement
             else:
-                return Clip(NO_FRAMES, int(self.videos.labels[index]), index, repeated, tuple(bad))
+                return Clip(NO_FRAMES, int(self.videos.labels[index]), index, repeated, tuple(bad), augmentation)
 
     def _replacement(self, rng: np.random.Generator) -> int:
         return int(rng.integers(len(self.videos)))

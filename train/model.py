@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from data.augment import Normalise
+from data.augment import Augment, Normalise
 from data.device_prefetch import on_device
 from data.errors import DataError
 from data.loaders import Batch, BatchLoader
@@ -77,7 +77,8 @@ class Trainer:
         self.about = about  # what every checkpoint states beside the state: network, classes, options, versions
         self.callbacks = callbacks if ranks.is_first else ()
         self.progress = progress
-        self.normalise = Normalise().to(device)
+        self.augment = Augment(DTYPES[settings.precision])
+        self.normalise = Normalise(DTYPES[settings.precision]).to(device)
         self.parallel = parallel(network, device) if ranks.world_size > 1 else network
         self.speed = SpeedMonitor(device)
         self.score_sums = ScoreSums(device)
@@ -141,10 +142,11 @@ class Trainer:
         frames, labels = batch.frames, batch.labels
         losses = []
         for part in range(parts):
+            # Every parts-th clip, so that the sub-batches of batch norm are those of the whole batch.
+            clips = self.augment(frames[part::parts], batch.augmentation[part::parts])
             is_last = part == parts - 1
             with nullcontext() if is_last else self._without_reduction():
-                # Every parts-th clip, so that the sub-batches of batch norm are those of the whole batch.
-                losses.append(self._forward_backward(frames[part::parts], labels[part::parts], len(labels)))
+                losses.append(self._forward_backward(clips, labels[part::parts], len(labels)))
             if not is_last:
                 self.speed.mark()
         loss = torch.stack(losses).sum()
@@ -157,10 +159,10 @@ class Trainer:
         progress.clips += spec.batch_size
         progress.repeated_frames += batch.repeated_frames
 
-    def _forward_backward(self, frames: Tensor, labels: Tensor, batch_size: int) -> Tensor:
-        """Add the gradients of clips (B, 3, T, h, w); their share () of the mean loss over `batch_size` clips."""
+    def _forward_backward(self, clips: Tensor, labels: Tensor, batch_size: int) -> Tensor:
+        """Add the gradients of normalised clips (B, 3, T, h, w); their share () of the mean loss of `batch_size`."""
         with self._autocast():
-            logits = self.parallel(self.normalise(frames))
+            logits = self.parallel(clips)
         loss_sum = F.cross_entropy(logits.float(), labels, reduction="sum")
         self.speed.mark()
         self.updater.backward(loss_sum / batch_size)

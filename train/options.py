@@ -29,7 +29,7 @@ class Defaults:
     lr_base: float = 0.1
     lr_steps: tuple[int, ...] = (15, 30, 40)
     end_epoch: int = 100
-    flip: bool = True
+    augment: str = "full"
 
 
 class DatasetChoice(NamedTuple):
@@ -59,7 +59,7 @@ class TrainOptions:
     train_frame_interval: tuple[int, ...]
     val_frame_interval: int
     val_clips: int
-    flip: bool
+    augment: str
     batch_size: int
     val_batch_size: int
     accumulate: int
@@ -156,7 +156,10 @@ def _add_data_flags(group: _Group, defaults: Defaults, choice: DatasetChoice | N
         help="distance between sampled frames in validation",
     )  # fmt: skip
     group.add_argument("--val-clips", type=int, default=1, help="evenly spaced clips of each video in validation")
-    _flag(group, "--flip", default=defaults.flip, help="flip clips left to right with probability 1/2 in training")
+    group.add_argument(
+        "--augment", choices=("none", "flip", "full"), default=defaults.augment,
+        help="random changes to training clips beside their crop: none, mirrored with probability 1/2, or all",
+    )  # fmt: skip
     group.add_argument(
         "--on-bad-video", choices=("stop", "skip"), default="stop",
         help="stop at a video that cannot be read, or draw another in its place and list it",

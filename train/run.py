@@ -180,7 +180,8 @@ def _set_up(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, checkpoints:
 
 def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: BatchLoader) -> int:
     ranks, plan = trainer.ranks, trainer.plan
-    recipe = RandomClip((options.train_frame_interval[0], options.train_frame_interval[-1]), options.flip)
+    intervals = (options.train_frame_interval[0], options.train_frame_interval[-1])
+    recipe = RandomClip(intervals, flip=options.augment != "none", distort=options.augment == "full")
     dataset = VideoIterator(splits.train, recipe, options.random_seed, options.on_bad_video == "skip")
     sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
     loader = BatchLoader(dataset, sampler, options.workers, trainer.device.type == "cuda")

@@ -19,7 +19,7 @@ from train.plan import Plan
 
 RUN_ID = "TORCHELASTIC_RUN_ID"
 SCHEDULE_OPTIONS = (
-    "clip_length", "clip_size", "train_frame_interval", "flip", "batch_size", "accumulate", "long_cycles",
+    "clip_length", "clip_size", "train_frame_interval", "augment", "batch_size", "accumulate", "long_cycles",
     "short_cycles", "multigrid", "lr_base", "lr_steps", "lr_factor", "warmup_epochs", "warmup_lr", "clip_grad",
     "end_epoch", "precision", "sync_bn", "random_seed",
 )  # fmt: skip

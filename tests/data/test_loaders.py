@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -52,7 +53,7 @@ def requests(num_batches: int = 8, batch_size: int = 4) -> list[list[ClipRequest
 
 
 def training(splits, batches: Sequence[Sequence[ClipRequest]], workers: int, start_method=None) -> BatchLoader:
-    dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True), seed=5)
+    dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed=5)
     return BatchLoader(dataset, Batches(batches), workers, pin_memory=False, start_method=start_method)
 
 
@@ -68,8 +69,8 @@ def read(splits, workers: int, start_method: str | None = None) -> list[Batch]:
 def check_equal(ours: Sequence[Batch], theirs: Sequence[Batch]) -> None:
     assert len(ours) == len(theirs)
     for mine, other in zip(ours, theirs, strict=True):
-        assert all(torch.equal(mine[field], other[field]) for field in range(3))
-        assert mine[3:] == other[3:]
+        assert all(torch.equal(mine[field], other[field]) for field in (0, 1, 2, -1))
+        assert mine[3:-1] == other[3:-1]
 
 
 def test_batches_do_not_depend_on_the_number_of_workers_or_how_they_start(splits):
@@ -86,7 +87,7 @@ def test_batches_do_not_depend_on_a_fork_server(splits):
 
 
 def test_batches_are_what_the_dataset_gives_clip_by_clip(splits):
-    dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True), seed=5)
+    dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed=5)
     for batch, asked in zip(read(splits, 2), requests(), strict=True):
         clips = torch.cat([dataset[request].frames for request in asked])
         assert torch.equal(batch.frames, clips.permute(0, 4, 1, 2, 3))
@@ -145,13 +146,19 @@ def test_a_batch_that_nothing_of_could_be_read_still_tells_why(splits, tmp_path)
 def test_counts_and_bad_videos_of_the_clips_add_up():
     lost, replaced = BadVideo(3, "broken", None), BadVideo(4, "broken", 1)
     frames = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1, 1, 1).expand(3, 1, 2, 4, 4, 3)
-    clips = [Clip(NO_FRAMES, 0, 0, 2, ()), Clip(NO_FRAMES, -1, 3, 0, (lost,)), Clip(NO_FRAMES, 1, 1, 1, (replaced,))]
+    draws = np.eye(3, dtype=np.float32)
+    clips = [
+        Clip(NO_FRAMES, 0, 0, 2, (), draws[0]),
+        Clip(NO_FRAMES, -1, 3, 0, (lost,), draws[1]),
+        Clip(NO_FRAMES, 1, 1, 1, (replaced,), draws[2]),
+    ]
     batch = collate(frames, clips)
     assert batch.videos.tolist() == [0, 1]
     assert batch.frames.shape == (2, 3, 2, 4, 4)
     assert batch.frames.flatten(1).unique(dim=1).flatten().tolist() == [0, 2]
     assert batch.repeated_frames == 3
     assert batch.bad_videos == (lost, replaced)
+    assert batch.augmentation.tolist() == [[1, 0, 0], [0, 0, 1]]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -225,7 +232,8 @@ def test_an_evaluation_asks_for_every_video_once_whatever_the_number_of_ranks(vi
 def test_workers_answer_on_after_signals_that_are_the_main_process_s_to_answer(splits):
     """A scheduler sends its signals to every process of a job: workers that die of them spoil the orderly stop."""
     before = set(multiprocessing.active_children())
-    batches = iter(training(splits, requests(), workers=1))
+    loader = training(splits, requests(), workers=1)
+    batches = iter(loader)
     received = kept(islice(batches, 1))
     (worker,) = set(multiprocessing.active_children()) - before
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):

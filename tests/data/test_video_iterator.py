@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from data.augmentation_draw import no_augmentation
 from data.datasets import ClipRequest, ClipShape
-from data.video_iterator import RandomClip, SpacedClips, VideoIterator
+from data.video_iterator import Clip, RandomClip, SpacedClips, VideoIterator
 from data.video_list import FoundVideo, VideoList, pack
 from tests.numbered import frame_numbers, jpeg, write_database, write_numbered_database
 
@@ -87,6 +88,34 @@ def test_a_clip_depends_on_seed_draw_and_index_alone(videos):
     assert len(set(starts)) > 1
 
 
+def test_the_augmentation_is_keyed_by_the_request_and_changes_nothing_else(videos, damaged):
+    """By seed, draw and index: whatever was read for it, and the clips are those of a run without augmentation."""
+    broken = damaged(1)
+
+    def clips(seed: int, draw: int, distort: bool = True) -> list[Clip]:
+        recipe = RandomClip((1, 3), flip=True, distort=distort)
+        iterator = VideoIterator(broken, recipe, seed, replace_bad=True)
+        return [iterator[ClipRequest(index, SHAPE, draw)] for index in (0, 1, 2)]
+
+    def draws(seed: int, draw: int) -> list[list[float]]:
+        return [clip.augmentation.tolist() for clip in clips(seed, draw)]
+
+    assert draws(3, 5) == draws(3, 5)
+    of_other_keys = [*draws(3, 5), *draws(3, 6), *draws(4, 5)]
+    augmented = [draw for draw in of_other_keys if draw != no_augmentation().tolist()]
+    assert len({tuple(draw) for draw in augmented}) == len(augmented) > 4
+    whole = VideoIterator(videos, RandomClip((1, 3), flip=True, distort=True), seed=3)
+    assert whole[ClipRequest(1, SHAPE, 5)].augmentation.tolist() == draws(3, 5)[1]
+    for plain, distorted in zip(clips(3, 5, distort=False), clips(3, 5), strict=True):
+        assert torch.equal(plain.frames, distorted.frames)
+        assert plain.augmentation.tolist() == no_augmentation().tolist()
+
+
+def test_validation_is_never_augmented(videos):
+    clip = VideoIterator(videos, SpacedClips(2, clips=3), seed=1)[ClipRequest(1, SHAPE, 9)]
+    assert clip.augmentation.tolist() == no_augmentation().tolist()
+
+
 def test_all_frames_of_a_clip_show_the_same_crop_and_are_flipped_alike(tmp_path):
     """Crops that jump from frame to frame would be motion that is not there."""
     rng = np.random.default_rng(0)
@@ -160,7 +189,8 @@ def test_a_bad_video_is_replaced_by_another_and_its_label(damaged):
         replacements.add(clip.video)
         again = training(videos, replace_bad=True)[ClipRequest(1, SHAPE, draw)]
         assert torch.equal(again.frames, clip.frames)
-        assert again[1:] == clip[1:]
+        assert again[1:-1] == clip[1:-1]
+        assert np.array_equal(again.augmentation, clip.augmentation)
     assert replacements == {0, 2, 4}
     assert not iterator[ClipRequest(0, SHAPE, draw=1)].bad_videos
 

@@ -24,7 +24,7 @@ from train.starting_point import (
 
 CLASSES = ["clap", "jump", "run"]
 OPTIONS = {
-    "clip_length": 4, "clip_size": 32, "train_frame_interval": [2], "flip": True, "batch_size": 4, "accumulate": 1,
+    "clip_length": 4, "clip_size": 32, "train_frame_interval": [2], "augment": "full", "batch_size": 4, "accumulate": 1,
     "long_cycles": False, "short_cycles": False, "multigrid": "paper", "lr_base": 0.1, "lr_steps": [2],
     "lr_factor": 0.1, "warmup_epochs": None, "warmup_lr": None, "clip_grad": 0.0, "end_epoch": 4, "precision": "fp32",
     "sync_bn": False, "random_seed": 1, "resume_epoch": "",
