@@ -1,5 +1,6 @@
 """Memory that worker processes decode clips into and that the main process hands out as batches, without a copy."""
 
+import errno
 import mmap
 import os
 import tempfile
@@ -107,7 +108,9 @@ class BatchMemory:
 
 
 def _anonymous_file(size: int) -> int:
-    """Descriptor of a file of `size` bytes without a name, which has them for sure; OSError if it cannot."""
+    """Descriptor of a file of `size` bytes without a name; OSError if there cannot be that much."""
+    if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise OSError(errno.ENOMEM, "this machine has less")  # else processes are killed once it is written to
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("clips", os.MFD_CLOEXEC)
     else:  # outside of Linux
@@ -115,8 +118,6 @@ def _anonymous_file(size: int) -> int:
             descriptor = os.dup(file.fileno())
     try:
         os.ftruncate(descriptor, size)
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, size)  # else a lack of space would be a bus error at the first write
     except OSError:
         os.close(descriptor)
         raise

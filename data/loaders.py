@@ -9,8 +9,9 @@ may be another in each batch, and the memory that is needed depends on the batch
 import ctypes
 import math
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -142,7 +143,8 @@ class BatchLoader:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        parts = iter(self._shares)
+        with _interrupts_put_off():
+            parts = iter(self._shares)
         if self._pin_memory:
             self._memory.page_lock()
         for parts_of_batch in zip(*[parts] * self._shares_of_batch, strict=True):
@@ -226,6 +228,22 @@ class _ShareReader(Dataset["_Part"]):
 
 def _as_it_is(part: _Part) -> _Part:
     return part
+
+
+@contextmanager
+def _interrupts_put_off() -> Iterator[None]:
+    """Have Ctrl-C wait: Python drops an exception that comes while it forks, and with it the user's wish to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _start_worker(_: int) -> None:

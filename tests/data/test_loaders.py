@@ -249,3 +249,20 @@ def test_reading_leaves_the_random_state_of_the_process_to_training(splits):
     before = torch.get_rng_state()
     read(splits, 0)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_ctrl_c_while_the_workers_start_is_not_lost(splits):
+    """Python drops what a signal raises in a hook of fork, as logging has one, and the run would go on."""
+    loader = training(splits, requests(), workers=2)
+    interrupts = [True]
+
+    def interrupt() -> None:
+        if interrupts:
+            interrupts.clear()
+            signal.raise_signal(signal.SIGINT)
+
+    os.register_at_fork(after_in_parent=interrupt)  # it stays registered, but does so only once
+    with pytest.raises(KeyboardInterrupt):
+        next(iter(loader))
+    assert not interrupts
+    check_equal(kept(loader), read(splits, 0))
