@@ -1,15 +1,12 @@
-"""How fast batches come from worker processes: against one core's rate, stock torch and threads.
+"""How fast batches come from worker processes: against one core's rate, and against the usual way.
 
-    python -m benchmarks.batches [--workers 2] [--seconds 12] [--videos 24]
+    python -m benchmarks.batches [--workers 2] [--seconds 8]
 
-First what N workers yield of a batch of 24 x 16 x 224 x 224 in clips per second of the wall clock, and which share of N
-times one core's rate that is; the main process takes the batches and does nothing else, and its own time is shown.
-Then four batches of other shapes, each in two ways: the rate that lasts, and the rate at which one batch is fetched
+First what N workers yield of batches of 24x16x224x224 in clips per second of the wall clock, and which share of N times
+one core's rate that is; the main process takes the batches and does nothing else, and its own time is shown. Then the
+four batches of the original's README, each in two ways: the rate that lasts, and the rate at which one batch is fetched
 that the workers had ready before it was asked for, which says nothing of how fast clips are read.
 
-    python -m benchmarks.batches --long 10
-
-reads for that many minutes and prints, minute by minute, the memory, descriptors and shared memory of all processes.
 The databases are of frames of 340x256 in JPEG quality 90, about 17 kB each, and are warm in the system's cache.
 """
 
@@ -19,24 +16,21 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-import simplejpeg
 import torch
 from rich import box
 from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from benchmarks.corpus import make_corpus
 from data.commandline import CommandParser, positive_integer, run_command
 from data.datasets import ClipRequest, ClipShape
-from data.frame_store import write_frames
 from data.loaders import BatchLoader
 from data.video_iterator import RandomClip, VideoIterator
 from data.video_list import FoundVideo, VideoList, pack
@@ -54,24 +48,9 @@ ROWS = (
 
 
 def make_videos(folder: Path, videos: int) -> VideoList:
-    """Videos of a moving texture, one class."""
-    found = []
-    for number in range(videos):
-        rng = np.random.default_rng(number)
-        width = SIZE[1] + FRAMES
-        scene = np.full((SIZE[0], width, 3), 128, np.float32)
-        for cell, contrast in ((64, 50), (20, 26), (10, 14), (4, 4)):
-            coarse = rng.normal(0, contrast, (SIZE[0] // cell + 2, width // cell + 2, 1))
-            coarse = coarse + rng.normal(0, contrast / 3, (*coarse.shape[:2], 3))
-            scene += cv2.resize(coarse.astype(np.float32), (width, SIZE[0]), interpolation=cv2.INTER_CUBIC)
-        picture = np.clip(scene, 0, 255).astype(np.uint8)
-        frames = (np.ascontiguousarray(picture[:, start : start + SIZE[1]]) for start in range(FRAMES))
-        write_frames(
-            folder / "class" / f"video_{number}",
-            (simplejpeg.encode_jpeg(frame, quality=90, colorsubsampling="420") for frame in frames),
-        )
-        found.append((0, FoundVideo("class", f"video_{number}", FRAMES, "")))
-    return pack(folder, ("class",), found)
+    """A corpus of one class."""
+    made = make_corpus(folder / "class", SIZE, videos, FRAMES)
+    return pack(folder, ("class",), [(0, FoundVideo("class", video.name, FRAMES, "")) for video in made])
 
 
 class Endless:
@@ -123,22 +102,6 @@ def stock(videos: VideoList, sizes: Sequence[tuple[int, ClipShape]], workers: in
 
 def _stack(clips: list) -> Tensor:
     return torch.stack([clip.frames for clip in clips]).flatten(0, 1).permute(0, 4, 1, 2, 3)
-
-
-def threads(videos: VideoList, sizes: Sequence[tuple[int, ClipShape]], workers: int) -> Iterator[Tensor]:
-    """Threads of the main process, which decode into one buffer a batch, two batches ahead."""
-    dataset = dataset_of(videos)
-    with ThreadPoolExecutor(workers) as pool:
-        pending = []
-        for requests in Endless(len(videos), sizes):
-            frames = torch.empty((len(requests), 1, *requests[0].shape, 3), dtype=torch.uint8)
-            jobs = [pool.submit(dataset.read, *job) for job in zip(requests, frames.numpy(), strict=True)]
-            pending.append((frames, jobs))
-            if len(pending) > 2:
-                frames, jobs = pending.pop(0)
-                for job in jobs:
-                    job.result()
-                yield frames.flatten(0, 1).permute(0, 4, 1, 2, 3)
 
 
 class Rate(NamedTuple):
@@ -200,7 +163,6 @@ def show_rates(videos: VideoList, workers: int, seconds: float) -> None:
     rates = {
         "this project, 1 worker": (1, sustained(own(videos, [BATCH], 1), seconds)),
         f"this project, {workers} workers": (workers, sustained(own(videos, [BATCH], workers), seconds)),
-        f"threads, {workers}": (workers, sustained(threads(videos, [BATCH], workers), seconds)),
         f"stock DataLoader, {workers} workers": (workers, sustained(stock(videos, [BATCH], workers), seconds)),
     }
     table = Table(title=f"Batches of {_name(BATCH)}", title_justify="left", box=box.SIMPLE_HEAD)
@@ -233,74 +195,19 @@ def _name(size: tuple[int, ClipShape]) -> str:
     return "x".join(map(str, (size[0], *size[1])))
 
 
-class Usage(NamedTuple):
-    """What this process and its children hold."""
-
-    resident: int  # bytes of all, shared memory counted in each
-    unique: int  # bytes that each has alone
-    descriptors: int
-    shared_files: int  # in /dev/shm
-
-
-def usage() -> Usage:
-    pids = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
-    resident = unique = descriptors = 0
-    for pid in pids:
-        fields = {}
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-            name, value = line.split(":")
-            fields[name] = 1024 * int(value.split()[0])
-        resident += fields["Rss"]
-        unique += fields["Private_Clean"] + fields["Private_Dirty"]
-        descriptors += len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    return Usage(resident, unique, descriptors, len(list(Path("/dev/shm").iterdir())))
-
-
-def read_long(videos: VideoList, workers: int, seconds: float, samples: int) -> list[tuple[int, Usage]]:
-    """Read for so long, in batches of changing shape; (clips read, usage) at equal distances of time."""
-    sizes = [(32, ClipShape(4, 112, 112)), (16, ClipShape(8, 158, 158)), (8, ClipShape(16, 224, 224))]
-    found = []
-    clips = 0
-    started = time.perf_counter()
-    for frames in own(videos, sizes, workers):
-        clips += len(frames)
-        if time.perf_counter() - started > (len(found) + 1) * seconds / samples:
-            found.append((clips, usage()))
-            if len(found) == samples:
-                break
-    return found
-
-
-def show_long(videos: VideoList, workers: int, minutes: int) -> None:
-    print("minutes     clips   resident MB   unique MB   descriptors   files in /dev/shm")
-    samples = 2 * minutes
-    for number, (clips, used) in enumerate(read_long(videos, workers, 60 * minutes, samples), start=1):
-        print(
-            f"{number / 2:7.1f} {clips:9d} {used.resident / 1e6:13.1f} {used.unique / 1e6:11.1f} "
-            f"{used.descriptors:13d} {used.shared_files:19d}"
-        )
-
-
 def main() -> int:
     """Measure and print."""
     parser = CommandParser(prog="python -m benchmarks.batches", description="Speed of reading batches by processes.")
     parser.add_argument("--workers", type=positive_integer, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--videos", type=positive_integer, default=24)
-    parser.add_argument("--seconds", type=positive_integer, default=12, help="that each figure is measured for")
-    parser.add_argument("--part", choices=("rates", "rows", "both"), default="both", help="which table")
-    parser.add_argument("--long", type=positive_integer, metavar="MINUTES", help="read for so long instead")
+    parser.add_argument("--seconds", type=positive_integer, default=6, help="that each figure is measured for")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         videos = make_videos(Path(folder), arguments.videos)
         size = sum(path.stat().st_size for path in Path(folder).rglob("frames.db")) / (arguments.videos * FRAMES)
         print(f"{arguments.videos} videos of {FRAMES} frames of {SIZE[1]}x{SIZE[0]}, {size / 1000:.1f} kB each\n")
-        if arguments.long:
-            show_long(videos, arguments.workers, arguments.long)
-            return 0
-        if arguments.part != "rows":
-            show_rates(videos, arguments.workers, arguments.seconds)
-        if arguments.part != "rates":
-            show_original_rows(videos, arguments.workers, arguments.seconds)
+        show_rates(videos, arguments.workers, arguments.seconds)
+        show_original_rows(videos, arguments.workers, arguments.seconds)
     return 0
 
 
