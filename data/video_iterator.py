@@ -16,10 +16,15 @@ from data.frame_store import FrameStore, FrameStoreError, Region
 from data.transforms import centre_crop, random_crop
 
 REPLACEMENT_TRIES = 10  # draws for one bad video before the clip counts as lost
+NO_FRAMES = torch.empty(0, dtype=torch.uint8)
 
 
 class Recipe(Protocol):
     """How clips are taken from a video: which frames, which part of them."""
+
+    @property
+    def views(self) -> int:
+        """How many clips are taken from each video."""
 
     def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
         """The views of the video, each T frame indices."""
@@ -42,6 +47,11 @@ class RandomClip:
     flip: bool
     distort: bool = False
 
+    @property
+    def views(self) -> int:
+        """One."""
+        return 1
+
     def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
         """One view."""
         return [random_clip(num_frames, request.shape.frames, self.intervals, request.interval_stretch, rng)]
@@ -61,6 +71,11 @@ class SpacedClips:
 
     interval: int
     clips: int = 1
+
+    @property
+    def views(self) -> int:
+        """`clips`."""
+        return self.clips
 
     def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
         """`clips` views."""
@@ -86,12 +101,17 @@ class BadVideo(NamedTuple):
 class Clip(NamedTuple):
     """One item: V views of one video, usually one."""
 
-    frames: Tensor  # uint8 (V, T, h, w, 3), RGB; empty if the video could not be read and was not replaced
+    frames: Tensor  # uint8 (V, T, h, w, 3), RGB; NO_FRAMES if the clip is lost, or where its frames are in a batch
     label: int
     video: int  # that the pixels come from
     repeated_frames: int
     bad_videos: tuple[BadVideo, ...]
-    augmentation: Tensor  # float32 (NUM_DRAWS,): what the device is to do with the frames
+    augmentation: np.ndarray  # float32 (NUM_DRAWS,): what the device is to do with the frames
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the video could not be read and was not replaced."""
+        return bool(self.bad_videos) and self.bad_videos[-1].replacement is None
 
 
 class VideoIterator(Dataset[Clip]):
@@ -112,32 +132,43 @@ class VideoIterator(Dataset[Clip]):
         return len(self.videos)
 
     def __getitem__(self, request: ClipRequest) -> Clip:
+        frames = torch.empty((self.recipe.views, *request.shape, 3), dtype=torch.uint8)
+        clip = self.read(request, frames.numpy())
+        return clip if clip.is_lost else clip._replace(frames=frames)
+
+    def read(self, request: ClipRequest, out: np.ndarray) -> Clip:
+        """Decode a clip into `out`, uint8 (V, T, h, w, 3); the Clip returned is without the frames.
+
+        If the clip is lost, `out` holds anything.
+        """
         key = (self.seed, request.draw, request.index)
         rng = np.random.default_rng(key)
         # From a generator of its own, so that it depends neither on what is read nor on how much that has to draw.
         own_rng = np.random.default_rng(np.random.SeedSequence(key, spawn_key=(0,)))
-        augmentation = torch.from_numpy(self.recipe.augmentation(own_rng))
+        augmentation = self.recipe.augmentation(own_rng)
         bad: list[BadVideo] = []
         index = request.index
         while True:
             try:
-                frames, repeated = self._read(request._replace(index=index), rng)
+                repeated = self._read(request._replace(index=index), rng, out)
             except FrameStoreError as error:
                 replacement = self._replacement(rng) if self.replace_bad and len(bad) < REPLACEMENT_TRIES else None
                 bad.append(BadVideo(index, str(error), replacement))
                 if replacement is None:
-                    return Clip(torch.empty(0, dtype=torch.uint8), -1, index, 0, tuple(bad), augmentation)
+                    return Clip(NO_FRAMES, -1, index, 0, tuple(bad), augmentation)
                 index = replacement
             else:
-                return Clip(frames, int(self.videos.labels[index]), index, repeated, tuple(bad), augmentation)
+                return Clip(NO_FRAMES, int(self.videos.labels[index]), index, repeated, tuple(bad), augmentation)
 
     def _replacement(self, rng: np.random.Generator) -> int:
         return int(rng.integers(len(self.videos)))
 
-    def _read(self, request: ClipRequest, rng: np.random.Generator) -> tuple[Tensor, int]:
+    def _read(self, request: ClipRequest, rng: np.random.Generator, out: np.ndarray) -> int:
+        """Decode the clip and return how many of its frames are repeated."""
         with FrameStore(self.videos.folder(request.index)) as store:
             views = self.recipe.frames(len(store), request, rng)
             region = self.recipe.region(store.size(), request.shape, rng)
-            pixels = store.read(np.concatenate([view.indices for view in views]).tolist(), region)
-        frames = torch.from_numpy(pixels).view(len(views), request.shape.frames, *pixels.shape[1:])
-        return frames, sum(view.repeated for view in views)
+            indices = np.concatenate([view.indices for view in views]).tolist()
+            assert out.flags.c_contiguous, "reshape would copy it"
+            store.read(indices, region, out=out.reshape(len(indices), *out.shape[2:]))
+        return sum(view.repeated for view in views)

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from data.augment import Augment, Normalise
+from data.device_prefetch import on_device
 from data.errors import DataError
-from data.loaders import Batch
-from data.video_iterator import BadVideo, VideoIterator
+from data.loaders import Batch, BatchLoader
+from data.video_iterator import BadVideo
 from network import VideoNetwork
 from network.sub_batch_norm import aggregate_statistics, set_num_splits
 from train.checkpoint import Checkpoint, CheckpointFolder
@@ -86,9 +86,7 @@ class Trainer:
         self.stop_signal = StopSignal(ranks.world_size)
         self.last_save = time.perf_counter()
 
-    def fit(
-        self, loader: DataLoader[Batch], sampler: ScheduleSampler, val_loader: DataLoader[Batch]
-    ) -> EpochReport | None:
+    def fit(self, loader: BatchLoader, sampler: ScheduleSampler, val_loader: BatchLoader) -> EpochReport | None:
         """Train to the plan's end; the last epoch's report, or None if nothing was left to do.
 
         StoppedBySignal after a signal, TrainingError on a loss that is not finite, DataError on a bad video.
@@ -105,14 +103,14 @@ class Trainer:
                 raise
         return report
 
-    def train_epoch(self, loader: DataLoader[Batch], sampler: ScheduleSampler, started: float) -> None:
+    def train_epoch(self, loader: BatchLoader, sampler: ScheduleSampler, started: float) -> None:
         """The steps of the epoch that are not done yet."""
         progress = self.progress
         steps = self.plan.steps_in_epoch(progress.epoch)
         sampler.set_position(progress.epoch, progress.step)
         self.network.train()
         self.speed.restart()  # validation and checkpoints are no part of a step
-        batches = iter(loader)
+        batches = on_device(loader, self.device)
         while progress.step < steps:
             self.stop_signal.share()
             spec = self.plan.step_spec(progress.epoch, progress.step)
@@ -137,12 +135,11 @@ class Trainer:
                 self.save()
 
     def train_step(self, batch: Batch, spec: StepSpec) -> None:
-        """One update, from this rank's part of the step's clips."""
+        """One update, from this rank's part of the step's clips, which are on its device."""
         progress, parts = self.progress, self.settings.accumulate
         # A part of the batch has whole sub-batches or, if there are fewer of them than parts, an equal share of one.
         set_num_splits(self.network, spec.batch_factor // math.gcd(spec.batch_factor, parts))
-        frames = batch.frames.to(self.device, non_blocking=True)
-        labels = batch.labels.to(self.device, non_blocking=True)
+        frames, labels = batch.frames, batch.labels
         losses = []
         for part in range(parts):
             # Every parts-th clip, so that the sub-batches of batch norm are those of the whole batch.
@@ -173,7 +170,7 @@ class Trainer:
         return loss_sum.detach() / batch_size
 
     @torch.no_grad()
-    def evaluate(self, loader: DataLoader[Batch]) -> Scores:
+    def evaluate(self, loader: BatchLoader) -> Scores:
         """Scores over every video of all ranks' loaders, once each; a video's views are averaged as probabilities.
 
         DataError on a video that cannot be read; StoppedBySignal after a signal.
@@ -184,7 +181,7 @@ class Trainer:
         sums = ScoreSums(self.device)
         # As many rounds on all ranks, who agree in each on whether to stop; in the last, some may have no batch.
         rounds = int(self.ranks.maximum(torch.tensor(len(loader))))
-        for batch in islice(chain(loader, repeat(None)), rounds):
+        for batch in islice(chain(on_device(loader, self.device), repeat(None)), rounds):
             self.stop_signal.share()
             if batch:
                 self._add_scores(batch, sums)
@@ -197,12 +194,11 @@ class Trainer:
         """Add the scores of an evaluation's batch."""
         if batch.bad_videos:
             raise DataError(f"a validation video cannot be read: {batch.bad_videos[0].reason}")
-        labels = batch.labels.to(self.device, non_blocking=True)
         with self._autocast():
-            logits = self.network(self.normalise(batch.frames.to(self.device, non_blocking=True)))
-        views = logits.float().unflatten(0, (len(labels), -1)).log_softmax(dim=-1)  # (B, V, classes)
+            logits = self.network(self.normalise(batch.frames))
+        views = logits.float().unflatten(0, (len(batch.labels), -1)).log_softmax(dim=-1)  # (B, V, classes)
         scores = views.logsumexp(dim=1) - math.log(views.shape[1])
-        sums.add(F.nll_loss(scores, labels, reduction="sum"), scores, labels)
+        sums.add(F.nll_loss(scores, batch.labels, reduction="sum"), scores, batch.labels)
 
     def save(self, epoch: int | None = None, is_best: bool = False) -> None:
         """Write a checkpoint of this moment; all ranks call, the first one writes.
@@ -217,7 +213,7 @@ class Trainer:
             self.folder.save(self.about | state, epoch, is_best)
         self.last_save = time.perf_counter()
 
-    def _finish_epoch(self, val_loader: DataLoader[Batch], started: float) -> EpochReport:
+    def _finish_epoch(self, val_loader: BatchLoader, started: float) -> EpochReport:
         """Validate, save and report the epoch whose steps are done."""
         progress, settings, epoch = self.progress, self.settings, self.progress.epoch
         self._fold_scores()
@@ -278,8 +274,7 @@ class Trainer:
             callback.on_log(report)
 
     @staticmethod
-    def _log_source(batch: Batch, loader: DataLoader[Batch]) -> None:
-        assert isinstance(loader.dataset, VideoIterator)
+    def _log_source(batch: Batch, loader: BatchLoader) -> None:
         folders = " ".join(str(loader.dataset.videos.folder(index)) for index in batch.videos.tolist())
         LOG.debug("clips %s from %s", tuple(batch.frames.shape), folders)
 

@@ -9,14 +9,13 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 from rich.console import Console
-from torch.utils.data import DataLoader
 
 from data.annotations import Splits, load_splits
 from data.atomic_file import atomic_file
 from data.commandline import run_command
 from data.datasets import ClipShape, DatasetSpec
 from data.errors import DataError
-from data.loaders import Batch, EachOnce, make_loader
+from data.loaders import BatchLoader, EachOnce
 from data.video_iterator import RandomClip, SpacedClips, VideoIterator
 from network import NetworkError, VideoNetwork, create_network
 from network.checkpointing import checkpoint_activations
@@ -81,8 +80,7 @@ def _start(options: TrainOptions, spec: DatasetSpec) -> int:
         reason = str(error).splitlines()[0]
         if "DataLoader worker" in reason:  # raised from a signal handler, wherever the process is just then
             LOG.error(
-                "a process that reads clips died (%s). If memory ran out, give fewer --workers; if shared memory did, "
-                "more of it to /dev/shm",
+                "a process that reads clips died (%s). If memory ran out, give fewer --workers or less --batch-size",
                 reason,
             )
         elif is_lost_peer(error):
@@ -181,13 +179,13 @@ def _set_up(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, checkpoints:
     return _SetUp(start, splits, network, loaded, plan)
 
 
-def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: DataLoader[Batch]) -> int:
+def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: BatchLoader) -> int:
     ranks, plan = trainer.ranks, trainer.plan
     intervals = (options.train_frame_interval[0], options.train_frame_interval[-1])
     recipe = RandomClip(intervals, flip=options.augment != "none", distort=options.augment == "full")
     dataset = VideoIterator(splits.train, recipe, options.random_seed, options.on_bad_video == "skip")
     sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
-    loader = make_loader(dataset, sampler, options.workers, trainer.device.type == "cuda")
+    loader = BatchLoader(dataset, sampler, options.workers, trainer.device.type == "cuda")
     if trainer.progress.epoch > plan.num_epochs:
         LOG.warning("nothing to do: all %d epochs are done", plan.num_epochs)
     try:
@@ -208,7 +206,7 @@ def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: Da
     return 0
 
 
-def _evaluate(trainer: Trainer, val_loader: DataLoader[Batch], start: StartingPoint) -> int:
+def _evaluate(trainer: Trainer, val_loader: BatchLoader, start: StartingPoint) -> int:
     scores = trainer.evaluate(val_loader)
     shown = f"loss {scores.loss:.4f} top-1 {scores.top1:.2f}% top-5 {scores.top5:.2f}% on {scores.examples:.0f} videos"
     LOG.info("%s: %s", start.path, shown)
@@ -316,12 +314,12 @@ def _updater(
     return Updater(network.parameters(), optimizer, device, ranks, options.precision, options.clip_grad)
 
 
-def _val_loader(options: TrainOptions, splits: Splits, ranks: Ranks) -> DataLoader[Batch]:
+def _val_loader(options: TrainOptions, splits: Splits, ranks: Ranks) -> BatchLoader:
     dataset = VideoIterator(splits.val, SpacedClips(options.val_frame_interval, options.val_clips), options.random_seed)
     shape = ClipShape(options.clip_length, options.clip_size, options.clip_size)
     batch_size = max(1, (options.val_batch_size or options.batch_size) // (ranks.world_size * options.val_clips))
     batches = EachOnce(len(splits.val), batch_size, shape, ranks.rank, ranks.world_size)
-    return make_loader(dataset, batches, min(options.workers, len(batches)), options.device == "cuda")
+    return BatchLoader(dataset, batches, min(options.workers, len(batches.indices)), options.device == "cuda")
 
 
 def _settings(options: TrainOptions) -> TrainerSettings:

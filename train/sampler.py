@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from data.datasets import ClipRequest
+from data.datasets import ClipRequest, ClipShape
 from train.plan import Plan
 
 
@@ -49,3 +49,9 @@ class ScheduleSampler(Sampler[list[ClipRequest]]):
     def __len__(self) -> int:
         """Steps from the position to the end of its epoch."""
         return self.plan.steps_in_epoch(self.epoch) - self.step
+
+    def sizes(self) -> set[tuple[int, ClipShape]]:
+        """Number and shape of this rank's clips in each kind of step of the whole run."""
+        return {
+            (spec.batch_size // self.world_size, spec.shape) for phase in self.plan.phases for spec in phase.short_cycle
+        }

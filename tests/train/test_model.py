@@ -15,7 +15,7 @@ from data.annotations import load_splits
 from data.augment import Augment, Normalise
 from data.datasets import ClipShape, DatasetSpec
 from data.errors import DataError
-from data.loaders import EachOnce, make_loader
+from data.loaders import BatchLoader, EachOnce
 from data.video_iterator import RandomClip, SpacedClips, VideoIterator
 from network.resnet3d import Recursion
 from network.sub_batch_norm import use_sub_batch_norm
@@ -94,7 +94,7 @@ class Run:
         )  # fmt: skip
         self.sampler = ScheduleSampler(self.plan, seed)
         dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed, replace_bad=skip)
-        self.loader = make_loader(dataset, self.sampler, workers, pin_memory=False)
+        self.loader = BatchLoader(dataset, self.sampler, workers, pin_memory=False)
         self.val_loader = val or validation(splits)
 
     def fit(self):
@@ -107,7 +107,7 @@ class Run:
 
 def validation(splits, clips=1, batch_size=3):
     dataset = VideoIterator(splits.val, SpacedClips(1, clips), seed=0)
-    return make_loader(dataset, EachOnce(len(splits.val), batch_size, SHAPE), 0, pin_memory=False)
+    return BatchLoader(dataset, EachOnce(len(splits.val), batch_size, SHAPE), 0, pin_memory=False)
 
 
 def final(folder):

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -374,3 +376,27 @@ def test_real_scripts_train_fine_tune_and_resume(tmp_path):
     assert "4x512 in the checkpoint, 3x512 in the network" in output
     assert "2 new ones at the whole rate: fc.weight, fc.bias" in output
     assert (tmp_path / "results" / "Kinetics-700" / "srtg_r3d_10_gates_False" / "srtg_r3d_10_ep-0001.pth").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_interrupted_or_killed_leaves_no_process_and_no_shared_memory(
+    server, small_dataset, tmp_path, number
+):
+    """Ctrl-C goes to all processes of the terminal, the system's kill to the main one alone."""
+    before = set(os.listdir("/dev/shm"))  # noqa: PTH208
+    flags = ("--workers", 2, "--end-epoch", 500)
+    process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=tmp_path)
+    process.wait_for("[0008/0008]")
+    assert len(process.children()) >= 2
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+        assert process.wait() == 130
+        assert "Traceback" not in process.output()
+    else:
+        process.send(number)
+        assert process.wait() == -number
+    deadline = time.monotonic() + 10
+    while process.members():
+        assert time.monotonic() < deadline, process.members()
+        time.sleep(0.02)
+    assert set(os.listdir("/dev/shm")) <= before  # noqa: PTH208
