@@ -78,20 +78,21 @@ class FrameStore:
             self._blobs[index] = blob
         return self._jpeg_size(index, blob)
 
-    def read(self, indices: Sequence[int], region: Region | None = None) -> np.ndarray:
+    def read(self, indices: Sequence[int], region: Region | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """Read the frames at the 0-based `indices`, in that order and as often as each is named.
 
-        Returns RGB uint8 (T, H, W, 3): the whole frames, or of each the `region`. What is not scaled is exact; what is
-        scaled (bilinearly; by area at a third or less) is decoded by JPEG's fast transform, which is one grey level
-        from exact on average, whatever the picture. FrameStoreError if the database or a frame is damaged, an index is
-        out of range, or the frames differ in size.
+        Returns RGB uint8 (T, H, W, 3): the whole frames, or of each the `region`; written to and returned as `out`
+        where that is given. What is not scaled is exact; what is scaled (bilinearly; by area at a third or less) is
+        decoded by JPEG's fast transform, which is one grey level from exact on average, whatever the picture.
+        FrameStoreError if the database or a frame is damaged, an index is out of range, or the frames differ in size
+        (then `out` holds anything); ValueError if `out` is not a writable, contiguous uint8 array of that shape.
         """
         if len(indices) == 0:
             raise ValueError("no frame indices given")
         with self._connected() as connection:
             wanted = [self._checked(connection, index) for index in indices]
             blobs = {index: self._fetch(connection, index) for index in sorted(set(wanted))}
-        return self._decode(blobs, wanted, region)
+        return self._decode(blobs, wanted, region, out)
 
     def check_numbering(self) -> int:
         """Read every row's ObjId, and return the number of frames; FrameStoreError on gaps, repeats and odd names."""
@@ -99,13 +100,15 @@ class FrameStore:
             self._scan(connection)
             return self._frame_count(connection)
 
-    def _decode(self, blobs: dict[int, bytes], indices: list[int], region: Region | None) -> np.ndarray:
+    def _decode(
+        self, blobs: dict[int, bytes], indices: list[int], region: Region | None, out: np.ndarray | None
+    ) -> np.ndarray:
         height, width = self._jpeg_size(indices[0], blobs[indices[0]])
         if region is None:
-            clip = np.empty((len(indices), height, width, 3), np.uint8)
+            clip = _clip_array((len(indices), height, width, 3), out)
         else:
             region.check_inside(height, width)
-            clip = np.empty((len(indices), region.out_height, region.out_width, 3), np.uint8)
+            clip = _clip_array((len(indices), region.out_height, region.out_width, 3), out)
             buffer = scratch_frame(height, width)
         positions: dict[int, int] = {}
         for position, index in enumerate(indices):
@@ -305,6 +308,17 @@ def _write_database(path: Path, video_folder: Path, jpegs: Iterable[bytes]) -> i
     if count < 1:
         raise FrameStoreError(f"{video_folder}: the video has no frames to write")
     return count
+
+
+def _clip_array(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
+    """`out` if it can take a clip of that shape, ValueError if not; a new array if there is none."""
+    if out is None:
+        return np.empty(shape, np.uint8)
+    if out.shape != shape or out.dtype != np.uint8:
+        raise ValueError(f"out is {out.dtype} {out.shape}, the clip is uint8 {shape}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError("out must be contiguous and writable")
+    return out
 
 
 def _frame_number(name: object) -> int | None:

@@ -114,6 +114,29 @@ def test_a_scaled_region_is_that_part_of_the_picture(
     assert np.abs(clip[0].astype(int) - expected).mean() < 2
 
 
+def test_a_clip_is_decoded_into_the_array_given(pictures: tuple[Path, list[np.ndarray]]) -> None:
+    store = FrameStore(pictures[0])
+    for region in (None, Region(3, 5, 40, 50, 40, 50), Region(3, 5, 40, 50, 20, 30, flip=True)):
+        expected = store.read([3, 0, 3], region)
+        batch = np.full((4, *expected.shape), 77, np.uint8)
+        assert store.read([3, 0, 3], region, batch[2]).base is batch
+        assert np.array_equal(batch[2], expected)
+        assert (batch[[0, 1, 3]] == 77).all()
+
+
+def test_an_array_that_a_clip_does_not_fit_is_refused(pictures: tuple[Path, list[np.ndarray]]) -> None:
+    read_only = np.empty((2, 90, 120, 3), np.uint8)
+    read_only.flags.writeable = False
+    for out, reason in (
+        (np.empty((3, 90, 120, 3), np.uint8), "the clip is uint8"),
+        (np.empty((2, 90, 120, 3), np.int8), "out is int8"),
+        (np.empty((2, 90, 3, 120), np.uint8).transpose(0, 1, 3, 2), "contiguous"),
+        (read_only, "writable"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            FrameStore(pictures[0]).read([0, 1], out=out)
+
+
 def test_a_region_outside_the_frame_is_refused(pictures: tuple[Path, list[np.ndarray]]) -> None:
     for region in (Region(-1, 0, 10, 10, 5, 5), Region(0, 0, 91, 10, 5, 5), Region(0, 111, 9, 10, 5, 5)):
         with pytest.raises(ValueError, match="does not lie within"):
