@@ -1,0 +1,52 @@
+"""Videos to measure reading on, in each form that is compared: made once, and found again where a folder is kept.
+
+    make_corpus(folder, (256, 340), videos=12)      # folder/video_000/frames.db and n_frames, as this project writes them
+    without_index(folders, folder), jpeg_folders(...), mp4_files(...)     # the same frames in the forms of others
+
+What a JPEG costs to decode depends on its bytes: the frames are of the size that real videos have at quality 90 and
+4:2:0 (340x256: about 17 kB; nine real clips had 14 to 30), not of noise or of a plain colour.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import simplejpeg
+
+from data.frame_store import is_whole, write_frames
+
+FRAMES = 300  # ten seconds at 30 frames a second, as in HACS and Kinetics
+QUALITY = 90
+SCENE = (360, 640)  # of which smaller frames are made
+
+
+def scene_frames(seed: int, size: tuple[int, int], frames: int) -> Iterator[np.ndarray]:
+    """RGB frames (height, width, 3) of a textured scene that the camera pans over, with a sensor's noise."""
+    rng = np.random.default_rng(seed)
+    height, width = SCENE[0], SCENE[1] + frames
+    scene = np.full((height, width, 3), 128, np.float32)
+    for cell, contrast in ((96, 50), (32, 26), (16, 14), (6, 4)):
+        rows, columns = height // cell + 2, width // cell + 2
+        light = rng.normal(0, contrast, (rows, columns, 1))
+        colour = rng.normal(0, contrast / 3, (rows, columns, 3))
+        scene += cv2.resize((light + colour).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    noise = rng.normal(0, 1, (size[0] + frames, size[1], 1)).astype(np.float32)
+    for index in range(frames):
+        frame = scene[:, index : index + SCENE[1]]
+        if size != SCENE:
+            frame = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
+        yield np.clip(frame + noise[index : index + size[0]], 0, 255).astype(np.uint8)
+
+
+def make_corpus(folder: Path, size: tuple[int, int], videos: int, frames: int = FRAMES) -> list[Path]:
+    """Video folders with frames.db of frames of `size` (height, width); those already there are left as they are."""
+    folders = [folder / f"video_{number:03d}" for number in range(videos)]
+    for number, video in enumerate(folders):
+        if not is_whole(video):
+            pixels = scene_frames(number, size, frames)
+            write_frames(video, (simplejpeg.encode_jpeg(each, QUALITY, colorsubsampling="420") for each in pixels))
+    return folders
