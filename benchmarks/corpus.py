@@ -1,6 +1,6 @@
 """Videos to measure reading on, in each form that is compared: made once, and found again where a folder is kept.
 
-    make_corpus(folder, (256, 340), videos=12)      # folder/video_000/frames.db and n_frames, as this project writes them
+    make_corpus(folder, (256, 340), videos=12)      # [folder/video_000, ...] with frames.db
     without_index(folders, folder), jpeg_folders(...), mp4_files(...)     # the same frames in the forms of others
 
 What a JPEG costs to decode depends on its bytes: the frames are of the size that real videos have at quality 90 and
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from data.atomic_file import atomic_file
 from data.frame_store import is_whole, write_frames
 
 FRAMES = 300  # ten seconds at 30 frames a second, as in HACS and Kinetics
@@ -50,3 +51,56 @@ def make_corpus(folder: Path, size: tuple[int, int], videos: int, frames: int = 
             pixels = scene_frames(number, size, frames)
             write_frames(video, (simplejpeg.encode_jpeg(each, QUALITY, colorsubsampling="420") for each in pixels))
     return folders
+
+
+def without_index(folders: list[Path], target: Path) -> list[Path]:
+    """Copies of databases as dataset2database writes them: no key, no index, rows in any order."""
+    rng = np.random.default_rng(1)
+    copies = [target / folder.name for folder in folders]
+    for folder, copied in zip(folders, copies, strict=True):
+        if not is_whole(copied):
+            copied.mkdir(parents=True, exist_ok=True)
+            rows = _rows(folder)
+            with closing(sqlite3.connect(copied / "frames.db")) as copy:
+                copy.execute("DROP TABLE IF EXISTS Images")
+                copy.execute("CREATE TABLE Images (ObjId STRING, frames BLOB, size INT)")
+                copy.executemany(
+                    "INSERT INTO Images VALUES (?, ?, 0)", [rows[row] for row in rng.permutation(len(rows))]
+                )
+                copy.commit()
+            (copied / "n_frames").write_text(str(len(rows)))
+    return copies
+
+
+def jpeg_folders(folders: list[Path], target: Path) -> list[Path]:
+    """The same JPEGs as files frame_00001.jpg and so on, a folder a video."""
+    copies = [target / folder.name for folder in folders]
+    for folder, copied in zip(folders, copies, strict=True):
+        copied.mkdir(parents=True, exist_ok=True)
+        for name, jpeg in _rows(folder):
+            (copied / f"{name.rpartition('/')[2]}.jpg").write_bytes(jpeg)
+    return copies
+
+
+def mp4_files(folders: list[Path], target: Path, keyframes: int) -> list[Path]:
+    """The same frames as H.264 with a keyframe each `keyframes` frames, at 30 frames a second; files there are kept."""
+    files = [target / f"{folder.name}.mp4" for folder in folders]
+    target.mkdir(parents=True, exist_ok=True)
+    options = {"crf": "23", "preset": "veryfast", "threads": "1", "g": str(keyframes), "sc_threshold": "0"}
+    for folder, file in zip(folders, files, strict=True):
+        if file.exists():
+            continue
+        with atomic_file(file) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=30, options=options)
+            for index, (_, jpeg) in enumerate(_rows(folder)):
+                frame = av.VideoFrame.from_ndarray(simplejpeg.decode_jpeg(jpeg, "RGB"), format="rgb24")
+                if index == 0:
+                    stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return files
+
+
+def _rows(folder: Path) -> list[tuple[str, bytes]]:
+    with closing(sqlite3.connect(folder / "frames.db")) as connection:
+        return connection.execute("SELECT ObjId, frames FROM Images ORDER BY ObjId").fetchall()
