@@ -32,13 +32,15 @@ from benchmarks.readers import (
     read_files_by_opencv,
 )
 from data.commandline import CommandParser, positive_integer, run_command
+from data.datasets import ClipShape
 from data.frame_store import Region
+from data.transforms import RESIZED_SIDE_PER_CROP, random_crop
 from train.logs import make_console
 
 LIMIT, PLAIN = "limit (decode from memory)", "plain OpenCV, frames.db"
 SPAN = 31  # of 16 frames with interval 2
 SIZES = {"340x256": (256, 340), "640x360": (360, 640)}
-CROPS = {224: 294, 112: round(112 * 294 / 256)}  # the crop, and the shorter side that it is cut from
+CROPS = ((224, 294), (224, 257), (112, 129))  # the crop, and the shorter side it is cut from: 257 and 129 in training
 
 
 class Call(NamedTuple):
@@ -49,11 +51,11 @@ class Call(NamedTuple):
 
 
 def random_region(size: tuple[int, int], crop: int, shorter_side: int, rng: np.random.Generator) -> Region:
-    """A random square crop of the frame scaled to a shorter side; on the even grid if it is halved, as in training."""
+    """A random square crop of the frame as if scaled to that shorter side; training's own where that is its side."""
+    if shorter_side == round(crop * RESIZED_SIDE_PER_CROP):
+        return random_crop(size, ClipShape(len(range(0, SPAN, 2)), crop, crop), False, rng)
     side = round(size[0] * crop / shorter_side)
-    grid = 2 if side + 1 >= 2 * crop else 1
-    side = grid * round(side / grid + 0.01)
-    top, left = (grid * int(rng.integers(0, (length - side) // grid + 1)) for length in size)
+    top, left = (int(rng.integers(0, length - side + 1)) for length in size)
     return Region(top, left, side, side, crop, crop)
 
 
@@ -95,14 +97,16 @@ def make_forms(folder: Path, size: tuple[int, int], videos: int, quick: bool) ->
     return forms
 
 
-def methods_for(forms: dict[str, list[Path]], size: tuple[int, int], crop: int) -> dict[str, list[Call]]:
+def methods_for(
+    forms: dict[str, list[Path]], size: tuple[int, int], crop: int, shorter_side: int
+) -> dict[str, list[Call]]:
     """The same clips of all videos, by each method."""
     rng = np.random.default_rng(0)
     methods: dict[str, list[Call]] = {name: [] for name in (LIMIT, *forms)}
     for number, folder in enumerate(forms[PLAIN]):
         start = int(rng.integers(0, FRAMES - SPAN + 1))
         indices = list(range(start, start + SPAN, 2))
-        region = random_region(size, crop, CROPS[crop], rng)
+        region = random_region(size, crop, shorter_side, rng)
         methods[LIMIT].append(Call(partial(decode_all, clip_blobs(folder, indices))))
         for name, paths in forms.items():
             if "PyAV" in name:
@@ -120,25 +124,25 @@ def main() -> int:
     parser = CommandParser(prog="python -m benchmarks.loading", description="Speed of reading clips on one core.")
     parser.add_argument("--videos", type=positive_integer, default=12)
     parser.add_argument("--repeats", type=positive_integer, default=5)
-    parser.add_argument(
-        "--folder", type=Path, help="keep the videos here, and use those found; else a temporary folder"
-    )
+    parser.add_argument("--folder", type=Path, help="keep the videos here and use those found")
     parser.add_argument("--quick", action="store_true", help="frames.db only, warm only")
     arguments = parser.parse_args()
     table = Table(title="Reading clips of 16 frames, one core", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("source, crop: method")
+    table.add_column("source, crop of the shorter side, cache: method", no_wrap=True)
     for heading in ("clips/s", "of the limit", "of plain OpenCV"):
         table.add_column(heading, justify="right")
     with tempfile.TemporaryDirectory() as temporary:
         for name, size in SIZES.items():
             forms = make_forms((arguments.folder or Path(temporary)) / name, size, arguments.videos, arguments.quick)
-            for crop in CROPS:
-                methods = methods_for(forms, size, crop)
+            for crop, shorter_side in CROPS:
+                methods = methods_for(forms, size, crop, shorter_side)
                 for cache in ("warm",) if arguments.quick else ("warm", "cold"):
                     seconds = seconds_a_clip(methods, arguments.repeats, cache == "cold")
                     for method, value in seconds.items():
                         ratios = (f"{seconds[other] / value:.2f}" for other in (LIMIT, PLAIN))
-                        table.add_row(f"{name}, {crop}, {cache}: {method}", f"{1 / value:.1f}", *ratios)
+                        table.add_row(
+                            f"{name}, {crop} of {shorter_side}, {cache}: {method}", f"{1 / value:.1f}", *ratios
+                        )
                     table.add_section()
     make_console().print(table)
     return 0

@@ -31,7 +31,7 @@ def decode_all(blobs: list[bytes]) -> None:
 def read_by_store(folder: Path, indices: Sequence[int], region: Region) -> np.ndarray:
     """This project's way."""
     with FrameStore(folder) as store:
-        store.size()
+        store.size(indices[0])
         return store.read(indices, region)
 
 

@@ -85,6 +85,9 @@ def decode_whole(blob: bytes, out: np.ndarray) -> None:
 def _decode(blob: bytes, frame: np.ndarray, size: tuple[int, int], factor: int, fast: bool) -> None:
     height, width, _ = frame.shape
     # Without least sizes, simplejpeg ignores the factor; with them it takes the smallest scale that satisfies all.
+    # A larger JPEG, at a smaller scale, may come out just as large: its shape alone would not tell.
+    if factor > 1:
+        _check_size(blob, size)
     scaling = {"min_height": height, "min_width": width, "min_factor": factor} if factor > 1 else {}
     try:
         shape = simplejpeg.decode_jpeg(blob, "RGB", fastdct=fast, buffer=frame, **scaling).shape
