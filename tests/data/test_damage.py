@@ -197,6 +197,10 @@ def test_random_damage_of_a_jpeg_stays_within_it(tmp_path: Path, rounds: int) ->
                     assert "frame_00002" in str(error)
                     named += 1
                     clip = FrameStore(folder).read([0, 0, 2], region)
+                else:
+                    if name == "cropped":  # what a decoder makes of it that goes on in spite of damage: none was shown
+                        anyway = simplejpeg.decode_jpeg(bytes(data), "RGB", strict=False)
+                        assert np.array_equal(clip[1], anyway[:16, 4:20])
                 assert clip.shape == right[name].shape
                 assert np.array_equal(clip[[0, 2]], right[name][[0, 2]])
     assert named > rounds  # a quarter of the reads at the least
@@ -211,3 +215,17 @@ def test_a_header_that_promises_more_rows_is_found_out(tmp_path: Path) -> None:
     assert simplejpeg.decode_jpeg_header(taller)[:2] == (192, 128)
     with pytest.raises(FrameStoreError, match="frame_00001 holds a damaged JPEG"):
         FrameStore(tmp_path / "v").read([0], Region(0, 0, 120, 120, 60, 60))
+
+
+def test_damage_is_found_in_a_jpeg_with_restart_intervals(tmp_path: Path) -> None:
+    """Its decoder resumes after damage, with the words that an early stop looks for."""
+    pixels = next(scene_frames(2, (96, 128), 1))
+    whole = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_RST_INTERVAL, 8])[1].tobytes()
+    region = Region(0, 0, 20, 20, 20, 20)
+    write_frames(tmp_path / "whole", [whole])
+    expected = simplejpeg.decode_jpeg(whole, "RGB")[:20, :20]
+    assert np.array_equal(FrameStore(tmp_path / "whole").read([0], region)[0], expected)
+    first = whole.index(b"\xff\xd0")
+    write_frames(tmp_path / "v", [whole[:first] + b"\x11\x11" + whole[first + 2 :]])
+    with pytest.raises(FrameStoreError, match="frame_00001 holds a damaged JPEG"):
+        FrameStore(tmp_path / "v").read([0], region)
