@@ -1,149 +1,149 @@
-"""How fast clips are read on one core: the frame store against its limit and against plain OpenCV.
+"""How fast clips are read on one core: the frame store against its limit and against other ways.
 
-    python -m benchmarks.loading [--videos 24] [--repeats 5]
+    python -m benchmarks.loading [--videos 12] [--repeats 5] [--folder FOLDER] [--quick]
 
-Makes databases of textured frames (JPEG quality 90), reads a clip of 16 frames with interval 2 from each video by each
-method in turn, and prints the median clips per second of the core's own time and the ratio to the limit: decoding the
-same 16 whole frames from memory and nothing else. All files are warm, in the system's cache.
+Makes videos of 300 frames (benchmarks/corpus.py), reads a clip of 16 frames with interval 2 at a random place of each
+video by each method in turn, and prints the median clips per second and the ratios to the limit (decoding the same 16
+whole frames from memory and nothing else) and to plain OpenCV. Warm: the files are in the system's cache, and the
+core's own time counts. Cold: the system is asked to drop the video's files from its cache before each clip, and the
+clock's time counts; what then happens depends on the disk.
 """
 
-import sqlite3
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
-import simplejpeg
 from rich import box
 from rich.table import Table
 
+from benchmarks.corpus import FRAMES, jpeg_folders, make_corpus, mp4_files, without_index
+from benchmarks.readers import (
+    clip_blobs,
+    decode_all,
+    read_by_opencv,
+    read_by_pyav,
+    read_by_store,
+    read_files_by_opencv,
+)
 from data.commandline import CommandParser, positive_integer, run_command
-from data.frame_store import FrameStore, Region, write_frames
+from data.datasets import ClipShape
+from data.frame_store import Region
+from data.transforms import RESIZED_SIDE_PER_CROP, random_crop
 from train.logs import make_console
 
-FRAMES = 31  # what 16 frames with interval 2 span
-INDICES = list(range(0, FRAMES, 2))
+LIMIT, PLAIN = "limit (decode from memory)", "plain OpenCV, frames.db"
+SPAN = 31  # of 16 frames with interval 2
 SIZES = {"340x256": (256, 340), "640x360": (360, 640)}
+CROPS = ((224, 294), (224, 257), (112, 129))  # the crop, and the shorter side it is cut from: 257 and 129 in training
 
 
-def make_videos(folder: Path, size: tuple[int, int], videos: int) -> list[Path]:
-    """Databases of moving textured frames of `size` (height, width)."""
-    rng = np.random.default_rng(0)
-    folders = []
-    for number in range(videos):
-        coarse = rng.integers(0, 256, (size[0] // 6, size[1] // 6, 3), dtype=np.uint8)
-        texture = cv2.resize(coarse, (size[1] + FRAMES, size[0]), interpolation=cv2.INTER_CUBIC)
-        frames = (np.ascontiguousarray(texture[:, start : start + size[1]]) for start in range(FRAMES))
-        folders.append(folder / f"video_{number}")
-        write_frames(folders[-1], (simplejpeg.encode_jpeg(frame, quality=90) for frame in frames))
-    return folders
+class Call(NamedTuple):
+    """One clip by one method: what to run, and the file or folder that it reads (None: memory)."""
+
+    read: Callable[[], object]
+    path: Path | None = None
 
 
-def without_index(folders: list[Path], target: Path) -> list[Path]:
-    """Copies of databases as dataset2database writes them: no key, no index, rows in any order."""
-    rng = np.random.default_rng(1)
-    copies = []
-    for folder in folders:
-        with closing(sqlite3.connect(folder / "frames.db")) as source:
-            rows = source.execute("SELECT ObjId, frames, size FROM Images").fetchall()
-        copies.append(target / folder.name)
-        copies[-1].mkdir(parents=True)
-        with closing(sqlite3.connect(copies[-1] / "frames.db")) as copy:
-            copy.execute("CREATE TABLE Images (ObjId STRING, frames BLOB, size INT)")
-            copy.executemany("INSERT INTO Images VALUES (?, ?, ?)", [rows[row] for row in rng.permutation(len(rows))])
-            copy.commit()
-    return copies
+def random_region(size: tuple[int, int], crop: int, shorter_side: int, rng: np.random.Generator) -> Region:
+    """A random square crop of the frame as if scaled to that shorter side; training's own where that is its side."""
+    if shorter_side == round(crop * RESIZED_SIDE_PER_CROP):
+        return random_crop(size, ClipShape(len(range(0, SPAN, 2)), crop, crop), False, rng)
+    side = round(size[0] * crop / shorter_side)
+    top, left = (int(rng.integers(0, length - side + 1)) for length in size)
+    return Region(top, left, side, side, crop, crop)
 
 
-def crop_of(size: tuple[int, int], crop: int) -> Region:
-    """A crop whose source is 256/294 of the shorter side, as in training."""
-    side = round(size[0] * 256 / 294)
-    return Region((size[0] - side) // 2, (size[1] - side) // 2, side, side, crop, crop)
+def drop_from_cache(path: Path) -> None:
+    """Ask the system to forget a file's, or a folder's files', pages."""
+    for file in path.iterdir() if path.is_dir() else [path]:
+        descriptor = os.open(file, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
 
 
-def read_by_store(folder: Path, region: Region) -> np.ndarray:
-    """This project's way: (T, h, w, 3)."""
-    with FrameStore(folder) as store:
-        return store.read(INDICES, region)
-
-
-def read_by_opencv(folder: Path, region: Region) -> np.ndarray:
-    """The plain way: decode, resize whole frames, crop, bring to (3, T, h, w)."""
-    names = [f"{folder.name}/frame_{index + 1:05d}" for index in INDICES]
-    with closing(sqlite3.connect(folder / "frames.db")) as connection:
-        query = f"SELECT ObjId, frames FROM Images WHERE ObjId IN ({','.join('?' * len(names))})"
-        blobs = dict(connection.execute(query, names).fetchall())
-    scale = region.out_height / region.height
-    top, left = round(region.top * scale), round(region.left * scale)
-    clip = []
-    for name in names:
-        frame = cv2.cvtColor(cv2.imdecode(np.frombuffer(blobs[name], np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        frame = cv2.resize(frame, (round(frame.shape[1] * scale), round(frame.shape[0] * scale)))
-        clip.append(frame[top : top + region.out_height, left : left + region.out_width])
-    return np.ascontiguousarray(np.stack(clip).transpose(3, 0, 1, 2))
-
-
-def limit(blobs: list[bytes]) -> None:
-    """Decode the whole frames, nothing else."""
-    for blob in blobs:
-        simplejpeg.decode_jpeg(blob, "RGB")
-
-
-def seconds_a_clip(methods: dict[str, list[Callable[[], object]]], repeats: int) -> dict[str, float]:
-    """Median seconds of the core's time that each method's calls take; methods take turns call by call."""
+def seconds_a_clip(methods: dict[str, list[Call]], repeats: int, cold: bool) -> dict[str, float]:
+    """Median seconds that each method's calls take; methods take turns call by call, after one round to warm up."""
     times: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(repeats + 1):
+    clock = time.perf_counter if cold else time.thread_time
+    for round_number in range(repeats + 1):
         for calls in zip(*methods.values(), strict=True):
             for name, call in zip(methods, calls, strict=True):
-                started = time.thread_time()
-                call()
-                times[name].append(time.thread_time() - started)
-    warm_up = len(next(iter(methods.values())))
-    return {name: statistics.median(values[warm_up:]) for name, values in times.items()}
+                if cold and call.path is not None:
+                    drop_from_cache(call.path)
+                started = clock()
+                call.read()
+                if round_number > 0:
+                    times[name].append(clock() - started)
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
-def compare(folders: list[Path], copies: list[Path], region: Region, repeats: int) -> dict[str, float]:
-    """Seconds a clip of each method, the limit first."""
-    blobs = []
-    for folder in folders:
-        with closing(sqlite3.connect(folder / "frames.db")) as connection:
-            rows = connection.execute("SELECT frames FROM Images ORDER BY rowid").fetchall()
-        blobs.append([rows[index][0] for index in INDICES])
-    methods: dict[str, list[Callable[[], object]]] = {
-        "limit (decode from memory)": [partial(limit, clip) for clip in blobs],
-        "frame store": [partial(read_by_store, folder, region) for folder in folders],
-        "frame store, unindexed": [partial(read_by_store, copy, region) for copy in copies],
-        "plain OpenCV": [partial(read_by_opencv, folder, region) for folder in folders],
-    }
-    return seconds_a_clip(methods, repeats)
+def make_forms(folder: Path, size: tuple[int, int], videos: int, quick: bool) -> dict[str, list[Path]]:
+    """The corpus in each form, by the method that reads it."""
+    folders = make_corpus(folder / "own", size, videos)
+    forms = {"frame store": folders, "frame store, unindexed": without_index(folders, folder / "unindexed")}
+    forms[PLAIN] = folders
+    if not quick:
+        os.sync()  # unwritten pages cannot be dropped
+        forms["plain OpenCV, JPEG files"] = jpeg_folders(folders, folder / "files")
+        for keyframes in (30, 250):
+            forms[f"PyAV, mp4, keyframe each {keyframes}"] = mp4_files(folders, folder / f"mp4_{keyframes}", keyframes)
+        os.sync()
+    return forms
+
+
+def methods_for(
+    forms: dict[str, list[Path]], size: tuple[int, int], crop: int, shorter_side: int
+) -> dict[str, list[Call]]:
+    """The same clips of all videos, by each method."""
+    rng = np.random.default_rng(0)
+    methods: dict[str, list[Call]] = {name: [] for name in (LIMIT, *forms)}
+    for number, folder in enumerate(forms[PLAIN]):
+        start = int(rng.integers(0, FRAMES - SPAN + 1))
+        indices = list(range(start, start + SPAN, 2))
+        region = random_region(size, crop, shorter_side, rng)
+        methods[LIMIT].append(Call(partial(decode_all, clip_blobs(folder, indices))))
+        for name, paths in forms.items():
+            if "PyAV" in name:
+                read: Callable[..., object] = read_by_pyav
+            elif "files" in name:
+                read = read_files_by_opencv
+            else:
+                read = read_by_opencv if name == PLAIN else read_by_store
+            methods[name].append(Call(partial(read, paths[number], indices, region), paths[number]))
+    return methods
 
 
 def main() -> int:
     """Measure and print."""
     parser = CommandParser(prog="python -m benchmarks.loading", description="Speed of reading clips on one core.")
-    parser.add_argument("--videos", type=positive_integer, default=24)
+    parser.add_argument("--videos", type=positive_integer, default=12)
     parser.add_argument("--repeats", type=positive_integer, default=5)
+    parser.add_argument("--folder", type=Path, help="keep the videos here and use those found")
+    parser.add_argument("--quick", action="store_true", help="frames.db only, warm only")
     arguments = parser.parse_args()
-    table = Table(title="Reading clips of 16 frames, one core, warm", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("source, crop: method")
+    table = Table(title="Reading clips of 16 frames, one core", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("source, crop of the shorter side, cache: method", no_wrap=True)
     for heading in ("clips/s", "of the limit", "of plain OpenCV"):
         table.add_column(heading, justify="right")
-    for name, size in SIZES.items():
-        with tempfile.TemporaryDirectory() as temporary:
-            folders = make_videos(Path(temporary, "own"), size, arguments.videos)
-            copies = without_index(folders, Path(temporary, "unindexed"))
-            for crop in (224, 112):
-                seconds = compare(folders, copies, crop_of(size, crop), arguments.repeats)
-                best, plain = seconds["limit (decode from memory)"], seconds["plain OpenCV"]
-                for method, value in seconds.items():
-                    table.add_row(
-                        f"{name}, {crop}: {method}", f"{1 / value:.1f}", f"{best / value:.2f}", f"{plain / value:.2f}"
-                    )
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, size in SIZES.items():
+            forms = make_forms((arguments.folder or Path(temporary)) / name, size, arguments.videos, arguments.quick)
+            for crop, shorter_side in CROPS:
+                methods = methods_for(forms, size, crop, shorter_side)
+                for cache in ("warm",) if arguments.quick else ("warm", "cold"):
+                    seconds = seconds_a_clip(methods, arguments.repeats, cache == "cold")
+                    for method, value in seconds.items():
+                        ratios = (f"{seconds[other] / value:.2f}" for other in (LIMIT, PLAIN))
+                        table.add_row(
+                            f"{name}, {crop} of {shorter_side}, {cache}: {method}", f"{1 / value:.1f}", *ratios
+                        )
+                    table.add_section()
     make_console().print(table)
     return 0
 

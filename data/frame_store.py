@@ -20,12 +20,12 @@ import simplejpeg
 
 from data.atomic_file import atomic_file, sync
 from data.errors import DataError
-from data.region import Region, copy_region, scratch_frame
+from data.jpeg import RegionDecoder, decode_whole, jpeg_size
+from data.region import Region
 
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
 REMEDY = "delete the video's folder and convert it again (python -m data.prepare.verify DATASET --delete-broken does)"
-MAX_PIXELS = 2**25  # an 8K frame; more comes from a damaged header, and decoding it would take minutes
 
 
 class FrameStoreError(DataError):
@@ -103,47 +103,30 @@ class FrameStore:
     def _decode(
         self, blobs: dict[int, bytes], indices: list[int], region: Region | None, out: np.ndarray | None
     ) -> np.ndarray:
-        height, width = self._jpeg_size(indices[0], blobs[indices[0]])
+        size = self._jpeg_size(indices[0], blobs[indices[0]])
         if region is None:
-            clip = _clip_array((len(indices), height, width, 3), out)
+            clip = _clip_array((len(indices), *size, 3), out)
+            decode = decode_whole
         else:
-            region.check_inside(height, width)
             clip = _clip_array((len(indices), region.out_height, region.out_width, 3), out)
-            buffer = scratch_frame(height, width)
+            decode = RegionDecoder(size, region).decode
         positions: dict[int, int] = {}
         for position, index in enumerate(indices):
-            if index in positions:
-                clip[position] = clip[positions[index]]
-            elif region is None:
-                self._decode_frame(index, blobs[index], clip[position])
-            else:
-                self._decode_frame(index, blobs[index], buffer, fast=region.scales)
-                copy_region(buffer, region, clip[position])
-            positions.setdefault(index, position)
+            first = positions.setdefault(index, position)
+            if first != position:
+                clip[position] = clip[first]
+                continue
+            try:
+                decode(blobs[index], clip[position])
+            except ValueError as error:
+                raise self._error(str(error), index) from error
         return clip
-
-    def _decode_frame(self, index: int, blob: bytes, frame: np.ndarray, fast: bool = False) -> None:
-        """Decode into `frame` (H, W, 3), which has the size that every frame of the clip must have."""
-        try:
-            shape = simplejpeg.decode_jpeg(blob, "RGB", fastdct=fast, buffer=frame).shape
-        except ValueError as error:  # damaged, or too large for the buffer
-            shape = (*self._jpeg_size(index, blob), 3)
-            if shape == frame.shape:
-                raise self._error(f"holds a damaged JPEG ({error})", index) from error
-        if shape != frame.shape:
-            sizes = f"{shape[1]}x{shape[0]} pixels where its neighbours are {frame.shape[1]}x{frame.shape[0]}"
-            raise self._error(f"is {sizes}", index)
 
     def _jpeg_size(self, index: int, blob: bytes) -> tuple[int, int]:
         try:
-            height, width, *_ = simplejpeg.decode_jpeg_header(blob)
+            return jpeg_size(blob)
         except ValueError as error:
-            raise self._error(
-                f"holds no readable JPEG: its {len(blob)} bytes begin with {blob[:8]!r}", index
-            ) from error
-        if not 0 < height * width <= MAX_PIXELS:
-            raise self._error(f"holds a damaged JPEG, whose header says {width}x{height} pixels", index)
-        return height, width
+            raise self._error(str(error), index) from error
 
     def _fetch(self, connection: sqlite3.Connection, index: int) -> bytes:
         if index in self._blobs:

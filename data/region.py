@@ -27,6 +27,23 @@ class Region(NamedTuple):
         """Whether the rectangle is enlarged or shrunk, not merely cropped."""
         return (self.height, self.width) != (self.out_height, self.out_width)
 
+    @property
+    def reduction(self) -> int:
+        """The factor, 1, 2 or 4, that a source may be reduced by beforehand without harm to the output.
+
+        A reduced source must hold the rectangle in whole pixels, and no fewer of them than the output has.
+        """
+        for factor in (4, 2):
+            on_grid = not (self.top % factor or self.left % factor or self.height % factor or self.width % factor)
+            if on_grid and self.height >= factor * self.out_height and self.width >= factor * self.out_width:
+                return factor
+        return 1
+
+    def reduced(self, factor: int) -> "Region":
+        """The same part of a source that was reduced by that factor."""
+        top, left, height, width = (edge // factor for edge in self[:4])
+        return self._replace(top=top, left=left, height=height, width=width)
+
     def check_inside(self, height: int, width: int) -> None:
         """ValueError unless the rectangle lies within a frame of that size and the output has pixels."""
         inside = self.top >= 0 and 0 < self.height <= height - self.top
@@ -39,13 +56,16 @@ def copy_region(frame: np.ndarray, region: Region, out: np.ndarray) -> None:
     """Crop, scale and mirror `frame` (H, W, 3) into `out` (out_height, out_width, 3); exact where nothing is scaled."""
     source = frame[region.top : region.top + region.height, region.left : region.left + region.width]
     if not region.scales:
-        out[...] = source
-    else:
-        # Bilinear interpolation looks at 2x2 pixels: shrinking to a third, it would skip more than half of them. Up to
-        # there its aliasing is mild, and averaging the whole area would take ten times as long.
-        shrinks = region.height >= 3 * region.out_height or region.width >= 3 * region.out_width
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        cv2.resize(source, (region.out_width, region.out_height), dst=out, interpolation=interpolation)
+        if region.flip:
+            cv2.flip(source, 1, dst=out)
+        else:
+            out[...] = source
+        return
+    # Bilinear interpolation looks at 2x2 pixels: shrinking to a third, it would skip more than half of them. Up to
+    # there its aliasing is mild, and averaging the whole area would take ten times as long.
+    shrinks = region.height >= 3 * region.out_height or region.width >= 3 * region.out_width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    cv2.resize(source, (region.out_width, region.out_height), dst=out, interpolation=interpolation)
     if region.flip:
         cv2.flip(out, 1, dst=out)
 

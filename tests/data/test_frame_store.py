@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from benchmarks.corpus import scene_frames
 from data.atomic_file import atomic_file
 from data.errors import DataError
 from data.frame_store import FrameStore, FrameStoreError, Region, is_whole, leftovers, write_frames
@@ -135,6 +136,39 @@ def test_an_array_that_a_clip_does_not_fit_is_refused(pictures: tuple[Path, list
     ):
         with pytest.raises(ValueError, match=reason):
             FrameStore(pictures[0]).read([0, 1], out=out)
+
+
+SCENE_REGIONS = {
+    "enlarged": Region(30, 40, 195, 195, 224, 224),
+    "at the lower edge": Region(61, 40, 195, 195, 224, 224, True),
+    "shrunk": Region(11, 21, 223, 223, 158, 158),
+    "half": Region(10, 20, 224, 224, 112, 112, True),
+    "below half": Region(10, 20, 224, 224, 80, 80),
+    "quarter": Region(12, 20, 224, 224, 56, 56),
+}
+
+
+@pytest.mark.parametrize("region", SCENE_REGIONS.values(), ids=SCENE_REGIONS)
+def test_what_is_left_out_of_decoding_is_not_seen(tmp_path: Path, region: Region) -> None:
+    write_frames(tmp_path / "v", [jpeg(frame) for frame in scene_frames(3, (256, 340), 2)])
+    store = FrameStore(tmp_path / "v")
+    part = store.read([1])[0, region.top : region.top + region.height, region.left : region.left + region.width]
+    interpolation = cv2.INTER_AREA if region.reduction > 1 else cv2.INTER_LINEAR
+    expected = cv2.resize(part, (region.out_width, region.out_height), interpolation=interpolation)
+    difference = store.read([1], region)[0].astype(int) - (expected[:, ::-1] if region.flip else expected)
+    assert np.abs(difference).mean() < 1.5
+    assert np.abs(difference.mean()) < 1  # the fast transform rounds down
+
+
+@pytest.mark.parametrize("subsampling", ["420", "422", "444"])
+def test_an_unscaled_region_is_exact_wherever_decoding_stops(tmp_path: Path, subsampling: str) -> None:
+    frame = next(scene_frames(4, (120, 160), 1))
+    write_frames(tmp_path / "v", [simplejpeg.encode_jpeg(frame, 90, colorsubsampling=subsampling)])
+    store = FrameStore(tmp_path / "v")
+    whole = store.read([0])
+    for bottom in range(8, 121):
+        clip = store.read([0], Region(bottom - 8, 9, 8, 100, 8, 100))
+        assert np.array_equal(clip, whole[:, bottom - 8 : bottom, 9:109])
 
 
 def test_a_region_outside_the_frame_is_refused(pictures: tuple[Path, list[np.ndarray]]) -> None:

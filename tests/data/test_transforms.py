@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +26,22 @@ def test_the_crop_is_256_294ths_of_the_shorter_side_and_keeps_its_proportions(si
     """The original resizes the shorter side to 294/256 of the crop; another share would be another test protocol."""
     region = centre_crop(size, ClipShape(4, side, side))
     assert region.height == region.width
-    assert abs(region.height - min(size) * 256 / 294) <= 0.5
+    exact = min(size) * 256 / 294
+    assert abs(region.height - exact) <= max(0.5 * region.reduction, 0.005 * exact)
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "height", "reduction"),
+    [((256, 340), 224, 224, 1), ((256, 340), 112, 224, 2), ((360, 640), 112, 314, 2), ((360, 640), 78, 312, 4)],
+)
+def test_crops_of_real_sizes_are_read_without_scaling_or_from_reduced_frames(size, side, height, reduction):
+    """Otherwise every frame is decoded in full, or resized from 223 to 224 pixels, for nothing."""
+    shape = ClipShape(16, side, side)
+    for region in (
+        centre_crop(size, shape),
+        *(random_crop(size, shape, True, np.random.default_rng(n)) for n in (1, 2)),
+    ):
+        assert (region.height, region.width, region.reduction) == (height, height, reduction)
 
 
 def test_the_centre_crop_of_a_real_size():
@@ -37,8 +53,9 @@ def test_the_centre_crop_of_a_real_size():
 @given(size=sizes, shape=shapes)
 def test_the_centre_crop_is_in_the_middle(size, shape):
     region = centre_crop(size, shape)
-    assert 0 <= (size[0] - region.height - region.top) - region.top <= 1
-    assert 0 <= (size[1] - region.width - region.left) - region.left <= 1
+    off = 2 * region.reduction - 1  # a reduced frame is cut on a grid of so many pixels
+    assert 0 <= (size[0] - region.height - region.top) - region.top <= off
+    assert 0 <= (size[1] - region.width - region.left) - region.left <= off
 
 
 def test_random_crops_reach_every_place_and_both_sides():

@@ -1,0 +1,82 @@
+"""Ways to read one clip, (T, h, w, 3) or (3, T, h, w) uint8, that benchmarks compare."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import simplejpeg
+
+from data.frame_store import FrameStore, Region
+
+
+def clip_blobs(folder: Path, indices: Sequence[int]) -> list[bytes]:
+    """The JPEGs of frames of a database, by SQL as one would write it."""
+    names = [f"{folder.name}/frame_{index + 1:05d}" for index in indices]
+    with closing(sqlite3.connect(folder / "frames.db")) as connection:
+        query = f"SELECT ObjId, frames FROM Images WHERE ObjId IN ({','.join('?' * len(names))})"
+        blobs = dict(connection.execute(query, names).fetchall())
+    return [blobs[name] for name in names]
+
+
+def decode_all(blobs: list[bytes]) -> None:
+    """Decode the whole frames, nothing else: the limit."""
+    for blob in blobs:
+        simplejpeg.decode_jpeg(blob, "RGB")
+
+
+def read_by_store(folder: Path, indices: Sequence[int], region: Region) -> np.ndarray:
+    """This project's way."""
+    with FrameStore(folder) as store:
+        store.size(indices[0])
+        return store.read(indices, region)
+
+
+def read_by_opencv(folder: Path, indices: Sequence[int], region: Region) -> np.ndarray:
+    """The plain way: decode, resize whole frames, crop, bring to (3, T, h, w)."""
+    return _clip([_imdecode(blob) for blob in clip_blobs(folder, indices)], region)
+
+
+def read_files_by_opencv(folder: Path, indices: Sequence[int], region: Region) -> np.ndarray:
+    """The plain way from a folder of JPEG files."""
+    paths = (folder / f"frame_{index + 1:05d}.jpg" for index in indices)
+    return _clip([_imdecode(path.read_bytes()) for path in paths], region)
+
+
+def read_by_pyav(file: Path, indices: Sequence[int], region: Region) -> np.ndarray:
+    """The plain way from a video: seek to the keyframe before, decode from there, keep the frames asked for."""
+    wanted = set(indices)
+    frames = []
+    with av.open(str(file)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        assert stream.time_base is not None
+        assert stream.average_rate is not None
+        per_frame = 1 / (stream.time_base * stream.average_rate)
+        container.seek(int(min(indices) * per_frame), stream=stream)
+        for frame in container.decode(stream):
+            assert frame.pts is not None
+            index = round(frame.pts / per_frame)
+            if index in wanted:
+                frames.append(frame.to_ndarray(format="rgb24"))
+            if index >= max(indices):
+                break
+    return _clip(frames, region)
+
+
+def _imdecode(blob: bytes) -> np.ndarray:
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def _clip(frames: list[np.ndarray], region: Region) -> np.ndarray:
+    scale = region.out_height / region.height
+    height, width = frames[0].shape[:2]
+    size = round(width * scale), round(height * scale)
+    top = min(round(region.top * scale), size[1] - region.out_height)
+    left = min(round(region.left * scale), size[0] - region.out_width)
+    rows, columns = slice(top, top + region.out_height), slice(left, left + region.out_width)
+    clip = np.stack([cv2.resize(frame, size)[rows, columns] for frame in frames])
+    return np.ascontiguousarray(clip.transpose(3, 0, 1, 2))
