@@ -5,9 +5,9 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.registry import NetworkError
@@ -75,8 +75,7 @@ class _Recursion(nn.Module):
         self.lstm = lstm
         self.gates = gates
 
-    def forward(self, x: Tensor, rectify: bool = False) -> Tensor:
-        x = F.relu(x) if rectify else x
+    def forward(self, x: Tensor) -> Tensor:
         frames = x.mean((3, 4)).permute(2, 0, 1)
         recursed = self.lstm(frames)
         scale = recursed.permute(1, 2, 0)
@@ -98,9 +97,10 @@ def export_onnx(network: VideoNetwork, path: Path, facts: Mapping[str, str]) -> 
     except ImportError as error:
         raise NetworkError("ONNX needs two packages more: pip install onnx onnxscript") from error
 
-    def lstm(x: object, weight: object, recurrence: object, bias: object) -> object:
-        states, _, _ = op.LSTM(x, weight, recurrence, bias, hidden_size=recurrence.shape[-1])  # type: ignore[attr-defined]
-        return op.Squeeze(states, op.Constant(value_ints=[1]))
+    def lstm(x: Any, weight: Any, recurrence: Any, bias: Any) -> Any:
+        states, _, _ = op.LSTM(x, weight, recurrence, bias, hidden_size=recurrence.shape[-1])
+        axes: Any = op.Constant(value_ints=[1])
+        return op.Squeeze(states, axes)
 
     sizes = {"batch": None, "frames": SMALLEST, "height": SMALLEST, "width": SMALLEST}
     dims = [torch.export.Dim(name, min=smallest) for name, smallest in sizes.items()]

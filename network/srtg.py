@@ -194,7 +194,7 @@ def temporal_gate(a: Tensor, b: Tensor) -> Tensor:
     All frames of a must return to themselves through b, and all of b through a (section 3.2 of the paper): each is the
     one nearest to its soft nearest neighbour among the others. Of frames equally near, the first counts as nearest.
     """
-    if len(a) == 1:  # nearest to anything
+    if a.shape[0] == 1:  # nearest to anything; len(a) would make an exported number of frames a constant
         return torch.ones(a.shape[1], dtype=torch.bool, device=a.device)
     # Distances of half precision are too coarse to find the nearest frame.
     precision = torch.promote_types(a.dtype, torch.float32)

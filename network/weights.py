@@ -196,12 +196,16 @@ def load_weights(
 
 
 def _check_pool(network: VideoNetwork, source: str) -> None:
-    """NetworkError if weights of network `source` meet another max-pool here, which no tensor's shape would show."""
-    if not network.name or source not in network_names() or source == network.name:
+    """NetworkError if weights of network `source` meet another max-pool here, which no tensor's shape would show.
+
+    Networks that are built otherwise than ours, and so have no such module, are not looked at.
+    """
+    ours = getattr(network, "max_pool", None)
+    if not network.name or ours is None or source not in network_names() or source == network.name:
         return
     with torch.device("meta"):
-        theirs = create_network(source, 1)
-    if str(getattr(theirs, "max_pool", None)) != str(getattr(network, "max_pool", None)):
+        theirs = getattr(create_network(source, 1), "max_pool", ours)
+    if str(theirs) != str(ours):
         raise NetworkError(
             f"the checkpoint's networks, such as {source}, have another max-pool after the stem than {network.name}: "
             "its weights would compute something else there"

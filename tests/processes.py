@@ -192,6 +192,7 @@ def _serve() -> bool:
 
 def _become(request: dict[str, Any]) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore Ctrl-C
     for path, descriptor in ((os.devnull, 0), (request["stdout"], 1), (request["stderr"], 2)):
         flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         os.dup2(os.open(path, flags), descriptor)

@@ -216,8 +216,12 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
     try:
         elastic_launch(config, sys.executable)("-u", *argv)
     except ChildFailedError as error:
-        # Of those that ended in the same second, the one that was killed came first: the others lost it.
-        rank, failure = min(error.failures.items(), key=lambda item: (item[1].timestamp, item[1].exitcode))
+        # Of those that ended in the same second, the one that was killed came first: the others lost it. But SIGTERM
+        # is the launcher's own way to stop them.
+        rank, failure = min(
+            error.failures.items(),
+            key=lambda item: (item[1].timestamp, item[1].exitcode == -signal.SIGTERM, item[1].exitcode),
+        )
         if failure.exitcode > 0:  # it has said why
             return failure.exitcode
         name = signal.Signals(-failure.exitcode).name

@@ -251,6 +251,16 @@ def test_a_damaged_index_is_made_anew_and_this_is_said(dataset, looks):
     assert said(splits, str(index_of(dataset)), "cannot be used", "made anew") and names(splits) == ["a", "d", "b", "e"]
 
 
+@pytest.mark.parametrize(("whole", "part"), [(b"'<i4'", b"'<i2'"), (b"'shape': (2,)", b"'shape': (1,)")])
+def test_damage_by_which_less_is_read_than_there_is_checksum_for_is_found(dataset, looks, whole, part):
+    load_splits(dataset, SPEC)
+    path = index_of(dataset)
+    assert whole in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(whole, part))
+    splits = load_splits(dataset, SPEC)
+    assert len(looks) == 2 and said(splits, "cannot be used") and names(splits) == ["a", "d", "b", "e"]
+
+
 @pytest.mark.slow
 def test_an_index_damaged_in_many_ways(dataset, looks):
     check_damage(dataset, looks, 5000)
