@@ -3,10 +3,11 @@
     python -m benchmarks.loading [--videos 12] [--repeats 5] [--folder FOLDER] [--quick]
 
 Makes videos of 300 frames (benchmarks/corpus.py), reads a clip of 16 frames with interval 2 at a random place of each
-video by each method in turn, and prints the median clips per second and the ratios to the limit (decoding the same 16
-whole frames from memory and nothing else) and to plain OpenCV. Warm: the files are in the system's cache, and the
-core's own time counts. Cold: the system is asked to drop the video's files from its cache before each clip, and the
-clock's time counts; what then happens depends on the disk.
+video by each method, and prints the median clips per second and the ratios to the limit (decoding the same 16 whole
+frames from memory into one buffer, and nothing else) and to plain OpenCV. In each round a method reads all videos
+before the next one does. Warm: the files are in the system's cache, and the core's own time counts. Cold: the system is
+asked to drop the video's files from its cache before each clip, and the clock's time counts; what then happens depends
+on the disk.
 """
 
 import os
@@ -68,12 +69,15 @@ def drop_from_cache(path: Path) -> None:
 
 
 def seconds_a_clip(methods: dict[str, list[Call]], repeats: int, cold: bool) -> dict[str, float]:
-    """Median seconds that each method's calls take; methods take turns call by call, after one round to warm up."""
+    """Median seconds that each method's calls take, after one round to warm up.
+
+    Methods take turns by the round, not by the call: as in a loader, a call follows one of its own kind.
+    """
     times: dict[str, list[float]] = {name: [] for name in methods}
     clock = time.perf_counter if cold else time.thread_time
     for round_number in range(repeats + 1):
-        for calls in zip(*methods.values(), strict=True):
-            for name, call in zip(methods, calls, strict=True):
+        for name, calls in methods.items():
+            for call in calls:
                 if cold and call.path is not None:
                     drop_from_cache(call.path)
                 started = clock()

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data.frame_store import FrameStore, Region
+from data.frame_store import FrameStore
+from data.region import Region, scratch_frame
 
 
 def clip_blobs(folder: Path, indices: Sequence[int]) -> list[bytes]:
@@ -23,9 +24,11 @@ def clip_blobs(folder: Path, indices: Sequence[int]) -> list[bytes]:
 
 
 def decode_all(blobs: list[bytes]) -> None:
-    """Decode the whole frames, nothing else: the limit."""
+    """Decode the whole frames into one buffer, nothing else: the limit."""
+    height, width, *_ = simplejpeg.decode_jpeg_header(blobs[0])
+    buffer = scratch_frame(height, width)
     for blob in blobs:
-        simplejpeg.decode_jpeg(blob, "RGB")
+        simplejpeg.decode_jpeg(blob, "RGB", buffer=buffer)
 
 
 def read_by_store(folder: Path, indices: Sequence[int], region: Region) -> np.ndarray:

@@ -168,6 +168,8 @@ class FrameStore:
             rows = connection.execute("SELECT rowid, ObjId FROM Images").fetchall()
         rowids: dict[int, int] = {}
         for rowid, name in rows:
+            if not isinstance(rowid, int):  # SQLite gives the rows of a view no numbers
+                raise self._error("has an Images that is no table")
             number = _frame_number(name)
             if number is None:
                 shown = name.decode(errors="replace") if isinstance(name, bytes) else name

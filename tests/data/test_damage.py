@@ -1,12 +1,13 @@
 """Every kind of broken video is read right or named in a clear error, at once; none gives wrong frames in silence.
 
-What cannot be seen: changed bytes within a JPEG that leave a valid JPEG of another picture (they hold no checksum), and
-damage below the lower edge of the region that is read, which does not show in the clip either.
+What cannot be seen: changed bytes within a JPEG that leave a valid JPEG of another picture; they hold no checksum.
 """
 
 import os
 import random
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -71,6 +72,20 @@ def directory(folder: Path) -> None:
     (folder / "frames.db").mkdir()
 
 
+def killed_while_writing(journal_mode: str) -> Callable[[Path], None]:
+    """Have a process that has begun to write leave what SQLite had written by then."""
+    program = (
+        "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        f"c.execute('PRAGMA journal_mode = {journal_mode}'); c.execute('PRAGMA cache_size = 1'); c.execute('BEGIN'); "
+        "c.execute('UPDATE Images SET frames = zeroblob(9999)'); os.kill(os.getpid(), 9)"
+    )
+
+    def damage(folder: Path) -> None:
+        subprocess.run([sys.executable, "-c", program, folder / "frames.db"], check=False)
+
+    return damage
+
+
 def left_behind(suffix: str) -> Callable[[Path], None]:
     return lambda folder: (folder / f"frames.db{suffix}").write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + bytes(504))
 
@@ -81,6 +96,15 @@ def count_says(text: str) -> Callable[[Path], object]:
 
 def rows_moved(folder: Path) -> None:
     sql("UPDATE Images SET rowid = rowid + 1000", "UPDATE Images SET rowid = 3000 - rowid")(folder)
+
+
+def view(folder: Path) -> None:
+    sql("ALTER TABLE Images RENAME TO Frames", "CREATE VIEW Images AS SELECT * FROM Frames")(folder)
+
+
+def encoded(*flags: int) -> bytes:
+    """Frame 6 as another JPEG."""
+    return cv2.imencode(".jpg", numbered_frame(5)[..., ::-1], flags)[1].tobytes()
 
 
 SIX = numbered_jpegs([5])[0]
@@ -103,6 +127,9 @@ CORPUS: dict[str, tuple[Callable[[Path], object], str | None]] = {
     ),
     "hot journal": (left_behind("-journal"), "frames.db-journal beside it"),
     "WAL left behind": (left_behind("-wal"), "frames.db-wal beside it"),
+    "killed with a journal": (killed_while_writing("DELETE"), "frames.db-journal beside it"),
+    "killed with a WAL": (killed_while_writing("WAL"), "frames.db-wal beside it"),
+    "view instead of a table": (view, "Images that is no table|no such column"),
     "table missing": (sql("DROP TABLE Images"), "no such table"),
     "table of another name": (sql("ALTER TABLE Images RENAME TO Frames"), "no such table"),
     "column missing": (sql("ALTER TABLE Images RENAME COLUMN frames TO images"), "no such column"),
@@ -125,6 +152,11 @@ CORPUS: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "JPEG smaller than its neighbours": (frame(numbered_jpegs([5], 40, 64)[0]), "frame_00006 is 64x40 pixels where"),
     "JPEG larger than its neighbours": (frame(numbered_jpegs([5], 96, 128)[0]), "frame_00006 is 128x96 pixels where"),
     "PNG instead of JPEG": (frame(PNG), "frame_00006 holds no readable JPEG.*PNG"),
+    "progressive JPEG": (frame(encoded(cv2.IMWRITE_JPEG_PROGRESSIVE, 1)), FINE),
+    "JPEG of full colours": (
+        frame(encoded(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)),
+        FINE,
+    ),
     "n_frames too large": (count_says("99"), FINE),
     "n_frames too small": (count_says("1"), FINE),
     "n_frames is no number": (count_says("many"), FINE),
@@ -146,6 +178,13 @@ def test_each_is_read_right_or_named(
     with pytest.raises(FrameStoreError, match=reason) as caught:
         FrameStore(folder).read(range(COUNT), region)
     assert str(folder / "frames.db") in str(caught.value)
+
+
+def test_a_jpeg_of_four_inks_is_read_as_other_programs_read_it(tmp_path: Path) -> None:
+    blob = simplejpeg.encode_jpeg(np.full((48, 64, 4), (200, 20, 60, 30), np.uint8), colorspace="CMYK")
+    write_frames(tmp_path / "v", [blob])
+    expected = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.array_equal(FrameStore(tmp_path / "v").read([0])[0], expected)
 
 
 @pytest.mark.timeout(20)
@@ -218,7 +257,7 @@ def test_a_header_that_promises_more_rows_is_found_out(tmp_path: Path) -> None:
 
 
 def test_damage_is_found_in_a_jpeg_with_restart_intervals(tmp_path: Path) -> None:
-    """Its decoder resumes after damage, with the words that an early stop looks for."""
+    """Its decoder resumes after damage, as if nothing had been."""
     pixels = next(scene_frames(2, (96, 128), 1))
     whole = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_RST_INTERVAL, 8])[1].tobytes()
     region = Region(0, 0, 20, 20, 20, 20)

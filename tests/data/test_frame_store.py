@@ -160,17 +160,6 @@ def test_what_is_left_out_of_decoding_is_not_seen(tmp_path: Path, region: Region
     assert np.abs(difference.mean()) < 1  # the fast transform rounds down
 
 
-@pytest.mark.parametrize("subsampling", ["420", "422", "444"])
-def test_an_unscaled_region_is_exact_wherever_decoding_stops(tmp_path: Path, subsampling: str) -> None:
-    frame = next(scene_frames(4, (120, 160), 1))
-    write_frames(tmp_path / "v", [simplejpeg.encode_jpeg(frame, 90, colorsubsampling=subsampling)])
-    store = FrameStore(tmp_path / "v")
-    whole = store.read([0])
-    for bottom in range(8, 121):
-        clip = store.read([0], Region(bottom - 8, 9, 8, 100, 8, 100))
-        assert np.array_equal(clip, whole[:, bottom - 8 : bottom, 9:109])
-
-
 def test_a_region_outside_the_frame_is_refused(pictures: tuple[Path, list[np.ndarray]]) -> None:
     for region in (Region(-1, 0, 10, 10, 5, 5), Region(0, 0, 91, 10, 5, 5), Region(0, 111, 9, 10, 5, 5)):
         with pytest.raises(ValueError, match="does not lie within"):
