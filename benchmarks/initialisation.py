@@ -240,8 +240,8 @@ def draw(runs: dict[str, list[Run]], output: Path) -> None:
         axes[2].fill_between(epochs, top1.min(axis=0), top1.max(axis=0), color=colour, alpha=0.12, linewidth=0)
     axes[0].set(xlabel="block", ylabel="root mean square", title="features at the start")
     axes[1].set(xlabel="block", title="gradients at the start")
-    axes[2].set(xlabel="epoch", ylabel="validation top-1 (%)", ylim=(0, 100), title="training from scratch")
-    axes[2].legend(frameon=False, loc="upper left", fontsize=8)
+    axes[2].set(xlabel="epoch", ylabel="validation top-1 (%)", ylim=(0, 102), title="training from scratch")
+    axes[2].legend(frameon=False, loc="center right", fontsize=8)
     for axis in axes:
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)

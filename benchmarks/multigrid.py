@@ -97,10 +97,10 @@ def draw(runs: dict[str, Run], target: float, output: Path) -> None:
             x = [value / unit for value in accumulate(run.train[column])]
             axis.plot(x, run.val["top1"], f"C{number}o-", markersize=3, label=name)
         axis.axhline(target, color="grey", linestyle=":", linewidth=1)
-        axis.set(xlabel=label, ylim=(0, 100))
+        axis.set(xlabel=label, ylim=(0, 102))
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("validation top-1 (%)")
-    axes[1].legend(frameon=False, loc="lower right")
+    axes[1].legend(frameon=False, loc="center")
     with atomic_file(output) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
 

@@ -119,7 +119,7 @@ def check_schedule(start: StartingPoint, options: dict[str, Any], num_videos: in
     changes = [
         f"--{name.replace('_', '-')} {_shown(theirs[name])}, now {_shown(options[name])}"
         for name in SCHEDULE_OPTIONS
-        if theirs[name] != options[name]
+        if name in theirs and theirs[name] != options[name]  # an older checkpoint has no options that came later
     ]
     if start.checkpoint["num_videos"] != num_videos:
         changes.append(f"{start.checkpoint['num_videos']} training videos, now {num_videos}")
