@@ -48,8 +48,12 @@ format: setup  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## measure this machine: reading clips, and the cost of watching a run
+bench: setup  ## measure this machine, half an hour: reading, augmenting, networks, the cost of watching a run
 	$(BIN)/python -m benchmarks.loading
+	$(BIN)/python -m benchmarks.batches
+	$(BIN)/python -m benchmarks.index --rows 200000
+	$(BIN)/python -m benchmarks.augment
+	$(BIN)/python -m benchmarks.networks --networks 'srtg_*_[13][048]' --clip 8x56x56 --batch 4 --repeats 3
 	$(BIN)/python -m benchmarks.callbacks
 
 clean:  ## remove the demo and the caches, not .venv

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
 import numpy as np
@@ -52,7 +53,7 @@ class FrameStore:
         self.path = os.path.join(video_folder, DATABASE)  # noqa: PTH118 - made for each clip, and Path is slow
         self._connection: sqlite3.Connection | None = None
         self._count: int | None = None
-        self._rowids: np.ndarray | None = None  # rowid of each frame; None while row n is taken to hold frame n
+        self._rowids: list[int] | None = None  # rowid of each frame; None while row n is taken to hold frame n
         self._blobs: dict[int, bytes] = {}  # what size() has fetched in this `with` block
 
     def __enter__(self) -> "FrameStore":
@@ -131,7 +132,7 @@ class FrameStore:
     def _fetch(self, connection: sqlite3.Connection, index: int) -> bytes:
         if index in self._blobs:
             return self._blobs[index]
-        rowid = index + 1 if self._rowids is None else int(self._rowids[index])
+        rowid = index + 1 if self._rowids is None else self._rowids[index]
         with self._sqlite_errors():
             row = connection.execute("SELECT ObjId, frames FROM Images WHERE rowid = ?", (rowid,)).fetchone()
         if row is None or _frame_number(row[0]) != index + 1:
@@ -166,26 +167,30 @@ class FrameStore:
         """Find the row of each frame by one pass over the names; SQLite leaves the blobs' pages alone."""
         with self._sqlite_errors():
             rows = connection.execute("SELECT rowid, ObjId FROM Images").fetchall()
-        rowids: dict[int, int] = {}
-        for rowid, name in rows:
-            if not isinstance(rowid, int):  # SQLite gives the rows of a view no numbers
-                raise self._error("has an Images that is no table")
+        rowids = {_frame_number(name): rowid for rowid, name in rows}
+        try:
+            self._rowids = [rowids[number] for number in range(1, len(rows) + 1)]
+        except KeyError:
+            self._explain(rows)
+        if not rows:
+            raise self._error("holds no frames")
+        if rows[0][0] is None:  # SQLite gives the rows of a view no numbers
+            raise self._error("has an Images that is no table")
+        self._count = len(rows)
+
+    def _explain(self, rows: Sequence[tuple[int, object]]) -> NoReturn:
+        """Say why the names are not those of frames 1, 2, ..."""
+        numbers: set[int] = set()
+        for _, name in rows:
             number = _frame_number(name)
             if number is None:
                 shown = name.decode(errors="replace") if isinstance(name, bytes) else name
                 raise self._error(f"has a row named {shown!r} where '<video id>/frame_<number>' is expected")
-            if number in rowids:
+            if number in numbers:
                 raise self._error(f"holds frame_{number:05d} twice")
-            rowids[number] = rowid
-        if not rowids:
-            raise self._error("holds no frames")
-        missing = [number for number in range(1, len(rowids) + 1) if number not in rowids]
-        if missing:
-            raise self._error(
-                f"lacks frame_{missing[0]:05d}: it holds {len(rowids)} frames numbered up to {max(rowids)}"
-            )
-        self._count = len(rowids)
-        self._rowids = np.array([rowids[number] for number in range(1, len(rowids) + 1)], np.int64)
+            numbers.add(number)
+        missing = next(number for number in range(1, len(rows) + 1) if number not in numbers)
+        raise self._error(f"lacks frame_{missing:05d}: it holds {len(rows)} frames numbered up to {max(numbers)}")
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

@@ -172,7 +172,10 @@ def _add_data_flags(group: _Group, defaults: Defaults, choice: DatasetChoice | N
 
 
 def _add_network_flags(group: _Group) -> None:
-    group.add_argument("--network", default="srtg_r3d_34", help=f"one of {', '.join(network_names())}")
+    plain = [name for name in network_names() if not name.startswith("srtg_")]
+    group.add_argument(
+        "--network", default="srtg_r3d_34", help=f"one of {', '.join(plain)}, or one of these after srtg_: with SRTG"
+    )
     _flag(group, "--gates", default=False, help="let temporal gates decide for each clip and block")
     group.add_argument("--placement", choices=PLACEMENTS, default="final", help="where in a block its SRTG is")
     group.add_argument("--pretrained-3d", "--pretrained_3d", type=Path, metavar="FILE", help="checkpoint to start from")
