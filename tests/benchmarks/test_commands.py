@@ -21,4 +21,4 @@ def test_it_prints_its_table(name, flags):
     command = [sys.executable, "-m", f"benchmarks.{name}", *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    assert "───" in done.stdout or "%" in done.stdout, done.stdout
+    assert done.stdout.count("\n") >= 3, done.stdout
