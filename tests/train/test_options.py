@@ -104,7 +104,8 @@ def test_every_option_has_a_line_of_help(capsys):
         assert f"--{field.name.replace('_', '-')}" in text
     for action in make_parser("about", DEFAULTS, KINETICS)._actions:
         assert action.help, action.option_strings
-    assert "srtg_r2plus1d_34" in text
+    assert "r2plus1d_34" in text
+    assert "after srtg_: with SRTG" in " ".join(text.split())
 
 
 MISTAKES = {
