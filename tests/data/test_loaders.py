@@ -16,6 +16,7 @@ from data.annotations import load_splits
 from data.datasets import ClipRequest, ClipShape, DatasetSpec
 from data.loaders import Batch, BatchLoader, EachOnce, collate
 from data.video_iterator import NO_FRAMES, BadVideo, Clip, RandomClip, SpacedClips, VideoIterator
+from tests.processes import shared_memory
 from tests.small_dataset import write_small_dataset
 
 SPEC = DatasetSpec("custom", "train.csv", "val.csv")
@@ -202,10 +203,10 @@ def test_small_batches_keep_all_workers_busy(splits):
 
 def test_a_container_s_small_shared_memory_is_no_limit(splits):
     """The 64 MB that docker gives /dev/shm end other loaders with a bus error."""
-    before = set(os.listdir("/dev/shm"))  # noqa: PTH208
+    before = shared_memory()
     batches = iter(training(splits, requests(), workers=2))
     next(batches)
-    assert set(os.listdir("/dev/shm")) <= before  # noqa: PTH208
+    assert shared_memory() <= before
 
 
 def test_without_memfd_the_memory_is_a_file_without_a_name(splits, monkeypatch):

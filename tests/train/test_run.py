@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from network import create_network
-from tests.processes import ENVIRONMENT, ROOT, Process, Server
+from tests.processes import ENVIRONMENT, ROOT, Process, Server, shared_memory
 from tests.small_dataset import CLASSES, write_labels, write_small_dataset
 
 TINY = ROOT / "tests" / "scripts" / "train_tiny.py"
@@ -383,7 +383,7 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_process_and_no_shared_mem
     server, small_dataset, tmp_path, number
 ):
     """Ctrl-C goes to all processes of the terminal, the system's kill to the main one alone."""
-    before = set(os.listdir("/dev/shm"))  # noqa: PTH208
+    before = shared_memory()
     flags = ("--workers", 2, "--end-epoch", 500)
     process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=tmp_path)
     process.wait_for("[0008/0008]")
@@ -399,4 +399,4 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_process_and_no_shared_mem
     while process.members():
         assert time.monotonic() < deadline, process.members()
         time.sleep(0.02)
-    assert set(os.listdir("/dev/shm")) <= before  # noqa: PTH208
+    assert shared_memory() <= before
