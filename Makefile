@@ -48,7 +48,7 @@ format: setup  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## measure this machine, half an hour: reading, augmenting, networks, the cost of watching a run
+bench: setup  ## measure this machine: reading, augmenting, networks, the cost of watching a run
 	$(BIN)/python -m benchmarks.loading
 	$(BIN)/python -m benchmarks.batches
 	$(BIN)/python -m benchmarks.index --rows 200000

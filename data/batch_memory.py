@@ -1,9 +1,7 @@
 """Memory that worker processes decode clips into and that the main process hands out as batches, without a copy."""
 
-import errno
 import mmap
 import os
-import tempfile
 import warnings
 import weakref
 from gc import collect
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.anonymous_file import anonymous_file
 from data.errors import DataError
 
 
@@ -30,7 +29,7 @@ class BatchMemory:
         self.slot_bytes = -(-max(1, slot_bytes) // mmap.PAGESIZE) * mmap.PAGESIZE
         size = self.slots * self.slot_bytes
         try:
-            self._map(_anonymous_file(size))
+            self._map(anonymous_file(size))
         except OSError as error:
             raise DataError(
                 f"{size / 1e6:.0f} MB for the batches that are being read cannot be had ({error.strerror}); give a "
@@ -105,23 +104,6 @@ class BatchMemory:
             RuntimeWarning,
             stacklevel=2,
         )
-
-
-def _anonymous_file(size: int) -> int:
-    """Descriptor of a file of `size` bytes without a name; OSError if there cannot be that much."""
-    if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
-        raise OSError(errno.ENOMEM, "this machine has less")  # else processes are killed once it is written to
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("clips", os.MFD_CLOEXEC)
-    else:  # outside of Linux
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    try:
-        os.ftruncate(descriptor, size)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _rebuild(slots: int, slot_bytes: int, descriptor: Any) -> BatchMemory:

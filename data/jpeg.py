@@ -42,6 +42,8 @@ class RegionDecoder:
         self._frame_size = -(-size[0] // self._factor), -(-size[1] // self._factor)
         self._decoder = thread_decoder()
         self._part = self._part_around_region()
+        top, left = self._region.top - self._part.top, self._region.left - self._part.left
+        self._region_in_part = self._region._replace(top=top, left=left)
 
     def decode(self, blob: bytes, out: np.ndarray) -> None:
         """Write the region of the JPEG to `out`, uint8 (out_height, out_width, 3).
@@ -50,10 +52,9 @@ class RegionDecoder:
         that leaves a valid JPEG of another content cannot be seen.
         """
         if self._decoder is not None:
-            part, region = self._part, self._region
-            frame = scratch_frame(part.height, part.width)
-            if self._decoder.decode(blob, self._size, part, self._factor, self._fast, frame):
-                copy_region(frame, region._replace(top=region.top - part.top, left=region.left - part.left), out)
+            frame = scratch_frame(self._part.height, self._part.width)
+            if self._decoder.decode(blob, self._size, self._part, self._factor, self._fast, frame):
+                copy_region(frame, self._region_in_part, out)
                 return
         # Also for what the other decoder does not take: this one says what is wrong, if anything is.
         frame = scratch_frame(*self._frame_size)

@@ -6,12 +6,11 @@ only what is known of the clips beside their pixels. So the main process neither
 may be another in each batch, and the memory that is needed depends on the batch, not on the number of workers.
 """
 
-import ctypes
 import math
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -22,10 +21,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data.batch_memory import BatchMemory
 from data.datasets import ClipRequest, ClipShape
+from data.parent_death import signal_at_parent_death
 from data.video_iterator import BadVideo, Clip, VideoIterator
 
 SECONDS_AFTER_SIGTERM = 10  # that a worker lives on
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
 BATCHES_AHEAD = 2  # that are being read while one is used, at least
 CLIPS_AHEAD = 4  # for each worker, at least: else small batches would leave workers idle
 
@@ -250,8 +249,7 @@ def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)  # the workers are the parallelism; threads inside each would fight for the same cores
     # The system ends a worker with the main process, however that ends; torch's own look at it comes every few seconds,
     # and not while a result waits in a full pipe.
-    with suppress(OSError, AttributeError):  # there is no such call outside of Linux
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal_at_parent_death(signal.SIGKILL)
     # A signal to the whole job is the main process's to answer: it saves, and the workers end with it. But SIGTERM may
     # also be its own way to end a worker that it waits for, so that one only puts the end off.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

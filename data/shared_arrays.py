@@ -1,7 +1,6 @@
 """Arrays that all processes of a machine share, however the processes are started."""
 
 import mmap
-import os
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import DupFd
@@ -9,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from data.anonymous_file import anonymous_file
+
 ALIGNMENT = 64
 
 
 class SharedArrays(Mapping[str, np.ndarray]):
     """Named arrays, read-only, in memory that a child process sees instead of having a copy.
 
-    The memory is a file without a name (memfd): nothing is left of it when the last process ends, whatever kills it,
+    The memory is a file without a name: nothing is left of it when the last process ends, whatever kills it,
     and neither the size of /dev/shm nor a change of another file matters. A forked child inherits it, a spawned one is
     handed its descriptor. Pickled for anything but a child process, the arrays go as bytes.
     """
@@ -27,8 +28,7 @@ class SharedArrays(Mapping[str, np.ndarray]):
             assert array.ndim == 1, (name, array.shape)
             layout[name] = (array.dtype.str, size, array.size)
             size += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-        file = os.memfd_create("arrays")
-        os.truncate(file, max(size, 1))  # an empty file cannot be mapped
+        file = anonymous_file(max(size, 1))  # an empty one cannot be mapped
         with mmap.mmap(file, 0) as memory:
             for name, (dtype, offset, number) in layout.items():
                 np.frombuffer(memory, dtype, number, offset)[:] = arrays[name]
@@ -38,7 +38,8 @@ class SharedArrays(Mapping[str, np.ndarray]):
         self._file = open(file, "rb", buffering=0)  # noqa: SIM115 - open as long as the arrays are
         self._layout = layout
         # All pages at once: one that no other process had touched yet would count as this one's own.
-        memory = mmap.mmap(file, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=mmap.PROT_READ)
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)  # there is none outside of Linux
+        memory = mmap.mmap(file, 0, flags=flags, prot=mmap.PROT_READ)
         self._arrays = {name: np.frombuffer(memory, dtype, n, offset) for name, (dtype, offset, n) in layout.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:

@@ -10,6 +10,7 @@ import ctypes
 import os
 import sys
 import threading
+import warnings
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -105,6 +106,8 @@ def _library() -> ctypes.CDLL | None:
             library = ctypes.CDLL(path)
             if hasattr(library, "tj3SetCroppingRegion"):  # version 2 has it not
                 return _declared(library)
+    if named:
+        warnings.warn(f"SRTG_TURBOJPEG: {named} is no libjpeg-turbo 3; clips are read without it", stacklevel=2)
     return None
 
 

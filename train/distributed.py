@@ -1,6 +1,5 @@
 """Ranks: how several processes train one network. One process alone is a world of size 1."""
 
-import ctypes
 import inspect
 import logging
 import os
@@ -9,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -25,10 +24,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.commandline import USAGE_ERROR
 from data.errors import DataError
+from data.parent_death import signal_at_parent_death
 from network import NetworkError
 
 Made = TypeVar("Made")
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # longer than the slowest first batch or checkpoint, shorter than a night
 
 
@@ -130,7 +129,8 @@ def joined(device_type: str) -> Iterator[Ranks]:
     if not is_launched():
         yield Ranks(0, 0, 1)
         return
-    _end_with_launcher()
+    # At SIGTERM it saves. After its launcher's death it would train on as an orphan and hold its GPU.
+    signal_at_parent_death(signal.SIGTERM)
     ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")))
     if device_type == "cuda":
         torch.cuda.set_device(ranks.local_rank)
@@ -175,15 +175,6 @@ def meet(store: dist.Store, rank: int, world_size: int) -> str:
         missing = {other for other in missing if not store.check([f"{own}/has/{other}"])}
         time.sleep(0.02)
     return own
-
-
-def _end_with_launcher() -> None:
-    """Have the kernel send this process SIGTERM, at which it saves, when its launcher is killed.
-
-    It would train on as an orphan and hold its GPU.
-    """
-    with suppress(OSError, AttributeError):  # there is no such call outside of Linux
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def parallel(network: nn.Module, device: torch.device) -> nn.Module:

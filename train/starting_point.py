@@ -117,9 +117,9 @@ def check_schedule(start: StartingPoint, options: dict[str, Any], num_videos: in
     assert start.checkpoint is not None
     theirs, position = start.checkpoint["options"], start.checkpoint["position"]
     changes = [
-        f"--{name.replace('_', '-')} {_shown(theirs[name])}, now {_shown(options[name])}"
+        f"--{name.replace('_', '-')} {_shown(theirs.get(name, 'not known yet'))}, now {_shown(options[name])}"
         for name in SCHEDULE_OPTIONS
-        if name in theirs and theirs[name] != options[name]  # an older checkpoint has no options that came later
+        if name not in theirs or theirs[name] != options[name]
     ]
     if start.checkpoint["num_videos"] != num_videos:
         changes.append(f"{start.checkpoint['num_videos']} training videos, now {num_videos}")
