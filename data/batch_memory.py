@@ -29,7 +29,7 @@ class BatchMemory:
         self.slot_bytes = -(-max(1, slot_bytes) // mmap.PAGESIZE) * mmap.PAGESIZE
         size = self.slots * self.slot_bytes
         try:
-            self._map(anonymous_file(size))
+            self._map(anonymous_file("clips", size))
         except OSError as error:
             raise DataError(
                 f"{size / 1e6:.0f} MB for the batches that are being read cannot be had ({error.strerror}); give a "

@@ -28,7 +28,7 @@ class SharedArrays(Mapping[str, np.ndarray]):
             assert array.ndim == 1, (name, array.shape)
             layout[name] = (array.dtype.str, size, array.size)
             size += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-        file = anonymous_file(max(size, 1))  # an empty one cannot be mapped
+        file = anonymous_file("arrays", max(size, 1))  # an empty one cannot be mapped
         with mmap.mmap(file, 0) as memory:
             for name, (dtype, offset, number) in layout.items():
                 np.frombuffer(memory, dtype, number, offset)[:] = arrays[name]
