@@ -1,5 +1,6 @@
 """Ranks: how several processes train one network. One process alone is a world of size 1."""
 
+import gc
 import inspect
 import logging
 import os
@@ -16,6 +17,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+# DistributedDataParallel imports it too, but after the process group is there, which its functions' default arguments
+# would then hold for good: see `joined`.
+import torch.distributed.nn
 from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -89,11 +94,6 @@ def is_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
 
 
-def is_follower() -> bool:
-    """Whether this process is a rank other than the first."""
-    return is_launched() and os.environ["RANK"] != "0"
-
-
 def is_lost_peer(error: RuntimeError) -> bool:
     """Whether torch raised it because another rank is gone. (Gloo has no type of its own for that.)"""
     return isinstance(error, dist.DistError) or "gloo" in str(error)
@@ -139,7 +139,10 @@ def joined(device_type: str) -> Iterator[Ranks]:
         backend, timeout=COLLECTIVE_TIMEOUT, store=_store(ranks), rank=ranks.rank, world_size=ranks.world_size
     )
     yield ranks
-    # Only after success: with a rank in trouble, the orderly end would wait for it.
+    # Only if nothing was raised: with a rank in trouble, the orderly end would wait for it. It joins gloo's threads, if
+    # nothing refers to the group any more. One that gives a tensor back while Python 3.13 or older is leaving aborts the
+    # process: a run that is done would count as failed.
+    gc.collect()
     dist.destroy_process_group()
 
 

@@ -23,7 +23,7 @@ from network.sub_batch_norm import use_sub_batch_norm
 from train.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog
 from train.checkpoint import FORMAT, Checkpoint, CheckpointFolder, versions
 from train.debug import check_blocks, log_network
-from train.distributed import Ranks, agreed, is_follower, is_launched, is_lost_peer, joined, launch
+from train.distributed import Ranks, agreed, is_launched, is_lost_peer, joined, launch
 from train.errors import StoppedBySignal, TrainingError
 from train.logs import LOG, log_to_file, make_console, start_logging
 from train.model import Trainer, TrainerSettings
@@ -67,15 +67,12 @@ def _start(options: TrainOptions, spec: DatasetSpec) -> int:
         return launch(options.gpus, sys.argv)
     try:
         with joined(options.device) as ranks:
-            return _run(options, spec, ranks)
+            return _run_together(options, spec, ranks)
     except NetworkError as error:
         raise DataError(str(error)) from error
     except TrainingError as error:
-        if not (error.on_all_ranks and is_follower()):
-            LOG.error("%s", error)
+        LOG.error("%s", error)
         return 1
-    except StoppedBySignal:
-        return EXIT_STATUS
     except RuntimeError as error:  # torch has no types for these
         reason = str(error).splitlines()[0]
         if "DataLoader worker" in reason:  # raised from a signal handler, wherever the process is just then
@@ -88,6 +85,20 @@ def _start(options: TrainOptions, spec: DatasetSpec) -> int:
         else:
             raise
         return 1
+
+
+def _run_together(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
+    """The exit status, also of the failures that all ranks come to in the same step: those leave `joined` in order."""
+    try:
+        return _run(options, spec, ranks)
+    except TrainingError as error:
+        if not error.on_all_ranks:
+            raise
+        if ranks.is_first:
+            LOG.error("%s", error)
+        return 1
+    except StoppedBySignal:
+        return EXIT_STATUS
 
 
 def settle(options: TrainOptions) -> TrainOptions:

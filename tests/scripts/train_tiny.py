@@ -5,6 +5,7 @@ from tests.tiny_network import register_tiny_networks
 from train.options import Defaults
 from train.run import main
 
+SPEC = DatasetSpec("custom", "train.csv", "val.csv")
 DEFAULTS = Defaults(
     clip_length=4, clip_size=32, train_frame_interval=(1, 2), val_frame_interval=1, batch_size=4, lr_base=0.02,
     lr_steps=(2,), end_epoch=3,
@@ -13,4 +14,4 @@ DEFAULTS = Defaults(
 
 if __name__ == "__main__":
     register_tiny_networks()
-    main(__doc__, DatasetSpec("custom", "train.csv", "val.csv"), DEFAULTS)
+    main(__doc__, SPEC, DEFAULTS)

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -132,6 +133,23 @@ def test_a_signal_to_the_launcher_saves_and_ends_all_ranks_with_status_143(serve
     assert process.stdout.count("stopped by a signal") == 1
     assert_nothing_is_left(process)
     assert read_checkpoint(tmp_path / "run" / RUN / LAST)["progress"]["global_step"] > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system names no threads")
+@pytest.mark.parametrize("stop", [False, True])
+def test_the_group_has_no_threads_any_more_when_python_leaves(server, small_dataset, tmp_path, stop):
+    """One that gives back a tensor then aborts the process now and then, and a run that is done counts as failed."""
+    process = server.start(
+        TINY.with_name("train_noting_threads.py"), "--dataset", small_dataset, *TINY_FLAGS, "--gpus", 2, *LENGTH,
+        "--model-dir", "run", "--end-epoch", 500 if stop else 1, folder=tmp_path,
+    )  # fmt: skip
+    if stop:
+        process.wait_for("Batch [")
+        process.send(signal.SIGTERM)
+    assert process.wait() == (143 if stop else 0), process.output()
+    for rank in range(2):
+        names = (tmp_path / f"threads_{rank}").read_text()
+        assert "python" in names and "gloo" not in names
 
 
 def test_ranks_whose_launcher_is_killed_save_and_end(server, small_dataset, tmp_path):
