@@ -38,6 +38,7 @@ from data.commandline import CommandParser, run_command
 from data.errors import DataError
 from network import create_network, network_names
 from network.checkpointing import checkpoint_activations
+from network.srtg import PLACEMENTS
 from train.logs import make_console
 
 matplotlib.use("Agg")
@@ -59,6 +60,7 @@ class Setting:
     precision: str
     layout: str
     gates: bool
+    placement: str
     checkpointing: bool
 
 
@@ -81,7 +83,7 @@ def build(name: str, setting: Setting) -> nn.Module:
         from torchvision.models import video
 
         return getattr(video, TORCHVISION[name])(num_classes=setting.classes)
-    network = create_network(name, setting.classes, gates=setting.gates and name.startswith("srtg_"))
+    network = create_network(name, setting.classes, setting.gates and name.startswith("srtg_"), setting.placement)
     if setting.checkpointing:
         checkpoint_activations(network)
     return network
@@ -207,6 +209,8 @@ def measure(names: list[str], setting: Setting, repeats: int) -> dict[str, Cost]
             ratio=median(ratios) if name != names[0] else None,
         )
     del steppers
+    if setting.device == "cuda":
+        torch.cuda.empty_cache()  # for the processes that measure memory
     for name, cost in costs.items():
         cost.memory = peak_memory(name, setting)
     return costs
@@ -293,6 +297,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", choices=list(DTYPES), default="bf16" if torch.cuda.is_available() else "fp32")
     parser.add_argument("--layout", choices=list(LAYOUTS), default="contiguous", help="memory format")
     parser.add_argument("--gates", action="store_true", help="let temporal gates decide")
+    parser.add_argument("--placement", choices=PLACEMENTS, default="final", help="of the SRTG in its block")
     parser.add_argument("--checkpoint-activations", action="store_true")
     parser.add_argument("--figure", type=Path, help="draw training speed over multiply-accumulates into this PNG")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
@@ -317,12 +322,12 @@ def main() -> int:
     frames, height, width = map(int, arguments.clip.split("x"))
     setting = Setting(
         (frames, height, width), arguments.batch, arguments.classes, arguments.device, arguments.precision,
-        arguments.layout, arguments.gates, arguments.checkpoint_activations,
+        arguments.layout, arguments.gates, arguments.placement, arguments.checkpoint_activations,
     )  # fmt: skip
     if setting.device == "cuda":  # as in training
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    shown = f"{setting.precision}, {setting.layout}, gates {'on' if setting.gates else 'off'}"
+    shown = f"{setting.precision}, {setting.layout}, gates {'on' if setting.gates else 'off'}, {setting.placement}"
     title = f"clips of {arguments.clip}, batch {setting.batch}, {shown}, {device_name(setting)}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("network")
@@ -332,14 +337,22 @@ def main() -> int:
     ):  # fmt: skip
         table.add_column(heading, justify="right")
     costs: dict[str, Cost] = {}
+    too_large: list[str] = []
     for names in groups(arguments.networks):
-        measured = measure(names, setting, arguments.repeats)
+        try:
+            measured = measure(names, setting, arguments.repeats)
+        except torch.OutOfMemoryError:  # of a GPU
+            too_large.append(" with ".join(names))
+            print(f"{too_large[-1]}: does not fit", file=sys.stderr)
+            continue
         for name, cost in measured.items():
             if name not in costs:  # a twin is measured again beside torchvision's
                 add_row(table, name, cost)
                 costs[name] = cost
-        print(f"measured {', '.join(measured)}", file=sys.stderr)
+            print(f"{name}: {cost.training:.2f} clips/s in training", file=sys.stderr)
     make_console().print(table)
+    if too_large:
+        print(f"more than the device's memory: {', '.join(too_large)}")
     peak = matrix_peak(setting)
     print(f"measured matrix peak: {peak / 1e12:.3f} * 10^12 multiply-accumulates per second in {setting.precision}")
     if arguments.figure:

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.networks import Setting, count_macs, groups
 
-SETTING = Setting((16, 112, 112), 8, 400, "cpu", "fp32", "contiguous", False, False)
+SETTING = Setting((16, 112, 112), 8, 400, "cpu", "fp32", "contiguous", False, "final", False)
 
 
 def conv(in_channels, out_channels, kernel, frames, size):
