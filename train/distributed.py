@@ -140,8 +140,8 @@ def joined(device_type: str) -> Iterator[Ranks]:
     )
     yield ranks
     # Only if nothing was raised: with a rank in trouble, the orderly end would wait for it. It joins gloo's threads, if
-    # nothing refers to the group any more. One that gives a tensor back while Python 3.13 or older is leaving aborts the
-    # process: a run that is done would count as failed.
+    # nothing refers to the group any more. One that gives a tensor back while Python 3.13 or older is leaving aborts
+    # the process: a run that is done would count as failed.
     gc.collect()
     dist.destroy_process_group()
 
