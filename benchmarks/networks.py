@@ -8,9 +8,9 @@ the MACs per second of training, three times those of inference (forward, gradie
 against those of a large matrix product in the same precision, timed in the same turns.
 
 A network is timed in turn with its plain twin, so that what else the machine does meets both alike, and the ratio is
-the median over the turns. A training step is forward, backward and the update by SGD with momentum. Memory is the peak
-of two training steps in a process of their own: on a GPU what torch allocated, on a CPU all that the process held,
-which is some 250 MiB before it has a network. torchvision's r3d_18 and r2plus1d_18 join in where it is installed.
+the median over the turns. A training step is forward, backward and the update by training's own optimiser. Memory is
+the peak of two training steps in a process of their own: on a GPU what torch allocated, on a CPU all that the process
+held, which is some 250 MiB before it has a network. torchvision's r3d_18 and r2plus1d_18 join in where it is installed.
 """
 
 import argparse
@@ -39,7 +39,9 @@ from data.errors import DataError
 from network import create_network, network_names
 from network.checkpointing import checkpoint_activations
 from network.srtg import PLACEMENTS
+from train.device import tune_device
 from train.logs import make_console
+from train.optim import make_optimizer, set_lr
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -113,9 +115,8 @@ class Stepper:
         self.network = build(name, setting).to(self.device, memory_format=layout)
         self.clips = torch.randn(setting.batch, 3, *setting.clip, device=self.device).contiguous(memory_format=layout)
         self.labels = torch.zeros(setting.batch, dtype=torch.long, device=self.device)
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4, nesterov=True
-        )
+        self.optimizer = make_optimizer(self.network)
+        set_lr(self.optimizer, 1e-4)
 
     def forward(self) -> Tensor:
         """Logits."""
@@ -170,6 +171,7 @@ def measure_memory(arguments: str) -> int:
     """What `peak_memory` runs: the most that two training steps take, on a GPU of what torch allocated."""
     name, fields = json.loads(arguments)
     setting = Setting(**{**fields, "clip": tuple(fields["clip"])})
+    tune_device(setting.device)
     stepper = Stepper(name, setting)
     for _ in range(2):
         stepper.train()
@@ -324,9 +326,7 @@ def main() -> int:
         (frames, height, width), arguments.batch, arguments.classes, arguments.device, arguments.precision,
         arguments.layout, arguments.gates, arguments.placement, arguments.checkpoint_activations,
     )  # fmt: skip
-    if setting.device == "cuda":  # as in training
-        torch.backends.cudnn.benchmark = True
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    tune_device(setting.device)
     shown = f"{setting.precision}, {setting.layout}, gates {'on' if setting.gates else 'off'}, {setting.placement}"
     title = f"clips of {arguments.clip}, batch {setting.batch}, {shown}, {device_name(setting)}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)

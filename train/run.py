@@ -23,6 +23,7 @@ from network.sub_batch_norm import use_sub_batch_norm
 from train.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog
 from train.checkpoint import FORMAT, Checkpoint, CheckpointFolder, versions
 from train.debug import check_blocks, log_network
+from train.device import tune_device
 from train.distributed import Ranks, agreed, is_launched, is_lost_peer, joined, launch
 from train.errors import StoppedBySignal, TrainingError
 from train.logs import LOG, log_to_file, make_console, start_logging
@@ -242,15 +243,13 @@ def _prepare_device(options: TrainOptions, ranks: Ranks) -> torch.device:
         LOG.warning(
             "torch %s: its mixed-precision Conv3d is several times slower; use another version", torch.__version__
         )
+    tune_device(options.device)
     if options.device == "cpu":
         if "OMP_NUM_THREADS" not in os.environ:
             local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_ranks))
         LOG.info("training on the CPU: %d processes of %d threads", ranks.world_size, torch.get_num_threads())
         return torch.device("cpu")
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = True
     device = torch.device("cuda", ranks.local_rank)
     LOG.info("training on %d x %s in %s", ranks.world_size, torch.cuda.get_device_name(device), options.precision)
     return device
