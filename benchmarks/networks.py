@@ -5,7 +5,8 @@
 Multiply-accumulates (MACs) are per clip and count convolutions, linear layers and the matrix products of the LSTM: half
 of what torch's FlopCounterMode reports, which counts a multiplication and an addition as two. The share of peak sets
 the MACs per second of training, three times those of inference (forward, gradients of inputs, gradients of weights),
-against those of a large matrix product in the same precision, timed in the same turns.
+against those of a large matrix product in the same precision, timed in the same turns. MACs with the zeros of padding
+count; convolutions that skip them can pass 100 % where maps are small.
 
 A network is timed in turn with its plain twin, so that what else the machine does meets both alike, and the ratio is
 the median over the turns. A training step is forward, backward and the update by training's own optimiser. Memory is

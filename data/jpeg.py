@@ -31,7 +31,7 @@ def jpeg_size(blob: bytes) -> tuple[int, int]:
 
 
 class RegionDecoder:
-    """Decodes frames of one size (height, width) to the same region of each."""
+    """Decodes frames of one size (height, width) to the same region of each, on the thread that made it."""
 
     def __init__(self, size: tuple[int, int], region: Region) -> None:
         region.check_inside(*size)
@@ -39,11 +39,14 @@ class RegionDecoder:
         self._fast = region.scales
         self._factor = region.reduction
         self._region = region.reduced(self._factor)
-        self._frame_size = -(-size[0] // self._factor), -(-size[1] // self._factor)
+        # Both in the thread's one buffer, of which only one is in use at a time.
+        self._frame = scratch_frame(-(-size[0] // self._factor), -(-size[1] // self._factor))
         self._decoder = thread_decoder()
-        self._part = self._part_around_region()
-        top, left = self._region.top - self._part.top, self._region.left - self._part.left
-        self._region_in_part = self._region._replace(top=top, left=left)
+        if self._decoder is not None:
+            self._part = self._part_around_region()
+            self._part_frame = scratch_frame(self._part.height, self._part.width)
+            top, left = self._region.top - self._part.top, self._region.left - self._part.left
+            self._region_in_part = self._region._replace(top=top, left=left)
 
     def decode(self, blob: bytes, out: np.ndarray) -> None:
         """Write the region of the JPEG to `out`, uint8 (out_height, out_width, 3).
@@ -51,23 +54,22 @@ class RegionDecoder:
         ValueError, worded to follow the frame's name, if the JPEG has another size, ends early or is damaged. Damage
         that leaves a valid JPEG of another content cannot be seen.
         """
-        if self._decoder is not None:
-            frame = scratch_frame(self._part.height, self._part.width)
-            if self._decoder.decode(blob, self._size, self._part, self._factor, self._fast, frame):
-                copy_region(frame, self._region_in_part, out)
-                return
+        if self._decoder is not None and self._decoder.decode(
+            blob, self._size, self._part, self._factor, self._fast, self._part_frame
+        ):
+            copy_region(self._part_frame, self._region_in_part, out)
+            return
         # Also for what the other decoder does not take: this one says what is wrong, if anything is.
-        frame = scratch_frame(*self._frame_size)
-        _decode(blob, frame, self._size, self._factor, self._fast)
-        copy_region(frame, self._region, out)
+        _decode(blob, self._frame, self._size, self._factor, self._fast)
+        copy_region(self._frame, self._region, out)
 
     def _part_around_region(self) -> Part:
         """What must be decoded, of the reduced frame."""
         region, alignment = self._region, ALIGNMENT // self._factor
         top = max(0, region.top - MARGIN)
         left = max(0, region.left - MARGIN) // alignment * alignment
-        bottom = min(self._frame_size[0], region.top + region.height + MARGIN)
-        right = min(self._frame_size[1], region.left + region.width + MARGIN)
+        bottom = min(self._frame.shape[0], region.top + region.height + MARGIN)
+        right = min(self._frame.shape[1], region.left + region.width + MARGIN)
         return Part(top, left, bottom - top, right - left)
 
 
