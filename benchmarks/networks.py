@@ -86,7 +86,8 @@ def build(name: str, setting: Setting) -> nn.Module:
         from torchvision.models import video
 
         return getattr(video, TORCHVISION[name])(num_classes=setting.classes)
-    network = create_network(name, setting.classes, setting.gates and name.startswith("srtg_"), setting.placement)
+    gates, placement = (setting.gates, setting.placement) if name.startswith("srtg_") else (False, "final")
+    network = create_network(name, setting.classes, gates, placement)
     if setting.checkpointing:
         checkpoint_activations(network)
     return network
