@@ -5,9 +5,10 @@
 Trains the same network from scratch on synthetic motion videos (data/prepare/synthetic.py) without SRTG, with it, and
 with temporal gates; and with it from other initial values of its LSTMs: PyTorch's own, and such that every scale starts
 near one. Prints the size of features and gradients by depth, at the start and after some steps, and the validation
-top-1 at the end and at equal cost, where cost is the processor time of the training steps.
+top-1 at the end and at equal cost, where cost is the time of the training steps: the median step's times their number.
 """
 
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,9 @@ from data.video_iterator import RandomClip, SpacedClips, VideoIterator
 from network import VideoNetwork, create_network
 from network.resnet3d import ResidualBlock
 from network.srtg import SqueezeAndRecursion
+from train.device import tune_device
 from train.logs import make_console
+from train.optim import make_optimizer, set_lr
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -88,7 +91,7 @@ class Run(NamedTuple):
 
     depths: dict[int, Depths]  # by steps done
     top1: list[float]  # validation, in percent, after each epoch
-    seconds: list[float]  # processor time of the training steps until then
+    seconds: list[float]  # of the training steps until then, as if each took the median's
 
 
 def build(variant: Variant, num_classes: int, seed: int) -> VideoNetwork:
@@ -140,28 +143,29 @@ def measure_depths(network: VideoNetwork, clips: Tensor, labels: Tensor) -> Dept
 def train(variant: Variant, train_set: VideoIterator, val_set: VideoIterator, epochs: int, seed: int) -> Run:
     """SGD with one epoch of warm-up and a cosine to nothing."""
     network = build(variant, len(train_set.videos.classes), seed)
-    optimizer = torch.optim.SGD(network.parameters(), LR, momentum=0.9, weight_decay=1e-4, nesterov=True)
+    optimizer = make_optimizer(network)
     steps_an_epoch = len(train_set) // BATCH_SIZE
     depths: dict[int, Depths] = {}
-    top1, seconds, used, step = [], [], 0.0, 0
+    top1: list[float] = []
+    step_seconds: list[float] = []
     for epoch in range(epochs):
         network.train()
         order = np.random.default_rng((seed, epoch)).permutation(len(train_set))
         for clips, labels in batches(train_set, order, epoch):
+            step = len(step_seconds)
             if step in LOOKS:
                 depths[step] = measure_depths(network, clips, labels)
-            started = time.process_time()
+            started = time.perf_counter()
             warm_up = min(1.0, (step + 1) / steps_an_epoch)
             lr = LR * warm_up * (1 + np.cos(np.pi * step / (epochs * steps_an_epoch))) / 2
-            optimizer.param_groups[0]["lr"] = lr
+            set_lr(optimizer, lr)
             F.cross_entropy(network(clips), labels).backward()
             optimizer.step()
             optimizer.zero_grad()
-            used += time.process_time() - started
-            step += 1
+            step_seconds.append(time.perf_counter() - started)
         top1.append(evaluate(network, val_set))
-        seconds.append(used)
-    return Run(depths, top1, seconds)
+    epoch_seconds = steps_an_epoch * statistics.median(step_seconds)
+    return Run(depths, top1, [epoch_seconds * (epoch + 1) for epoch in range(epochs)])
 
 
 @torch.no_grad()
@@ -257,6 +261,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=positive_integer, default=7)
     parser.add_argument("--figure", type=Path, default=Path("figures/initialisation.png"))
     arguments = parser.parse_args()
+    tune_device("cpu")
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.dataset or Path(temporary)
         if not arguments.dataset:
