@@ -210,13 +210,14 @@ class FrameStore:
         if not stat.S_ISREG(mode):
             raise self._error("is no file")
         for suffix in ("-journal", "-wal"):
-            if os.access(self.path + suffix, os.F_OK):
+            if os.path.exists(self.path + suffix):  # noqa: PTH110 - as in __init__
                 raise self._error(
                     f"has a {DATABASE}{suffix} beside it: a program is writing it or was killed doing so",
                     remedy=f"wait for that program, or {REMEDY}",
                 )
+        uri = f"file://{quote(os.path.abspath(os.fsencode(self.path)))}?mode=ro&immutable=1"  # noqa: PTH100 - as above
         with self._sqlite_errors():
-            connection = sqlite3.connect(_read_only_uri(self.path), uri=True, isolation_level=None)
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None)
         connection.text_factory = bytes  # names need not be UTF-8
         return connection
 
@@ -238,13 +239,6 @@ class FrameStore:
         error = FrameStoreError(f"{self.path}{frame} {reason}" + (f"; {remedy}" if remedy else ""))
         error.damaged = REMEDY in remedy
         return error
-
-
-def _read_only_uri(path: str) -> str:
-    """How SQLite is told to open the file as one that nobody writes."""
-    absolute = path if path.startswith("/") else os.path.abspath(path)  # noqa: PTH100 - as in FrameStore.__init__
-    plain = absolute.isascii() and not any(special in absolute for special in "%?#")
-    return f"file://{absolute if plain else quote(os.fsencode(absolute))}?mode=ro&immutable=1"
 
 
 def write_frames(video_folder: Path, jpegs: Iterable[bytes]) -> int:
