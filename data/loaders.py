@@ -7,10 +7,13 @@ may be another in each batch, and the memory that is needed depends on the batch
 """
 
 import math
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -130,7 +133,7 @@ class BatchLoader:
             num_workers=workers,
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # with a batch_size of None it gets an item
             persistent_workers=workers > 0,
-            worker_init_fn=_start_worker if workers else None,
+            worker_init_fn=partial(_start_worker, _parent_of_workers(start_method)) if workers else None,
             prefetch_factor=ahead or None,
             multiprocessing_context=start_method if workers else None,
             # A loader draws a number whenever an epoch begins. From the generator of the process, a run that begins one
@@ -245,11 +248,17 @@ def _interrupts_put_off() -> Iterator[None]:
         signal.raise_signal(signal.SIGINT)
 
 
-def _start_worker(_: int) -> None:
+def _parent_of_workers(start_method: str | None) -> int | None:
+    """The process id of this; None with a fork server, which is the workers' parent and ends with this process."""
+    server = (start_method or multiprocessing.get_start_method()) == "forkserver"
+    return None if server else os.getpid()
+
+
+def _start_worker(parent: int | None, _: int) -> None:
     cv2.setNumThreads(0)  # the workers are the parallelism; threads inside each would fight for the same cores
     # The system ends a worker with the main process, however that ends; torch's own look at it comes every few seconds,
     # and not while a result waits in a full pipe.
-    signal_at_parent_death(signal.SIGKILL)
+    signal_at_parent_death(signal.SIGKILL, parent)
     # A signal to the whole job is the main process's to answer: it saves, and the workers end with it. But SIGTERM may
     # also be its own way to end a worker that it waits for, so that one only puts the end off.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
