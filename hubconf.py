@@ -5,7 +5,7 @@ import functools
 import pathlib
 
 import network
-import train.checkpoint
+import train.checkpoint.files
 
 dependencies = ["torch", "safetensors"]
 
@@ -19,7 +19,7 @@ def _create(
     """
     created = network.create_network(name, num_classes, gates, placement)
     if pretrained is not None:
-        checkpoint = train.checkpoint.read_checkpoint(pathlib.Path(pretrained))
+        checkpoint = train.checkpoint.files.read_checkpoint(pathlib.Path(pretrained))
         network.load_checkpoint(created, checkpoint, strict=True)
     return created
 

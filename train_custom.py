@@ -10,9 +10,9 @@ DATASET holds
 Classes are in the order of their sorted names. Defaults of your own: copy this script.
 """
 
-from data.datasets import DatasetSpec
+from data.labels.dataset_spec import DatasetSpec
+from train.main import main
 from train.options import Defaults
-from train.run import main
 
 SPEC = DatasetSpec("custom", "train.csv", "val.csv")
 DEFAULTS = Defaults(

@@ -6,9 +6,9 @@ r"""Train on Diving-48 V2 (48 classes of dives, 18,000 videos).
 Top-1 on the test videos with this code: not measured yet.
 """
 
-from data.datasets import DatasetSpec
+from data.labels.dataset_spec import DatasetSpec
+from train.main import main
 from train.options import Defaults
-from train.run import main
 
 SPEC = DatasetSpec(
     "Diving48",

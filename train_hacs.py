@@ -5,9 +5,9 @@
 Top-1 on the validation clips with this code: not measured yet.
 """
 
-from data.datasets import DatasetSpec
+from data.labels.dataset_spec import DatasetSpec
+from train.main import main
 from train.options import Defaults
-from train.run import main
 
 SPEC = DatasetSpec("HACS", "HACS_clips_v1.1_train.csv", "HACS_clips_v1.1_val.csv", num_classes=200)
 DEFAULTS = Defaults(

@@ -7,9 +7,9 @@ r"""Train on Kinetics-700, or by --variant on Kinetics-200 (Mini-Kinetics), -400
 Top-1 on the validation videos with this code: not measured yet.
 """
 
-from data.datasets import DatasetSpec
+from data.labels.dataset_spec import DatasetSpec
+from train.main import main
 from train.options import DatasetChoice, Defaults
-from train.run import main
 
 DATASETS = DatasetChoice(
     flag="--variant",

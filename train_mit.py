@@ -5,9 +5,9 @@
 Top-1 on the validation videos with this code: not measured yet.
 """
 
-from data.datasets import DatasetSpec
+from data.labels.dataset_spec import DatasetSpec
+from train.main import main
 from train.options import Defaults
-from train.run import main
 
 SPEC = DatasetSpec(
     "Moments_in_Time",

@@ -6,9 +6,9 @@ r"""Train on UCF-101 (101 classes, 13,320 videos, three splits).
 Top-1 on the test videos with this code: not measured yet.
 """
 
-from data.datasets import DatasetSpec
+from data.labels.dataset_spec import DatasetSpec
+from train.main import main
 from train.options import DatasetChoice, Defaults
-from train.run import main
 
 DATASETS = DatasetChoice(
     flag="--split",

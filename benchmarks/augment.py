@@ -20,12 +20,12 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
-from data.augment import MEAN, SCALE, Augment, Normalise
-from data.augment_ops import LUMA, blur_kernels, homographies
-from data.augmentation_draw import KINDS, draw_augmentation, draw_kind, fields_of, no_augmentation
-from data.commandline import CommandParser, positive_integer, run_command
+from common.cli import CommandParser, positive_integer, run_command
+from data.augment.augment import MEAN, SCALE, Augment, Normalise
+from data.augment.ops import LUMA, blur_kernels, homographies
+from data.augment.params import KINDS, draw_augmentation, draw_kind, fields_of, no_augmentation
 from network import create_network
-from train.logs import make_console
+from train.monitor.logs import make_console
 from train.optim import make_optimizer, set_lr
 
 FRAMES, SIDE = 16, 224

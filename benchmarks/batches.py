@@ -31,12 +31,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.corpus import make_corpus
-from data.commandline import CommandParser, positive_integer, run_command
-from data.datasets import ClipRequest, ClipShape
-from data.loaders import BatchLoader
-from data.video_iterator import RandomClip, VideoIterator
-from data.video_list import FoundVideo, VideoList, pack
-from train.logs import make_console
+from common.cli import CommandParser, positive_integer, run_command
+from data.clips.dataset import RandomClip, VideoIterator
+from data.labels.dataset_spec import ClipRequest, ClipShape
+from data.labels.video_list import FoundVideo, VideoList, pack
+from data.loading.loader import BatchLoader
+from train.monitor.logs import make_console
 
 SIZE = (256, 340)  # height and width of the source
 FRAMES = 64

@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 
-from data.commandline import CommandParser, run_command
+from common.cli import CommandParser, run_command
+from evaluate.metrics import Scores
 from network import create_network
-from train.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog
-from train.logs import log_to_file, start_logging
-from train.metrics import Scores
+from train.monitor.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog
+from train.monitor.logs import log_to_file, start_logging
+from train.monitor.reports import Callback, LogReport, Speeds
 from train.optim import make_optimizer, set_lr
-from train.reports import Callback, LogReport, Speeds
 
 SHAPE = (8, 3, 8, 56, 56)
 

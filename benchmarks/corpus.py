@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data.atomic_file import atomic_file
-from data.frame_store import is_whole, write_frames
+from common.files import atomic_file
+from data.store.frame_store import is_whole, write_frames
 
 FRAMES = 300  # ten seconds at 30 frames a second, as in HACS and Kinetics
 QUALITY = 90

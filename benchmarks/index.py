@@ -21,13 +21,13 @@ import simplejpeg
 from rich import box
 from rich.table import Table
 
-from data.annotations import load_splits
-from data.commandline import CommandParser, positive_integer, run_command
-from data.datasets import DatasetSpec
-from data.frame_store import DATABASE, FRAME_COUNT, write_frames
-from data.index_cache import FOLDER
-from data.video_list import ARRAYS, FoundVideo, VideoList, pack
-from train.logs import make_console
+from common.cli import CommandParser, positive_integer, run_command
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.scan_cache import FOLDER
+from data.labels.splits import load_splits
+from data.labels.video_list import ARRAYS, FoundVideo, VideoList, pack
+from data.store.frame_store import DATABASE, FRAME_COUNT, write_frames
+from train.monitor.logs import make_console
 
 SPEC = DatasetSpec("HACS", "HACS_clips_v1.1_train.csv", "HACS_clips_v1.1_val.csv", 200)
 CLASSES = 200

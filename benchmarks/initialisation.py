@@ -25,17 +25,17 @@ from rich import box
 from rich.table import Table
 from torch import Tensor, nn
 
-from data.annotations import load_splits
-from data.atomic_file import atomic_file
-from data.augment import Normalise
-from data.commandline import CommandParser, positive_integer, run_command
-from data.datasets import ClipRequest, ClipShape, DatasetSpec
-from data.video_iterator import RandomClip, SpacedClips, VideoIterator
+from common.cli import CommandParser, positive_integer, run_command
+from common.files import atomic_file
+from data.augment.augment import Normalise
+from data.clips.dataset import RandomClip, SpacedClips, VideoIterator
+from data.labels.dataset_spec import ClipRequest, ClipShape, DatasetSpec
+from data.labels.splits import load_splits
 from network import VideoNetwork, create_network
 from network.resnet3d import ResidualBlock
 from network.srtg import SqueezeAndRecursion
-from train.device import tune_device
-from train.logs import make_console
+from train.backend import tune_device
+from train.monitor.logs import make_console
 from train.optim import make_optimizer, set_lr
 
 matplotlib.use("Agg")

@@ -32,11 +32,11 @@ from benchmarks.readers import (
     read_by_store,
     read_files_by_opencv,
 )
-from data.commandline import CommandParser, positive_integer, run_command
-from data.datasets import ClipShape
-from data.frame_store import Region
-from data.transforms import RESIZED_SIDE_PER_CROP, random_crop
-from train.logs import make_console
+from common.cli import CommandParser, positive_integer, run_command
+from data.clips.crop import RESIZED_SIDE_PER_CROP, random_crop
+from data.labels.dataset_spec import ClipShape
+from data.store.frame_store import Region
+from train.monitor.logs import make_console
 
 LIMIT, PLAIN = "limit (decode from memory)", "plain OpenCV, frames.db"
 SPAN = 31  # of 16 frames with interval 2

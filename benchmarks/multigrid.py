@@ -24,10 +24,10 @@ import matplotlib
 from rich import box
 from rich.table import Table
 
-from data.atomic_file import atomic_file
-from data.commandline import CommandParser, run_command
-from train.logs import make_console
-from train.plot_scores import Curve, read_scores
+from common.cli import CommandParser, run_command
+from common.files import atomic_file
+from train.monitor.curves import Curve, read_scores
+from train.monitor.logs import make_console
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

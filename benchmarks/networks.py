@@ -34,14 +34,14 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.atomic_file import atomic_file
-from data.commandline import CommandParser, run_command
-from data.errors import DataError
+from common.cli import CommandParser, run_command
+from common.errors import DataError
+from common.files import atomic_file
 from network import create_network, network_names
-from network.checkpointing import checkpoint_activations
+from network.activation_checkpointing import checkpoint_activations
 from network.srtg import PLACEMENTS
-from train.device import tune_device
-from train.logs import make_console
+from train.backend import tune_device
+from train.monitor.logs import make_console
 from train.optim import make_optimizer, set_lr
 
 matplotlib.use("Agg")

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data.frame_store import FrameStore
-from data.region import Region, scratch_frame
+from data.store.crop_box import Region, scratch_frame
+from data.store.frame_store import FrameStore
 
 
 def clip_blobs(folder: Path, indices: Sequence[int]) -> list[bytes]:

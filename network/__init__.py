@@ -2,7 +2,7 @@ from network import csn as csn  # registers its networks
 from network.registry import NetworkError, create_network, network_names
 from network.resnet3d import ResNet3d
 from network.srtg import VideoNetwork
-from network.weights import (
+from network.weights.loading import (
     LoadReport,
     PublishedWeights,
     SkippedTensor,

@@ -178,7 +178,7 @@ def _serve() -> bool:
     """Answer requests until there are no more; return True in a forked child, which is to run the script."""
     import torch
 
-    import train.run  # noqa: F401
+    import train.main  # noqa: F401
 
     torch.optim.SGD([torch.zeros(1)])  # torch imports half of itself when the first optimiser is made
     gc.collect()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tests.processes import ROOT
-from train.checkpoint import read_checkpoint
+from train.checkpoint.files import read_checkpoint
 
 TINY = ROOT / "tests" / "scripts" / "train_tiny.py"
 TINY_FLAGS = ("--network", "srtg_tiny", "--device", "cpu", "--log-every", 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.frame_store import write_frames
+from data.store.frame_store import write_frames
 from tests.numbered import jpeg
 
 CLASSES = ("clap", "jump", "run", "walk fast")

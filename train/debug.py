@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from network import VideoNetwork
 from train.errors import TrainingError
-from train.logs import LOG
+from train.monitor.logs import LOG
 
 
 def log_network(network: nn.Module) -> None:

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.atomic_file import atomic_file
-from data.augment import MEAN, SCALE
-from data.commandline import CommandParser, positive_integer, run_command
-from data.errors import DataError
+from common.cli import CommandParser, positive_integer, run_command
+from common.errors import DataError
+from common.files import atomic_file
+from data.augment.augment import MEAN, SCALE
 from network import NetworkError, VideoNetwork, create_network, load_checkpoint, recognise
-from network.export import OPSET, export_onnx, export_program
-from network.safetensors_file import write_safetensors
-from network.weights import has_network_facts
-from train.checkpoint import Checkpoint, read_checkpoint
+from network.weights.exporting import OPSET, export_onnx, export_program
+from network.weights.loading import has_network_facts
+from network.weights.safetensors_file import write_safetensors
+from train.checkpoint.files import Checkpoint, read_checkpoint
 
 FORMS = (".onnx", ".pt2", ".safetensors")
 

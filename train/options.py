@@ -1,4 +1,4 @@
-"""Every option of the training scripts, once: parsed, checked and frozen here, and never passed below `train.run`."""
+"""Every option of the training scripts, once: parsed, checked and frozen here, and never passed below `train.main`."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.commandline import CommandParser
-from data.datasets import DatasetSpec
-from data.errors import DataError
+from common.cli import CommandParser
+from common.errors import DataError
+from data.labels.dataset_spec import DatasetSpec
 from network import NetworkError, network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS

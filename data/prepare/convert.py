@@ -14,16 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from data.commandline import CommandParser, positive_integer, run_command
-from data.errors import DataError
-from data.frame_store import is_whole, leftovers, write_frames
-from data.label_file import read_labels
+from common.cli import CommandParser, positive_integer, run_command
+from common.errors import DataError
+from data.labels.label_file import read_labels
 from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
 from data.prepare.report import Report, printable, progress_bar
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Sources, find_labelled_sources, find_sources
-from data.prepare.video_reader import Span, VideoError, VideoReader
 from data.prepare.worker_pool import Outcome, available_cpus, run_jobs
+from data.store.frame_store import is_whole, leftovers, write_frames
+from data.store.video_file import Span, VideoError, VideoReader
 
 
 class Settings(NamedTuple):

@@ -23,11 +23,11 @@ from pathlib import Path
 
 from yt_dlp.cookies import YoutubeDLCookieJar
 
-from data.commandline import CommandParser, run_command
-from data.csv_file import read_table
-from data.diagnosis import VIDEO_SUFFIXES
-from data.errors import DataError
-from data.label_file import LabelRow, read_labels
+from common.cli import CommandParser, run_command
+from common.errors import DataError
+from data.labels.csv_file import read_table
+from data.labels.hints import VIDEO_SUFFIXES
+from data.labels.label_file import LabelRow, read_labels
 from data.prepare.fetch import (
     DOWNLOADED,
     FAILED,

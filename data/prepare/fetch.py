@@ -15,8 +15,8 @@ from urllib.parse import quote
 import av
 import yt_dlp
 
-from data.atomic_file import sync
-from data.diagnosis import VIDEO_SUFFIXES
+from common.files import sync
+from data.labels.hints import VIDEO_SUFFIXES
 from data.prepare.truncation import missing_bytes
 
 Beat = Callable[[], None]

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
-from data.atomic_file import atomic_file
+from common.files import atomic_file
 
 FRAMES_SHOWN = 12
 FRAME_WIDTH, GAP = 96, 7  # pixels

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data.prepare.video_reader import VideoError, scaled_size
+from data.store.video_file import VideoError, scaled_size
 
 JPEG_SUFFIXES = {".jpg", ".jpeg"}
 

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data.atomic_file import atomic_file
-from data.commandline import CommandParser, run_command
-from data.errors import DataError
-from data.label_file import LabelRow, describe_clip, write_labels
+from common.cli import CommandParser, run_command
+from common.errors import DataError
+from common.files import atomic_file
+from data.labels.label_file import LabelRow, describe_clip, write_labels
 from data.prepare.official.common import Dropped, Official
 from data.prepare.official.diving48 import read_diving48
 from data.prepare.official.hacs import read_hacs

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from data.atomic_file import atomic_file
+from common.files import atomic_file
 
 CSV_HEADER = ("kind", "item", "reason")
 PRINTED_PROBLEMS = 50  # the CSV has them all

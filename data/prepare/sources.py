@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data.diagnosis import VIDEO_SUFFIXES, some
-from data.errors import DataError
-from data.label_file import LabelRow
+from common.errors import DataError
+from data.labels.hints import VIDEO_SUFFIXES, some
+from data.labels.label_file import LabelRow
 from data.prepare.jpeg_folder import JPEG_SUFFIXES
 from data.prepare.report import Problem
-from data.prepare.video_reader import Span
+from data.store.video_file import Span
 
 SUFFIXES = VIDEO_SUFFIXES | {".3g2", ".asf", ".divx", ".f4v", ".gif", ".m2ts", ".m2v", ".mpe", ".mpeg-4", ".mts"}
 SUFFIXES |= {".mxf", ".ogv", ".rm", ".rmvb", ".vob", ".y4m"}

@@ -22,10 +22,10 @@ from typing import NamedTuple, cast
 import av
 import numpy as np
 
-from data.atomic_file import atomic_file
-from data.commandline import CommandParser, run_command
-from data.errors import DataError
-from data.label_file import LabelRow, write_labels
+from common.cli import CommandParser, run_command
+from common.errors import DataError
+from common.files import atomic_file
+from data.labels.label_file import LabelRow, write_labels
 from data.prepare.report import Report, progress_bar
 from data.prepare.synthetic_scene import MAX_CLASSES, MIN_FRAMES, MIN_SIZE, class_table, draw_scene, render
 from data.prepare.worker_pool import available_cpus, run_jobs

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
-from data.errors import DataError
+from common.errors import DataError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from train.checkpoint import CheckpointFolder
+from train.checkpoint.files import CheckpointFolder
 
 if __name__ == "__main__":
     folder = CheckpointFolder(Path(sys.argv[1]), "net", keep=2)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.scripts import train_tiny
 from tests.tiny_network import register_tiny_networks
-from train.run import main
+from train.main import main
 
 
 def note() -> None:

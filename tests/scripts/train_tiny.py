@@ -1,9 +1,9 @@
 """What train_custom.py is, with defaults for a small dataset and with the networks `tiny` and `srtg_tiny` beside."""
 
-from data.datasets import DatasetSpec
+from data.labels.dataset_spec import DatasetSpec
 from tests.tiny_network import register_tiny_networks
+from train.main import main
 from train.options import Defaults
-from train.run import main
 
 SPEC = DatasetSpec("custom", "train.csv", "val.csv")
 DEFAULTS = Defaults(

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.errors import DataError
+from common.errors import DataError
 from network import create_network, load_checkpoint, registry
-from network.export import export_onnx, export_program
 from network.resnet3d import Recursion
+from network.weights.exporting import export_onnx, export_program
 from tests.tiny_network import TinyNetwork
 from train import export
-from train.checkpoint import read_checkpoint
+from train.checkpoint.files import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ["clap", "jump", "run"]

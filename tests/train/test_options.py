@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.datasets import DatasetSpec
+from data.labels.dataset_spec import DatasetSpec
 from train.options import DatasetChoice, Defaults, TrainOptions, make_parser, parse_options
 
 DEFAULTS = Defaults(train_frame_interval=(1, 2), lr_steps=(40, 60), batch_size=48, long_cycles=True)

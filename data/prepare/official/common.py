@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.errors import DataError
-from data.label_file import LabelRow, clip_name
+from common.errors import DataError
+from data.labels.label_file import LabelRow, clip_name
 
 ALL_SPLITS = (1, 2, 3)
 

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data.errors import DataError
-from data.label_file import LabelRow, check_folder_name
+from common.errors import DataError
+from data.labels.label_file import LabelRow, check_folder_name
 from data.prepare.official.common import Official, annotation_folder, make_row, required_file
 
 VOCABULARY = "Diving48_vocab.json"

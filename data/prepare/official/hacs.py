@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from data.csv_file import read_table
-from data.errors import DataError
-from data.label_file import check_folder_name, parse_seconds, parse_split
+from common.errors import DataError
+from data.labels.csv_file import read_table
+from data.labels.label_file import check_folder_name, parse_seconds, parse_split
 from data.prepare.official.common import Official, annotation_folder, make_clip_row
 
 COLUMNS = ("classname", "youtube_id", "subset", "start", "end", "label")

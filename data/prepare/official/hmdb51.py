@@ -3,9 +3,9 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from data.csv_file import read_lines
-from data.errors import DataError
-from data.label_file import LabelRow, check_folder_name
+from common.errors import DataError
+from data.labels.csv_file import read_lines
+from data.labels.label_file import LabelRow, check_folder_name
 from data.prepare.official.common import Dropped, Official, annotation_folder, check_splits_found, make_row
 
 FILE_NAME = re.compile(r"(?P<label>.+)_test_split(?P<split>[123])\.txt")

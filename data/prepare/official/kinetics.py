@@ -4,9 +4,9 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from data.csv_file import read_lines, read_table
-from data.errors import DataError
-from data.label_file import SPLITS, LabelRow, check_folder_name, parse_seconds, parse_split
+from common.errors import DataError
+from data.labels.csv_file import read_lines, read_table
+from data.labels.label_file import SPLITS, LabelRow, check_folder_name, parse_seconds, parse_split
 from data.prepare.official.common import Dropped, Official, annotation_folder, make_clip_row
 
 VARIANTS = (200, 400, 600, 700)

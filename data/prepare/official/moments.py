@@ -3,9 +3,9 @@
 import csv
 from pathlib import Path, PurePosixPath
 
-from data.csv_file import read_lines
-from data.errors import DataError
-from data.label_file import LabelRow, check_folder_name
+from common.errors import DataError
+from data.labels.csv_file import read_lines
+from data.labels.label_file import LabelRow, check_folder_name
 from data.prepare.official.common import Dropped, Official, annotation_folder, make_row, required_file
 
 CATEGORIES = "moments_categories.txt"

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from data.commandline import USAGE_ERROR
-from data.errors import DataError
-from data.frame_store import FrameStore, is_whole, leftovers
+from common.cli import USAGE_ERROR
+from common.errors import DataError
 from data.prepare.convert import Job, Settings, convert_video, main
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, find_sources
-from data.prepare.video_reader import Span, VideoError
+from data.store.frame_store import FrameStore, is_whole, leftovers
+from data.store.video_file import Span, VideoError
 from tests.numbered import encode_numbered_video, encode_video, frame_numbers, jpeg, numbered_frame, numbered_jpegs
 
 ROOT = Path(__file__).parents[3]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yt_dlp
 
-from data.errors import DataError
+from common.errors import DataError
 from data.prepare import download
 from data.prepare.download import main
 from data.prepare.fetch import (

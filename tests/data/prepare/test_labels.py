@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from data.annotations import load_splits, read_class_index, read_labels
-from data.datasets import DatasetSpec
-from data.errors import DataError
+from common.errors import DataError
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.splits import load_splits, read_class_index, read_labels
 from data.prepare.labels import main
 
 KINETICS = "label,youtube_id,time_start,time_end,split"

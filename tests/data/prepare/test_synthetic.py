@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data.errors import DataError
-from data.label_file import read_labels
+from common.errors import DataError
+from data.labels.label_file import read_labels
 from data.prepare import synthetic
 from data.prepare.synthetic import CODECS, Settings, encode, list_videos, main, make_dataset, render_video
 from data.prepare.synthetic_scene import class_table, draw_scene, render

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from data.commandline import USAGE_ERROR
-from data.errors import DataError
-from data.frame_store import FrameStore, write_frames
+from common.cli import USAGE_ERROR
+from common.errors import DataError
 from data.prepare import convert
 from data.prepare.run_lock import only_run
 from data.prepare.verify import check_video, main
+from data.store.frame_store import FrameStore, write_frames
 from tests.numbered import (
     encode_numbered_video,
     numbered_jpegs,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import DataError
+from common.errors import DataError
 from data.prepare.worker_pool import run_jobs
 
 

@@ -1,0 +1,187 @@
+"""What happens to clips on the device, batch-wise: augmentation in training, and normalisation."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data.augment.ops import (
+    LUMA,
+    blur_kernels,
+    convolve,
+    homographies,
+    is_visible_blur,
+    noise,
+    sampling_grid,
+    shift_hue_and_saturation,
+    warp,
+    weighted_sum,
+)
+from data.augment.params import fields_of
+
+MEAN = (124.0, 117.0, 104.0)  # of each channel, R G B, in grey levels of 0-255
+SCALE = 0.0167  # 1 / standard deviation in grey levels, the same for the channels
+MEDIUM_GREY = 127.0  # what a change of contrast leaves as it is; so in imgaug
+# On the CPU so many frames go through all operations before the next: more do not fit its caches, and the memory for
+# copies of them would be given back to the system, and taken from it again, each time.
+FRAMES_AT_ONCE = 2
+
+
+class Normalise(nn.Module):
+    """uint8 clips (B, 3, T, h, w) of any strides to (x - mean) / std, by default contiguous float32."""
+
+    mean: Tensor
+
+    def __init__(
+        self, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.contiguous_format
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.memory_format = memory_format
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1, 1), persistent=False)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(B, 3, T, h, w) uint8 -> the same shape, normalised."""
+        x = clips.to(torch.float32, memory_format=self.memory_format)
+        return x.sub_(self.mean).mul_(SCALE).to(self.dtype)
+
+
+class Augment(nn.Module):
+    """Augments uint8 clips (B, 3, T, h, w) of any strides by their draws and normalises them.
+
+    The operations, in this order, with the imgaug augmenters that the original's training describes:
+
+    1. rotation (Affine) or perspective (PerspectiveTransform): one bilinear sampling;
+    2. Gaussian blur (GaussianBlur) and motion blur (MotionBlur): one convolution with the product of their kernels;
+    3. hue and saturation (AddToHueAndSaturation), in HSV;
+    4. addition (Add), noise (AdditiveGaussianNoise), colour (pillike.EnhanceColor), contrast (LinearContrast) and
+       normalisation: one affine map of the channels;
+    5. the limits of 0 and 255 grey levels.
+
+    This differs from a chain of imgaug's augmenters in the following. Values are rounded nowhere and cut off at 0 and
+    255 only at the end. Sampling comes first, so that it does not smear the noise; what a rotation uncovers is black
+    at first, and takes part in what follows. A Gaussian blur that would change no pixel by half a grey level is left
+    out (sigma below 0.26), as rounding does there. Hue has no steps of 2 degrees, and saturation is doubled at most
+    (see `shift_hue_and_saturation`). A motion is weighted evenly along its line. The horizontal flip is the reading
+    worker's (`data.clips.crop`), where it is a copy that is made anyway; all that is drawn here is as likely as its
+    mirror image, so the order does not matter.
+
+    The result of a clip depends on its pixels and its draw, not on the others of the batch. Draws stay on the host,
+    which decides by them which clips need an operation: the others do not pay for it, and nothing waits for the device.
+    """
+
+    def __init__(
+        self, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.contiguous_format
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.memory_format = memory_format
+
+    @torch.no_grad()
+    def forward(self, clips: Tensor, draws: Tensor) -> Tensor:
+        """Clips (B, 3, T, h, w) uint8, their draws (B, NUM_DRAWS) float32 on the CPU -> (B, 3, T, h, w), normalised."""
+        out = torch.empty(clips.shape, dtype=self.dtype, device=clips.device, memory_format=self.memory_format)
+        with torch.autocast(clips.device.type, enabled=False):  # 8 bits of mantissa are less than a pixel has
+            if clips.device.type != "cpu":
+                self.augment(clips, draws, out, clips.shape[2])
+                return out
+            for index in range(len(clips)):
+                clip = slice(index, index + 1)
+                self.augment(clips[clip], draws[clip], out[clip], FRAMES_AT_ONCE)
+        return out
+
+    def augment(self, clips: Tensor, draws: Tensor, out: Tensor, frames_at_once: int) -> None:
+        """Write n clips (n, 3, T, h, w), augmented and normalised, to `out`, so many of their frames at once."""
+        fields, (height, width) = fields_of(draws.numpy()), clips.shape[3:]
+        operations = _operations(fields, height, width, clips.device)
+        operations.append(_AffineMap(fields, height, width, clips.device))
+        for frames, target in zip(clips.split(frames_at_once, 2), out.split(frames_at_once, 2), strict=True):
+            x = frames.contiguous().float()  # reordered as bytes: a third less time than both at once
+            for operation in operations:
+                x = operation(x)
+            for channel, mean in zip(x.unbind(1), MEAN, strict=True):
+                channel.clamp_((0 - mean) * SCALE, (255 - mean) * SCALE)
+            target.copy_(x)
+
+
+Operation = Callable[[Tensor], Tensor]
+
+
+def _operations(fields: np.ndarray, height: int, width: int, device: torch.device) -> list[Operation]:
+    """Geometry, blur and hue as n clips' draws ask for them: functions of x (n, 3, t, h, w), float32 in grey levels."""
+    operations: list[Operation] = []
+    # A rotation looks past the source, where it is black; a perspective does not, and needs no black at its border.
+    for field, beyond in (("rotation", "zeros"), ("corner_shifts", "border")):
+        is_warped = np.any(fields[field].reshape(len(fields), -1) != 0, axis=1)
+        if is_warped.any():
+            chosen = fields[is_warped]
+            matrices = homographies(chosen["rotation"], chosen["corner_shifts"], height, width)
+            grid = sampling_grid(_to_device(matrices, device), height, width)
+            operations.append(_on(is_warped, partial(warp, grid=grid, beyond=beyond), device))
+    sigma = np.where(is_visible_blur(fields["blur_sigma"]), fields["blur_sigma"], 0)
+    is_blurred = (fields["motion_kernel"] != 0) | (sigma != 0)
+    if is_blurred.any():
+        chosen = fields[is_blurred]
+        kernels = _to_device(blur_kernels(sigma[is_blurred], chosen["motion_kernel"], chosen["motion_angle"]), device)
+        operations.append(_on(is_blurred, partial(convolve, kernels=kernels), device))
+    is_shifted = (fields["hue"] != 0) | (fields["saturation"] != 0)
+    for is_forwards in (True, False):
+        is_chosen = is_shifted & ((fields["hue"] >= 0) == is_forwards)
+        if is_chosen.any():
+            hue = _to_device(np.abs(fields["hue"][is_chosen]) * 6 / 255, device)
+            saturation = _to_device(fields["saturation"][is_chosen] / 255, device)
+            shift = partial(shift_hue_and_saturation, hue=hue, saturation=saturation, forwards=is_forwards)
+            operations.append(_on(is_chosen, shift, device))
+    return operations
+
+
+class _AffineMap:
+    """Addition, noise, colour, contrast and normalisation, which are one map of the channels for each clip.
+
+    With a the addition, n the noise, f the factor of colour, c that of contrast and L(x) the luma of x:
+
+        y = x + a + n,  z = L(y) + f (y - L(y)),  127 + c (z - 127),  less the mean, times the scale
+
+    is c f scale x + c (1 - f) scale L(x) + c scale n + (c (L(a) + f (a - L(a)) - 127) + 127 - mean) scale.
+    """
+
+    def __init__(self, fields: np.ndarray, height: int, width: int, device: torch.device) -> None:
+        contrast, colour, add = (fields[name].astype(float) for name in ("contrast", "colour", "add"))
+        luma_of_add = (add @ LUMA)[:, None]
+        constant = contrast[:, None] * (luma_of_add + colour[:, None] * (add - luma_of_add) - MEDIUM_GREY)
+        self.offset = _to_device((constant + MEDIUM_GREY - MEAN) * SCALE, device)[..., None, None, None]
+        self.gain = _per_clip(contrast * colour * SCALE, device)
+        self.luma_gain = _per_clip(contrast * (1 - colour) * SCALE, device)[:, 0] if (colour != 1).any() else None
+        is_noisy = fields["noise_scale"] != 0
+        if is_noisy.any():
+            seeds = _to_device(fields["noise_seed"][is_noisy], device)
+            scale = _per_clip(contrast[is_noisy] * fields["noise_scale"][is_noisy] * SCALE, device)
+            pattern = noise(seeds, height, width).mul_(scale)
+            offset = self.offset.expand(-1, -1, -1, height, width).contiguous()
+            self.offset = _on(is_noisy, lambda x: x.add_(pattern), device)(offset)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map x (n, 3, t, h, w) in place, and return it."""
+        luma = None if self.luma_gain is None else weighted_sum(x, LUMA).mul_(self.luma_gain)
+        x.mul_(self.gain).add_(self.offset)
+        return x if luma is None else x.add_(luma[:, None])
+
+
+def _on(is_chosen: np.ndarray, operation: Operation, device: torch.device) -> Operation:
+    """An operation on some clips of x, as one on x: the others are not touched."""
+    if is_chosen.all():
+        return operation
+    index = _to_device(np.flatnonzero(is_chosen), device)
+    return lambda x: x.index_copy_(0, index, operation(x.index_select(0, index)))
+
+
+def _per_clip(values: np.ndarray, device: torch.device) -> Tensor:
+    return _to_device(values, device).view(-1, 1, 1, 1, 1)
+
+
+def _to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """A copy on the device, in float32 if it was float64; without a wait for what the device does."""
+    tensor = torch.from_numpy(values.astype(np.float32) if values.dtype == np.float64 else values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

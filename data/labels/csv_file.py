@@ -1,0 +1,66 @@
+"""CSV files as people really have them: byte order marks, any line ending, spaces after commas, quoted fields."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.errors import DataError
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, fields) of each row that is not blank, the spaces around fields removed.
+
+    Raises DataError, naming file and line, if the file cannot be read, is not UTF-8 or has a quote left open: that
+    would swallow all rows up to the next quote.
+    """
+    line = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            for row in reader:
+                line = reader.line_num
+                fields = list(map(str.strip, row))  # the quickest way, and there are millions of rows
+                if any(fields):
+                    yield line, fields
+    except csv.Error as error:
+        raise DataError(f"{path}, after line {line}: {error}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}, after line {line}: not UTF-8 text; save the file as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+
+
+def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """Return the header's column names, in lower case, and an iterator over the rows below it, each as long.
+
+    Raises DataError if the file is empty or a row has more or fewer fields than the header.
+    """
+    rows = read_rows(path)
+    _, header = next(rows, (0, None))
+    if header is None:
+        raise DataError(f"{path}: the file is empty")
+    columns = [name.lower() for name in header]
+
+    def checked() -> Iterator[tuple[int, list[str]]]:
+        for line, fields in rows:
+            if len(fields) != len(columns):
+                raise DataError(
+                    f"{path}, line {line}: {len(fields)} fields where the header has {len(columns)} "
+                    f"({', '.join(columns)}); put names that hold commas in quotes"
+                )
+            yield line, fields
+
+    return columns, checked()
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number, text) of each line that is not blank, the spaces around it removed. Raises DataError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    for line, content in enumerate(text.split("\n"), start=1):
+        if content.strip():
+            yield line, content.strip()

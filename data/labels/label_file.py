@@ -1,0 +1,214 @@
+"""The project's label file: one CSV row for each video, with its class, its id and, if it has them, times and split."""
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import DataError
+from common.files import atomic_file
+from data.labels.csv_file import read_table
+
+SPLITS = {
+    "": "",
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "validate": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class LabelRow(NamedTuple):
+    """One video of a label file."""
+
+    label: str  # the class
+    video_id: str  # the name of the video's folder: the id, with the times in whole seconds if the row has times
+    split: str  # "train", "val", "test", or "" where the file does not say
+    youtube_id: str  # the id as written: of the whole video where the row has times, else the same as video_id
+    time_start: float | None  # seconds into the whole video; None if the row has no times
+    time_end: float | None
+    line: int  # in the file that the row was read from, 0 if it was not read from one
+
+
+def clip_name(youtube_id: str, time_start: float, time_end: float) -> str:
+    """The folder name of a clip cut from a video: the id and both times in whole seconds.
+
+    >>> clip_name("a2X2hz1G6i8", 15.5, 17.5)
+    'a2X2hz1G6i8_000015_000017'
+    """
+    return f"{youtube_id}_{int(time_start):06d}_{int(time_end):06d}"
+
+
+def parse_split(text: str, place: str) -> str:
+    """Map the names in use for a split to "train", "val", "test" or "". `place` is for the DataError."""
+    split = SPLITS.get(text.lower())
+    if split is None:
+        known = ", ".join(name for name in SPLITS if name)
+        raise DataError(f"{place}: unknown split {text!r}; known are {known}")
+    return split
+
+
+def parse_seconds(text: str, column: str, place: str) -> float:
+    """Parse a time in seconds, 0 or more. `column` and `place` are for the DataError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds) or seconds < 0:
+        raise DataError(f"{place}: {column} {text!r} is no time in seconds")
+    return seconds
+
+
+def check_folder_name(name: str, what: str, place: str) -> None:
+    """Raise DataError unless `name`, a class or an id, can name a folder."""
+    if not name:
+        raise DataError(f"{place}: the {what} is empty")
+    if "/" in name or "\0" in name or name in (".", ".."):
+        raise DataError(f"{place}: {what} {name!r} cannot name a folder; write it without '/'")
+
+
+def read_labels(path: Path) -> list[LabelRow]:
+    """Read a label file: CSV with the columns `label`, `youtube_id` or `id`, and optional times and split.
+
+    Other columns are ignored. Raises DataError, with the line, for a missing column, an empty file, a value that makes
+    no sense, a row that is there twice, and two clips whose times fall on the same whole seconds, and so on the same
+    folder.
+    """
+    columns, lines = read_table(path)
+    places = _find_columns(path, columns)
+    rows: list[LabelRow] = []
+    parse = _RowParser(path, places)
+    seen: defaultdict[str, dict[str, LabelRow]] = defaultdict(dict)
+    for line, fields in lines:
+        row = parse(line, fields)
+        first = seen[row.label].setdefault(row.video_id, row)
+        if first is not row:
+            _check_repetition(path, first, row)
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{path}: no rows under the header")
+    return rows
+
+
+class _Columns(NamedTuple):
+    label: int
+    video: int
+    time_start: int | None
+    time_end: int | None
+    split: int | None
+
+
+def _find_columns(path: Path, columns: list[str]) -> _Columns:
+    if "classname" in columns:  # its `label` is 1 or -1
+        raise DataError(f"{path}: this is an official HACS file; convert it with python -m data.prepare.labels hacs")
+
+    def place(name: str) -> int | None:
+        return columns.index(name) if name in columns else None
+
+    label, video = place("label"), place("youtube_id") if "youtube_id" in columns else place("id")
+    start, end = place("time_start"), place("time_end")
+    missing = [
+        name
+        for name, absent in (
+            ("label", label is None),
+            ("youtube_id or id", video is None),
+            ("time_start", start is None and end is not None),
+            ("time_end", end is None and start is not None),
+        )
+        if absent
+    ]
+    if missing or label is None or video is None:
+        raise DataError(
+            f"{path}: no column {', no column '.join(missing)}; its header is {', '.join(columns)!r}. The header of a "
+            "label file is label,youtube_id,time_start,time_end,split or label,id,split; official annotations are "
+            "converted to it by python -m data.prepare.labels"
+        )
+    return _Columns(label, video, start, end, place("split"))
+
+
+class _RowParser:
+    """Makes LabelRows of fields. What is in many of a file's rows is checked once, and one object for all of them."""
+
+    def __init__(self, path: Path, columns: _Columns) -> None:
+        self.path = path
+        self.columns = columns
+        self.labels: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+        self.suffixes: dict[tuple[float, float], str] = {}
+
+    def __call__(self, line: int, fields: list[str]) -> LabelRow:
+        label_column, id_column, start_column, end_column, split_column = self.columns
+        label = self.labels.get(fields[label_column]) or self._new_label(line, fields[label_column])
+        youtube_id = fields[id_column]
+        if not youtube_id or "/" in youtube_id or "\0" in youtube_id or youtube_id in (".", ".."):
+            check_folder_name(youtube_id, "id", self._place(line))
+        split = ""
+        if split_column is not None:
+            text = fields[split_column]
+            split = SPLITS[text] if text in SPLITS else parse_split(text, self._place(line))
+        if start_column is None or end_column is None:
+            return LabelRow(label, youtube_id, split, youtube_id, None, None, line)
+        start_text, end_text = fields[start_column], fields[end_column]
+        if not start_text and not end_text:
+            return LabelRow(label, youtube_id, split, youtube_id, None, None, line)
+        start, end = self._seconds(start_text, "time_start", line), self._seconds(end_text, "time_end", line)
+        if end <= start:
+            raise DataError(f"{self._place(line)}: time_end {end_text} is not after time_start {start_text}")
+        suffix = self.suffixes.get((start, end))
+        if suffix is None:
+            suffix = self.suffixes[start, end] = clip_name("", start, end)
+        return LabelRow(label, youtube_id + suffix, split, youtube_id, start, end, line)
+
+    def _new_label(self, line: int, text: str) -> str:
+        check_folder_name(text, "label", self._place(line))
+        return self.labels.setdefault(text, text)
+
+    def _seconds(self, text: str, column: str, line: int) -> float:
+        seconds = self.seconds.get(text)
+        if seconds is None:
+            seconds = self.seconds[text] = parse_seconds(text, column, self._place(line))
+        return seconds
+
+    def _place(self, line: int) -> str:
+        return f"{self.path}, line {line}"
+
+
+def _check_repetition(path: Path, first: LabelRow, row: LabelRow) -> None:
+    """Two rows of one folder are an error, unless they are the same video in two splits: that is reported later."""
+    times, first_times = (row.time_start, row.time_end), (first.time_start, first.time_end)
+    if row.youtube_id != first.youtube_id or times != first_times:
+        raise DataError(
+            f"{path}: lines {first.line} and {row.line} are two clips of one folder: {describe_clip(first)} and "
+            f"{describe_clip(row)} of class {row.label!r} are both {row.video_id} in whole seconds; remove one"
+        )
+    if row.split == first.split:
+        raise DataError(f"{path}: line {row.line} repeats line {first.line}: {row.label!r}, {row.video_id}; remove one")
+
+
+def describe_clip(row: LabelRow) -> str:
+    """A clip's id and times as written, for messages."""
+    if row.time_start is None or row.time_end is None:
+        return row.youtube_id
+    return f"{row.youtube_id} {format_seconds(row.time_start)}-{format_seconds(row.time_end)} s"
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds without a useless fraction: 84.0 is "84", 15.5 is "15.5"."""
+    return str(int(seconds)) if seconds.is_integer() else repr(seconds)
+
+
+def write_labels(path: Path, rows: Sequence[LabelRow]) -> None:
+    """Write a label file that `read_labels` reads back as the same rows; times are written if any row has them."""
+    timed = any(row.time_start is not None for row in rows)
+    header = ["label", "youtube_id", "time_start", "time_end", "split"] if timed else ["label", "id", "split"]
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for row in rows:
+            times = [format_seconds(t) if t is not None else "" for t in (row.time_start, row.time_end)]
+            writer.writerow([row.label, row.youtube_id, *(times if timed else []), row.split])

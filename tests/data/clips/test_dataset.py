@@ -1,0 +1,212 @@
+"""From a request to pixels: which video, which frames, and what happens to those that cannot be read."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.augment.params import no_augmentation
+from data.clips.dataset import Clip, RandomClip, SpacedClips, VideoIterator
+from data.labels.dataset_spec import ClipRequest, ClipShape
+from data.labels.video_list import FoundVideo, VideoList, pack
+from tests.numbered import frame_numbers, jpeg, write_database, write_numbered_database
+
+SHAPE = ClipShape(4, 16, 16)
+FRAMES = 20
+CLASSES = ("run", "walk")
+
+
+def video_list(jpg: Path, frame_counts: Sequence[int] = (FRAMES,) * 5, **layout: object) -> VideoList:
+    """Video v shows the numbers from 64 v on, and is of class v mod 2."""
+    videos = []
+    for number, frames in enumerate(frame_counts):
+        label = number % 2
+        name = f"video_{number}"
+        write_numbered_database(jpg / CLASSES[label] / name, frames, start=64 * number, **layout)
+        videos.append((label, FoundVideo(CLASSES[label], name, frames, "")))
+    return pack(jpg, CLASSES, videos)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> VideoList:
+    return video_list(tmp_path_factory.mktemp("jpg"))
+
+
+def damage(videos: VideoList, index: int) -> None:
+    (videos.folder(index) / "frames.db").write_bytes(b"no database")
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Callable[..., VideoList]:
+    def make(*indices: int) -> VideoList:
+        made = video_list(tmp_path)
+        for index in indices:
+            damage(made, index)
+        return made
+
+    return make
+
+
+def training(videos: VideoList, seed: int = 3, **options: bool) -> VideoIterator:
+    return VideoIterator(videos, RandomClip((1, 3), flip=True), seed, **options)
+
+
+def test_a_clip_is_of_the_video_asked_for_with_its_label(videos):
+    """The first and the last video too, which the original's code never reads."""
+    for index in range(len(videos)):
+        clip = training(videos)[ClipRequest(index, SHAPE, draw=1)]
+        assert clip.frames.shape == (1, 4, 16, 16, 3)
+        assert clip.frames.dtype == torch.uint8
+        numbers = np.array(frame_numbers(clip.frames[0].numpy()))
+        assert set(numbers // 64) == {index}
+        assert len(set(np.diff(numbers))) == 1
+        assert 1 <= numbers[1] - numbers[0] <= 3
+        assert (clip.label, clip.video, clip.repeated_frames, clip.bad_videos) == (index % 2, index, 0, ())
+
+
+def test_a_clip_depends_on_seed_draw_and_index_alone(videos):
+    """Else results would change with the number of workers, and a resumed run would see other clips."""
+    request = ClipRequest(2, SHAPE, draw=5)
+    first = training(videos)[request].frames
+    iterator = training(videos)
+    for other in (4, 0, 2):
+        iterator[ClipRequest(other, SHAPE, draw=1)]
+    assert torch.equal(iterator[request].frames, first)
+
+    def numbers(seed: int, draw: int) -> list[list[int]]:
+        return [
+            frame_numbers(training(videos, seed)[ClipRequest(index, SHAPE, draw)].frames[0].numpy())
+            for index in range(len(videos))
+        ]
+
+    assert numbers(3, 5) == numbers(3, 5)
+    assert numbers(3, 5) != numbers(3, 6)
+    assert numbers(3, 5) != numbers(4, 5)
+    starts = [clip[0] - 64 * index for index, clip in enumerate(numbers(3, 5))]
+    assert len(set(starts)) > 1
+
+
+def test_the_augmentation_is_keyed_by_the_request_and_changes_nothing_else(videos, damaged):
+    """By seed, draw and index: whatever was read for it, and the clips are those of a run without augmentation."""
+    broken = damaged(1)
+
+    def clips(seed: int, draw: int, distort: bool = True) -> list[Clip]:
+        recipe = RandomClip((1, 3), flip=True, distort=distort)
+        iterator = VideoIterator(broken, recipe, seed, replace_bad=True)
+        return [iterator[ClipRequest(index, SHAPE, draw)] for index in (0, 1, 2)]
+
+    def draws(seed: int, draw: int) -> list[list[float]]:
+        return [clip.augmentation.tolist() for clip in clips(seed, draw)]
+
+    assert draws(3, 5) == draws(3, 5)
+    of_other_keys = [*draws(3, 5), *draws(3, 6), *draws(4, 5)]
+    augmented = [draw for draw in of_other_keys if draw != no_augmentation().tolist()]
+    assert len({tuple(draw) for draw in augmented}) == len(augmented) > 4
+    whole = VideoIterator(videos, RandomClip((1, 3), flip=True, distort=True), seed=3)
+    assert whole[ClipRequest(1, SHAPE, 5)].augmentation.tolist() == draws(3, 5)[1]
+    for plain, distorted in zip(clips(3, 5, distort=False), clips(3, 5), strict=True):
+        assert torch.equal(plain.frames, distorted.frames)
+        assert plain.augmentation.tolist() == no_augmentation().tolist()
+
+
+def test_validation_is_never_augmented(videos):
+    clip = VideoIterator(videos, SpacedClips(2, clips=3), seed=1)[ClipRequest(1, SHAPE, 9)]
+    assert clip.augmentation.tolist() == no_augmentation().tolist()
+
+
+def test_all_frames_of_a_clip_show_the_same_crop_and_are_flipped_alike(tmp_path):
+    """Crops that jump from frame to frame would be motion that is not there."""
+    rng = np.random.default_rng(0)
+    picture = jpeg(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8))
+    write_database(tmp_path / "run" / "still", [picture] * 12)
+    videos = pack(tmp_path, CLASSES, [(0, FoundVideo("run", "still", 12, ""))])
+    clips = [training(videos)[ClipRequest(0, SHAPE, draw)].frames[0] for draw in range(6)]
+    for clip in clips:
+        assert all(torch.equal(frame, clip[0]) for frame in clip)
+    assert len({clip.numpy().tobytes() for clip in clips}) > 1
+
+
+def test_the_interval_stretches_with_the_request(videos):
+    iterator = VideoIterator(videos, RandomClip((1, 1), flip=False), seed=0)
+    intervals = set()
+    for draw in range(60):
+        clip = iterator[ClipRequest(1, ClipShape(2, 8, 8), draw, interval_stretch=4.0)]
+        first, second = frame_numbers(clip.frames[0].numpy())
+        intervals.add(second - first)
+    assert intervals == {1, 2, 3, 4}
+
+
+def test_frames_repeated_in_a_short_video_are_counted(tmp_path):
+    videos = video_list(tmp_path, frame_counts=(3, FRAMES))
+    clip = training(videos)[ClipRequest(0, SHAPE, draw=1)]
+    assert frame_numbers(clip.frames[0].numpy()) == [0, 0, 1, 2]
+    assert clip.repeated_frames == 1
+    views = VideoIterator(videos, SpacedClips(1, clips=2), seed=0)[ClipRequest(0, SHAPE, draw=0)]
+    assert views.repeated_frames == 2
+
+
+def test_a_wrong_n_frames_does_not_matter(tmp_path):
+    """Files written by other tools count wrong; the database knows."""
+    videos = video_list(tmp_path, frame_counts=(6,), n_frames="600")
+    for draw in range(20):
+        clip = training(videos)[ClipRequest(0, SHAPE, draw)]
+        assert not clip.bad_videos
+        assert max(frame_numbers(clip.frames[0].numpy())) < 6
+
+
+def test_views_of_an_evaluation_are_evenly_spaced_and_never_random(videos):
+    recipe = SpacedClips(2, clips=3)
+    for seed, draw in ((0, 0), (9, 4)):
+        clip = VideoIterator(videos, recipe, seed)[ClipRequest(1, SHAPE, draw)]
+        assert clip.frames.shape == (3, 4, 16, 16, 3)
+        numbers = [[number - 64 for number in frame_numbers(view)] for view in clip.frames.numpy()]
+        assert numbers == [[0, 2, 4, 6], [6, 8, 10, 12], [13, 15, 17, 19]]
+
+
+def test_a_bad_video_is_reported_with_its_file_and_its_clip_is_empty(damaged):
+    """As a value, not as an exception: that would cross from a worker as a traceback without the message's form."""
+    clip = training(damaged(1))[ClipRequest(1, SHAPE, draw=1)]
+    assert clip.frames.numel() == 0
+    (bad,) = clip.bad_videos
+    assert (bad.video, bad.replacement) == (1, None)
+    assert "video_1/frames.db" in bad.reason
+
+
+def test_a_bad_video_is_replaced_by_another_and_its_label(damaged):
+    videos = damaged(1, 3)
+    iterator = training(videos, replace_bad=True)
+    replacements = set()
+    for draw in range(30):
+        clip = iterator[ClipRequest(1, SHAPE, draw)]
+        assert clip.bad_videos[0].video == 1
+        assert [bad.replacement for bad in clip.bad_videos[:-1]] == [bad.video for bad in clip.bad_videos[1:]]
+        assert clip.bad_videos[-1].replacement == clip.video
+        assert clip.video in (0, 2, 4)
+        assert clip.label == clip.video % 2
+        assert set(np.array(frame_numbers(clip.frames[0].numpy())) // 64) == {clip.video}
+        replacements.add(clip.video)
+        again = training(videos, replace_bad=True)[ClipRequest(1, SHAPE, draw)]
+        assert torch.equal(again.frames, clip.frames)
+        assert again[1:-1] == clip[1:-1]
+        assert np.array_equal(again.augmentation, clip.augmentation)
+    assert replacements == {0, 2, 4}
+    assert not iterator[ClipRequest(0, SHAPE, draw=1)].bad_videos
+
+
+def test_where_no_video_can_be_read_the_search_ends(damaged):
+    """A disk that has gone away must not keep a worker busy for ever."""
+    clip = training(damaged(0, 1, 2, 3, 4), replace_bad=True)[ClipRequest(1, SHAPE, draw=1)]
+    assert clip.frames.numel() == 0
+    assert clip.bad_videos[-1].replacement is None
+    assert len(clip.bad_videos) == 11
+
+
+def test_a_damaged_frame_counts_as_a_bad_video(tmp_path):
+    videos = video_list(tmp_path, frame_counts=(4,))
+    good = jpeg(np.zeros((48, 64, 3), np.uint8))
+    (videos.folder(0) / "frames.db").unlink()
+    write_database(videos.folder(0), [good, good, b"\xff\xd8 no more", good])
+    (bad,) = training(videos)[ClipRequest(0, SHAPE, draw=1)].bad_videos
+    assert "frame_00003" in bad.reason

@@ -1,0 +1,194 @@
+"""Label files as users write and download them; what is odd in them must be named, not guessed at."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import DataError
+from data.labels.label_file import LabelRow, clip_name, read_labels, write_labels
+
+TIMED = "label,youtube_id,time_start,time_end,split\n"
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def label_file(tmp_path):
+    return lambda content: write(tmp_path / "labels.csv", content)
+
+
+def test_rows_without_times_name_folders_by_their_id(label_file):
+    rows = read_labels(label_file("label,id,split\nwave,v_wave_g01,train\nbox,v_box_g01,val\n"))
+    assert [(row.label, row.video_id, row.split, row.time_start) for row in rows] == [
+        ("wave", "v_wave_g01", "train", None),
+        ("box", "v_box_g01", "val", None),
+    ]
+
+
+def test_times_become_whole_seconds_in_the_folder_name_and_stay_exact_for_cutting(label_file):
+    (row,) = read_labels(label_file(TIMED + "Archery,a2X2hz1G6i8,15.5,17.5,training\n"))
+    assert row.video_id == "a2X2hz1G6i8_000015_000017"
+    assert (row.youtube_id, row.time_start, row.time_end) == ("a2X2hz1G6i8", 15.5, 17.5)
+
+
+def test_times_written_as_floats_give_the_same_folder_as_integers(label_file):
+    (row,) = read_labels(label_file(TIMED + "testifying,---QUuC4vJs,84.0,94.0,validate\n"))
+    assert row.video_id == "---QUuC4vJs_000084_000094"
+
+
+def test_seconds_beyond_six_digits_are_not_cut_off():
+    assert clip_name("x", 1234567.0, 1234577.0) == "x_1234567_1234577"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("train", "train"),
+        ("training", "train"),
+        ("val", "val"),
+        ("validate", "val"),
+        ("validation", "val"),
+        ("test", "test"),
+        ("Testing", "test"),
+        ("", ""),
+    ],
+)
+def test_every_name_in_use_for_a_split_is_understood(label_file, written, meant):
+    assert read_labels(label_file(f"label,id,split\nwave,a,{written}\n"))[0].split == meant
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "label, id, split\nplaying guitar, -a#!()+, train\n",
+        "\ufefflabel,id,split\nplaying guitar,-a#!()+,train\n",
+        "label,id,split\r\nplaying guitar,-a#!()+,train\r\n",
+        "label,id,split\rplaying guitar,-a#!()+,train\r",
+        '"label","id","split"\n"playing guitar","-a#!()+","train"\n',
+        'id, label, split\n-a#!()+, "playing guitar", train\n',
+        "Label,ID,Split\n\nplaying guitar,-a#!()+,train\n\n",
+        "is_cc,split,id,label\n1,train,-a#!()+,playing guitar\n",
+    ],
+    ids=["spaces", "BOM", "CRLF", "CR", "quotes", "spaces and quotes", "blank lines and capitals", "other columns"],
+)
+def test_the_same_row_however_the_file_is_written(label_file, content):
+    (row,) = read_labels(label_file(content))
+    assert (row.label, row.video_id, row.split) == ("playing guitar", "-a#!()+", "train")
+
+
+def test_quotes_and_brackets_that_belong_to_a_class_stay_in_it(label_file):
+    """Stripping them would change the sorted order, and with it what each output of a published network means."""
+    rows = read_labels(
+        label_file('label,id\nmassaging person\'s head,a\npunching person (boxing),b\n"eating, drinking",c\n')
+    )
+    assert [row.label for row in rows] == ["massaging person's head", "punching person (boxing)", "eating, drinking"]
+
+
+def test_a_row_may_do_without_times_beside_others_that_have_them(label_file):
+    rows = read_labels(label_file(TIMED + "wave,a,1,2,train\nwave,b,,,train\n"))
+    assert [row.video_id for row in rows] == ["a_000001_000002", "b"]
+
+
+def test_names_that_are_not_ascii_are_read(label_file):
+    (row,) = read_labels(label_file("label,id\nÜbung,クリップ\n"))
+    assert (row.label, row.video_id) == ("Übung", "クリップ")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ["empty"]),
+        ("label,id\n", ["no rows"]),
+        ("name,id\nwave,a\n", ["no column label", "name, id"]),
+        ("label,video\nwave,a\n", ["no column youtube_id or id"]),
+        ("label,id,time_start\nwave,a,1\n", ["no column time_end"]),
+        ("classname,youtube_id,subset,start,end,label\nArchery,a,training,1,2,1\n", ["HACS", "data.prepare.labels"]),
+        (TIMED + "wave,a,1,2,train\nwave,b,soon,2,train\n", ["line 3", "time_start", "'soon'"]),
+        (TIMED + "wave,a,1,nan,train\n", ["line 2", "time_end", "'nan'"]),
+        (TIMED + "wave,a,-1,2,train\n", ["line 2", "'-1'"]),
+        (TIMED + "wave,a,1,,train\n", ["line 2", "time_end", "''"]),
+        (TIMED + "wave,a,7,7,train\n", ["line 2", "time_end 7 is not after time_start 7"]),
+        ("label,id,split\nwave,a,dev\n", ["line 2", "'dev'", "validation"]),
+        ("label,id\nwave,a\nwave,b\nwave,a\n", ["line 4 repeats line 2", "wave", "a"]),
+        ("label,id\nwave,a,b\n", ["line 2", "3 fields", "2", "quotes"]),
+        ("label,id,split\nwave,a\n", ["line 2", "2 fields"]),
+        ("label,id\n,a\n", ["line 2", "label is empty"]),
+        ("label,id\nwave,\n", ["line 2", "id is empty"]),
+        ("label,id\nwave,wave/a.avi\n", ["line 2", "'wave/a.avi'", "/"]),
+        ("label,id\nwave,..\n", ["line 2", "'..'"]),
+        ('label,id\nwave,a\n"wave,b\nwave,c\n', ["after line 2"]),
+        (b"label,id\nwave,\xff\xfe\n", ["UTF-8"]),
+    ],
+)
+def test_an_odd_file_is_an_error_that_names_file_line_and_value(label_file, content, words):
+    path = label_file(content)
+    with pytest.raises(DataError) as error:
+        read_labels(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_missing_file_or_a_folder_is_a_clear_error(tmp_path):
+    for path in (tmp_path / "no.csv", tmp_path):
+        with pytest.raises(DataError, match=str(path)):
+            read_labels(path)
+
+
+def test_two_clips_that_fall_on_the_same_whole_seconds_are_an_error_that_names_both(label_file):
+    path = label_file(TIMED + "wave,a,15.0,17.0,train\nwave,b,1,2,train\nwave,a,15.5,17.5,val\n")
+    with pytest.raises(DataError) as error:
+        read_labels(path)
+    for word in ("lines 2 and 4", "a 15-17 s", "a 15.5-17.5 s", "a_000015_000017"):
+        assert word in str(error.value)
+
+
+def test_an_id_that_looks_like_a_clip_of_another_is_found_out(label_file):
+    with pytest.raises(DataError, match="lines 2 and 3"):
+        read_labels(label_file(TIMED + "wave,a,1,2,train\nwave,a_000001_000002,,,train\n"))
+
+
+def test_the_same_video_under_two_classes_is_no_mistake(label_file):
+    assert len(read_labels(label_file("label,id\nwave,a\nbox,a\n"))) == 2
+
+
+names = st.text(
+    st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp", "Zs"), blacklist_characters="/\ufeff"), min_size=1
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            names,
+            names.filter(lambda name: name not in (".", "..")),
+            st.one_of(st.none(), st.tuples(st.floats(0, 9e5), st.floats(0.001, 1e4))),
+            st.sampled_from(["train", "val", "test", ""]),
+        ),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda row: row[1],
+    )
+)
+def test_what_is_written_reads_back_the_same(tmp_path_factory, rows):
+    """Ids, classes and times must survive the way through the file to the last bit."""
+    expected = []
+    for label, youtube_id, span, split in rows:
+        if label in (".", ".."):
+            label = "dots"
+        start, end = (span[0], span[0] + span[1]) if span else (None, None)
+        video_id = youtube_id if start is None or end is None else clip_name(youtube_id, start, end)
+        expected.append(LabelRow(label, video_id, split, youtube_id, start, end, 0))
+    path = tmp_path_factory.mktemp("labels") / "labels.csv"
+    write_labels(path, expected)
+    assert [row._replace(line=0) for row in read_labels(path)] == expected

@@ -1,0 +1,459 @@
+"""The index between starts: what fails here trains on videos that are gone, without those that came, or waits."""
+
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+from torch.utils.data import DataLoader
+
+from common.errors import DataError
+from data.clips.dataset import Clip, SpacedClips, VideoIterator
+from data.labels import scan_cache
+from data.labels import splits as splits_module
+from data.labels.dataset_spec import ClipRequest, ClipShape, DatasetSpec
+from data.labels.shared_arrays import SharedArrays
+from data.labels.splits import Splits, load_splits
+from data.labels.video_list import ARRAYS, VideoList
+from data.store.frame_store import FrameStore, write_frames
+from tests.data.test_shared_arrays import mapped_and_private
+from tests.numbered import write_numbered_database
+
+SPEC = DatasetSpec("Some", "train.csv", "val.csv", class_index="classes.txt")
+FRAMES = 4
+fork = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(autouse=True)
+def _index_for_all(monkeypatch):
+    """An index for datasets of any size, that were made just now."""
+    monkeypatch.setattr(splits_module, "SMALL", 0)
+    monkeypatch.setattr(scan_cache, "SETTLED", 0)
+
+
+def make_dataset(root: Path) -> Path:
+    """Two classes; one video is not on disk, one has no database."""
+    sample = write_numbered_database(root / "sample", FRAMES)
+    for name in ("wave/a", "wave/b", "wave/c", "playing_guitar/d", "playing_guitar/e"):
+        shutil.copytree(sample, root / "data" / "jpg" / name)
+    (root / "data/jpg/wave/c/frames.db").unlink()
+    labels = root / "data" / "labels"
+    labels.mkdir()
+    (labels / "train.csv").write_text("label,id\nwave,a\nwave,gone\nplaying guitar,d\n")
+    (labels / "val.csv").write_text("label,id\nwave,b\nwave,c\nplaying guitar,e\n")
+    return root / "data"
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    return make_dataset(tmp_path)
+
+
+@pytest.fixture
+def looks(monkeypatch) -> list[Path]:
+    """One entry for each look at the videos."""
+    made: list[Path] = []
+    look = splits_module._look
+
+    def counted(jpg: Path, *rest: object) -> scan_cache.Look:
+        made.append(jpg)
+        return look(jpg, *rest)
+
+    monkeypatch.setattr(splits_module, "_look", counted)
+    return made
+
+
+def contents(splits: Splits) -> list[tuple[str, str, int]]:
+    return [
+        (str(videos.folder(i)), videos.classes[videos.labels[i]], int(videos.frame_counts[i]))
+        for videos in (splits.train, splits.val)
+        for i in range(len(videos))
+    ]
+
+
+def names(splits: Splits) -> list[str]:
+    return [Path(folder).name for folder, _, _ in contents(splits)]
+
+
+def said(splits: Splits, *words: str) -> bool:
+    return any(all(word in line for word in words) for line in splits.report)
+
+
+def index_of(dataset: Path) -> Path:
+    (path,) = (dataset / ".index").glob("*.npz")
+    return path
+
+
+def test_the_second_start_gives_the_same_without_a_look(dataset, looks):
+    first, second = load_splits(dataset, SPEC), load_splits(dataset, SPEC)
+    assert len(looks) == 1
+    assert contents(second) == contents(first) and names(second) == ["a", "d", "b", "e"]
+    assert second.train.classes == first.train.classes == ("playing guitar", "wave")
+    assert second.report[:-1] == first.report, "what is missing is said at every start"
+    assert said(second, "1 of 3 videos of the train labels", "not on disk: wave/gone")
+    assert said(second, "1 of 3 videos of the val labels", "cannot be used: wave/c has no frames.db")
+    assert str(index_of(dataset)) in second.report[-1]
+
+
+def test_a_small_dataset_is_looked_at_each_time_and_left_as_it_is(dataset, looks, monkeypatch):
+    monkeypatch.setattr(splits_module, "SMALL", 1_000_000)
+    assert contents(load_splits(dataset, SPEC)) == contents(load_splits(dataset, SPEC))
+    assert len(looks) == 2 and not (dataset / ".index").exists()
+
+
+def copy_video(dataset: Path, name: str) -> None:
+    shutil.copytree(dataset / "jpg/wave/a", dataset / "jpg" / name)
+
+
+def add_with_old_times(dataset: Path) -> None:
+    """As copying programs do: they set a folder's time back to that of the original."""
+    folder = dataset / "jpg/wave"
+    status = folder.stat()
+    copy_video(dataset, "wave/gone")
+    os.utime(folder, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def edit_keeping_size_and_time(dataset: Path) -> None:
+    path = dataset / "labels/train.csv"
+    status = path.stat()
+    path.write_text(path.read_text().replace("wave,a", "wave,b"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda d: copy_video(d, "wave/gone"), ["a", "gone", "d", "b", "e"]),
+        (add_with_old_times, ["a", "gone", "d", "b", "e"]),
+        (lambda d: copy_video(d, "playing guitar/d"), ["a", "d", "b", "e"]),
+        (lambda d: shutil.rmtree(d / "jpg/wave/b"), ["a", "d", "e"]),
+        (lambda d: (d / "jpg/wave/b").rename(d / "jpg/wave/gone"), ["a", "gone", "d", "e"]),
+        (lambda d: (d / "jpg/playing_guitar").rename(d / "jpg/playing guitar"), ["a", "d", "b", "e"]),
+        (lambda d: shutil.copy(d / "jpg/wave/a/frames.db", d / "jpg/wave/c"), ["a", "d", "b", "c", "e"]),
+        (edit_keeping_size_and_time, ["b", "d", "b", "e"]),
+        (lambda d: (d / "labels/val.csv").write_text("label,id\nwave,b\n"), ["a", "d", "b"]),
+        (lambda d: (d / "labels/classes.txt").write_text("wave\nplaying guitar\n"), ["a", "d", "b", "e"]),
+    ],
+)
+def test_whatever_changes_what_a_look_would_find_makes_a_new_one(dataset, looks, tmp_path, change, expected):
+    load_splits(dataset, SPEC)
+    change(dataset)
+    after = load_splits(dataset, SPEC)
+    assert len(looks) == 2 and said(after, "made anew")
+    assert names(after) == expected
+    fresh = splits_module._look(dataset / "jpg", splits_module.find_label_files(dataset, SPEC), SPEC)
+    assert contents(after) == contents(Splits(fresh.train, fresh.val, ()))
+    assert after.train.classes == fresh.train.classes
+    again = load_splits(dataset, SPEC)
+    assert len(looks) == 3 and contents(again) == contents(after), "and the new one is kept"
+
+
+def test_another_problem_of_an_unusable_video_is_said(dataset):
+    load_splits(dataset, SPEC)
+    shutil.copy(dataset / "jpg/wave/a/frames.db", dataset / "jpg/wave/c")
+    (dataset / "jpg/wave/c/n_frames").write_text("many")
+    after = load_splits(dataset, SPEC)
+    assert said(after, "cannot be used: wave/c has 'many' in its file n_frames")
+    assert said(after, "wave/c has changed, which has no frames.db")
+
+
+@pytest.mark.parametrize("what", ["format", "spec", "spelling"])
+def test_an_index_of_another_version_or_dataset_is_not_used(dataset, looks, monkeypatch, what):
+    load_splits(dataset, SPEC)
+    spec = SPEC
+    if what == "format":
+        monkeypatch.setattr(scan_cache, "FORMAT", scan_cache.FORMAT + 1)
+    elif what == "spec":
+        spec = DatasetSpec("Some", "train.csv", "val.csv", 99, class_index="classes.txt")
+    else:
+        monkeypatch.chdir(dataset.parent)
+        dataset = Path("data")
+    splits = load_splits(dataset, spec)
+    assert len(looks) == 2
+    assert said(splits, "a complete copy has 99") == (what == "spec")
+    assert said(splits, "videos in data/jpg") == (what == "spelling")
+
+
+def test_a_moved_dataset_is_looked_at_where_it_is(dataset, looks, tmp_path):
+    """The paths in an index are those of the time when it was made."""
+    load_splits(dataset, SPEC)
+    dataset.rename(tmp_path / "moved")
+    splits = load_splits(tmp_path / "moved", SPEC)
+    assert len(looks) == 2 and all(str(tmp_path / "moved") in folder for folder, _, _ in contents(splits))
+
+
+def test_a_video_that_changes_inside_is_read_as_it_is_or_named(dataset, looks):
+    load_splits(dataset, SPEC)
+    (dataset / "jpg/wave/a/frames.db").unlink()
+    frame = FrameStore(dataset / "jpg/playing_guitar/d").read([0])[0]
+    write_frames(dataset / "jpg/playing_guitar/d", [simplejpeg.encode_jpeg(frame)] * 9)
+    splits = load_splits(dataset, SPEC)
+    assert len(looks) == 1, "the class folders have not changed"
+    clips = VideoIterator(splits.train, SpacedClips(interval=2), seed=0)
+    shape = ClipShape(4, 8, 8)
+    (bad,) = clips[ClipRequest(0, shape, 0)].bad_videos
+    assert str(dataset / "jpg/wave/a/frames.db") in bad.reason and "cannot be read" in bad.reason
+    clip = clips[ClipRequest(1, shape, 0)]
+    assert not clip.bad_videos and clip.repeated_frames == 0, "9 frames now: 4 with interval 2 need 7"
+
+
+def test_a_dataset_that_was_just_changed_has_no_index(dataset, looks, monkeypatch):
+    """What came in the same tick of the file system's clock as the look could not be told from it."""
+    monkeypatch.setattr(scan_cache, "SETTLED", 60_000_000_000)
+    splits = load_splits(dataset, SPEC)
+    assert said(splits, "still added", "no index is kept") and not list((dataset / ".index").glob("*.npz"))
+    load_splits(dataset, SPEC)
+    assert len(looks) == 2
+
+
+# Damage, and folders that cannot be written.
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    kind, place = rng.randrange(4), rng.randrange(len(content))
+    if kind == 0:
+        return content[:place]
+    if kind == 1:
+        return content[:place] + rng.randbytes(rng.randint(1, 40)) + content[place:]
+    changed = bytearray(content)
+    if kind == 2:
+        changed[place] ^= 1 << rng.randrange(8)
+    else:
+        part = rng.randbytes(min(rng.randint(1, 400), len(content) - place))
+        changed[place : place + len(part)] = part
+    return bytes(changed)
+
+
+def check_damage(dataset: Path, looks: list[Path], number: int) -> None:
+    load_splits(dataset, SPEC)
+    path, whole = index_of(dataset), index_of(dataset).read_bytes()
+    right = load_splits(dataset, SPEC)
+    for seed in range(number):
+        path.write_bytes(damaged(whole, random.Random(seed)))
+        looks.clear()
+        splits = load_splits(dataset, SPEC)
+        assert contents(splits) == contents(right), seed
+        assert [line for line in splits.report if ".index" not in line] == list(right.report[:-1]), seed
+        assert bool(looks) == said(splits, "made anew"), seed
+
+
+def test_a_damaged_index_is_made_anew_and_this_is_said(dataset, looks):
+    check_damage(dataset, looks, 120)
+    index_of(dataset).write_bytes(b"")
+    splits = load_splits(dataset, SPEC)
+    assert said(splits, str(index_of(dataset)), "cannot be used", "made anew") and names(splits) == ["a", "d", "b", "e"]
+
+
+@pytest.mark.parametrize(("whole", "part"), [(b"'<i4'", b"'<i2'"), (b"'shape': (2,)", b"'shape': (1,)")])
+def test_damage_by_which_less_is_read_than_there_is_checksum_for_is_found(dataset, looks, whole, part):
+    load_splits(dataset, SPEC)
+    path = index_of(dataset)
+    assert whole in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(whole, part))
+    splits = load_splits(dataset, SPEC)
+    assert len(looks) == 2 and said(splits, "cannot be used") and names(splits) == ["a", "d", "b", "e"]
+
+
+@pytest.mark.slow
+def test_an_index_damaged_in_many_ways(dataset, looks):
+    check_damage(dataset, looks, 5000)
+
+
+def test_where_the_dataset_cannot_be_written_the_index_lies_beside_the_labels(dataset, looks, tmp_path):
+    (dataset / ".index").write_text("in the way")
+    shutil.move(dataset / "labels", tmp_path / "mine")
+    first = load_splits(dataset, SPEC, tmp_path / "mine")
+    second = load_splits(dataset, SPEC, tmp_path / "mine")
+    assert len(looks) == 1 and contents(first) == contents(second)
+    assert index_of(tmp_path / "mine").exists()
+
+
+@pytest.fixture
+def outside() -> Iterator[Path]:
+    """A folder that any user may enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_read_only_dataset_is_looked_at_each_time_and_this_is_said(outside, looks):
+    dataset = make_dataset(outside)
+    folders = [dataset, dataset / "labels"]
+    for folder in folders:
+        folder.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # nobody: root may write everything
+    try:
+        splits = [load_splits(dataset, SPEC) for _ in range(2)]
+    finally:
+        os.seteuid(user)
+        for folder in folders:
+            folder.chmod(0o755)
+    assert len(looks) == 2
+    for each in splits:
+        assert names(each) == ["a", "d", "b", "e"]
+        assert sum("cannot be written" in line for line in each.report) == 1
+        assert said(each, "each start looks at all videos", str(dataset / ".index"))
+
+
+def test_an_index_that_another_user_made_is_used_where_it_cannot_be_written(outside, looks):
+    dataset = make_dataset(outside)
+    load_splits(dataset, SPEC)
+    (dataset / ".index").chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        splits = load_splits(dataset, SPEC)
+    finally:
+        os.seteuid(user)
+        (dataset / ".index").chmod(0o755)
+    assert len(looks) == 1 and names(splits) == ["a", "d", "b", "e"]
+
+
+def test_a_full_disk_costs_the_index_and_nothing_else(dataset, monkeypatch):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, limits[1]))
+    try:
+        splits = load_splits(dataset, SPEC)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(splits) == ["a", "d", "b", "e"] and said(splits, ".index", "could not be written", "File too large")
+    assert [path.suffix for path in (dataset / ".index").iterdir()] == [".lock"], "no half-written file"
+
+
+# Several processes.
+
+
+def in_process(function: Callable[[], object]) -> tuple[multiprocessing.process.BaseProcess, Callable[[], object]]:
+    """Call a function in a forked process; the second result waits for its value."""
+    ours, theirs = fork.Pipe(duplex=False)
+    process = fork.Process(target=lambda: theirs.send(function()))
+    process.start()
+
+    def result() -> object:
+        assert ours.poll(60)
+        return ours.recv()
+
+    return process, result
+
+
+def slow_looks(monkeypatch, log: Path, seconds: float) -> None:
+    look = splits_module._look
+
+    def slow(*arguments: object) -> scan_cache.Look:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(seconds)
+        return look(*arguments)
+
+    monkeypatch.setattr(splits_module, "_look", slow)
+
+
+def test_of_several_processes_one_looks_and_the_others_wait_for_it(dataset, tmp_path, monkeypatch):
+    slow_looks(monkeypatch, tmp_path / "log", 1.0)
+    started = [in_process(lambda: contents(load_splits(dataset, SPEC))) for _ in range(4)]
+    results = [result() for _, result in started]
+    assert all(result == results[0] for result in results) and len(results[0]) == 4
+    assert len((tmp_path / "log").read_text().split()) == 1
+
+
+def test_those_who_waited_in_vain_look_side_by_side(dataset, tmp_path, monkeypatch):
+    """As where the dataset is being made, and no index of it can be kept."""
+    monkeypatch.setattr(scan_cache, "SETTLED", 60_000_000_000)
+    slow_looks(monkeypatch, tmp_path / "log", 1.0)
+    began = time.monotonic()
+    started = [in_process(lambda: contents(load_splits(dataset, SPEC))) for _ in range(6)]
+    assert all(len(result()) == 4 for _, result in started)
+    assert len((tmp_path / "log").read_text().split()) == 6
+    assert time.monotonic() - began < 5, "one after the other they take more than 6 s"
+
+
+def test_a_killed_process_keeps_nobody_waiting(dataset, tmp_path, monkeypatch, looks):
+    with monkeypatch.context() as patch:
+        slow_looks(patch, tmp_path / "log", 600)
+        process, _ = in_process(lambda: load_splits(dataset, SPEC))
+    while not (tmp_path / "log").exists():
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    path = next((dataset / ".index").glob("*.lock")).with_suffix(".npz")
+    leftover = path.with_name(f".{path.name}.12345.tmp")
+    leftover.write_text("half of an index")
+    assert names(load_splits(dataset, SPEC)) == ["a", "d", "b", "e"]
+    assert len(looks) == 1 and index_of(dataset) == path and not leftover.exists()
+
+
+def test_a_process_that_stands_still_is_waited_for_not_longer_than_it_takes(dataset, tmp_path, monkeypatch, looks):
+    monkeypatch.setattr(scan_cache, "WAIT", 0.5)
+    with monkeypatch.context() as patch:
+        slow_looks(patch, tmp_path / "log", 600)
+        process, _ = in_process(lambda: load_splits(dataset, SPEC))
+    while not (tmp_path / "log").exists():
+        time.sleep(0.01)
+    try:
+        assert names(load_splits(dataset, SPEC)) == ["a", "d", "b", "e"] and len(looks) == 1
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_a_mistake_in_the_labels_is_every_process_s_error(dataset):
+    (dataset / "labels/val.csv").write_text("label,id\nwave,\n")
+
+    def message() -> str:
+        with pytest.raises(DataError) as error:
+            load_splits(dataset, SPEC)
+        return str(error.value)
+
+    messages = [result() for _, result in [in_process(message) for _ in range(3)]]
+    assert len(set(messages)) == 1 and "line 2: the id is empty" in str(messages[0])
+
+
+# Workers.
+
+
+class Reporting(VideoIterator):
+    """Reads a clip, and says what memory the list of videos takes in its process."""
+
+    def __getitem__(self, request: ClipRequest) -> tuple[Clip, tuple[int, int]]:  # type: ignore[override]
+        for name in ARRAYS:
+            self.videos.arrays[name].max()  # touches every page
+        return super().__getitem__(request), mapped_and_private()
+
+
+def long_list(dataset: Path, rows: int) -> VideoList:
+    """`rows` times the same video."""
+    arrays = {
+        "folder_indices": np.zeros(rows),
+        "names": np.full(rows, ord("a")),
+        "name_ends": np.arange(1, rows + 1),
+        "labels": np.full(rows, 3),
+        "frame_counts": np.full(rows, FRAMES),
+    }
+    shared = SharedArrays({name: array.astype(ARRAYS[name]) for name, array in arrays.items()})
+    return VideoList(str(dataset / "jpg"), ("a", "b", "c", "wave"), ("wave",), shared)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_worker_of_any_kind_reads_its_videos_without_a_copy_of_the_list(dataset, method):
+    """1.5 million rows: 32 MB and more, which each of some dozen workers would have."""
+    rows = 1_500_000
+    videos = Reporting(long_list(dataset, rows), SpacedClips(1), seed=0)
+    requests = [[ClipRequest(index, ClipShape(2, 8, 8), 0)] for index in (0, rows - 1)]
+    loader = DataLoader(
+        videos,  # type: ignore[arg-type]
+        batch_sampler=requests, num_workers=1, collate_fn=list, multiprocessing_context=method,
+    )  # fmt: skip
+    for ((clip, (mapped, private)),), ((request,),) in zip(loader, zip(requests, strict=True), strict=True):
+        assert clip.frames.shape == (1, 2, 8, 8, 3) and clip.label == 3 and clip.video == request.index
+        assert mapped >= rows * 21 // 1024 and private < 1024

@@ -1,0 +1,393 @@
+"""From `--dataset` and `--labels` to videos; and what a user reads when labels and folders do not meet."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from common.errors import DataError
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.splits import Splits, find_label_files, load_splits, read_class_index
+from data.store.frame_store import FrameStore
+from tests.numbered import write_numbered_database
+
+SPEC = DatasetSpec("UCF101", "ucf101_split1_train.csv", "ucf101_split1_val.csv", 101, "ucf101_classes.txt")
+TIMED = "label,youtube_id,time_start,time_end\n"
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def sample_video(tmp_path_factory) -> Path:
+    return write_numbered_database(tmp_path_factory.mktemp("sample") / "video", 4)
+
+
+class Disk:
+    """A dataset folder under construction."""
+
+    def __init__(self, root: Path, sample_video: Path) -> None:
+        self.root = root
+        self.sample_video = sample_video
+        root.mkdir(parents=True)
+
+    def videos(self, *names: str, under: str = "jpg") -> "Disk":
+        for name in names:
+            shutil.copytree(self.sample_video, self.root / under / name)
+        return self
+
+    def files(self, *names: str, under: str = "jpg") -> "Disk":
+        for name in names:
+            write(self.root / under / name, "x")
+        return self
+
+    def labels(
+        self, train: Iterable[str], val: Iterable[str], place: str = "labels", header: str = "label,id\n"
+    ) -> "Disk":
+        write(self.root / place / SPEC.train_labels, header + "".join(f"{row}\n" for row in train))
+        write(self.root / place / SPEC.val_labels, header + "".join(f"{row}\n" for row in val))
+        return self
+
+    def load(self, dataset: Path | None = None, labels: Path | None = None) -> Splits:
+        return load_splits(dataset or self.root, SPEC, labels)
+
+    def error(self, dataset: Path | None = None, labels: Path | None = None) -> str:
+        with pytest.raises(DataError) as error:
+            self.load(dataset, labels)
+        assert "\n" not in str(error.value), "an error is one line"
+        return str(error.value)
+
+
+@pytest.fixture
+def disk(tmp_path, sample_video) -> Disk:
+    return Disk(tmp_path / "above" / "data" / "UCF", sample_video)
+
+
+@pytest.fixture
+def whole(disk) -> Disk:
+    """A dataset of two classes where nothing is missing."""
+    disk.videos("wave/a", "wave/b", "playing_guitar/c", "wave/d", "playing_guitar/e")
+    return disk.labels(["wave,a", "wave,b", "playing guitar,c"], ["wave,d", "playing guitar,e"])
+
+
+def contents(splits: Splits) -> list[tuple[str, str]]:
+    return [
+        (videos.folder(i).name, videos.classes[videos.labels[i]])
+        for videos in (splits.train, splits.val)
+        for i in range(len(videos))
+    ]
+
+
+def said(splits: Splits, *words: str) -> bool:
+    return any(all(word in line for word in words) for line in splits.report)
+
+
+EVERYTHING = [("a", "wave"), ("b", "wave"), ("c", "playing guitar"), ("d", "wave"), ("e", "playing guitar")]
+
+
+def test_every_labelled_video_is_found_first_and_last_included(whole):
+    splits = whole.load()
+    assert contents(splits) == EVERYTHING
+    assert splits.train.frame_counts.tolist() == [4, 4, 4]
+    assert splits.train.classes == splits.val.classes == ("playing guitar", "wave")
+    assert len(FrameStore(splits.val.folder(1))) == 4
+    assert said(splits, "UCF101: 2 classes (a complete copy has 101), 3 train and 2 val videos")
+
+
+def test_the_dataset_may_be_given_as_its_jpg_folder_with_slash_or_relative(whole, monkeypatch):
+    monkeypatch.chdir(whole.root.parent)
+    for dataset in ("UCF", "UCF/", "UCF/jpg", "UCF/jpg/", "./UCF", str(whole.root) + "/"):
+        assert contents(whole.load(Path(dataset))) == EVERYTHING
+    monkeypatch.chdir(whole.root)
+    assert contents(whole.load(Path())) == EVERYTHING
+
+
+@pytest.mark.parametrize("dataset", ["UCF", "UCF/jpg", "../data/UCF"])
+def test_label_files_are_found_in_the_place_of_the_original(disk, monkeypatch, dataset):
+    disk.videos("wave/a", "wave/b").labels(["wave,a"], ["wave,b"], place="../../labels")
+    monkeypatch.chdir(disk.root.parent)
+    assert contents(disk.load(Path(dataset))) == [("a", "wave"), ("b", "wave")]
+
+
+def test_a_dataset_behind_a_link_finds_the_labels_beside_the_link(disk, tmp_path):
+    disk.videos("wave/a", "wave/b")
+    link = tmp_path / "project" / "data" / "UCF"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(disk.root)
+    disk.labels(["wave,a"], ["wave,b"], place=str(tmp_path / "project" / "labels"))
+    assert contents(disk.load(link)) == [("a", "wave"), ("b", "wave")]
+
+
+def test_labels_go_before_those_in_the_dataset_and_those_before_the_original_place(whole, tmp_path):
+    whole.labels(["wave,b"], ["wave,d"], place="../../labels")
+    whole.labels(["wave,a"], ["wave,d"], place=str(tmp_path / "mine"))
+    assert len(whole.load().train) == 3
+    assert contents(whole.load(labels=tmp_path / "mine")) == [("a", "wave"), ("d", "wave")]
+
+
+SINGLE = "label,id,split\nwave,a,train\nwave,d,validation\nplaying guitar,c,training\nplaying guitar,e,test\n"
+
+
+def test_one_label_file_with_a_split_column_serves_both(whole, tmp_path):
+    path = write(tmp_path / "mine.csv", SINGLE)
+    splits = whole.load(labels=path)
+    assert contents(splits) == [("a", "wave"), ("c", "playing guitar"), ("d", "wave")]
+    assert said(splits, "1 test row", "not used")
+    assert contents(whole.load(labels=path.parent)) == contents(splits), "the only CSV file of a folder"
+
+
+def test_test_rows_validate_where_there_are_no_others(whole, tmp_path):
+    splits = whole.load(labels=write(tmp_path / "mine.csv", "label,id,split\nwave,a,train\nwave,d,test\n"))
+    assert contents(splits) == [("a", "wave"), ("d", "wave")]
+    assert said(splits, "test rows are used for validation")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("label,id\nwave,a\n", ["line 2", "no split"]),
+        ("label,id,split\nwave,a,train\nwave,d,\n", ["line 3", "no split"]),
+        ("label,id,split\nwave,a,train\n", ["no val rows", "folder"]),
+        ("label,id,split\nwave,a,val\n", ["no train rows"]),
+    ],
+)
+def test_a_single_label_file_without_both_splits_is_an_error(whole, tmp_path, text, words):
+    message = whole.error(labels=write(tmp_path / "mine.csv", text))
+    assert all(word in message for word in ["mine.csv", *words])
+
+
+def test_rows_of_another_split_in_a_file_are_left_out_and_reported(whole):
+    write(whole.root / "labels" / SPEC.train_labels, SINGLE)
+    splits = whole.load()
+    assert contents(splits)[:2] == [("a", "wave"), ("c", "playing guitar")] and len(splits.train) == 2
+    assert said(splits, SPEC.train_labels, "1 val", "1 test", "not used")
+
+
+def test_a_val_file_of_test_rows_is_used_and_reported(whole):
+    write(whole.root / "labels" / SPEC.val_labels, "label,id,split\nwave,d,testing\nplaying guitar,e,testing\n")
+    splits = whole.load()
+    assert len(splits.val) == 2 and said(splits, "2 test rows", "used for validation")
+
+
+def test_a_train_file_that_holds_another_split_is_an_error(whole):
+    write(whole.root / "labels" / SPEC.train_labels, "label,id,split\nwave,d,val\n")
+    assert "says otherwise: 1 val" in whole.error()
+
+
+def test_classes_are_those_of_both_files_in_the_order_of_their_names_as_written(disk):
+    """Brackets, quotes and capitals take part in the order: published weights were trained so."""
+    classes = ["cook (not fish)", "cook a fish", "Yoga", "massaging person's head", "zumba"]
+    disk.videos(*(f"{name}/v" for name in classes))
+    splits = disk.labels([f"{name},v" for name in classes[:4]], ["zumba,v"]).load()
+    assert splits.train.classes == ("Yoga", "cook (not fish)", "cook a fish", "massaging person's head", "zumba")
+    assert splits.val.labels.tolist() == [4]
+    assert said(splits, "no train video of 1 of the 5 classes: zumba")
+
+
+def test_the_class_index_beside_the_labels_gives_the_order(whole):
+    write(whole.root / "labels" / "ucf101_classes.txt", "\ufeffwave\r\nswim\r\n\r\nplaying guitar\r\n")
+    splits = whole.load()
+    assert splits.train.classes == ("wave", "playing guitar")
+    assert splits.train.labels.tolist() == [0, 0, 1]
+    assert contents(splits) == EVERYTHING
+
+
+def test_without_the_class_index_the_order_is_sorted_and_this_is_said(whole):
+    assert said(whole.load(), "sorted", "no class index", "ucf101_classes.txt")
+
+
+def test_a_class_that_the_index_lacks_is_an_error_that_names_it(whole):
+    write(whole.root / "labels" / "ucf101_classes.txt", "Wave\nplaying guitar\n")
+    message = whole.error()
+    assert "(wave)" in message and "did you mean 'Wave'" in message and "ucf101_classes.txt" in message
+
+
+@pytest.mark.parametrize(("text", "words"), [("a\nb\na\n", "'a' is on lines 1 and 3"), ("\n", "empty")])
+def test_a_class_index_with_a_class_twice_or_none_is_an_error(tmp_path, text, words):
+    with pytest.raises(DataError, match=words):
+        read_class_index(write(tmp_path / "classes.txt", text))
+
+
+def test_missing_videos_are_counted_and_the_first_named(whole):
+    whole.labels(["wave,a", *(f"wave,gone{i}" for i in range(5)), "playing guitar,c"], ["wave,d"])
+    splits = whole.load()
+    assert contents(splits) == [("a", "wave"), ("c", "playing guitar"), ("d", "wave")]
+    path = whole.root / "labels" / SPEC.train_labels
+    assert said(splits, f"5 of 7 videos of the train labels {path} are not on disk", "wave/gone0", "and 2 more")
+    assert not said(splits, "val labels", "not on disk")
+
+
+def test_unusable_videos_are_left_out_and_named(whole):
+    (whole.root / "jpg/wave/a/n_frames").write_text("0")
+    (whole.root / "jpg/wave/d/frames.db").unlink()
+    splits = whole.load()
+    assert contents(splits) == [("b", "wave"), ("c", "playing guitar"), ("e", "playing guitar")]
+    assert said(splits, "1 of 3 videos of the train labels", "cannot be used", "wave/a", "n_frames")
+    assert said(splits, "1 of 2 videos of the val labels", "cannot be used", "wave/d", "frames.db")
+
+
+def test_stray_folders_and_files_are_no_error(whole):
+    whole.videos("stray/x", "wave/stray").files("readme.txt", "wave/notes.txt")
+    assert contents(whole.load()) == EVERYTHING
+
+
+def test_a_video_in_both_splits_is_reported(whole):
+    whole.labels(["wave,a", "wave,b", "playing guitar,c"], ["wave,b", "playing guitar,e"])
+    assert said(whole.load(), "in both the train and the val labels", "1 video, wave/b")
+
+
+def test_two_clips_of_one_folder_in_train_and_val_are_an_error_that_names_both(disk):
+    disk.videos("wave/a_000001_000003").labels(["wave,a,1.0,3.0"], ["wave,a,1.5,3.5"], header=TIMED)
+    message = disk.error()
+    assert "a 1-3 s" in message and "a 1.5-3.5 s" in message
+    assert SPEC.train_labels in message and SPEC.val_labels in message
+
+
+def test_names_that_are_not_ascii_are_found(disk):
+    disk.videos("Übung/クリップ", "Übung/ü#1")
+    assert contents(disk.labels(["Übung,クリップ"], ["Übung,ü#1"]).load()) == [("クリップ", "Übung"), ("ü#1", "Übung")]
+
+
+# What is not there.
+
+
+def test_without_label_files_the_error_says_where_it_looked_and_what_is_there(disk):
+    disk.videos("wave/a")
+    write(disk.root / "labels" / "kinetics-400_train.csv", "label,id\nwave,a\n")
+    message = disk.error()
+    for word in (SPEC.train_labels, SPEC.val_labels, "kinetics-400_train.csv", "data.prepare.labels", "--labels"):
+        assert word in message
+    assert str(disk.root / "labels") in message
+    assert f"{disk.root.parent.parent / 'labels'} does not exist" in message
+
+
+def test_one_label_file_of_two_is_an_error_that_names_the_other(whole):
+    (whole.root / "labels" / SPEC.val_labels).unlink()
+    assert f"{SPEC.val_labels} is not beside it" in whole.error()
+
+
+def test_labels_that_do_not_exist_are_named(whole, tmp_path):
+    assert str(tmp_path / "no.csv") in whole.error(labels=tmp_path / "no.csv")
+
+
+def test_only_the_dataset_s_own_labels_folder_may_have_another_file_name(disk):
+    """A lone CSV file in the shared place may be another dataset's."""
+    disk.videos("wave/a", "wave/d")
+    path = write(disk.root.parent.parent / "labels" / "other.csv", SINGLE)
+    with pytest.raises(DataError, match="no label files of UCF101"):
+        find_label_files(disk.root, SPEC)
+    shutil.copytree(path.parent, disk.root / "labels")
+    assert find_label_files(disk.root, SPEC).train == disk.root / "labels" / "other.csv"
+
+
+def test_a_class_without_any_video_is_an_error_that_names_it(whole):
+    whole.labels(["wave,a", "juggling,j", "juggling,k"], ["wave,d"])
+    message = whole.error()
+    assert "class 'juggling' of the labels" in message and str(whole.root / "jpg/juggling") in message
+    whole.labels(["wave,a", "juggling,j"], ["wave,d", *(f"class {i},x" for i in range(9))])
+    message = whole.error()
+    assert "10 classes of the labels" in message and "'class 0'" in message and "5 more" in message
+    assert str(whole.root / "jpg/class 0") in message
+
+
+def test_a_class_whose_videos_are_all_unusable_is_an_error(whole):
+    for name in "ce":
+        (whole.root / "jpg/playing_guitar" / name / "n_frames").write_text("0")
+    assert "class 'playing guitar' of the labels" in whole.error()
+
+
+def test_a_misspelled_class_folder_is_pointed_out(whole):
+    (whole.root / "jpg/playing_guitar").rename(whole.root / "jpg/PlayingGuitar")
+    assert "'PlayingGuitar'" in whole.error()
+
+
+@pytest.mark.parametrize(
+    ("given", "build", "words"),
+    [
+        ("../UFC", lambda d: d.videos("wave/a"), ["does not exist", "did you mean", "UCF"]),
+        ("no/such/place", lambda d: d.videos("wave/a"), ["does not exist", "holds 1 name (jpg)"]),
+        ("labels/ucf101_split1_train.csv", lambda d: d.labels([], []), ["is a file"]),
+        ("", lambda d: d.videos("wave/a", under="."), ["no folder jpg", "class folders are here without jpg"]),
+        ("", lambda d: d.videos("wave/a", under="inner/jpg"), ["no folder jpg", "one level deeper", "UCF/inner"]),
+        ("jpg/wave", lambda d: d.videos("wave/a"), ["no folder jpg", "inside a dataset", "UCF"]),
+        ("jpg/wave/a", lambda d: d.videos("wave/a"), ["no folder jpg", "inside a dataset", "UCF"]),
+        ("", lambda d: d.files("wave/a.avi", under="."), ["no folder jpg", "a.avi", "data.prepare.convert"]),
+        ("", lambda d: d.files("a.MP4", under="."), ["no folder jpg", "a.MP4", "data.prepare.convert"]),
+        ("", lambda d: d.files("x.txt", under="."), ["no folder jpg", "x.txt"]),
+        ("", lambda d: d, ["no folder jpg", "nothing"]),
+    ],
+)
+def test_a_folder_that_is_no_dataset_is_told_apart(disk, given, build, words):
+    build(disk)
+    message = disk.error(disk.root / given)
+    for word in words:
+        assert word in message
+
+
+IDS = ["wave,a", "wave,b", "playing guitar,c"]
+CLIPS = ["wave,a,1,11", "wave,-b,84.0,94.0"]
+
+
+@pytest.mark.parametrize(
+    ("train", "build", "there", "hint"),
+    [
+        (IDS, lambda d: (d.root / "jpg").mkdir(), "jpg is empty", "data.prepare.convert"),
+        (IDS, lambda d: d.files("a.avi", "b.avi"), "2 files (a.avi, b.avi)", "a.avi is a video that was not converted"),
+        (IDS, lambda d: d.files("wave/a.avi"), "1 name (a.avi)", "a.avi is a video that was not converted"),
+        (IDS, lambda d: d.files("wave/a/img_00001.jpg"), "no frames.db", "JPEG files"),
+        (IDS, lambda d: d.videos("train/wave/a"), "1 folder (train)", "too deep, in"),
+        (IDS, lambda d: d.videos("Wave/a"), "1 folder (Wave)", "'Wave' is spelled unlike class 'wave'"),
+        (IDS, lambda d: d.videos("Playing-Guitar/c"), "(Playing-Guitar)", "unlike class 'playing guitar'"),
+        (IDS, lambda d: d.videos("a", "b"), "2 folders (a, b)", "into folders named after their classes"),
+        (IDS, lambda d: d.videos("BMX/x", "Box/y"), "2 folders (BMX, Box)", "another dataset"),
+        (IDS, lambda d: d.videos("wave/x", "wave/y"), "2 names (x, y)", "another split or version"),
+        (IDS, lambda d: d.videos("wave/a_000001_000011"), "(a_000001_000011)", "columns time_start and time_end"),
+        (IDS, lambda d: d.videos("wave/v_a"), "(v_a)", "write the ids as the folders are named"),
+        (["wave,a.avi"], lambda d: d.videos("wave/a"), "1 name (a)", "ids in the label file end in '.avi'"),
+        (CLIPS, lambda d: d.videos("wave/a"), "1 name (a)", "there without the times"),
+        (CLIPS, lambda d: d.videos("wave/v_-b"), "1 name (v_-b)", "there without the times"),
+        (CLIPS, lambda d: d.videos("wave/a_1_11"), "(a_1_11)", "other digits"),
+        (CLIPS, lambda d: d.files("wave/v_a.mp4"), "(v_a.mp4)", "not converted"),
+        (CLIPS, lambda d: d.files("wave/a_000001_000011.mp4"), "(a_000001_000011.mp4)", "not converted"),
+    ],
+)
+def test_when_no_video_is_found_the_error_says_where_it_looked_what_is_there_and_why(disk, train, build, there, hint):
+    """What users of such code ask most."""
+    build(disk)
+    disk.labels(train, train[:1], header=TIMED if train is CLIPS else "label,id\n")
+    message = disk.error()
+    name = "a_000001_000011" if train is CLIPS else train[0].split(",")[1]
+    path = disk.root / "labels" / SPEC.train_labels
+    assert message.startswith(
+        f"none of the {len(train)} video{'s' if len(train) > 1 else ''} of the train labels {path}"
+    )
+    assert f"looked for {disk.root / 'jpg' / 'wave' / name / 'frames.db'}" in message
+    found, _, advice = message.partition(" Hint: ")
+    assert there in found
+    assert hint in advice
+
+
+def test_a_val_split_without_videos_is_an_error_of_its_own(whole):
+    whole.labels(["wave,a", "playing guitar,c"], ["wave,x"])
+    message = whole.error()
+    assert "val labels" in message and "wave/x" in message
+
+
+def test_a_split_that_is_mostly_missing_gets_the_hint_too(disk):
+    disk.videos("wave/a", "wave/b_000001_000002", "wave/c_000001_000002", "wave/d")
+    splits = disk.labels(["wave,a", "wave,b", "wave,c"], ["wave,d"]).load()
+    assert said(splits, "2 of 3 videos", "Hint", "time_start")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_named(whole):
+    (whole.root / "jpg" / "wave").chmod(0)
+    try:
+        assert "Permission denied" in whole.error()
+    finally:
+        (whole.root / "jpg" / "wave").chmod(0o755)

@@ -1,0 +1,80 @@
+"""Reading for hours: nothing grows, whatever shapes follow each other and however iterations end."""
+
+import multiprocessing
+import os
+import time
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from data.clips.dataset import RandomClip, SpacedClips, VideoIterator
+from data.labels.dataset_spec import ClipRequest, ClipShape, DatasetSpec
+from data.labels.splits import load_splits
+from data.loading.loader import BatchLoader, EachOnce
+
+SIZES = ((16, ClipShape(4, 64, 64)), (8, ClipShape(8, 80, 80)), (4, ClipShape(8, 112, 112)))
+MINUTES = float(os.environ.get("LONG_RUN_MINUTES", "10"))
+
+
+class Usage(NamedTuple):
+    """What this process and its children hold together."""
+
+    megabytes: float  # resident, what they share counted once
+    descriptors: int
+    shared_files: int  # in /dev/shm
+
+
+class Epoch:
+    """A batch sampler of `steps` batches of changing shape."""
+
+    def __init__(self, num_videos: int, steps: int) -> None:
+        self.num_videos = num_videos
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self):
+        for step in range(self.steps):
+            clips, shape = SIZES[step % len(SIZES)]
+            yield [ClipRequest((step + clip) % self.num_videos, shape, step) for clip in range(clips)]
+
+    def sizes(self):
+        return SIZES
+
+
+def usage() -> Usage:
+    kilobytes = descriptors = 0
+    for pid in (os.getpid(), *(child.pid for child in multiprocessing.active_children())):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        kilobytes += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        descriptors += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return Usage(kilobytes / 1024, descriptors, len(list(Path("/dev/shm").iterdir())))
+
+
+@pytest.mark.timeout(60 * MINUTES + 300)
+@pytest.mark.parametrize("seconds", [4, pytest.param(60 * MINUTES, marks=pytest.mark.slow)])
+def test_memory_and_descriptors_do_not_grow(small_dataset, seconds):
+    """A leak of a kilobyte a clip ends a run of days. `LONG_RUN_MINUTES=60 pytest -m slow -s` prints a row a second."""
+    splits = load_splits(small_dataset, DatasetSpec("custom", "train.csv", "val.csv"))
+    train = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed=5)
+    val = VideoIterator(splits.val, SpacedClips(1), seed=0)
+    training = BatchLoader(train, Epoch(len(splits.train), 30), workers=2, pin_memory=False)
+    validation = BatchLoader(val, EachOnce(len(splits.val), 3, SIZES[2][1]), workers=2, pin_memory=False)
+    samples: list[Usage] = []
+    started, clips, epoch = time.monotonic(), 0, 0
+    while time.monotonic() - started < seconds or len(samples) < 8:
+        for batch in islice(training, 30 - epoch % 3):  # some epochs are left in the middle
+            clips += len(batch.labels)
+        for batch in validation:
+            clips += len(batch.labels)
+        epoch += 1
+        if time.monotonic() - started >= (len(samples) + 1) * seconds / 60:
+            samples.append(usage())
+            print(f"{time.monotonic() - started:7.1f} s {epoch:6d} epochs {clips:9d} clips {samples[-1]}")
+    settled, last = samples[len(samples) // 4], samples[-1]
+    assert last.descriptors <= settled.descriptors
+    assert last.shared_files <= settled.shared_files
+    assert last.megabytes < settled.megabytes + 8

@@ -1,0 +1,486 @@
+"""Frames come back right, in the order asked, from any database of the format; whatever is damaged is named."""
+
+import multiprocessing
+import os
+import random
+import sqlite3
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import simplejpeg
+
+from benchmarks.corpus import scene_frames
+from common.errors import DataError
+from common.files import atomic_file
+from data.store.frame_store import FrameStore, FrameStoreError, Region, is_whole, leftovers, write_frames
+from tests.numbered import (
+    frame_numbers,
+    jpeg,
+    numbered_jpegs,
+    write_database,
+    write_numbered_database,
+)
+
+
+def picture(seed: int = 0, height: int = 90, width: int = 120) -> np.ndarray:
+    """A smooth random picture, no two regions of which are alike."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (height // 15, width // 15, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> tuple[Path, list[np.ndarray]]:
+    """A database of six pictures, and their full decode by OpenCV (RGB)."""
+    jpegs = [jpeg(picture(seed)) for seed in range(6)]
+    write_frames(tmp_path / "v", jpegs)
+    decoded = [cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for each in jpegs]
+    return tmp_path / "v", decoded
+
+
+def both_layouts(tmp_path: Path, count: int) -> list[Path]:
+    """The same frames in a database written here, and in one of dataset2database with its rows shuffled."""
+    order = list(range(count))
+    random.Random(1).shuffle(order)
+    write_frames(tmp_path / "ours", numbered_jpegs(range(count)))
+    return [tmp_path / "ours", write_numbered_database(tmp_path / "theirs", count, indexed=False, order=order)]
+
+
+def test_databases_of_both_layouts_give_the_same_frames(tmp_path: Path) -> None:
+    ours, theirs = (FrameStore(folder) for folder in both_layouts(tmp_path, 40))
+    assert len(ours) == len(theirs) == 40
+    assert frame_numbers(ours.read(range(40))) == list(range(40))
+    assert np.array_equal(ours.read(range(40)), theirs.read(range(40)))
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_frames_come_in_the_order_asked_with_repeats(tmp_path: Path, layout: int) -> None:
+    store = FrameStore(both_layouts(tmp_path, 20)[layout])
+    indices = [7, 0, 19, 7, 7, 3, 0]
+    assert frame_numbers(store.read(indices)) == indices
+    assert frame_numbers(store.read(indices, Region(0, 0, 48, 64, 24, 32))) == indices
+    assert frame_numbers(store.read(np.array([5, 4]))) == [5, 4]
+
+
+def test_rows_out_of_order_are_noticed_even_if_the_last_row_is_in_its_place(tmp_path: Path) -> None:
+    folder = write_numbered_database(tmp_path / "v", 6, indexed=False, order=[4, 2, 0, 1, 3, 5])
+    assert frame_numbers(FrameStore(folder).read(range(6))) == list(range(6))
+    with FrameStore(folder) as store:
+        assert frame_numbers(store.read([5, 2])) == [5, 2]
+
+
+def test_a_moved_video_and_strange_names_still_load(tmp_path: Path) -> None:
+    for name in ("a #1?.%20(+)!", "-dash", "frame_7", "1e5", "ünï 動画", "x:y&mode=rwc"):
+        folder = write_numbered_database(tmp_path / "a class" / name, 3, indexed=False, order=[2, 0, 1])
+        moved = folder.rename(folder.with_name("moved " + name))
+        for place in (moved, os.path.relpath(moved)):
+            assert frame_numbers(FrameStore(place).read([0, 1, 2])) == [0, 1, 2]
+
+
+def test_a_folder_whose_name_is_not_utf8_is_written_and_read(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    write_frames(folder, numbered_jpegs(range(2)))
+    assert frame_numbers(FrameStore(folder).read([1, 0])) == [1, 0]
+
+
+@pytest.mark.parametrize("text", ["3", "999", "nonsense", ""])
+def test_n_frames_is_not_believed(tmp_path: Path, text: str) -> None:
+    folder = write_numbered_database(tmp_path / "v", 5, n_frames=text)
+    assert len(FrameStore(folder)) == 5
+    (folder / "n_frames").unlink()
+    assert len(FrameStore(folder)) == 5
+
+
+def test_whole_frames_and_unscaled_regions_are_exact(pictures: tuple[Path, list[np.ndarray]]) -> None:
+    folder, decoded = pictures
+    store = FrameStore(folder)
+    assert np.array_equal(store.read(range(6)), np.stack(decoded))
+    for flip in (False, True):
+        clip = store.read([1, 4], Region(11, 23, 50, 61, 50, 61, flip))
+        expected = [decoded[index][11:61, 23:84] for index in (1, 4)]
+        assert np.array_equal(clip, np.stack([each[:, ::-1] if flip else each for each in expected]))
+
+
+@pytest.mark.parametrize("out", [(70, 90), (33, 44), (20, 25), (9, 9)])
+def test_a_scaled_region_is_that_part_of_the_picture(
+    pictures: tuple[Path, list[np.ndarray]], out: tuple[int, int]
+) -> None:
+    folder, decoded = pictures
+    clip = FrameStore(folder).read([2], Region(10, 31, 60, 80, *out, flip=True))
+    expected = cv2.resize(decoded[2][10:70, 31:111], out[::-1], interpolation=cv2.INTER_AREA)[:, ::-1]
+    assert clip.shape == (1, *out, 3)
+    assert np.abs(clip[0].astype(int) - expected).mean() < 2
+
+
+def test_a_clip_is_decoded_into_the_array_given(pictures: tuple[Path, list[np.ndarray]]) -> None:
+    store = FrameStore(pictures[0])
+    for region in (None, Region(3, 5, 40, 50, 40, 50), Region(3, 5, 40, 50, 20, 30, flip=True)):
+        expected = store.read([3, 0, 3], region)
+        batch = np.full((4, *expected.shape), 77, np.uint8)
+        assert store.read([3, 0, 3], region, batch[2]).base is batch
+        assert np.array_equal(batch[2], expected)
+        assert (batch[[0, 1, 3]] == 77).all()
+
+
+def test_an_array_that_a_clip_does_not_fit_is_refused(pictures: tuple[Path, list[np.ndarray]]) -> None:
+    read_only = np.empty((2, 90, 120, 3), np.uint8)
+    read_only.flags.writeable = False
+    for out, reason in (
+        (np.empty((3, 90, 120, 3), np.uint8), "the clip is uint8"),
+        (np.empty((2, 90, 120, 3), np.int8), "out is int8"),
+        (np.empty((2, 90, 3, 120), np.uint8).transpose(0, 1, 3, 2), "contiguous"),
+        (read_only, "writable"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            FrameStore(pictures[0]).read([0, 1], out=out)
+
+
+SCENE_REGIONS = {
+    "enlarged": Region(30, 40, 195, 195, 224, 224),
+    "at the lower edge": Region(61, 40, 195, 195, 224, 224, True),
+    "shrunk": Region(11, 21, 223, 223, 158, 158),
+    "half": Region(10, 20, 224, 224, 112, 112, True),
+    "below half": Region(10, 20, 224, 224, 80, 80),
+    "quarter": Region(12, 20, 224, 224, 56, 56),
+}
+
+
+@pytest.mark.parametrize("region", SCENE_REGIONS.values(), ids=SCENE_REGIONS)
+def test_what_is_left_out_of_decoding_is_not_seen(tmp_path: Path, region: Region) -> None:
+    write_frames(tmp_path / "v", [jpeg(frame) for frame in scene_frames(3, (256, 340), 2)])
+    store = FrameStore(tmp_path / "v")
+    part = store.read([1])[0, region.top : region.top + region.height, region.left : region.left + region.width]
+    interpolation = cv2.INTER_AREA if region.reduction > 1 else cv2.INTER_LINEAR
+    expected = cv2.resize(part, (region.out_width, region.out_height), interpolation=interpolation)
+    difference = store.read([1], region)[0].astype(int) - (expected[:, ::-1] if region.flip else expected)
+    assert np.abs(difference).mean() < 1.5
+    assert np.abs(difference.mean()) < 1  # the fast transform rounds down
+
+
+def test_a_region_outside_the_frame_is_refused(pictures: tuple[Path, list[np.ndarray]]) -> None:
+    for region in (Region(-1, 0, 10, 10, 5, 5), Region(0, 0, 91, 10, 5, 5), Region(0, 111, 9, 10, 5, 5)):
+        with pytest.raises(ValueError, match="does not lie within"):
+            FrameStore(pictures[0]).read([0], region)
+
+
+def test_size_comes_from_the_frame_asked_for_and_the_database_is_opened_once(
+    pictures: tuple[Path, list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **named: opened.append(args) or connect(*args, **named))
+    with FrameStore(pictures[0]) as store:
+        assert (len(store), store.size(), store.size(5)) == (6, (90, 120), (90, 120))
+        store.read([5, 1])
+    assert len(opened) == 1
+
+
+def test_grey_jpegs_come_as_rgb(tmp_path: Path) -> None:
+    grey = simplejpeg.encode_jpeg(np.full((16, 16, 1), 90, np.uint8), colorspace="GRAY", colorsubsampling="Gray")
+    write_frames(tmp_path / "v", [grey])
+    assert (FrameStore(tmp_path / "v").read([0]) == 90).all()
+
+
+def test_threads_and_forks_do_not_disturb_each_other(tmp_path: Path) -> None:
+    folders = [write_numbered_database(tmp_path / str(n), 8, 40 + 8 * n, 64, start=100 * n) for n in range(4)]
+    wrong: list[int] = []
+
+    def read_often(number: int) -> None:
+        height = 40 + 8 * number
+        for _ in range(30):
+            clip = FrameStore(folders[number]).read(range(8), Region(0, 0, height, 64, 20, 20))
+            wrong.extend(set(frame_numbers(clip)) - set(range(100 * number, 100 * number + 8)))
+
+    threads = [threading.Thread(target=read_often, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    with FrameStore(folders[0]) as store:
+        store.read([0])
+        process = multiprocessing.get_context("fork").Process(target=read_often, args=(1,))
+        process.start()
+        assert frame_numbers(store.read(range(8), Region(0, 0, 40, 64, 20, 20))) == list(range(8))
+        process.join()
+    assert process.exitcode == 0
+
+
+# Damage
+
+
+def replace_row(folder: Path, number: int, blob: object) -> None:
+    with sqlite3.connect(folder / "frames.db") as connection:
+        connection.execute("UPDATE Images SET frames = ? WHERE ObjId LIKE ?", (blob, f"%frame_{number:05d}"))
+    connection.close()
+
+
+def alter(folder: Path, *statements: str) -> None:
+    connection = sqlite3.connect(folder / "frames.db")
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+PNG = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("blob", "reason"),
+    [
+        (numbered_jpegs([3])[0][:-40], "frame_00004 holds a damaged JPEG"),
+        (numbered_jpegs([3])[0][:100], "frame_00004 holds no readable JPEG"),
+        (PNG, r"frame_00004 holds no readable JPEG.*PNG"),
+        (b"", "frame_00004 holds no readable JPEG"),
+        ("text", "frame_00004 holds no readable JPEG.*text"),
+        (None, "frame_00004 holds no JPEG but None"),
+        (17, "frame_00004 holds no JPEG but 17"),
+        (numbered_jpegs([3], 40, 64)[0], "frame_00004 is 64x40 pixels where its neighbours are 64x48"),
+        (numbered_jpegs([3], 64, 80)[0], "frame_00004 is 80x64 pixels where its neighbours are 64x48"),
+        (numbered_jpegs([3])[0].replace(b"\x00\x30\x00\x40", b"\xdc\xdc\xdc\xdc"), "frame_00004 .*56540x56540"),
+    ],
+    ids=["cut", "header only", "png", "empty", "text", "null", "number", "smaller", "larger", "header lies"],
+)
+def test_a_bad_frame_is_named_and_the_others_still_load(tmp_path: Path, blob: object, reason: str) -> None:
+    folder = write_numbered_database(tmp_path / "v", 8)
+    replace_row(folder, 4, blob)
+    for region in (None, Region(0, 0, 48, 64, 24, 24)):
+        with pytest.raises(FrameStoreError, match=reason) as caught:
+            FrameStore(folder).read([0, 3, 5], region)
+        assert str(folder / "frames.db") in str(caught.value)
+        assert "convert" in str(caught.value)
+        assert caught.value.damaged
+        assert FrameStore(folder).read([0, 5], region).shape[0] == 2
+
+
+def test_a_damaged_header_of_the_first_frame_does_not_take_minutes(tmp_path: Path) -> None:
+    folder = write_numbered_database(tmp_path / "v", 2)
+    replace_row(folder, 1, numbered_jpegs([0])[0].replace(b"\x00\x30\x00\x40", b"\xdc\xdc\xdc\xdc"))
+    with pytest.raises(FrameStoreError, match="header says 56540x56540"):
+        FrameStore(folder).read([0])
+
+
+@pytest.mark.parametrize(
+    ("statements", "reason"),
+    [
+        (["DROP TABLE Images"], "no such table"),
+        (["ALTER TABLE Images RENAME COLUMN frames TO images"], "no such column"),
+        (["DELETE FROM Images"], "holds no frames"),
+        (["DELETE FROM Images WHERE ObjId LIKE '%00003'"], "lacks frame_00003"),
+        (["DELETE FROM Images WHERE ObjId LIKE '%00001'"], "lacks frame_00001"),
+        (["UPDATE Images SET ObjId = 'v/frame_00003' WHERE ObjId LIKE '%00002'"], "frame_00003 twice"),
+        (["UPDATE Images SET ObjId = 'v/00002.jpg' WHERE ObjId LIKE '%00002'"], "row named 'v/00002.jpg'"),
+        (["UPDATE Images SET ObjId = 12 WHERE ObjId LIKE '%00002'"], "row named"),
+        (["UPDATE Images SET ObjId = 'v/frame_00000' WHERE ObjId LIKE '%00001'"], "lacks frame_00001"),
+    ],
+)
+def test_a_database_of_another_content_is_named(tmp_path: Path, statements: list[str], reason: str) -> None:
+    folder = write_numbered_database(tmp_path / "v", 5, indexed=False, order=[3, 1, 4, 0, 2])
+    alter(folder, *statements)
+    with pytest.raises(FrameStoreError, match=reason) as caught:
+        FrameStore(folder).read([0, 1, 2])
+    assert str(folder / "frames.db") in str(caught.value)
+
+
+def test_a_gap_is_found_by_check_numbering_and_by_whoever_reads_there(tmp_path: Path) -> None:
+    folder = write_numbered_database(tmp_path / "v", 9)
+    alter(folder, "DELETE FROM Images WHERE ObjId LIKE '%00006'")
+    assert frame_numbers(FrameStore(folder).read([4, 6])) == [4, 6]
+    with pytest.raises(FrameStoreError, match="lacks frame_00006: it holds 8 frames numbered up to 9"):
+        FrameStore(folder).read([4, 5])
+    with pytest.raises(FrameStoreError, match="lacks frame_00006"):
+        FrameStore(folder).check_numbering()
+
+
+@pytest.mark.parametrize("suffix", ["-journal", "-wal"])
+def test_a_database_that_a_program_is_writing_is_refused(tmp_path: Path, suffix: str) -> None:
+    folder = write_numbered_database(tmp_path / "v", 3)
+    (folder / f"frames.db{suffix}").write_bytes(b"anything")
+    with pytest.raises(FrameStoreError, match=f"frames.db{suffix}"):
+        FrameStore(folder).read([0])
+
+
+def test_a_wrong_path_is_named_and_creates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FrameStoreError, match="No such file") as caught:
+        len(FrameStore(tmp_path / "nothing"))
+    assert isinstance(caught.value, DataError)
+    assert not caught.value.damaged
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_or_a_pipe_in_the_place_of_the_file_does_not_hang(tmp_path: Path) -> None:
+    (tmp_path / "a" / "frames.db").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    os.mkfifo(tmp_path / "b" / "frames.db")
+    for name in "ab":
+        with pytest.raises(FrameStoreError, match="is no file"):
+            FrameStore(tmp_path / name).read([0])
+
+
+def test_an_empty_or_other_file_is_named(tmp_path: Path) -> None:
+    for name, content in (("a", b""), ("b", b"no database at all" * 100)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "frames.db").write_bytes(content)
+        with pytest.raises(FrameStoreError, match="is no whole frame database"):
+            FrameStore(tmp_path / name).read([0])
+
+
+def test_a_file_without_permission_is_named_as_that(tmp_path: Path) -> None:
+    folder = write_numbered_database(tmp_path / "v", 2)
+    (folder / "frames.db").chmod(0)
+    for parent in (folder, *folder.parents[:4]):
+        if parent.owner() == folder.owner():
+            parent.chmod(0o755)
+    try:
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        with pytest.raises(FrameStoreError, match="ermission denied") as caught:
+            FrameStore(folder).read([0])
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+    assert not caught.value.damaged
+
+
+@pytest.mark.parametrize("index", [-1, 5, 10**9])
+def test_an_index_out_of_range_is_refused(tmp_path: Path, index: int) -> None:
+    folder = write_numbered_database(tmp_path / "v", 5)
+    with pytest.raises(FrameStoreError, match=f"has 5 frames, index {index} is out of range"):
+        FrameStore(folder).read([0, index])
+
+
+def stored_jpeg(folder: Path, number: int) -> bytes:
+    connection = sqlite3.connect(folder / "frames.db")
+    row = connection.execute("SELECT frames FROM Images WHERE ObjId LIKE ?", (f"%frame_{number:05d}",)).fetchone()
+    connection.close()
+    return row[0]
+
+
+def damage_and_read(folder: Path, whole: bytes, frames: np.ndarray, draw: random.Random) -> None:
+    """Cut or alter the database at random: what is read is right, but for frames whose own JPEG was altered."""
+    jpegs = numbered_jpegs(range(len(frames)))
+    data = bytearray(whole)
+    cut = draw.random() < 0.4
+    if cut:
+        del data[draw.randrange(len(data)) :]
+    else:
+        for _ in range(draw.choice([1, 3, 30])):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+    (folder / "frames.db").write_bytes(data)
+    for indices in ([0, 1], range(len(frames)), [len(frames) - 1]):
+        try:
+            clip = FrameStore(folder).read(indices)
+        except FrameStoreError as error:
+            assert str(folder) in str(error)
+            continue
+        assert clip.shape == (len(indices), *frames.shape[1:])
+        for index, frame in zip(indices, clip, strict=True):
+            if not np.array_equal(frame, frames[index]):  # such damage within a JPEG it cannot notice
+                assert not cut
+                assert stored_jpeg(folder, index + 1) not in jpegs
+
+
+@pytest.mark.parametrize(
+    "rounds", [150, pytest.param(5000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])], ids=["short", "long"]
+)
+@pytest.mark.parametrize("layout", [0, 1])
+def test_random_damage_never_gives_wrong_frames_of_a_cut_file_and_never_crashes(
+    tmp_path: Path, layout: int, rounds: int
+) -> None:
+    folder = both_layouts(tmp_path, 12)[layout]
+    whole, frames = (folder / "frames.db").read_bytes(), FrameStore(folder).read(range(12))
+    draw = random.Random(layout)
+    for _ in range(rounds):
+        damage_and_read(folder, whole, frames, draw)
+
+
+# Writing
+
+
+def test_the_format_is_the_one_that_other_readers_expect(tmp_path: Path) -> None:
+    jpegs = numbered_jpegs(range(12))
+    assert write_frames(tmp_path / "some class" / "v 1", iter(jpegs)) == 12
+    folder = tmp_path / "some class" / "v 1"
+    assert sorted(path.name for path in folder.iterdir()) == ["frames.db", "n_frames"]
+    assert int((folder / "n_frames").read_text()) == 12
+    connection = sqlite3.connect(folder / "frames.db")
+    names = ["v 1/frame_00012", "v 1/frame_00001"]
+    rows = connection.execute("SELECT Objid, frames FROM Images WHERE ObjId IN (?, ?)", names).fetchall()
+    assert dict(rows) == {"v 1/frame_00012": jpegs[11], "v 1/frame_00001": jpegs[0]}
+    plan = connection.execute("EXPLAIN QUERY PLAN SELECT frames FROM Images WHERE ObjId = ?", names[:1]).fetchall()
+    assert "USING INDEX" in plan[0][3]
+    assert connection.execute("SELECT rowid, size FROM Images ORDER BY rowid").fetchall()[11] == (12, 64)
+    connection.close()
+
+
+@pytest.mark.slow
+def test_numbers_grow_to_six_digits(tmp_path: Path) -> None:
+    frame = jpeg(np.zeros((8, 8, 3), np.uint8))
+    write_frames(tmp_path / "v", (frame for _ in range(100_002)))
+    connection = sqlite3.connect(tmp_path / "v" / "frames.db")
+    last = connection.execute("SELECT ObjId FROM Images WHERE rowid IN (99999, 100000)").fetchall()
+    connection.close()
+    assert last == [("v/frame_99999",), ("v/frame_100000",)]
+    store = FrameStore(tmp_path / "v")
+    assert len(store) == store.check_numbering() == 100_002
+    assert store.read([99_998, 99_999, 100_001]).shape[0] == 3
+
+
+def test_a_source_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
+    def failing() -> object:
+        yield from numbered_jpegs(range(5))
+        raise RuntimeError("the decoder gave up")
+
+    with pytest.raises(RuntimeError, match="gave up"):
+        write_frames(tmp_path / "v", failing())  # type: ignore[arg-type]
+    for frames, reason in (([], "no frames"), ([b"not a JPEG"], "frame_00001 is no JPEG")):
+        with pytest.raises(FrameStoreError, match=reason):
+            write_frames(tmp_path / "v", frames)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_video_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    folder = tmp_path / "v"
+    write_frames(folder, numbered_jpegs(range(5)))
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(FrameStoreError):
+        write_frames(folder, [*numbered_jpegs(range(3)), b"not a JPEG"])
+    assert is_whole(folder)
+    assert frame_numbers(FrameStore(folder).read(range(5))) == list(range(5))
+    write_frames(folder, numbered_jpegs(range(100, 103)))
+    assert frame_numbers(FrameStore(folder).read(range(3))) == [100, 101, 102]
+    assert (folder / "n_frames").read_text() == "3"
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert not leftovers(folder)
+
+
+def test_an_old_count_never_stands_beside_a_new_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "v"
+    write_frames(folder, numbered_jpegs(range(5)))
+
+    def end_at_the_count(path: Path) -> AbstractContextManager[Path]:
+        if path.name == "n_frames":
+            raise KeyboardInterrupt  # where a kill could come as well
+        return atomic_file(path)
+
+    monkeypatch.setattr("data.store.frame_store.atomic_file", end_at_the_count)
+    with pytest.raises(KeyboardInterrupt):
+        write_frames(folder, numbered_jpegs(range(3)))
+    assert len(FrameStore(folder)) == 3
+    assert not is_whole(folder)
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(tmp_path: Path) -> None:
+    folder = tmp_path / "v"
+    write_database(folder, numbered_jpegs(range(9)))
+    (folder / "frames.db").rename(folder / f".frames.db.{os.getpid()}.tmp")
+    (folder / "n_frames").unlink()
+    assert not is_whole(folder)
+    assert len(leftovers(folder)) == 1
+    write_frames(folder, numbered_jpegs(range(4)))
+    assert len(FrameStore(folder)) == 4
+    assert not leftovers(folder)

@@ -1,0 +1,66 @@
+"""The picture that shows what augmentation does to a dataset."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from common.errors import DataError
+from data.augment.params import KINDS, no_augmentation
+from data.labels.dataset_spec import ClipShape
+from data.preview import describe, make_row
+from tests.processes import ROOT
+
+SHAPE = ClipShape(2, 32, 32)
+
+
+def sheet(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "data.augment", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_command_writes_a_picture(small_dataset: Path, tmp_path: Path):
+    done = sheet(small_dataset, "--output", tmp_path / "sheet.png", "--rows", 3, "--frames", 2, "--size", 32)
+    assert done.returncode == 0, done.stderr
+    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    assert picture.std() > 10
+    assert list(tmp_path.iterdir()) == [tmp_path / "sheet.png"]
+
+
+def test_a_folder_without_videos_is_named(tmp_path: Path):
+    done = sheet(tmp_path, "--output", tmp_path / "sheet.png")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path} is neither a dataset")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "jpg").mkdir()
+    with pytest.raises(DataError, match="jpg holds no videos"):
+        make_row(tmp_path, SHAPE, None, (0, 0))
+
+
+def test_rows_are_clips_of_training_before_and_after(small_dataset: Path):
+    """Of a dataset or of one of its videos; the same for the same seed."""
+    video = next((small_dataset / "jpg").glob("*/*"))
+    for folder in (small_dataset, video):
+        rows = [make_row(folder, SHAPE, None, (0, row)) for row in range(12)]
+        for row in rows:
+            assert row.original.shape == row.augmented.shape == (2, 32, 32, 3)
+            assert row.augmented.dtype == np.uint8
+            if row.title == "unchanged":
+                assert np.array_equal(row.original, row.augmented)
+            elif row.title == "flip":
+                assert np.array_equal(row.original[:, :, ::-1], row.augmented)
+        again = make_row(folder, SHAPE, None, (0, 3))
+        assert again.title == rows[3].title
+        assert np.array_equal(again.augmented, rows[3].augmented)
+        assert len({row.title for row in rows}) > 4
+
+
+def test_each_kind_is_named(small_dataset: Path):
+    titles = [make_row(small_dataset, SHAPE, kind, (0, 0)).title for kind in KINDS]
+    starts = ("rotation", "perspective", "Gaussian blur", "motion blur", "hue", "add", "noise", "colour", "contrast")
+    assert all(title.startswith(starts) and "\n" not in title for title in titles)
+    assert describe(no_augmentation(), flip=False) == "unchanged"
+    assert describe(no_augmentation(), flip=True) == "flip"

@@ -1,0 +1,68 @@
+"""Loss and top-k against their definitions."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from evaluate.metrics import Scores, ScoreSums, is_in_top_k
+
+
+def naive(scores, labels):
+    """Top-1 and top-5 in percent and mean cross-entropy, example by example."""
+    top1 = top5 = loss = 0.0
+    for row, label in zip(scores.tolist(), labels.tolist(), strict=True):
+        order = sorted(range(len(row)), key=lambda k: -row[k])
+        top1 += order[0] == label
+        top5 += label in order[:5]
+        loss += math.log(sum(math.exp(score) for score in row)) - row[label]
+    n = len(labels)
+    return 100 * top1 / n, 100 * top5 / n, loss / n
+
+
+def add(sums, scores, labels):
+    sums.add(F.cross_entropy(scores, labels, reduction="sum"), scores, labels)
+
+
+@pytest.mark.parametrize("classes", [12, 5, 3, 1])
+def test_scores_are_those_of_the_definition(classes):
+    """Also with fewer than five classes, where all of them are among the best five."""
+    generator = torch.Generator().manual_seed(classes)
+    scores = torch.randn(40, classes, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, classes, (40,), generator=generator)
+    sums = ScoreSums(torch.device("cpu"))
+    for part in range(3):
+        add(sums, scores[part::3], labels[part::3])
+    result = Scores(*sums.take().tolist())
+    assert (result.top1, result.top5, result.loss) == pytest.approx(naive(scores, labels))
+    assert result.examples == 40
+    if classes <= 5:
+        assert result.top5 == 100
+
+
+def test_taking_the_sums_starts_them_anew():
+    sums = ScoreSums(torch.device("cpu"))
+    add(sums, torch.randn(3, 4), torch.tensor([0, 1, 2]))
+    assert sums.take()[3] == 3
+    assert sums.take().tolist() == [0, 0, 0, 0]
+
+
+def test_scores_add_up_and_of_nothing_are_not_a_number():
+    """Zero percent would look like a result."""
+    total = Scores(2.0, 1.0, 2.0, 4.0).plus(Scores(6.0, 0.0, 1.0, 4.0))
+    assert (total.loss, total.top1, total.top5) == (1.0, 12.5, 37.5)
+    assert all(math.isnan(value) for value in (Scores().loss, Scores().top1, Scores().top5))
+
+
+def test_sums_of_many_small_losses_keep_their_digits():
+    """An epoch has millions of clips: in float32 the sum would stop growing."""
+    sums = ScoreSums(torch.device("cpu"))
+    sums.sums[0] = 2.0**25
+    sums.add(torch.tensor(0.5), torch.zeros(1, 2), torch.tensor([0]))
+    assert sums.take().tolist()[0] == 2.0**25 + 0.5
+
+
+def test_the_first_of_the_best_classes_is_top_1():
+    hits = is_in_top_k(torch.tensor([[0.1, 0.9, 0.5], [0.2, 0.1, 0.0]]), torch.tensor([2, 0]))
+    assert hits.tolist() == [[False, True, False], [True, False, False]]

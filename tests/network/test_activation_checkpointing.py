@@ -1,0 +1,75 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from network import NetworkError, VideoNetwork, create_network
+from network.activation_checkpointing import checkpoint_activations
+from network.sub_batch_norm import set_num_splits, split_state, use_sub_batch_norm
+
+
+def trained(checkpointing: bool, sub_batches: int, placement: str = "final") -> tuple[VideoNetwork, dict[str, Tensor]]:
+    """A gated network after three steps, and all that it counted and learnt."""
+    torch.manual_seed(0)
+    network = create_network("srtg_r3d_10", 5, gates=True, placement=placement)
+    if sub_batches > 1:
+        use_sub_batch_norm(network)
+        set_num_splits(network, sub_batches)
+    if checkpointing:
+        checkpoint_activations(network)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(3):
+        network(torch.randn(4, 3, 8, 24, 24)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    state = dict(network.named_parameters()) | dict(network.named_buffers()) | split_state(network)
+    return network, {name: value.clone() for name, value in state.items()}
+
+
+@pytest.mark.parametrize(("sub_batches", "placement"), [(1, "final"), (2, "final"), (1, "start"), (1, "res")])
+def test_weights_statistics_and_gate_counts_are_those_without_checkpointing(sub_batches, placement):
+    """A block runs twice: counting its clips twice would train other batch statistics and report other gates."""
+    _, expected = trained(False, sub_batches, placement)
+    _, state = trained(True, sub_batches, placement)
+    assert list(state) == list(expected)
+    assert [name for name in state if not torch.equal(state[name], expected[name])] == []
+    assert [int(state[name][1]) for name in state if name.endswith("gate_counts")] == [12] * 4
+
+
+def saved_bytes(checkpointing: bool) -> int:
+    """Bytes that the forward pass keeps for the backward pass."""
+    torch.manual_seed(0)
+    network = create_network("srtg_r3d_10", 5)
+    if checkpointing:
+        checkpoint_activations(network)
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            saved[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = network(torch.randn(2, 3, 8, 48, 48)).sum()
+    del loss
+    return sum(saved.values())
+
+
+def test_less_is_kept():
+    """Else the option would cost time for nothing."""
+    assert saved_bytes(True) < 0.75 * saved_bytes(False)
+
+
+def test_evaluation_is_not_touched():
+    """Without gradients nothing is kept anyway, and a block must not run through the checkpoint."""
+    network, _ = trained(True, 1)
+    clips = torch.randn(2, 3, 8, 24, 24)
+    network.eval()
+    with torch.no_grad():
+        expected = network(clips)
+    torch.testing.assert_close(network(clips).detach(), expected)
+
+
+def test_network_without_blocks_is_refused():
+    """The option must not be silently without effect."""
+    with pytest.raises(NetworkError, match="no residual blocks"):
+        checkpoint_activations(nn.Linear(2, 2))

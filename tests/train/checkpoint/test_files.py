@@ -1,0 +1,202 @@
+"""Checkpoint files: whole or not there, plain, and found again."""
+
+import os
+import pickle
+import random
+import resource
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import DataError
+from tests.processes import ROOT
+from train.checkpoint.files import CheckpointFolder, is_own, read_checkpoint
+from train.errors import TrainingError
+
+SAVER = ROOT / "tests" / "scripts" / "save_in_a_loop.py"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def number_in(path):
+    return read_checkpoint(path)["number"]
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return CheckpointFolder(tmp_path / "run", "net", keep=0)
+
+
+def test_files_are_named_as_documented(checkpoints):
+    """Resuming, fine-tuning and the original's commands find a file by its name."""
+    checkpoints.save({"number": 1})
+    assert names(checkpoints.folder) == ["net_last.pth"]
+    checkpoints.save({"number": 2}, epoch=3, is_best=True)
+    assert names(checkpoints.folder) == ["net_best.pth", "net_ep-0003.pth", "net_last.pth"]
+    assert {number_in(checkpoints.folder / name) for name in names(checkpoints.folder)} == {2}
+    checkpoints.save({"number": 3}, epoch=12345)
+    assert number_in(checkpoints.folder / "net_ep-12345.pth") == 3
+    assert number_in(checkpoints.best) == number_in(checkpoints.epoch_file(3)) == 2
+    assert checkpoints.epoch_files() == [checkpoints.epoch_file(3), checkpoints.epoch_file(12345)]
+
+
+def test_keep_bounds_the_epochs_but_not_best_and_last(tmp_path):
+    """Hundreds of checkpoints fill a disk; the best one must outlive its epoch's file."""
+    checkpoints = CheckpointFolder(tmp_path, "net", keep=2)
+    for epoch in range(1, 6):
+        checkpoints.save({"number": epoch}, epoch, is_best=epoch == 2)
+    assert names(tmp_path) == ["net_best.pth", "net_ep-0004.pth", "net_ep-0005.pth", "net_last.pth"]
+    assert number_in(checkpoints.best) == 2
+
+
+def test_a_run_taken_back_to_an_earlier_epoch_keeps_what_it_writes(tmp_path):
+    """After --resume-epoch 2 the old files of epochs 8 and 9 are not newer than the one of epoch 2 just written."""
+    checkpoints = CheckpointFolder(tmp_path, "net", keep=2)
+    for epoch in (8, 9, 2, 3, 4):
+        checkpoints.save({"number": epoch}, epoch)
+    assert [path.name for path in checkpoints.epoch_files()] == [f"net_ep-{n:04d}.pth" for n in (3, 4, 8, 9)]
+
+
+def test_where_there_are_no_hard_links_files_are_copied(checkpoints, monkeypatch):
+    def refuse(*_):
+        raise OSError("not on this file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    checkpoints.save({"number": 1}, 1, is_best=True)
+    checkpoints.save({"number": 2})
+    assert [number_in(path) for path in (checkpoints.epoch_file(1), checkpoints.best, checkpoints.last)] == [1, 1, 2]
+
+
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(checkpoints):
+    """Checkpoints are what fills disks; torch's own message is a traceback about an inline container."""
+    checkpoints.save({"number": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"net_last\.pth cannot be written .*what was there before is whole"):
+            checkpoints.save({"number": 2, "values": torch.zeros(1_000_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert number_in(checkpoints.last) == 1
+    assert names(checkpoints.folder) == ["net_last.pth"]
+
+
+def test_newest_is_the_last_state_and_else_the_last_whole_file(checkpoints):
+    """A disk that was full, or a copy cut off, must not cost more than the epochs since the last whole file."""
+    assert checkpoints.newest() is None
+    for epoch in (1, 2):
+        checkpoints.save({"number": epoch}, epoch)
+    checkpoints.save({"number": 99})
+    path, checkpoint = checkpoints.newest()
+    assert (path, checkpoint["number"]) == (checkpoints.last, 99)
+    truncate(checkpoints.last)
+    path, checkpoint = checkpoints.newest()
+    assert (path, checkpoint["number"]) == (checkpoints.epoch_file(2), 2)
+    truncate(checkpoints.epoch_file(2))
+    assert checkpoints.newest()[1]["number"] == 1
+
+
+def test_if_no_file_can_be_read_that_is_an_error_not_a_fresh_start(checkpoints):
+    checkpoints.save({"number": 1})
+    truncate(checkpoints.last)
+    with pytest.raises(DataError, match=r"no checkpoint in .*run can be read: .*net_last\.pth"):
+        checkpoints.newest()
+
+
+def truncate(path: Path):
+    content = path.read_bytes()
+    path.unlink()  # it may share its bytes with another name
+    path.write_bytes(content[: len(content) // 2])
+
+
+def test_a_truncated_file_is_refused_by_name(checkpoints):
+    checkpoints.save({"number": 1, "values": torch.zeros(1000)})
+    truncate(checkpoints.last)
+    with pytest.raises(DataError, match=r"net_last\.pth cannot be loaded: it is damaged"):
+        read_checkpoint(checkpoints.last)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"PK\x03\x04", b"<html>not found</html>", bytes(range(1, 256)) * 2])
+def test_anything_else_is_refused_by_name(tmp_path, content):
+    """A download that gave an error page has the right name and the wrong content."""
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.pth cannot be loaded"):
+        read_checkpoint(tmp_path / "x.pth")
+
+
+class Attack:
+    def __reduce__(self):
+        return os.mkdir, ("owned",)
+
+
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda value, path: Path(path).write_bytes(pickle.dumps(value, protocol=2))]
+)
+def test_a_pickle_that_would_run_code_is_refused_and_runs_none(tmp_path, monkeypatch, save):
+    monkeypatch.chdir(tmp_path)
+    save({"weights": {"a": torch.zeros(2)}, "extra": Attack()}, tmp_path / "x.pth")
+    with pytest.raises(DataError, match="Python objects"):
+        read_checkpoint(tmp_path / "x.pth")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_file_without_a_dict_is_refused(tmp_path):
+    torch.save([torch.zeros(2)], tmp_path / "x.pth")
+    with pytest.raises(DataError, match="holds a list"):
+        read_checkpoint(tmp_path / "x.pth")
+
+
+def test_a_missing_file_is_named_with_what_is_there_instead(checkpoints):
+    checkpoints.save({"number": 1}, epoch=20)
+    with pytest.raises(
+        DataError, match=r"net_ep-0021\.pth does not exist; .*run holds net_ep-0020\.pth, net_last\.pth"
+    ):
+        read_checkpoint(checkpoints.epoch_file(21))
+    with pytest.raises(DataError, match=r"does not exist$"):
+        read_checkpoint(checkpoints.folder / "nowhere" / "x.pth")
+
+
+def test_own_checkpoints_are_told_from_others():
+    assert is_own({"format": 1, "position": {"epoch": 2, "step": 0}})
+    assert not is_own({"state_dict": {}, "epoch": 3})
+
+
+def kill_while_saving(server, folder, seconds):
+    process = server.start(SAVER, folder, folder=folder.parent)
+    deadline = time.monotonic() + 30
+    while not (folder / "net_last.pth").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(seconds)
+    process.kill()
+
+
+def check_whole(folder):
+    checkpoints = CheckpointFolder(folder, "net", keep=2)
+    for path in folder.glob("net_*.pth"):
+        checkpoint = read_checkpoint(path)
+        assert (checkpoint["values"] == checkpoint["number"]).all()
+    _, newest = checkpoints.newest()
+    epochs = [number_in(path) for path in checkpoints.epoch_files()]
+    assert newest["number"] in (epochs[-1], epochs[-1] + 1) if epochs else newest["number"] == 1
+    checkpoints.remove_leftovers()
+    assert not [name for name in names(folder) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.slow)])
+def test_killed_while_saving_every_file_is_the_old_or_the_new_one_whole(server, tmp_path, kills):
+    """A half-written checkpoint that is taken for whole loses the run that it was to save."""
+    folder = tmp_path / "run"
+    leftovers = 0
+    for _ in range(kills):
+        kill_while_saving(server, folder, random.uniform(0, 0.4))
+        leftovers += any(name.startswith(".") for name in names(folder))
+        check_whole(folder)
+        for path in folder.iterdir():
+            path.unlink()
+    if kills > 10:
+        assert leftovers  # the kills really came while a file was being written

@@ -1,0 +1,185 @@
+"""A run that is interrupted, anyhow and anywhere, ends as if it had not been."""
+
+import random
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Process, Server
+from tests.runs import (
+    LAST,
+    RUN,
+    SCHEDULES,
+    TINY,
+    TINY_FLAGS,
+    assert_all_whole,
+    assert_same_run,
+    rows,
+    scores,
+    state,
+)
+from train.checkpoint.files import read_checkpoint
+
+LENGTH = ("--end-epoch", 5, "--lr-steps", 2, 4, "--save-every-steps", 2, "--keep", 2)
+
+
+def start(server: Server, dataset: Path, folder: Path, *flags: object) -> Process:
+    flags = (*TINY_FLAGS, "--workers", 0, *LENGTH, *flags)
+    return server.start(TINY, "--dataset", dataset, *flags, folder=folder)
+
+
+def finish(process: Process) -> str:
+    assert process.wait() == 0, process.output()
+    return process.stdout
+
+
+def test_two_runs_are_one(server, small_dataset, tmp_path):
+    """The promise of a resume: N + M epochs in two runs are N + M in one, bit for bit."""
+    finish(start(server, small_dataset, tmp_path, "--model-dir", "one", "--end-epoch", 4))
+    finish(start(server, small_dataset, tmp_path, "--model-dir", "two", "--end-epoch", 2, "--lr-steps", 2))
+    finish(start(server, small_dataset, tmp_path, "--model-dir", "two", "--end-epoch", 4, "--resume-epoch", 3))
+    assert_same_run(tmp_path / "one" / RUN, tmp_path / "two" / RUN)
+    # From a file given, as the original's second command has it, and into a new folder.
+    given = tmp_path / "one" / RUN / "srtg_tiny_ep-0003.pth"
+    flags = ("--model-dir", "three", "--end-epoch", 4, "--pretrained_3d", given, "--resume-epoch", 4)
+    finish(start(server, small_dataset, tmp_path, *flags))
+    one, three = tmp_path / "one" / RUN, tmp_path / "three" / RUN
+    assert scores(three) == [row for row in scores(one) if row["epoch"] == "4"]
+    assert state(three).keys() == state(one).keys()
+    assert all(value.equal(state(one)["weights"][name]) for name, value in state(three)["weights"].items())
+
+
+def test_a_resumed_fine_tuning_keeps_its_two_rates(server, small_dataset, tmp_path):
+    """By the very command that began it, as a job script has it: --fine-tune with --resume-epoch auto."""
+    finish(start(server, small_dataset, tmp_path, "--model-dir", "source", "--end-epoch", 1, "--lr-steps", 9))
+    source = tmp_path / "source" / RUN / LAST
+    flags = ("--pretrained-3d", source, "--fine-tune", "--end-epoch", 3, "--resume-epoch", "auto", "--random-seed", 7)
+    finish(start(server, small_dataset, tmp_path, "--model-dir", "one", *flags))
+    process = start(server, small_dataset, tmp_path, "--model-dir", "two", *flags)
+    process.wait_for("Epoch [002/")
+    process.kill()
+    output = finish(start(server, small_dataset, tmp_path, "--model-dir", "two", *flags))
+    assert "resuming" in output
+    assert {group["lr_factor"] for group in state(tmp_path / "two" / RUN)["optimizer"]["param_groups"]} == {0.1}
+    assert_same_run(tmp_path / "one" / RUN, tmp_path / "two" / RUN)
+
+
+def test_going_back_takes_back_the_later_epochs(server, small_dataset, tmp_path):
+    """--resume-epoch N after a bad idea in epoch N: the scores and the state are those of the new attempt."""
+    finish(start(server, small_dataset, tmp_path, "--model-dir", "one", "--end-epoch", 3, "--keep", 0))
+    output = finish(start(server, small_dataset, tmp_path, "--model-dir", "one", "--end-epoch", 3, "--keep", 0,
+                          "--resume-epoch", 2, "--lr-base", 0.01))  # fmt: skip
+    assert "--lr-base 0.02, now 0.01" in output
+    run = tmp_path / "one" / RUN
+    assert [row["epoch"] for row in rows(run / "scores_train.csv")] == ["1", "2", "3"]
+    assert [row["lr"] for row in rows(run / "scores_train.csv")] == ["0.02", "0.01", "0.001"]
+
+
+def kill_and_resume(server: Server, dataset: Path, folder: Path, kills: int, *flags: object) -> None:
+    """Kill a run `kills` times at random moments, resume it each time, and compare it with one left in peace.
+
+    A run that ends before it is killed often enough is compared and started anew.
+    """
+    finish(start(server, dataset, folder, "--model-dir", "peace", *flags))
+    attempt = done = 0
+    while True:
+        run = folder / f"attempt{attempt}" / RUN
+        process = start(server, dataset, folder, "--model-dir", run.parent, "--resume-epoch", "auto", *flags)
+        if done < kills:
+            process.wait_for("Batch [", or_end=True)
+            time.sleep(random.uniform(0, 1.0))
+        if done < kills and process.poll() is None:
+            process.kill()
+            done += 1
+            assert_all_whole(run)
+            continue
+        finish(process)
+        assert_same_run(run, folder / "peace" / RUN)
+        attempt += 1
+        if done == kills:
+            return
+
+
+# Two ranks of the same schedules are in test_distributed.py.
+@pytest.mark.parametrize("kills", [1, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("schedule", "workers"), [("none", 2), ("short", 0), ("long", 0), ("both", 2)])
+def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(
+    server, small_dataset, tmp_path, schedule, workers, kills
+):
+    """Power cuts and preemption without notice: also in the middle of an epoch, of a cycle, and of saving."""
+    flags = (*SCHEDULES[schedule], "--workers", workers)
+    kill_and_resume(server, small_dataset, tmp_path, kills, *flags)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_killed_two_ranks_end_as_if_they_had_not_been(server, small_dataset, tmp_path, schedule):
+    kill_and_resume(server, small_dataset, tmp_path, 25, *SCHEDULES[schedule], "--gpus", 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_ends_the_run_with_status_143(server, small_dataset, tmp_path, number):
+    """What a scheduler sends before it takes the machine away; a second one must not spoil the file."""
+    flags = ("--long-cycles", "--short-cycles", "--save-every-steps", 0, "--workers", 1)
+    finish(start(server, small_dataset, tmp_path, "--model-dir", "peace", *flags))
+    process = start(server, small_dataset, tmp_path, "--model-dir", "cut", *flags)
+    process.wait_for("Batch [")
+    begin = time.monotonic()
+    process.send(number)
+    time.sleep(0.01)
+    if process.poll() is None:
+        process.send(signal.SIGTERM)
+    assert process.wait() == 143
+    assert time.monotonic() - begin < 20
+    run = tmp_path / "cut" / RUN
+    assert "stopped by a signal; cut/srtg_tiny_gates_False/srtg_tiny_last.pth goes on from here" in process.stdout
+    assert process.stderr == ""
+    assert_all_whole(run)
+    output = finish(start(server, small_dataset, tmp_path, "--model-dir", "cut", "--resume-epoch", "auto", *flags))
+    assert re.search(r"resuming cut/.*last\.pth at step \d+ of epoch \d+", output)
+    assert_same_run(run, tmp_path / "peace" / RUN)
+
+
+def batches(process: Process) -> list[str]:
+    """The sources of the run's batches, as --debug-mode logs them."""
+    return [line.split(" from ")[1] for line in process.stdout.splitlines() if line.startswith("clips (")]
+
+
+def test_clips_already_seen_are_not_read_again(server, small_dataset, tmp_path):
+    """Also in the middle of an epoch: the rest of the epoch, each clip once, then the next."""
+    flags = ("--debug-mode", "--end-epoch", 4, "--short-cycles")
+    whole = start(server, small_dataset, tmp_path, "--model-dir", "whole", *flags)
+    finish(whole)
+    process = start(server, small_dataset, tmp_path, "--model-dir", "cut", *flags)
+    process.wait_for("Batch [0001/")
+    process.send(signal.SIGTERM)
+    assert process.wait() == 143
+    position = read_checkpoint(tmp_path / "cut" / RUN / LAST)["position"]
+    assert (position["epoch"], position["step"] > 0) == (1, True)
+    resumed = start(server, small_dataset, tmp_path, "--model-dir", "cut", "--resume-epoch", "auto", *flags)
+    finish(resumed)
+    assert batches(process) + batches(resumed) == batches(whole)
+    assert len(batches(process)) == position["step"]
+
+
+def test_a_resume_in_the_middle_of_an_epoch_needs_the_same_batches(server, small_dataset, tmp_path):
+    process = start(server, small_dataset, tmp_path)
+    process.wait_for("Batch [0003/")
+    process.send(signal.SIGTERM)
+    assert process.wait() == 143
+    again = start(server, small_dataset, tmp_path, "--resume-epoch", "auto", "--batch-size", 8)
+    assert again.wait() == 2
+    assert "these steps would now be others (--batch-size 4, now 8)" in again.stderr
+    assert again.stderr.count("\n") == 1
+
+
+def test_what_killed_processes_leave_is_removed(server, small_dataset, tmp_path):
+    """Half a checkpoint of gigabytes for each time a job was preempted fills a disk."""
+    run = tmp_path / "results" / "custom" / RUN
+    run.mkdir(parents=True)
+    (run / ".srtg_tiny_last.pth.4711.tmp").write_bytes(b"half")
+    finish(start(server, small_dataset, tmp_path, "--end-epoch", 1, "--lr-steps", 9))
+    assert not list(run.glob(".*.tmp"))

@@ -1,0 +1,303 @@
+"""Where a run starts: what the flags and the folder mean together."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import DataError
+from network import NetworkError
+from network.resnet3d import Recursion
+from tests.tiny_network import TinyNetwork
+from train.checkpoint.files import CheckpointFolder
+from train.checkpoint.start import (
+    StartingPoint,
+    check_same_run,
+    check_schedule,
+    find_starting_point,
+    load_pretrained,
+)
+from train.monitor.logs import LOG
+from train.optim import make_optimizer
+from train.schedule.multigrid import make_plan
+
+CLASSES = ["clap", "jump", "run"]
+OPTIONS = {
+    "clip_length": 4, "clip_size": 32, "train_frame_interval": [2], "augment": "full", "batch_size": 4, "accumulate": 1,
+    "long_cycles": False, "short_cycles": False, "multigrid": "paper", "lr_base": 0.1, "lr_steps": [2],
+    "lr_factor": 0.1, "warmup_epochs": None, "warmup_lr": None, "clip_grad": 0.0, "end_epoch": 4, "precision": "fp32",
+    "sync_bn": False, "random_seed": 1, "resume_epoch": "",
+}  # fmt: skip
+FACTS = {"name": "srtg_tiny", "gates": False, "placement": "final", "num_classes": 3}
+
+
+def network(num_classes=3, seed=0):
+    torch.manual_seed(seed)
+    net = TinyNetwork(num_classes, Recursion(False, "final"))
+    torch.nn.init.normal_(net.fc.bias)
+    return net
+
+
+def own(epoch=3, step=0, **changes):
+    """A checkpoint of this project whose next step is `step` of `epoch`."""
+    return {
+        "format": 1, "position": {"epoch": epoch, "step": step}, "network": FACTS, "classes": CLASSES, "run_id": "none",
+        "weights": network().state_dict(), "options": OPTIONS, "num_videos": 32, "progress": {"clips": 4 * step},
+    } | changes  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return CheckpointFolder(tmp_path / "run", "srtg_tiny", keep=0)
+
+
+@pytest.fixture(autouse=True)
+def log(caplog, monkeypatch):
+    monkeypatch.setattr(LOG, "propagate", True)
+    monkeypatch.setattr(LOG, "handlers", [])
+    caplog.set_level(logging.INFO, "srtg")
+
+
+def position_of(start):
+    return start.checkpoint["position"]["epoch"], start.checkpoint["position"]["step"]
+
+
+def test_a_run_starts_from_nothing_by_default(folder):
+    assert find_starting_point(folder, None, "") == StartingPoint()
+
+
+def test_a_folder_with_checkpoints_is_not_overwritten(folder, tmp_path):
+    """A forgotten --resume-epoch must not cost a week's training."""
+    folder.save(own())
+    torch.save(own(), tmp_path / "other.pth")
+    for pretrained in (None, tmp_path / "other.pth"):
+        with pytest.raises(DataError, match=r"run holds checkpoints of an earlier run: .*--resume-epoch auto.*--task-"):
+            find_starting_point(folder, pretrained, "")
+
+
+def test_resuming_at_an_epoch_takes_the_file_of_the_one_before(folder):
+    for epoch in (1, 2, 3):
+        folder.save(own(epoch + 1), epoch)
+    start = find_starting_point(folder, None, "3")
+    assert (start.path, start.is_resume, position_of(start)) == (folder.epoch_file(2), True, (3, 0))
+
+
+def test_resuming_at_an_epoch_from_a_file_given(folder, tmp_path):
+    """`--pretrained_3d FILE --resume-epoch 21`, as the original's second command has it; also into a new folder."""
+    torch.save(own(21), tmp_path / "elsewhere.pth")
+    folder.save(own(5), 4)
+    start = find_starting_point(folder, tmp_path / "elsewhere.pth", "21")
+    assert (start.path, start.is_resume, position_of(start)) == (tmp_path / "elsewhere.pth", True, (21, 0))
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(20, 0), (22, 0), (21, 3)])
+def test_an_epoch_that_does_not_fit_the_file_is_an_error(folder, tmp_path, epoch, step):
+    """Going on with epoch 21's rate from the weights of another epoch would be another training."""
+    torch.save(own(epoch, step), tmp_path / "x.pth")
+    after = f"step 3 of epoch {epoch}" if step else f"epoch {epoch - 1}"
+    with pytest.raises(DataError, match=rf"x\.pth is a state after {after}: --resume-epoch 21 does not fit it"):
+        find_starting_point(folder, tmp_path / "x.pth", "21")
+
+
+def test_an_epoch_that_was_not_saved_is_an_error_that_says_what_was(folder):
+    folder.save(own(3), 2)
+    with pytest.raises(DataError, match=r"srtg_tiny_ep-0020\.pth does not exist; .* holds srtg_tiny_ep-0002\.pth"):
+        find_starting_point(folder, None, "21")
+
+
+def test_auto_takes_the_newest_also_from_the_middle_of_an_epoch(folder):
+    folder.save(own(3), 2)
+    folder.save(own(3, 5))
+    start = find_starting_point(folder, None, "auto")
+    assert (start.path, start.is_resume, position_of(start)) == (folder.last, True, (3, 5))
+
+
+def test_auto_with_nothing_to_resume_starts_and_says_so(folder, tmp_path, caplog):
+    """So that a job script can always say auto."""
+    assert find_starting_point(folder, None, "auto") == StartingPoint()
+    assert "nothing to resume" in caplog.text
+    torch.save(own(), tmp_path / "pretrained.pth")
+    start = find_starting_point(folder, tmp_path / "pretrained.pth", "auto")
+    assert (start.path, start.is_resume) == (tmp_path / "pretrained.pth", False)
+
+
+@pytest.mark.parametrize("resume_epoch", ["auto", "21"])
+def test_a_file_of_weights_alone_cannot_be_resumed(folder, resume_epoch):
+    weights = {"state_dict": network().state_dict()}
+    folder.save(weights, 20)
+    with pytest.raises(DataError, match="holds weights only, no state to resume from: take --pretrained-3d"):
+        find_starting_point(folder, None, resume_epoch)
+
+
+def test_weights_alone_are_a_start(folder, tmp_path):
+    torch.save(network().state_dict(), tmp_path / "x.pth")
+    start = find_starting_point(folder, tmp_path / "x.pth", "")
+    assert (start.path, start.is_resume) == (tmp_path / "x.pth", False)
+
+
+def test_evaluation_takes_weights_beside_the_checkpoints_of_their_own_run(folder):
+    """The commonest evaluation of all: the best file of a run, whose folder is this run's."""
+    folder.save(own(), 2, is_best=True)
+    start = find_starting_point(folder, folder.best, "", evaluate=True)
+    assert (start.path, start.is_resume) == (folder.best, False)
+    assert find_starting_point(folder, None, "auto", evaluate=True).path == folder.last
+
+
+def test_evaluation_without_weights_is_an_error(folder):
+    """Scores of an untrained network look like scores."""
+    with pytest.raises(DataError, match="holds no checkpoint to evaluate"):
+        find_starting_point(folder, None, "auto", evaluate=True)
+
+
+@pytest.mark.parametrize("resume_epoch", ["", "2"])
+def test_a_restart_by_torchrun_goes_on_with_the_run(folder, tmp_path, monkeypatch, resume_epoch):
+    """Nobody is there to type --resume-epoch; and one that was typed is from before the progress made since."""
+    for epoch in (1, 2):
+        folder.save(own(epoch + 1), epoch)
+    folder.save(own(3, 2, options=OPTIONS | {"resume_epoch": resume_epoch}))
+    torch.save(own(), tmp_path / "pretrained.pth")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    start = find_starting_point(folder, tmp_path / "pretrained.pth", resume_epoch)
+    assert (start.path, start.is_resume, position_of(start)) == (folder.last, True, (3, 2))
+
+
+def test_a_new_job_of_the_same_name_goes_on_with_the_run(folder, monkeypatch):
+    """torchrun --rdzv-id JOB: a requeued job is the same run, started anew."""
+    folder.save(own(3, 2, run_id="job-17"))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-17")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert find_starting_point(folder, None, "").is_resume
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-18")
+    with pytest.raises(DataError, match="earlier run"):
+        find_starting_point(folder, None, "")
+
+
+def test_a_restart_before_the_first_checkpoint_starts_as_the_flags_say(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    torch.save(own(), tmp_path / "pretrained.pth")
+    start = find_starting_point(folder, tmp_path / "pretrained.pth", "")
+    assert (start.path, start.is_resume) == (tmp_path / "pretrained.pth", False)
+    # What lies there is of the run before, which is to be taken up at epoch 2.
+    folder.save(own(2), 1)
+    folder.save(own(9, 4))
+    assert position_of(find_starting_point(folder, None, "2")) == (2, 0)
+
+
+def test_a_run_goes_on_with_its_own_network_alone():
+    start = StartingPoint(None, own(), is_resume=True)
+    check_same_run(start, dict(FACTS), CLASSES)
+    for change in ({"gates": True}, {"placement": "mid"}, {"name": "tiny"}, {"num_classes": 4}):
+        with pytest.raises(DataError, match=r"is of .*, this run of"):
+            check_same_run(start, FACTS | change, CLASSES)
+
+
+@pytest.mark.parametrize("classes", [["clap", "run", "jump"], ["clap", "jump", "walk"], ["clap", "jump"]])
+def test_a_run_does_not_go_on_with_other_classes_or_another_order(classes):
+    """The classifier's rows would silently stand for other classes."""
+    with pytest.raises(DataError, match="other classes or another order"):
+        check_same_run(StartingPoint(None, own(), is_resume=True), dict(FACTS), classes)
+
+
+def plan_of(num_videos=32, **changes):
+    used = OPTIONS | changes
+    keys = ("clip_length", "clip_size", "batch_size", "lr_base", "lr_steps", "end_epoch", "long_cycles")
+    return make_plan(num_videos=num_videos, **{key: used[key] for key in keys})
+
+
+def schedule(checkpoint, num_videos=32, **changes):
+    check_schedule(
+        StartingPoint(None, checkpoint, is_resume=True), OPTIONS | changes, num_videos, plan_of(num_videos, **changes)
+    )
+
+
+def test_the_same_schedule_is_no_matter(caplog):
+    schedule(own(3, 5))
+    schedule(own(3, 0))
+    assert not caplog.records
+
+
+def test_a_changed_schedule_is_said(caplog):
+    """A resumed run with another rate, batch or length is another training; often that is a slip."""
+    schedule(own(3, 0), end_epoch=8, lr_steps=[2, 6], batch_size=8)
+    assert "--batch-size 4, now 8; --lr-steps 2, now 2 6; --end-epoch 4, now 8" in caplog.text
+    caplog.clear()
+    schedule(own(3, 5), end_epoch=8)  # the rest of the epoch is the same
+    assert "--end-epoch 4, now 8" in caplog.text
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 2}, {"random_seed": 2}, {"num_videos": 33}, {"batch_size": 32}])
+def test_in_the_middle_of_an_epoch_its_clips_must_stay_the_same(changes):
+    """Else some clips of the epoch would be read twice and others never."""
+    with pytest.raises(DataError, match=r"after step 5 of epoch 3, and these steps would now be others \(.*now"):
+        schedule(own(3, 5), **changes)
+
+
+def test_in_the_middle_of_an_epoch_that_the_run_no_longer_has():
+    with pytest.raises(DataError, match="end-epoch"):
+        schedule(own(3, 5), end_epoch=2)
+
+
+def outputs(net):
+    torch.manual_seed(7)
+    with torch.no_grad():
+        return net.eval()(torch.randn(2, 3, 4, 32, 32))
+
+
+def test_classes_in_another_order_are_remapped():
+    """The weights were trained for other rows: without remapping accuracy would silently be near zero."""
+    source, target = network(seed=1), network(seed=2)
+    checkpoint = own(weights=source.state_dict())
+    report = load_pretrained(target, StartingPoint(None, checkpoint), ["run", "clap", "jump"])
+    assert report.classes_reordered
+    torch.testing.assert_close(outputs(target), outputs(source)[:, [2, 0, 1]])
+
+
+def test_other_classes_get_a_new_classifier_and_the_log_names_both_shapes(caplog):
+    source, target = network(seed=1), network(num_classes=5, seed=2)
+    new = target.fc.weight.clone()
+    start = StartingPoint(None, own(weights=source.state_dict()))
+    report = load_pretrained(target, start, ["a", "b", "c", "d", "e"])
+    assert [skipped.name for skipped in report.skipped] == ["fc.weight", "fc.bias"]
+    assert torch.equal(target.fc.weight, new)
+    assert torch.equal(target.stem[0].weight, source.stem[0].weight)
+    assert "3x8 in the checkpoint, 5x8 in the network" in caplog.text
+    optimizer = make_optimizer(target, report.loaded, 0.1)
+    new_group, loaded_group = ({id(parameter) for parameter in group["params"]} for group in optimizer.param_groups)
+    assert new_group == {id(target.fc.weight), id(target.fc.bias)}
+    assert len(loaded_group) == len(list(target.parameters())) - 2
+
+
+def test_as_many_other_classes_get_a_new_classifier_too():
+    source, target = network(seed=1), network(seed=2)
+    report = load_pretrained(target, StartingPoint(None, own(weights=source.state_dict())), ["a", "b", "c"])
+    assert {skipped.name for skipped in report.skipped} == {"fc.weight", "fc.bias"}
+
+
+def published(source):
+    """Weights as the original's code saves them: nested, from DataParallel, for frames in BGR."""
+    return {"epoch": 80, "state_dict": {f"module.{name}": value for name, value in source.state_dict().items()}}
+
+
+def test_a_published_checkpoint_is_loaded_for_rgb_frames(caplog):
+    """What was red to its stem comes third there: unreversed, it sees the colours wrong and nothing says so."""
+    source, target = network(seed=1), network(num_classes=5, seed=2)
+    report = load_pretrained(target, StartingPoint(None, published(source)), list("abcde"))
+    assert "BGR" in caplog.text
+    assert not report.unexpected
+    torch.testing.assert_close(target.stem[0].weight, source.stem[0].weight.flip(1))
+    assert torch.equal(target.layer4[0].conv2[0][0].weight, source.layer4[0].conv2[0][0].weight)
+
+
+def test_a_path_with_brackets_is_shown_as_it_is(caplog):
+    """rich takes [lr] for markup and leaves it out."""
+    load_pretrained(network(), StartingPoint(Path("runs/[lr]/x.pth"), own()), CLASSES)
+    assert "runs/[lr]/x.pth" in caplog.text
+
+
+def test_a_checkpoint_of_something_else_is_an_error():
+    with pytest.raises(NetworkError, match="no tensor of the checkpoint fits"):
+        load_pretrained(network(), StartingPoint(None, {"state_dict": {"body.weight": torch.zeros(2)}}), CLASSES)
+    with pytest.raises(NetworkError, match="no weights"):
+        load_pretrained(network(), StartingPoint(None, {"epoch": 3}), CLASSES)

@@ -1,0 +1,198 @@
+"""What a run tells: console, score files, TensorBoard, progress bar."""
+
+import csv
+import io
+import logging
+import re
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from data.clips.dataset import BadVideo
+from evaluate.metrics import Scores
+from train.monitor.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog, speed_text
+from train.monitor.logs import LOG, ConsoleHandler
+from train.monitor.reports import EpochReport, LogReport, Speeds
+
+SPEEDS = Speeds(read=153_000.0, forward=98.4, backward=17.8, clips=15.0, wait_share=0.034)
+LOGGED = LogReport(
+    epoch=3, num_epochs=120, step=20, steps=350, global_step=720, scores=Scores(6.9, 1, 2, 4), speeds=SPEEDS,
+    batch_shape=(48, 3, 16, 224, 224), lr=0.1, grad_norm=1.5, memory_bytes=0, skipped_updates=0, open_gates={},
+)  # fmt: skip
+
+
+def epoch_report(epoch, val=True, **changes):
+    report = EpochReport(
+        epoch=epoch, num_epochs=9, global_step=10 * epoch, lr=0.1 / epoch, train=Scores(8.0, 1, 3, 4),
+        val=Scores(2.5, 1, 2, 2) if val else None, is_best=False, seconds=12.5, clips=40, repeated_frames=0,
+        bad_videos=(), checkpoint=None,
+    )  # fmt: skip
+    return replace(report, **changes)
+
+
+@pytest.fixture
+def console(monkeypatch):
+    """What the log prints, colours included."""
+    output = io.StringIO()
+    handler = ConsoleHandler(Console(file=output, force_terminal=True, color_system="standard", width=300))
+    monkeypatch.setattr(LOG, "handlers", [handler])
+    monkeypatch.setattr(LOG, "propagate", False)
+    monkeypatch.setattr(LOG, "level", logging.INFO)
+    return output
+
+
+def plain(output):
+    return re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue())
+
+
+def test_the_speed_has_the_original_s_form():
+    """Scripts that read the original's logs read these too."""
+    assert speed_text(SPEEDS).plain == "Speed (r=1.53e+5 f=9.84e+1 b=1.78e+1)"
+    slow = Speeds(read=0.0, forward=0.05, backward=1e10, clips=0.0, wait_share=1.0)
+    assert speed_text(slow).plain == "Speed (r=0.00e+0 f=5.00e-2 b=1.00e+10)"
+
+
+@pytest.mark.parametrize(
+    ("read", "forward", "backward", "colours"),
+    [
+        (99.9, 49.9, 19.9, ["red"] * 3),
+        (100, 50, 20, ["yellow"] * 3),
+        (2999, 299, 199, ["yellow"] * 3),
+        (3000, 300, 200, ["green"] * 3),
+        (50, 100, 1000, ["red", "yellow", "green"]),
+    ],
+)
+def test_colours_tell_slow_from_fast(read, forward, backward, colours):
+    text = speed_text(Speeds(read, forward, backward, 1.0, 0.0))
+    assert [str(span.style) for span in text.spans] == colours
+
+
+def test_the_console_line_says_all_that_the_original_s_does(console):
+    ConsoleLog().on_log(LOGGED)
+    assert plain(console) == (
+        "Epoch [003/120] Batch [0020/0350] Speed (r=1.53e+5 f=9.84e+1 b=1.78e+1) wait 3% | loss 1.7250 "
+        "top-1 25.00% top-5 50.00% | (48, 3, 16, 224, 224) lr 1.00e-01\n"
+    )
+    assert "\x1b[32mr=1.53e+5" in console.getvalue()
+    assert "\x1b[33m f=9.84e+1" in console.getvalue()
+    assert "\x1b[31m b=1.78e+1" in console.getvalue()
+
+
+def test_the_console_line_adds_what_there_is_beside(console):
+    gates = {"layer1.0": 0.5, "layer2.0": 1.0}
+    ConsoleLog().on_log(replace(LOGGED, memory_bytes=3 * 2**30, skipped_updates=2, open_gates=gates))
+    assert plain(console).endswith("mem 3.0 GiB skipped updates 2 open gates 75%\n")
+
+
+def test_the_epoch_s_line_and_what_was_replaced_in_it(console):
+    """A replaced video that nobody hears of is a dataset that silently shrinks."""
+    bad = (BadVideo(7, "DIR/jpg/run/v_7/frames.db is no whole frame database", 3),)
+    ConsoleLog().on_epoch(epoch_report(2, is_best=True, repeated_frames=5, bad_videos=bad))
+    text = plain(console)
+    assert "Epoch [002/009] done in 12.5 s | train loss 2.0000 top-1 25.00% top-5 75.00%" in text
+    assert "val loss 1.2500 top-1 50.00% top-5 100.00% (2 videos) best" in text
+    assert "5 frames were repeated" in text
+    assert "1 videos could not be read and were replaced:" in text
+    assert "video 7 by video 3: DIR/jpg/run/v_7/frames.db is no whole frame database" in text
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_scores_are_a_row_an_epoch(tmp_path):
+    files = ScoreFiles(tmp_path)
+    files.on_epoch(epoch_report(1))
+    files.on_epoch(epoch_report(2, val=False))
+    files.on_epoch(epoch_report(3))
+    train, val = rows(tmp_path / "scores_train.csv"), rows(tmp_path / "scores_val.csv")
+    assert [row["epoch"] for row in train] == ["1", "2", "3"]
+    assert [row["epoch"] for row in val] == ["1", "3"]
+    assert train[1] == {
+        "epoch": "2", "step": "20", "lr": "0.05", "loss": "2.000000", "top1": "25.0000", "top5": "75.0000",
+        "clips": "40", "seconds": "12.50", "repeated_frames": "0", "bad_videos": "0",
+    }  # fmt: skip
+    assert val[1] == {"epoch": "3", "step": "30", "loss": "1.250000", "top1": "50.0000", "top5": "100.0000",
+                      "videos": "2"}  # fmt: skip
+
+
+def test_a_run_that_goes_back_takes_its_rows_back(tmp_path):
+    """Rows of epochs that are trained again must be neither doubled nor mixed with those of before."""
+    for epoch in (1, 2, 3, 4):
+        ScoreFiles(tmp_path).on_epoch(epoch_report(epoch))
+    ScoreFiles(tmp_path).on_epoch(epoch_report(3, clips=7))
+    for name in ("scores_train.csv", "scores_val.csv"):
+        assert [row["epoch"] for row in rows(tmp_path / name)] == ["1", "2", "3"]
+    assert [row["clips"] for row in rows(tmp_path / "scores_train.csv")] == ["40", "40", "7"]
+
+
+def test_an_interrupted_write_leaves_the_old_rows(tmp_path, monkeypatch):
+    files = ScoreFiles(tmp_path)
+    files.on_epoch(epoch_report(1))
+    monkeypatch.setattr(csv.DictWriter, "writerows", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        files.on_epoch(epoch_report(2))
+    assert [row["epoch"] for row in rows(tmp_path / "scores_train.csv")] == ["1"]
+    assert {path.name for path in tmp_path.iterdir()} == {"scores_train.csv", "scores_val.csv"}
+
+
+def scalars(folder):
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_tensorboard_has_a_curve_for_everything(tmp_path):
+    board = TensorBoardLog(tmp_path, steps_done=0)
+    board.on_log(replace(LOGGED, open_gates={"layer1.0": 0.5}, memory_bytes=2**31))
+    board.on_epoch(epoch_report(72))
+    board.close()
+    found = scalars(tmp_path)
+    assert set(found) == {
+        "train/loss", "train/top1", "train/top5", "train/grad_norm", "train/skipped_updates",
+        "val/loss", "val/top1", "val/top5",
+        "schedule/lr", "schedule/epoch", "schedule/batch", "schedule/frames", "schedule/size",
+        "speed/read", "speed/forward", "speed/backward", "speed/clips", "speed/wait_share",
+        "memory/peak_gib", "open_gates/layer1.0",
+    }  # fmt: skip
+    assert all(step == 720 for values in found.values() for step, _ in values)
+    expected = {"train/loss": 1.725, "schedule/batch": 48, "schedule/frames": 16, "schedule/size": 224,
+                "memory/peak_gib": 2.0, "open_gates/layer1.0": 0.5, "val/top1": 50.0}  # fmt: skip
+    for tag, value in expected.items():
+        assert found[tag][0][1] == pytest.approx(value)
+
+
+def test_a_resumed_run_takes_back_what_tensorboard_has_of_the_steps_after_its_state_alone(tmp_path):
+    """A curve that goes forth and back cannot be read; nor may the point of the very step that was saved vanish."""
+    board = TensorBoardLog(tmp_path, steps_done=0)
+    for step in (10, 20, 30, 40):
+        board.on_log(replace(LOGGED, global_step=step, lr=1.0))
+    board.on_epoch(epoch_report(2))
+    board.close()
+    board = TensorBoardLog(tmp_path, steps_done=20)
+    for step in (30, 40):
+        board.on_log(replace(LOGGED, global_step=step, lr=2.0))
+    board.close()
+    found = scalars(tmp_path)
+    assert found["schedule/lr"] == [(10, 1.0), (20, 1.0), (30, 2.0), (40, 2.0)]
+    assert [step for step, _ in found["val/top1"]] == [20]
+
+
+def test_the_progress_bar_shows_on_a_terminal_only(console):
+    for is_terminal in (True, False):
+        output = io.StringIO()
+        bar = ProgressBar(Console(file=output, force_terminal=is_terminal, width=80))
+        for epoch in (1, 2):  # it must come back after an epoch's end
+            output.truncate(0)
+            for step in (1, 2, 3):
+                bar.on_step(step, 3)
+            bar.on_log(replace(LOGGED, epoch=epoch, num_epochs=9))
+            bar.progress.refresh()
+            shown = output.getvalue()
+            bar.on_epoch(epoch_report(epoch))
+            assert ("3/3" in shown) == is_terminal
+            assert (f"epoch {epoch}/9" in shown) == is_terminal
+        bar.close()

@@ -1,0 +1,110 @@
+from itertools import chain
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Dataset
+
+from train.schedule.multigrid import make_plan
+from train.schedule.sampler import ScheduleSampler
+
+KINDS = {
+    "fixed": {},
+    "short": {"short_cycles": True},
+    "long": {"long_cycles": True},
+    "both": {"long_cycles": True, "short_cycles": True},
+    "per-epoch": {"long_cycles": True, "short_cycles": True, "per_epoch": True},
+}
+quick = settings(max_examples=60, deadline=None)
+
+
+def plan_of(kind, num_videos=300, world_size=4):
+    return make_plan(
+        clip_length=8, clip_size=32, batch_size=4, lr_base=0.1, lr_steps=(4, 8), end_epoch=10, num_videos=num_videos,
+        world_size=world_size, **KINDS[kind],
+    )  # fmt: skip
+
+
+def batches(plan, epoch, step=0, seed=5, rank=0, world_size=1):
+    sampler = ScheduleSampler(plan, seed, rank, world_size)
+    sampler.set_position(epoch, step)
+    result = list(sampler)
+    assert len(result) == len(sampler)
+    return result
+
+
+def videos(batch_list):
+    return [request.index for request in chain.from_iterable(batch_list)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@quick
+@given(num_videos=st.integers(16, 400), epoch=st.integers(1, 10), seed=st.integers(0, 2**40))
+def test_an_epoch_visits_each_video_at_most_once(kind, num_videos, epoch, seed):
+    """A video drawn twice while another is left out would bias every epoch."""
+    plan = plan_of(kind, num_videos)
+    epoch = min(epoch, plan.num_epochs)
+    seen = videos(batches(plan, epoch, seed=seed))
+    assert len(set(seen)) == len(seen)
+    assert set(seen) <= set(range(num_videos))
+    # What is left over does not fill another batch, or in the per-epoch variant one of each shape.
+    cycle = [spec.batch_size for phase in plan.phases for spec in phase.short_cycle]
+    assert num_videos - len(seen) < max(cycle) * (4 if kind == "per-epoch" else 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@quick
+@given(epoch=st.integers(1, 10), world_size=st.sampled_from([1, 2, 4]))
+def test_ranks_are_in_step_and_together_see_what_one_rank_sees(kind, epoch, world_size):
+    """A rank with one batch more, or another shape, would hang the run; other clips would change the result."""
+    plan = plan_of(kind)
+    whole = batches(plan, epoch)
+    ranks = [batches(plan, epoch, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert {len(rank) for rank in ranks} == {len(whole)} == {plan.steps_in_epoch(epoch)}
+    for step, batch in enumerate(whole):
+        parts = [rank[step] for rank in ranks]
+        assert {len(part) for part in parts} == {len(batch) // world_size}
+        assert sorted(chain(*parts)) == sorted(batch)
+        spec = plan.step_spec(epoch, step)
+        assert len(batch) == spec.batch_size
+        assert {(r.shape, r.draw, r.interval_stretch) for r in batch} == {(spec.shape, epoch, spec.interval_stretch)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@quick
+@given(data=st.data())
+def test_resuming_at_a_position_yields_exactly_the_rest(kind, data):
+    """Also with another number of ranks than before: no clip is read again, none is left out."""
+    plan = plan_of(kind)
+    epoch = data.draw(st.integers(1, plan.num_epochs))
+    step = data.draw(st.integers(0, plan.steps_in_epoch(epoch)))
+    assert batches(plan, epoch, step) == batches(plan, epoch)[step:]
+    halves = [batches(plan, epoch, step, rank=rank, world_size=2) for rank in range(2)]
+    assert sorted(videos(chain(*halves))) == sorted(videos(batches(plan, epoch)[step:]))
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    plan = plan_of("fixed")
+    first, again = (videos(batches(plan, 1)) for _ in range(2))
+    assert first == again == videos(batches(plan_of("fixed", world_size=2), 1))
+    assert first != videos(batches(plan, 2))
+    assert first != videos(batches(plan, 1, seed=6))
+    assert first != sorted(first)
+
+
+class Echo(Dataset):
+    def __len__(self):
+        return 300
+
+    def __getitem__(self, request):
+        return request
+
+
+def test_one_loader_with_the_same_workers_serves_every_shape_of_the_run():
+    """The loader must take each iteration's position from the sampler, though its workers live on."""
+    plan = plan_of("both")
+    sampler = ScheduleSampler(plan, seed=5)
+    loader = DataLoader(Echo(), batch_sampler=sampler, num_workers=1, persistent_workers=True, collate_fn=list)
+    for epoch, step in ((1, 0), (5, 1), (plan.num_epochs, 3)):
+        sampler.set_position(epoch, step)
+        assert list(loader) == batches(plan, epoch, step)

@@ -1,0 +1,535 @@
+"""The Trainer: steps, evaluation, checkpoints, and what stops it."""
+
+import copy
+import math
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from common.errors import DataError
+from data.augment.augment import Augment, Normalise
+from data.clips.dataset import RandomClip, SpacedClips, VideoIterator
+from data.labels.dataset_spec import ClipShape, DatasetSpec
+from data.labels.splits import load_splits
+from data.loading.loader import BatchLoader, EachOnce
+from network.resnet3d import Recursion
+from network.sub_batch_norm import use_sub_batch_norm
+from tests.small_dataset import write_small_dataset
+from tests.tiny_network import TinyNetwork
+from train.checkpoint.files import CheckpointFolder, read_checkpoint
+from train.checkpoint.progress import Progress
+from train.checkpoint.state import restore_state
+from train.debug import check_blocks
+from train.distributed.ranks import Ranks
+from train.errors import StoppedBySignal, TrainingError
+from train.optim import make_optimizer
+from train.optimizer_step import Updater
+from train.schedule.multigrid import make_plan
+from train.schedule.sampler import ScheduleSampler
+from train.trainer import Trainer, TrainerSettings
+
+CPU = torch.device("cpu")
+ALONE = Ranks(0, 0, 1)
+SHAPE = ClipShape(4, 32, 32)
+SPEC = DatasetSpec("custom", "train.csv", "val.csv")
+
+
+@pytest.fixture(scope="module")
+def splits(small_dataset):
+    return load_splits(small_dataset, SPEC)
+
+
+def plan_of(splits, **changes):
+    options = {
+        "clip_length": 4, "clip_size": 32, "batch_size": 4, "lr_base": 0.02, "lr_steps": (2,), "end_epoch": 3,
+    } | changes  # fmt: skip
+    return make_plan(num_videos=len(splits.train), **options)
+
+
+class Listener:
+    """A callback that keeps what it is told and does what a test wants at a step or epoch."""
+
+    def __init__(self, at_step=None, at_epoch=None):
+        self.steps, self.logs, self.epochs = 0, [], []
+        self.at_step, self.at_epoch = at_step or {}, at_epoch or (lambda report: None)
+
+    def on_step(self, step, steps):
+        self.steps += 1
+        self.at_step.get(self.steps, lambda: None)()
+
+    def on_log(self, report):
+        self.logs.append(report)
+
+    def on_epoch(self, report):
+        self.epochs.append(report)
+        self.at_epoch(report)
+
+    def close(self):
+        pass
+
+
+class Run:
+    """A Trainer with its loaders, from the beginning or from where a checkpoint left off."""
+
+    def __init__(self, splits, folder, *, plan=None, listener=None, start=None, val=None, skip=False, gates=False,
+                 workers=0, seed=5, **settings):  # fmt: skip
+        torch.manual_seed(0)
+        self.network = TinyNetwork(4, Recursion(gates, "final"))
+        if start:
+            self.network.load_state_dict(start["weights"])
+        self.plan = plan or plan_of(splits)
+        use_sub_batch_norm(self.network)
+        updater = Updater(self.network.parameters(), make_optimizer(self.network), CPU, ALONE, "fp32", 0.0)
+        progress = restore_state(start, self.network, updater, CPU, ALONE) if start else Progress()
+        self.listener = listener or Listener()
+        self.folder = CheckpointFolder(folder, "tiny", keep=0)
+        self.trainer = Trainer(
+            self.network, updater, self.plan, CPU, ALONE, TrainerSettings(**settings), self.folder, {"format": 1},
+            [self.listener], progress,
+        )  # fmt: skip
+        self.sampler = ScheduleSampler(self.plan, seed)
+        dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed, replace_bad=skip)
+        self.loader = BatchLoader(dataset, self.sampler, workers, pin_memory=False)
+        self.val_loader = val or validation(splits)
+
+    def fit(self):
+        return self.trainer.fit(self.loader, self.sampler, self.val_loader)
+
+    def position(self):
+        position = read_checkpoint(self.folder.last)["position"]
+        return position["epoch"], position["step"]
+
+
+def validation(splits, clips=1, batch_size=3):
+    dataset = VideoIterator(splits.val, SpacedClips(1, clips), seed=0)
+    return BatchLoader(dataset, EachOnce(len(splits.val), batch_size, SHAPE), 0, pin_memory=False)
+
+
+def final(folder):
+    """All of the last checkpoint but the clock."""
+    checkpoint = read_checkpoint(folder / "tiny_last.pth")
+    checkpoint["progress"].pop("seconds")
+    return checkpoint
+
+
+def assert_same(one, other, place="checkpoint"):
+    """Bit for bit."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), place
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), place
+        for key in one:
+            assert_same(one[key], other[key], f"{place}[{key!r}]")
+    elif isinstance(one, list):
+        assert len(one) == len(other), place
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{place}[{index}]")
+    else:
+        assert one == other, place
+
+
+def test_a_run_reports_every_epoch_and_learns(splits, tmp_path):
+    run = Run(splits, tmp_path, log_every=3)
+    last = run.fit()
+    epochs = run.listener.epochs
+    assert [report.epoch for report in epochs] == [1, 2, 3]
+    assert epochs[-1] is last
+    assert run.listener.steps == 24
+    assert [(report.epoch, report.step) for report in run.listener.logs[:4]] == [(1, 3), (1, 6), (1, 8), (2, 3)]
+    assert {report.clips for report in epochs} == {32}
+    assert {report.train.examples for report in epochs} == {32}
+    assert {report.val.examples for report in epochs} == {7}
+    assert epochs[2].train.loss < epochs[0].train.loss
+    assert [report.lr for report in epochs] == pytest.approx([0.02, 0.02, 0.002])
+    logs = run.listener.logs[:3]
+    assert sum(report.scores.loss_sum for report in logs) == pytest.approx(epochs[0].train.loss_sum)
+    assert [report.scores.examples for report in logs] == [12, 12, 8]
+    assert logs[0].batch_shape == (4, 3, 4, 32, 32)
+    assert logs[0].grad_norm > 0
+    assert (logs[0].memory_bytes, logs[0].open_gates) == (0, {})
+
+
+def test_the_best_file_is_of_the_best_epoch(splits, tmp_path):
+    run = Run(splits, tmp_path)
+    run.fit()
+    reports = run.listener.epochs
+    best_top1 = -1.0
+    for report in reports:
+        assert report.is_best == (report.val.top1 > best_top1)
+        best_top1 = max(best_top1, report.val.top1)
+    best = [report.epoch for report in reports if report.is_best][-1]
+    assert read_checkpoint(run.folder.best)["position"]["epoch"] == best + 1
+    assert read_checkpoint(run.folder.last)["progress"]["best_top1"] == best_top1
+
+
+def test_validation_is_no_part_of_the_speed(splits, tmp_path):
+    """Else the first report of every epoch shows a slow machine that starves for data."""
+    epoch_ends, window_starts = [], []
+    listener = Listener(
+        at_step={step: lambda: window_starts.append(run.trainer.speed.started) for step in (9, 17)},
+        at_epoch=lambda report: epoch_ends.append(time.perf_counter()),
+    )
+    run = Run(splits, tmp_path, listener=listener)
+    run.fit()
+    assert len(window_starts) == 2
+    assert all(start > end for start, end in zip(window_starts, epoch_ends, strict=False))
+
+
+def test_open_gates_are_reported_for_the_steps_alone(splits, tmp_path):
+    """By block, in training: the clips of validation are others."""
+    run = Run(splits, tmp_path, gates=True)
+    run.fit()
+    for report in run.listener.logs:
+        assert set(report.open_gates) == {f"layer{number}.0" for number in (1, 2, 3, 4)}
+        assert all(0 <= share <= 1 for share in report.open_gates.values())
+        assert {share * 32 % 1 for share in report.open_gates.values()} == {0.0}  # of the epoch's 32 clips
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_an_accumulated_batch_gives_the_update_of_the_whole_with_the_same_sub_batches(splits, tmp_path, parts):
+    """A GPU too small for eight base batches must train the same network; every sub-batch keeps its clips."""
+    plan = plan_of(splits, long_cycles=True, warmup_epochs=0.0)
+    assert plan.step_spec(1, 0).batch_factor == 8
+    networks, scores = [], []
+    for accumulate in (1, parts):
+        run = Run(splits, tmp_path, plan=plan, accumulate=accumulate)
+        run.network.train()
+        run.trainer.speed.read(0.0, 32)
+        run.trainer.train_step(next(iter(run.loader)), plan.step_spec(1, 0))
+        networks.append(run.network)
+        scores.append(run.trainer.score_sums.take())
+    for whole, accumulated in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        torch.testing.assert_close(accumulated, whole, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(scores[1], scores[0])
+
+
+def test_a_batch_divides_also_where_parts_and_sub_batches_do_not(tmp_path):
+    """Three parts of eight sub-batches: each then has an equal share of every one, and the run does not break down."""
+    splits = load_splits(write_small_dataset(tmp_path / "data", train=48, val=4, frames=4), SPEC)
+    plan = plan_of(splits, long_cycles=True, batch_size=6, end_epoch=6)
+    assert {phase.batch_factor for phase in plan.phases} >= {8, 4, 1}
+    run = Run(splits, tmp_path, plan=plan, accumulate=3)
+    run.fit()
+    assert {report.train.examples for report in run.listener.epochs} == {48}
+
+
+def test_accumulated_gradients_are_those_of_the_mean_loss(splits, tmp_path):
+    """Not of the sum over parts, nor of the last part: that would change the rate with --accumulate."""
+    run = Run(splits, tmp_path)
+    run.network.eval()  # batch norm apart, parts are independent
+    batch = next(iter(run.loader))
+    loss = F.cross_entropy(run.network(Normalise()(batch.frames)), batch.labels)
+    loss.backward()
+    expected = [parameter.grad.clone() for parameter in run.network.parameters()]
+    run.network.zero_grad()
+    run.trainer.speed.read(0.0, 4)
+    for part in range(2):
+        run.trainer._forward_backward(Normalise()(batch.frames[part::2]), batch.labels[part::2], 4)
+    for parameter, gradient in zip(run.network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_training_clips_are_augmented_by_their_own_draws_and_validation_never(splits, tmp_path, accumulate):
+    run = Run(splits, tmp_path, plan=plan_of(splits, end_epoch=1, lr_steps=()), accumulate=accumulate)
+    seen = {True: [], False: []}
+    run.network.register_forward_pre_hook(lambda module, inputs: seen[module.training].append(inputs[0]))
+    run.fit()
+    run.sampler.set_position(1, 0)
+    expected = []
+    for batch in run.loader:
+        clips = Augment()(batch.frames, batch.augmentation)
+        expected += [clips[part::accumulate] for part in range(accumulate)]
+        assert not torch.allclose(clips, Normalise()(batch.frames), atol=0.1)
+    assert_same(seen[True], expected)
+    for ours, batch in zip(seen[False], run.val_loader, strict=True):
+        assert torch.equal(ours, Normalise()(batch.frames))
+
+
+def poison(network, at_call):
+    """From its `at_call`-th call in training on, the network puts out NaN."""
+    calls = {"made": 0}
+
+    def hook(module, inputs, output):
+        calls["made"] += module.training
+        return output * float("nan") if module.training and calls["made"] >= at_call else output
+
+    network.register_forward_hook(hook)
+
+
+@pytest.mark.parametrize("every", [0, 1])
+def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(splits, tmp_path, every):
+    """Weights of NaN that are saved over the good ones cost the whole run."""
+    run = Run(splits, tmp_path, save_every_steps=every)
+    poison(run.network, at_call=11)
+    with pytest.raises(TrainingError) as error:
+        run.fit()
+    message = str(error.value)
+    assert "not finite at step 3 of epoch 2: batch 4, shape 4x32x32, lr 0.02" in message
+    assert "tiny_last.pth is the last good state" in message
+    assert run.position() == ((2, 2) if every else (2, 0))
+    saved = read_checkpoint(run.folder.last)
+    assert all(value.isfinite().all() for value in saved["weights"].values())
+    if every:
+        assert all(torch.equal(value, saved["weights"][name]) for name, value in run.network.named_parameters())
+
+
+def test_the_step_of_a_bad_loss_is_named_also_if_it_is_seen_later(splits, tmp_path):
+    """On a GPU the loss is looked at only now and then, perhaps after the epoch's end."""
+    run = Run(splits, tmp_path)
+    run.trainer.progress = Progress(epoch=2, step=1, global_step=9)
+    run.trainer.updater.first_bad_step.fill_(7)
+    with pytest.raises(TrainingError, match="at step 8 of epoch 1"):
+        run.trainer.save()
+    run.trainer.updater.first_bad_step.fill_(8)
+    with pytest.raises(TrainingError, match="at step 1 of epoch 2"):
+        run.trainer.save()
+    assert not run.folder.last.exists()
+
+
+def test_debug_mode_names_the_block_where_it_begins(splits, tmp_path):
+    run = Run(splits, tmp_path)
+    check_blocks(run.network)
+    run.network(torch.zeros(2, 3, 4, 32, 32))
+    with torch.no_grad():
+        run.network.layer3[0].conv1[0][0].weight[0, 0] = float("inf")
+    with pytest.raises(TrainingError, match=r"layer3\.0 puts out values that are not finite, for inputs of \(2, 6,"):
+        run.network(torch.ones(2, 3, 4, 32, 32))
+
+
+KINDS = {
+    "fixed": {},
+    "short": {"short_cycles": True},
+    "long": {"long_cycles": True},
+    "both": {"long_cycles": True, "short_cycles": True},
+    "per-epoch": {"long_cycles": True, "short_cycles": True, "per_epoch": True},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_taken_up_at_any_step_ends_as_the_whole_run(splits, tmp_path, kind):
+    """Position, momentum, statistics of every sub-batch, counts: what a checkpoint lacks changes the rest of the run.
+
+    The base batch is so small that every shape has several steps, and the checkpoint is tried at some of all.
+    """
+    plan = plan_of(splits, batch_size=2, clip_size=24, end_epoch=2, lr_steps=(1,), **KINDS[kind])
+    whole = Run(splits, tmp_path / "whole", plan=plan, save_every_steps=1)
+    saved = []
+    save = whole.folder.save
+
+    def keep(checkpoint, *args):
+        saved.append(copy.deepcopy(checkpoint))
+        save(checkpoint, *args)
+
+    whole.folder.save = keep
+    whole.fit()
+    middle = [checkpoint for checkpoint in saved if checkpoint["position"]["step"]]
+    if "long_cycles" in KINDS[kind]:
+        assert any(checkpoint["batch_norm"] for checkpoint in middle)
+    for number, checkpoint in enumerate((middle[0], *random.sample(middle[1:], 2))):
+        resumed = Run(splits, tmp_path / str(number), plan=plan, start=checkpoint)
+        resumed.fit()
+        assert_same(final(tmp_path / str(number)), final(tmp_path / "whole"), str(checkpoint["position"]))
+
+
+def send(number):
+    return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_after_a_signal_the_run_saves_and_goes_on_later_as_if_nothing_had_been(splits, tmp_path, number):
+    whole = Run(splits, tmp_path / "whole")
+    whole.fit()
+    run = Run(splits, tmp_path / "cut", listener=Listener(at_step={11: send(number)}))
+    with pytest.raises(StoppedBySignal):
+        run.fit()
+    assert run.position() in ((2, 3), (2, 4))  # the step in progress is completed, and perhaps the next
+    resumed = Run(splits, tmp_path / "cut", start=read_checkpoint(run.folder.last))
+    resumed.fit()
+    assert_same(final(tmp_path / "cut"), final(tmp_path / "whole"))
+    assert [report.epoch for report in resumed.listener.epochs] == [2, 3]
+    for ours, theirs in zip(resumed.listener.epochs, whole.listener.epochs[1:], strict=True):
+        assert (ours.train, ours.val, ours.clips, ours.lr) == (theirs.train, theirs.val, theirs.clips, theirs.lr)
+
+
+def test_a_signal_during_validation_does_not_wait_for_its_end(splits, tmp_path):
+    """Validation of a large dataset takes longer than a scheduler waits; and the epoch's steps need not be repeated."""
+    whole = Run(splits, tmp_path / "whole")
+    whole.fit()
+    run = Run(splits, tmp_path / "cut")
+    calls = []
+
+    def signal_in_evaluation(module, inputs, output):
+        if not module.training:
+            calls.append(1)
+            if len(calls) == 4:  # the first batch of the second epoch's validation
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    run.network.register_forward_hook(signal_in_evaluation)
+    with pytest.raises(StoppedBySignal):
+        run.fit()
+    assert len(calls) in (4, 5)
+    assert run.position() == (2, 8)
+    assert [report.epoch for report in run.listener.epochs] == [1]
+    resumed = Run(splits, tmp_path / "cut", start=read_checkpoint(run.folder.last))
+    resumed.fit()
+    assert resumed.listener.steps == 8
+    assert [report.epoch for report in resumed.listener.epochs] == [2, 3]
+    assert resumed.listener.epochs[0].train == whole.listener.epochs[1].train
+    assert_same(final(tmp_path / "cut"), final(tmp_path / "whole"))
+
+
+def test_a_second_signal_does_not_spoil_the_file(splits, tmp_path, monkeypatch):
+    """An impatient scheduler sends another while the checkpoint is written."""
+    save = torch.save
+
+    def save_among_signals(checkpoint, path):
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(checkpoint, path)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.getsignal(signal.SIGTERM)
+    run = Run(splits, tmp_path, listener=Listener(at_step={3: send(signal.SIGTERM)}))
+    monkeypatch.setattr(torch, "save", save_among_signals)
+    with pytest.raises(StoppedBySignal):
+        run.fit()
+    assert run.position() in ((1, 3), (1, 4))
+    assert signal.getsignal(signal.SIGTERM) is before  # outside of training a signal does again what it did
+
+
+def test_an_epoch_is_reported_before_it_is_saved(splits, tmp_path):
+    """A run killed in between reports the epoch again; the other way round its row would be lost for ever."""
+
+    class Killed(Exception):
+        pass
+
+    def kill(report):
+        if report.epoch == 2:
+            raise Killed
+
+    run = Run(splits, tmp_path, listener=Listener(at_epoch=kill))
+    with pytest.raises(Killed):
+        run.fit()
+    resumed = Run(splits, tmp_path, start=read_checkpoint(run.folder.last))
+    resumed.fit()
+    reported = [report.epoch for report in (*run.listener.epochs, *resumed.listener.epochs)]
+    assert sorted(set(reported)) == [1, 2, 3]
+
+
+def saves_of(splits, tmp_path, **settings):
+    """The positions at which a run saves, and its epochs' files."""
+    run = Run(splits, tmp_path, **settings)
+    positions = []
+    save = run.folder.save
+
+    def note(checkpoint, *args):
+        positions.append(tuple(checkpoint["position"].values()))
+        save(checkpoint, *args)
+
+    run.folder.save = note
+    run.fit()
+    return positions, [path.name for path in run.folder.epoch_files()]
+
+
+def test_checkpoints_come_when_they_were_asked_for(splits, tmp_path):
+    ends = [(2, 0), (3, 0), (4, 0)]
+    all_files = [f"tiny_ep-000{epoch}.pth" for epoch in (1, 2, 3)]
+    assert saves_of(splits, tmp_path / "plain") == (ends, all_files)
+    positions, _ = saves_of(splits, tmp_path / "steps", save_every_steps=3)
+    assert positions == sorted([*ends, *((epoch, step) for epoch in (1, 2, 3) for step in (3, 6))])
+    positions, _ = saves_of(splits, tmp_path / "minutes", save_every_minutes=1e-9)
+    assert positions == sorted([*ends, *((epoch, step) for epoch in (1, 2, 3) for step in range(1, 8))])
+    # The last epoch has its file and its validation whatever the frequency; `last` is written after every epoch.
+    assert saves_of(splits, tmp_path / "second", save_frequency=2) == (ends, all_files[1:])
+
+
+def test_validation_comes_every_so_many_epochs_and_at_the_end(splits, tmp_path):
+    run = Run(splits, tmp_path, val_frequency=2)
+    run.fit()
+    assert [report.val is not None for report in run.listener.epochs] == [False, True, True]
+
+
+def naive_scores(network, splits, clips):
+    """Mean loss, top-1 and number of videos, one video at a time, its views averaged as probabilities."""
+    dataset = VideoIterator(splits.val, SpacedClips(1, clips), seed=0)
+    (loader,) = [EachOnce(len(splits.val), 1, SHAPE)]
+    losses, hits = [], 0
+    network = copy.deepcopy(network).eval()
+    with torch.no_grad():
+        for (request,) in loader:
+            clip = dataset[request]
+            probabilities = network(Normalise()(clip.frames.permute(0, 4, 1, 2, 3))).softmax(1).mean(0)
+            losses.append(-math.log(probabilities[clip.label]))
+            hits += int(probabilities.argmax()) == clip.label
+    return sum(losses) / len(losses), 100 * hits / len(losses), len(losses)
+
+
+@pytest.mark.parametrize(("clips", "batch_size"), [(1, 3), (3, 2)])
+def test_evaluation_counts_every_video_once_and_averages_its_views(splits, tmp_path, clips, batch_size):
+    run = Run(splits, tmp_path, plan=plan_of(splits, end_epoch=1, lr_steps=()))
+    run.fit()
+    scores = run.trainer.evaluate(validation(splits, clips, batch_size))
+    loss, top1, videos = naive_scores(run.network, splits, clips)
+    assert (scores.loss, scores.top1, scores.examples) == (pytest.approx(loss, rel=1e-4), top1, videos)
+    assert videos == 7
+
+
+def test_evaluation_leaves_the_network_as_it_was(splits, tmp_path):
+    """A gradient step or batch statistics from validation videos would be training on them."""
+    run = Run(splits, tmp_path)
+    before = copy.deepcopy(run.network.state_dict())
+    run.trainer.evaluate(validation(splits))
+    assert_same(dict(run.network.state_dict()), dict(before))
+    assert all(parameter.grad is None for parameter in run.network.parameters())
+
+
+def damaged_splits(tmp_path, train=(), val=()):
+    """A dataset of its own, of which the videos of these numbers cannot be read."""
+    splits = load_splits(write_small_dataset(tmp_path / "data", frames=4), SPEC)
+    for videos, numbers in ((splits.train, train), (splits.val, val)):
+        for number in numbers:
+            (videos.folder(number) / "frames.db").write_bytes(b"no database")
+    return splits
+
+
+def test_a_bad_video_stops_the_run_with_its_file(tmp_path):
+    splits = damaged_splits(tmp_path, train=[9])
+    with pytest.raises(DataError, match=r"train_009/frames\.db .*--on-bad-video skip"):
+        Run(splits, tmp_path).fit()
+
+
+def test_bad_videos_are_replaced_and_listed_up_to_the_limit(tmp_path):
+    splits = damaged_splits(tmp_path, train=[3, 9, 20])
+    run = Run(splits, tmp_path, skip=True, bad_video_limit=12)
+    run.fit()
+    for report in run.listener.epochs:
+        assert {bad.video for bad in report.bad_videos} == {3, 9, 20}  # each epoch asks for all videos
+        assert all(bad.replacement is not None for bad in report.bad_videos)
+        assert report.train.examples == 32
+    with pytest.raises(DataError, match=r"frames\.db .*one more than the 2 that --bad-video-limit allows an epoch"):
+        Run(splits, tmp_path / "limited", skip=True, bad_video_limit=2).fit()
+
+
+def test_where_nothing_can_be_read_the_run_stops(tmp_path):
+    splits = damaged_splits(tmp_path, train=range(32))
+    with pytest.raises(DataError, match="no video drawn in its place could be read"):
+        Run(splits, tmp_path, skip=True, bad_video_limit=100).fit()
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_bad_video_in_validation_is_an_error_whatever_the_policy(tmp_path, skip):
+    """A replaced or left out video would make scores of different runs incomparable."""
+    splits = damaged_splits(tmp_path, val=[6])
+    with pytest.raises(DataError, match=r"a validation video cannot be read: .*val_006/frames\.db"):
+        Run(splits, tmp_path, skip=skip, bad_video_limit=100).fit()
+
+
+def test_frames_repeated_in_short_videos_are_reported(tmp_path):
+    splits = load_splits(write_small_dataset(tmp_path / "data", frames=3, train=8, val=2), SPEC)
+    run = Run(splits, tmp_path, plan=plan_of(splits, end_epoch=1, lr_steps=()))
+    assert run.fit().repeated_frames == 8

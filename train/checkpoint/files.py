@@ -1,0 +1,160 @@
+"""Checkpoints: what is in them, where they lie, how they are read.
+
+A checkpoint is a dict of tensors and plain types, saved by torch.save, and loads with `weights_only=True`:
+
+    format          1
+    network         {"name", "gates", "placement", "num_classes"}
+    weights         the network's state dict; the key "state_dict" of other tools
+    optimizer, scaler, batch_norm   state dicts; batch_norm holds the statistics of sub-batches, empty without them
+    position        {"epoch", "step"}: the next step is number `step` (from 0) of `epoch` (from 1)
+    progress        what the epoch in progress and the run so far have counted: plain numbers and lists
+    rng             the random generators' states
+    classes         class names in the order of the classifier's rows
+    loaded          names of the parameters that fine-tuning took from elsewhere
+    num_videos      of the training split
+    options         every option of the run
+    run_id          what torchrun calls the run, or "none"
+    versions        of Python, torch and the project
+"""
+
+import os
+import platform
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import DataError
+from common.files import atomic_file
+from network import NetworkError
+from network.weights.safetensors_file import read_safetensors
+from train.errors import TrainingError
+
+FORMAT = 1
+VERSION = "0.1.0"
+
+Checkpoint = dict[str, Any]
+
+
+class CheckpointFolder:
+    """The checkpoints of one run: `<network>_ep-%04d.pth`, `<network>_last.pth` and `<network>_best.pth`."""
+
+    def __init__(self, folder: Path, network: str, keep: int) -> None:
+        self.folder = folder
+        self.network = network
+        self.keep = keep
+
+    def epoch_file(self, epoch: int) -> Path:
+        """The file of a finished epoch, from 1."""
+        return self.folder / f"{self.network}_ep-{epoch:04d}.pth"
+
+    @property
+    def last(self) -> Path:
+        """The newest state, also from the middle of an epoch."""
+        return self.folder / f"{self.network}_last.pth"
+
+    @property
+    def best(self) -> Path:
+        """The state with the best validation top-1."""
+        return self.folder / f"{self.network}_best.pth"
+
+    def save(self, checkpoint: Checkpoint, epoch: int | None = None, is_best: bool = False) -> None:
+        """Write `last`; also as the file of a finished `epoch` and as `best`. Each file is whole or absent.
+
+        TrainingError if the disk is full or fails.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with atomic_file(self.last) as temporary:
+                torch.save(checkpoint, temporary)
+        except (OSError, RuntimeError) as error:  # the latter is torch's for whatever its writer meets
+            reason = str(error).splitlines()[0]
+            raise TrainingError(f"{self.last} cannot be written ({reason}); what was there before is whole") from error
+        if epoch is not None:
+            _duplicate(self.last, self.epoch_file(epoch))
+            self._drop_old(epoch)
+        if is_best:
+            _duplicate(self.last, self.best)
+
+    def epoch_files(self) -> list[Path]:
+        """The files of finished epochs that exist, oldest first."""
+        pattern = re.compile(re.escape(self.network) + r"_ep-(\d{4,})\.pth")
+        found = [(int(match[1]), path) for path in _list(self.folder) if (match := pattern.fullmatch(path.name))]
+        return [path for _, path in sorted(found)]
+
+    def newest(self) -> tuple[Path, Checkpoint] | None:
+        """The newest checkpoint that is whole, `last` before those of epochs; None if there is none at all.
+
+        DataError if there are files but none can be read.
+        """
+        candidates = [path for path in (self.last, *reversed(self.epoch_files())) if path.exists()]
+        problems = []
+        for path in candidates:
+            try:
+                return path, read_checkpoint(path)
+            except DataError as error:
+                problems.append(str(error))
+        if problems:
+            raise DataError(f"no checkpoint in {self.folder} can be read: {'; '.join(problems)}")
+        return None
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left of checkpoints they were writing. Not while another process writes here."""
+        for path in _list(self.folder):
+            if re.fullmatch(rf"\.{re.escape(self.network)}_.*\.pth\.\d+\.tmp", path.name):
+                path.unlink()
+
+    def _drop_old(self, epoch: int) -> None:
+        """Drop files before that of `epoch`. Later ones, of a run that was then taken back, are not newer."""
+        files = self.epoch_files()
+        if self.keep:
+            for path in files[: files.index(self.epoch_file(epoch)) + 1][: -self.keep]:
+                path.unlink()
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Load a file on the CPU; DataError if it is missing, damaged, or holds more than tensors and plain types."""
+    if not path.is_file():
+        there = sorted(other.name for other in _list(path.parent) if other.suffix in (".pth", ".pt", ".safetensors"))
+        hint = f"; {path.parent} holds {', '.join(there[-5:])}" if there else ""
+        raise DataError(f"checkpoint {path} does not exist{hint}")
+    if path.suffix == ".safetensors":
+        try:
+            return read_safetensors(path)
+        except NetworkError as error:
+            raise DataError(str(error)) from error
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its readers raise: pickle, zip, runtime, key and I/O errors
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"checkpoint {path} cannot be loaded: it is damaged, or holds Python objects beside tensors and plain "
+            f"types, which could run code when unpickled ({reason[:200]})"
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise DataError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights")
+    return checkpoint
+
+
+def is_own(checkpoint: Checkpoint) -> bool:
+    """Whether this project wrote it, so that training can go on from it."""
+    return "format" in checkpoint and "position" in checkpoint
+
+
+def versions() -> dict[str, str]:
+    """What the run runs on."""
+    return {"srtg": VERSION, "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+def _duplicate(source: Path, target: Path) -> None:
+    with atomic_file(target) as temporary:
+        try:
+            os.link(source, temporary)  # the same bytes under two names: `last` is replaced, never written into
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, temporary)
+
+
+def _list(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []

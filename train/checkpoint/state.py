@@ -1,0 +1,43 @@
+"""The part of a checkpoint that changes as a run goes on: taken from a run, put back into one."""
+
+from typing import Any
+
+import torch
+
+from network import VideoNetwork
+from network.sub_batch_norm import SubBatchNorm3d, load_split_state, split_state
+from train.checkpoint.files import Checkpoint
+from train.checkpoint.progress import Progress
+from train.distributed.ranks import Ranks
+from train.optimizer_step import Updater
+
+
+def collect_state(network: VideoNetwork, updater: Updater, progress: Progress, device: torch.device) -> dict[str, Any]:
+    """Weights, optimiser, scaler, position, counts and random state: tensors and plain types."""
+    rng = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        rng["cuda"] = torch.cuda.get_rng_state(device)
+    return updater.state_dict() | {
+        "batch_norm": split_state(network),
+        "weights": network.state_dict(),
+        "position": {"epoch": progress.epoch, "step": progress.step},
+        "progress": progress.state_dict(),
+        "rng": rng,
+    }
+
+
+def restore_state(
+    checkpoint: Checkpoint, network: VideoNetwork, updater: Updater, device: torch.device, ranks: Ranks
+) -> Progress:
+    """Put a state back into a network that has the weights already; the progress to go on with."""
+    if any(isinstance(module, SubBatchNorm3d) for module in network.modules()):  # else the weights have it aggregated
+        load_split_state(network, checkpoint["batch_norm"])
+    updater.load_state_dict(checkpoint)
+    torch.set_rng_state(checkpoint["rng"]["cpu"])
+    if device.type == "cuda" and "cuda" in checkpoint["rng"]:
+        torch.cuda.set_rng_state(checkpoint["rng"]["cuda"], device)
+    progress = Progress.from_state_dict(checkpoint["progress"])
+    if not ranks.is_first:
+        # Counts of all ranks, which are added up again: the first one alone goes on with them.
+        progress.repeated_frames, progress.bad_videos = 0, []
+    return progress

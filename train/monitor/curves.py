@@ -1,0 +1,92 @@
+"""Scores of runs as a table and as a picture of their curves.
+
+    python -m train.plot_scores results/HACS/srtg_r3d_34_gates_False results/HACS/r3d_34_gates_False --output curves.png
+
+Each RUN is a folder with scores_train.csv and scores_val.csv.
+"""
+
+import csv
+from pathlib import Path
+
+import matplotlib
+from rich import box
+from rich.table import Table
+
+from common.cli import CommandParser, run_command
+from common.errors import DataError
+from common.files import atomic_file
+from train.monitor.logs import make_console
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+Curve = dict[str, list[float]]
+
+
+def read_scores(path: Path) -> Curve:
+    """The columns of a score file, by name; DataError if it is missing or damaged."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {name: [float(row[name]) for row in rows] for name in rows[0]}
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; give the folder of a run that has finished an epoch") from None
+    except (ValueError, TypeError, IndexError) as error:
+        raise DataError(f"{path} is no score file of a run: {error}") from None
+
+
+def scores_table(runs: dict[str, tuple[Curve, Curve]]) -> Table:
+    """A row for each run: epochs, time, last and best scores."""
+    table = Table(title="Scores", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("run", no_wrap=True)
+    for heading in ("epochs", "minutes", "train top-1", "val top-1", "best val top-1"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, (train, val) in runs.items():
+        best = max(range(len(val["top1"])), key=val["top1"].__getitem__)
+        table.add_row(
+            name,
+            f"{train['epoch'][-1]:.0f}",
+            f"{sum(train['seconds']) / 60:.1f}",
+            f"{train['top1'][-1]:.2f} %",
+            f"{val['top1'][-1]:.2f} %",
+            f"{val['top1'][best]:.2f} % in epoch {val['epoch'][best]:.0f}",
+        )
+    return table
+
+
+def plot_scores(runs: dict[str, tuple[Curve, Curve]], output: Path) -> None:
+    """Draw loss and top-1 over epochs: validation in full lines, training dashed."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    for axis, score, label in zip(axes, ("loss", "top1"), ("cross-entropy", "top-1 (%)"), strict=True):
+        for number, (name, (train, val)) in enumerate(runs.items()):
+            axis.plot(val["epoch"], val[score], f"C{number}o-", markersize=3, label=f"{name}, validation")
+            axis.plot(train["epoch"], train[score], f"C{number}--", alpha=0.7, label=f"{name}, training")
+        axis.set(xlabel="epoch", ylabel=label)
+        axis.grid(alpha=0.3)
+    axes[1].set_ylim(0, 100)
+    axes[1].legend(frameon=False, fontsize="small")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(output) as temporary:
+        figure.savefig(temporary, dpi=150, format=output.suffix[1:] or "png")
+    plt.close(figure)
+
+
+def main() -> int:
+    """Print the table, draw the picture."""
+    parser = CommandParser(prog="python -m train.plot_scores", description="Scores of runs as a table and as curves.")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run")
+    parser.add_argument("--output", type=Path, default=Path("curves.png"), help="the picture (.png, .pdf or .svg)")
+    arguments = parser.parse_args()
+    if arguments.output.suffix not in (".png", ".pdf", ".svg"):
+        raise DataError(f"--output {arguments.output}: give a name that ends in .png, .pdf or .svg")
+    runs = {
+        run.name: (read_scores(run / "scores_train.csv"), read_scores(run / "scores_val.csv")) for run in arguments.runs
+    }
+    make_console().print(scores_table(runs))
+    plot_scores(runs, arguments.output)
+    print(f"curves in {arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,71 @@
+"""How fast the parts of a step are."""
+
+import time
+from itertools import pairwise
+
+import torch
+
+from train.monitor.reports import Speeds
+
+PARTS = ("read", "forward", "backward")
+
+
+class SpeedMonitor:
+    """Times reading, forward and backward pass of each step.
+
+    On a GPU the passes are timed by events in its own stream, read only when a report is due: asking a clock on the
+    host would need a synchronisation each step. Reading is timed on the host, where it is a wait for the loader.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.is_cuda = device.type == "cuda"
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the steps so far, and what passed since the last one."""
+        self.clips = 0
+        self.read_seconds = 0.0
+        self.marks: list[list[float | torch.cuda.Event]] = []
+        self.started = time.perf_counter()
+
+    def read(self, seconds: float, clips: int) -> None:
+        """A batch of `clips` took `seconds` to come from the loader; the step begins."""
+        self.read_seconds += seconds
+        self.clips += clips
+        self.marks.append([])
+        self.mark()
+
+    def mark(self) -> None:
+        """A part of the step begins or ends: called before forward, between the passes and after the update."""
+        if self.is_cuda:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self.marks[-1].append(event)
+        else:
+            self.marks[-1].append(time.perf_counter())
+
+    def take(self) -> Speeds:
+        """Speeds since the last call; on a GPU waits for the last step's events."""
+        elapsed = time.perf_counter() - self.started
+        forward = backward = 0.0
+        for marks in self.marks:
+            # Before forward, (after forward, after backward) of each micro-batch, the last after the update.
+            for index, (first, second) in enumerate(pairwise(marks)):
+                seconds = self._seconds(first, second)
+                forward, backward = (forward + seconds, backward) if index % 2 == 0 else (forward, backward + seconds)
+        speeds = Speeds(
+            read=self.clips / max(self.read_seconds, 1e-9),
+            forward=self.clips / max(forward, 1e-9),
+            backward=self.clips / max(backward, 1e-9),
+            clips=self.clips / max(elapsed, 1e-9),
+            wait_share=min(1.0, self.read_seconds / max(elapsed, 1e-9)),
+        )
+        self.restart()
+        return speeds
+
+    @staticmethod
+    def _seconds(first: "float | torch.cuda.Event", second: "float | torch.cuda.Event") -> float:
+        if isinstance(first, float) or isinstance(second, float):
+            return float(second) - float(first)  # type: ignore[arg-type]
+        second.synchronize()
+        return first.elapsed_time(second) / 1000

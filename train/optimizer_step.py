@@ -1,0 +1,88 @@
+"""The update of the weights: scaled, clipped, and never from a loss or gradient that is not finite."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from train.distributed.ranks import Ranks
+from train.optim import set_lr
+
+
+class Updater:
+    """Applies gradients, and lets the device decide whether to: the host waits for nothing until it asks."""
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        ranks: Ranks,
+        precision: str,
+        clip_grad: float,
+    ) -> None:
+        self.parameters = list(parameters)
+        self.optimizer = optimizer
+        self.ranks = ranks
+        self.clip_grad = clip_grad
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.grad_norm = torch.zeros((), device=device)  # of the last update, before clipping
+        self.skipped = torch.zeros(
+            (), dtype=torch.int64, device=device
+        )  # updates the scaler skipped since `take_skipped`
+        self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=device)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss ()."""
+        self.scaler.scale(loss).backward()
+
+    def apply(self, loss: Tensor, lr: float, global_step: int) -> None:
+        """Update the weights and clear the gradients.
+
+        From the first step on whose `loss` () is not finite on any rank, or whose gradient is not, the weights stay
+        as they are; see `bad_step`. Gradients that overflow under the fp16 scaler only skip this one update.
+        """
+        is_bad = self.ranks.maximum((~torch.isfinite(loss)).float()) > 0
+        set_lr(self.optimizer, lr)
+        self.scaler.unscale_(self.optimizer)
+        self.grad_norm = self._clip()
+        overflows = ~torch.isfinite(self.grad_norm)  # the same on all ranks, whose gradients are averaged by now
+        if self.scaler.is_enabled():
+            self.skipped += overflows
+        else:
+            is_bad = is_bad | overflows
+        bad_step = torch.where(is_bad, global_step, -1)
+        self.first_bad_step = torch.where(self.first_bad_step < 0, bad_step, self.first_bad_step)
+        # Not by the scaler's own step, which knows of overflows alone.
+        self.optimizer.found_inf = (overflows | (self.first_bad_step >= 0)).float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def bad_step(self) -> int | None:
+        """The first step whose loss or gradient was not finite, if there was one; waits for the device."""
+        step = int(self.first_bad_step)
+        return step if step >= 0 else None
+
+    def take_skipped(self) -> int:
+        """Updates skipped by the fp16 scaler since the last call; waits for the device."""
+        skipped = int(self.skipped)
+        self.skipped.zero_()
+        return skipped
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimiser's and the scaler's state."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave. A run in another precision starts its scaler anew."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+
+    def _clip(self) -> Tensor:
+        with_gradient = [parameter for parameter in self.parameters if parameter.grad is not None]
+        if self.clip_grad:
+            return nn.utils.clip_grad_norm_(with_gradient, self.clip_grad)
+        return nn.utils.get_total_norm([parameter.grad for parameter in with_gradient if parameter.grad is not None])

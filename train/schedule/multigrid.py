@@ -1,0 +1,278 @@
+"""Multigrid training: which clip shape, batch size and learning rate every step has.
+
+Wu et al. 2020, "A Multigrid Method for Efficiently Training Video Models", arXiv 1912.00998: most of the run trains
+on small clips in large batches. The *long cycle* goes through four shapes within each learning-rate step, and the
+*short cycle* through three crops from step to step. Without cycles the plan is the fixed shape, so that the training
+loop has one code path.
+
+    python -m train.multigrid --batch-size 32 --lr-steps 94 154 196 --end-epoch 239 --long-cycles --short-cycles
+
+prints a plan and draws it, without data or GPU.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import isfinite
+from typing import NamedTuple
+
+from common.errors import DataError
+from data.labels.dataset_spec import ClipShape
+from train.schedule.learning_rate import stepped_lr, usable_lr_steps
+from train.schedule.plan import Phase, Plan, StepSpec, steps_per_part
+from train.schedule.table import epoch_line, plan_summary, plan_table
+
+__all__ = ["Phase", "Plan", "StepSpec", "epoch_line", "make_plan", "plan_summary", "plan_table"]
+
+EPOCH_FACTOR = Fraction(3, 2)  # a run with cycles visits the data 1.5 times as often as the nominal epochs say
+LONG_CYCLE = ((1 / 4, 0.5**0.5), (1 / 2, 0.5**0.5), (1 / 2, 1.0), (1.0, 1.0))  # of the base frames and crop
+SHORT_CYCLE = (1 / 2, 0.5**0.5)  # of the base crop; the third step has the long cycle's own crop
+DEFAULT_WARMUP = Fraction(1, 7)  # of the nominal epochs; the published Kinetics schedule warms up for 34 of 239
+DEFAULT_WARMUP_LR = 0.1  # of the base rate, as there: from 0.01 where the base rate is 0.1
+
+
+class _Base(NamedTuple):
+    """The base shape and what is made of it."""
+
+    frames: int
+    size: int
+    batch_size: int
+    short_cycles: bool
+
+
+class _LongShape(NamedTuple):
+    """One of the long cycle's shapes, fitted to the number of videos."""
+
+    frames: int
+    size: int
+    batch_factor: int
+    steps: tuple[StepSpec, ...]
+
+    @property
+    def mean_batch(self) -> Fraction:
+        return Fraction(sum(step.batch_size for step in self.steps), len(self.steps))
+
+
+class _Span(NamedTuple):
+    """A phase of which it is not yet known whether it has an epoch at all."""
+
+    name: str
+    last_epoch: int
+    shape: _LongShape
+    lr_steps_passed: int
+    part: int = 0
+
+
+def make_plan(
+    *,
+    clip_length: int,
+    clip_size: int,
+    batch_size: int,
+    lr_base: float,
+    lr_steps: Sequence[int],
+    end_epoch: int,
+    num_videos: int,
+    lr_factor: float = 0.1,
+    long_cycles: bool = False,
+    short_cycles: bool = False,
+    per_epoch: bool = False,
+    warmup_epochs: float | None = None,
+    warmup_lr: float | None = None,
+    world_size: int = 1,
+) -> Plan:
+    """The plan of a run whose base shape is `batch_size` clips of `clip_length` frames of `clip_size` squared.
+
+    `end_epoch` and `lr_steps` are nominal: cycles stretch them, the per-epoch variant does not. The rate grows with
+    the long cycle's batch factor from `lr_base` at the base shape; in the per-epoch variant `lr_base` is the rate of
+    the largest batch, as its authors have it. The default warm-up, with long cycles alone, is a seventh of
+    `end_epoch` but at most half of the first phase, from a tenth of `lr_base`. DataError names the flag to change.
+    """
+    warmup_lr = lr_base * DEFAULT_WARMUP_LR if warmup_lr is None else warmup_lr
+    _check_counts(clip_length, clip_size, batch_size, end_epoch, num_videos, world_size)
+    _check_rates(lr_base, lr_factor, warmup_lr)
+    if per_epoch and not long_cycles:
+        raise DataError("--multigrid per-epoch orders the shapes of the long cycle: give --long-cycles too")
+    steps = usable_lr_steps(lr_steps, end_epoch)
+    notes = [f"lr step {step} is never reached: the run ends at {end_epoch}" for step in lr_steps if step >= end_epoch]
+    base = _Base(clip_length, clip_size, batch_size, short_cycles)
+    shapes = _fitting_shapes(base, num_videos, LONG_CYCLE if long_cycles else LONG_CYCLE[-1:], per_epoch, notes)
+    if per_epoch:
+        spans = _per_epoch_spans(shapes, (*steps, end_epoch))
+    elif long_cycles:
+        spans = _long_cycle_spans(shapes, steps, end_epoch)
+    else:
+        spans = _fixed_spans(shapes[0], (*steps, end_epoch), EPOCH_FACTOR if short_cycles else Fraction(1))
+    lr_unit = lr_base / _batch_factor(base, *LONG_CYCLE[0]) if per_epoch else lr_base
+    phases = _phases(spans, lr_unit, lr_factor, len(shapes) if per_epoch else 1, notes)
+    if warmup_epochs is None:
+        longest = phases[0].num_epochs / 2 if long_cycles and not per_epoch else 0
+        warmup_epochs = min(max(1, round(end_epoch * DEFAULT_WARMUP)), longest)
+    if not 0 <= warmup_epochs < phases[-1].last_epoch:
+        raise DataError(f"--warmup-epochs {warmup_epochs:g}: give 0 or more, and fewer than {phases[-1].last_epoch}")
+    return Plan(
+        phases=phases,
+        num_videos=num_videos,
+        world_size=world_size,
+        warmup_epochs=warmup_epochs,
+        warmup_lr=warmup_lr,
+        fixed_shape_pixels=end_epoch * (num_videos // batch_size) * batch_size * clip_length * clip_size**2,
+        notes=tuple(notes),
+    )
+
+
+def _check_counts(
+    clip_length: int, clip_size: int, batch_size: int, end_epoch: int, num_videos: int, world_size: int
+) -> None:
+    values = {
+        "--clip-length": clip_length,
+        "--clip-size": clip_size,
+        "--batch-size": batch_size,
+        "--end-epoch": end_epoch,
+        "number of training videos": num_videos,
+        "--gpus": world_size,
+    }
+    for flag, value in values.items():
+        if value < 1:
+            raise DataError(f"{flag} {value}: give 1 or more")
+    if batch_size % world_size:
+        nearest = max(1, round(batch_size / world_size)) * world_size
+        raise DataError(
+            f"--batch-size {batch_size} is the batch of all {world_size} ranks together and does not divide among "
+            f"them: give a multiple of {world_size} such as {nearest}"
+        )
+
+
+def _check_rates(lr_base: float, lr_factor: float, warmup_lr: float) -> None:
+    for flag, value in (("--lr-base", lr_base), ("--lr-factor", lr_factor), ("--warmup-lr", warmup_lr)):
+        is_usable = value >= 0 if flag == "--warmup-lr" else value > 0
+        if not (is_usable and isfinite(value)):
+            raise DataError(f"{flag} {value:g}: give a positive number")
+
+
+def _scaled(length: int, factor: float) -> int:
+    return max(1, round(length * factor))
+
+
+def _batch_factor(base: _Base, frames_factor: float, size_factor: float) -> int:
+    frames, size = _scaled(base.frames, frames_factor), _scaled(base.size, size_factor)
+    return round(base.frames * base.size**2 / (frames * size**2))
+
+
+def _long_shape(base: _Base, frames_factor: float, size_factor: float, limit: int | None = None) -> _LongShape:
+    """A long-cycle shape with its short cycle; no batch is larger than `limit` base batches.
+
+    A batch that has to be smaller stays a multiple of the base batch, and so of the ranks and of the sub-batches.
+    """
+    frames, size = _scaled(base.frames, frames_factor), _scaled(base.size, size_factor)
+    factor = _batch_factor(base, frames_factor, size_factor)
+    factor = factor if limit is None else min(factor, limit)
+    steps = []
+    for short in (*SHORT_CYCLE, size / base.size) if base.short_cycles else (size / base.size,):
+        crop = _scaled(base.size, short)
+        ratio = max(1, round((size / (base.size * short)) ** 2))
+        ratio = ratio if limit is None else min(ratio, limit // factor)
+        batch_size = base.batch_size * factor * ratio
+        steps.append(StepSpec(ClipShape(frames, crop, crop), batch_size, factor, base.frames // frames))
+    return _LongShape(frames, size, factor, tuple(steps))
+
+
+def _fitting_shapes(
+    base: _Base, num_videos: int, factors: Sequence[tuple[float, float]], per_epoch: bool, notes: list[str]
+) -> list[_LongShape]:
+    """The shapes with the largest batches, up to the paper's, of which every epoch holds at least one step."""
+    for limit in range(num_videos // base.batch_size, 0, -1):
+        shapes = [_long_shape(base, *pair, limit) for pair in factors]
+        batches = tuple(tuple(step.batch_size for step in shape.steps) for shape in shapes)
+        if not per_epoch or steps_per_part(batches, num_videos) > 0:
+            break
+    else:
+        least = len(factors) if per_epoch else 1
+        raise DataError(
+            f"--batch-size {base.batch_size}: {num_videos} training videos do not fill "
+            f"{f'the {least} batches of an epoch' if per_epoch else 'one batch'}; "
+            f"give --batch-size {max(1, num_videos // least)} or less"
+        )
+    for pair, shape in zip(factors, shapes, strict=True):
+        for wanted, step in zip(_long_shape(base, *pair).steps, shape.steps, strict=True):
+            note = (
+                f"{step.shape.frames} x {step.shape.height}: batch {step.batch_size} instead of {wanted.batch_size}, "
+                f"for there are only {num_videos} training videos"
+            )
+            if step.batch_size < wanted.batch_size and note not in notes:
+                notes.append(note)
+    return shapes
+
+
+def _fixed_spans(shape: _LongShape, epochs: Sequence[int], factor: Fraction) -> list[_Span]:
+    """One shape, with or without the short cycle; `epochs` are the nominal ends of the lr steps."""
+    return [_Span(str(k + 1), int(epoch * factor), shape, k) for k, epoch in enumerate(epochs)]
+
+
+def _per_epoch_spans(shapes: Sequence[_LongShape], epochs: Sequence[int]) -> list[_Span]:
+    """Every epoch has all the shapes, the same number of steps of each."""
+    return [
+        _Span(f"{k + 1}.{part + 1}", epoch, shape, k, part)
+        for k, epoch in enumerate(epochs)
+        for part, shape in enumerate(shapes)
+    ]
+
+
+def _long_cycle_spans(shapes: Sequence[_LongShape], lr_steps: Sequence[int], end_epoch: int) -> list[_Span]:
+    """The long cycle's phases: the same number of steps for each shape within an lr step, then fine-tuning.
+
+    Exact fractions up to the rounding of the cumulated epochs, half to even. Fine-tuning is at the full shape and
+    saves the same share of steps, relative to the nominal epochs after the last lr step, as the phases before it; its
+    first half still has their rate. Without lr steps all epochs are one cycle and nothing is left to fine-tune.
+    """
+    means = [shape.mean_batch for shape in shapes]
+    ends = lr_steps or (end_epoch,)
+    lengths = [
+        Fraction(end - start) * mean / sum(means)
+        for start, end in zip((0, *ends), ends, strict=False)
+        for mean in means
+    ]
+    steps = sum((length / mean for length, mean in zip(lengths, means * len(ends), strict=True)), Fraction(0))
+    lengths.append((end_epoch - ends[-1]) * steps / ends[-1] * means[-1])
+    scale = end_epoch * EPOCH_FACTOR / sum(lengths)
+    last_epochs = [round(sum(lengths[: i + 1]) * scale) for i in range(len(lengths))]
+
+    spans = [
+        _Span(f"{i // len(shapes) + 1}.{i % len(shapes) + 1}", last, shapes[i % len(shapes)], i // len(shapes))
+        for i, last in enumerate(last_epochs[:-1])
+    ]
+    if lr_steps:
+        start, end = last_epochs[-2:]
+        spans.append(_Span("fine-tune", (start + end) // 2, shapes[-1], len(lr_steps) - 1))
+        spans.append(_Span("fine-tune", end, shapes[-1], len(lr_steps)))
+    return spans
+
+
+def _phases(
+    spans: Sequence[_Span], lr_unit: float, lr_factor: float, parts: int, notes: list[str]
+) -> tuple[Phase, ...]:
+    """The spans that have an epoch; the others are noted."""
+    phases: list[Phase] = []
+    first = 1
+    for i, span in enumerate(spans):
+        shape = span.shape
+        if span.last_epoch >= first:
+            phase = Phase(
+                name=span.name,
+                first_epoch=first,
+                last_epoch=span.last_epoch,
+                frames=shape.frames,
+                size=shape.size,
+                batch_size=shape.steps[-1].batch_size,
+                batch_factor=shape.batch_factor,
+                lr=stepped_lr(lr_unit, lr_factor, span.lr_steps_passed) * shape.batch_factor,
+                short_cycle=shape.steps,
+                interval_stretch=shape.steps[-1].interval_stretch,
+                lr_steps_passed=span.lr_steps_passed,
+                part=span.part,
+                parts=parts,
+            )
+            phases.append(phase)
+        elif span.name not in {other.name for other in spans[i + 1 :]}:
+            notes.append(f"phase {span.name} ({shape.frames} x {shape.size}) gets no epoch: its lr step is too short")
+        if span.part == parts - 1:
+            first = max(first, span.last_epoch + 1)
+    return tuple(phases)

@@ -1,0 +1,147 @@
+"""The schedule of a run as a pure function of epoch and step; `train.schedule.multigrid` makes it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from data.labels.dataset_spec import ClipShape
+from train.schedule.learning_rate import warmed_up_lr
+
+
+class StepSpec(NamedTuple):
+    """What one step trains on."""
+
+    shape: ClipShape
+    batch_size: int  # clips of the whole batch, over all ranks
+    batch_factor: int  # the long cycle's: the number of sub-batches of batch norm on each GPU
+    interval_stretch: float  # the sampling interval may be stretched up to this factor
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A run of epochs (in the per-epoch variant of a quarter of each) with one long-cycle shape and one rate."""
+
+    name: str
+    first_epoch: int  # counted from 1
+    last_epoch: int  # inclusive
+    frames: int
+    size: int
+    batch_size: int  # whole, at the long cycle's shape; the short cycle's other batches are larger
+    batch_factor: int  # batch_size over the base batch size: 8, 4, 2, 1
+    lr: float  # with lr steps and scaling by the batch factor, without warm-up
+    short_cycle: tuple[StepSpec, ...]  # step i of an epoch has short_cycle[i % len(short_cycle)]
+    interval_stretch: float
+    lr_steps_passed: int
+    part: int = 0  # the per-epoch variant: this phase is part `part` of the `parts` of each of its epochs
+    parts: int = 1
+
+    @property
+    def num_epochs(self) -> int:
+        """How many epochs it lasts."""
+        return self.last_epoch - self.first_epoch + 1
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The whole batches of the short cycle's steps."""
+        return tuple(step.batch_size for step in self.short_cycle)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The schedule of a whole run. Epochs count from 1, the steps of an epoch from 0."""
+
+    phases: tuple[Phase, ...]
+    num_videos: int
+    world_size: int
+    warmup_epochs: float
+    warmup_lr: float
+    fixed_shape_pixels: int  # clips x frames x height x width of the nominal epochs at the base shape, for comparison
+    notes: tuple[str, ...] = ()  # what had to be fitted to the data or to the epochs, to be told to the user
+
+    @property
+    def num_epochs(self) -> int:
+        """The epochs of the whole run, 1.5 times the nominal ones where cycles are used."""
+        return self.phases[-1].last_epoch
+
+    def phase(self, epoch: int, step: int = 0) -> Phase:
+        """The phase of a step; the step matters only where an epoch has several phases."""
+        phases = self._phases_in(epoch)
+        return phases[step * len(phases) // self.steps_in_epoch(epoch)]
+
+    def steps_in_epoch(self, epoch: int) -> int:
+        """The whole batches that the videos fill, taken in the short cycle's order; what is left over is dropped.
+
+        Every video is used at most once, and the dropped ones are others in each epoch. In the per-epoch variant all
+        quarters have the same number of steps.
+        """
+        phases = self._phases_in(epoch)
+        return len(phases) * steps_per_part(tuple(phase.batch_sizes for phase in phases), self.num_videos)
+
+    def step_spec(self, epoch: int, step: int) -> StepSpec:
+        """Shape and batch of a step."""
+        assert 0 <= step < self.steps_in_epoch(epoch), (epoch, step)
+        cycle = self.phase(epoch, step).short_cycle
+        return cycle[step % len(cycle)]
+
+    def clips_before(self, epoch: int, step: int) -> int:
+        """How many clips the steps of the epoch before this one use, over all ranks."""
+        phases = self._phases_in(epoch)
+        steps = self.steps_of(phases[0])
+        starts = [phase.part * steps for phase in phases]
+        return sum(
+            _total(phase.batch_sizes, start, min(step, start + steps))
+            for phase, start in zip(phases, starts, strict=True)
+            if start < step
+        )
+
+    def lr(self, epoch: int, step: int) -> float:
+        """The learning rate of a step with the warm-up, which is linear and ends at the rate the schedule has then."""
+        phase = self.phase(epoch, step)
+        progress = epoch - 1 + step / self.steps_in_epoch(epoch)
+        if progress >= self.warmup_epochs:
+            return phase.lr
+        phases_after = self._phases_in(int(self.warmup_epochs) + 1)
+        target = phases_after[phase.part].lr
+        start = self.warmup_lr * target / phases_after[0].lr  # the per-epoch variant's quarters keep their ratios
+        return warmed_up_lr(progress, self.warmup_epochs, start, target)
+
+    @property
+    def total_steps(self) -> int:
+        """The steps of the whole run."""
+        return sum(phase.num_epochs * self.steps_of(phase) for phase in self.phases)
+
+    def steps_of(self, phase: Phase) -> int:
+        """How many steps the phase has in each of its epochs."""
+        return self.steps_in_epoch(phase.first_epoch) // phase.parts
+
+    def pixels_of(self, phase: Phase) -> int:
+        """Clips x frames x height x width over the whole phase; its computation is close to proportional to this."""
+        steps = self.steps_of(phase)
+        pixels = tuple(spec.batch_size * spec.shape.frames * spec.shape.height**2 for spec in phase.short_cycle)
+        return phase.num_epochs * _total(pixels, phase.part * steps, (phase.part + 1) * steps)
+
+    def _phases_in(self, epoch: int) -> tuple[Phase, ...]:
+        assert 1 <= epoch <= self.num_epochs, epoch
+        return tuple(phase for phase in self.phases if phase.first_epoch <= epoch <= phase.last_epoch)
+
+
+def _total(cycle: tuple[int, ...], start: int, stop: int) -> int:
+    """The sum of `cycle[i % len(cycle)]` over steps i from `start` to `stop`."""
+    rounds, rest = divmod(stop - start, len(cycle))
+    return rounds * sum(cycle) + sum(cycle[i % len(cycle)] for i in range(stop - rest, stop))
+
+
+@lru_cache(maxsize=256)
+def steps_per_part(cycles: tuple[tuple[int, ...], ...], num_videos: int) -> int:
+    """How many steps each part of an epoch has if the parts' batches together use at most `num_videos` clips.
+
+    `cycles` are the batch sizes of each part's short cycle; step i of the epoch, not of the part, has position i mod 3.
+    """
+
+    def clips(steps: int) -> int:
+        return sum(_total(cycle, part * steps, (part + 1) * steps) for part, cycle in enumerate(cycles))
+
+    steps = num_videos // sum(map(sum, cycles)) * len(cycles[0])  # whole short cycles, then what still fits
+    while clips(steps + 1) <= num_videos:
+        steps += 1
+    return steps

@@ -1,0 +1,78 @@
+"""The plan of a run in words: a table, the line of its epochs and a summary."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from rich import box
+from rich.table import Table
+
+from train.schedule.plan import Phase, Plan
+
+TIME_MODEL = "time: estimated from clips x frames x height x width, as if every shape ran at the same speed per pixel"
+
+
+def plan_table(plan: Plan) -> Table:
+    """A row for each phase: epochs, shape, batch, rate, steps and the estimated share of the run's time.
+
+    Where a phase has a short cycle, crop and batch name its three steps in turn. Needs up to 100 columns of text.
+    """
+    table = Table(title="Plan of the run", title_justify="left", box=box.SIMPLE_HEAD, caption_justify="left")
+    table.caption, table.pad_edge, table.collapse_padding = TIME_MODEL, False, True
+    table.add_column("phase", no_wrap=True)
+    per_gpu = ["batch\nper GPU"] if plan.world_size > 1 else []
+    for heading in ("first\nepoch", "last\nepoch", "frames", "crop", "batch", *per_gpu, "lr", "steps", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    total = sum(map(plan.pixels_of, plan.phases))
+    for group in rows(plan):
+        phase, last = group[0], group[-1]
+        per_gpu = [_joined([size // plan.world_size for size in phase.batch_sizes])] if plan.world_size > 1 else []
+        table.add_row(
+            phase.name,
+            str(phase.first_epoch),
+            str(last.last_epoch),
+            str(phase.frames),
+            _joined([step.shape.height for step in phase.short_cycle]),
+            _joined(phase.batch_sizes),
+            *per_gpu,
+            ", ".join(f"{phase.lr:.4g}" for phase in group),
+            f"{sum(phase.num_epochs * plan.steps_of(phase) for phase in group):,}",
+            f"{sum(map(plan.pixels_of, group)) / total:.1%}",
+        )
+    return table
+
+
+def epoch_line(plan: Plan) -> str:
+    """The last epoch of each phase, lr steps apart by bars: `73, 110, 142, 158 | 205, 228, 248, 259 | 358`."""
+    ends = [group for group in rows(plan) if group[-1].part == group[-1].parts - 1]
+    by_lr_step = groupby(ends, key=lambda group: (group[0].name == "fine-tune", group[0].lr_steps_passed))
+    return " | ".join(", ".join(str(group[-1].last_epoch) for group in groups) for _, groups in by_lr_step)
+
+
+def plan_summary(plan: Plan) -> list[str]:
+    """What the table does not say: the whole, the rate between its rows, and what had to be fitted."""
+    pixels = sum(map(plan.pixels_of, plan.phases)) / plan.fixed_shape_pixels
+    lines = [
+        f"phases end at epochs {epoch_line(plan)}",
+        f"{plan.num_epochs} epochs, {plan.total_steps:,} steps, {pixels:.2f} times the pixels of the fixed shape over "
+        "the nominal epochs",
+    ]
+    if plan.warmup_epochs:
+        lines.append(f"lr warms up linearly from {plan.warmup_lr:.4g} to the end of epoch {plan.warmup_epochs:g}")
+    lines += [
+        f"{group[0].name}: lr {group[1].lr:.4g} from epoch {group[1].first_epoch}" for group in rows(plan) if group[1:]
+    ]
+    epochs = {phase.first_epoch for phase in plan.phases}
+    left = max(plan.num_videos - plan.clips_before(epoch, plan.steps_in_epoch(epoch)) for epoch in epochs)
+    if left:
+        lines.append(f"up to {left:,} of {plan.num_videos:,} videos, others each time, are left over by an epoch")
+    return [*lines, *plan.notes]
+
+
+def rows(plan: Plan) -> list[Sequence[Phase]]:
+    """The phases, with those of one shape that only the rate tells apart (the two halves of fine-tuning) together."""
+    return [tuple(group) for _, group in groupby(plan.phases, key=lambda phase: phase.name)]
+
+
+def _joined(numbers: Sequence[int]) -> str:
+    """`112/158/224`, or one number where all are the same."""
+    return str(numbers[0]) if len(set(numbers)) == 1 else "/".join(map(str, numbers))
