@@ -5,7 +5,7 @@ import functools
 import pathlib
 
 import network
-import train.checkpoint.files
+import network.weights.reading
 
 dependencies = ["torch", "safetensors"]
 
@@ -19,7 +19,7 @@ def _create(
     """
     created = network.create_network(name, num_classes, gates, placement)
     if pretrained is not None:
-        checkpoint = train.checkpoint.files.read_checkpoint(pathlib.Path(pretrained))
+        checkpoint = network.weights.reading.read_checkpoint(pathlib.Path(pretrained))
         network.load_checkpoint(created, checkpoint, strict=True)
     return created
 

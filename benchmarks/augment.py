@@ -21,9 +21,10 @@ from rich.table import Table
 from torch import Tensor
 
 from common.cli import CommandParser, positive_integer, run_command
-from data.augment.augment import MEAN, SCALE, Augment, Normalise
+from data.augment.augment import Augment
+from data.augment.normalise import MEAN, SCALE, Normalise
 from data.augment.ops import LUMA, blur_kernels, homographies
-from data.augment.params import KINDS, draw_augmentation, draw_kind, fields_of, no_augmentation
+from data.augment.params import KINDS, fields_of, identity_params, random_params, random_params_of_kind
 from network import create_network
 from train.monitor.logs import make_console
 from train.optim import make_optimizer, set_lr
@@ -148,13 +149,13 @@ def main() -> int:
         table.add_row(name, f"{1e3 * value:.2f}", f"{value / base:.1f}")
 
     add("normalise only", base)
-    neutral = torch.from_numpy(np.stack([no_augmentation()] * number))
+    neutral = torch.from_numpy(np.stack([identity_params()] * number))
     add("nothing drawn", median(lambda: augment(clips, neutral), arguments.repeats, device) / number)
     for kind in KINDS:
-        alone = np.stack([draw_kind(kind, rng) for _ in range(12 * number)])
+        alone = np.stack([random_params_of_kind(kind, rng) for _ in range(12 * number)])
         add(f"{kind} alone", statistics.mean(measure_mix(augment, clips, alone, arguments.repeats)))
     batches = arguments.draws if device.type == "cpu" else -(-arguments.draws // 10)
-    draws = np.stack([draw_augmentation(rng) for _ in range(batches * number)])
+    draws = np.stack([random_params(rng) for _ in range(batches * number)])
     mix = measure_mix(augment, clips, draws, arguments.repeats)
     add("the mix of training, mean", statistics.mean(mix))
     add("the mix of training, median", statistics.median(mix))

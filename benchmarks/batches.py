@@ -32,8 +32,9 @@ from torch.utils.data import DataLoader
 
 from benchmarks.corpus import make_corpus
 from common.cli import CommandParser, positive_integer, run_command
-from data.clips.dataset import RandomClip, VideoIterator
-from data.labels.dataset_spec import ClipRequest, ClipShape
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import RandomClips
+from data.clips.types import ClipRequest, ClipShape
 from data.labels.video_list import FoundVideo, VideoList, pack
 from data.loading.loader import BatchLoader
 from train.monitor.logs import make_console
@@ -81,8 +82,8 @@ class Endless:
         return self._sizes
 
 
-def dataset_of(videos: VideoList) -> VideoIterator:
-    return VideoIterator(videos, RandomClip((2, 2), flip=True), seed=0)
+def dataset_of(videos: VideoList) -> ClipDataset:
+    return ClipDataset(videos, RandomClips((2, 2), flip=True), seed=0)
 
 
 def own(videos: VideoList, sizes: Sequence[tuple[int, ClipShape]], workers: int) -> Iterator[Tensor]:

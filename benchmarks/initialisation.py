@@ -27,9 +27,11 @@ from torch import Tensor, nn
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.files import atomic_file
-from data.augment.augment import Normalise
-from data.clips.dataset import RandomClip, SpacedClips, VideoIterator
-from data.labels.dataset_spec import ClipRequest, ClipShape, DatasetSpec
+from data.augment.normalise import Normalise
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import RandomClips, UniformClips
+from data.clips.types import ClipRequest, ClipShape
+from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
 from network import VideoNetwork, create_network
 from network.resnet3d import ResidualBlock
@@ -107,7 +109,7 @@ def build(variant: Variant, num_classes: int, seed: int) -> VideoNetwork:
     return network
 
 
-def batches(dataset: VideoIterator, order: np.ndarray, draw: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(dataset: ClipDataset, order: np.ndarray, draw: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Normalised clips (B, 3, T, h, w) and labels (B,) of the videos in their order; a last part batch is left out."""
     normalise = Normalise()
     for start in range(0, len(order) - BATCH_SIZE + 1, BATCH_SIZE):
@@ -140,7 +142,7 @@ def measure_depths(network: VideoNetwork, clips: Tensor, labels: Tensor) -> Dept
     )
 
 
-def train(variant: Variant, train_set: VideoIterator, val_set: VideoIterator, epochs: int, seed: int) -> Run:
+def train(variant: Variant, train_set: ClipDataset, val_set: ClipDataset, epochs: int, seed: int) -> Run:
     """SGD with one epoch of warm-up and a cosine to nothing."""
     network = build(variant, len(train_set.videos.classes), seed)
     optimizer = make_optimizer(network)
@@ -169,7 +171,7 @@ def train(variant: Variant, train_set: VideoIterator, val_set: VideoIterator, ep
 
 
 @torch.no_grad()
-def evaluate(network: VideoNetwork, val_set: VideoIterator) -> float:
+def evaluate(network: VideoNetwork, val_set: ClipDataset) -> float:
     """Top-1 in percent."""
     network.eval()
     assert len(val_set) % BATCH_SIZE == 0, len(val_set)
@@ -179,11 +181,11 @@ def evaluate(network: VideoNetwork, val_set: VideoIterator) -> float:
     return 100 * float(sum(right)) / len(val_set)
 
 
-def load(folder: Path) -> tuple[VideoIterator, VideoIterator]:
+def load(folder: Path) -> tuple[ClipDataset, ClipDataset]:
     """The training and validation videos of a dataset folder."""
     splits = load_splits(folder, DatasetSpec("custom", "train.csv", "val.csv"), None)
-    recipe = RandomClip((INTERVAL, INTERVAL), flip=True)
-    return VideoIterator(splits.train, recipe, 0), VideoIterator(splits.val, SpacedClips(INTERVAL), 0)
+    recipe = RandomClips((INTERVAL, INTERVAL), flip=True)
+    return ClipDataset(splits.train, recipe, 0), ClipDataset(splits.val, UniformClips(INTERVAL), 0)
 
 
 def make_dataset(folder: Path) -> None:

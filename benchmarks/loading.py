@@ -34,8 +34,8 @@ from benchmarks.readers import (
 )
 from common.cli import CommandParser, positive_integer, run_command
 from data.clips.crop import RESIZED_SIDE_PER_CROP, random_crop
-from data.labels.dataset_spec import ClipShape
-from data.store.frame_store import Region
+from data.clips.types import ClipShape
+from data.store.frame_store import CropBox
 from train.monitor.logs import make_console
 
 LIMIT, PLAIN = "limit (decode from memory)", "plain OpenCV, frames.db"
@@ -51,13 +51,13 @@ class Call(NamedTuple):
     path: Path | None = None
 
 
-def random_region(size: tuple[int, int], crop: int, shorter_side: int, rng: np.random.Generator) -> Region:
+def random_region(size: tuple[int, int], crop: int, shorter_side: int, rng: np.random.Generator) -> CropBox:
     """A random square crop of the frame as if scaled to that shorter side; training's own where that is its side."""
     if shorter_side == round(crop * RESIZED_SIDE_PER_CROP):
         return random_crop(size, ClipShape(len(range(0, SPAN, 2)), crop, crop), False, rng)
     side = round(size[0] * crop / shorter_side)
     top, left = (int(rng.integers(0, length - side + 1)) for length in size)
-    return Region(top, left, side, side, crop, crop)
+    return CropBox(top, left, side, side, crop, crop)
 
 
 def drop_from_cache(path: Path) -> None:
@@ -110,7 +110,7 @@ def methods_for(
     for number, folder in enumerate(forms[PLAIN]):
         start = int(rng.integers(0, FRAMES - SPAN + 1))
         indices = list(range(start, start + SPAN, 2))
-        region = random_region(size, crop, shorter_side, rng)
+        box = random_region(size, crop, shorter_side, rng)
         methods[LIMIT].append(Call(partial(decode_all, clip_blobs(folder, indices))))
         for name, paths in forms.items():
             if "PyAV" in name:
@@ -119,7 +119,7 @@ def methods_for(
                 read = read_files_by_opencv
             else:
                 read = read_by_opencv if name == PLAIN else read_by_store
-            methods[name].append(Call(partial(read, paths[number], indices, region), paths[number]))
+            methods[name].append(Call(partial(read, paths[number], indices, box), paths[number]))
     return methods
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data.store.crop_box import Region, scratch_frame
+from data.store.crop_box import CropBox, scratch_frame
 from data.store.frame_store import FrameStore
 
 
@@ -31,25 +31,25 @@ def decode_all(blobs: list[bytes]) -> None:
         simplejpeg.decode_jpeg(blob, "RGB", buffer=buffer)
 
 
-def read_by_store(folder: Path, indices: Sequence[int], region: Region) -> np.ndarray:
+def read_by_store(folder: Path, indices: Sequence[int], box: CropBox) -> np.ndarray:
     """This project's way."""
     with FrameStore(folder) as store:
         store.size(indices[0])
-        return store.read(indices, region)
+        return store.read(indices, box)
 
 
-def read_by_opencv(folder: Path, indices: Sequence[int], region: Region) -> np.ndarray:
+def read_by_opencv(folder: Path, indices: Sequence[int], box: CropBox) -> np.ndarray:
     """The plain way: decode, resize whole frames, crop, bring to (3, T, h, w)."""
-    return _clip([_imdecode(blob) for blob in clip_blobs(folder, indices)], region)
+    return _clip([_imdecode(blob) for blob in clip_blobs(folder, indices)], box)
 
 
-def read_files_by_opencv(folder: Path, indices: Sequence[int], region: Region) -> np.ndarray:
+def read_files_by_opencv(folder: Path, indices: Sequence[int], box: CropBox) -> np.ndarray:
     """The plain way from a folder of JPEG files."""
     paths = (folder / f"frame_{index + 1:05d}.jpg" for index in indices)
-    return _clip([_imdecode(path.read_bytes()) for path in paths], region)
+    return _clip([_imdecode(path.read_bytes()) for path in paths], box)
 
 
-def read_by_pyav(file: Path, indices: Sequence[int], region: Region) -> np.ndarray:
+def read_by_pyav(file: Path, indices: Sequence[int], box: CropBox) -> np.ndarray:
     """The plain way from a video: seek to the keyframe before, decode from there, keep the frames asked for."""
     wanted = set(indices)
     frames = []
@@ -67,19 +67,19 @@ def read_by_pyav(file: Path, indices: Sequence[int], region: Region) -> np.ndarr
                 frames.append(frame.to_ndarray(format="rgb24"))
             if index >= max(indices):
                 break
-    return _clip(frames, region)
+    return _clip(frames, box)
 
 
 def _imdecode(blob: bytes) -> np.ndarray:
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def _clip(frames: list[np.ndarray], region: Region) -> np.ndarray:
-    scale = region.out_height / region.height
+def _clip(frames: list[np.ndarray], box: CropBox) -> np.ndarray:
+    scale = box.out_height / box.height
     height, width = frames[0].shape[:2]
     size = round(width * scale), round(height * scale)
-    top = min(round(region.top * scale), size[1] - region.out_height)
-    left = min(round(region.left * scale), size[0] - region.out_width)
-    rows, columns = slice(top, top + region.out_height), slice(left, left + region.out_width)
+    top = min(round(box.top * scale), size[1] - box.out_height)
+    left = min(round(box.left * scale), size[0] - box.out_width)
+    rows, columns = slice(top, top + box.out_height), slice(left, left + box.out_width)
     clip = np.stack([cv2.resize(frame, size)[rows, columns] for frame in frames])
     return np.ascontiguousarray(clip.transpose(3, 0, 1, 2))

@@ -2,11 +2,12 @@
 
 import argparse
 import difflib
+import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, TypeVar
 
-from common.errors import DataError
+from common.errors import DataError, UserError
 
 USAGE_ERROR = 2  # exit status after a mistake in the data or on the command line, as argparse has it
 
@@ -43,13 +44,51 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+Number = TypeVar("Number", int, float)
+BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def boolean(text: str) -> bool:
+    """`True` or `False` in any case, also yes/no, on/off and 1/0; use with `nargs="?", const=True`."""
+    try:
+        return BOOLEANS[text.strip().lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from None
+
+
+def numbers(texts: str | Iterable[str], kind: Callable[[str], Number] = int) -> tuple[Number, ...]:
+    """The numbers of `40 60 75` or `40,60,75`, whole or split into words; DataError names what is none."""
+    joined = texts if isinstance(texts, str) else " ".join(texts)
+    try:
+        return tuple(kind(word) for word in re.split(r"[,\s]+", joined) if word)
+    except ValueError:
+        raise DataError(f"{joined!r} is not a list of whole numbers such as 40 60 75 or 40,60,75") from None
+
+
+class StoreNumbers(argparse.Action):
+    """The action of a flag with `nargs="+"` or `"*"` that stores a tuple of whole numbers, as `numbers` reads them."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the tuple; a word that is no number ends the program with the flag's name."""
+        try:
+            setattr(namespace, self.dest, numbers(values or ()))
+        except DataError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
+
+
 def run_command(main: Callable[[], int]) -> NoReturn:
-    """Run `main` and leave with its status; a DataError becomes one line on stderr and status 2."""
+    """Run `main` and leave with its status; a UserError becomes one line on stderr and its exit status."""
     try:
         sys.exit(main())
-    except DataError as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
+        sys.exit(error.exit_status)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

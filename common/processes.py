@@ -1,4 +1,4 @@
-"""Processes that do not outlive the one that started them."""
+"""What a process asks of its system: how many CPUs it may use, and to end with its parent."""
 
 import ctypes
 import os
@@ -19,3 +19,8 @@ def signal_at_parent_death(number: Signals, parent: int | None = None) -> None:
         return
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), number)
+
+
+def available_cpus() -> int:
+    """The number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
 from common.files import atomic_file
-from data.augment.augment import MEAN, SCALE, Augment
-from data.augment.params import KINDS, draw_augmentation, draw_kind, fields_of
-from data.clips.dataset import RandomClip
-from data.labels.dataset_spec import ClipRequest, ClipShape
+from data.augment.augment import Augment
+from data.augment.normalise import MEAN, SCALE
+from data.augment.params import KINDS, fields_of, random_params, random_params_of_kind
+from data.clips.sampling import RandomClips
+from data.clips.types import ClipRequest, ClipShape
 from data.labels.video_list import list_folders
 from data.store.frame_store import DATABASE, FrameStore
 
@@ -66,23 +67,21 @@ def make_row(folder: Path, shape: ClipShape, kind: str | None, key: tuple[int, i
     """
     rng = np.random.default_rng(key)
     video = _choose_video(folder, rng)
-    recipe = RandomClip(INTERVALS, flip=kind is None, distort=True)
+    sampling = RandomClips(INTERVALS, flip=kind is None, augment=True)
     with FrameStore(video) as store:
-        (sampled,) = recipe.frames(len(store), ClipRequest(0, shape, 0), rng)
-        region = recipe.region(store.size(), shape, rng)
-        original, clip = (
-            store.read(sampled.indices.tolist(), region._replace(flip=flip)) for flip in (False, region.flip)
-        )
-    draw = draw_augmentation(rng) if kind is None else draw_kind(kind, rng)
+        (sampled,) = sampling.frames(len(store), ClipRequest(0, shape, 0), rng)
+        box = sampling.crop_box(store.size(), shape, rng)
+        original, clip = (store.read(sampled.indices.tolist(), box._replace(flip=flip)) for flip in (False, box.flip))
+    draw = random_params(rng) if kind is None else random_params_of_kind(kind, rng)
     clips = torch.from_numpy(clip)[None].permute(0, 4, 1, 2, 3)
     normalised = Augment()(clips, torch.from_numpy(draw)[None])[0]
     grey_levels = (normalised / SCALE + torch.tensor(MEAN).view(3, 1, 1, 1)).round().clamp(0, 255)
     augmented = grey_levels.to(torch.uint8).permute(1, 2, 3, 0).numpy()
-    return Row(describe(draw, region.flip), original, augmented)
+    return Row(describe(draw, box.flip), original, augmented)
 
 
 def describe(draw: np.ndarray, flip: bool) -> str:
-    """What a draw (NUM_DRAWS,) does, a line each, in the order in which it is done."""
+    """What a draw (NUM_PARAMS,) does, a line each, in the order in which it is done."""
     (fields,) = fields_of(draw[None])
     lines = ["flip"] if flip else []
     if fields["rotation"]:

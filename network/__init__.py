@@ -1,7 +1,8 @@
+from common.errors import NetworkError
 from network import csn as csn  # registers its networks
-from network.registry import NetworkError, create_network, network_names
+from network.base import VideoNetwork
+from network.registry import create_network, network_names
 from network.resnet3d import ResNet3d
-from network.srtg import VideoNetwork
 from network.weights.loading import (
     LoadReport,
     PublishedWeights,

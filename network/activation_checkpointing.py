@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from torch import nn
 
-from network.registry import NetworkError
+from common.errors import NetworkError
 from network.resnet3d import ResidualBlock
 from network.srtg import SqueezeAndRecursion
 
@@ -19,10 +19,10 @@ def checkpoint_activations(network: nn.Module) -> None:
     if not blocks:
         raise NetworkError(f"{type(network).__name__} has no residual blocks whose activations could be checkpointed")
     for block in blocks:
-        block.contexts = _Contexts(block)
+        block.contexts = _RecomputationContexts(block)
 
 
-class _Contexts:
+class _RecomputationContexts:
     """What a block's forward pass runs in, and what its repetition does: there, nothing is counted a second time."""
 
     def __init__(self, block: ResidualBlock) -> None:

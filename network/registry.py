@@ -6,16 +6,14 @@ import warnings
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from network.srtg import PLACEMENTS, VideoNetwork
+from common.errors import NetworkError
+from network.base import VideoNetwork
+from network.srtg import PLACEMENTS
 
 Builder = Callable[[int, bool, str], VideoNetwork]
 """Takes the number of classes, whether temporal gates decide, and the SRTG's placement in a block."""
 
 _builders: dict[str, Builder] = {}
-
-
-class NetworkError(ValueError):
-    """A network, or weights for one, that cannot be had: the message names the value and the remedy."""
 
 
 def register(name: str, builder: Builder) -> None:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from network.base import VideoNetwork
 from network.convs import (
     conv1x1x1,
     conv2plus1d,
@@ -30,7 +31,7 @@ from network.convs import (
     stem3d,
 )
 from network.registry import register
-from network.srtg import SqueezeAndRecursion, VideoNetwork
+from network.srtg import SqueezeAndRecursion
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 EXPANSION = 4

@@ -43,9 +43,9 @@ class FrameLSTM(nn.LSTM):
             for inputs in F.linear(hidden_states, weight_ih, bias_ih):
                 # Also from the zero state, so that each weight has a gradient whatever the number of frames.
                 sums = inputs + F.linear(hidden, weight_hh, bias_hh)
-                enter, forget, candidate, leave = sums.chunk(4, dim=-1)
-                cell = forget.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
-                hidden = leave.sigmoid() * cell.tanh()
+                input_gate, forget_gate, candidate, output_gate = sums.chunk(4, dim=-1)
+                cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+                hidden = output_gate.sigmoid() * cell.tanh()
                 outputs.append(hidden)
             hidden_states = torch.stack(outputs)
         return hidden_states
@@ -109,10 +109,10 @@ class SqueezeAndRecursion(nn.Module):
         with torch.no_grad():
             for weight, _, bias, _ in self.lstm.all_weights:
                 weight[2 * channels : 3 * channels].diagonal().add_(COPY_GAIN)
-                enter, forget, _, leave = bias.chunk(4)
-                enter.fill_(OPEN)
-                forget.fill_(FORGETFUL)
-                leave.fill_(OPEN)
+                input_gate, forget_gate, _, output_gate = bias.chunk(4)
+                input_gate.fill_(OPEN)
+                forget_gate.fill_(FORGETFUL)
+                output_gate.fill_(OPEN)
 
 
 class _Shared:
@@ -210,27 +210,3 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
     By differences: the usual |a|^2 - 2ab + |b|^2 by a matrix product cancels where frames are alike, as in a video.
     """
     return (a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(dim=-1)
-
-
-class VideoNetwork(nn.Module):
-    """A network from clips (B, 3, T, H, W) to logits (B, classes), whose temporal gates can be read out."""
-
-    name: str = ""
-    """What create_network knows it as; empty if it was built in another way."""
-
-    def open_gate_fractions(self) -> dict[str, Tensor]:
-        """The share of clips whose gate was open since the last reset, by block: tensors (), left on the device.
-
-        Empty for a network without gates; NaN for a block that saw no clip.
-        """
-        return {
-            name.removesuffix(".sar"): module.gate_counts[0] / module.gate_counts[1]
-            for name, module in self.named_modules()
-            if isinstance(module, SqueezeAndRecursion) and module.gates
-        }
-
-    def reset_open_gate_fractions(self) -> None:
-        """Count open gates from zero again."""
-        for module in self.modules():
-            if isinstance(module, SqueezeAndRecursion) and module.gates:
-                module.gate_counts.zero_()

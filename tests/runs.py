@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from network.weights.reading import read_checkpoint
 from tests.processes import ROOT
-from train.checkpoint.files import read_checkpoint
 
 TINY = ROOT / "tests" / "scripts" / "train_tiny.py"
 TINY_FLAGS = ("--network", "srtg_tiny", "--device", "cpu", "--log-every", 1)

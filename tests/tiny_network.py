@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
+from network.base import VideoNetwork
 from network.convs import conv3d
 from network.registry import register
 from network.resnet3d import Convolutions, Recursion, ResidualBlock, basic_convs
-from network.srtg import VideoNetwork
 
 WIDTHS = (4, 6, 6, 8)
 

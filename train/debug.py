@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from common.errors import TrainingError
 from network import VideoNetwork
-from train.errors import TrainingError
 from train.monitor.logs import LOG
 
 

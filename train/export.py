@@ -14,12 +14,13 @@ from typing import Any
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
 from common.files import atomic_file
-from data.augment.augment import MEAN, SCALE
-from network import NetworkError, VideoNetwork, create_network, load_checkpoint, recognise
+from data.augment.normalise import MEAN, SCALE
+from network import VideoNetwork, create_network, load_checkpoint, recognise
 from network.weights.exporting import OPSET, export_onnx, export_program
 from network.weights.loading import has_network_facts
+from network.weights.reading import read_checkpoint
 from network.weights.safetensors_file import write_safetensors
-from train.checkpoint.files import Checkpoint, read_checkpoint
+from train.checkpoint.files import Checkpoint
 
 FORMS = (".onnx", ".pt2", ".safetensors")
 
@@ -46,8 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 write_safetensors(temporary, network.state_dict(), facts, classes)
                 takes = "weights for --pretrained-3d"
-    except NetworkError as error:
-        raise DataError(str(error)) from error
     except OSError as error:
         raise DataError(f"{args.output} cannot be written: {error}") from error
     print(f"{args.output}: {facts['name']}, {facts['num_classes']} classes; {takes}")

@@ -11,13 +11,16 @@ import torch
 from rich.console import Console
 
 from common.cli import run_command
-from common.errors import DataError
+from common.errors import DataError, TrainingError
 from common.files import atomic_file
-from data.clips.dataset import RandomClip, SpacedClips, VideoIterator
-from data.labels.dataset_spec import ClipShape, DatasetSpec
+from common.ranks import Ranks
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import RandomClips, UniformClips
+from data.clips.types import ClipShape
+from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import Splits, load_splits
-from data.loading.loader import BatchLoader, EachOnce
-from network import NetworkError, VideoNetwork, create_network
+from data.loading.loader import BatchLoader, SequentialBatches
+from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.sub_batch_norm import use_sub_batch_norm
 from train.backend import tune_device
@@ -34,14 +37,13 @@ from train.checkpoint.start import (
 )
 from train.checkpoint.state import restore_state
 from train.debug import check_blocks, log_network
-from train.distributed.ranks import Ranks, agreed, is_launched, is_lost_peer, joined, launch
-from train.distributed.stop_signal import EXIT_STATUS
-from train.errors import StoppedBySignal, TrainingError
+from train.distributed.launch import is_launched, is_lost_peer, launch, on_all_ranks, process_group
+from train.distributed.stop_signal import EXIT_STATUS, StoppedBySignal
 from train.monitor.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog
 from train.monitor.logs import LOG, log_to_file, make_console, start_logging
 from train.monitor.reports import Callback
 from train.optim import make_optimizer
-from train.optimizer_step import Updater
+from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, Defaults, TrainOptions, parse_options
 from train.schedule.multigrid import make_plan
 from train.schedule.plan import Plan
@@ -63,14 +65,12 @@ def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: Defau
 
 
 def _start(options: TrainOptions, spec: DatasetSpec) -> int:
-    options = settle(options)
+    options = resolve_auto(options)
     if options.gpus > 1 and not is_launched():
         return launch(options.gpus, sys.argv)
     try:
-        with joined(options.device) as ranks:
+        with process_group(options.device) as ranks:
             return _run_together(options, spec, ranks)
-    except NetworkError as error:
-        raise DataError(str(error)) from error
     except TrainingError as error:
         LOG.error("%s", error)
         return 1
@@ -89,7 +89,7 @@ def _start(options: TrainOptions, spec: DatasetSpec) -> int:
 
 
 def _run_together(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
-    """The exit status, also of the failures that all ranks come to in the same step: those leave `joined` in order."""
+    """The exit status, also of failures that all ranks reach in the same step: those leave `process_group` in order."""
     try:
         return _run(options, spec, ranks)
     except TrainingError as error:
@@ -102,7 +102,7 @@ def _run_together(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int
         return EXIT_STATUS
 
 
-def settle(options: TrainOptions) -> TrainOptions:
+def resolve_auto(options: TrainOptions) -> TrainOptions:
     """Replace `auto` and `all` by what this machine has; DataError if it has not what the options ask for."""
     present = torch.cuda.device_count()
     device = options.device if options.device != "auto" else "cuda" if present else "cpu"
@@ -144,18 +144,18 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
         log_to_file(_log_file(options, folder))
     checkpoints = CheckpointFolder(folder, options.network, options.keep)
     device = _prepare_device(options, ranks)
-    start, splits, network, loaded, plan = agreed(ranks, lambda: _set_up(options, spec, ranks, checkpoints))
+    start, splits, network, loaded, plan = on_all_ranks(ranks, lambda: _set_up(options, spec, ranks, checkpoints))
     network = _prepare_network(network, options, device)
-    updater = _updater(network, options, loaded, device, ranks)
+    optimizer_step = _updater(network, options, loaded, device, ranks)
     progress = Progress()
     if start.is_resume:
         assert start.checkpoint is not None
-        progress = restore_state(start.checkpoint, network, updater, device, ranks)
+        progress = restore_state(start.checkpoint, network, optimizer_step, device, ranks)
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
     callbacks = _callbacks(options, folder, console, progress) if ranks.is_first and not options.evaluate else []
     about = _about(options, splits, loaded)
     trainer = Trainer(
-        network, updater, plan, device, ranks, _settings(options), checkpoints, about, callbacks, progress
+        network, optimizer_step, plan, device, ranks, _settings(options), checkpoints, about, callbacks, progress
     )
     val_loader = _val_loader(options, splits, ranks)
     if options.evaluate:
@@ -194,8 +194,8 @@ def _set_up(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, checkpoints:
 def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: BatchLoader) -> int:
     ranks, plan = trainer.ranks, trainer.plan
     intervals = (options.train_frame_interval[0], options.train_frame_interval[-1])
-    recipe = RandomClip(intervals, flip=options.augment != "none", distort=options.augment == "full")
-    dataset = VideoIterator(splits.train, recipe, options.random_seed, options.on_bad_video == "skip")
+    sampling = RandomClips(intervals, flip=options.augment != "none", augment=options.augment == "full")
+    dataset = ClipDataset(splits.train, sampling, options.random_seed, options.on_bad_video == "skip")
     sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
     loader = BatchLoader(dataset, sampler, options.workers, trainer.device.type == "cuda")
     if trainer.progress.epoch > plan.num_epochs:
@@ -312,7 +312,7 @@ def _prepare_network(network: VideoNetwork, options: TrainOptions, device: torch
 
 def _updater(
     network: VideoNetwork, options: TrainOptions, loaded: tuple[str, ...], device: torch.device, ranks: Ranks
-) -> Updater:
+) -> OptimizerStep:
     optimizer = make_optimizer(network, loaded, options.loaded_lr_factor)
     if loaded:
         names = [name for name, _ in network.named_parameters()]
@@ -321,14 +321,14 @@ def _updater(
             "fine-tuning: %d loaded parameters at %g of the rate, %d new ones at the whole rate: %s",
             len(names) - len(new), options.loaded_lr_factor, len(new), ", ".join(new) or "none",
         )  # fmt: skip
-    return Updater(network.parameters(), optimizer, device, ranks, options.precision, options.clip_grad)
+    return OptimizerStep(network.parameters(), optimizer, device, ranks, options.precision, options.clip_grad)
 
 
 def _val_loader(options: TrainOptions, splits: Splits, ranks: Ranks) -> BatchLoader:
-    dataset = VideoIterator(splits.val, SpacedClips(options.val_frame_interval, options.val_clips), options.random_seed)
+    dataset = ClipDataset(splits.val, UniformClips(options.val_frame_interval, options.val_clips), options.random_seed)
     shape = ClipShape(options.clip_length, options.clip_size, options.clip_size)
     batch_size = max(1, (options.val_batch_size or options.batch_size) // (ranks.world_size * options.val_clips))
-    batches = EachOnce(len(splits.val), batch_size, shape, ranks.rank, ranks.world_size)
+    batches = SequentialBatches(len(splits.val), batch_size, shape, ranks.rank, ranks.world_size)
     return BatchLoader(dataset, batches, min(options.workers, len(batches.indices)), options.device == "cuda")
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from train.distributed.ranks import Ranks
+from common.ranks import Ranks
 from train.optim import set_lr
 
 
-class Updater:
+class OptimizerStep:
     """Applies gradients, and lets the device decide whether to: the host waits for nothing until it asks."""
 
     def __init__(

@@ -6,13 +6,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.cli import CommandParser
-from common.errors import DataError
+from common.cli import CommandParser, StoreNumbers, boolean
+from common.errors import DataError, NetworkError
 from data.labels.dataset_spec import DatasetSpec
-from network import NetworkError, network_names
+from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
-from train.flag_types import StoreNumbers, boolean
 
 
 @dataclass(frozen=True)

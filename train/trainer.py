@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from common.errors import DataError
-from data.augment.augment import Augment, Normalise
-from data.clips.dataset import BadVideo
+from common.errors import DataError, TrainingError
+from common.ranks import Ranks
+from data.augment.augment import Augment
+from data.augment.normalise import Normalise
+from data.clips.types import BadVideo
 from data.loading.loader import Batch, BatchLoader
 from data.loading.prefetch import on_device
 from evaluate.metrics import Scores, ScoreSums
@@ -24,13 +26,12 @@ from network.sub_batch_norm import aggregate_statistics, set_num_splits
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import collect_state
-from train.distributed.ranks import Ranks, parallel
-from train.distributed.stop_signal import StopSignal
-from train.errors import StoppedBySignal, TrainingError
+from train.distributed.launch import parallel
+from train.distributed.stop_signal import StoppedBySignal, StopSignal
 from train.monitor.logs import LOG
 from train.monitor.reports import Callback, EpochReport, LogReport
 from train.monitor.speed import SpeedMonitor
-from train.optimizer_step import Updater
+from train.optimizer_step import OptimizerStep
 from train.schedule.plan import Plan, StepSpec
 from train.schedule.sampler import ScheduleSampler
 
@@ -57,7 +58,7 @@ class Trainer:
     def __init__(
         self,
         network: VideoNetwork,
-        updater: Updater,
+        optimizer_step: OptimizerStep,
         plan: Plan,
         device: torch.device,
         ranks: Ranks,
@@ -68,7 +69,7 @@ class Trainer:
         progress: Progress,
     ) -> None:
         self.network = network
-        self.updater = updater
+        self.optimizer_step = optimizer_step
         self.plan = plan
         self.device = device
         self.ranks = ranks
@@ -150,7 +151,7 @@ class Trainer:
             if not is_last:
                 self.speed.mark()
         loss = torch.stack(losses).sum()
-        self.updater.apply(loss, self.plan.lr(progress.epoch, progress.step), progress.global_step)
+        self.optimizer_step.apply(loss, self.plan.lr(progress.epoch, progress.step), progress.global_step)
         self.speed.mark()
         if self.device.type == "cpu":
             self._check_loss(spec)  # costs nothing where the result is already here
@@ -165,7 +166,7 @@ class Trainer:
             logits = self.parallel(clips)
         loss_sum = F.cross_entropy(logits.float(), labels, reduction="sum")
         self.speed.mark()
-        self.updater.backward(loss_sum / batch_size)
+        self.optimizer_step.backward(loss_sum / batch_size)
         self.score_sums.add(loss_sum, logits, labels)
         return loss_sum.detach() / batch_size
 
@@ -209,7 +210,7 @@ class Trainer:
         self._check_loss()
         self._gather_counts()
         if self.ranks.is_first:
-            state = collect_state(self.network, self.updater, self.progress, self.device)
+            state = collect_state(self.network, self.optimizer_step, self.progress, self.device)
             self.folder.save(self.about | state, epoch, is_best)
         self.last_save = time.perf_counter()
 
@@ -265,7 +266,7 @@ class Trainer:
             speeds=speeds,
             batch_shape=(spec.batch_size, 3, *spec.shape),
             lr=self.plan.lr(progress.epoch, progress.step - 1),
-            grad_norm=float(self.updater.grad_norm),
+            grad_norm=float(self.optimizer_step.grad_norm),
             memory_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0,
             skipped_updates=progress.skipped_updates,
             open_gates=open_gates,
@@ -290,7 +291,7 @@ class Trainer:
 
     def _fold_scores(self) -> None:
         """Fetch what the device has counted: the scores, of all ranks, and the skipped updates."""
-        self.progress.skipped_updates += self.updater.take_skipped()
+        self.progress.skipped_updates += self.optimizer_step.take_skipped()
         scores = Scores(*self.ranks.sum(self.score_sums.take()).tolist())
         self.window = self.window.plus(scores)
         self.progress.scores = self.progress.scores.plus(scores)
@@ -320,7 +321,7 @@ class Trainer:
             raise DataError(f"{bad.reason}; this is one more than the {limit} that --bad-video-limit allows an epoch")
 
     def _check_loss(self, spec: StepSpec | None = None) -> None:
-        bad_step = self.updater.bad_step()
+        bad_step = self.optimizer_step.bad_step()
         if bad_step is not None:
             epoch, step = self._locate(bad_step)
             spec = self.plan.step_spec(epoch, step)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data.augment.normalise import MEAN, SCALE
 from data.augment.ops import (
     LUMA,
     blur_kernels,
@@ -21,31 +22,10 @@ from data.augment.ops import (
 )
 from data.augment.params import fields_of
 
-MEAN = (124.0, 117.0, 104.0)  # of each channel, R G B, in grey levels of 0-255
-SCALE = 0.0167  # 1 / standard deviation in grey levels, the same for the channels
 MEDIUM_GREY = 127.0  # what a change of contrast leaves as it is; so in imgaug
 # On the CPU so many frames go through all operations before the next: more do not fit its caches, and the memory for
 # copies of them would be given back to the system, and taken from it again, each time.
 FRAMES_AT_ONCE = 2
-
-
-class Normalise(nn.Module):
-    """uint8 clips (B, 3, T, h, w) of any strides to (x - mean) / std, by default contiguous float32."""
-
-    mean: Tensor
-
-    def __init__(
-        self, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.contiguous_format
-    ) -> None:
-        super().__init__()
-        self.dtype = dtype
-        self.memory_format = memory_format
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1, 1), persistent=False)
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """(B, 3, T, h, w) uint8 -> the same shape, normalised."""
-        x = clips.to(torch.float32, memory_format=self.memory_format)
-        return x.sub_(self.mean).mul_(SCALE).to(self.dtype)
 
 
 class Augment(nn.Module):
@@ -81,7 +61,7 @@ class Augment(nn.Module):
 
     @torch.no_grad()
     def forward(self, clips: Tensor, draws: Tensor) -> Tensor:
-        """Clips (B, 3, T, h, w) uint8, their draws (B, NUM_DRAWS) float32 on the CPU -> (B, 3, T, h, w), normalised."""
+        """Clips (B, 3, T, h, w) uint8, params (B, NUM_PARAMS) float32 on the CPU -> (B, 3, T, h, w), normalised."""
         out = torch.empty(clips.shape, dtype=self.dtype, device=clips.device, memory_format=self.memory_format)
         with torch.autocast(clips.device.type, enabled=False):  # 8 bits of mantissa are less than a pixel has
             if clips.device.type != "cpu":

@@ -24,20 +24,20 @@ FIELDS: tuple[tuple[str, tuple[int, ...], float], ...] = (
     ("contrast", (), 1),  # factor of the distance from medium grey
 )
 DRAW = np.dtype([(name, np.float32, shape) for name, shape, _ in FIELDS])
-NUM_DRAWS = DRAW.itemsize // np.dtype(np.float32).itemsize
+NUM_PARAMS = DRAW.itemsize // np.dtype(np.float32).itemsize
 
 
-def no_augmentation() -> np.ndarray:
-    """The draw, float32 (NUM_DRAWS,), that leaves a clip as it is."""
+def identity_params() -> np.ndarray:
+    """The draw, float32 (NUM_PARAMS,), that leaves a clip as it is."""
     draw = np.zeros(1, DRAW)
     for name, _, neutral in FIELDS:
         draw[name] = neutral
     return draw.view(np.float32)
 
 
-def draw_augmentation(rng: np.random.Generator) -> np.ndarray:
-    """A draw, float32 (NUM_DRAWS,): the clip is augmented with probability 0.8, by each kind with 0.4."""
-    draw = no_augmentation().view(DRAW)
+def random_params(rng: np.random.Generator) -> np.ndarray:
+    """A draw, float32 (NUM_PARAMS,): the clip is augmented with probability 0.8, by each kind with 0.4."""
+    draw = identity_params().view(DRAW)
     is_augmented = rng.random() < CLIP_PROBABILITY
     for draw_values in KINDS.values():
         is_chosen = rng.random() < KIND_PROBABILITY
@@ -48,16 +48,16 @@ def draw_augmentation(rng: np.random.Generator) -> np.ndarray:
     return draw.view(np.float32)
 
 
-def draw_kind(name: str, rng: np.random.Generator) -> np.ndarray:
-    """A draw, float32 (NUM_DRAWS,), of one of KINDS alone."""
-    draw = no_augmentation().view(DRAW)
+def random_params_of_kind(name: str, rng: np.random.Generator) -> np.ndarray:
+    """A draw, float32 (NUM_PARAMS,), of one of KINDS alone."""
+    draw = identity_params().view(DRAW)
     for field, value in KINDS[name](rng).items():
         draw[field] = value
     return draw.view(np.float32)
 
 
 def fields_of(draws: np.ndarray) -> np.ndarray:
-    """Draws, float32 (B, NUM_DRAWS), as a structured array (B,) with the names of FIELDS."""
+    """Draws, float32 (B, NUM_PARAMS), as a structured array (B,) with the names of FIELDS."""
     return np.ascontiguousarray(draws).view(DRAW)[:, 0]
 
 

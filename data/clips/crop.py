@@ -9,27 +9,27 @@ decodes reduced frames in a part of the time; within half a percent of one, two 
 
 import numpy as np
 
-from data.labels.dataset_spec import ClipShape
-from data.store.frame_store import Region
+from data.clips.types import ClipShape
+from data.store.frame_store import CropBox
 
 RESIZED_SIDE_PER_CROP = 294 / 256
 WHOLE_SCALE_TOLERANCE = 0.005
 
 
-def random_crop(size: tuple[int, int], shape: ClipShape, flip: bool, rng: np.random.Generator) -> Region:
+def random_crop(size: tuple[int, int], shape: ClipShape, flip: bool, rng: np.random.Generator) -> CropBox:
     """A crop at a random place of a source of `size` (height, width); flipped with probability 1/2 if `flip`."""
     height, width, grid = _source_extent(size, shape)
     top = grid * int(rng.integers(0, (size[0] - height) // grid + 1))
     left = grid * int(rng.integers(0, (size[1] - width) // grid + 1))
     flipped = flip and bool(rng.integers(0, 2))
-    return Region(top, left, height, width, shape.height, shape.width, flipped)
+    return CropBox(top, left, height, width, shape.height, shape.width, flipped)
 
 
-def centre_crop(size: tuple[int, int], shape: ClipShape) -> Region:
+def centre_crop(size: tuple[int, int], shape: ClipShape) -> CropBox:
     """The crop in the middle of a source of `size` (height, width)."""
     height, width, grid = _source_extent(size, shape)
     top, left = ((side - extent) // 2 // grid * grid for side, extent in zip(size, (height, width), strict=True))
-    return Region(top, left, height, width, shape.height, shape.width, False)
+    return CropBox(top, left, height, width, shape.height, shape.width, False)
 
 
 def _source_extent(size: tuple[int, int], shape: ClipShape) -> tuple[int, int, int]:

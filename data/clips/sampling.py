@@ -1,9 +1,15 @@
-"""Which frames of a video make up a clip. Everything here is a pure function of its arguments."""
+"""Which frames of a video make up a clip, and how its crop and augmentation are drawn."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from data.augment.params import identity_params, random_params
+from data.clips.crop import centre_crop, random_crop
+from data.clips.types import ClipRequest, ClipShape
+from data.store.crop_box import CropBox
 
 
 class SampledFrames(NamedTuple):
@@ -13,35 +19,96 @@ class SampledFrames(NamedTuple):
     interval: int  # the distance between neighbours that was possible; 1 also where frames are repeated
     repeated: int  # how many of the T indices repeat the frame before them
 
+
+class ClipSampling(Protocol):
+    """How clips are taken from a video: which frames, which part of them."""
+
     @property
-    def is_shortened(self) -> bool:
-        """Whether frames are repeated."""
-        return self.repeated > 0
+    def views(self) -> int:
+        """How many clips are taken from each video."""
+
+    def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
+        """The views of the video, each T frame indices."""
+
+    def crop_box(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> CropBox:
+        """The part of frames of `size` (height, width) that all views show."""
+
+    def augmentation(self, rng: np.random.Generator) -> np.ndarray:
+        """The draw for `data.augment`, float32 (NUM_PARAMS,), the same for all views."""
+
+
+@dataclass(frozen=True)
+class RandomClips:
+    """One clip at a random interval, start and crop: training.
+
+    `flip` mirrors every other clip; `augment` draws what the device is to do with it beside.
+    """
+
+    intervals: tuple[int, int]
+    flip: bool
+    augment: bool = False
+
+    @property
+    def views(self) -> int:
+        """One."""
+        return 1
+
+    def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
+        """One view."""
+        return [random_clip(num_frames, request.shape.frames, self.intervals, request.max_interval_factor, rng)]
+
+    def crop_box(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> CropBox:
+        """A random crop."""
+        return random_crop(size, shape, self.flip, rng)
+
+    def augmentation(self, rng: np.random.Generator) -> np.ndarray:
+        """A random draw if `augment`, else that which changes nothing."""
+        return random_params(rng) if self.augment else identity_params()
+
+
+@dataclass(frozen=True)
+class UniformClips:
+    """Evenly spaced clips, the middle one if `clips` is 1, of the centre crop: validation."""
+
+    interval: int
+    clips: int = 1
+
+    @property
+    def views(self) -> int:
+        """`clips`."""
+        return self.clips
+
+    def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
+        """`clips` views."""
+        return uniform_clips(num_frames, request.shape.frames, self.interval, self.clips)
+
+    def crop_box(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> CropBox:
+        """The centre crop."""
+        return centre_crop(size, shape)
+
+    def augmentation(self, rng: np.random.Generator) -> np.ndarray:
+        """That which changes nothing."""
+        return identity_params()
 
 
 def random_clip(
-    num_frames: int, length: int, intervals: tuple[int, int], stretch: float, rng: np.random.Generator
+    num_frames: int, length: int, intervals: tuple[int, int], max_factor: float, rng: np.random.Generator
 ) -> SampledFrames:
     """A clip at a random interval and start.
 
-    The interval is drawn from lowest to highest inclusive; `stretch` (1 or more) raises the highest, so that the
+    The interval is drawn from lowest to highest inclusive; `max_factor` (1 or more) raises the highest, so that the
     short clips of a multigrid cycle span as much of the action as the long ones (PySlowFast's long-cycle sampling
     rate). A video shorter than the span gets the largest interval that fits, and if even 1 does not, repeats.
     """
     lowest, highest = intervals
-    interval = int(rng.integers(lowest, max(lowest, int(highest * stretch)) + 1))
+    interval = int(rng.integers(lowest, max(lowest, int(highest * max_factor)) + 1))
     interval = _fitting_interval(num_frames, length, interval)
     span = (length - 1) * interval + 1
     start = int(rng.integers(0, max(num_frames - span, 0) + 1))
     return _frames_from(start, num_frames, length, interval)
 
 
-def centre_clip(num_frames: int, length: int, interval: int) -> SampledFrames:
-    """The clip in the middle of the video."""
-    return spaced_clips(num_frames, length, interval, 1)[0]
-
-
-def spaced_clips(num_frames: int, length: int, interval: int, clips: int) -> list[SampledFrames]:
+def uniform_clips(num_frames: int, length: int, interval: int, clips: int) -> list[SampledFrames]:
     """`clips` clips whose starts are evenly spaced from the first frame possible to the last; one alone is centred."""
     interval = _fitting_interval(num_frames, length, interval)
     last_start = max(num_frames - (length - 1) * interval - 1, 0)

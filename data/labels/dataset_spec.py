@@ -1,29 +1,6 @@
-"""What the project knows of a dataset and of a clip's shape."""
+"""What the project knows of a dataset."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
-
-
-class ClipShape(NamedTuple):
-    """The shape of a clip: T frames of H x W pixels."""
-
-    frames: int
-    height: int
-    width: int
-
-
-class ClipRequest(NamedTuple):
-    """What a batch sampler asks of the dataset: one clip of the video `index`.
-
-    `draw` keys the clip's random draws together with the seed and the index (in training it is the epoch).
-    `interval_stretch` is the factor up to which the sampling interval may be stretched, so that a clip of fewer
-    frames can still span what a whole one does (multigrid, https://arxiv.org/abs/1912.00998, section 3).
-    """
-
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody calls on a request
-    shape: ClipShape
-    draw: int
-    interval_stretch: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from common.processes import signal_at_parent_death
-from data.clips.dataset import BadVideo, Clip, VideoIterator
-from data.labels.dataset_spec import ClipRequest, ClipShape
+from data.clips.dataset import ClipDataset
+from data.clips.types import BadVideo, Clip, ClipRequest, ClipShape
 from data.loading.batch_memory import BatchMemory
 
 SECONDS_AFTER_SIGTERM = 10  # that a worker lives on
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
     videos: Tensor  # int64 (B,), numbers of those that the pixels come from
     repeated_frames: int
     bad_videos: tuple[BadVideo, ...]
-    augmentation: Tensor  # float32 (B, NUM_DRAWS), the draws for data.augment; they stay on the host
+    augmentation: Tensor  # float32 (B, NUM_PARAMS), the draws for data.augment; they stay on the host
 
 
 class BatchSampler(Protocol):
@@ -78,7 +78,7 @@ def collate(frames: Tensor, clips: Sequence[Clip]) -> Batch:
     )
 
 
-class EachOnce(Sampler[list[ClipRequest]]):
+class SequentialBatches(Sampler[list[ClipRequest]]):
     """Batches that ask for every `step`-th video from `first` on, once and in order: an evaluation's batch sampler."""
 
     def __init__(self, num_videos: int, batch_size: int, shape: ClipShape, first: int = 0, step: int = 1) -> None:
@@ -109,7 +109,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        dataset: VideoIterator,
+        dataset: ClipDataset,
         batch_sampler: BatchSampler,
         workers: int,
         pin_memory: bool,
@@ -121,7 +121,7 @@ class BatchLoader:
         sizes = list(batch_sampler.sizes())
         fewest = max(1, min((clips for clips, _ in sizes), default=1))
         ahead = max(BATCHES_AHEAD, -(-CLIPS_AHEAD * workers // fewest)) if workers else 0
-        views = dataset.recipe.views
+        views = dataset.sampling.views
         largest = max((clips * views * math.prod(shape) * 3 for clips, shape in sizes), default=0)
         # The batches ahead, one that the consumer asks for, and two that it may still hold when it does.
         self._memory = BatchMemory(ahead + 3, largest)
@@ -158,7 +158,7 @@ class BatchLoader:
         clips: dict[int, Clip] = {}
         for part in parts:
             clips |= zip(part.share.positions, part.clips, strict=True)
-        frames = self._memory.lend(share.slot, share.array_shape(self.dataset.recipe.views))
+        frames = self._memory.lend(share.slot, share.array_shape(self.dataset.sampling.views))
         return collate(frames, [clips[position] for position in range(share.batch_size)])
 
 
@@ -215,12 +215,12 @@ class _Shares(Sampler[_Share]):
 class _ShareReader(Dataset["_Part"]):
     """Reads shares of batches into their slots."""
 
-    def __init__(self, dataset: VideoIterator, memory: BatchMemory) -> None:
+    def __init__(self, dataset: ClipDataset, memory: BatchMemory) -> None:
         self.dataset = dataset
         self.memory = memory
 
     def __getitem__(self, share: _Share) -> _Part:
-        batch = self.memory.array(share.slot, share.array_shape(self.dataset.recipe.views))
+        batch = self.memory.array(share.slot, share.array_shape(self.dataset.sampling.views))
         clips = [
             self.dataset.read(request, out=batch[position])
             for position, request in zip(share.positions, share.requests, strict=True)

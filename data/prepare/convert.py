@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
+from common.processes import available_cpus
 from data.labels.label_file import read_labels
 from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
 from data.prepare.report import Report, printable, progress_bar
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Sources, find_labelled_sources, find_sources
-from data.prepare.worker_pool import Outcome, available_cpus, run_jobs
+from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.frame_store import is_whole, leftovers, write_frames
 from data.store.video_file import Span, VideoError, VideoReader
 

@@ -25,10 +25,11 @@ import numpy as np
 from common.cli import CommandParser, run_command
 from common.errors import DataError
 from common.files import atomic_file
+from common.processes import available_cpus
 from data.labels.label_file import LabelRow, write_labels
 from data.prepare.report import Report, progress_bar
 from data.prepare.synthetic_scene import MAX_CLASSES, MIN_FRAMES, MIN_SIZE, class_table, draw_scene, render
-from data.prepare.worker_pool import available_cpus, run_jobs
+from data.prepare.worker_pool import run_jobs
 
 SPLITS = ("train", "val")
 SETTINGS_FILE = "synthetic.json"

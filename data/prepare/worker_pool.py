@@ -2,7 +2,6 @@
 
 import math
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -37,11 +36,6 @@ class _Worker(Generic[Job]):
     connection: Connection
     job: Job | None = None
     last_heard: float = math.inf  # seconds; it may take its time to start
-
-
-def available_cpus() -> int:
-    """The number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(

@@ -11,7 +11,7 @@ cv2.setNumThreads(0)  # loading is parallel over clips: OpenCV's own threads wou
 _scratch = threading.local()  # the buffer that frames are decoded into before they are cropped, one a thread
 
 
-class Region(NamedTuple):
+class CropBox(NamedTuple):
     """A rectangle of the source frame, in whole pixels, the size it is scaled to, and whether to mirror it."""
 
     top: int
@@ -39,7 +39,7 @@ class Region(NamedTuple):
                 return factor
         return 1
 
-    def reduced(self, factor: int) -> "Region":
+    def reduced(self, factor: int) -> "CropBox":
         """The same part of a source that was reduced by that factor."""
         top, left, height, width = (edge // factor for edge in self[:4])
         return self._replace(top=top, left=left, height=height, width=width)
@@ -52,21 +52,21 @@ class Region(NamedTuple):
             raise ValueError(f"{self} does not lie within a frame of {width}x{height} pixels")
 
 
-def copy_region(frame: np.ndarray, region: Region, out: np.ndarray) -> None:
+def copy_crop(frame: np.ndarray, box: CropBox, out: np.ndarray) -> None:
     """Crop, scale and mirror `frame` (H, W, 3) into `out` (out_height, out_width, 3); exact where nothing is scaled."""
-    source = frame[region.top : region.top + region.height, region.left : region.left + region.width]
-    if not region.scales:
-        if region.flip:
+    source = frame[box.top : box.top + box.height, box.left : box.left + box.width]
+    if not box.scales:
+        if box.flip:
             cv2.flip(source, 1, dst=out)
         else:
             out[...] = source
         return
     # Bilinear interpolation looks at 2x2 pixels: shrinking to a third, it would skip more than half of them. Up to
     # there its aliasing is mild, and averaging the whole area would take ten times as long.
-    shrinks = region.height >= 3 * region.out_height or region.width >= 3 * region.out_width
+    shrinks = box.height >= 3 * box.out_height or box.width >= 3 * box.out_width
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    cv2.resize(source, (region.out_width, region.out_height), dst=out, interpolation=interpolation)
-    if region.flip:
+    cv2.resize(source, (box.out_width, box.out_height), dst=out, interpolation=interpolation)
+    if box.flip:
         cv2.flip(out, 1, dst=out)
 
 

@@ -21,8 +21,8 @@ import simplejpeg
 
 from common.errors import DataError
 from common.files import atomic_file, sync
-from data.store.crop_box import Region
-from data.store.jpeg import RegionDecoder, decode_whole, jpeg_size
+from data.store.crop_box import CropBox
+from data.store.jpeg import CropDecoder, decode_whole, jpeg_size
 
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
@@ -46,7 +46,7 @@ class FrameStore:
 
     >>> with FrameStore("jpg/jumping/v_01") as store:
     ...     height, width = store.size()
-    ...     clip = store.read([0, 2, 4, 4], Region(0, 0, height, height, 112, 112))   # uint8 (4, 112, 112, 3)
+    ...     clip = store.read([0, 2, 4, 4], CropBox(0, 0, height, height, 112, 112))   # uint8 (4, 112, 112, 3)
     """
 
     def __init__(self, video_folder: Path | str) -> None:
@@ -79,10 +79,10 @@ class FrameStore:
             self._blobs[index] = blob
         return self._jpeg_size(index, blob)
 
-    def read(self, indices: Sequence[int], region: Region | None = None, out: np.ndarray | None = None) -> np.ndarray:
+    def read(self, indices: Sequence[int], box: CropBox | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """Read the frames at the 0-based `indices`, in that order and as often as each is named.
 
-        Returns RGB uint8 (T, H, W, 3): the whole frames, or of each the `region`; written to and returned as `out`
+        Returns RGB uint8 (T, H, W, 3): the whole frames, or of each the `box`; written to and returned as `out`
         where that is given. What is not scaled is exact; what is scaled (bilinearly; by area at a third or less) is
         decoded by JPEG's fast transform, which is one grey level from exact on average, whatever the picture.
         FrameStoreError if the database or a frame is damaged, an index is out of range, or the frames differ in size
@@ -93,7 +93,7 @@ class FrameStore:
         with self._connected() as connection:
             wanted = [self._checked(connection, index) for index in indices]
             blobs = {index: self._fetch(connection, index) for index in sorted(set(wanted))}
-        return self._decode(blobs, wanted, region, out)
+        return self._decode(blobs, wanted, box, out)
 
     def check_numbering(self) -> int:
         """Read every row's ObjId, and return the number of frames; FrameStoreError on gaps, repeats and odd names."""
@@ -102,15 +102,15 @@ class FrameStore:
             return self._frame_count(connection)
 
     def _decode(
-        self, blobs: dict[int, bytes], indices: list[int], region: Region | None, out: np.ndarray | None
+        self, blobs: dict[int, bytes], indices: list[int], box: CropBox | None, out: np.ndarray | None
     ) -> np.ndarray:
         size = self._jpeg_size(indices[0], blobs[indices[0]])
-        if region is None:
+        if box is None:
             clip = _clip_array((len(indices), *size, 3), out)
             decode = decode_whole
         else:
-            clip = _clip_array((len(indices), region.out_height, region.out_width, 3), out)
-            decode = RegionDecoder(size, region).decode
+            clip = _clip_array((len(indices), box.out_height, box.out_width, 3), out)
+            decode = CropDecoder(size, box).decode
         positions: dict[int, int] = {}
         for position, index in enumerate(indices):
             first = positions.setdefault(index, position)

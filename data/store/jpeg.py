@@ -1,11 +1,11 @@
-"""From the JPEGs of one clip to its pixels: each is decoded as far as its region needs, cropped, scaled and mirrored.
+"""From the JPEGs of one clip to its pixels: each is decoded as far as its box needs, cropped, scaled and mirrored.
 
-Decoding takes most of a loader's time. What it leaves out where the region is scaled in any case:
+Decoding takes most of a loader's time. What it leaves out where the box is scaled in any case:
 
 - Detail that scaling would remove: JPEG can be decoded to a half or a quarter of its size by a shorter transform.
 - Exactness: the fast transform is one grey level off on average.
 
-And in any case, where the system has libjpeg-turbo 3 (data/turbojpeg.py): the pixels around the region.
+And in any case, where the system has libjpeg-turbo 3 (data/turbojpeg.py): the pixels around the box.
 
 Every JPEG is read to its end all the same, so that damage shows wherever it is.
 """
@@ -13,7 +13,7 @@ Every JPEG is read to its end all the same, so that damage shows wherever it is.
 import numpy as np
 import simplejpeg
 
-from data.store.crop_box import Region, copy_region, scratch_frame
+from data.store.crop_box import CropBox, copy_crop, scratch_frame
 from data.store.turbojpeg import ALIGNMENT, MARGIN, Part, thread_decoder
 
 MAX_PIXELS = 2**25  # an 8K frame; more comes from a damaged header, and decoding it would take minutes
@@ -30,26 +30,26 @@ def jpeg_size(blob: bytes) -> tuple[int, int]:
     return height, width
 
 
-class RegionDecoder:
-    """Decodes frames of one size (height, width) to the same region of each, on the thread that made it."""
+class CropDecoder:
+    """Decodes frames of one size (height, width) to the same box of each, on the thread that made it."""
 
-    def __init__(self, size: tuple[int, int], region: Region) -> None:
-        region.check_inside(*size)
+    def __init__(self, size: tuple[int, int], box: CropBox) -> None:
+        box.check_inside(*size)
         self._size = size
-        self._fast = region.scales
-        self._factor = region.reduction
-        self._region = region.reduced(self._factor)
+        self._fast = box.scales
+        self._factor = box.reduction
+        self._box = box.reduced(self._factor)
         # Both in the thread's one buffer, of which only one is in use at a time.
         self._frame = scratch_frame(-(-size[0] // self._factor), -(-size[1] // self._factor))
         self._decoder = thread_decoder()
         if self._decoder is not None:
-            self._part = self._part_around_region()
+            self._part = self._part_around_box()
             self._part_frame = scratch_frame(self._part.height, self._part.width)
-            top, left = self._region.top - self._part.top, self._region.left - self._part.left
-            self._region_in_part = self._region._replace(top=top, left=left)
+            top, left = self._box.top - self._part.top, self._box.left - self._part.left
+            self._box_in_part = self._box._replace(top=top, left=left)
 
     def decode(self, blob: bytes, out: np.ndarray) -> None:
-        """Write the region of the JPEG to `out`, uint8 (out_height, out_width, 3).
+        """Write the box of the JPEG to `out`, uint8 (out_height, out_width, 3).
 
         ValueError, worded to follow the frame's name, if the JPEG has another size, ends early or is damaged. Damage
         that leaves a valid JPEG of another content cannot be seen.
@@ -57,24 +57,24 @@ class RegionDecoder:
         if self._decoder is not None and self._decoder.decode(
             blob, self._size, self._part, self._factor, self._fast, self._part_frame
         ):
-            copy_region(self._part_frame, self._region_in_part, out)
+            copy_crop(self._part_frame, self._box_in_part, out)
             return
         # Also for what the other decoder does not take: this one says what is wrong, if anything is.
         _decode(blob, self._frame, self._size, self._factor, self._fast)
-        copy_region(self._frame, self._region, out)
+        copy_crop(self._frame, self._box, out)
 
-    def _part_around_region(self) -> Part:
+    def _part_around_box(self) -> Part:
         """What must be decoded, of the reduced frame."""
-        region, alignment = self._region, ALIGNMENT // self._factor
-        top = max(0, region.top - MARGIN)
-        left = max(0, region.left - MARGIN) // alignment * alignment
-        bottom = min(self._frame.shape[0], region.top + region.height + MARGIN)
-        right = min(self._frame.shape[1], region.left + region.width + MARGIN)
+        box, alignment = self._box, ALIGNMENT // self._factor
+        top = max(0, box.top - MARGIN)
+        left = max(0, box.left - MARGIN) // alignment * alignment
+        bottom = min(self._frame.shape[0], box.top + box.height + MARGIN)
+        right = min(self._frame.shape[1], box.left + box.width + MARGIN)
         return Part(top, left, bottom - top, right - left)
 
 
 def decode_whole(blob: bytes, out: np.ndarray) -> None:
-    """Decode the JPEG exactly into `out`, uint8 (height, width, 3); errors as RegionDecoder.decode."""
+    """Decode the JPEG exactly into `out`, uint8 (height, width, 3); errors as CropDecoder.decode."""
     _decode(blob, out, (out.shape[0], out.shape[1]), 1, fast=False)
 
 

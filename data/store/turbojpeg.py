@@ -1,4 +1,4 @@
-"""libjpeg-turbo 3, where the system has it: it decodes the part of a JPEG that a region shows, in less time.
+"""libjpeg-turbo 3, where the system has it: it decodes the part of a JPEG that a box shows, in less time.
 
 simplejpeg, which brings a libjpeg-turbo of its own, decodes whole pictures alone. A part has the same pixels, and
 damage anywhere in the JPEG is found all the same: the rest is still read, only not computed.
@@ -71,7 +71,7 @@ class PartDecoder:
         if (library.tj3Get(handle, _HEIGHT), library.tj3Get(handle, _WIDTH)) != size:
             return False
         self._set(_FAST_DCT, int(fast))
-        # A region that a larger factor has left would not fit the next one's size.
+        # A box that a larger factor has left would not fit the next one's size.
         library.tj3SetCroppingRegion(handle, _Rectangle(0, 0, 0, 0))
         return not (
             library.tj3SetScalingFactor(handle, _Fraction(1, factor))

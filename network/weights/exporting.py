@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from network.registry import NetworkError
-from network.srtg import SqueezeAndRecursion, VideoNetwork, temporal_gate
+from common.errors import NetworkError
+from network.base import VideoNetwork
+from network.srtg import SqueezeAndRecursion, temporal_gate
 
 OPSET = 20
 ONNX_LIMIT = 2**31 - 2**20

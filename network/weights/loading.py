@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from network.registry import NetworkError, create_network, network_names
-from network.srtg import VideoNetwork
+from common.errors import NetworkError
+from network.base import VideoNetwork
+from network.registry import create_network, network_names
 from network.weights.recognising import translate
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from network.registry import NetworkError, create_network
+from common.errors import NetworkError
+from network.registry import create_network
 
 
 class Translation(NamedTuple):

@@ -9,13 +9,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from network.registry import NetworkError
+from common.errors import DataError
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
     """The file as a checkpoint: {"network", "classes", "weights"} if this project wrote it, else a state dict.
 
-    NetworkError if it cannot be read.
+    DataError if it cannot be read.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -25,9 +25,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
             return weights
         return json.loads(metadata["srtg"]) | {"weights": weights}
     except (SafetensorError, OSError, ValueError) as error:
-        raise NetworkError(
-            f"{path} cannot be read as safetensors: it is damaged or something else ({error})"
-        ) from error
+        raise DataError(f"{path} cannot be read as safetensors: it is damaged or something else ({error})") from error
 
 
 def write_safetensors(

@@ -2,8 +2,8 @@ import argparse
 
 import pytest
 
+from common.cli import StoreNumbers, boolean, numbers
 from common.errors import DataError
-from train.flag_types import StoreNumbers, boolean, numbers
 
 
 def test_booleans_are_words_in_any_case():

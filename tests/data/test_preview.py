@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from data.augment.params import KINDS, no_augmentation
-from data.labels.dataset_spec import ClipShape
+from data.augment.params import KINDS, identity_params
+from data.clips.types import ClipShape
 from data.preview import describe, make_row
 from tests.processes import ROOT
 
@@ -62,5 +62,5 @@ def test_each_kind_is_named(small_dataset: Path):
     titles = [make_row(small_dataset, SHAPE, kind, (0, 0)).title for kind in KINDS]
     starts = ("rotation", "perspective", "Gaussian blur", "motion blur", "hue", "add", "noise", "colour", "contrast")
     assert all(title.startswith(starts) and "\n" not in title for title in titles)
-    assert describe(no_augmentation(), flip=False) == "unchanged"
-    assert describe(no_augmentation(), flip=True) == "flip"
+    assert describe(identity_params(), flip=False) == "unchanged"
+    assert describe(identity_params(), flip=True) == "flip"

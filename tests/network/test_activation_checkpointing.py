@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from network import NetworkError, VideoNetwork, create_network
+from common.errors import NetworkError
+from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.sub_batch_norm import set_num_splits, split_state, use_sub_batch_norm
 

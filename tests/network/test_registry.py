@@ -3,7 +3,8 @@ import zlib
 import pytest
 import torch
 
-from network import NetworkError, create_network, network_names
+from common.errors import NetworkError
+from network import create_network, network_names
 from network.registry import register
 
 # For the published networks of 400 classes: tensors in the state dict, parameters, and the CRC-32 of the sorted lines

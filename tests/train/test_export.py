@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import DataError
+from common.errors import UserError
 from network import create_network, load_checkpoint, registry
 from network.resnet3d import Recursion
 from network.weights.exporting import export_onnx, export_program
+from network.weights.reading import read_checkpoint
 from tests.tiny_network import TinyNetwork
 from train import export
-from train.checkpoint.files import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ["clap", "jump", "run"]
@@ -137,7 +137,7 @@ def test_mistakes_are_named(tmp_path, monkeypatch, arguments, message):
     torch.save(checkpoint_of("r3d_10"), "x.pth")
     torch.save(network_of("r3d_10").state_dict(), "plain.pth")
     Path("bad.safetensors").write_bytes(b"no such file")
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UserError, match=message):
         export.main(arguments)
     assert not list(tmp_path.glob("*x.onnx*"))
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from train.distributed.ranks import Ranks
+from common.ranks import Ranks
 from train.optim import make_optimizer
-from train.optimizer_step import Updater
+from train.optimizer_step import OptimizerStep
 
 CPU = torch.device("cpu")
 BASE = 0.1
@@ -20,15 +20,15 @@ def network(device=CPU):
 
 
 def updater_of(net, precision="fp32", clip_grad=0.0, device=CPU):
-    return Updater(net.parameters(), make_optimizer(net), device, Ranks(0, 0, 1), precision, clip_grad)
+    return OptimizerStep(net.parameters(), make_optimizer(net), device, Ranks(0, 0, 1), precision, clip_grad)
 
 
-def step(net, updater, global_step, factor=1.0):
+def step(net, optimizer_step, global_step, factor=1.0):
     """A step on fixed inputs whose loss is multiplied by `factor`."""
     inputs = torch.linspace(-1, 1, 12, device=net.weight.device).view(4, 3)
     loss = net(inputs).square().mean() * factor
-    updater.backward(loss)
-    updater.apply(loss.detach(), BASE, global_step)
+    optimizer_step.backward(loss)
+    optimizer_step.apply(loss.detach(), BASE, global_step)
 
 
 def state(net):
@@ -41,18 +41,18 @@ def is_same(net, before):
 
 def test_a_step_without_scaler_is_plain_sgd():
     net, reference = network(), network()
-    updater = updater_of(net)
+    optimizer_step = updater_of(net)
     optimizer = torch.optim.SGD(reference.parameters(), lr=BASE, momentum=0.9, weight_decay=1e-4, nesterov=True)
     for number in range(3):
-        step(net, updater, number)
+        step(net, optimizer_step, number)
         reference(torch.linspace(-1, 1, 12).view(4, 3)).square().mean().backward()
         norm = torch.stack([parameter.grad.norm() for parameter in reference.parameters()]).norm()
-        torch.testing.assert_close(updater.grad_norm, norm)
+        torch.testing.assert_close(optimizer_step.grad_norm, norm)
         optimizer.step()
         optimizer.zero_grad()
     torch.testing.assert_close(net.weight, reference.weight)
     torch.testing.assert_close(net.bias, reference.bias)
-    assert updater.bad_step() is None
+    assert optimizer_step.bad_step() is None
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
@@ -61,17 +61,17 @@ def test_a_step_without_scaler_is_plain_sgd():
 def test_from_a_loss_that_is_not_finite_on_the_weights_stay_and_the_step_is_known(precision, factor):
     """One update from NaN makes all weights NaN; and the host looks only now and then, many good steps later."""
     net = network()
-    updater = updater_of(net, precision)
-    updater.scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16", init_scale=4.0)
-    step(net, updater, 0)
-    before, buffers = state(net), copy.deepcopy(updater.optimizer.state_dict())
-    step(net, updater, 1, factor)
-    step(net, updater, 2)
-    step(net, updater, 3, factor)
+    optimizer_step = updater_of(net, precision)
+    optimizer_step.scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16", init_scale=4.0)
+    step(net, optimizer_step, 0)
+    before, buffers = state(net), copy.deepcopy(optimizer_step.optimizer.state_dict())
+    step(net, optimizer_step, 1, factor)
+    step(net, optimizer_step, 2)
+    step(net, optimizer_step, 3, factor)
     assert is_same(net, before)
-    for key, value in updater.optimizer.state_dict()["state"].items():
+    for key, value in optimizer_step.optimizer.state_dict()["state"].items():
         assert torch.equal(value["momentum_buffer"], buffers["state"][key]["momentum_buffer"])
-    assert updater.bad_step() == 1
+    assert optimizer_step.bad_step() == 1
 
 
 class BesideABadOne(Ranks):
@@ -85,53 +85,55 @@ def test_a_bad_loss_of_another_rank_stops_this_one_too():
     """Ranks that disagree on whether to update train different networks from there on."""
     net = network()
     before = state(net)
-    updater = Updater(net.parameters(), make_optimizer(net), CPU, BesideABadOne(0, 0, 2), "fp32", 0.0)
-    step(net, updater, 3)
+    optimizer_step = OptimizerStep(net.parameters(), make_optimizer(net), CPU, BesideABadOne(0, 0, 2), "fp32", 0.0)
+    step(net, optimizer_step, 3)
     assert is_same(net, before)
-    assert updater.bad_step() == 3
+    assert optimizer_step.bad_step() == 3
 
 
 def test_a_gradient_that_is_not_finite_under_a_finite_loss_counts_like_the_loss():
     """The loss would show it a step later, when the weights are lost already and perhaps saved."""
     net = network()
-    updater = updater_of(net)
+    optimizer_step = updater_of(net)
     before = state(net)
     net.weight.register_hook(lambda gradient: gradient * float("inf"))
-    step(net, updater, 7)
-    assert updater.bad_step() == 7
+    step(net, optimizer_step, 7)
+    assert optimizer_step.bad_step() == 7
     assert is_same(net, before)
 
 
 def test_the_scaler_skips_an_overflow_lowers_the_scale_and_goes_on():
     """In half precision overflows are a matter of course: counted, not errors."""
     net, reference = network(), network()
-    updater, plain = updater_of(net, "fp16"), updater_of(reference)
-    updater.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # the scaled gradient overflows, not the loss
+    optimizer_step, plain = updater_of(net, "fp16"), updater_of(reference)
+    optimizer_step.scaler = torch.amp.GradScaler(
+        "cpu", init_scale=2.0**127
+    )  # the scaled gradient overflows, not the loss
     before = state(net)
-    step(net, updater, 0, 1e3)
+    step(net, optimizer_step, 0, 1e3)
     assert is_same(net, before)
-    assert updater.scaler.get_scale() == 2.0**126
-    assert updater.bad_step() is None
-    assert updater.take_skipped() == 1
-    assert updater.take_skipped() == 0
-    updater.scaler.update(2.0**10)
-    step(net, updater, 1)
+    assert optimizer_step.scaler.get_scale() == 2.0**126
+    assert optimizer_step.bad_step() is None
+    assert optimizer_step.take_skipped() == 1
+    assert optimizer_step.take_skipped() == 0
+    optimizer_step.scaler.update(2.0**10)
+    step(net, optimizer_step, 1)
     step(reference, plain, 0)
     torch.testing.assert_close(net.weight, reference.weight)
-    assert updater.take_skipped() == 0
+    assert optimizer_step.take_skipped() == 0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_clipping_limits_the_norm_of_the_true_gradient(precision):
     """Clipping the scaled gradient would clip nearly all of it; and the norm that is logged is that before clipping."""
     net, reference = network(), network()
-    updater, plain = updater_of(net, precision, clip_grad=0.05), updater_of(reference)
-    updater.scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16", init_scale=1024.0)
-    step(net, updater, 0)
+    optimizer_step, plain = updater_of(net, precision, clip_grad=0.05), updater_of(reference)
+    optimizer_step.scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16", init_scale=1024.0)
+    step(net, optimizer_step, 0)
     step(reference, plain, 0)
     norm = float(plain.grad_norm)
     assert norm > 0.05
-    torch.testing.assert_close(updater.grad_norm, plain.grad_norm)
+    torch.testing.assert_close(optimizer_step.grad_norm, plain.grad_norm)
     start = network()
     decay = 1e-4 * start.weight
     # Without the decay the first update is -lr * 1.9 times the gradient.
@@ -150,18 +152,18 @@ def test_a_gradient_below_the_limit_is_left_alone():
 def test_state_goes_on_where_it_was(tmp_path):
     """Momentum and scale; and a run that changes its precision starts with a new scale."""
     net = network()
-    updater = updater_of(net, "fp16")
+    optimizer_step = updater_of(net, "fp16")
     for number in range(2):
-        step(net, updater, number)
-    updater.scaler.update(512.0)
-    torch.save([net.state_dict(), updater.state_dict()], tmp_path / "state")
+        step(net, optimizer_step, number)
+    optimizer_step.scaler.update(512.0)
+    torch.save([net.state_dict(), optimizer_step.state_dict()], tmp_path / "state")
     weights, saved = torch.load(tmp_path / "state", weights_only=True)
     other = network()
     other.load_state_dict(weights)
     resumed = updater_of(other, "fp16")
     resumed.load_state_dict(saved)
     assert resumed.scaler.get_scale() == 512.0
-    step(net, updater, 2)
+    step(net, optimizer_step, 2)
     step(other, resumed, 2)
     assert torch.equal(net.weight, other.weight)
     updater_of(network(), "fp32").load_state_dict(saved)
@@ -174,17 +176,17 @@ def test_state_goes_on_where_it_was(tmp_path):
 def test_on_a_gpu_no_update_comes_from_a_bad_loss_and_the_host_need_not_wait(precision):
     device = torch.device("cuda")
     net = network(device)
-    updater = updater_of(net, precision, clip_grad=1.0, device=device)
+    optimizer_step = updater_of(net, precision, clip_grad=1.0, device=device)
     for number in range(20):  # the scaler finds its scale
-        step(net, updater, number)
-    assert updater.bad_step() is None
+        step(net, optimizer_step, number)
+    assert optimizer_step.bad_step() is None
     before = state(net)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        step(net, updater, 20, float("nan"))
-        step(net, updater, 21)
+        step(net, optimizer_step, 20, float("nan"))
+        step(net, optimizer_step, 21)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert is_same(net, before)
-    assert updater.bad_step() == 20
+    assert optimizer_step.bad_step() == 20

@@ -11,24 +11,28 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common.errors import DataError
-from data.augment.augment import Augment, Normalise
-from data.clips.dataset import RandomClip, SpacedClips, VideoIterator
-from data.labels.dataset_spec import ClipShape, DatasetSpec
+from common.errors import DataError, TrainingError
+from common.ranks import Ranks
+from data.augment.augment import Augment
+from data.augment.normalise import Normalise
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import RandomClips, UniformClips
+from data.clips.types import ClipShape
+from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
-from data.loading.loader import BatchLoader, EachOnce
+from data.loading.loader import BatchLoader, SequentialBatches
 from network.resnet3d import Recursion
 from network.sub_batch_norm import use_sub_batch_norm
+from network.weights.reading import read_checkpoint
 from tests.small_dataset import write_small_dataset
 from tests.tiny_network import TinyNetwork
-from train.checkpoint.files import CheckpointFolder, read_checkpoint
+from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import restore_state
 from train.debug import check_blocks
-from train.distributed.ranks import Ranks
-from train.errors import StoppedBySignal, TrainingError
+from train.distributed.stop_signal import StoppedBySignal
 from train.optim import make_optimizer
-from train.optimizer_step import Updater
+from train.optimizer_step import OptimizerStep
 from train.schedule.multigrid import make_plan
 from train.schedule.sampler import ScheduleSampler
 from train.trainer import Trainer, TrainerSettings
@@ -84,16 +88,16 @@ class Run:
             self.network.load_state_dict(start["weights"])
         self.plan = plan or plan_of(splits)
         use_sub_batch_norm(self.network)
-        updater = Updater(self.network.parameters(), make_optimizer(self.network), CPU, ALONE, "fp32", 0.0)
-        progress = restore_state(start, self.network, updater, CPU, ALONE) if start else Progress()
+        optimizer_step = OptimizerStep(self.network.parameters(), make_optimizer(self.network), CPU, ALONE, "fp32", 0.0)
+        progress = restore_state(start, self.network, optimizer_step, CPU, ALONE) if start else Progress()
         self.listener = listener or Listener()
         self.folder = CheckpointFolder(folder, "tiny", keep=0)
         self.trainer = Trainer(
-            self.network, updater, self.plan, CPU, ALONE, TrainerSettings(**settings), self.folder, {"format": 1},
-            [self.listener], progress,
+            self.network, optimizer_step, self.plan, CPU, ALONE, TrainerSettings(**settings), self.folder,
+            {"format": 1}, [self.listener], progress,
         )  # fmt: skip
         self.sampler = ScheduleSampler(self.plan, seed)
-        dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed, replace_bad=skip)
+        dataset = ClipDataset(splits.train, RandomClips((1, 2), flip=True, augment=True), seed, replace_bad=skip)
         self.loader = BatchLoader(dataset, self.sampler, workers, pin_memory=False)
         self.val_loader = val or validation(splits)
 
@@ -106,8 +110,8 @@ class Run:
 
 
 def validation(splits, clips=1, batch_size=3):
-    dataset = VideoIterator(splits.val, SpacedClips(1, clips), seed=0)
-    return BatchLoader(dataset, EachOnce(len(splits.val), batch_size, SHAPE), 0, pin_memory=False)
+    dataset = ClipDataset(splits.val, UniformClips(1, clips), seed=0)
+    return BatchLoader(dataset, SequentialBatches(len(splits.val), batch_size, SHAPE), 0, pin_memory=False)
 
 
 def final(folder):
@@ -283,10 +287,10 @@ def test_the_step_of_a_bad_loss_is_named_also_if_it_is_seen_later(splits, tmp_pa
     """On a GPU the loss is looked at only now and then, perhaps after the epoch's end."""
     run = Run(splits, tmp_path)
     run.trainer.progress = Progress(epoch=2, step=1, global_step=9)
-    run.trainer.updater.first_bad_step.fill_(7)
+    run.trainer.optimizer_step.first_bad_step.fill_(7)
     with pytest.raises(TrainingError, match="at step 8 of epoch 1"):
         run.trainer.save()
-    run.trainer.updater.first_bad_step.fill_(8)
+    run.trainer.optimizer_step.first_bad_step.fill_(8)
     with pytest.raises(TrainingError, match="at step 1 of epoch 2"):
         run.trainer.save()
     assert not run.folder.last.exists()
@@ -456,8 +460,8 @@ def test_validation_comes_every_so_many_epochs_and_at_the_end(splits, tmp_path):
 
 def naive_scores(network, splits, clips):
     """Mean loss, top-1 and number of videos, one video at a time, its views averaged as probabilities."""
-    dataset = VideoIterator(splits.val, SpacedClips(1, clips), seed=0)
-    (loader,) = [EachOnce(len(splits.val), 1, SHAPE)]
+    dataset = ClipDataset(splits.val, UniformClips(1, clips), seed=0)
+    (loader,) = [SequentialBatches(len(splits.val), 1, SHAPE)]
     losses, hits = [], 0
     network = copy.deepcopy(network).eval()
     with torch.no_grad():

@@ -26,11 +26,9 @@ from typing import Any
 
 import torch
 
-from common.errors import DataError
+from common.errors import DataError, TrainingError
 from common.files import atomic_file
-from network import NetworkError
-from network.weights.safetensors_file import read_safetensors
-from train.errors import TrainingError
+from network.weights.reading import read_checkpoint
 
 FORMAT = 1
 VERSION = "0.1.0"
@@ -112,30 +110,6 @@ class CheckpointFolder:
         if self.keep:
             for path in files[: files.index(self.epoch_file(epoch)) + 1][: -self.keep]:
                 path.unlink()
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Load a file on the CPU; DataError if it is missing, damaged, or holds more than tensors and plain types."""
-    if not path.is_file():
-        there = sorted(other.name for other in _list(path.parent) if other.suffix in (".pth", ".pt", ".safetensors"))
-        hint = f"; {path.parent} holds {', '.join(there[-5:])}" if there else ""
-        raise DataError(f"checkpoint {path} does not exist{hint}")
-    if path.suffix == ".safetensors":
-        try:
-            return read_safetensors(path)
-        except NetworkError as error:
-            raise DataError(str(error)) from error
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever its readers raise: pickle, zip, runtime, key and I/O errors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"checkpoint {path} cannot be loaded: it is damaged, or holds Python objects beside tensors and plain "
-            f"types, which could run code when unpickled ({reason[:200]})"
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise DataError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights")
-    return checkpoint
 
 
 def is_own(checkpoint: Checkpoint) -> bool:

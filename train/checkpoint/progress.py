@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from data.clips.dataset import BadVideo
+from data.clips.types import BadVideo
 from evaluate.metrics import Scores
 
 

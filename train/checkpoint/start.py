@@ -10,10 +10,11 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from common.errors import DataError
-from network import NetworkError, VideoNetwork
+from common.errors import DataError, NetworkError
+from network import VideoNetwork
 from network.weights.loading import LoadReport, load_checkpoint
-from train.checkpoint.files import Checkpoint, CheckpointFolder, is_own, read_checkpoint
+from network.weights.reading import read_checkpoint
+from train.checkpoint.files import Checkpoint, CheckpointFolder, is_own
 from train.monitor.logs import LOG
 from train.schedule.plan import Plan
 

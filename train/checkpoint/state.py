@@ -4,20 +4,22 @@ from typing import Any
 
 import torch
 
+from common.ranks import Ranks
 from network import VideoNetwork
 from network.sub_batch_norm import SubBatchNorm3d, load_split_state, split_state
 from train.checkpoint.files import Checkpoint
 from train.checkpoint.progress import Progress
-from train.distributed.ranks import Ranks
-from train.optimizer_step import Updater
+from train.optimizer_step import OptimizerStep
 
 
-def collect_state(network: VideoNetwork, updater: Updater, progress: Progress, device: torch.device) -> dict[str, Any]:
+def collect_state(
+    network: VideoNetwork, optimizer_step: OptimizerStep, progress: Progress, device: torch.device
+) -> dict[str, Any]:
     """Weights, optimiser, scaler, position, counts and random state: tensors and plain types."""
     rng = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         rng["cuda"] = torch.cuda.get_rng_state(device)
-    return updater.state_dict() | {
+    return optimizer_step.state_dict() | {
         "batch_norm": split_state(network),
         "weights": network.state_dict(),
         "position": {"epoch": progress.epoch, "step": progress.step},
@@ -27,12 +29,12 @@ def collect_state(network: VideoNetwork, updater: Updater, progress: Progress, d
 
 
 def restore_state(
-    checkpoint: Checkpoint, network: VideoNetwork, updater: Updater, device: torch.device, ranks: Ranks
+    checkpoint: Checkpoint, network: VideoNetwork, optimizer_step: OptimizerStep, device: torch.device, ranks: Ranks
 ) -> Progress:
     """Put a state back into a network that has the weights already; the progress to go on with."""
     if any(isinstance(module, SubBatchNorm3d) for module in network.modules()):  # else the weights have it aggregated
         load_split_state(network, checkpoint["batch_norm"])
-    updater.load_state_dict(checkpoint)
+    optimizer_step.load_state_dict(checkpoint)
     torch.set_rng_state(checkpoint["rng"]["cpu"])
     if device.type == "cuda" and "cuda" in checkpoint["rng"]:
         torch.cuda.set_rng_state(checkpoint["rng"]["cuda"], device)

@@ -12,6 +12,10 @@ EXIT_STATUS = 143  # of a run that a signal stopped after saving, as a shell giv
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
+class StoppedBySignal(Exception):
+    """The run stopped after a signal, with its state saved."""
+
+
 class StopSignal:
     """Notes SIGTERM and SIGUSR1 (preemption); further ones change nothing, so a checkpoint in writing is completed."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from data.clips.dataset import BadVideo
+from data.clips.types import BadVideo
 from evaluate.metrics import Scores
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from common.cli import CommandParser, run_command
-from train.flag_types import StoreNumbers, boolean
+from common.cli import CommandParser, StoreNumbers, boolean, run_command
 from train.schedule.multigrid import make_plan, plan_summary, plan_table
 from train.schedule.plot import draw_plan
 

@@ -16,7 +16,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from common.errors import DataError
-from data.labels.dataset_spec import ClipShape
+from data.clips.types import ClipShape
 from train.schedule.learning_rate import stepped_lr, usable_lr_steps
 from train.schedule.plan import Phase, Plan, StepSpec, steps_per_part
 from train.schedule.table import epoch_line, plan_summary, plan_table
@@ -241,8 +241,8 @@ def _long_cycle_spans(shapes: Sequence[_LongShape], lr_steps: Sequence[int], end
     ]
     if lr_steps:
         start, end = last_epochs[-2:]
-        spans.append(_Span("fine-tune", (start + end) // 2, shapes[-1], len(lr_steps) - 1))
-        spans.append(_Span("fine-tune", end, shapes[-1], len(lr_steps)))
+        spans.append(_Span("final", (start + end) // 2, shapes[-1], len(lr_steps) - 1))
+        spans.append(_Span("final", end, shapes[-1], len(lr_steps)))
     return spans
 
 
@@ -265,7 +265,7 @@ def _phases(
                 batch_factor=shape.batch_factor,
                 lr=stepped_lr(lr_unit, lr_factor, span.lr_steps_passed) * shape.batch_factor,
                 short_cycle=shape.steps,
-                interval_stretch=shape.steps[-1].interval_stretch,
+                max_interval_factor=shape.steps[-1].max_interval_factor,
                 lr_steps_passed=span.lr_steps_passed,
                 part=span.part,
                 parts=parts,

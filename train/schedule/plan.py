@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from data.labels.dataset_spec import ClipShape
+from data.clips.types import ClipShape
 from train.schedule.learning_rate import warmed_up_lr
 
 
@@ -14,7 +14,7 @@ class StepSpec(NamedTuple):
     shape: ClipShape
     batch_size: int  # clips of the whole batch, over all ranks
     batch_factor: int  # the long cycle's: the number of sub-batches of batch norm on each GPU
-    interval_stretch: float  # the sampling interval may be stretched up to this factor
+    max_interval_factor: float  # the sampling interval may be stretched up to this factor
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Phase:
     batch_factor: int  # batch_size over the base batch size: 8, 4, 2, 1
     lr: float  # with lr steps and scaling by the batch factor, without warm-up
     short_cycle: tuple[StepSpec, ...]  # step i of an epoch has short_cycle[i % len(short_cycle)]
-    interval_stretch: float
+    max_interval_factor: float
     lr_steps_passed: int
     part: int = 0  # the per-epoch variant: this phase is part `part` of the `parts` of each of its epochs
     parts: int = 1

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from data.labels.dataset_spec import ClipRequest, ClipShape
+from data.clips.types import ClipRequest, ClipShape
 from train.schedule.plan import Plan
 
 
@@ -43,7 +43,7 @@ class ScheduleSampler(Sampler[list[ClipRequest]]):
             spec = plan.step_spec(epoch, step)
             assert spec.batch_size % self.world_size == 0, (spec.batch_size, self.world_size)
             videos = order[start + self.rank : start + spec.batch_size : self.world_size].tolist()
-            yield [ClipRequest(video, spec.shape, epoch, spec.interval_stretch) for video in videos]
+            yield [ClipRequest(video, spec.shape, epoch, spec.max_interval_factor) for video in videos]
             start += spec.batch_size
 
     def __len__(self) -> int:

@@ -44,7 +44,7 @@ def plan_table(plan: Plan) -> Table:
 def epoch_line(plan: Plan) -> str:
     """The last epoch of each phase, lr steps apart by bars: `73, 110, 142, 158 | 205, 228, 248, 259 | 358`."""
     ends = [group for group in rows(plan) if group[-1].part == group[-1].parts - 1]
-    by_lr_step = groupby(ends, key=lambda group: (group[0].name == "fine-tune", group[0].lr_steps_passed))
+    by_lr_step = groupby(ends, key=lambda group: (group[0].name == "final", group[0].lr_steps_passed))
     return " | ".join(", ".join(str(group[-1].last_epoch) for group in groups) for _, groups in by_lr_step)
 
 

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from data.augment.augment import MEAN, SCALE, Augment, Normalise
+from data.augment.augment import Augment
+from data.augment.normalise import MEAN, SCALE, Normalise
 from data.augment.ops import noise
-from data.augment.params import DRAW, draw_augmentation, no_augmentation
+from data.augment.params import DRAW, identity_params, random_params
 
 SHAPE = (3, 5, 40, 56)  # channels, frames, height, width
 
 
 def make_draw(**values: object) -> torch.Tensor:
-    """A draw (1, NUM_DRAWS) of these fields, the others without effect."""
-    draw = no_augmentation().view(DRAW)
+    """A draw (1, NUM_PARAMS) of these fields, the others without effect."""
+    draw = identity_params().view(DRAW)
     for name, value in values.items():
         draw[name] = value
     return torch.from_numpy(draw.view(np.float32))[None]
@@ -24,7 +25,7 @@ def make_draw(**values: object) -> torch.Tensor:
 
 def random_draws(number: int, seed: int = 0) -> torch.Tensor:
     rng = np.random.default_rng(seed)
-    return torch.from_numpy(np.stack([draw_augmentation(rng) for _ in range(number)]))
+    return torch.from_numpy(np.stack([random_params(rng) for _ in range(number)]))
 
 
 def pictures(clips: int = 1, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> torch.Tensor:

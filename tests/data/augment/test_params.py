@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.augment.params import FIELDS, NUM_DRAWS, draw_augmentation, fields_of, no_augmentation
+from data.augment.params import FIELDS, NUM_PARAMS, fields_of, identity_params, random_params
 
 NUMBER = 8000
 KINDS = {
@@ -20,13 +20,13 @@ RANGES = {
 
 @pytest.fixture(scope="module")
 def fields() -> np.ndarray:
-    draws = [draw_augmentation(np.random.default_rng((1, number))) for number in range(NUMBER)]
-    assert all(draw.shape == (NUM_DRAWS,) and draw.dtype == np.float32 for draw in draws)
+    draws = [random_params(np.random.default_rng((1, number))) for number in range(NUMBER)]
+    assert all(draw.shape == (NUM_PARAMS,) and draw.dtype == np.float32 for draw in draws)
     return fields_of(np.stack(draws))
 
 
 def is_drawn(fields: np.ndarray, kind: str) -> np.ndarray:
-    neutral = fields_of(no_augmentation()[None])
+    neutral = fields_of(identity_params()[None])
     differs = [(fields[name] != neutral[name]).reshape(len(fields), -1).any(1) for name in KINDS[kind]]
     return np.any(differs, axis=0)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.clips.crop import centre_crop, random_crop
-from data.labels.dataset_spec import ClipShape
+from data.clips.types import ClipShape
 
 sizes = st.tuples(st.integers(8, 1080), st.integers(8, 1920))
 shapes = st.builds(ClipShape, st.just(4), st.integers(1, 300), st.integers(1, 300))
@@ -16,18 +16,18 @@ shapes = st.builds(ClipShape, st.just(4), st.integers(1, 300), st.integers(1, 30
 
 @given(size=sizes, shape=shapes, flip=st.booleans(), seed=st.integers(0, 2**32))
 def test_every_crop_lies_within_the_frame_and_gives_the_shape_asked(size, shape, flip, seed):
-    for region in (random_crop(size, shape, flip, np.random.default_rng(seed)), centre_crop(size, shape)):
-        region.check_inside(*size)
-        assert (region.out_height, region.out_width) == (shape.height, shape.width)
+    for box in (random_crop(size, shape, flip, np.random.default_rng(seed)), centre_crop(size, shape)):
+        box.check_inside(*size)
+        assert (box.out_height, box.out_width) == (shape.height, shape.width)
 
 
 @given(size=sizes, side=st.integers(16, 300))
 def test_the_crop_is_256_294ths_of_the_shorter_side_and_keeps_its_proportions(size, side):
     """The original resizes the shorter side to 294/256 of the crop; another share would be another test protocol."""
-    region = centre_crop(size, ClipShape(4, side, side))
-    assert region.height == region.width
+    box = centre_crop(size, ClipShape(4, side, side))
+    assert box.height == box.width
     exact = min(size) * 256 / 294
-    assert abs(region.height - exact) <= max(0.5 * region.reduction, 0.005 * exact)
+    assert abs(box.height - exact) <= max(0.5 * box.reduction, 0.005 * exact)
 
 
 @pytest.mark.parametrize(
@@ -37,45 +37,45 @@ def test_the_crop_is_256_294ths_of_the_shorter_side_and_keeps_its_proportions(si
 def test_crops_of_real_sizes_are_read_without_scaling_or_from_reduced_frames(size, side, height, reduction):
     """Otherwise every frame is decoded in full, or resized from 223 to 224 pixels, for nothing."""
     shape = ClipShape(16, side, side)
-    for region in (
+    for box in (
         centre_crop(size, shape),
         *(random_crop(size, shape, True, np.random.default_rng(n)) for n in (1, 2)),
     ):
-        assert (region.height, region.width, region.reduction) == (height, height, reduction)
+        assert (box.height, box.width, box.reduction) == (height, height, reduction)
 
 
 def test_the_centre_crop_of_a_real_size():
     """360 x 640 as videos are stored, a clip of 224: the frame scaled by 224/313.6 and cut in the middle."""
-    region = centre_crop((360, 640), ClipShape(16, 224, 224))
-    assert region == (23, 163, 313, 313, 224, 224, False)
+    box = centre_crop((360, 640), ClipShape(16, 224, 224))
+    assert box == (23, 163, 313, 313, 224, 224, False)
 
 
 @given(size=sizes, shape=shapes)
 def test_the_centre_crop_is_in_the_middle(size, shape):
-    region = centre_crop(size, shape)
-    off = 2 * region.reduction - 1  # a reduced frame is cut on a grid of so many pixels
-    assert 0 <= (size[0] - region.height - region.top) - region.top <= off
-    assert 0 <= (size[1] - region.width - region.left) - region.left <= off
+    box = centre_crop(size, shape)
+    off = 2 * box.reduction - 1  # a reduced frame is cut on a grid of so many pixels
+    assert 0 <= (size[0] - box.height - box.top) - box.top <= off
+    assert 0 <= (size[1] - box.width - box.left) - box.left <= off
 
 
 def test_random_crops_reach_every_place_and_both_sides():
     """A range that leaves out the last row or column would never show the border of any video."""
     size, shape = (24, 30), ClipShape(4, 16, 16)
-    regions = [random_crop(size, shape, True, np.random.default_rng(seed)) for seed in range(800)]
-    side = regions[0].height
-    assert {region.top for region in regions} == set(range(24 - side + 1))
-    assert {region.left for region in regions} == set(range(30 - side + 1))
-    flips = Counter(region.flip for region in regions)
+    boxes = [random_crop(size, shape, True, np.random.default_rng(seed)) for seed in range(800)]
+    side = boxes[0].height
+    assert {box.top for box in boxes} == set(range(24 - side + 1))
+    assert {box.left for box in boxes} == set(range(30 - side + 1))
+    flips = Counter(box.flip for box in boxes)
     assert 300 < flips[True] < 500
 
 
 def test_without_flip_nothing_is_flipped():
     """--augment none is for datasets in which left and right tell classes apart."""
-    regions = [random_crop((24, 30), ClipShape(4, 16, 16), False, np.random.default_rng(seed)) for seed in range(50)]
-    assert not any(region.flip for region in regions)
+    boxes = [random_crop((24, 30), ClipShape(4, 16, 16), False, np.random.default_rng(seed)) for seed in range(50)]
+    assert not any(box.flip for box in boxes)
 
 
 def test_a_shape_that_is_not_square_takes_its_own_proportions():
-    region = centre_crop((200, 200), ClipShape(4, 50, 100))
-    assert region.width == round(200 * 256 / 294)
-    assert region.height == round(100 * 256 / 294)
+    box = centre_crop((200, 200), ClipShape(4, 50, 100))
+    assert box.width == round(200 * 256 / 294)
+    assert box.height == round(100 * 256 / 294)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from data.augment.params import no_augmentation
-from data.clips.dataset import Clip, RandomClip, SpacedClips, VideoIterator
-from data.labels.dataset_spec import ClipRequest, ClipShape
+from data.augment.params import identity_params
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import RandomClips, UniformClips
+from data.clips.types import Clip, ClipRequest, ClipShape
 from data.labels.video_list import FoundVideo, VideoList, pack
 from tests.numbered import frame_numbers, jpeg, write_database, write_numbered_database
 
@@ -49,14 +50,14 @@ def damaged(tmp_path: Path) -> Callable[..., VideoList]:
     return make
 
 
-def training(videos: VideoList, seed: int = 3, **options: bool) -> VideoIterator:
-    return VideoIterator(videos, RandomClip((1, 3), flip=True), seed, **options)
+def training(videos: VideoList, seed: int = 3, **options: bool) -> ClipDataset:
+    return ClipDataset(videos, RandomClips((1, 3), flip=True), seed, **options)
 
 
 def test_a_clip_is_of_the_video_asked_for_with_its_label(videos):
     """The first and the last video too, which the original's code never reads."""
     for index in range(len(videos)):
-        clip = training(videos)[ClipRequest(index, SHAPE, draw=1)]
+        clip = training(videos)[ClipRequest(index, SHAPE, epoch=1)]
         assert clip.frames.shape == (1, 4, 16, 16, 3)
         assert clip.frames.dtype == torch.uint8
         numbers = np.array(frame_numbers(clip.frames[0].numpy()))
@@ -68,11 +69,11 @@ def test_a_clip_is_of_the_video_asked_for_with_its_label(videos):
 
 def test_a_clip_depends_on_seed_draw_and_index_alone(videos):
     """Else results would change with the number of workers, and a resumed run would see other clips."""
-    request = ClipRequest(2, SHAPE, draw=5)
+    request = ClipRequest(2, SHAPE, epoch=5)
     first = training(videos)[request].frames
     iterator = training(videos)
     for other in (4, 0, 2):
-        iterator[ClipRequest(other, SHAPE, draw=1)]
+        iterator[ClipRequest(other, SHAPE, epoch=1)]
     assert torch.equal(iterator[request].frames, first)
 
     def numbers(seed: int, draw: int) -> list[list[int]]:
@@ -92,9 +93,9 @@ def test_the_augmentation_is_keyed_by_the_request_and_changes_nothing_else(video
     """By seed, draw and index: whatever was read for it, and the clips are those of a run without augmentation."""
     broken = damaged(1)
 
-    def clips(seed: int, draw: int, distort: bool = True) -> list[Clip]:
-        recipe = RandomClip((1, 3), flip=True, distort=distort)
-        iterator = VideoIterator(broken, recipe, seed, replace_bad=True)
+    def clips(seed: int, draw: int, augment: bool = True) -> list[Clip]:
+        sampling = RandomClips((1, 3), flip=True, augment=augment)
+        iterator = ClipDataset(broken, sampling, seed, replace_bad=True)
         return [iterator[ClipRequest(index, SHAPE, draw)] for index in (0, 1, 2)]
 
     def draws(seed: int, draw: int) -> list[list[float]]:
@@ -102,18 +103,18 @@ def test_the_augmentation_is_keyed_by_the_request_and_changes_nothing_else(video
 
     assert draws(3, 5) == draws(3, 5)
     of_other_keys = [*draws(3, 5), *draws(3, 6), *draws(4, 5)]
-    augmented = [draw for draw in of_other_keys if draw != no_augmentation().tolist()]
+    augmented = [draw for draw in of_other_keys if draw != identity_params().tolist()]
     assert len({tuple(draw) for draw in augmented}) == len(augmented) > 4
-    whole = VideoIterator(videos, RandomClip((1, 3), flip=True, distort=True), seed=3)
+    whole = ClipDataset(videos, RandomClips((1, 3), flip=True, augment=True), seed=3)
     assert whole[ClipRequest(1, SHAPE, 5)].augmentation.tolist() == draws(3, 5)[1]
-    for plain, distorted in zip(clips(3, 5, distort=False), clips(3, 5), strict=True):
+    for plain, distorted in zip(clips(3, 5, augment=False), clips(3, 5), strict=True):
         assert torch.equal(plain.frames, distorted.frames)
-        assert plain.augmentation.tolist() == no_augmentation().tolist()
+        assert plain.augmentation.tolist() == identity_params().tolist()
 
 
 def test_validation_is_never_augmented(videos):
-    clip = VideoIterator(videos, SpacedClips(2, clips=3), seed=1)[ClipRequest(1, SHAPE, 9)]
-    assert clip.augmentation.tolist() == no_augmentation().tolist()
+    clip = ClipDataset(videos, UniformClips(2, clips=3), seed=1)[ClipRequest(1, SHAPE, 9)]
+    assert clip.augmentation.tolist() == identity_params().tolist()
 
 
 def test_all_frames_of_a_clip_show_the_same_crop_and_are_flipped_alike(tmp_path):
@@ -129,10 +130,10 @@ def test_all_frames_of_a_clip_show_the_same_crop_and_are_flipped_alike(tmp_path)
 
 
 def test_the_interval_stretches_with_the_request(videos):
-    iterator = VideoIterator(videos, RandomClip((1, 1), flip=False), seed=0)
+    iterator = ClipDataset(videos, RandomClips((1, 1), flip=False), seed=0)
     intervals = set()
     for draw in range(60):
-        clip = iterator[ClipRequest(1, ClipShape(2, 8, 8), draw, interval_stretch=4.0)]
+        clip = iterator[ClipRequest(1, ClipShape(2, 8, 8), draw, max_interval_factor=4.0)]
         first, second = frame_numbers(clip.frames[0].numpy())
         intervals.add(second - first)
     assert intervals == {1, 2, 3, 4}
@@ -140,10 +141,10 @@ def test_the_interval_stretches_with_the_request(videos):
 
 def test_frames_repeated_in_a_short_video_are_counted(tmp_path):
     videos = video_list(tmp_path, frame_counts=(3, FRAMES))
-    clip = training(videos)[ClipRequest(0, SHAPE, draw=1)]
+    clip = training(videos)[ClipRequest(0, SHAPE, epoch=1)]
     assert frame_numbers(clip.frames[0].numpy()) == [0, 0, 1, 2]
     assert clip.repeated_frames == 1
-    views = VideoIterator(videos, SpacedClips(1, clips=2), seed=0)[ClipRequest(0, SHAPE, draw=0)]
+    views = ClipDataset(videos, UniformClips(1, clips=2), seed=0)[ClipRequest(0, SHAPE, epoch=0)]
     assert views.repeated_frames == 2
 
 
@@ -157,9 +158,9 @@ def test_a_wrong_n_frames_does_not_matter(tmp_path):
 
 
 def test_views_of_an_evaluation_are_evenly_spaced_and_never_random(videos):
-    recipe = SpacedClips(2, clips=3)
+    sampling = UniformClips(2, clips=3)
     for seed, draw in ((0, 0), (9, 4)):
-        clip = VideoIterator(videos, recipe, seed)[ClipRequest(1, SHAPE, draw)]
+        clip = ClipDataset(videos, sampling, seed)[ClipRequest(1, SHAPE, draw)]
         assert clip.frames.shape == (3, 4, 16, 16, 3)
         numbers = [[number - 64 for number in frame_numbers(view)] for view in clip.frames.numpy()]
         assert numbers == [[0, 2, 4, 6], [6, 8, 10, 12], [13, 15, 17, 19]]
@@ -167,7 +168,7 @@ def test_views_of_an_evaluation_are_evenly_spaced_and_never_random(videos):
 
 def test_a_bad_video_is_reported_with_its_file_and_its_clip_is_empty(damaged):
     """As a value, not as an exception: that would cross from a worker as a traceback without the message's form."""
-    clip = training(damaged(1))[ClipRequest(1, SHAPE, draw=1)]
+    clip = training(damaged(1))[ClipRequest(1, SHAPE, epoch=1)]
     assert clip.frames.numel() == 0
     (bad,) = clip.bad_videos
     assert (bad.video, bad.replacement) == (1, None)
@@ -192,12 +193,12 @@ def test_a_bad_video_is_replaced_by_another_and_its_label(damaged):
         assert again[1:-1] == clip[1:-1]
         assert np.array_equal(again.augmentation, clip.augmentation)
     assert replacements == {0, 2, 4}
-    assert not iterator[ClipRequest(0, SHAPE, draw=1)].bad_videos
+    assert not iterator[ClipRequest(0, SHAPE, epoch=1)].bad_videos
 
 
 def test_where_no_video_can_be_read_the_search_ends(damaged):
     """A disk that has gone away must not keep a worker busy for ever."""
-    clip = training(damaged(0, 1, 2, 3, 4), replace_bad=True)[ClipRequest(1, SHAPE, draw=1)]
+    clip = training(damaged(0, 1, 2, 3, 4), replace_bad=True)[ClipRequest(1, SHAPE, epoch=1)]
     assert clip.frames.numel() == 0
     assert clip.bad_videos[-1].replacement is None
     assert len(clip.bad_videos) == 11
@@ -208,5 +209,5 @@ def test_a_damaged_frame_counts_as_a_bad_video(tmp_path):
     good = jpeg(np.zeros((48, 64, 3), np.uint8))
     (videos.folder(0) / "frames.db").unlink()
     write_database(videos.folder(0), [good, good, b"\xff\xd8 no more", good])
-    (bad,) = training(videos)[ClipRequest(0, SHAPE, draw=1)].bad_videos
+    (bad,) = training(videos)[ClipRequest(0, SHAPE, epoch=1)].bad_videos
     assert "frame_00003" in bad.reason

@@ -16,15 +16,17 @@ import simplejpeg
 from torch.utils.data import DataLoader
 
 from common.errors import DataError
-from data.clips.dataset import Clip, SpacedClips, VideoIterator
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import UniformClips
+from data.clips.types import Clip, ClipRequest, ClipShape
 from data.labels import scan_cache
 from data.labels import splits as splits_module
-from data.labels.dataset_spec import ClipRequest, ClipShape, DatasetSpec
+from data.labels.dataset_spec import DatasetSpec
 from data.labels.shared_arrays import SharedArrays
 from data.labels.splits import Splits, load_splits
 from data.labels.video_list import ARRAYS, VideoList
 from data.store.frame_store import FrameStore, write_frames
-from tests.data.test_shared_arrays import mapped_and_private
+from tests.data.labels.test_shared_arrays import mapped_and_private
 from tests.numbered import write_numbered_database
 
 SPEC = DatasetSpec("Some", "train.csv", "val.csv", class_index="classes.txt")
@@ -197,7 +199,7 @@ def test_a_video_that_changes_inside_is_read_as_it_is_or_named(dataset, looks):
     write_frames(dataset / "jpg/playing_guitar/d", [simplejpeg.encode_jpeg(frame)] * 9)
     splits = load_splits(dataset, SPEC)
     assert len(looks) == 1, "the class folders have not changed"
-    clips = VideoIterator(splits.train, SpacedClips(interval=2), seed=0)
+    clips = ClipDataset(splits.train, UniformClips(interval=2), seed=0)
     shape = ClipShape(4, 8, 8)
     (bad,) = clips[ClipRequest(0, shape, 0)].bad_videos
     assert str(dataset / "jpg/wave/a/frames.db") in bad.reason and "cannot be read" in bad.reason
@@ -422,7 +424,7 @@ def test_a_mistake_in_the_labels_is_every_process_s_error(dataset):
 # Workers.
 
 
-class Reporting(VideoIterator):
+class Reporting(ClipDataset):
     """Reads a clip, and says what memory the list of videos takes in its process."""
 
     def __getitem__(self, request: ClipRequest) -> tuple[Clip, tuple[int, int]]:  # type: ignore[override]
@@ -448,7 +450,7 @@ def long_list(dataset: Path, rows: int) -> VideoList:
 def test_a_worker_of_any_kind_reads_its_videos_without_a_copy_of_the_list(dataset, method):
     """1.5 million rows: 32 MB and more, which each of some dozen workers would have."""
     rows = 1_500_000
-    videos = Reporting(long_list(dataset, rows), SpacedClips(1), seed=0)
+    videos = Reporting(long_list(dataset, rows), UniformClips(1), seed=0)
     requests = [[ClipRequest(index, ClipShape(2, 8, 8), 0)] for index in (0, rows - 1)]
     loader = DataLoader(
         videos,  # type: ignore[arg-type]

@@ -12,10 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.clips.dataset import NO_FRAMES, BadVideo, Clip, RandomClip, SpacedClips, VideoIterator
-from data.labels.dataset_spec import ClipRequest, ClipShape, DatasetSpec
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import RandomClips, UniformClips
+from data.clips.types import NO_FRAMES, BadVideo, Clip, ClipRequest, ClipShape
+from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
-from data.loading.loader import Batch, BatchLoader, EachOnce, collate
+from data.loading.loader import Batch, BatchLoader, SequentialBatches, collate
 from tests.processes import shared_memory
 from tests.small_dataset import write_small_dataset
 
@@ -54,7 +56,7 @@ def requests(num_batches: int = 8, batch_size: int = 4) -> list[list[ClipRequest
 
 
 def training(splits, batches: Sequence[Sequence[ClipRequest]], workers: int, start_method=None) -> BatchLoader:
-    dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed=5)
+    dataset = ClipDataset(splits.train, RandomClips((1, 2), flip=True, augment=True), seed=5)
     return BatchLoader(dataset, Batches(batches), workers, pin_memory=False, start_method=start_method)
 
 
@@ -88,7 +90,7 @@ def test_batches_do_not_depend_on_a_fork_server(splits):
 
 
 def test_batches_are_what_the_dataset_gives_clip_by_clip(splits):
-    dataset = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed=5)
+    dataset = ClipDataset(splits.train, RandomClips((1, 2), flip=True, augment=True), seed=5)
     for batch, asked in zip(read(splits, 2), requests(), strict=True):
         clips = torch.cat([dataset[request].frames for request in asked])
         assert torch.equal(batch.frames, clips.permute(0, 4, 1, 2, 3))
@@ -105,7 +107,7 @@ def test_a_batch_is_laid_out_as_the_network_takes_it(splits):
 
 
 def test_the_views_of_a_video_lie_side_by_side(splits):
-    dataset = VideoIterator(splits.val, SpacedClips(1, clips=2), seed=0)
+    dataset = ClipDataset(splits.val, UniformClips(1, clips=2), seed=0)
     asked = [[ClipRequest(3, SHAPES[0], 0), ClipRequest(5, SHAPES[0], 0)]]
     (batch,) = BatchLoader(dataset, Batches(asked), workers=2, pin_memory=False)
     assert batch.frames.shape == (4, 3, 4, 16, 16)
@@ -115,12 +117,12 @@ def test_the_views_of_a_video_lie_side_by_side(splits):
         assert torch.equal(batch.frames[row : row + 2], views.permute(0, 4, 1, 2, 3))
 
 
-def damaged(splits, tmp_path, *indices: int) -> VideoIterator:
+def damaged(splits, tmp_path, *indices: int) -> ClipDataset:
     """A dataset of its own, of which some videos cannot be read."""
     ours = load_splits(write_small_dataset(tmp_path, train=8, val=1), SPEC)
     for index in indices:
         (ours.train.folder(index) / "frames.db").write_bytes(b"no database")
-    return VideoIterator(ours.train, RandomClip((1, 2), flip=True), seed=5)
+    return ClipDataset(ours.train, RandomClips((1, 2), flip=True), seed=5)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -218,7 +220,7 @@ def test_without_memfd_the_memory_is_a_file_without_a_name(splits, monkeypatch):
 @given(videos=st.integers(0, 60), batch_size=st.integers(1, 9), ranks=st.integers(1, 5))
 def test_an_evaluation_asks_for_every_video_once_whatever_the_number_of_ranks(videos, batch_size, ranks):
     """Padding to equal shares, as samplers usually do, counts some videos twice."""
-    shares = [EachOnce(videos, batch_size, SHAPES[0], rank, ranks) for rank in range(ranks)]
+    shares = [SequentialBatches(videos, batch_size, SHAPES[0], rank, ranks) for rank in range(ranks)]
     batches = [list(share) for share in shares]
     asked = [request.index for share in batches for batch in share for request in batch]
     assert sorted(asked) == list(range(videos))
@@ -226,7 +228,7 @@ def test_an_evaluation_asks_for_every_video_once_whatever_the_number_of_ranks(vi
         assert len(share) == len(batch_list)
         assert all(1 <= len(batch) <= batch_size for batch in batch_list)
         assert {
-            (request.shape, request.draw, request.interval_stretch) for batch in batch_list for request in batch
+            (request.shape, request.epoch, request.max_interval_factor) for batch in batch_list for request in batch
         } <= {(SHAPES[0], 0, 1.0)}
 
 

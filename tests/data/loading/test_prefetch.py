@@ -3,17 +3,19 @@
 import pytest
 import torch
 
-from data.clips.dataset import SpacedClips, VideoIterator
-from data.labels.dataset_spec import ClipShape, DatasetSpec
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import UniformClips
+from data.clips.types import ClipShape
+from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
-from data.loading.loader import BatchLoader, EachOnce
+from data.loading.loader import BatchLoader, SequentialBatches
 from data.loading.prefetch import on_device
 
 
 def loader_of(small_dataset, workers: int, pin_memory: bool) -> BatchLoader:
     videos = load_splits(small_dataset, DatasetSpec("custom", "train.csv", "val.csv")).train
-    batches = EachOnce(len(videos), 4, ClipShape(4, 32, 32))
-    return BatchLoader(VideoIterator(videos, SpacedClips(1), seed=0), batches, workers, pin_memory)
+    batches = SequentialBatches(len(videos), 4, ClipShape(4, 32, 32))
+    return BatchLoader(ClipDataset(videos, UniformClips(1), seed=0), batches, workers, pin_memory)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
-from data.clips.dataset import RandomClip, SpacedClips, VideoIterator
-from data.labels.dataset_spec import ClipRequest, ClipShape, DatasetSpec
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import RandomClips, UniformClips
+from data.clips.types import ClipRequest, ClipShape
+from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
-from data.loading.loader import BatchLoader, EachOnce
+from data.loading.loader import BatchLoader, SequentialBatches
 
 SIZES = ((16, ClipShape(4, 64, 64)), (8, ClipShape(8, 80, 80)), (4, ClipShape(8, 112, 112)))
 MINUTES = float(os.environ.get("LONG_RUN_MINUTES", "10"))
@@ -59,10 +61,10 @@ def usage() -> Usage:
 def test_memory_and_descriptors_do_not_grow(small_dataset, seconds):
     """A leak of a kilobyte a clip ends a run of days. `LONG_RUN_MINUTES=60 pytest -m slow -s` prints a row a second."""
     splits = load_splits(small_dataset, DatasetSpec("custom", "train.csv", "val.csv"))
-    train = VideoIterator(splits.train, RandomClip((1, 2), flip=True, distort=True), seed=5)
-    val = VideoIterator(splits.val, SpacedClips(1), seed=0)
+    train = ClipDataset(splits.train, RandomClips((1, 2), flip=True, augment=True), seed=5)
+    val = ClipDataset(splits.val, UniformClips(1), seed=0)
     training = BatchLoader(train, Epoch(len(splits.train), 30), workers=2, pin_memory=False)
-    validation = BatchLoader(val, EachOnce(len(splits.val), 3, SIZES[2][1]), workers=2, pin_memory=False)
+    validation = BatchLoader(val, SequentialBatches(len(splits.val), 3, SIZES[2][1]), workers=2, pin_memory=False)
     samples: list[Usage] = []
     started, clips, epoch = time.monotonic(), 0, 0
     while time.monotonic() - started < seconds or len(samples) < 8:

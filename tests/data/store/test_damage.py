@@ -18,15 +18,15 @@ import pytest
 import simplejpeg
 
 from benchmarks.corpus import scene_frames
-from data.store.frame_store import FrameStore, FrameStoreError, Region, write_frames
+from data.store.frame_store import CropBox, FrameStore, FrameStoreError, write_frames
 from tests.numbered import frame_numbers, jpeg, numbered_frame, numbered_jpegs, write_numbered_database
 
 COUNT = 12
 REGIONS = {
     "whole": None,
-    "cropped": Region(0, 4, 16, 16, 16, 16),
-    "scaled": Region(0, 4, 20, 20, 24, 24),
-    "reduced": Region(0, 4, 24, 24, 12, 12),
+    "cropped": CropBox(0, 4, 16, 16, 16, 16),
+    "scaled": CropBox(0, 4, 20, 20, 24, 24),
+    "reduced": CropBox(0, 4, 24, 24, 12, 12),
 }
 
 
@@ -165,18 +165,18 @@ CORPUS: dict[str, tuple[Callable[[Path], object], str | None]] = {
 
 
 @pytest.mark.timeout(10)
-@pytest.mark.parametrize("region", REGIONS.values(), ids=REGIONS)
+@pytest.mark.parametrize("box", REGIONS.values(), ids=REGIONS)
 @pytest.mark.parametrize(("damage", "reason"), CORPUS.values(), ids=CORPUS)
 def test_each_is_read_right_or_named(
-    tmp_path: Path, damage: Callable[[Path], object], reason: str | None, region: Region | None
+    tmp_path: Path, damage: Callable[[Path], object], reason: str | None, box: CropBox | None
 ) -> None:
     folder = write_numbered_database(tmp_path / "v", COUNT)
     damage(folder)
     if reason is FINE:
-        assert frame_numbers(FrameStore(folder).read(range(COUNT), region)) == list(range(COUNT))
+        assert frame_numbers(FrameStore(folder).read(range(COUNT), box)) == list(range(COUNT))
         return
     with pytest.raises(FrameStoreError, match=reason) as caught:
-        FrameStore(folder).read(range(COUNT), region)
+        FrameStore(folder).read(range(COUNT), box)
     assert str(folder / "frames.db") in str(caught.value)
 
 
@@ -196,7 +196,7 @@ def test_ten_thousand_frames_are_no_burden(tmp_path: Path) -> None:
 
 
 def test_a_jpeg_cut_anywhere_is_never_read(tmp_path: Path) -> None:
-    """Even where the rows that are missing lie below the region."""
+    """Even where the rows that are missing lie below the box."""
     whole = jpeg(next(scene_frames(0, (96, 128), 1)))
     for length in range(0, len(whole), 37):
         write_frames(tmp_path / "v", [whole])
@@ -204,9 +204,9 @@ def test_a_jpeg_cut_anywhere_is_never_read(tmp_path: Path) -> None:
         with closing(sqlite3.connect(tmp_path / "v" / "frames.db")) as connection:
             connection.execute("UPDATE Images SET frames = ?", (frame_of_cut,))
             connection.commit()
-        for region in REGIONS.values():
+        for box in REGIONS.values():
             with pytest.raises(FrameStoreError, match="frame_00001 holds"):
-                FrameStore(tmp_path / "v").read([0], region)
+                FrameStore(tmp_path / "v").read([0], box)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_random_damage_of_a_jpeg_stays_within_it(tmp_path: Path, rounds: int) ->
     draw = random.Random(5)
     folder = tmp_path / "v"
     write_frames(folder, jpegs)
-    right = {name: FrameStore(folder).read([0, 1, 2], region) for name, region in REGIONS.items()}
+    right = {name: FrameStore(folder).read([0, 1, 2], box) for name, box in REGIONS.items()}
     named = 0
     with closing(sqlite3.connect(folder / "frames.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = MEMORY")
@@ -229,13 +229,13 @@ def test_random_damage_of_a_jpeg_stays_within_it(tmp_path: Path, rounds: int) ->
             for _ in range(draw.choice([1, 2, 20])):
                 data[draw.randrange(700 if header_only else len(data))] = draw.randrange(256)
             connection.execute("UPDATE Images SET frames = ? WHERE ObjId LIKE '%frame_00002'", (bytes(data),))
-            for name, region in REGIONS.items():
+            for name, box in REGIONS.items():
                 try:
-                    clip = FrameStore(folder).read([0, 1, 2], region)
+                    clip = FrameStore(folder).read([0, 1, 2], box)
                 except FrameStoreError as error:
                     assert "frame_00002" in str(error)
                     named += 1
-                    clip = FrameStore(folder).read([0, 0, 2], region)
+                    clip = FrameStore(folder).read([0, 0, 2], box)
                 else:
                     if name == "cropped":  # what a decoder makes of it that goes on in spite of damage: none was shown
                         anyway = simplejpeg.decode_jpeg(bytes(data), "RGB", strict=False)
@@ -253,18 +253,18 @@ def test_a_header_that_promises_more_rows_is_found_out(tmp_path: Path) -> None:
     write_frames(tmp_path / "v", [taller])
     assert simplejpeg.decode_jpeg_header(taller)[:2] == (192, 128)
     with pytest.raises(FrameStoreError, match="frame_00001 holds a damaged JPEG"):
-        FrameStore(tmp_path / "v").read([0], Region(0, 0, 120, 120, 60, 60))
+        FrameStore(tmp_path / "v").read([0], CropBox(0, 0, 120, 120, 60, 60))
 
 
 def test_damage_is_found_in_a_jpeg_with_restart_intervals(tmp_path: Path) -> None:
     """Its decoder resumes after damage, as if nothing had been."""
     pixels = next(scene_frames(2, (96, 128), 1))
     whole = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_RST_INTERVAL, 8])[1].tobytes()
-    region = Region(0, 0, 20, 20, 20, 20)
+    box = CropBox(0, 0, 20, 20, 20, 20)
     write_frames(tmp_path / "whole", [whole])
     expected = simplejpeg.decode_jpeg(whole, "RGB")[:20, :20]
-    assert np.array_equal(FrameStore(tmp_path / "whole").read([0], region)[0], expected)
+    assert np.array_equal(FrameStore(tmp_path / "whole").read([0], box)[0], expected)
     first = whole.index(b"\xff\xd0")
     write_frames(tmp_path / "v", [whole[:first] + b"\x11\x11" + whole[first + 2 :]])
     with pytest.raises(FrameStoreError, match="frame_00001 holds a damaged JPEG"):
-        FrameStore(tmp_path / "v").read([0], region)
+        FrameStore(tmp_path / "v").read([0], box)

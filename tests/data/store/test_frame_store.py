@@ -16,7 +16,7 @@ import simplejpeg
 from benchmarks.corpus import scene_frames
 from common.errors import DataError
 from common.files import atomic_file
-from data.store.frame_store import FrameStore, FrameStoreError, Region, is_whole, leftovers, write_frames
+from data.store.frame_store import CropBox, FrameStore, FrameStoreError, is_whole, leftovers, write_frames
 from tests.numbered import (
     frame_numbers,
     jpeg,
@@ -27,7 +27,7 @@ from tests.numbered import (
 
 
 def picture(seed: int = 0, height: int = 90, width: int = 120) -> np.ndarray:
-    """A smooth random picture, no two regions of which are alike."""
+    """A smooth random picture, no two boxes of which are alike."""
     coarse = np.random.default_rng(seed).integers(0, 255, (height // 15, width // 15, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -61,7 +61,7 @@ def test_frames_come_in_the_order_asked_with_repeats(tmp_path: Path, layout: int
     store = FrameStore(both_layouts(tmp_path, 20)[layout])
     indices = [7, 0, 19, 7, 7, 3, 0]
     assert frame_numbers(store.read(indices)) == indices
-    assert frame_numbers(store.read(indices, Region(0, 0, 48, 64, 24, 32))) == indices
+    assert frame_numbers(store.read(indices, CropBox(0, 0, 48, 64, 24, 32))) == indices
     assert frame_numbers(store.read(np.array([5, 4]))) == [5, 4]
 
 
@@ -99,7 +99,7 @@ def test_whole_frames_and_unscaled_regions_are_exact(pictures: tuple[Path, list[
     store = FrameStore(folder)
     assert np.array_equal(store.read(range(6)), np.stack(decoded))
     for flip in (False, True):
-        clip = store.read([1, 4], Region(11, 23, 50, 61, 50, 61, flip))
+        clip = store.read([1, 4], CropBox(11, 23, 50, 61, 50, 61, flip))
         expected = [decoded[index][11:61, 23:84] for index in (1, 4)]
         assert np.array_equal(clip, np.stack([each[:, ::-1] if flip else each for each in expected]))
 
@@ -109,7 +109,7 @@ def test_a_scaled_region_is_that_part_of_the_picture(
     pictures: tuple[Path, list[np.ndarray]], out: tuple[int, int]
 ) -> None:
     folder, decoded = pictures
-    clip = FrameStore(folder).read([2], Region(10, 31, 60, 80, *out, flip=True))
+    clip = FrameStore(folder).read([2], CropBox(10, 31, 60, 80, *out, flip=True))
     expected = cv2.resize(decoded[2][10:70, 31:111], out[::-1], interpolation=cv2.INTER_AREA)[:, ::-1]
     assert clip.shape == (1, *out, 3)
     assert np.abs(clip[0].astype(int) - expected).mean() < 2
@@ -117,10 +117,10 @@ def test_a_scaled_region_is_that_part_of_the_picture(
 
 def test_a_clip_is_decoded_into_the_array_given(pictures: tuple[Path, list[np.ndarray]]) -> None:
     store = FrameStore(pictures[0])
-    for region in (None, Region(3, 5, 40, 50, 40, 50), Region(3, 5, 40, 50, 20, 30, flip=True)):
-        expected = store.read([3, 0, 3], region)
+    for box in (None, CropBox(3, 5, 40, 50, 40, 50), CropBox(3, 5, 40, 50, 20, 30, flip=True)):
+        expected = store.read([3, 0, 3], box)
         batch = np.full((4, *expected.shape), 77, np.uint8)
-        assert store.read([3, 0, 3], region, batch[2]).base is batch
+        assert store.read([3, 0, 3], box, batch[2]).base is batch
         assert np.array_equal(batch[2], expected)
         assert (batch[[0, 1, 3]] == 77).all()
 
@@ -139,31 +139,31 @@ def test_an_array_that_a_clip_does_not_fit_is_refused(pictures: tuple[Path, list
 
 
 SCENE_REGIONS = {
-    "enlarged": Region(30, 40, 195, 195, 224, 224),
-    "at the lower edge": Region(61, 40, 195, 195, 224, 224, True),
-    "shrunk": Region(11, 21, 223, 223, 158, 158),
-    "half": Region(10, 20, 224, 224, 112, 112, True),
-    "below half": Region(10, 20, 224, 224, 80, 80),
-    "quarter": Region(12, 20, 224, 224, 56, 56),
+    "enlarged": CropBox(30, 40, 195, 195, 224, 224),
+    "at the lower edge": CropBox(61, 40, 195, 195, 224, 224, True),
+    "shrunk": CropBox(11, 21, 223, 223, 158, 158),
+    "half": CropBox(10, 20, 224, 224, 112, 112, True),
+    "below half": CropBox(10, 20, 224, 224, 80, 80),
+    "quarter": CropBox(12, 20, 224, 224, 56, 56),
 }
 
 
-@pytest.mark.parametrize("region", SCENE_REGIONS.values(), ids=SCENE_REGIONS)
-def test_what_is_left_out_of_decoding_is_not_seen(tmp_path: Path, region: Region) -> None:
+@pytest.mark.parametrize("box", SCENE_REGIONS.values(), ids=SCENE_REGIONS)
+def test_what_is_left_out_of_decoding_is_not_seen(tmp_path: Path, box: CropBox) -> None:
     write_frames(tmp_path / "v", [jpeg(frame) for frame in scene_frames(3, (256, 340), 2)])
     store = FrameStore(tmp_path / "v")
-    part = store.read([1])[0, region.top : region.top + region.height, region.left : region.left + region.width]
-    interpolation = cv2.INTER_AREA if region.reduction > 1 else cv2.INTER_LINEAR
-    expected = cv2.resize(part, (region.out_width, region.out_height), interpolation=interpolation)
-    difference = store.read([1], region)[0].astype(int) - (expected[:, ::-1] if region.flip else expected)
+    part = store.read([1])[0, box.top : box.top + box.height, box.left : box.left + box.width]
+    interpolation = cv2.INTER_AREA if box.reduction > 1 else cv2.INTER_LINEAR
+    expected = cv2.resize(part, (box.out_width, box.out_height), interpolation=interpolation)
+    difference = store.read([1], box)[0].astype(int) - (expected[:, ::-1] if box.flip else expected)
     assert np.abs(difference).mean() < 1.5
     assert np.abs(difference.mean()) < 1  # the fast transform rounds down
 
 
 def test_a_region_outside_the_frame_is_refused(pictures: tuple[Path, list[np.ndarray]]) -> None:
-    for region in (Region(-1, 0, 10, 10, 5, 5), Region(0, 0, 91, 10, 5, 5), Region(0, 111, 9, 10, 5, 5)):
+    for box in (CropBox(-1, 0, 10, 10, 5, 5), CropBox(0, 0, 91, 10, 5, 5), CropBox(0, 111, 9, 10, 5, 5)):
         with pytest.raises(ValueError, match="does not lie within"):
-            FrameStore(pictures[0]).read([0], region)
+            FrameStore(pictures[0]).read([0], box)
 
 
 def test_size_comes_from_the_frame_asked_for_and_the_database_is_opened_once(
@@ -191,7 +191,7 @@ def test_threads_and_forks_do_not_disturb_each_other(tmp_path: Path) -> None:
     def read_often(number: int) -> None:
         height = 40 + 8 * number
         for _ in range(30):
-            clip = FrameStore(folders[number]).read(range(8), Region(0, 0, height, 64, 20, 20))
+            clip = FrameStore(folders[number]).read(range(8), CropBox(0, 0, height, 64, 20, 20))
             wrong.extend(set(frame_numbers(clip)) - set(range(100 * number, 100 * number + 8)))
 
     threads = [threading.Thread(target=read_often, args=(number,)) for number in range(4)]
@@ -204,7 +204,7 @@ def test_threads_and_forks_do_not_disturb_each_other(tmp_path: Path) -> None:
         store.read([0])
         process = multiprocessing.get_context("fork").Process(target=read_often, args=(1,))
         process.start()
-        assert frame_numbers(store.read(range(8), Region(0, 0, 40, 64, 20, 20))) == list(range(8))
+        assert frame_numbers(store.read(range(8), CropBox(0, 0, 40, 64, 20, 20))) == list(range(8))
         process.join()
     assert process.exitcode == 0
 
@@ -248,13 +248,13 @@ PNG = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
 def test_a_bad_frame_is_named_and_the_others_still_load(tmp_path: Path, blob: object, reason: str) -> None:
     folder = write_numbered_database(tmp_path / "v", 8)
     replace_row(folder, 4, blob)
-    for region in (None, Region(0, 0, 48, 64, 24, 24)):
+    for box in (None, CropBox(0, 0, 48, 64, 24, 24)):
         with pytest.raises(FrameStoreError, match=reason) as caught:
-            FrameStore(folder).read([0, 3, 5], region)
+            FrameStore(folder).read([0, 3, 5], box)
         assert str(folder / "frames.db") in str(caught.value)
         assert "convert" in str(caught.value)
         assert caught.value.damaged
-        assert FrameStore(folder).read([0, 5], region).shape[0] == 2
+        assert FrameStore(folder).read([0, 5], box).shape[0] == 2
 
 
 def test_a_damaged_header_of_the_first_frame_does_not_take_minutes(tmp_path: Path) -> None:

@@ -13,27 +13,27 @@ import simplejpeg
 
 from benchmarks.corpus import scene_frames
 from data.store import jpeg as jpeg_module
-from data.store.crop_box import Region
-from data.store.jpeg import RegionDecoder
+from data.store.crop_box import CropBox
+from data.store.jpeg import CropDecoder
 from data.store.turbojpeg import _library, thread_decoder
 
 SIZE = (96, 128)
 REGIONS = [
-    Region(0, 0, 40, 40, 40, 40),
-    Region(31, 53, 40, 40, 40, 40, True),
-    Region(56, 88, 40, 40, 40, 40),
-    Region(10, 33, 60, 60, 70, 70),
-    Region(16, 38, 80, 80, 40, 40),
-    Region(16, 48, 80, 80, 20, 20),
+    CropBox(0, 0, 40, 40, 40, 40),
+    CropBox(31, 53, 40, 40, 40, 40, True),
+    CropBox(56, 88, 40, 40, 40, 40),
+    CropBox(10, 33, 60, 60, 70, 70),
+    CropBox(16, 38, 80, 80, 40, 40),
+    CropBox(16, 48, 80, 80, 20, 20),
 ]
 needs_library = pytest.mark.skipif(thread_decoder() is None, reason="no libjpeg-turbo 3 on this system")
 
 
-def read(blob: bytes, region: Region) -> np.ndarray | str:
+def read(blob: bytes, box: CropBox) -> np.ndarray | str:
     """The pixels, or the error."""
-    out = np.empty((region.out_height, region.out_width, 3), np.uint8)
+    out = np.empty((box.out_height, box.out_width, 3), np.uint8)
     try:
-        RegionDecoder(SIZE, region).decode(blob, out)
+        CropDecoder(SIZE, box).decode(blob, out)
     except ValueError as error:
         return str(error)
     return out
@@ -43,10 +43,10 @@ def read(blob: bytes, region: Region) -> np.ndarray | str:
 def without(monkeypatch):
     """Read as where there is no library."""
 
-    def read_without(blob: bytes, region: Region) -> np.ndarray | str:
+    def read_without(blob: bytes, box: CropBox) -> np.ndarray | str:
         with monkeypatch.context() as patched:
             patched.setattr(jpeg_module, "thread_decoder", lambda: None)
-            return read(blob, region)
+            return read(blob, box)
 
     return read_without
 
@@ -68,8 +68,8 @@ def kinds() -> dict[str, bytes]:
 def test_the_pixels_are_those_of_the_other_decoder(kind, without):
     """A run may go on on another machine, and its clips must not change with that."""
     blob = kinds()[kind]
-    for region in REGIONS:
-        assert np.array_equal(read(blob, region), without(blob, region)), region
+    for box in REGIONS:
+        assert np.array_equal(read(blob, box), without(blob, box)), box
 
 
 @needs_library
@@ -77,7 +77,7 @@ def test_the_pixels_are_those_of_the_other_decoder(kind, without):
     "rounds", [200, pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])], ids=["short", "long"]
 )
 def test_damage_is_found_wherever_the_other_decoder_finds_it(rounds, without):
-    """Also outside of the region: a video that is damaged there is damaged."""
+    """Also outside of the box: a video that is damaged there is damaged."""
     draw, blobs = random.Random(7), list(kinds().values())
     found = 0
     for number in range(rounds):
@@ -85,8 +85,8 @@ def test_damage_is_found_wherever_the_other_decoder_finds_it(rounds, without):
         for _ in range(draw.choice([1, 2, 20])):
             data[draw.randrange(len(data))] = draw.randrange(256)
         length = draw.choice([len(data), len(data), draw.randrange(len(data))])
-        blob, region = bytes(data[:length]), draw.choice(REGIONS)
-        ours, others = read(blob, region), without(blob, region)
+        blob, box = bytes(data[:length]), draw.choice(REGIONS)
+        ours, others = read(blob, box), without(blob, box)
         assert np.array_equal(ours, others) if isinstance(others, np.ndarray) else ours == others
         found += isinstance(others, str)
     assert rounds / 4 < found < rounds

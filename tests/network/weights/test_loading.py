@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from network import NetworkError, VideoNetwork, create_network, load_weights, recognise
+from common.errors import NetworkError
+from network import VideoNetwork, create_network, load_weights, recognise
 
 CLASSES = ["run", "jump", "swim", "walk"]
 

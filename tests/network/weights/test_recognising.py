@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from network import NetworkError, VideoNetwork, create_network, load_checkpoint, load_weights, recognise
+from common.errors import NetworkError
+from network import VideoNetwork, create_network, load_checkpoint, load_weights, recognise
 from tests.network.plain_formulation import clips, fill
 
 CHANNELS = (64, 128, 256, 512)

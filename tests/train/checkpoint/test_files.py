@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.errors import DataError
+from common.errors import DataError, TrainingError
+from network.weights.reading import read_checkpoint
 from tests.processes import ROOT
-from train.checkpoint.files import CheckpointFolder, is_own, read_checkpoint
-from train.errors import TrainingError
+from train.checkpoint.files import CheckpointFolder, is_own
 
 SAVER = ROOT / "tests" / "scripts" / "save_in_a_loop.py"
 

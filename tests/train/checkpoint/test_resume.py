@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from network.weights.reading import read_checkpoint
 from tests.processes import Process, Server
 from tests.runs import (
     LAST,
@@ -21,7 +22,6 @@ from tests.runs import (
     scores,
     state,
 )
-from train.checkpoint.files import read_checkpoint
 
 LENGTH = ("--end-epoch", 5, "--lr-steps", 2, 4, "--save-every-steps", 2, "--keep", 2)
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.errors import DataError
-from network import NetworkError
+from common.errors import DataError, NetworkError
 from network.resnet3d import Recursion
 from tests.tiny_network import TinyNetwork
 from train.checkpoint.files import CheckpointFolder

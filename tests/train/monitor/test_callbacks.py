@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data.clips.dataset import BadVideo
+from data.clips.types import BadVideo
 from evaluate.metrics import Scores
 from train.monitor.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog, speed_text
 from train.monitor.logs import LOG, ConsoleHandler

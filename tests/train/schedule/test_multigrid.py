@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import DataError
-from data.labels.dataset_spec import ClipShape
+from data.clips.types import ClipShape
 from train.schedule.__main__ import main
 from train.schedule.multigrid import epoch_line, make_plan, plan_summary, plan_table
 
@@ -59,7 +59,7 @@ def test_golden_plan_of_the_paper():
     assert [phase.first_epoch for phase in plan.phases] == [1, *(end + 1 for end in ends[:-1])]
     assert [(p.frames, p.size, p.batch_factor) for p in plan.phases] == [*SHAPES * 3, SHAPES[3], SHAPES[3]]
     assert [phase.batch_size for phase in plan.phases[:4]] == [256, 128, 64, 32]
-    assert [phase.interval_stretch for phase in plan.phases[:4]] == [4, 2, 2, 1]
+    assert [phase.max_interval_factor for phase in plan.phases[:4]] == [4, 2, 2, 1]
     rates = [0.8, 0.4, 0.2, 0.1, 0.08, 0.04, 0.02, 0.01, 0.008, 0.004, 0.002, 0.001, 0.001, 0.0001]
     assert [phase.lr for phase in plan.phases] == pytest.approx(rates)
     assert epoch_line(plan) == "73, 110, 142, 158 | 205, 228, 248, 259 | 291, 308, 322, 329 | 358"
@@ -125,7 +125,7 @@ def test_epochs_are_one_and_a_half_times_the_nominal_and_shared_as_the_paper_doe
     assert epochs == list(range(1, plan.num_epochs + 1))
     full = make_plan(**arguments | {"lr_steps": (), "end_epoch": 10_000}).phases
     means = [Fraction(sum(phase.batch_sizes), len(phase.batch_sizes)) for phase in full]
-    for _, group in groupby((p for p in plan.phases if p.name != "fine-tune"), key=lambda p: p.lr_steps_passed):
+    for _, group in groupby((p for p in plan.phases if p.name != "final"), key=lambda p: p.lr_steps_passed):
         phases = list(group)
         length = sum(phase.num_epochs for phase in phases)
         for phase in phases:
@@ -241,7 +241,7 @@ def test_odd_crops_keep_the_factors(clip_size, crops):
 
 def test_clips_too_short_to_quarter_keep_a_frame():
     plan = make_plan(**PAPER | {"clip_length": 2}, **BOTH)
-    assert [(p.frames, p.batch_factor, p.interval_stretch) for p in plan.phases[:4]] == [
+    assert [(p.frames, p.batch_factor, p.max_interval_factor) for p in plan.phases[:4]] == [
         (1, 4, 2), (1, 4, 2), (1, 2, 2), (2, 1, 1)
     ]  # fmt: skip
 
@@ -266,7 +266,7 @@ def test_lr_steps_too_close_for_a_shape_are_told():
     assert missing
     for name in (f"{step}.{shape}" for step in (1, 2) for shape in (1, 2, 3, 4)):
         assert (name in names) != any(f"phase {name} " in note for note in missing)
-    assert names[-1] == "fine-tune"
+    assert names[-1] == "final"
 
 
 def test_lr_steps_after_the_end_are_left_out_and_told():

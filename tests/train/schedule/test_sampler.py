@@ -67,7 +67,9 @@ def test_ranks_are_in_step_and_together_see_what_one_rank_sees(kind, epoch, worl
         assert sorted(chain(*parts)) == sorted(batch)
         spec = plan.step_spec(epoch, step)
         assert len(batch) == spec.batch_size
-        assert {(r.shape, r.draw, r.interval_stretch) for r in batch} == {(spec.shape, epoch, spec.interval_stretch)}
+        assert {(r.shape, r.epoch, r.max_interval_factor) for r in batch} == {
+            (spec.shape, epoch, spec.max_interval_factor)
+        }
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,85 +8,31 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 # DistributedDataParallel imports it too, but after the process group is there, which its functions' default arguments
-# would then hold for good: see `joined`.
+# would then hold for good: see `process_group`.
 import torch.distributed.nn
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
 from common.cli import USAGE_ERROR
-from common.errors import DataError
+from common.errors import DataError, UserError
 from common.processes import signal_at_parent_death
-from network import NetworkError
+from common.ranks import Ranks
 
 Made = TypeVar("Made")
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # longer than the slowest first batch or checkpoint, shorter than a night
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """A process among those of the run."""
-
-    rank: int
-    local_rank: int
-    world_size: int
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this rank is the one that writes files and talks."""
-        return self.rank == 0
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        """The element-wise sum over all ranks, on all ranks."""
-        return self._reduce(tensor, dist.ReduceOp.SUM)
-
-    def maximum(self, tensor: Tensor) -> Tensor:
-        """The element-wise maximum over all ranks, on all ranks."""
-        return self._reduce(tensor, dist.ReduceOp.MAX)
-
-    def decide(self, answer: bool) -> bool:
-        """The first rank's answer, on all ranks."""
-        return bool(self.broadcast([torch.tensor(float(answer))])[0])
-
-    def broadcast(self, tensors: Iterable[Tensor]) -> list[Tensor]:
-        """Overwrite each tensor by the first rank's."""
-        tensors = list(tensors)
-        if self.world_size > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor, 0)
-        return tensors
-
-    def gather(self, value: Any) -> list[Any]:
-        """Every rank's `value`, in the order of ranks, on all ranks; plain picklable types."""
-        values = [value]
-        if self.world_size > 1:
-            values = [None] * self.world_size
-            dist.all_gather_object(values, value)
-        return values
-
-    def wait(self) -> None:
-        """Return when all ranks are here."""
-        if self.world_size > 1:
-            dist.barrier()
-
-    def _reduce(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
-        if self.world_size > 1:
-            tensor = tensor.clone()
-            dist.all_reduce(tensor, operation)
-        return tensor
 
 
 def is_launched() -> bool:
@@ -99,7 +45,7 @@ def is_lost_peer(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
-def agreed(ranks: Ranks, make: Callable[[], Made]) -> Made:
+def on_all_ranks(ranks: Ranks, make: Callable[[], Made]) -> Made:
     """What `make` gives, if it succeeds on all ranks.
 
     A user's mistake is raised by the first rank that finds one; the others leave without a word, so that it is said
@@ -108,7 +54,7 @@ def agreed(ranks: Ranks, make: Callable[[], Made]) -> Made:
     made, problem = None, ""
     try:
         made = make()
-    except (DataError, NetworkError) as error:
+    except UserError as error:
         if ranks.world_size == 1:
             raise
         problem = str(error)
@@ -124,7 +70,7 @@ def agreed(ranks: Ranks, make: Callable[[], Made]) -> Made:
 
 
 @contextmanager
-def joined(device_type: str) -> Iterator[Ranks]:
+def process_group(device_type: str) -> Iterator[Ranks]:
     """The process group that the environment describes; a world of one where it describes none."""
     if not is_launched():
         yield Ranks(0, 0, 1)
@@ -156,10 +102,10 @@ def _store(ranks: Ranks) -> dist.Store | None:
         return None
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(address, port, is_master=False, timeout=COLLECTIVE_TIMEOUT)
-    return dist.PrefixStore(meet(store, ranks.rank, ranks.world_size), store)
+    return dist.PrefixStore(rendezvous(store, ranks.rank, ranks.world_size), store)
 
 
-def meet(store: dist.Store, rank: int, world_size: int) -> str:
+def rendezvous(store: dist.Store, rank: int, world_size: int) -> str:
     """A name that these processes alone agree on, whatever those of earlier starts have left in the store.
 
     Nothing in the environment is such a name: the restart count is each machine's own.

@@ -14,10 +14,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from common.ranks import Ranks
+from network.weights.reading import read_checkpoint
 from tests.processes import Process, Server
 from tests.runs import LAST, RUN, TINY, TINY_FLAGS, assert_all_whole, assert_same_run, rows, state
-from train.checkpoint.files import read_checkpoint
-from train.distributed.ranks import Ranks, meet
+from train.distributed.launch import rendezvous
 
 TORCHRUN = ("-m", "torch.distributed.run")
 LENGTH = ("--workers", 0, "--end-epoch", 5, "--lr-steps", 2, 4)
@@ -179,7 +180,9 @@ def test_processes_that_meet_take_no_dead_ones_for_their_own():
     with ThreadPoolExecutor(4) as pool:
         for world_size in (4, 2, 3, 1):  # also a rank that starts long before the first one
             clients = [dist.TCPStore("localhost", store.port, is_master=False) for _ in range(world_size)]
-            met = [pool.submit(meet, client, rank, world_size) for rank, client in reversed([*enumerate(clients)])]
+            met = [
+                pool.submit(rendezvous, client, rank, world_size) for rank, client in reversed([*enumerate(clients)])
+            ]
             (name,) = {future.result(20) for future in met}
             names.append(name)
     assert len(set(names)) == 4
@@ -193,7 +196,6 @@ def test_a_world_of_one_waits_for_nobody():
     assert ranks.gather({"a": 1}) == [{"a": 1}]
     assert ranks.decide(True) is True
     assert ranks.decide(False) is False
-    ranks.wait()
 
 
 def free_port() -> int:

@@ -1,0 +1,26 @@
+"""Grey levels to what a network expects."""
+
+import torch
+from torch import Tensor, nn
+
+MEAN = (124.0, 117.0, 104.0)  # of each channel, R G B, in grey levels of 0-255
+SCALE = 0.0167  # 1 / standard deviation in grey levels, the same for the channels
+
+
+class Normalise(nn.Module):
+    """uint8 clips (B, 3, T, h, w) of any strides to (x - mean) / std, by default contiguous float32."""
+
+    mean: Tensor
+
+    def __init__(
+        self, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.contiguous_format
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.memory_format = memory_format
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1, 1), persistent=False)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(B, 3, T, h, w) uint8 -> the same shape, normalised."""
+        x = clips.to(torch.float32, memory_format=self.memory_format)
+        return x.sub_(self.mean).mul_(SCALE).to(self.dtype)
