@@ -27,7 +27,7 @@ from data.augment.ops import LUMA, blur_kernels, homographies
 from data.augment.params import KINDS, fields_of, identity_params, random_params, random_params_of_kind
 from network import create_network
 from train.monitor.logs import make_console
-from train.optim import make_optimizer, set_lr
+from train.optim import OptimizerOptions, make_optimizer, set_lr
 
 FRAMES, SIDE = 16, 224
 
@@ -98,7 +98,7 @@ def median(call: Callable[[], object], repeats: int, device: torch.device) -> fl
 def step_seconds(name: str, clips: Tensor, repeats: int) -> float:
     """Median seconds of a training step on normalised clips; in bf16 on a GPU."""
     network = create_network(name, 200).to(clips.device)
-    optimizer = make_optimizer(network)
+    optimizer = make_optimizer(network, OptimizerOptions())
     set_lr(optimizer, 0.01)
     labels = torch.zeros(len(clips), dtype=torch.int64, device=clips.device)
 

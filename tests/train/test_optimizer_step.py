@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from common.ranks import Ranks
-from train.optim import make_optimizer
+from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 
 CPU = torch.device("cpu")
@@ -20,7 +20,9 @@ def network(device=CPU):
 
 
 def updater_of(net, precision="fp32", clip_grad=0.0, device=CPU):
-    return OptimizerStep(net.parameters(), make_optimizer(net), device, Ranks(0, 0, 1), precision, clip_grad)
+    return OptimizerStep(
+        net.parameters(), make_optimizer(net, OptimizerOptions()), device, Ranks(0, 0, 1), precision, clip_grad
+    )
 
 
 def step(net, optimizer_step, global_step, factor=1.0):
@@ -85,7 +87,9 @@ def test_a_bad_loss_of_another_rank_stops_this_one_too():
     """Ranks that disagree on whether to update train different networks from there on."""
     net = network()
     before = state(net)
-    optimizer_step = OptimizerStep(net.parameters(), make_optimizer(net), CPU, BesideABadOne(0, 0, 2), "fp32", 0.0)
+    optimizer_step = OptimizerStep(
+        net.parameters(), make_optimizer(net, OptimizerOptions()), CPU, BesideABadOne(0, 0, 2), "fp32", 0.0
+    )
     step(net, optimizer_step, 3)
     assert is_same(net, before)
     assert optimizer_step.bad_step() == 3

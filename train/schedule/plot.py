@@ -118,10 +118,10 @@ def _mark_lr_steps(axes: Sequence[Axes], plan: Plan) -> None:
 
 
 def _stretches(plan: Plan) -> Iterator[tuple[tuple[int, int], str]]:
-    """The first and last epoch of each lr step, and of fine-tuning, with a name."""
+    """The first and last epoch of each lr step, and of the final phase, with a name."""
     found: dict[str, tuple[int, int]] = {}
     for phase in plan.phases:
-        name = "final" if phase.name == "final" else f"lr step {phase.lr_steps_passed + 1}"
+        name = phase.name if phase.name == "final" else f"lr step {phase.lr_steps_passed + 1}"
         start = found.get(name, (phase.first_epoch - 1, 0))[0]
         found[name] = (start, phase.last_epoch)
     for name, span in found.items():
