@@ -39,6 +39,7 @@ class Flag:
     least: float | None = None
     above: float | None = None
     is_compared: bool = False
+    is_fixed: bool = False
 
 
 def option(
@@ -53,14 +54,16 @@ def option(
     least: float | None = None,
     above: float | None = None,
     is_compared: bool = False,
+    is_fixed: bool = False,
 ) -> Any:
     """A dataclass field that is a flag; its name is the field's, with `-` for `_`.
 
-    `least` and `above` bound its value. `is_compared` says that a resumed run warns if the value differs from before.
+    `least` and `above` bound its value. A resumed run warns if the value of an `is_compared` one differs from before,
+    and refuses that of an `is_fixed` one.
     The default is also the value of runs made before the flag existed.
     """
     known = None if choices is None else tuple(choices)
-    flag = Flag(help, group, spellings, known, metavar, required, least, above, is_compared)
+    flag = Flag(help, group, spellings, known, metavar, required, least, above, is_compared, is_fixed)
     return dataclasses.field(default=default, metadata={"flag": flag})
 
 
@@ -138,12 +141,15 @@ def plain(options: Any) -> dict[str, Any]:
 def differences(options: Any, before: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The compared options that differ from those saved `before`, by flag: (before, now).
 
-    An option that did not exist then had its default.
+    An option that did not exist then had its default. DataError for a fixed one.
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(options)}
-    now, old = plain(options), {}
+    now = plain(options)
+    defaults = plain(type(options)())
+    found = {}
     for field, flag in flags_of(options).items():
-        if flag.is_compared:
-            default = defaults[field]
-            old[field] = before.get(field, list(default) if isinstance(default, tuple) else default)
-    return {spelled(field): (value, now[field]) for field, value in old.items() if value != now[field]}
+        old = before.get(field, defaults[field])
+        if old != now[field] and flag.is_fixed:
+            raise DataError(f"{spelled(field)} {now[field]}: the run to go on with was trained with {old}; keep it")
+        if old != now[field] and flag.is_compared:
+            found[spelled(field)] = (old, now[field])
+    return found

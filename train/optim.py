@@ -32,7 +32,7 @@ class OptimizerOptions:
     """The flags of the optimiser."""
 
     optimizer: str = option(
-        "sgd", "how gradients change the weights", "optimisation", choices=OPTIMIZERS, is_compared=True
+        "sgd", "how gradients change the weights", "optimisation", choices=OPTIMIZERS, is_fixed=True
     )
     clip_grad: float = option(0.0, "largest norm of the gradient; 0: any", "optimisation", least=0, is_compared=True)
     loaded_lr_factor: float = option(
