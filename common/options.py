@@ -38,6 +38,7 @@ class Flag:
     required: bool = False
     least: float | None = None
     above: float | None = None
+    below: float | None = None
     is_compared: bool = False
     is_fixed: bool = False
 
@@ -53,17 +54,18 @@ def option(
     required: bool = False,
     least: float | None = None,
     above: float | None = None,
+    below: float | None = None,
     is_compared: bool = False,
     is_fixed: bool = False,
 ) -> Any:
     """A dataclass field that is a flag; its name is the field's, with `-` for `_`.
 
-    `least` and `above` bound its value. A resumed run warns if the value of an `is_compared` one differs from before,
+    `least`, `above` and `below` bound its value. A resumed run warns if the value of an `is_compared` one differs from before,
     and refuses that of an `is_fixed` one.
     The default is also the value of runs made before the flag existed.
     """
     known = None if choices is None else tuple(choices)
-    flag = Flag(help, group, spellings, known, metavar, required, least, above, is_compared, is_fixed)
+    flag = Flag(help, group, spellings, known, metavar, required, least, above, below, is_compared, is_fixed)
     return dataclasses.field(default=default, metadata={"flag": flag})
 
 
@@ -123,6 +125,8 @@ def check_bounds(options: Any) -> None:
             raise DataError(f"{spelled(field)} {value}: must be {flag.least:g} or more")
         if flag.above is not None and not value > flag.above:
             raise DataError(f"{spelled(field)} {value}: must be above {flag.above:g}")
+        if flag.below is not None and not value < flag.below:
+            raise DataError(f"{spelled(field)} {value}: must be below {flag.below:g}")
 
 
 def part(options: Any, kind: type[Options]) -> Options:
