@@ -65,7 +65,8 @@ def option(
     The default is also the value of runs made before the flag existed.
     """
     known = None if choices is None else tuple(choices)
-    flag = Flag(help, group, spellings, known, metavar, required, least, above, below, is_compared, is_fixed)
+    bounds = {"least": least, "above": above, "below": below}
+    flag = Flag(help, group, spellings, known, metavar, required, **bounds, is_compared=is_compared, is_fixed=is_fixed)
     return dataclasses.field(default=default, metadata={"flag": flag})
 
 

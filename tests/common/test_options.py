@@ -22,7 +22,7 @@ class Rate:
 class All(Rate):
     folder: Path = option(Path(), "folder", "data", required=True)
     file: Path | None = option(None, "file", "data", spellings=("--fyle",))
-    count: int = option(1, "count", "data", least=1)
+    count: int = option(1, "count", "data", least=1, below=9)
     fast: bool = option(False, "fast", "data")
     hidden: str = ""
 
@@ -35,9 +35,8 @@ def read(*words: str, defaults: All = All()) -> All:  # noqa: B008 - frozen
 
 def test_each_field_is_read_in_its_own_type():
     assert read() == All(folder=Path("here"))
-    assert read(
-        "--lr", "2", "--lr-steps", "1,2", "3", "--fyle", "f", "--count", "5", "--fast", "--method", "adamw"
-    ) == (All(2.0, (1, 2, 3), "adamw", Path("here"), Path("f"), 5, True))
+    words = "--lr 2 --lr-steps 1,2 3 --fyle f --count 5 --fast --method adamw".split()
+    assert read(*words) == All(2.0, (1, 2, 3), "adamw", Path("here"), Path("f"), 5, True)
     assert read("--fast", "False").fast is False
 
 
@@ -45,7 +44,7 @@ def test_a_script_s_defaults_are_an_instance():
     assert read(defaults=All(lr=0.5, fast=True)) == All(lr=0.5, fast=True, folder=Path("here"))
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--lr", "0"), ("--lr", "nan"), ("--count", "0"), ("--count", "-1")])
+@pytest.mark.parametrize(("flag", "value"), [("--lr", "0"), ("--lr", "nan"), ("--count", "0"), ("--count", "9")])
 def test_a_value_out_of_its_bounds_names_the_flag(flag, value):
     with pytest.raises(DataError, match=rf"{flag} .*must be"):
         read(flag, value)
