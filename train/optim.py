@@ -13,8 +13,17 @@ Groups = list[dict[str, Any]]
 
 
 def _sgd(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
-    """SGD with momentum 0.9, weight decay 1e-4, Nesterov."""
-    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=0.9, weight_decay=1e-4, nesterov=True, fused=True)
+    """SGD with Nesterov's momentum (plain SGD at momentum 0); weight decay is part of the gradient."""
+    optimizer = torch.optim.SGD(
+        groups,
+        lr=0.0,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        nesterov=options.momentum > 0,
+        fused=True,
+    )
+    if not options.momentum:
+        return optimizer
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             # If the first update is skipped, fused SGD leaves its momentum buffers uninitialised. Creating them as
@@ -23,7 +32,16 @@ def _sgd(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
     return optimizer
 
 
-OPTIMIZERS: dict[str, Callable[[Groups, "OptimizerOptions"], torch.optim.Optimizer]] = {"sgd": _sgd}
+def _adamw(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101): weight decay apart from the gradient, second beta 0.999."""
+    betas = (options.momentum, 0.999)
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, weight_decay=options.weight_decay, fused=True)
+
+
+OPTIMIZERS: dict[str, Callable[[Groups, "OptimizerOptions"], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adamw": _adamw,
+}
 """Builders by name. A fused optimiser lets the device skip an update; for others OptimizerStep waits for the device."""
 
 
@@ -32,7 +50,17 @@ class OptimizerOptions:
     """The flags of the optimiser."""
 
     optimizer: str = option(
-        "sgd", "how gradients change the weights", "optimisation", choices=OPTIMIZERS, is_fixed=True
+        "sgd",
+        "how gradients change the weights; adamw needs a smaller --lr-base, such as 0.001",
+        "optimisation",
+        choices=OPTIMIZERS,
+        is_fixed=True,
+    )
+    momentum: float = option(
+        0.9, "momentum of SGD, first beta of AdamW", "optimisation", least=0, below=1, is_compared=True
+    )
+    weight_decay: float = option(
+        1e-4, "weight decay; AdamW usually needs more, such as 0.05", "optimisation", least=0, is_compared=True
     )
     clip_grad: float = option(0.0, "largest norm of the gradient; 0: any", "optimisation", least=0, is_compared=True)
     loaded_lr_factor: float = option(

@@ -98,3 +98,29 @@ def test_frozen_parameters_are_left_out():
     net[0].weight.requires_grad_(False)
     optimizer = make_optimizer(net, OptimizerOptions())
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "reference"),
+    [
+        (OptimizerOptions(momentum=0.5, weight_decay=0.1),
+         lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.5, weight_decay=0.1, nesterov=True)),
+        (OptimizerOptions(momentum=0.0, weight_decay=0.0), lambda p: torch.optim.SGD(p, lr=0.1)),
+        (OptimizerOptions("adamw", momentum=0.8, weight_decay=0.05),
+         lambda p: torch.optim.AdamW(p, lr=0.1, betas=(0.8, 0.999), weight_decay=0.05)),
+    ],
+    ids=["sgd", "plain sgd", "adamw"],
+)  # fmt: skip
+def test_updates_are_those_of_the_optimiser_named(options, reference):
+    ours, theirs = network(), network()
+    optimizer, plain = make_optimizer(ours, options), reference(theirs.parameters())
+    for step in range(4):
+        add_gradients(ours, step)
+        add_gradients(theirs, step)
+        set_lr(optimizer, 0.1)
+        optimizer.step()
+        plain.step()
+        optimizer.zero_grad()
+        plain.zero_grad()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
