@@ -66,7 +66,8 @@ def option(
     """
     known = None if choices is None else tuple(choices)
     bounds = {"least": least, "above": above, "below": below}
-    flag = Flag(help, group, spellings, known, metavar, required, **bounds, is_compared=is_compared, is_fixed=is_fixed)
+    compared = {"is_compared": is_compared, "is_fixed": is_fixed}
+    flag = Flag(help, group, spellings, known, metavar, required, **bounds, **compared)
     return dataclasses.field(default=default, metadata={"flag": flag})
 
 

@@ -35,7 +35,7 @@ def read(*words: str, defaults: All = All()) -> All:  # noqa: B008 - frozen
 
 def test_each_field_is_read_in_its_own_type():
     assert read() == All(folder=Path("here"))
-    words = "--lr 2 --lr-steps 1,2 3 --fyle f --count 5 --fast --method adamw".split()
+    words = ["--lr", "2", "--lr-steps", "1,2", "3", "--fyle", "f", "--count", "5", "--fast", "--method", "adamw"]
     assert read(*words) == All(2.0, (1, 2, 3), "adamw", Path("here"), Path("f"), 5, True)
     assert read("--fast", "False").fast is False
 
