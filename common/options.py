@@ -60,14 +60,12 @@ def option(
 ) -> Any:
     """A dataclass field that is a flag; its name is the field's, with `-` for `_`.
 
-    `least`, `above` and `below` bound its value. A resumed run warns if the value of an `is_compared` one differs from before,
-    and refuses that of an `is_fixed` one.
-    The default is also the value of runs made before the flag existed.
+    `least`, `above` and `below` bound its value. A resumed run warns if an `is_compared` value differs from before, and
+    refuses another value of an `is_fixed` one. The default is also the value of runs made before the flag existed.
     """
     known = None if choices is None else tuple(choices)
-    bounds = {"least": least, "above": above, "below": below}
-    compared = {"is_compared": is_compared, "is_fixed": is_fixed}
-    flag = Flag(help, group, spellings, known, metavar, required, **bounds, **compared)
+    bounds = (least, above, below)
+    flag = Flag(help, group, spellings, known, metavar, required, *bounds, is_compared, is_fixed)
     return dataclasses.field(default=default, metadata={"flag": flag})
 
 
