@@ -7,6 +7,7 @@ A new schedule is one class here and one entry in SCHEDULES.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import cos, pi
 from typing import Protocol
 
 from common.errors import DataError
@@ -34,7 +35,22 @@ class StepSchedule:
         return self.lr_factor**steps_passed
 
 
-SCHEDULES: dict[str, Callable[[float], LrSchedule]] = {"steps": StepSchedule}
+@dataclass(frozen=True)
+class CosineSchedule:
+    """Falls along half a cosine from the whole rate to zero over the run (Loshchilov & Hutter 2017, arXiv 1608.03983).
+
+    Under cycles, which make 1.5 times as many epochs, a share of the run's epochs counts as that of the nominal ones.
+    """
+
+    lr_factor: float = 1.0  # of no use here
+    uses_steps = False
+
+    def __call__(self, progress: float, steps_passed: int) -> float:
+        """The factor when that share of the epochs is done."""
+        return 0.5 * (1 + cos(pi * progress))
+
+
+SCHEDULES: dict[str, Callable[[float], LrSchedule]] = {"steps": StepSchedule, "cosine": CosineSchedule}
 """Builders by name; each takes `--lr-factor`."""
 
 
@@ -43,7 +59,13 @@ class RateOptions:
     """The flags of the learning rate."""
 
     lr_base: float = option(0.1, "learning rate of the base batch", "schedule", above=0, is_compared=True)
-    lr_schedule: str = option("steps", "how the rate falls", "schedule", choices=SCHEDULES, is_compared=True)
+    lr_schedule: str = option(
+        "steps",
+        "how the rate falls; cosine: --lr-steps only divide the long cycles",
+        "schedule",
+        choices=SCHEDULES,
+        is_compared=True,
+    )
     lr_steps: tuple[int, ...] = option(
         (15, 30, 40), "nominal epochs after which the rate falls: 40 60 75 or 40,60,75", "schedule", is_compared=True
     )
