@@ -31,7 +31,7 @@ FRAMES_AT_ONCE = 2
 class Augment(nn.Module):
     """Augments uint8 clips (B, 3, T, h, w) of any strides with their augmentation parameters, and normalises them.
 
-    The operations, in this order, with the imgaug augmenters named by the original's training code:
+    The operations, in this order, with the imgaug augmenters of the original's training:
 
     1. rotation (Affine) or perspective (PerspectiveTransform): one bilinear sampling;
     2. Gaussian blur (GaussianBlur) and motion blur (MotionBlur): one convolution with the product of their kernels;
