@@ -141,7 +141,7 @@ class Trainer:
         losses = []
         for part in range(parts):
             # Every parts-th clip, so that the sub-batches of batch norm are those of the whole batch.
-            clips = self.augment(batch.frames[part::parts], batch.augmentation[part::parts])
+            clips = self.augment(batch.frames[part::parts], batch.augmentation_params[part::parts])
             is_last = part == parts - 1
             with nullcontext() if is_last else self._without_reduction():
                 losses.append(self._forward_backward(clips, batch.labels[part::parts], len(batch.labels)))

@@ -251,7 +251,7 @@ def test_training_clips_are_augmented_by_their_own_draws_and_validation_never(sp
     run.sampler.set_position(1, 0)
     expected = []
     for batch in run.loader:
-        clips = Augment()(batch.frames, batch.augmentation)
+        clips = Augment()(batch.frames, batch.augmentation_params)
         expected += [clips[part::accumulate] for part in range(accumulate)]
         assert not torch.allclose(clips, Normalise()(batch.frames), atol=0.1)
     assert_same(seen[True], expected)
