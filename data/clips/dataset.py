@@ -6,7 +6,7 @@ from torch.utils.data import Dataset
 
 from data.clips.sampling import ClipSampling
 from data.clips.types import NO_FRAMES, BadVideo, Clip, ClipRequest
-from data.labels.splits import VideoList
+from data.labels.video_list import VideoList
 from data.store.frame_store import FrameStore, FrameStoreError
 
 REPLACEMENT_TRIES = 10  # draws for one bad video before the clip counts as lost
