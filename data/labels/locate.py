@@ -37,7 +37,7 @@ def find_jpg(dataset: Path) -> Path:
         if parent.name == "jpg":
             hint = f". Hint: this folder is inside of a dataset: give {parent.parent}"
     raise DataError(
-        f"dataset folder {dataset} has no folder jpg, which should hold jpg/<class>/<video id>/frames.db; "
+        f"dataset folder {dataset} holds no folder jpg, which should contain <class>/<video id>/frames.db; "
         f"it holds {some(list_names(dataset), 'name')}{hint}"
     )
 

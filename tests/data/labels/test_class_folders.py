@@ -77,7 +77,7 @@ def test_counting_leaves_nothing_beside_the_database(tmp_path):
 
 
 def test_many_videos_stay_in_the_order_of_their_rows(tmp_path):
-    """The threads look at chunks: a chunk out of place would give videos other videos' labels."""
+    """Threads read chunks of videos: in another order, videos would have the labels of others."""
     names = [f"v{i}" for i in range(700)]
     for i, name in enumerate(names):
         folder = tmp_path / "wave" / name

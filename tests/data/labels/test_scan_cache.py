@@ -29,7 +29,7 @@ from data.labels.shared_arrays import SharedArrays
 from data.labels.splits import Splits, load_splits
 from data.labels.video_list import ARRAYS, VideoList
 from data.store.frame_store import FrameStore, write_frames
-from tests.data.labels.test_shared_arrays import mapped_and_private
+from tests.data.labels.test_shared_arrays import linux, mapped_and_private
 from tests.numbered import write_numbered_database
 
 SPEC = DatasetSpec("Some", "train.csv", "val.csv", class_index="classes.txt")
@@ -484,6 +484,7 @@ def long_list(dataset: Path, rows: int) -> VideoList:
     return VideoList(str(dataset / "jpg"), ("a", "b", "c", "wave"), ("wave",), shared)
 
 
+@linux
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_worker_reads_its_videos_without_a_copy_of_the_list(dataset, method):
     """1.5 million rows take 25 MB, which each of a dozen workers would have."""

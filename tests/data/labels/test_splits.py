@@ -1,4 +1,4 @@
-"""From `--dataset` and `--labels` to videos; and what a user reads when labels and folders do not meet."""
+"""From `--dataset` and `--labels` to videos, and what a user reads if labels and folders do not match."""
 
 import os
 import shutil
@@ -124,7 +124,7 @@ def test_a_dataset_behind_a_link_finds_the_labels_beside_the_link(disk, tmp_path
     assert contents(disk.load(link)) == [("a", "wave"), ("b", "wave")]
 
 
-def test_labels_go_before_those_in_the_dataset_and_those_before_the_original_place(whole, tmp_path):
+def test_the_flag_labels_comes_first_then_the_dataset_s_labels_then_the_original_place(whole, tmp_path):
     whole.labels(["wave,b"], ["wave,d"], place="../../labels")
     whole.labels(["wave,a"], ["wave,d"], place=str(tmp_path / "mine"))
     assert len(whole.load().train) == 3
@@ -181,7 +181,7 @@ def test_a_train_file_that_holds_another_split_is_an_error(whole):
 
 
 def test_classes_are_those_of_both_files_in_the_order_of_their_names_as_written(disk):
-    """Brackets, quotes and capitals take part in the order: published weights were trained so."""
+    """Brackets, quotes and capitals count in the order: published weights were trained so."""
     classes = ["cook (not fish)", "cook a fish", "Yoga", "massaging person's head", "zumba"]
     disk.videos(*(f"{name}/v" for name in classes))
     splits = disk.labels([f"{name},v" for name in classes[:4]], ["zumba,v"]).load()
@@ -198,7 +198,7 @@ def test_the_class_index_beside_the_labels_gives_the_order(whole):
     assert contents(splits) == EVERYTHING
 
 
-def test_without_the_class_index_the_order_is_sorted_and_this_is_said(whole):
+def test_without_the_class_index_the_order_is_sorted_which_is_reported(whole):
     assert said(whole.load(), "sorted", "no class index", "ucf101_classes.txt")
 
 
@@ -254,7 +254,7 @@ def test_names_that_are_not_ascii_are_found(disk):
     assert contents(disk.labels(["Übung,クリップ"], ["Übung,ü#1"]).load()) == [("クリップ", "Übung"), ("ü#1", "Übung")]
 
 
-# What is not there.
+# What is missing.
 
 
 def test_without_label_files_the_error_says_where_it_looked_and_what_is_there(disk):
@@ -360,7 +360,7 @@ CONVERT = "data.prepare.convert"
     ],
 )
 def test_the_error_when_no_video_is_found_says_where_it_looked_what_is_there_and_why(disk, train, build, there, hints):
-    """What users of such code ask most."""
+    """This is what users ask most."""
     build(disk)
     disk.labels(train, train[:1], header=TIMED if train is CLIPS else "label,id\n")
     message = disk.error()

@@ -1,4 +1,4 @@
-"""The arrays behind a split: every video's folder and class, cheaply handed to workers."""
+"""The arrays of a split: if this fails, a video has the class of another, or workers start slowly."""
 
 import os
 import pickle
@@ -29,7 +29,7 @@ def test_an_index_outside_is_an_error_and_not_another_video(index):
 
 
 def test_a_worker_gets_a_list_as_bytes_not_as_objects():
-    """A million videos must reach a spawned worker in a blink: no Python object for each."""
+    """A million Python objects would take seconds to reach a spawned worker."""
     few, many = (len(pickle.dumps(make_list(number))) for number in (100, 1100))
     name = len(os.fsencode("-vid#é1000"))
     assert (many - few) / 1000 <= name + 8 + 4 + 4 + 1
