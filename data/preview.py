@@ -16,7 +16,7 @@ from data.augment.normalise import MEAN, SCALE
 from data.augment.params import KINDS, named_params, random_params, random_params_of_kind
 from data.clips.sampling import RandomClips
 from data.clips.types import ClipRequest, ClipShape
-from data.labels.video_list import list_folders
+from data.labels.class_folders import list_folders
 from data.store.frame_store import DATABASE, FrameStore
 
 DESCRIPTION = """Write a picture of original and augmented clips side by side, one clip a row, with its augmentation.

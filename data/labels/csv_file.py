@@ -1,4 +1,4 @@
-"""CSV files as people really have them: byte order marks, any line ending, spaces after commas, quoted fields."""
+"""Reading CSV and text files with byte order marks, any line ending, spaces after commas, or quoted fields."""
 
 import csv
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from common.errors import DataError
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of each row that is not blank, the spaces around fields removed.
+    """Yield (line number, fields) of each row that is not blank, without the spaces around fields.
 
-    Raises DataError, naming file and line, if the file cannot be read, is not UTF-8 or has a quote left open: that
-    would swallow all rows up to the next quote.
+    Raises DataError, naming file and line, if the file cannot be read, is not UTF-8, or has a quote that is not closed
+    (which would hide all rows up to the next quote).
     """
     line = 0
     try:
@@ -19,7 +19,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             reader = csv.reader(file, skipinitialspace=True, strict=True)
             for row in reader:
                 line = reader.line_num
-                fields = list(map(str.strip, row))  # the quickest way, and there are millions of rows
+                fields = list(map(str.strip, row))  # the fastest way; there are millions of rows
                 if any(fields):
                     yield line, fields
     except csv.Error as error:
@@ -31,9 +31,9 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    """Return the header's column names, in lower case, and an iterator over the rows below it, each as long.
+    """Return the column names in lower case, and an iterator over (line number, fields) of the rows.
 
-    Raises DataError if the file is empty or a row has more or fewer fields than the header.
+    Raises DataError if the file is empty, or if a row has more or fewer fields than the header.
     """
     rows = read_rows(path)
     _, header = next(rows, (0, None))
@@ -54,7 +54,7 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, text) of each line that is not blank, the spaces around it removed. Raises DataError."""
+    """Yield (line number, text) of each line that is not blank, without the spaces around it. Raises DataError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

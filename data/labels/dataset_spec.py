@@ -1,15 +1,15 @@
-"""What the project knows of a dataset."""
+"""The facts of a dataset that its script states."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """The facts of one dataset that its script states.
+    """One dataset.
 
-    `train_labels` and `val_labels` are the label files' names, tried in each folder that may hold them.
-    `class_index` names the file with the dataset's own class order (one class name a line), or is None where the
-    order is that of the sorted names. `num_classes` is what a complete copy has; fewer is allowed and said.
+    `train_labels` and `val_labels` are the names of its label files. `num_classes` is the number of classes of a
+    complete copy; a copy with fewer is allowed, and the log says so. `class_index` is the name of the file with the
+    dataset's own class order, one class name a line; None if the order is that of the sorted names.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The project's label file: one CSV row for each video, with its class, its id and, if it has them, times and split."""
+"""The project's label file: one CSV row for each video, with its class, its id, and optionally times and split."""
 
 import csv
 import math
@@ -28,11 +28,11 @@ class LabelRow(NamedTuple):
 
     label: str  # the class
     video_id: str  # the name of the video's folder: the id, with the times in whole seconds if the row has times
-    split: str  # "train", "val", "test", or "" where the file does not say
-    youtube_id: str  # the id as written: of the whole video where the row has times, else the same as video_id
+    split: str  # "train", "val", "test", or "" if the file names none
+    youtube_id: str  # the id as written: with times, the id of the whole video; else the same as video_id
     time_start: float | None  # seconds into the whole video; None if the row has no times
     time_end: float | None
-    line: int  # in the file that the row was read from, 0 if it was not read from one
+    line: int  # in the file that the row was read from, or 0
 
 
 def clip_name(youtube_id: str, time_start: float, time_end: float) -> str:
@@ -45,7 +45,7 @@ def clip_name(youtube_id: str, time_start: float, time_end: float) -> str:
 
 
 def parse_split(text: str, place: str) -> str:
-    """Map the names in use for a split to "train", "val", "test" or "". `place` is for the DataError."""
+    """Map a name of a split to "train", "val", "test" or "". The DataError for another name begins with `place`."""
     split = SPLITS.get(text.lower())
     if split is None:
         known = ", ".join(name for name in SPLITS if name)
@@ -54,13 +54,13 @@ def parse_split(text: str, place: str) -> str:
 
 
 def parse_seconds(text: str, column: str, place: str) -> float:
-    """Parse a time in seconds, 0 or more. `column` and `place` are for the DataError."""
+    """Parse a time in seconds, 0 or more. The DataError for another text names `place` and `column`."""
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
-        raise DataError(f"{place}: {column} {text!r} is no time in seconds")
+        raise DataError(f"{place}: {column} {text!r} is not a time in seconds")
     return seconds
 
 
@@ -75,9 +75,8 @@ def check_folder_name(name: str, what: str, place: str) -> None:
 def read_labels(path: Path) -> list[LabelRow]:
     """Read a label file: CSV with the columns `label`, `youtube_id` or `id`, and optional times and split.
 
-    Other columns are ignored. Raises DataError, with the line, for a missing column, an empty file, a value that makes
-    no sense, a row that is there twice, and two clips whose times fall on the same whole seconds, and so on the same
-    folder.
+    Other columns are ignored. Raises DataError, which names the line, for a missing column, an empty file, an invalid
+    value, a repeated row, and two clips that would have the same folder because their times are equal in whole seconds.
     """
     columns, lines = read_table(path)
     places = _find_columns(path, columns)
@@ -132,7 +131,7 @@ def _find_columns(path: Path, columns: list[str]) -> _Columns:
 
 
 class _RowParser:
-    """Makes LabelRows of fields. What is in many of a file's rows is checked once, and one object for all of them."""
+    """Makes LabelRows of fields. Values that many rows share are checked once and kept as one object."""
 
     def __init__(self, path: Path, columns: _Columns) -> None:
         self.path = path
@@ -179,7 +178,7 @@ class _RowParser:
 
 
 def _check_repetition(path: Path, first: LabelRow, row: LabelRow) -> None:
-    """Two rows of one folder are an error, unless they are the same video in two splits: that is reported later."""
+    """Raise DataError for two rows with one folder. The same video in two splits is reported later instead."""
     times, first_times = (row.time_start, row.time_end), (first.time_start, first.time_end)
     if row.youtube_id != first.youtube_id or times != first_times:
         raise DataError(
@@ -198,7 +197,7 @@ def describe_clip(row: LabelRow) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds without a useless fraction: 84.0 is "84", 15.5 is "15.5"."""
+    """Seconds, without a fraction that is zero: 84.0 is "84", 15.5 is "15.5"."""
     return str(int(seconds)) if seconds.is_integer() else repr(seconds)
 
 

@@ -1,194 +1,174 @@
-"""The index of a large dataset: what a look at its videos gave, kept in a file so that the next start is quick.
+"""The scan of a large dataset, kept in a file so that the next start is quick.
 
-    <dataset>/.index/<name>-<number>.npz     beside the label files where the dataset's folder cannot be written
+    <dataset>/.index/<name>-<number>.npz     beside the label files if the dataset's folder cannot be written
 
-It is used while everything that it was made from is as it was: the contents of the label files and of the class index,
-the paths as given, the class folders and the times at which names in them last changed, and what was wrong with each
-video that could not be used. So videos that come, go or are repaired make a new look; of what changes inside a usable
-video's folder the index knows nothing, nor does it need to: the reader counts a video's frames whenever it opens it.
+The file is reused as long as nothing it was made from has changed: label files, class index, paths, class-folder
+timestamps, and the problems found in unusable videos. Changes inside a usable video's folder are not detected, and need
+not be: FrameStore counts the frames again on opening. The file may be deleted at any time.
 
-The file is written whole or not at all, zip's checksums find damage, and no lock outlives its process. It may be
-deleted at any time.
+No cache library does this: they know what a result was called with, but not the folders that it was read from.
 """
 
-import fcntl
 import hashlib
+import io
 import json
 import logging
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from common.errors import DataError
 from common.files import atomic_file
+from data.labels.class_folders import folder_time, inspect_videos, list_folders
+from data.labels.scan import Scan
 from data.labels.shared_arrays import SharedArrays
-from data.labels.video_list import ARRAYS, FoundVideo, VideoList, folder_time, inspect_videos, list_folders
+from data.labels.video_list import ARRAYS, FoundVideo, VideoList
 
-FORMAT = 1  # to be raised whenever a look at the same files and folders would give something else
+FORMAT = 1  # to be raised whenever a scan of the same files and folders would give another result
 FOLDER = ".index"
-SETTLED = 2_000_000_000  # nanoseconds: two changes of a folder within a clock tick of its file system have one time
-WAIT = 300.0  # seconds for another process's look; it may be stopped, or on a machine that is lost
+SETTLED = 2_000_000_000  # nanoseconds; on some file systems two changes within this time have the same timestamp
+WAIT = 300.0  # seconds to wait for another process's scan; that process may hang, or run on a machine that crashed
 POLL = 0.2
 
-LOG = logging.getLogger("srtg.index")
+LOG = logging.getLogger("srtg.scan")
 
 
-class Look(NamedTuple):
-    """What a look at label files and folders gave."""
+def scan_key(files: Sequence[Path], jpg: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a scan depends on besides the folders: paths as given, hashes of the files' contents, facts.
 
-    train: VideoList
-    val: VideoList
-    report: tuple[str, ...]
-    unusable: tuple[FoundVideo, ...]  # videos that are left out although they are on disk
-    present: tuple[str, ...]  # the folders in jpg
-    folder_times: Mapping[str, tuple[int, int]]  # of each class's folders, from before their names were read
-
-
-def index_key(files: Sequence[Path], jpg: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What an index depends on besides the folders: paths as given, contents of files, facts. DataError if unreadable.
-
-    A file that does not exist counts as such: it may come to exist.
+    A file that does not exist has the hash None. Raises DataError if a file cannot be read.
     """
-    contents = {str(path): _digest(path) for path in files}
+    contents = {str(path): _hash(path) for path in files}
     return {"format": FORMAT, "jpg": str(jpg), "files": contents, "facts": dict(facts)}
 
 
-def remembered(places: Sequence[Path], name: str, key: Mapping[str, Any], look: Callable[[], Look]) -> Look:
-    """What `look` gives, or gave at an earlier start; its report says which.
+def cached_scan(places: Sequence[Path], name: str, key: Mapping[str, Any], scan: Callable[[], Scan]) -> Scan:
+    """Return the kept scan for `key`, or call `scan` and keep its result. The report says which.
 
-    The index lies in the folder `.index` of the first of `places` that has it or can be written. Of several processes
-    that find none, one looks and the others wait for what it finds.
+    The file is in the folder `.index` of the first of `places` that has it or can be written. If several processes find
+    no file, one scans and the others wait for its result.
     """
     paths = [place / FOLDER / _file_name(name, key) for place in dict.fromkeys(places)]
-    remarks: dict[str, None] = {}
+    remarks: list[str] = []
     for path in paths:
-        index, remark = _read(path, key)
-        if index is not None:
-            return index
-        remarks[remark] = None
-    with _writable(paths) as target:
-        if target is not None:
-            path, lock = target
-            _wait(lock, path)
-            index, _ = _read(path, key)  # it may have come in the meantime, even if there was nothing to wait for
-            if index is not None:
-                return index
-        LOG.info("looking at all videos of %s", key["jpg"])
-        began = time.time_ns()
-        found = look()
-        if target is None:
-            folders = " and ".join(str(path.parent) for path in paths)
-            remark = f"each start looks at all videos: an index of them cannot be written to {folders}"
-        else:
-            remark = _keep(path, key, found, began)
-        remarks[remark] = None
-    return found._replace(report=(*found.report, *filter(None, remarks)))
+        kept, remark = _read(path, key)
+        if kept is not None:
+            return kept
+        remarks.append(remark)
+    target = next(filter(_is_writable, paths), None)
+    if target is None:
+        folders = " and ".join(str(path.parent) for path in paths)
+        result = _scan(key, scan)
+        remarks.append(f"every start scans all videos, since the result cannot be written to {folders}")
+    else:
+        with _one_process_first(target):
+            kept, _ = _read(target, key)  # another process may have written it
+            if kept is not None:
+                return kept
+            began = time.time_ns()
+            result = _scan(key, scan)
+            remarks.append(_keep(target, key, result, began))
+    return result._replace(report=(*result.report, *dict.fromkeys(filter(None, remarks))))
 
 
-def _digest(path: Path) -> str | None:
-    digest = hashlib.sha256()
+def _scan(key: Mapping[str, Any], scan: Callable[[], Scan]) -> Scan:
+    LOG.info("scanning all videos in %s", key["jpg"])
+    return scan()
+
+
+def _hash(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    return digest.hexdigest()
 
 
 def _file_name(name: str, key: Mapping[str, Any]) -> str:
-    """One for each dataset and spelling of its paths: changed contents replace the file."""
+    """A name for each dataset and spelling of its paths; if contents change, the file is replaced."""
     paths = json.dumps([key["jpg"], list(key["files"])])
     return f"{name}-{hashlib.sha256(paths.encode()).hexdigest()[:12]}.npz"
 
 
-def _read(path: Path, key: Mapping[str, Any]) -> tuple[Look | None, str]:
-    """The index at `path` if it holds; else None and, if there is one, why not."""
+def _read(path: Path, key: Mapping[str, Any]) -> tuple[Scan | None, str]:
+    """The scan kept in `path` if it is up to date; else None and, if there is a file, the reason."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            header = json.loads(stored["header"].tobytes())
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(_member(archive, "header").tobytes())
             if header["key"] != key:
-                return None, f"{path} is of other label files or another version: made anew"
-            look = _unpack(header, stored)
-    except FileNotFoundError:
+                return None, f"{path} is of other label files or of another version: scanned again"
+            scan = _unpack(header, archive)
+        change = _change(Path(key["jpg"]), scan)
+    except (FileNotFoundError, NotADirectoryError):
         return None, ""
-    except Exception as error:  # whatever damaged bytes lead numpy and zipfile to
-        return None, f"{path} cannot be used ({type(error).__name__}: {error}): made anew"
-    jpg = Path(key["jpg"])
-    change = _change(jpg, look)
+    except Exception as error:  # damaged bytes lead to many kinds of error
+        return None, f"{path} cannot be used ({type(error).__name__}: {error}): scanned again"
     if change:
-        return None, f"{path} is out of date, since {change}: made anew"
-    remark = f"the videos are those listed in {path} at {header['made']}; after its deletion all are looked at again"
-    return look._replace(report=(*look.report, remark)), ""
+        return None, f"{path} is out of date, {change}: scanned again"
+    remark = f"the videos are those found at {header['made']}, kept in {path}; delete that file to scan again"
+    return scan._replace(report=(*scan.report, remark)), ""
 
 
-def _change(jpg: Path, look: Look) -> str:
-    """What has changed on disk since the look, or an empty string."""
-    if tuple(list_folders(jpg)) != look.present:
-        return f"folders of {jpg} have come or gone"
-    for folder, times in look.folder_times.items():
-        try:
-            changed = folder_time(jpg / folder) != times
-        except DataError:
-            changed = True
-        if changed:
-            return f"names in {jpg / folder} have changed"
-    for then, now in zip(look.unusable, inspect_videos(jpg, look.unusable), strict=True):
+def _change(jpg: Path, scan: Scan) -> str:
+    """What has changed on disk since the scan, or an empty string."""
+    if tuple(list_folders(jpg)) != scan.present:
+        return f"folders in {jpg} were added or removed"
+    for folder, times in scan.folder_times.items():
+        if folder_time(jpg / folder) != times:
+            return f"names in {jpg / folder} were added, removed or changed"
+    for then, now in zip(scan.unusable, inspect_videos(jpg, scan.unusable), strict=True):
         if then != now:
-            return f"{jpg / then.class_folder / then.name} has changed, which {then.problem}"
+            return f"{jpg / then.class_folder / then.name}, which {then.problem}, was changed"
     return ""
 
 
-def _keep(path: Path, key: Mapping[str, Any], look: Look, began: int) -> str:
-    """Write the index of a look that began at the time `began`; what to say if that cannot be."""
-    newest = max((time for times in look.folder_times.values() for time in times), default=0)
+def _keep(path: Path, key: Mapping[str, Any], scan: Scan, began: int) -> str:
+    """Write the result of a scan that began at the time `began` (ns); a line for the log if that is not possible."""
+    newest = max((time for times in scan.folder_times.values() for time in times), default=0)
     if newest > began - SETTLED:
-        return f"videos were still added to {key['jpg']} or taken away when the look at them began: no index is kept"
+        return f"the scan of {key['jpg']} is not kept, since videos were added or removed just before it"
     try:
         for leftover in path.parent.glob(f".{path.name}.*.tmp"):
             leftover.unlink(missing_ok=True)  # of a process that was killed
         with atomic_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **_pack(key, look))
+            np.savez(file, allow_pickle=False, **_pack(key, scan))
     except OSError as error:
         return f"{path} could not be written: {error.strerror}"
     return ""
 
 
-def _pack(key: Mapping[str, Any], look: Look) -> dict[str, np.ndarray]:
+def _pack(key: Mapping[str, Any], scan: Scan) -> dict[str, np.ndarray]:
     header = {
         "key": key,
         "made": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "classes": look.train.classes,
-        "class_folders": [videos.class_folders for videos in (look.train, look.val)],
-        "lengths": [{name: array.size for name, array in v.arrays.items()} for v in (look.train, look.val)],
-        "report": look.report,
-        "unusable": look.unusable,
-        "present": look.present,
-        "folder_times": look.folder_times,
+        "classes": scan.train.classes,
+        "class_folders": [videos.class_folders for videos in (scan.train, scan.val)],
+        "report": scan.report,
+        "unusable": scan.unusable,
+        "present": scan.present,
+        "folder_times": scan.folder_times,
     }
     arrays = {"header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
-    for split, videos in (("train", look.train), ("val", look.val)):
+    for split, videos in (("train", scan.train), ("val", scan.val)):
         arrays |= {f"{split}_{name}": array for name, array in videos.arrays.items()}
     return arrays
 
 
-def _unpack(header: Mapping[str, Any], stored: Mapping[str, np.ndarray]) -> Look:
-    """Undo `_pack`. ValueError if an array is not as its header says: zip has no checksum for that."""
+def _unpack(header: Mapping[str, Any], archive: zipfile.ZipFile) -> Scan:
+    """Undo `_pack`."""
     lists = []
-    for split, folders, lengths in zip(("train", "val"), header["class_folders"], header["lengths"], strict=True):
-        arrays = {name: stored[f"{split}_{name}"] for name in ARRAYS}
-        for name, dtype in ARRAYS.items():
-            if arrays[name].dtype != dtype or arrays[name].shape != (lengths[name],):
-                raise ValueError(f"{split}_{name} is {arrays[name].dtype} {arrays[name].shape}")
-        lists.append(VideoList(header["key"]["jpg"], tuple(header["classes"]), tuple(folders), SharedArrays(arrays)))
-    return Look(
+    for split, class_folders in zip(("train", "val"), header["class_folders"], strict=True):
+        arrays = SharedArrays({name: _member(archive, f"{split}_{name}") for name in ARRAYS})
+        lists.append(VideoList(header["key"]["jpg"], tuple(header["classes"]), tuple(class_folders), arrays))
+    return Scan(
         train=lists[0],
         val=lists[1],
         report=tuple(header["report"]),
@@ -198,44 +178,39 @@ def _unpack(header: Mapping[str, Any], stored: Mapping[str, np.ndarray]) -> Look
     )
 
 
+def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array of an npz file. Reads the member to its end, so that zipfile compares the checksum; np.load may not."""
+    return np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+
+
 @contextmanager
-def _writable(paths: Sequence[Path]) -> Iterator[tuple[Path, IO[str]] | None]:
-    """Yield the first path that can be written, and its open lock file; None if none can."""
-    for path in paths:
-        try:
-            path.parent.mkdir(exist_ok=True)
-            lock = path.with_suffix(".lock").open("a")
-        except OSError:
-            continue
-        with lock:
-            yield path, lock
-        return
-    yield None
+def _one_process_first(path: Path) -> Iterator[None]:
+    """Let the first process in at once; let the others in after it, or after WAIT seconds.
 
-
-def _wait(lock: IO[str], path: Path) -> None:
-    """Take the lock; or, if another process has it, wait until that one lets go of it, and leave it so.
-
-    Those that wait and find no index after all then look side by side, not one after the other.
+    Only the first holds the lock: if it kept no scan, the others scan at the same time, not one after the other.
     """
-    if _take(lock):
-        return
-    LOG.info("another process is looking at the videos: waiting for its index %s", path)
-    deadline = time.monotonic() + WAIT
-    while time.monotonic() < deadline:
-        time.sleep(POLL)
-        if _take(lock):
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            return
-    LOG.warning("no index came in %.0f s: looking at the videos as well", WAIT)
-
-
-def _take(lock: IO[str]) -> bool:
-    """Whether the lock is now ours; always, where the file system has no locks."""
+    lock = FileLock(path.with_suffix(".lock"), fallback_to_soft=False)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        lock.acquire(blocking=False)
+    except Timeout:
+        LOG.info("another process scans the videos: waiting for its result %s", path)
+        try:
+            lock.acquire(timeout=WAIT, poll_interval=POLL)
+            lock.release()
+        except Timeout:
+            LOG.warning("%s was not written within %.0f s: scanning the videos as well", path, WAIT)
     except OSError:
-        return True
+        pass  # a file system without locks
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_writable(path: Path) -> bool:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.with_suffix(".lock").touch()
+    except OSError:
+        return False
     return True

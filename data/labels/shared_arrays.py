@@ -1,4 +1,7 @@
-"""Arrays that all processes of a machine share, however the processes are started."""
+"""Arrays that all processes of a machine share, whether they are forked or spawned.
+
+multiprocessing.shared_memory is not used: it is limited by the size of /dev/shm, and a killed process leaves it behind.
+"""
 
 import mmap
 from collections.abc import Iterator, Mapping
@@ -14,11 +17,10 @@ ALIGNMENT = 64
 
 
 class SharedArrays(Mapping[str, np.ndarray]):
-    """Named arrays, read-only, in memory that a child process sees instead of having a copy.
+    """Named read-only arrays of one dimension, in memory that child processes share.
 
-    The memory is a file without a name: nothing is left of it when the last process ends, whatever kills it,
-    and neither the size of /dev/shm nor a change of another file matters. A forked child inherits it, a spawned one is
-    handed its descriptor. Pickled for anything but a child process, the arrays go as bytes.
+    The memory is a file without a name, which the system frees when the last process ends or is killed. A forked child
+    inherits it; a spawned child gets its descriptor. Pickled for anything but a child process, the arrays become bytes.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -28,17 +30,17 @@ class SharedArrays(Mapping[str, np.ndarray]):
             assert array.ndim == 1, (name, array.shape)
             layout[name] = (array.dtype.str, size, array.size)
             size += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-        file = anonymous_file("arrays", max(size, 1))  # an empty one cannot be mapped
+        file = anonymous_file("arrays", max(size, 1))  # an empty file cannot be mapped
         with mmap.mmap(file, 0) as memory:
             for name, (dtype, offset, number) in layout.items():
                 np.frombuffer(memory, dtype, number, offset)[:] = arrays[name]
         self._map(file, layout)
 
     def _map(self, file: int, layout: dict[str, tuple[str, int, int]]) -> None:
-        self._file = open(file, "rb", buffering=0)  # noqa: SIM115 - open as long as the arrays are
+        self._file = open(file, "rb", buffering=0)  # noqa: SIM115 - stays open as long as the arrays exist
         self._layout = layout
-        # All pages at once: one that no other process had touched yet would count as this one's own.
-        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)  # there is none outside of Linux
+        # Map all pages at once: a page that no other process has mapped yet counts as this process's own memory.
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)  # only Linux has MAP_POPULATE
         memory = mmap.mmap(file, 0, flags=flags, prot=mmap.PROT_READ)
         self._arrays = {name: np.frombuffer(memory, dtype, n, offset) for name, (dtype, offset, n) in layout.items()}
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from data.labels.hints import VIDEO_SUFFIXES, some
+from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import LabelRow
+from data.labels.text import some
 from data.prepare.jpeg_folder import JPEG_SUFFIXES
 from data.prepare.report import Problem
 from data.store.video_file import Span

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.processes import available_cpus
-from data.labels.hints import find_jpg
+from data.labels.class_folders import ClassFolders, list_folders, list_names
 from data.labels.label_file import LabelRow, read_labels
-from data.labels.video_list import ClassFolders, list_folders, list_names
+from data.labels.locate import find_jpg
 from data.prepare.report import Problem, Report, printable, progress_bar
 from data.prepare.run_lock import check_idle
 from data.prepare.worker_pool import run_jobs

@@ -1,4 +1,4 @@
-"""Label files as users write and download them; what is odd in them must be named, not guessed at."""
+"""Label files as users write and download them. An invalid row must be named, not guessed at."""
 
 from pathlib import Path
 
@@ -79,20 +79,20 @@ def test_every_name_in_use_for_a_split_is_understood(label_file, written, meant)
     ],
     ids=["spaces", "BOM", "CRLF", "CR", "quotes", "spaces and quotes", "blank lines and capitals", "other columns"],
 )
-def test_the_same_row_however_the_file_is_written(label_file, content):
+def test_the_same_row_in_any_style_of_csv(label_file, content):
     (row,) = read_labels(label_file(content))
     assert (row.label, row.video_id, row.split) == ("playing guitar", "-a#!()+", "train")
 
 
 def test_quotes_and_brackets_that_belong_to_a_class_stay_in_it(label_file):
-    """Stripping them would change the sorted order, and with it what each output of a published network means."""
+    """Without them the sorted order would change, and so the class of each output of a published network."""
     rows = read_labels(
         label_file('label,id\nmassaging person\'s head,a\npunching person (boxing),b\n"eating, drinking",c\n')
     )
     assert [row.label for row in rows] == ["massaging person's head", "punching person (boxing)", "eating, drinking"]
 
 
-def test_a_row_may_do_without_times_beside_others_that_have_them(label_file):
+def test_only_some_rows_may_have_times(label_file):
     rows = read_labels(label_file(TIMED + "wave,a,1,2,train\nwave,b,,,train\n"))
     assert [row.video_id for row in rows] == ["a_000001_000002", "b"]
 
@@ -128,7 +128,7 @@ def test_names_that_are_not_ascii_are_read(label_file):
         (b"label,id\nwave,\xff\xfe\n", ["UTF-8"]),
     ],
 )
-def test_an_odd_file_is_an_error_that_names_file_line_and_value(label_file, content, words):
+def test_an_invalid_file_is_an_error_that_names_file_line_and_value(label_file, content, words):
     path = label_file(content)
     with pytest.raises(DataError) as error:
         read_labels(path)
@@ -152,7 +152,7 @@ def test_two_clips_that_fall_on_the_same_whole_seconds_are_an_error_that_names_b
         assert word in str(error.value)
 
 
-def test_an_id_that_looks_like_a_clip_of_another_is_found_out(label_file):
+def test_an_id_that_equals_the_folder_name_of_a_clip_is_an_error(label_file):
     with pytest.raises(DataError, match="lines 2 and 3"):
         read_labels(label_file(TIMED + "wave,a,1,2,train\nwave,a_000001_000002,,,train\n"))
 
@@ -181,7 +181,7 @@ names = st.text(
     )
 )
 def test_what_is_written_reads_back_the_same(tmp_path_factory, rows):
-    """Ids, classes and times must survive the way through the file to the last bit."""
+    """Ids, classes and times must be the same, to the last bit."""
     expected = []
     for label, youtube_id, span, split in rows:
         if label in (".", ".."):

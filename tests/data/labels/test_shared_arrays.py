@@ -1,4 +1,4 @@
-"""Arrays handed to child processes: what fails here costs each worker a copy, or leaves litter in memory."""
+"""Arrays that child processes share: if this fails, each worker has a copy, or memory is not freed."""
 
 import multiprocessing
 import pickle
@@ -10,6 +10,7 @@ import pytest
 from data.labels.shared_arrays import SharedArrays
 
 SIZE = 1_000_000
+linux = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="reads /proc")
 
 
 def make() -> SharedArrays:
@@ -36,6 +37,7 @@ def report(arrays: SharedArrays, connection) -> None:
     connection.send((total, arrays["b"].tolist(), *mapped_and_private()))
 
 
+@linux
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_child_process_sees_the_same_memory(method):
     arrays = make()
@@ -50,19 +52,19 @@ def test_a_child_process_sees_the_same_memory(method):
     assert mapped >= SIZE * 8 / 1024 and private < 100
 
 
-def test_pickled_for_a_file_they_go_as_bytes_and_come_back_the_same():
+def test_arrays_pickled_for_a_file_are_the_same_when_read():
     copy = pickle.loads(pickle.dumps(make()))
     assert sorted(copy) == ["a", "b"] and len(copy) == 2
     assert copy["a"].dtype == np.int64 and np.array_equal(copy["a"], np.arange(SIZE))
     assert copy["b"].tolist() == [7, 8, 9]
 
 
-def test_nobody_can_write_to_them():
+def test_arrays_cannot_be_written_to():
     with pytest.raises(ValueError, match="read-only"):
         make()["b"][0] = 1
 
 
-def test_none_and_empty_ones():
+def test_no_arrays_and_an_empty_array():
     assert len(SharedArrays({})) == 0
     assert SharedArrays({"a": np.empty(0, np.int32)})["a"].tolist() == []
 
@@ -71,11 +73,12 @@ def descriptors() -> list[str]:
     return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
 
-def test_nothing_is_left_of_them():
+@linux
+def test_the_file_is_closed_with_the_last_array():
     before = descriptors()
     arrays = make()
     kept = arrays["b"]
     del arrays
-    assert kept.tolist() == [7, 8, 9], "an array outlives the others"
+    assert kept.tolist() == [7, 8, 9]
     del kept
     assert descriptors() == before

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
+from data.labels.class_order import read_class_index
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.splits import load_splits, read_class_index, read_labels
+from data.labels.label_file import read_labels
+from data.labels.splits import load_splits
 from data.prepare.labels import main
 
 KINETICS = "label,youtube_id,time_start,time_end,split"

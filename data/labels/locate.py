@@ -1,0 +1,104 @@
+"""Where a dataset's class folders and its label files are."""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import DataError
+from data.labels.class_folders import list_names
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.hints import hint_for_folder
+from data.labels.text import near_name, some
+
+
+class LabelFiles(NamedTuple):
+    """The label files of a dataset: two, or the same one twice if it has a column `split`."""
+
+    train: Path
+    val: Path
+
+
+def find_jpg(dataset: Path) -> Path:
+    """Return the folder that holds the class folders: `<dataset>/jpg`, or `dataset` itself if its name is jpg.
+
+    Raises DataError, which says what is there instead, if there is no such folder.
+    """
+    if not dataset.exists():
+        raise DataError(f"dataset folder {dataset} does not exist; {_nearest_folder(dataset)}")
+    if not dataset.is_dir():
+        raise DataError(f"{dataset} is a file; a dataset is a folder that holds jpg/<class>/<video id>/frames.db")
+    if (dataset / "jpg").is_dir():
+        return dataset / "jpg"
+    if dataset.name == "jpg":
+        return dataset
+    hint = hint_for_folder(dataset, dataset)
+    for parent in dataset.absolute().parents:
+        if parent.name == "jpg":
+            hint = f". Hint: this folder is inside of a dataset: give {parent.parent}"
+    raise DataError(
+        f"dataset folder {dataset} holds no folder jpg, which should contain <class>/<video id>/frames.db; "
+        f"it holds {some(list_names(dataset), 'name')}{hint}"
+    )
+
+
+def _nearest_folder(path: Path) -> str:
+    """The nearest folder above a missing path, and what it holds."""
+    path = path.absolute()
+    parent = next(parent for parent in path.parents if parent.exists())
+    names = list_names(parent) if parent.is_dir() else []
+    near = near_name(path.relative_to(parent).parts[0], names, cutoff=0.6)
+    return f"{parent} holds {some(names, 'name')}" + (f"; did you mean {parent / near}?" if near else "")
+
+
+def find_label_files(dataset: Path, spec: DatasetSpec, labels: Path | None = None) -> LabelFiles:
+    """Return the label files that `labels` names, or those in the usual places. Raises DataError if there are none.
+
+    `labels` is a label file or a folder. The usual places are `<dataset>/labels` and `<dataset>/../../labels`.
+    """
+    if labels is not None and labels.is_file():
+        return LabelFiles(labels, labels)
+    if labels is not None and not labels.is_dir():
+        raise DataError(f"{labels}: no such label file or folder")
+    places = _usual_places(dataset) if labels is None else [labels]
+    for place in places:
+        files = _both_label_files(place, spec)
+        if files is None and place == places[0]:  # the other places are shared with other datasets
+            files = _single_label_file(place)
+        if files is not None:
+            return files
+    looked = "; ".join(
+        f"{place} holds {some([path.name for path in place.glob('*.csv')], 'CSV file')}"
+        if place.is_dir()
+        else f"{place} does not exist"
+        for place in places
+    )
+    raise DataError(
+        f"no label files of {spec.name}: looked for {spec.train_labels} and {spec.val_labels}: {looked}. Make them "
+        "with python -m data.prepare.labels, or say with --labels where they are"
+    )
+
+
+def _usual_places(dataset: Path) -> list[Path]:
+    # If the dataset is a link, `<dataset>/../..` may be meant from the link or from its target.
+    above = (Path(os.path.abspath(dataset)).parents, dataset.resolve().parents)  # noqa: PTH100 (keeps links)
+    return [dataset / "labels", *dict.fromkeys(parents[1] / "labels" for parents in above if len(parents) > 1)]
+
+
+def _both_label_files(place: Path, spec: DatasetSpec) -> LabelFiles | None:
+    files = LabelFiles(place / spec.train_labels, place / spec.val_labels)
+    present = [path.is_file() for path in files]
+    if all(present):
+        return files
+    if any(present):
+        there, absent = (files.train, files.val) if present[0] else (files.val, files.train)
+        raise DataError(f"{there} is there but {absent.name} is not beside it; both are needed")
+    return None
+
+
+def _single_label_file(place: Path) -> LabelFiles | None:
+    """The only CSV file of a folder, unless its name says that it is for one split."""
+    paths = sorted(place.glob("*.csv"))
+    if len(paths) != 1 or re.search(r"train|val|test", paths[0].stem, re.IGNORECASE):
+        return None
+    return LabelFiles(paths[0], paths[0])

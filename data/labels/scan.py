@@ -1,0 +1,98 @@
+"""The scan of a dataset: from label files and class folders to the videos of both splits."""
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import DataError
+from data.labels.class_folders import ClassFolders, find_videos
+from data.labels.class_order import class_order
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.hints import explain_empty_classes, explain_missing, hint_for_rows
+from data.labels.label_file import LabelRow
+from data.labels.locate import LabelFiles
+from data.labels.split_rows import read_split_rows
+from data.labels.text import counted, first_names, is_or_are
+from data.labels.video_list import FoundVideo, VideoList, pack
+
+
+class Scan(NamedTuple):
+    """The result of a scan."""
+
+    train: VideoList
+    val: VideoList
+    report: tuple[str, ...]  # lines for the log: what is missing and why
+    unusable: tuple[FoundVideo, ...]  # videos that are on disk but are left out
+    present: tuple[str, ...]  # the folders in jpg
+    folder_times: Mapping[str, tuple[int, int]]  # of each class folder, read before its names
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Millions of label rows make no cyclic garbage, but each collection would visit them all."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_no_garbage_collection()
+def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec) -> Scan:
+    """Find the videos of the label files in the class folders of `jpg`. Raises DataError as `load_splits` does."""
+    rows = read_split_rows(files)
+    classes, order = class_order(files, spec, {row.label for row in rows.train} | {row.label for row in rows.val})
+    folders = ClassFolders(jpg, classes)
+    train, train_unusable, train_losses = _find_split("train", files.train, rows.train, folders, classes)
+    val, val_unusable, val_losses = _find_split("val", files.val, rows.val, folders, classes)
+    lacking = _check_classes(train, val, folders)
+    complete = f" (a complete copy has {spec.num_classes})" if spec.num_classes not in (None, len(classes)) else ""
+    videos = f"{len(train)} train and {len(val)} val videos in {jpg}"
+    summary = f"{spec.name}: {counted(len(classes), 'class')}{complete}, {videos}"
+    report = (*rows.report, order, summary, *train_losses, *val_losses, *lacking)
+    return Scan(train, val, report, (*train_unusable, *val_unusable), tuple(folders.present), folders.times)
+
+
+def _find_split(
+    split: str, path: Path, rows: Sequence[LabelRow], folders: ClassFolders, classes: Sequence[str]
+) -> tuple[VideoList, list[FoundVideo], list[str]]:
+    """The usable videos of a split, the unusable ones, and lines on what is missing. Raises DataError if all are."""
+    class_indices = {name: index for index, name in enumerate(classes)}
+    found = find_videos(folders, rows)
+    usable = [
+        (class_indices[row.label], video) for row, video in zip(rows, found, strict=True) if video and video.frames
+    ]
+    videos = f"{counted(len(rows), 'video')} of the {split} labels {path}"
+    if not usable:
+        raise DataError(explain_missing(videos, rows, folders, found))
+    unusable = [video for video in found if video and not video.frames]
+    missing = [row for row, video in zip(rows, found, strict=True) if video is None]
+    lines = []
+    if missing:
+        names = first_names([f"{row.label}/{row.video_id}" for row in missing])
+        hint = hint_for_rows(missing, folders) if len(missing) > len(rows) // 2 else ""
+        lines.append(f"{len(missing)} of {videos} {is_or_are(missing)} not on disk: {names}{hint}")
+    if unusable:
+        names = first_names([f"{video.class_folder}/{video.name} {video.problem}" for video in unusable])
+        lines.append(f"{len(unusable)} of {videos} {is_or_are(unusable)} on disk but cannot be used: {names}")
+    return pack(folders.jpg, classes, usable), unusable, lines
+
+
+def _check_classes(train: VideoList, val: VideoList, folders: ClassFolders) -> list[str]:
+    """Lines on classes that have videos in only one split. Raises DataError for a class without videos."""
+    with_video = {"train": set(train.labels.tolist()), "val": set(val.labels.tolist())}
+    with_any = with_video["train"] | with_video["val"]
+    empty = [name for index, name in enumerate(train.classes) if index not in with_any]
+    if empty:
+        raise DataError(explain_empty_classes(empty, folders))
+    lines = []
+    for split, present in with_video.items():
+        lacking = [name for index, name in enumerate(train.classes) if index not in present]
+        if lacking:
+            number = f"{len(lacking)} of the {len(train.classes)} classes"
+            lines.append(f"no {split} video of {number}: {first_names(lacking)}")
+    return lines

@@ -1,0 +1,90 @@
+"""Which rows of the label files are for training, and which for validation."""
+
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import DataError
+from data.labels.label_file import LabelRow, describe_clip, read_labels
+from data.labels.locate import LabelFiles
+from data.labels.text import counted, first_names
+
+
+class SplitRows(NamedTuple):
+    """The rows of both splits, and lines for the log: which files they are from and which rows are not used."""
+
+    train: list[LabelRow]
+    val: list[LabelRow]
+    report: list[str]
+
+
+def read_split_rows(files: LabelFiles) -> SplitRows:
+    """Read the label files. Raises DataError if a split has no row, or if two clips would share a folder."""
+    rows = _divide(files.train) if files.train == files.val else _read_both(files)
+    return rows._replace(report=rows.report + _check_overlap(files, rows))
+
+
+def _read_both(files: LabelFiles) -> SplitRows:
+    train, train_report = _rows_of_split("train", files.train)
+    val, val_report = _rows_of_split("val", files.val)
+    return SplitRows(train, val, [f"labels: {files.train} and {files.val}", *train_report, *val_report])
+
+
+def _rows_of_split(split: str, path: Path) -> tuple[list[LabelRow], list[str]]:
+    """The rows of a split's own label file, without those whose column `split` names another split."""
+    rows = read_labels(path)
+    chosen = [row for row in rows if row.split in ("", split)]
+    if len(chosen) == len(rows):
+        return rows, []
+    others = Counter(row.split for row in rows if row.split not in ("", split))
+    unused = ", ".join(f"{number} {name}" for name, number in others.items())
+    if chosen:
+        return chosen, [f"{path} is the {split} label file: its {unused} rows are not used"]
+    if split == "val" and set(others) == {"test"}:
+        return rows, [f"the {unused} rows of {path} are used for validation"]
+    raise DataError(f"{path} is the {split} label file, but the column split of its rows says otherwise: {unused}")
+
+
+def _divide(path: Path) -> SplitRows:
+    """Divide the rows of one label file by their split. Without val rows, its test rows are used for validation."""
+    rows = read_labels(path)
+    unclear = next((row for row in rows if not row.split), None)
+    if unclear is not None:
+        raise DataError(
+            f"{path}, line {unclear.line}: no split; a single label file needs train or val in the column split of "
+            "each row. Give the folder by --labels if train and val have a file each"
+        )
+    by_split = {split: [row for row in rows if row.split == split] for split in ("train", "val", "test")}
+    report = [f"labels: {path}"]
+    if not by_split["val"] and by_split["test"]:
+        report.append(f"{path} has no val rows: its {len(by_split['test'])} test rows are used for validation")
+        by_split["val"] = by_split["test"]
+    elif by_split["test"]:
+        report.append(f"the {len(by_split['test'])} test rows of {path} are not used")
+    for split in ("train", "val"):
+        if not by_split[split]:
+            raise DataError(
+                f"{path} has no {split} rows; --labels takes one file with the rows of both splits, or the folder that "
+                "holds a file for each"
+            )
+    return SplitRows(by_split["train"], by_split["val"], report)
+
+
+def _check_overlap(files: LabelFiles, rows: SplitRows) -> list[str]:
+    """A line on videos that are in both splits. Raises DataError for two clips that would share a folder."""
+    val_rows = {(row.label, row.video_id): row for row in rows.val}
+    both: list[str] = []
+    for row in rows.train:
+        other = val_rows.get((row.label, row.video_id))
+        if other is None:
+            continue
+        if (row.youtube_id, row.time_start, row.time_end) != (other.youtube_id, other.time_start, other.time_end):
+            raise DataError(
+                f"line {row.line} of {files.train} and line {other.line} of {files.val} are two clips of one folder: "
+                f"{describe_clip(row)} and {describe_clip(other)} of class {row.label!r} are both {row.video_id} in "
+                "whole seconds; remove one"
+            )
+        both.append(f"{row.label}/{row.video_id}")
+    if not both:
+        return []
+    return [f"in both the train and the val labels: {counted(len(both), 'video')}, {first_names(both)}"]

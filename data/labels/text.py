@@ -1,0 +1,43 @@
+"""Numbers and names in messages."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence, Sized
+
+SHOWN = 3  # names in a message
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: "1 class", "2 classes"."""
+    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("s") else "s")
+
+
+def some(names: Iterable[str], noun: str) -> str:
+    """The number of names and the first ones in sorted order: "7 names (a, b, c, ...)"."""
+    ordered = sorted(names)
+    if not ordered:
+        return "nothing"
+    dots = ", ..." if len(ordered) > SHOWN else ""
+    return f"{counted(len(ordered), noun)} ({', '.join(ordered[:SHOWN])}{dots})"
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first names as given, and the number of the others: "b, a, c, and 4 more"."""
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f", and {more} more" if more > 0 else "")
+
+
+def is_or_are(things: Sized) -> str:
+    """The verb for a number of things."""
+    return "is" if len(things) == 1 else "are"
+
+
+def near_name(name: str, others: Sequence[str], cutoff: float = 0.8) -> str | None:
+    """The one of other names that has the same letters and digits, or else the most similar one, if there is one."""
+    same = {letters(other): other for other in others}.get(letters(name))
+    return same or next(iter(difflib.get_close_matches(name, others, n=1, cutoff=cutoff)), None)
+
+
+def letters(name: str) -> str:
+    """A name's letters and digits in lower case: equal for two spellings of a class."""
+    return re.sub(r"[\W_]", "", name).casefold()

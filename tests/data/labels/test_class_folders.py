@@ -1,0 +1,107 @@
+"""The search for videos: if this fails, videos that are on disk are missed, or get the class of another."""
+
+import shutil
+
+import pytest
+
+from common.errors import DataError
+from data.labels.class_folders import ClassFolders, find_videos, parallel
+from data.labels.label_file import LabelRow
+from data.labels.video_list import pack
+from data.store.frame_store import FrameStore
+from tests.numbered import write_numbered_database
+
+
+def rows_of(*names: str) -> list[LabelRow]:
+    """Rows of "class/id" names."""
+    return [LabelRow(label, name, "", name, None, None, 0) for label, name in (text.split("/") for text in names)]
+
+
+def test_class_folders_may_have_underscores_for_spaces_and_several_spellings(tmp_path):
+    for folder in ("playing_guitar/a", "playing guitar/b", "brush hair/c", "stray/d"):
+        write_numbered_database(tmp_path / folder, 2)
+    folders = ClassFolders(tmp_path, ["playing guitar", "brush_hair"])
+    found = find_videos(folders, rows_of("playing guitar/a", "playing guitar/b", "brush_hair/c", "playing guitar/d"))
+    assert [video and video.class_folder for video in found] == ["playing_guitar", "playing guitar", "brush hair", None]
+
+
+def test_the_folder_spelled_as_the_label_is_preferred(tmp_path):
+    for folder in ("playing_guitar/a", "playing guitar/a"):
+        write_numbered_database(tmp_path / folder, 2)
+    (video,) = find_videos(ClassFolders(tmp_path, ["playing guitar"]), rows_of("playing guitar/a"))
+    assert video.class_folder == "playing guitar"
+
+
+def test_two_classes_that_would_share_a_folder_are_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"'brush hair' and 'brush_hair'"):
+        ClassFolders(tmp_path, ["brush hair", "brush_hair"])
+
+
+def test_accents_composed_or_not_are_one_class(tmp_path):
+    """macOS writes folder names with combining accents, label files have composed ones."""
+    write_numbered_database(tmp_path / "U\u0308bung" / "a", 2)
+    (video,) = find_videos(ClassFolders(tmp_path, ["Übung"]), rows_of("Übung/a"))
+    assert video.frames == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "frames", "problem"),
+    [
+        (lambda v: None, 4, ""),
+        (lambda v: (v / "n_frames").write_text(" 7\n"), 7, ""),
+        (lambda v: (v / "n_frames").unlink(), 4, ""),
+        (lambda v: (v / "n_frames").write_text("0"), 0, "n_frames"),
+        (lambda v: (v / "n_frames").write_text("-3"), 0, "n_frames"),
+        (lambda v: (v / "n_frames").write_text("99999999999"), 0, "n_frames"),
+        (lambda v: (v / "n_frames").write_text(""), 0, "n_frames"),
+        (lambda v: (v / "n_frames").write_text("many"), 0, "'many'"),
+        (lambda v: (v / "frames.db").unlink(), 0, "no frames.db"),
+        (lambda v: ((v / "n_frames").unlink(), (v / "frames.db").write_bytes(b"x" * 5000)), 0, "cannot be counted"),
+        (lambda v: ((v / "n_frames").unlink(), (v / "n_frames").mkdir()), 0, "n_frames"),
+        (lambda v: (shutil.rmtree(v), v.write_text("a file")), 0, "no frames.db"),
+    ],
+)
+def test_the_number_of_frames_or_what_is_wrong_with_the_video(tmp_path, spoil, frames, problem):
+    folder = write_numbered_database(tmp_path / "wave" / "a?b#c%20", 4)
+    spoil(folder)
+    (video,) = find_videos(ClassFolders(tmp_path, ["wave"]), rows_of("wave/a?b#c%20"))
+    assert video.frames == frames
+    assert problem in video.problem and bool(video.problem) == bool(problem)
+
+
+def test_counting_leaves_nothing_beside_the_database(tmp_path):
+    folder = write_numbered_database(tmp_path / "wave" / "a", 4)
+    (folder / "n_frames").unlink()
+    find_videos(ClassFolders(tmp_path, ["wave"]), rows_of("wave/a"))
+    assert [path.name for path in folder.iterdir()] == ["frames.db"]
+
+
+def test_many_videos_stay_in_the_order_of_their_rows(tmp_path):
+    """Threads read chunks of videos: in another order, videos would have the labels of others."""
+    names = [f"v{i}" for i in range(700)]
+    for i, name in enumerate(names):
+        folder = tmp_path / "wave" / name
+        folder.mkdir(parents=True)
+        (folder / "frames.db").touch()
+        (folder / "n_frames").write_text(str(i + 1))
+    found = find_videos(ClassFolders(tmp_path, ["wave"]), rows_of(*(f"wave/{name}" for name in reversed(names))))
+    assert [video.frames for video in found] == list(range(700, 0, -1))
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        ClassFolders(tmp_path / "nowhere", ["wave"])
+
+
+def test_an_error_in_a_thread_reaches_the_caller():
+    def fail(item: int) -> int:
+        raise DataError(f"item {item}")
+
+    with pytest.raises(DataError, match="item 1"):
+        list(parallel("things", fail, [1]))
+
+
+def test_the_list_and_the_frame_store_agree_on_the_folder(tmp_path):
+    write_numbered_database(tmp_path / "wave" / "-a!(1)+", 3)
+    (video,) = find_videos(ClassFolders(tmp_path, ["wave"]), rows_of("wave/-a!(1)+"))
+    assert len(FrameStore(pack(tmp_path, ("wave",), [(0, video)]).folder(0))) == 3
