@@ -19,7 +19,7 @@ from common.errors import DataError
 from common.processes import available_cpus
 from data.labels.label_file import read_labels
 from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
-from data.prepare.report import Report, printable, progress_bar
+from data.prepare.report import Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Sources, find_labelled_sources, find_sources
 from data.prepare.worker_pool import Outcome, run_jobs
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings(options.short_side, options.quality, options.keep_partial, options.workers // workers)
         _convert(jobs, settings, workers, options.videos, report)
         csv_path = options.out / f"convert_failures{_suffix(options.shard)}.csv"
-        report.write_csv(csv_path)
+        write_problems(csv_path, report.problems)
     if found.ignored:
         report.count("ignored, no videos", found.ignored.total())
     report.print(csv_path=csv_path)

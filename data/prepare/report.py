@@ -3,6 +3,7 @@
 import csv
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from common.errors import DataError
 from common.files import atomic_file
+from data.labels.csv_file import read_table
 
-CSV_HEADER = ("kind", "item", "reason")
 PRINTED_PROBLEMS = 50  # the CSV has them all
 
 
@@ -71,16 +73,30 @@ class Report:
         if csv_path is not None:
             console.print(Text(f"all problems are listed in {printable(str(csv_path))}"), soft_wrap=True)
 
-    def write_csv(self, path: Path) -> None:
-        """Write all problems, sorted, to `path` with the header kind,item,reason; with no problem the header alone."""
+
+def write_problems(path: Path, problems: Iterable[Problem]) -> None:
+    """Write the problems, sorted, as CSV with the header kind,item,reason; DataError if that fails."""
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             atomic_file(path) as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             writer = csv.writer(file)
-            writer.writerow(CSV_HEADER)
-            writer.writerows(sorted(self.problems))
+            writer.writerow(Problem._fields)
+            writer.writerows(sorted(problems))
+    except OSError as error:
+        raise DataError(f"cannot write to {path.parent}: {error.strerror or error}") from error
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """Read what `write_problems` wrote, nothing if there is no such file; DataError if it is another kind of file."""
+    if not path.exists():
+        return []
+    columns, lines = read_table(path)
+    if columns != list(Problem._fields):
+        raise DataError(f"{path}: the header is {','.join(columns)}, not {','.join(Problem._fields)}; move it away")
+    return [Problem(*fields) for _, fields in lines]
 
 
 def printable(text: str) -> str:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.cli import CommandParser, positive_integer, run_command
+from common.errors import DataError
 from common.processes import available_cpus
 from data.labels.hints import find_jpg
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.video_list import ClassFolders, list_folders, list_names
-from data.prepare.report import Problem, Report, printable, progress_bar
+from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import check_idle
 from data.prepare.worker_pool import run_jobs
 from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError, leftovers
@@ -55,9 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     deleted = _check_videos(videos, jpg, options, report)
     csv_path = jpg.parent / "verify_problems.csv"
     try:
-        report.write_csv(csv_path)
-    except OSError as error:  # a read-only dataset can be verified all the same
-        print(f"{csv_path} cannot be written: {error.strerror}", file=sys.stderr)
+        write_problems(csv_path, report.problems)
+    except DataError as error:  # a read-only dataset can be verified, too
+        print(error, file=sys.stderr)
     report.print(csv_path=csv_path)
     for path in deleted:
         print(f"deleted {printable(str(path))}")
