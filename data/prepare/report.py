@@ -1,4 +1,4 @@
-"""What a preparing command did: counts of outcomes and a list of problems, as a table and as a CSV file."""
+"""The result of a command: counts of outcomes and a list of problems, as a table and as a CSV file."""
 
 import csv
 import os
@@ -20,7 +20,7 @@ PRINTED_PROBLEMS = 50  # the CSV has them all
 
 
 class Problem(NamedTuple):
-    """One thing that went wrong: its kind ("failed", "missing", "warning"...), what it befell, and why."""
+    """A problem: its kind ("failed", "missing", "warning"...), the video or file that has it, and the reason."""
 
     kind: str
     item: str
@@ -28,7 +28,7 @@ class Problem(NamedTuple):
 
 
 class Report:
-    """Counts of outcomes and the problems met, in the order they came.
+    """Counts of outcomes, and problems, in the order in which they were added.
 
     >>> report = Report("convert")
     >>> report.count("converted")
@@ -41,11 +41,11 @@ class Report:
         self.problems: list[Problem] = []
 
     def count(self, outcome: str, number: int = 1) -> None:
-        """Add `number` to the count of an outcome; 0 makes the outcome show in the table."""
+        """Add `number` to the count of an outcome; after 0, the table shows the outcome, too."""
         self.counts[outcome] += number
 
     def add(self, kind: str, item: str, reason: str) -> None:
-        """Note a problem, and count it under its kind."""
+        """Add a problem and count it under its kind."""
         self.counts[kind] += 1
         self.problems.append(Problem(kind, item, " ".join(reason.split())))
 
@@ -100,12 +100,12 @@ def read_problems(path: Path) -> list[Problem]:
 
 
 def printable(text: str) -> str:
-    """The text with bytes that are no UTF-8 (file names may hold them) replaced, so that it can be printed."""
+    """The text with bytes that are not UTF-8 replaced: file names may have them, and they cannot be printed."""
     return os.fsencode(text).decode("utf-8", errors="replace")
 
 
 def progress_bar() -> Progress:
-    """Make the progress bar of long work: on stderr, with counts, time taken and time left; use it in a `with`."""
+    """A progress bar on stderr with counts, elapsed time and remaining time; use it in a `with`."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
