@@ -1,8 +1,8 @@
-"""Turn videos into frame databases: python -m data.prepare.convert VIDEOS OUT
+"""Convert videos to frame databases: python -m data.prepare.convert VIDEOS OUT
 
-VIDEOS/<class>/<file> becomes OUT/jpg/<class>/<file without suffix>/{frames.db,n_frames}. Whatever is already there is
-skipped, so a run that was stopped, or killed, is simply started again. What fails is listed at the end and in
-OUT/convert_failures.csv, and does not stop the rest.
+VIDEOS/<class>/<file> becomes OUT/jpg/<class>/<file without suffix>/{frames.db,n_frames}. Videos that are already there
+are skipped: to continue an interrupted run, give the same command again. Failures do not stop the run; they are listed
+at the end and in OUT/convert_failures.csv.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from common.errors import DataError
 from common.processes import available_cpus
 from data.labels.label_file import read_labels
 from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
-from data.prepare.report import Report, printable, progress_bar
+from data.prepare.report import Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Sources, find_labelled_sources, find_sources
 from data.prepare.worker_pool import Outcome, run_jobs
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings(options.short_side, options.quality, options.keep_partial, options.workers // workers)
         _convert(jobs, settings, workers, options.videos, report)
         csv_path = options.out / f"convert_failures{_suffix(options.shard)}.csv"
-        report.write_csv(csv_path)
+        write_problems(csv_path, report.problems)
     if found.ignored:
         report.count("ignored, no videos", found.ignored.total())
     report.print(csv_path=csv_path)
@@ -75,11 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> list[str]:
-    """Write the database of one video, and return warnings. DataError if it cannot be decoded, or not to its end."""
+    """Write the database of one video; return warnings. DataError if it cannot be decoded to its end."""
     remove_leftovers(job)
     if job.source.is_dir():
         if job.span is not None:
-            raise VideoError("is a folder of frames, whose times are unknown: the clip cannot be cut out")
+            raise VideoError("is a folder of frames without times: the clip cannot be cut out")
         folder_reader = JpegFolderReader(job.source, settings.short_side, settings.quality, settings.keep_partial, beat)
         write_frames(job.folder, folder_reader)
         return folder_reader.warnings
@@ -89,7 +89,7 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
 
 
 def remove_leftovers(job: Job) -> None:
-    """Remove what a killed process has left of a video, and the folder if there is nothing else in it."""
+    """Remove the temporary files that a killed process left of a video, and then the folder if it is empty."""
     for path in leftovers(job.folder):
         path.unlink(missing_ok=True)
     with suppress(OSError):
@@ -130,7 +130,7 @@ def _convert(jobs: list[Job], settings: Settings, workers: int, videos: Path, re
 
 
 def _name(job: Job, videos: Path) -> str:
-    """The source's path, and the part of it where it is cut."""
+    """The source's path and, of a clip, its seconds."""
     span = f" {job.span.start:g}-{job.span.end:g} s" if job.span else ""
     return f"{job.source.relative_to(videos)}{span}"
 
@@ -146,7 +146,7 @@ def _parser() -> CommandParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("videos", type=Path, metavar="VIDEOS", help="VIDEOS/<class>/<video file>, or /<class>/<video>/<frame>.jpg")
+    add("videos", type=Path, metavar="VIDEOS", help="holds <class>/<video file> or <class>/<video>/<frame>.jpg")
     add("out", type=Path, metavar="OUT", help="the dataset folder: databases go to OUT/jpg/<class>/<video>/")
     add(
         "--labels",
@@ -154,8 +154,8 @@ def _parser() -> CommandParser:
         action="append",
         default=[],
         metavar="FILE",
-        help="convert what this label file names, from anywhere under VIDEOS; where it has times, cut the clips out of "
-        "whole videos <youtube_id>.*; may be given several times",
+        help="convert only the videos that this label file names, from anywhere under VIDEOS; where it has times, cut "
+        "the clips out of whole videos <youtube_id>.*; may be given several times",
     )
     add(
         "--short-side",
@@ -176,13 +176,13 @@ def _parser() -> CommandParser:
         type=_shard,
         default=Shard(0, 1),
         metavar="I/N",
-        help="convert one of N parts, for job arrays; I counts from 0 or from 1 (N/N is the same part as 0/N), and a "
-        "video's part depends on its name alone",
+        help="convert one of N parts, for job arrays; I counts from 0 or from 1 (N/N is the same part as 0/N); a "
+        "video's part depends only on its name",
     )
     add(
         "--keep-partial",
         action="store_true",
-        help="keep what decodes of a damaged video, with a warning, instead of failing it",
+        help="keep the frames of a damaged video that can be decoded, with a warning, instead of failing the video",
     )
     return parser
 

@@ -1,260 +1,264 @@
-"""Download the videos that label files name, by yt-dlp: python -m data.prepare.download LABELS ... OUT
+"""Download the videos that label files name, with yt-dlp: python -m data.prepare.download LABELS ... OUT
 
-Whole videos go to OUT/<class>/<youtube id>.<ext>, one file for each id: `convert --labels` cuts the clips out of them.
-Of the sizes that a video has, the largest with a shorter side of up to --max-height is taken, else the smallest; the
-picture alone, without sound, where there is a choice. Give the same command again to go on after an interruption, and
-to ask again for what failed. What cannot be had is listed with the reason in OUT/download_failures.csv; what is gone
-for good (removed, private, blocked) is asked for again with --retry-failed only. YouTube changes often: keep yt-dlp
-new, and install a JavaScript runtime such as deno as its documentation says.
+Whole videos go to OUT/<class>/<youtube id>.<ext>, one file for each id; `convert --labels` cuts the clips out of them.
+Of a video's sizes, the largest with a shorter side of up to --max-height is taken, else the smallest; without sound
+where possible. To continue after an interruption, or to retry what failed, give the same command again. Videos that
+could not be downloaded are listed with the reason in OUT/download_failures.csv. Those that are gone for good (removed,
+private, blocked) are retried only with --retry-failed. YouTube changes often: keep yt-dlp up to date, and install a
+JavaScript runtime such as deno as its documentation says.
 """
 
 import argparse
 import io
+import math
 import re
 import shutil
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
-from http.cookiejar import LoadError
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
 
+import yt_dlp
 from yt_dlp.cookies import YoutubeDLCookieJar
 
-from common.cli import CommandParser, run_command
+from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from data.labels.csv_file import read_table
+from common.files import sync
 from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import LabelRow, read_labels
-from data.prepare.fetch import (
-    DOWNLOADED,
-    FAILED,
-    PARTIAL,
-    REFUSED,
-    UNAVAILABLE,
-    UNWRITABLE,
-    Fetched,
-    FetchJob,
-    FetchSettings,
-    fetch,
-)
-from data.prepare.report import Problem, Report, progress_bar
+from data.prepare.report import Problem, Report, progress_bar, read_problems, write_problems
 from data.prepare.run_lock import only_run
-from data.prepare.worker_pool import run_jobs
+from data.prepare.worker_pool import Beat, run_jobs
+from data.store.video_file import VideoError, check_whole
 
 FAILURES = "download_failures.csv"
-SAVE_EVERY = 100  # videos
-JS_RUNTIMES = ("deno", "node", "bun", "quickjs")
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+PARTIAL = ".partial"  # the folder in OUT that holds unfinished files
+DOWNLOADED, UNAVAILABLE, FAILED, UNWRITABLE = "downloaded", "unavailable", "failed", "unwritable"
+REFUSED = "the site refuses more: wait some hours, use --cookies, a longer --sleep and fewer --workers"
+DISK_ERRORS = re.compile(r"\[Errno \d+\] ((No space|Disk quota|Read-only|Permission denied|File too large).*)")
 
-
-class Downloads:
-    """What is in OUT, what could not be had, and the report on this run."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.report = Report(f"videos in {out}")
-        self.there = {
-            path.name.removesuffix(path.suffix)
-            for path in out.glob("[!.]*/*")
-            if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
-        }
-        self.failures = self._read_failures()
-
-    def choose(self, rows: Sequence[LabelRow], retry_failed: bool) -> list[FetchJob]:
-        """Note what is there or known to be gone; return the rest, each id under the class that names it first."""
-        first: dict[str, str] = {}
-        for row in rows:
-            first.setdefault(row.youtube_id, row.label)
-        jobs = []
-        self.report.count(DOWNLOADED, 0)
-        for youtube_id, label in first.items():
-            known = self.failures.get(youtube_id)
-            if youtube_id in self.there:
-                self.failures.pop(youtube_id, None)
-                self.report.count("already there")
-            elif known and known.kind == UNAVAILABLE and not retry_failed:
-                self.report.add(*known)
-            else:
-                jobs.append(FetchJob(label, youtube_id))
-        return jobs
-
-    def note(self, job: FetchJob, kind: str, reason: str) -> None:
-        """Note what became of a job."""
-        self.failures.pop(job.youtube_id, None)
-        if kind == DOWNLOADED:
-            self.report.count(DOWNLOADED)
-        else:
-            self.report.add(kind, f"{job.label}/{job.youtube_id}", reason)
-            self.failures[job.youtube_id] = self.report.problems[-1]
-
-    def save_failures(self) -> None:
-        """Write the list of what could not be had, also of earlier runs with other label files."""
-        listing = Report("failures")
-        listing.problems = list(self.failures.values())
-        try:
-            listing.write_csv(self.out / FAILURES)
-        except OSError as error:
-            raise DataError(f"cannot write to {self.out}: {error.strerror or error}") from error
-
-    def _read_failures(self) -> dict[str, Problem]:
-        path = self.out / FAILURES
-        if not path.exists():
-            return {}
-        columns, lines = read_table(path)
-        if columns != list(Problem._fields):
-            raise DataError(f"{path} is not what this command writes: its header is {','.join(columns)}; move it away")
-        problems = [Problem(*fields) for _, fields in lines]
-        return {problem.item.rpartition("/")[2]: problem for problem in problems}
+# yt-dlp raises ExtractorError(expected=True) for removed videos and for refused clients alike, so the message has to
+# decide. An unknown one counts as failed, not as gone: failures are retried, and end the run after --max-failures.
+REFUSALS = re.compile(r"not a bot|rate.?limit|try again later|HTTP Error 429|too many requests|captcha", re.IGNORECASE)
+FINAL = re.compile(
+    r"private video|video (is private|is not available|unavailable)|no longer available|(video|content) isn't available"
+    r"|been (removed|terminated|closed)|removed by|does not exist|copyright|blocked it|members.only|join this channel"
+    r"|requires? payment|confirm your age|age.restricted|HTTP Error 4(04|10)|incomplete youtube id|drm protected",
+    re.IGNORECASE,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Download as the command line says; return the exit status."""
     options = _parser().parse_args(arguments)
-    settings = _settings(options)
-    rows = [row for path in options.labels for row in read_labels(path)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with only_run(options.out, command="download"):
-        downloads = Downloads(options.out)
-        jobs = downloads.choose(rows, options.retry_failed)
-        try:
-            stopped, warnings = _download(downloads, settings, jobs, options.workers, options.max_failures)
-        finally:
-            shutil.rmtree(options.out / PARTIAL, ignore_errors=True)
-            downloads.save_failures()
-    downloads.report.print(csv_path=options.out / FAILURES)
-    for warning, number in warnings.most_common(5):
-        print(f"yt-dlp warned, {number} times: {warning}", file=sys.stderr)
-    if stopped:
-        print(stopped, file=sys.stderr)
-    counts = downloads.report.counts
-    return 1 if counts.total() > counts[DOWNLOADED] + counts["already there"] else 0
-
-
-def _download(
-    downloads: Downloads, settings: FetchSettings, jobs: list[FetchJob], workers: int, max_failures: int
-) -> tuple[str, Counter[str]]:
-    """Fetch the jobs; return why it stopped before the end, if it did, and the warnings of yt-dlp."""
-    warnings: Counter[str] = Counter()
-    in_a_row = 0
-    outcomes = run_jobs(partial(fetch, settings), jobs, min(workers, max(1, len(jobs))))
-    with progress_bar() as progress, closing(outcomes):
-        task = progress.add_task("downloading", total=len(jobs))
-        for number, outcome in enumerate(outcomes, start=1):
-            fetched = outcome.result or Fetched(FAILED, outcome.reason)
-            if fetched.outcome == UNWRITABLE:
-                raise DataError(f"cannot write to {downloads.out}: {fetched.reason}")
-            downloads.note(outcome.job, FAILED if fetched.outcome == REFUSED else fetched.outcome, fetched.reason)
-            warnings.update(fetched.warnings)
-            progress.advance(task)
-            if number % SAVE_EVERY == 0:
-                downloads.save_failures()
-            in_a_row = in_a_row + 1 if fetched.outcome in (FAILED, REFUSED) else 0
-            if 0 < max_failures <= in_a_row and number < len(jobs):
-                downloads.report.count("not asked for", len(jobs) - number)
-                return _explain_stop(max_failures, fetched), warnings
-    return "", warnings
-
-
-def _explain_stop(failures: int, last: Fetched) -> str:
-    if last.outcome == REFUSED:
-        remedy = "The site refuses more: wait some hours, use --cookies, a longer --sleep and fewer --workers"
-    else:
-        remedy = "See that the network is up and yt-dlp new enough"
-    return f"stopped after {failures} failures in a row, the last: {last.reason}. {remedy}; then run it again."
-
-
-def _settings(options: argparse.Namespace) -> FetchSettings:
-    """Check what the parser cannot; DataError."""
     if "{id}" not in options.url_template:
         raise DataError(f"--url-template {options.url_template}: write {{id}} where the video's id belongs")
-    cookies = None
-    if options.cookies:
+    for flag in ("sleep", "retries", "max_failures"):
+        if not 0 <= getattr(options, flag) < math.inf:
+            raise DataError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: give 0 or more")
+    first: dict[str, LabelRow] = {}
+    for row in [row for path in options.labels for row in read_labels(path)]:
+        first.setdefault(row.youtube_id, row)
+    report = Report(f"videos in {options.out}")
+    report.count(DOWNLOADED, 0)
+    with only_run(options.out, command="download"):
+        failures = {problem.item.rpartition("/")[2]: problem for problem in read_problems(options.out / FAILURES)}
         try:
-            cookies = options.cookies.read_text(encoding="utf-8")
-            YoutubeDLCookieJar(io.StringIO(cookies)).load()
-        except (OSError, UnicodeDecodeError, LoadError) as error:
-            raise DataError(f"--cookies {options.cookies}: {error}; export it in the Netscape format") from error
-    return FetchSettings(
-        out=options.out,
-        url_template=options.url_template,
-        max_height=options.max_height,
-        limit_rate=None if options.limit_rate is None else max(1, options.limit_rate // options.workers),
-        sleep=options.sleep,
-        cookies=cookies,
-        retries=options.retries,
-        video_timeout=options.video_timeout,
-        js_runtime=options.js_runtime,
-    )
+            notes = _download_all(options, first, failures, report)
+        finally:
+            shutil.rmtree(options.out / PARTIAL, ignore_errors=True)
+            write_problems(options.out / FAILURES, failures.values())
+    report.print(csv_path=options.out / FAILURES)
+    print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
+    return 1 if report.counts.total() > report.counts[DOWNLOADED] + report.counts["already there"] else 0
+
+
+def _download_all(
+    options: argparse.Namespace, videos: dict[str, LabelRow], failures: dict[str, Problem], report: Report
+) -> list[str]:
+    """Download the videos (by id) that are not there, note them in `failures` and `report`, and return messages."""
+    files = [path for path in options.out.glob("[!.]*/*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    there = {path.name.removesuffix(path.suffix) for path in files}
+    jobs = []
+    for youtube_id, row in videos.items():
+        known = failures.get(youtube_id)
+        if youtube_id in there:
+            failures.pop(youtube_id, None)
+            report.count("already there")
+        elif known and known.kind == UNAVAILABLE and not options.retry_failed:
+            report.add(*known)
+        else:
+            jobs.append(row)
+    warnings: Counter[str] = Counter()
+    stopped = []
+    in_a_row = 0
+    outcomes = run_jobs(partial(fetch, options), jobs, min(options.workers, max(1, len(jobs))))
+    with progress_bar() as progress, closing(outcomes):
+        for number, outcome in enumerate(progress.track(outcomes, len(jobs), description="downloading"), start=1):
+            kind, reason, warned = outcome.result or (FAILED, outcome.reason, [])
+            if kind == UNWRITABLE:
+                raise DataError(f"cannot write to {options.out}: {reason}")
+            warnings.update(warned)
+            failures.pop(outcome.job.youtube_id, None)
+            if kind == DOWNLOADED:
+                report.count(DOWNLOADED)
+            else:
+                report.add(kind, f"{outcome.job.label}/{outcome.job.youtube_id}", reason)
+                failures[outcome.job.youtube_id] = report.problems[-1]
+            if number % 100 == 0:
+                write_problems(options.out / FAILURES, failures.values())
+            in_a_row = in_a_row + 1 if kind == FAILED else 0
+            if 0 < options.max_failures <= in_a_row and number < len(jobs):
+                report.count("not asked for", len(jobs) - number)
+                remedy = REFUSED if REFUSALS.search(reason) else "check the network and update yt-dlp"
+                stopped = [f"stopped after {in_a_row} failures in a row, the last: {reason}; {remedy}, then repeat"]
+                break
+    return [f"yt-dlp warned, {number} times: {warning}" for warning, number in warnings.most_common(5)] + stopped
+
+
+def fetch(options: argparse.Namespace, job: LabelRow, beat: Beat) -> tuple[str, str, list[str]]:
+    """Download a video to OUT/<class>/<youtube id>.<ext>, where it appears once it is whole, or never.
+
+    Returns its outcome (DOWNLOADED, UNAVAILABLE, FAILED or UNWRITABLE), the reason and yt-dlp's warnings.
+    """
+    folder = options.out / PARTIAL / job.youtube_id
+    warnings: list[str] = []
+    pause = options.sleep
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for _ in range(options.retries + 1):
+            for _ in range(steps := math.ceil(pause)):
+                beat()
+                time.sleep(pause / steps)
+            outcome, reason = _try(options, job, folder, warnings, beat)
+            if outcome != FAILED or REFUSALS.search(reason):
+                break
+            pause = min(60.0, 2 * pause)
+    except OSError as error:
+        outcome, reason = UNWRITABLE, error.strerror or str(error)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome, reason, [re.sub(r"^\[[\w:]+\] (\S+: )?", "", warning) for warning in warnings]
+
+
+def _try(options: argparse.Namespace, job: LabelRow, folder: Path, warnings: list[str], beat: Beat) -> tuple[str, str]:
+    """Download once, continuing a partial file of the previous try; the outcome and the reason."""
+    deadline = time.monotonic() + options.video_timeout
+
+    def watch(_: dict[str, Any]) -> None:
+        beat()
+        if time.monotonic() > deadline:
+            raise yt_dlp.utils.DownloadCancelled(f"took longer than {options.video_timeout} s")
+
+    try:
+        logger = _Logger(debug=str, warning=warnings.append, error=str)  # errors are also raised
+        parameters = ytdlp_parameters(options, folder) | {"logger": logger, "progress_hooks": [watch]}
+        with yt_dlp.YoutubeDL(parameters) as downloader:
+            downloader.extract_info(options.url_template.replace("{id}", quote(job.youtube_id, safe="")))
+        files = [path for path in folder.iterdir() if path.suffix not in (".part", ".ytdl")]
+        if len(files) != 1 or files[0].suffix.lower() not in VIDEO_SUFFIXES:
+            return FAILED, f"not one video came but {', '.join(path.name for path in files) or 'no file'}"
+        check_whole(files[0])
+    except yt_dlp.utils.YoutubeDLError as error:
+        return classify(error)
+    except VideoError as error:
+        files[0].unlink()
+        return FAILED, str(error)
+    place = options.out / job.label / f"{job.youtube_id}{files[0].suffix.lower()}"
+    place.parent.mkdir(exist_ok=True)
+    sync(files[0])
+    files[0].replace(place)
+    sync(place.parent)
+    return DOWNLOADED, ""
+
+
+class _Logger(SimpleNamespace):
+    __hash__ = object.__hash__  # type: ignore[assignment]  # yt-dlp uses it as a key
+
+
+def ytdlp_parameters(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The parameters of YoutubeDL for one video into `folder`."""
+    return {
+        "match_filter": yt_dlp.utils.match_filter_func("!is_live & live_status!=?is_upcoming"),
+        "break_on_reject": True,  # raises RejectedVideoReached
+        "format": "bestvideo/best",  # without sound where possible: nothing to merge, and a smaller file
+        "format_sort": [f"res:{options.max_height}", "vcodec:h264"],
+        "outtmpl": {"default": "%(format_id)s.%(ext)s"},  # a partial file is continued only in the same format
+        "paths": {"home": str(folder)},
+        "noplaylist": True,
+        "playlist_items": "1",
+        "ratelimit": options.limit_rate and max(1, options.limit_rate // options.workers),
+        "socket_timeout": 30.0,
+        "retries": 0,  # `fetch` retries: it also asks for the file's address again, which may have expired
+        "extractor_retries": 0,
+        "fragment_retries": options.retries,
+        "cookiefile": options.cookies and io.StringIO(options.cookies),
+        "js_runtimes": {options.js_runtime: {}},
+    }
+
+
+def classify(error: yt_dlp.utils.YoutubeDLError) -> tuple[str, str]:
+    """The outcome and the reason for an error of yt-dlp."""
+    if isinstance(error, yt_dlp.utils.RejectedVideoReached):
+        return UNAVAILABLE, "is a live stream, which has no end"
+    cause = error.__context__  # an ExtractorError, whose `orig_msg` has no id and no advice, or what downloading raised
+    reason = getattr(cause, "orig_msg", str(error).removeprefix("ERROR: ")).replace("’", "'").strip()
+    if disk := DISK_ERRORS.search(reason):
+        return UNWRITABLE, disk[1]
+    final = isinstance(cause, (yt_dlp.utils.GeoRestrictedError, yt_dlp.utils.UnsupportedError)) or FINAL.search(reason)
+    return UNAVAILABLE if final and not REFUSALS.search(reason) else FAILED, reason
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(
-        prog="python -m data.prepare.download",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = CommandParser(prog="python -m data.prepare.download", description=__doc__, formatter_class=form)
     add = parser.add_argument
-    add("labels", type=Path, nargs="+", metavar="LABELS", help="label files (python -m data.prepare.labels makes them)")
+    add("labels", type=Path, nargs="+", metavar="LABELS", help="label files, made by python -m data.prepare.labels")
     add("out", type=Path, metavar="OUT", help="videos go to OUT/<class>/<youtube id>.<ext>")
-    add("--workers", type=_positive, default=4, metavar="N", help="videos at a time (default %(default)s)")
-    add(
-        "--sleep",
-        type=_seconds,
-        default=1.0,
-        metavar="SECONDS",
-        help="pause of each worker before a video, doubled with each retry (default %(default)g)",
-    )
+    add("--workers", type=positive_integer, default=4, metavar="N", help="videos at a time (default %(default)s)")
+    sleep = "pause of each worker before a video, doubled with each retry (default %(default)g)"
+    add("--sleep", type=float, default=1.0, metavar="SECONDS", help=sleep)
     add("--limit-rate", type=_rate, metavar="BYTES", help="bytes a second of all workers together, such as 500K or 4M")
-    add("--cookies", type=Path, metavar="FILE", help="a browser's cookies in the Netscape format; it is not changed")
-    add("--retries", type=_count, default=3, metavar="N", help="for each video (default %(default)s)")
-    add("--retry-failed", action="store_true", help="ask again for videos known to be gone for good, too")
     add(
-        "--max-failures",
-        type=_count,
-        default=20,
-        metavar="N",
-        help="stop after so many failures in a row that are no fault of the videos; 0 never (default %(default)s)",
+        "--cookies", type=_cookies, metavar="FILE", help="a browser's cookies in the Netscape format; it is not changed"
     )
-    add(
-        "--video-timeout",
-        type=_positive,
-        default=3600,
-        metavar="SECONDS",
-        help="give up a video after so long (default %(default)s)",
-    )
-    add("--max-height", type=_positive, default=360, metavar="PIXELS", help="see above (default %(default)s)")
+    add("--retries", type=int, default=3, metavar="N", help="for each video (default %(default)s)")
+    add("--retry-failed", action="store_true", help="also retry videos that are gone for good")
+    stop = "stop after so many failures in a row that are not the videos' fault; 0: never (default %(default)s)"
+    add("--max-failures", type=int, default=20, metavar="N", help=stop)
+    timeout = "end a try that takes longer (default %(default)s)"
+    add("--video-timeout", type=positive_integer, default=3600, metavar="SECONDS", help=timeout)
+    add("--max-height", type=positive_integer, default=360, metavar="PIXELS", help="see above (default %(default)s)")
     add("--url-template", default=YOUTUBE, metavar="URL", help="address of a video (default %(default)s)")
-    add("--js-runtime", choices=JS_RUNTIMES, default="deno", help="what yt-dlp runs scripts with (default %(default)s)")
+    engines = ("deno", "node", "bun", "quickjs")
+    add("--js-runtime", choices=engines, default="deno", help="it runs yt-dlp's scripts (default %(default)s)")
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"\d+(\.\d*)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return float(text)
-
-
 def _rate(text: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d*)?)([KMG]?)", text.upper())
-    if not match or not float(match[1]):
+    rate = yt_dlp.utils.parse_bytes(text)
+    if not rate:
         raise argparse.ArgumentTypeError(f"{text!r} is no rate such as 500K or 4M")
-    return int(float(match[1]) * UNITS[match[2]])
+    return rate
+
+
+def _cookies(path: str) -> str:
+    """The content of a cookies file: yt-dlp writes to a file that it is given."""
+    try:
+        content = Path(path).read_text(encoding="utf-8")
+        YoutubeDLCookieJar(io.StringIO(content)).load()
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error}; export it in the Netscape format") from None
+    return content
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pictures of videos: one row of frames each."""
+"""Draws videos as rows of frames."""
 
 from collections.abc import Mapping
 from pathlib import Path

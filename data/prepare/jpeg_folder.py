@@ -1,4 +1,4 @@
-"""Frames as JPEG: encoding them, and taking them from a folder of JPEG files."""
+"""Encodes frames as JPEG, and reads them from a folder of JPEG files."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -27,9 +27,10 @@ def jpeg_files(folder: Path) -> list[Path]:
 class JpegFolderReader:
     """Iterates, once, over the frames in a folder of JPEG files: JPEG bytes.
 
-    Files are stored as they are, unless the shorter side of the first is longer than `short_side`, or a file's size is
-    not that of the first: those are scaled and encoded again. Each is decoded, so that no damaged one gets in: that
-    raises VideoError, or with `keep_partial` is left out and said in `warnings`. `beat` is called for each file.
+    All frames get the size of the first, with the shorter side scaled down to `short_side` pixels; a file that already
+    has that size is passed on unchanged, others are scaled and encoded again. Every file is decoded to find damaged
+    ones: they raise VideoError or, with `keep_partial`, are left out with a message in `warnings`. `beat` is called for
+    each file.
     """
 
     def __init__(
@@ -71,5 +72,5 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _natural_order(name: str) -> list[str | int]:
-    """A sorting key that takes digits for numbers: text and numbers by turns, so that two keys compare part by part."""
+    """A sorting key that compares digits as numbers: texts and numbers in turn."""
     return [int(part) if position % 2 else part for position, part in enumerate(re.split(r"(\d+)", name))]

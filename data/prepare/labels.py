@@ -1,10 +1,10 @@
-"""Official annotations to the project's label files.
+"""Convert official annotations to label files.
 
     python -m data.prepare.labels ucf101 ucfTrainTestlist/ labels/
     python -m data.prepare.labels kinetics kinetics700_2020/ labels/ --variant 700
 
-Writes `<beginning>_{train,val,test}.csv` under OUT, with the names that the training scripts look for, and the class
-index `<dataset>_classes.txt` of the datasets that have an order of their own.
+Writes `<beginning>_{train,val,test}.csv` to OUT, with the names that the training scripts look for, and the class index
+`<dataset>_classes.txt` for datasets that define a class order.
 """
 
 import argparse
@@ -33,7 +33,7 @@ SPLITS = ("train", "val", "test")
 
 
 class Dataset(NamedTuple):
-    """How one dataset's annotations are read, which flags it takes, and what ANNOTATIONS is for it."""
+    """A dataset: how its annotations are read, what ANNOTATIONS is, and the flags that it takes and needs."""
 
     read: Callable[[argparse.Namespace], Official]
     annotations: str
@@ -107,12 +107,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("name", metavar="NAME", choices=DATASETS, help=", ".join(DATASETS))
     parser.add_argument("annotations", metavar="ANNOTATIONS", type=Path, help="the official files, see below")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder for the label files, made if it is not there")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for the label files, created if missing")
     parser.add_argument(
-        "--split", choices=("1", "2", "3", "all"), help="ucf101, hmdb51: the split to convert (all that are there)"
+        "--split",
+        choices=("1", "2", "3", "all"),
+        help="ucf101, hmdb51: the split to convert (default: all that are there)",
     )
     parser.add_argument(
-        "--variant", type=int, choices=VARIANTS, help="kinetics: which one (by the names of files or their folder)"
+        "--variant", type=int, choices=VARIANTS, help="kinetics: its variant (default: from the file or folder names)"
     )
     parser.add_argument(
         "--kinetics400", type=Path, metavar="DIR", help="mini-kinetics: folder with the CSV files of Kinetics-400"
@@ -122,7 +124,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for flag in ("split", "variant", "kinetics400"):
         given = getattr(args, flag) is not None
         if given and flag not in dataset.flags:
-            parser.error(f"--{flag} means nothing for {args.name}")
+            parser.error(f"--{flag} does not apply to {args.name}")
         if not given and flag in dataset.needs:
             parser.error(f"{args.name} needs --{flag}")
     args.split = None if args.split in (None, "all") else int(args.split)
@@ -130,21 +132,21 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _without_repetitions(rows: Sequence[LabelRow], dropped: Dropped) -> list[LabelRow]:
-    """Drop rows that a label file must not hold: repetitions, and clips that share a folder with another."""
+    """Drop repeated rows, and clips that would get the same folder as another."""
     first: dict[tuple[str, str], LabelRow] = {}
     kept: dict[tuple[str, str, str], LabelRow] = {}
     for row in rows:
         other = first.setdefault((row.label, row.video_id), row)
         if (other.youtube_id, other.time_start, other.time_end) != (row.youtube_id, row.time_start, row.time_end):
             example = f"{row.label}: {describe_clip(row)}, as {describe_clip(other)}"
-            dropped.add("same whole seconds, and so the same folder, as another clip", example)
+            dropped.add("same whole seconds and so the same folder as another clip", example)
         elif kept.setdefault((row.label, row.video_id, row.split), row) is not row:
-            dropped.add("the same row again", f"{row.label}: {describe_clip(row)}")
+            dropped.add("repeated row", f"{row.label}: {describe_clip(row)}")
     return list(kept.values())
 
 
 def _write(out: Path, files: dict[Path, list[LabelRow]], official: Official) -> None:
-    """Write label files and class index. Raises DataError rather than replace a file that was read."""
+    """Write label files and class index. Raises DataError if that would replace a file that was read."""
     index = out / official.class_index_name if official.class_index else None
     for path in [*files, *([index] if index else [])]:
         if any(path.exists() and path.samefile(source) for source in official.sources):
@@ -189,7 +191,7 @@ def _print_dropped(console: Console, dropped: Dropped) -> None:
 
 
 def _check_classes(files: dict[Path, list[LabelRow]], official: Official) -> list[str]:
-    """Notes where files or classes are not those of complete annotations, or classes not the same in all splits."""
+    """Notes on files or classes that complete annotations have, and on classes that not all splits have."""
     notes = []
     classes = {path.stem: {row.label for row in rows} for path, rows in files.items()}
     complete = " or ".join(map(str, official.class_counts))

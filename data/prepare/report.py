@@ -1,8 +1,9 @@
-"""What a preparing command did: counts of outcomes and a list of problems, as a table and as a CSV file."""
+"""The result of a command: counts of outcomes and a list of problems, as a table and as a CSV file."""
 
 import csv
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,14 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from common.errors import DataError
 from common.files import atomic_file
+from data.labels.csv_file import read_table
 
-CSV_HEADER = ("kind", "item", "reason")
 PRINTED_PROBLEMS = 50  # the CSV has them all
 
 
 class Problem(NamedTuple):
-    """One thing that went wrong: its kind ("failed", "missing", "warning"...), what it befell, and why."""
+    """A problem: its kind ("failed", "missing", "warning"...), the video or file that has it, and the reason."""
 
     kind: str
     item: str
@@ -26,7 +28,7 @@ class Problem(NamedTuple):
 
 
 class Report:
-    """Counts of outcomes and the problems met, in the order they came.
+    """Counts of outcomes, and problems, in the order in which they were added.
 
     >>> report = Report("convert")
     >>> report.count("converted")
@@ -39,11 +41,11 @@ class Report:
         self.problems: list[Problem] = []
 
     def count(self, outcome: str, number: int = 1) -> None:
-        """Add `number` to the count of an outcome; 0 makes the outcome show in the table."""
+        """Add `number` to the count of an outcome; after 0, the table shows the outcome, too."""
         self.counts[outcome] += number
 
     def add(self, kind: str, item: str, reason: str) -> None:
-        """Note a problem, and count it under its kind."""
+        """Add a problem and count it under its kind."""
         self.counts[kind] += 1
         self.problems.append(Problem(kind, item, " ".join(reason.split())))
 
@@ -71,25 +73,39 @@ class Report:
         if csv_path is not None:
             console.print(Text(f"all problems are listed in {printable(str(csv_path))}"), soft_wrap=True)
 
-    def write_csv(self, path: Path) -> None:
-        """Write all problems, sorted, to `path` with the header kind,item,reason; with no problem the header alone."""
+
+def write_problems(path: Path, problems: Iterable[Problem]) -> None:
+    """Write the problems, sorted, as CSV with the header kind,item,reason; DataError if that fails."""
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             atomic_file(path) as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             writer = csv.writer(file)
-            writer.writerow(CSV_HEADER)
-            writer.writerows(sorted(self.problems))
+            writer.writerow(Problem._fields)
+            writer.writerows(sorted(problems))
+    except OSError as error:
+        raise DataError(f"cannot write to {path.parent}: {error.strerror or error}") from error
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """Read what `write_problems` wrote, nothing if there is no such file; DataError if it is another kind of file."""
+    if not path.exists():
+        return []
+    columns, lines = read_table(path)
+    if columns != list(Problem._fields):
+        raise DataError(f"{path}: the header is {','.join(columns)}, not {','.join(Problem._fields)}; move it away")
+    return [Problem(*fields) for _, fields in lines]
 
 
 def printable(text: str) -> str:
-    """The text with bytes that are no UTF-8 (file names may hold them) replaced, so that it can be printed."""
+    """The text with bytes that are not UTF-8 replaced: file names may have them, and they cannot be printed."""
     return os.fsencode(text).decode("utf-8", errors="replace")
 
 
 def progress_bar() -> Progress:
-    """Make the progress bar of long work: on stderr, with counts, time taken and time left; use it in a `with`."""
+    """A progress bar on stderr with counts, elapsed time and remaining time; use it in a `with`."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""What there is to convert: the videos in a folder, and those that a label file names."""
+"""Finds the videos to convert: all in a folder, or those that a label file names."""
 
 import os
 import zlib
@@ -22,7 +22,7 @@ PLAIN_FOLDER = "folders without JPEG frames"
 
 
 class Source(NamedTuple):
-    """One video to convert: a file or a folder of JPEG frames, the names it gets, and the part that is wanted."""
+    """A video to convert: a file or a folder of JPEG frames, its class and id, and the part to cut out."""
 
     path: Path
     label: str
@@ -31,7 +31,7 @@ class Source(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """What was found: sources, those that cannot be converted, and how many files of which suffix were passed over."""
+    """The videos found, those that cannot be converted, and the number of ignored files by suffix."""
 
     videos: list[Source]
     problems: list[Problem]
@@ -39,9 +39,9 @@ class Sources(NamedTuple):
 
 
 def find_sources(videos: Path, out: Path) -> Sources:
-    """Find VIDEOS/<class>/<file> and VIDEOS/<class>/<folder of JPEG frames>, in the order of their names.
+    """Find VIDEOS/<class>/<file> and VIDEOS/<class>/<folder of JPEG frames>, sorted by name.
 
-    `out` is left alone if it lies within `videos`. DataError if there is nothing in this layout.
+    The databases are skipped if `out` is `videos`. DataError if there is no video in this layout.
     """
     loose: list[str] = []
     ignored: Counter[str] = Counter()
@@ -78,11 +78,11 @@ def find_sources(videos: Path, out: Path) -> Sources:
 
 
 def find_labelled_sources(videos: Path, out: Path, rows: Iterable[LabelRow]) -> Sources:
-    """Find for each row of a label file the video of that name, anywhere under `videos`.
+    """Find the video of each row of a label file by its name, anywhere under `videos`.
 
-    A row with times takes a video that is already cut, named as its folder will be, or else its part of the whole video
-    `<youtube_id>.*` or `v_<youtube_id>.*`. Of several videos of one name, that in a folder named after the class is
-    taken.
+    For a row with times this is a clip that is already cut, named as its folder will be, or else a part of the whole
+    video `<youtube_id>.*` or `v_<youtube_id>.*`. If several videos have the name, the one in a folder named after the
+    class is taken.
     """
     by_name: dict[str, list[Path]] = {}
     ignored: Counter[str] = Counter()
@@ -117,18 +117,18 @@ def find_labelled_sources(videos: Path, out: Path, rows: Iterable[LabelRow]) -> 
 
 
 class Shard(NamedTuple):
-    """Part `part` of `parts`; parts count from 0 or from 1, as the last is the same as number 0."""
+    """Part `part` of `parts`, counted from 0 or from 1: the last part is the same as part 0."""
 
     part: int
     parts: int
 
     def has(self, item: str) -> bool:
-        """Whether the video "<class>/<id>" belongs to it: by its name alone, whatever else there is to convert."""
+        """Whether the video "<class>/<id>" belongs to this part; that depends only on its name."""
         return zlib.crc32(os.fsencode(item)) % self.parts == self.part % self.parts
 
 
 def _videos_in(folder: Path) -> Iterator[tuple[Path | None, str]]:
-    """Each video in a folder with its id; for what is none, None and the kind of thing it is."""
+    """Yield (path, id) of each video in a folder, and (None, kind) of everything else."""
     for entry in _entries(folder):
         path = Path(entry.path)
         if entry.is_dir():
@@ -140,7 +140,7 @@ def _videos_in(folder: Path) -> Iterator[tuple[Path | None, str]]:
 
 
 def _folders_under(videos: Path, out: Path) -> Iterator[Path]:
-    """`videos` and all folders in it that are not frames themselves, by name; a folder linked twice comes once."""
+    """`videos` and all folders under it that hold no JPEG frames, sorted by name; a folder linked twice comes once."""
     seen: set[tuple[int, int]] = set()
     waiting = [videos]
     while waiting:
@@ -163,7 +163,7 @@ def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")  # macOS leaves ._<name> beside <name>
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")  # macOS writes ._<name> beside <name>
 
 
 def _holds_jpegs(folder: Path) -> bool:
@@ -176,7 +176,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _same(folder: Path, out: Path) -> bool:
-    """Whether the folder is the one that databases are written to (which may hold JPEG frames all the same)."""
+    """Whether the folder is the `jpg` of `out`, where databases are written."""
     return folder.name == "jpg" and out.exists() and folder.parent.samefile(out)
 
 

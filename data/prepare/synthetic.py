@@ -2,10 +2,10 @@
 
     python -m data.prepare.synthetic OUT --videos 480 --val-videos 96 --classes 8 --frames 32 --size 64x64 --seed 0
 
-writes OUT/videos/<class>/<id>.mp4 and the label files OUT/labels/{train,val}.csv. Each scene (background,
-shape, colours, sizes, places, speeds; see data/prepare/synthetic_scene.py) is made once in every class, so that the
-frames of a split's classes are the same and only their order differs; every frame is encoded by itself at a fixed
-quantiser, so that this holds for the decoded frames too. The validation videos have scenes of their own.
+writes OUT/videos/<class>/<id>.mp4 and the label files OUT/labels/{train,val}.csv. Each scene (background, shape,
+colours, sizes, places, speeds; see data/prepare/synthetic_scene.py) is rendered once for every class: the classes of a
+split have the same frames in different orders. Each frame is encoded independently with a fixed quantiser, so that this
+also holds for the decoded frames. Training and validation videos have different scenes.
 """
 
 import argparse
@@ -34,13 +34,13 @@ from data.prepare.worker_pool import run_jobs
 SPLITS = ("train", "val")
 SETTINGS_FILE = "synthetic.json"
 MAX_SIDE = 4096
-# The encoders in order of preference, at a fixed quantiser: a rate control would look at neighbouring frames.
+# Encoders in order of preference. The quantiser is fixed, as rate control would depend on neighbouring frames.
 CODECS = {"libx264": {"preset": "veryfast", "qp": "20"}, "mpeg4": {"qmin": "3", "qmax": "3"}}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a set of videos is made from; the same settings give the same frames."""
+    """The settings of a set of videos; equal settings give equal frames."""
 
     videos: int  # of both splits
     val_videos: int
@@ -52,7 +52,7 @@ class Settings:
     seed: int
 
     def check(self) -> None:
-        """Raise DataError for a value that cannot be made."""
+        """Raise DataError for a value out of range."""
         limits = {
             "--videos": (self.videos, 2, 10**6),
             "--val-videos": (self.val_videos, 1, self.videos - 1),
@@ -71,7 +71,7 @@ class Settings:
 
 
 class Video(NamedTuple):
-    """One video to make: `number` counts within its split."""
+    """A video to make; `number` counts within its split."""
 
     split: str
     number: int
@@ -89,7 +89,7 @@ class Video(NamedTuple):
 
 
 def list_videos(settings: Settings) -> Iterator[Video]:
-    """The videos of both splits: consecutive ones are the same scene in one class after the other."""
+    """The videos of both splits; consecutive videos show the same scene in one class after the other."""
     labels = list(class_table(settings.classes))
     for split, videos in zip(SPLITS, (settings.videos - settings.val_videos, settings.val_videos), strict=True):
         for number in range(videos):
@@ -105,7 +105,7 @@ def render_video(settings: Settings, video: Video) -> Iterator[np.ndarray]:
 
 
 def encode(path: Path, frames: Iterable[np.ndarray], settings: Settings, codec: str) -> None:
-    """Write RGB frames as an MP4 file, each frame encoded by itself: its neighbours leave no trace in it."""
+    """Write RGB frames, uint8 (H, W, 3), as an MP4 file; each frame is encoded independently of its neighbours."""
     with atomic_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = cast(av.VideoStream, container.add_stream(codec, rate=settings.fps, options=CODECS[codec]))
         stream.height, stream.width = settings.height, settings.width
@@ -118,12 +118,12 @@ def encode(path: Path, frames: Iterable[np.ndarray], settings: Settings, codec: 
 
 
 def best_codec() -> str:
-    """H.264 where PyAV's FFmpeg can encode it, else MPEG-4 part 2, which it always can."""
+    """H.264 if PyAV's FFmpeg can encode it, else MPEG-4 part 2, which is always there."""
     return next(codec for codec in CODECS if codec in av.codecs_available)
 
 
 def _make_video(settings: Settings, folder: Path, codec: str, video: Video, beat: Callable[[], None]) -> bool:
-    """Make one video unless it is there; returns whether it was made."""
+    """Make one video unless it exists; return whether it was made."""
 
     def frames() -> Iterator[np.ndarray]:
         for frame in render_video(settings, video):
@@ -138,7 +138,7 @@ def _make_video(settings: Settings, folder: Path, codec: str, video: Video, beat
 
 
 def make_dataset(out: Path, settings: Settings, workers: int) -> Report:
-    """Write videos, label files and the settings to `out`; what an interrupted run with these settings made is kept."""
+    """Write videos, label files and settings to `out`; keep the videos of an interrupted run with these settings."""
     settings.check()
     report = Report("synthetic videos")
     report.count("made", 0)
@@ -168,7 +168,7 @@ def make_dataset(out: Path, settings: Settings, workers: int) -> Report:
 
 
 def _claim_folder(out: Path, settings: Settings) -> None:
-    """Note the settings in `out`; DataError if it holds videos made from others, which would mix with these."""
+    """Write the settings to `out`; DataError if it holds videos of other settings."""
     path = out / SETTINGS_FILE
     wanted = asdict(settings) | {"codec": best_codec()}
     if path.exists():
@@ -190,8 +190,8 @@ def _claim_folder(out: Path, settings: Settings) -> None:
 
 
 def write_contact_sheet(path: Path, out: Path, settings: Settings) -> None:
-    """Draw one video of each class as a row of frames, of another scene in each row as far as there are scenes."""
-    from data.prepare.filmstrips import draw_filmstrips  # loads matplotlib, which the workers have no use for
+    """Draw one video of each class as a row of frames, each of a different scene if there are enough."""
+    from data.prepare.filmstrips import draw_filmstrips  # imports matplotlib, which the workers do not need
 
     labels = list(class_table(settings.classes))
     train_videos = settings.videos - settings.val_videos
@@ -229,25 +229,25 @@ def _parser() -> CommandParser:
     add("--frames", type=int, metavar="N", default=32, help="frames in a video (default %(default)s)")
     add("--size", default="64x64", metavar="HxW", help="height x width in pixels (default %(default)s)")
     add("--fps", type=int, metavar="N", default=16, help="frames a second (default %(default)s)")
-    add("--seed", type=int, metavar="N", default=0, help="other seeds make other scenes (default %(default)s)")
+    add("--seed", type=int, metavar="N", default=0, help="each seed gives different scenes (default %(default)s)")
     add(
         "--workers",
         type=int,
         metavar="N",
         default=available_cpus(),
-        help="processes; they change no video (default: the CPUs, %(default)s here)",
+        help="processes; the videos do not depend on it (default: the CPUs, %(default)s here)",
     )
-    add("--contact-sheet", type=Path, metavar="FILE.png", help="also draw one video of each class")
+    add("--contact-sheet", type=Path, metavar="FILE.png", help="also draw one video of each class to this file")
     return parser
 
 
 def _val_videos(videos: int, classes: int) -> int:
-    """A fifth of the videos, and of whole scenes if that is possible."""
+    """A fifth of the videos, rounded down to whole scenes if possible."""
     return max(1, videos // 5 // max(classes, 1) * classes or videos // 5)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make what the command line says; return the exit status."""
+    """Make the videos that the command line asks for; return the exit status."""
     options = _parser().parse_args(arguments)
     height, width = _parse_size(options.size)
     settings = Settings(

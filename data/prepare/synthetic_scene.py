@@ -1,16 +1,16 @@
-"""Scenes whose classes are orders of the same frames.
+"""Scenes whose classes show the same frames in different orders.
 
-A scene holds everything that varies but the class: background, shape, colour, sizes, places, speeds and pauses. It has
-two events (three for more than eight classes), each a list of frames that may be played forwards or backwards:
+A scene holds everything that varies except the class: background, shape, colour, sizes, places, speeds and pauses. It
+has two events (three for more than eight classes), each a list of frames that is played forwards or backwards:
 
     travel   a shape crosses the picture upwards (rise) or downwards (fall)
     zoom     a shape grows out of a point and fades (grow), or fades in and shrinks to a point (shrink)
     pair     two copies enter from both sides and fade where they meet (meet), or fade in and move apart (part)
 
 A class is the order of the events and the direction of each: `rise_then_grow`, `shrink_then_fall` and so on. All
-videos of one scene therefore hold the same frames, and no single frame and no unordered set of frames tells two classes
-apart. Events begin and end with the empty background, so that no jump gives an order away, and a horizontal flip
-changes no class.
+videos of one scene therefore hold the same frames: neither a single frame nor an unordered set of frames tells two
+classes apart. Events begin and end with the empty background, so that no jump reveals the order. A horizontal flip does
+not change the class.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 EVENTS = (("rise", "fall"), ("grow", "shrink"), ("meet", "part"))  # the names of each event: forwards, backwards
-TRAVEL, ZOOM, PAIR = range(3)
+TRAVEL, ZOOM = 0, 1  # indices in EVENTS; pair is 2
 MAX_CLASSES = 48  # 3! orders of 2^3 directions
 MIN_FRAMES = 16
 MIN_SIZE = 32
@@ -50,7 +50,7 @@ def class_table(num_classes: int) -> dict[str, tuple[Part, ...]]:
 
 @dataclass(frozen=True)
 class Scene:
-    """What one scene looks like; lengths are in pixels and frames, colours RGB in 0..255."""
+    """The look of one scene; lengths are in pixels and frames, colours RGB in 0..255."""
 
     background: np.ndarray  # float32 (H, W, 3)
     outline: np.ndarray  # float64 (points, 2): x, y of the shape at radius 1
@@ -68,7 +68,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, num_events: int, frames: int, height: int, width: int) -> Scene:
-    """Draw a scene; nothing in it depends on a class."""
+    """Draw a random scene; it does not depend on a class."""
     background, brightness = _draw_background(rng, height, width)
     body, rim = _draw_colours(rng, brightness)
     pauses, event_lengths = _draw_timing(rng, num_events, frames)
@@ -94,7 +94,7 @@ def draw_scene(rng: np.random.Generator, num_events: int, frames: int, height: i
 def render(scene: Scene, parts: tuple[Part, ...]) -> Iterator[np.ndarray]:
     """The scene's frames in the order of a class, each uint8 RGB (H, W, 3).
 
-    A frame depends on its event and its place in it, and not on when it is shown; its noise neither.
+    A frame and its noise depend on the event and the position in it, not on when the frame is shown.
     """
     yield from _pause_frames(scene, 0)
     for position, (event, backwards) in enumerate(parts, start=1):
@@ -121,7 +121,7 @@ def _draw_background(rng: np.random.Generator, height: int, width: int) -> tuple
 
 
 def _draw_colours(rng: np.random.Generator, background: float) -> tuple[np.ndarray, np.ndarray]:
-    """A body at least 0.35 brighter or darker than the background, and a rim of the same colour that sets it off."""
+    """A body colour at least 0.35 brighter or darker than the background, and a darker or lighter rim colour."""
     choices = [level for level in (background - 0.35, background + 0.35) if 0.1 <= level <= 0.95]
     level = choices[rng.integers(len(choices))]
     level = rng.uniform(0.08, level) if level < background else rng.uniform(level, 0.97)
@@ -130,7 +130,7 @@ def _draw_colours(rng: np.random.Generator, background: float) -> tuple[np.ndarr
 
 
 def _colour(rng: np.random.Generator, brightness: float, saturation: float) -> np.ndarray:
-    """A random hue at a brightness (luma) and saturation, 0..1: float32 (3,) in 0..255."""
+    """A random hue with a brightness (luma) and saturation in 0..1: float32 (3,) in 0..255."""
     hue = np.abs((rng.uniform(0, 6) + np.array([0, 4, 2])) % 6 - 3) - 1
     colour = 1 + saturation * (hue.clip(0, 1) - 1)
     return (colour * 255 * brightness / (colour @ [0.299, 0.587, 0.114])).clip(0, 255).astype(np.float32)
@@ -159,7 +159,7 @@ def _pause_frames(scene: Scene, position: int) -> Iterator[np.ndarray]:
 
 
 def _event_frame(scene: Scene, event: int, index: int) -> np.ndarray:
-    """Frame `index` of an event, counted as it is played forwards."""
+    """Frame `index` of an event, counted in forward order."""
     frame = scene.background.copy()
     height, width = frame.shape[:2]
     time = ((index + 0.5) / scene.event_lengths[event]) ** scene.easings[event]
@@ -180,7 +180,7 @@ def _event_frame(scene: Scene, event: int, index: int) -> np.ndarray:
 
 
 def _paint(frame: np.ndarray, scene: Scene, centre: np.ndarray, radius: float, angle: float, opacity: float) -> None:
-    """Blend the shape into a frame, in place, with smooth edges: the rim first, then the body on it."""
+    """Blend the shape with smooth edges into a frame, in place: first the rim, then the body."""
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     for colour, scale in ((scene.rim, 1.0), (scene.body, 0.8)):
         points = (scene.outline @ turn * radius * scale + centre) * 2**SUBPIXEL_BITS

@@ -1,8 +1,9 @@
 """Check a dataset folder against its label files: python -m data.prepare.verify DATASET
 
-Looks at DATASET/jpg/<class>/<video>/ and lists what is missing, empty, broken, of a wrong count, stray (not in the
-labels) or left by a killed run; also in DATASET/verify_problems.csv. Exit status 0 if there is nothing, 1 if there is.
-Without --labels the CSV files in DATASET/labels are taken; if there are none, only the databases are checked.
+Lists the videos in DATASET/jpg/<class>/<video>/ that are missing, empty, broken, have a wrong frame count, are stray
+(not in the labels) or hold temporary files of a killed run; also writes them to DATASET/verify_problems.csv. The exit
+status is 0 if there are none, else 1. Without --labels, the CSV files in DATASET/labels are used; if there are none,
+only the databases are checked.
 """
 
 import argparse
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.cli import CommandParser, positive_integer, run_command
+from common.errors import DataError
 from common.processes import available_cpus
 from data.labels.class_folders import ClassFolders, list_folders, list_names
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import find_jpg
-from data.prepare.report import Problem, Report, printable, progress_bar
+from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import check_idle
 from data.prepare.worker_pool import run_jobs
 from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError, leftovers
@@ -28,7 +30,7 @@ CHUNK = 16  # frames decoded at a time
 
 
 class Verdict(NamedTuple):
-    """What was found in a video folder: the frames in its database, and the kinds of its problems with reasons."""
+    """The result for a video folder: the number of frames in its database, and its problems as (kind, reason)."""
 
     frames: int
     problems: list[tuple[str, str]]
@@ -55,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     deleted = _check_videos(videos, jpg, options, report)
     csv_path = jpg.parent / "verify_problems.csv"
     try:
-        report.write_csv(csv_path)
-    except OSError as error:  # a read-only dataset can be verified all the same
-        print(f"{csv_path} cannot be written: {error.strerror}", file=sys.stderr)
+        write_problems(csv_path, report.problems)
+    except DataError as error:  # a read-only dataset can be verified, too
+        print(error, file=sys.stderr)
     report.print(csv_path=csv_path)
     for path in deleted:
         print(f"deleted {printable(str(path))}")
@@ -65,10 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check_video(decode: str, folder: Path, beat: Callable[[], None]) -> Verdict:
-    """Check one video folder; `decode` says which frames: "none", "first" or "all"."""
+    """Check one video folder; `decode` says which frames are decoded: "none", "first" or "all"."""
     left = leftovers(folder)
     problems = (
-        [("leftover", f"of a killed run, or of one at work: {', '.join(path.name for path in left)}")] if left else []
+        [("leftover", f"of a killed run, or of one that is running: {', '.join(path.name for path in left)}")]
+        if left
+        else []
     )
     if not (folder / DATABASE).exists():
         others = sorted(set(list_names(folder)) - {path.name for path in left})
@@ -98,7 +102,7 @@ def _decode(store: FrameStore, count: int, beat: Callable[[], None]) -> None:
     """Decode the first `count` frames, all of which must have the size of the first."""
     for start in range(0, count, CHUNK):
         beat()
-        # The first frame comes along each time, for the rest to be compared with.
+        # `read` compares the sizes of the frames of one call: include the first each time.
         store.read([0, *range(start, min(start + CHUNK, count))])
 
 
@@ -122,7 +126,7 @@ def _check_videos(videos: list[Path], jpg: Path, options: argparse.Namespace, re
 
 
 def _delete(folder: Path, kinds: set[str]) -> list[Path]:
-    """Delete what convert makes again, and return it; nothing but the files of the format, and then empty folders."""
+    """Delete broken files, which convert makes again, and the folder if it is then empty; return what was deleted."""
     paths: list[Path] = []
     if "leftover" in kinds:
         paths += leftovers(folder)
@@ -134,14 +138,14 @@ def _delete(folder: Path, kinds: set[str]) -> list[Path]:
     for path in deleted:
         path.unlink()
     if kinds:
-        with suppress(OSError):  # there is something else in it
+        with suppress(OSError):  # the folder is not empty
             folder.rmdir()
             deleted.append(folder)
     return deleted
 
 
 def _compare(jpg: Path, rows: list[LabelRow]) -> tuple[list[Path], list[Problem]]:
-    """The folders of the videos in the labels; which are missing, and what is stray."""
+    """The folders of the videos in the labels, and the missing and stray ones as problems."""
     folders = ClassFolders(jpg, sorted({row.label for row in rows}))
     unlabelled = {folder: set(list_folders(jpg / folder)) for folder in folders.present}
     problems = list(_stray_files(jpg, "", folders.present))
@@ -165,7 +169,7 @@ def _compare(jpg: Path, rows: list[LabelRow]) -> tuple[list[Path], list[Problem]
 
 
 def _all_videos(jpg: Path) -> tuple[list[Path], list[Problem]]:
-    """All video folders, and stray files."""
+    """All video folders, and stray files as problems."""
     classes = list_folders(jpg)
     problems = list(_stray_files(jpg, "", classes))
     videos: list[Path] = []
@@ -206,7 +210,7 @@ def _parser() -> CommandParser:
         "--delete-broken",
         action="store_true",
         help=f"delete broken databases, wrong {FRAME_COUNT} files and leftovers, so that convert makes them again; "
-        "strays, and what merely cannot be read, stay",
+        "stray and unreadable files stay",
     )
     return parser
 

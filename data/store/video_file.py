@@ -1,7 +1,8 @@
-"""The frames of an encoded video, by PyAV: upright, scaled, in the order in which they are shown."""
+"""Reads an encoded video with PyAV: its frames upright, scaled, in the order in which they are shown."""
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +16,13 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from av.video.stream import VideoStream
 
 from common.errors import DataError
-from data.prepare.truncation import missing_bytes
+from data.store.truncation import missing_bytes
 
-KEPT_PROMISE = 0.9  # of the frames or seconds announced: fewer are worth a warning
+KEPT_PROMISE = 0.9  # a video with less than this part of its announced frames or seconds gets a warning
 
 
 class VideoError(DataError):
-    """A video that cannot be decoded, or not to its end: says why."""
+    """A video that cannot be decoded to its end; the message says why."""
 
 
 class Span(NamedTuple):
@@ -34,14 +35,13 @@ class Span(NamedTuple):
 class VideoReader:
     """Iterates, once, over a video's frames: RGB uint8 (H, W, 3).
 
-    Frames come in the decoder's order, which is that of showing them; times only choose those of a `span`. (In AVI
-    files B-frames have the times of their storage: sorting by them would shuffle the video.) The shorter side is scaled
-    down to `short_side`, never up; all frames get the first one's size. The display matrix and the colour space are
-    applied. The sample aspect ratio is not: the pixels are those stored, as in databases made by way of ffmpeg.
+    Frames come in the decoder's order, which is the display order; times are only used to select a `span`. (In AVI
+    files, B-frames carry the times of their storage order: sorting by time would shuffle the video.) The shorter side
+    is scaled down to `short_side` pixels, never up; all frames get the size of the first. The display matrix and the
+    colour space are applied. The sample aspect ratio is not: pixels stay as stored, as in databases made with ffmpeg.
 
-    Raises VideoError for a video that does not decode to its end without errors; with `keep_partial` only if not one
-    frame can be decoded. After the last frame, `warnings` says what is lost, or may be. `beat` is called for each
-    frame.
+    Raises VideoError if the video does not decode to its end without errors; with `keep_partial`, only if no frame can
+    be decoded. After the last frame, `warnings` says what is, or may be, missing. `beat` is called for each frame.
     """
 
     def __init__(
@@ -63,23 +63,8 @@ class VideoReader:
         self._count = 0
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        if not self.path.is_file():
-            raise VideoError("is no file, or a link to none")
-        if self.path.stat().st_size == 0:
-            raise VideoError("the file is empty (0 bytes)")
-        try:
-            # An absolute path is never taken for a protocol; a playlist in disguise gets at local files only.
-            container = av.open(
-                str(self.path.absolute()), metadata_errors="ignore", options={"protocol_whitelist": "file"}
-            )
-        except (av.FFmpegError, ValueError) as error:
-            raise VideoError(f"cannot be opened as a video ({_reason(error)})") from error
-        with container:
-            # A picture attached to an audio file is a video stream too.
-            streams = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
-            if not streams:
-                raise VideoError("has no video stream")
-            yield from self._read(container, streams[0])
+        with _open(self.path) as (container, stream):
+            yield from self._read(container, stream)
 
     def _read(self, container: InputContainer, stream: VideoStream) -> Iterator[np.ndarray]:
         stream.codec_context.thread_count = self._threads
@@ -117,7 +102,7 @@ class VideoReader:
     def _from_keyframe(
         self, container: InputContainer, stream: VideoStream, start: float
     ) -> Iterator[tuple[VideoFrame, float]]:
-        """The frames from the last keyframe before `start` on, or from the first where seeking lands behind it."""
+        """The frames from the last keyframe before `start`; all frames where seeking lands after `start`."""
         if start <= 0:
             return self._timed(container, stream)
         assert stream.time_base is not None
@@ -134,7 +119,7 @@ class VideoReader:
         return self._timed(container, stream)
 
     def _timed(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[VideoFrame, float]]:
-        """The frames from where the container is, each with its seconds from the stream's start."""
+        """The frames from the container's position on, each with its time in seconds from the stream's start."""
         rate = stream.average_rate or stream.guessed_rate or 25
         time = -1.0 / float(rate)
         for frame in container.decode(stream):
@@ -142,11 +127,11 @@ class VideoReader:
             if frame.pts is None or frame.time_base is None:
                 time += 1.0 / float(rate)
             else:
-                time = float((frame.pts - (stream.start_time or 0)) * frame.time_base)  # no rounding before the end
+                time = float((frame.pts - (stream.start_time or 0)) * frame.time_base)  # exact fractions, rounded once
             yield frame, time
 
     def _check_end(self, container: InputContainer, stream: VideoStream, last: float) -> None:
-        """Look for what decodes without an error and is not whole: a file cut short, or less than was promised."""
+        """Find what decoding does not report: a file cut short, or fewer frames or seconds than announced."""
         missing = missing_bytes(self.path)
         if missing:
             self._lose(f"the file is cut short: {missing} bytes are missing at its end")
@@ -167,8 +152,36 @@ class VideoReader:
         self.warnings.append(what)
 
 
+def check_whole(path: Path) -> None:
+    """Raise VideoError if the file is cut short or cannot be opened as a video; it is not decoded."""
+    if missing := missing_bytes(path):
+        raise VideoError(f"the file is cut short: {missing} bytes are missing at its end")
+    with _open(path):
+        pass
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A file's container and its first video stream; VideoError."""
+    if not path.is_file():
+        raise VideoError("is no file, or a link to none")
+    if path.stat().st_size == 0:
+        raise VideoError("the file is empty (0 bytes)")
+    try:
+        # FFmpeg would take a relative path such as "a:b.mp4" for a protocol, and follow a playlist's network addresses.
+        container = av.open(str(path.absolute()), metadata_errors="ignore", options={"protocol_whitelist": "file"})
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoError(f"cannot be opened as a video ({_reason(error)})") from error
+    with container:
+        # A picture attached to an audio file is also a video stream.
+        streams = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
+        if not streams:
+            raise VideoError("has no video stream")
+        yield container, streams[0]
+
+
 class _Upright:
-    """Turns decoded frames into RGB arrays (H, W, 3), all of the size that the first one gets."""
+    """Turns decoded frames into upright RGB arrays uint8 (H, W, 3), all of the first one's scaled size."""
 
     def __init__(self, short_side: int) -> None:
         self._short_side = short_side
@@ -186,7 +199,7 @@ class _Upright:
             width,
             height,
             "rgb24",
-            # Left out, BT.709 and full range would be decoded as BT.601 and limited range.
+            # Without these, BT.709 and full range would be converted as BT.601 and limited range.
             src_colorspace=frame.colorspace,
             dst_colorspace=Colorspace.ITU601,
             src_color_range=frame.color_range,
@@ -199,16 +212,16 @@ class _Upright:
 
 
 def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """The height and width with the shorter one scaled down to `short_side`; unchanged if it is no longer than that."""
+    """The size (height, width) with the shorter side scaled down to `short_side` pixels; never scaled up."""
     scale = short_side / min(height, width)
     return (height, width) if scale >= 1 else (max(1, round(height * scale)), max(1, round(width * scale)))
 
 
 def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """Whether to transpose the frame, then to mirror its columns, then its rows, by its display matrix.
+    """Whether the display matrix transposes the frame, and whether it then mirrors the columns and the rows.
 
     The matrix (ISO 14496-12, 8.5.3), in rows a b u, c d v, x y w, shows the pixel of column p and row q at column
-    a p + c q and row b p + d q. Angles other than right ones count as the nearest of those.
+    a p + c q and row b p + d q. Other angles are taken as the nearest multiple of 90 degrees.
     """
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
@@ -221,5 +234,5 @@ def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
 
 
 def _reason(error: Exception) -> str:
-    """What FFmpeg says, without PyAV's number and place."""
+    """FFmpeg's message without the error number and the file name that PyAV adds."""
     return str(getattr(error, "strerror", None) or error)

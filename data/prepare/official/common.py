@@ -1,4 +1,4 @@
-"""What the readers of official annotations share: their result, and how they find their files."""
+"""The result of the readers of official annotations, and how they find their files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ ALL_SPLITS = (1, 2, 3)
 
 @dataclass
 class Dropped:
-    """How many rows were left out, by reason, with the first of each."""
+    """The number of rows left out for each reason, and the first of them."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
@@ -25,11 +25,11 @@ class Dropped:
 
 @dataclass
 class Official:
-    """What official annotations say. Each row's split, and the key of its list, make the name of its label file.
+    """The content of official annotations.
 
-    `rows` maps the beginning of label file names ("ucf101_split1") to rows. `class_index` is the dataset's own class
-    order, where it has one. `class_counts` are the numbers of classes that complete annotations have (one for each
-    version of the dataset).
+    `rows` maps the beginning of a label file's name ("ucf101_split1") to its rows; the row's split completes the name.
+    `class_index` is the dataset's class order, if it defines one. `class_counts` are the numbers of classes in complete
+    annotations, one for each version of the dataset.
     """
 
     rows: dict[str, list[LabelRow]]
@@ -42,19 +42,19 @@ class Official:
 
 
 def make_row(label: str, youtube_id: str, split: str, line: int) -> LabelRow:
-    """Make the row of a video without times."""
+    """The row of a whole video."""
     return LabelRow(label, youtube_id, split, youtube_id, None, None, line)
 
 
 def make_clip_row(label: str, youtube_id: str, times: tuple[float, float], split: str, line: int) -> LabelRow:
-    """Make the row of a clip between two times in seconds."""
+    """The row of a clip between two times in seconds."""
     return LabelRow(label, clip_name(youtube_id, *times), split, youtube_id, *times, line)
 
 
 def annotation_folder(annotations: Path, names: Sequence[str]) -> Path:
-    """Return the folder that holds a file of one of the glob patterns: `annotations` or the only one in it that does.
+    """Find the folder with a file that matches one of the glob patterns: `annotations`, or one folder in it.
 
-    Official archives unpack to a folder of their own. Raises DataError if there is none or more than one.
+    (Official archives unpack to a folder inside.) Raises DataError if there is no such folder, or more than one.
     """
     what = " or ".join(names)
     if not annotations.exists():
@@ -78,7 +78,7 @@ def annotation_folder(annotations: Path, names: Sequence[str]) -> Path:
 
 
 def required_file(folder: Path, name: str) -> Path:
-    """Return a file that a dataset cannot do without. Raises DataError."""
+    """The path of a file that must exist. Raises DataError."""
     path = folder / name
     if not path.is_file():
         raise DataError(f"{path} is missing; it belongs to the official annotations")
@@ -86,7 +86,7 @@ def required_file(folder: Path, name: str) -> Path:
 
 
 def check_splits_found(found: Sequence[int], split: int | None, folder: Path, names: str) -> list[str]:
-    """Raise DataError if the split asked for was not found; return a note on the splits that were not."""
+    """Raise DataError if the wanted split was not found; else return a note on missing splits."""
     if split is not None and split not in found:
         raise DataError(f"{folder} holds no {names} of split {split}")
     absent = [str(number) for number in ALL_SPLITS if number not in found]

@@ -1,7 +1,7 @@
 """Diving-48 V2: JSON lists of `{"vid_name", "label", "start_frame", "end_frame"}`; `Diving48_vocab.json` has the names.
 
-The videos are the cut dives: start and end frame count a video's own frames and are no times to cut at, so they are
-not written.
+Each video is already cut to one dive. The start and end frames refer to this video's frames, so they are not times to
+cut at and are not written.
 """
 
 import json
@@ -17,7 +17,7 @@ FILES = {"train": "Diving48*_train.json", "val": "Diving48*_test.json"}
 
 
 def read_diving48(annotations: Path) -> Official:
-    """Read both sets, of which the test set validates, and the class order of the vocabulary. Raises DataError."""
+    """Read both sets and the vocabulary's class order; the test set becomes `val`. Raises DataError."""
     folder = annotation_folder(annotations, list(FILES.values()))
     classes = _read_vocabulary(required_file(folder, VOCABULARY))
     official = Official({"diving48": []}, [folder / VOCABULARY], class_counts=(48,))
@@ -28,7 +28,7 @@ def read_diving48(annotations: Path) -> Official:
             official.notes.append(f"{folder} holds no {pattern}")
             continue
         if "V2" not in paths[0].name:
-            official.notes.append(f"{paths[0].name} is of the first version, whose labels the second (V2) corrects")
+            official.notes.append(f"{paths[0].name} is the first version; the second (V2) has corrected labels")
         official.notes += [f"{path.name} not read: {paths[0].name} is of the second version" for path in paths[1:]]
         official.sources.append(paths[0])
         official.rows["diving48"] += _read_set(paths[0], split, classes)
@@ -40,7 +40,7 @@ def _read_vocabulary(path: Path) -> tuple[str, ...]:
     entries = _read_json_list(path)
     for position, entry in enumerate(entries):
         if not isinstance(entry, list) or not entry or not all(isinstance(word, str) and word for word in entry):
-            raise DataError(f"{path}: entry {position} is no list of words but {entry!r}")
+            raise DataError(f"{path}: entry {position} is not a list of words: {entry!r}")
     names = ["_".join(entry) for entry in entries]
     for position, name in enumerate(names):
         check_folder_name(name, "class", f"{path}, entry {position}")
@@ -57,9 +57,9 @@ def _read_set(path: Path, split: str, classes: tuple[str, ...]) -> list[LabelRow
             raise DataError(f"{place}: no vid_name and label in {entry!r}")
         name, label = entry["vid_name"], entry["label"]
         if not isinstance(name, str):
-            raise DataError(f"{place}: vid_name {name!r} is no text")
+            raise DataError(f"{place}: vid_name {name!r} is not text")
         if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(classes):
-            raise DataError(f"{place}: label {label!r} is no position in the {len(classes)} classes of {VOCABULARY}")
+            raise DataError(f"{place}: label {label!r} is not an index of the {len(classes)} classes in {VOCABULARY}")
         check_folder_name(name, "vid_name", place)
         rows.append(make_row(classes[label], name, split, position))
     return rows
@@ -70,8 +70,8 @@ def _read_json_list(path: Path) -> list[Any]:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    except ValueError as error:  # of the JSON, or of the encoding
-        raise DataError(f"{path}: no JSON: {error}") from None
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise DataError(f"{path}: not JSON: {error}") from None
     if not isinstance(content, list):
         raise DataError(f"{path}: expected a JSON list, found {type(content).__name__}")
     return content

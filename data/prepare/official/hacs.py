@@ -1,4 +1,7 @@
-"""HACS Clips v1.1.1: one CSV, `classname,youtube_id,subset,start,end,label`, with label 1 or, for no example, -1."""
+"""HACS Clips v1.1.1: one CSV `classname,youtube_id,subset,start,end,label`.
+
+Label 1 means that the clip shows the class, -1 that it does not.
+"""
 
 from pathlib import Path
 
@@ -25,7 +28,7 @@ def read_hacs(annotations: Path) -> Official:
         name, youtube_id, subset, start, end, label = (fields[place] for place in places)
         place = f"{path}, line {line}"
         if label in ("-1", "-1.0"):
-            official.dropped.add("label -1: no example of its class", f"line {line}: {name} {youtube_id}")
+            official.dropped.add("label -1: does not show the class", f"line {line}: {name} {youtube_id}")
         elif label in ("", "0"):
             official.dropped.add("no label", f"line {line}: {youtube_id}")
         elif label not in ("1", "1.0"):

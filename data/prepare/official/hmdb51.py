@@ -1,4 +1,4 @@
-"""HMDB-51: a file for each class and split, `<class>_test_split<1-3>.txt`, with lines `<file>.avi <code>`."""
+"""HMDB-51: one file for each class and split, `<class>_test_split<1-3>.txt`, with lines `<file>.avi <code>`."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -10,11 +10,11 @@ from data.prepare.official.common import Dropped, Official, annotation_folder, c
 
 FILE_NAME = re.compile(r"(?P<label>.+)_test_split(?P<split>[123])\.txt")
 UNUSED = "0"
-CODES = {"1": "train", "2": "val"}  # the dataset calls its second set test
+CODES = {"1": "train", "2": "val"}  # the dataset calls code 2 the test set
 
 
 def read_hmdb51(annotations: Path, split: int | None) -> Official:
-    """Read one of the three splits, or (None) all that are there; the test set validates. Raises DataError."""
+    """Read one of the three splits, or all that are there if None; the test set becomes `val`. Raises DataError."""
     folder = annotation_folder(annotations, ["*_test_split[123].txt"])
     files: dict[int, list[tuple[str, Path]]] = {}
     for path in sorted(folder.glob("*_test_split[123].txt")):
@@ -38,7 +38,7 @@ def _read_class(path: Path, label: str, number: int, dropped: Dropped) -> list[L
     rows: list[LabelRow] = []
     for line, text in read_lines(path):
         place = f"{path}, line {line}"
-        name, code = text.rsplit(maxsplit=1) if " " in text else (text, "")  # a file name may hold anything else
+        name, code = text.rsplit(maxsplit=1) if " " in text else (text, "")  # a file name may hold any other character
         if code != UNUSED and code not in CODES:
             raise DataError(f"{place}: {text!r} is not a file name and 0, 1 or 2")
         video_id = PurePosixPath(name).stem

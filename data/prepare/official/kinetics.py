@@ -15,7 +15,7 @@ ID_LISTS = {"train": "train_ytid_list.txt", "val": "val_ytid_list.txt"}
 
 
 def read_kinetics(annotations: Path, variant: int | None) -> Official:
-    """Read the clips of one variant: the one given, or else the one that file and folder names tell. DataError."""
+    """Read the clips of one variant, by default the one in the file and folder names. Raises DataError."""
     paths, notes = _clip_files(annotations)
     told = {path: _variant_of(path) for path in paths}
     if variant is None:
@@ -23,7 +23,7 @@ def read_kinetics(annotations: Path, variant: int | None) -> Official:
         if len(variants) != 1 or None in told.values():
             names = " and ".join(f"Kinetics-{number}" for number in sorted(variants)) or "nothing"
             raise DataError(
-                f"{annotations}: cannot tell which Kinetics this is, the names of its files and their folder say "
+                f"{annotations}: which variant of Kinetics is this? The names of its files and their folder say "
                 f"{names}{'' if None not in told.values() or not variants else ' for some'}; "
                 "give --variant 200, 400, 600 or 700"
             )
@@ -40,7 +40,7 @@ def read_kinetics(annotations: Path, variant: int | None) -> Official:
 
 
 def read_mini_kinetics(annotations: Path, kinetics400: Path) -> Official:
-    """Join the lists of ids of Mini-Kinetics-200 with the clips of Kinetics-400. Raises DataError."""
+    """Join the id lists of Mini-Kinetics-200 with the clips of Kinetics-400. Raises DataError."""
     folder = annotation_folder(annotations, list(ID_LISTS.values()))
     paths, notes = _clip_files(kinetics400)
     clips: defaultdict[str, dict[str, LabelRow]] = defaultdict(dict)
@@ -67,10 +67,10 @@ def read_mini_kinetics(annotations: Path, kinetics400: Path) -> Official:
 
 
 def _choose_clips(candidates: list[tuple[str, str, list[LabelRow]]], official: Official) -> None:
-    """Take the clips of (split, id, rows of that id) into the result.
+    """Add the clips of the candidates (split, id, rows of that id) to the result.
 
-    The lists name ids, and some ids have clips of several classes: those count whose class is one of the dataset's,
-    which are known from the other ids.
+    Some ids have clips of several classes. Of these, only clips of the dataset's classes are kept; ids with clips of
+    one class tell which classes these are.
     """
     classes = {rows[0].label for _, _, rows in candidates if len({row.label for row in rows}) == 1}
     several = 0
@@ -102,7 +102,7 @@ def _clip_files(annotations: Path) -> tuple[list[Path], list[str]]:
 
 
 def _variant_of(path: Path) -> int | None:
-    """The variant that a file's name tells, or else its folder's."""
+    """The variant in a file's name, or else in its folder's name."""
     for name in (path.name, path.resolve().parent.name):
         variants = set(re.findall(r"k(?:inetics)?[-_ ]?(200|400|600|700)(?!\d)", name.lower()))
         if len(variants) == 1:

@@ -13,7 +13,7 @@ FILES = {"train": "trainingSet.csv", "val": "validationSet.csv"}
 
 
 def read_moments(annotations: Path) -> Official:
-    """Read both sets and the categories, whose numbers are the class order. Raises DataError."""
+    """Read both sets and the categories, whose indices give the class order. Raises DataError."""
     folder = annotation_folder(annotations, list(FILES.values()))
     categories = required_file(folder, CATEGORIES)
     classes = _read_categories(categories)
@@ -36,7 +36,7 @@ def _read_categories(path: Path) -> tuple[str, ...]:
         if not name or not number.isdecimal():
             raise DataError(f"{path}, line {line}: {text!r} is not name,index")
         if names.setdefault(int(number), name) != name:
-            raise DataError(f"{path}, line {line}: index {number} is that of {names[int(number)]!r} already")
+            raise DataError(f"{path}, line {line}: index {number} already belongs to {names[int(number)]!r}")
     if sorted(names) != list(range(len(names))) or len(set(names.values())) != len(names):
         raise DataError(f"{path}: the indices are not 0 to {len(names) - 1} with a name each")
     return tuple(names[number] for number in range(len(names)))
@@ -46,14 +46,14 @@ def _read_set(path: Path, split: str, classes: set[str], dropped: Dropped) -> li
     rows: list[LabelRow] = []
     for line, text in read_lines(path):
         place = f"{path}, line {line}"
-        # From the right: a file name may hold commas, quoted or not, the other fields do not.
+        # Split from the right: the file name may hold commas, the other fields do not.
         fields = next(csv.reader([text])) if text.startswith('"') else text.rsplit(",", 3)
         if len(fields) != 4:
             raise DataError(f"{place}: {text!r} is not class/file.mp4,label,positive,negative")
         video, label = PurePosixPath(fields[0]), fields[1].strip()
         if len(video.parts) < 2:
             raise DataError(f"{place}: {str(video)!r} names no class folder")
-        # The folder is where the video is; v2 and copies of the dataset write some names with spaces for `+`.
+        # The folder names the class; version 2 and copies of the dataset write some labels with spaces for `+`.
         if _plain(video.parent.name) != _plain(label):
             dropped.add("the label is not that of the video's folder", f"{path.name}, line {line}: {video},{label}")
             continue

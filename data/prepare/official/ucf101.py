@@ -16,7 +16,7 @@ from data.prepare.official.common import (
 
 
 def read_ucf101(annotations: Path, split: int | None) -> Official:
-    """Read one of the three splits, or (None) all that are there; the test list validates. Raises DataError."""
+    """Read one of the three splits, or all that are there if None; the test list becomes `val`. Raises DataError."""
     folder = annotation_folder(annotations, ["classInd.txt"])
     classes = _read_class_index(required_file(folder, "classInd.txt"))
     official = Official({}, [folder / "classInd.txt"], class_counts=(101,))
@@ -36,7 +36,7 @@ def read_ucf101(annotations: Path, split: int | None) -> Official:
 
 
 def _read_class_index(path: Path) -> dict[int, str]:
-    """Read `number name` lines; return the names by number, in the order of the numbers, which begin at 1."""
+    """Read `number name` lines; return the names by number, sorted by number, from 1."""
     names: dict[int, str] = {}
     for line, text in read_lines(path):
         number, _, name = text.partition(" ")
@@ -69,7 +69,7 @@ def _read_list(path: Path, split: str, classes: dict[int, str]) -> list[LabelRow
             )
         if split == "train" and not number:
             raise DataError(f"{place}: {text!r} has no class number")
-        # The file's own spelling counts, not the folder's: HandstandPushups/v_HandStandPushups_g01_c01.avi.
+        # Keep the file's spelling, which may differ from its folder's: HandstandPushups/v_HandStandPushups_g01_c01.avi.
         check_folder_name(video.stem, "file name", place)
         rows.append(make_row(label, video.stem, split, line))
     return rows

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from data.prepare.truncation import missing_bytes
+from data.store.truncation import missing_bytes
 from data.store.video_file import Span, VideoError, VideoReader
 from tests.numbered import encode_numbered_video, encode_video, frame_number, numbered_frame
 

@@ -1,4 +1,4 @@
-"""Whether a video file ends before its container says: decoders often take such an end for the video's own."""
+"""Finds video files that are cut short; decoders often report no error at such an end."""
 
 import os
 import struct
@@ -7,11 +7,11 @@ from typing import BinaryIO
 
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 BOX_TYPES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-TOLERANCE = 64  # some writers count a header or padding that they do not write
+TOLERANCE = 64  # bytes: some writers count a header or padding that they do not write
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes an AVI, MP4/MOV or Matroska/WebM file lacks at its end; 0 if none, or if it does not say."""
+    """How many bytes are missing at the end of an AVI, MP4/MOV or Matroska/WebM file; 0 if none or unknown."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(12)

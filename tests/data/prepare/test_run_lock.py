@@ -1,0 +1,63 @@
+"""Two runs in one folder would remove each other's temporary files."""
+
+import errno
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.errors import DataError
+from data.prepare.run_lock import check_idle, only_run
+
+ROOT = Path(__file__).parents[3]
+HOLD = """
+import sys, pathlib
+from data.prepare.run_lock import only_run
+with only_run(pathlib.Path(sys.argv[1]), command="download"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_lock_of_another_process_is_named_and_ends_with_it(tmp_path: Path) -> None:
+    """Also when that process is killed: nobody should have to remove a lock file by hand."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        try:
+            with (
+                pytest.raises(DataError, match=f"{tmp_path}.*another download"),
+                only_run(tmp_path, command="download"),
+            ):
+                pass
+            with only_run(tmp_path, command="convert"):
+                pass  # another command's files are not touched
+        finally:
+            holder.kill()
+    with only_run(tmp_path, command="download"):
+        pass
+
+
+def test_parts_of_a_conversion_run_side_by_side_but_nothing_is_deleted_meanwhile(tmp_path: Path) -> None:
+    with (
+        only_run(tmp_path, "_1_of_2"),
+        only_run(tmp_path, "_2_of_2"),
+        pytest.raises(DataError, match=f"{tmp_path}.*another convert"),
+    ):
+        check_idle(tmp_path)
+    check_idle(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_no_reason_to_stop(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with only_run(tmp_path):
+        pass
