@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from evaluate.metrics import Scores, ScoreSums, is_in_top_k
+from evaluate.metrics import METRICS, Metric, Scores, ScoreSums, is_in_top_k
 from tests.runs import make_scores
 
 
@@ -67,3 +67,37 @@ def test_sums_of_many_small_losses_keep_their_digits():
 def test_the_first_of_the_best_classes_is_top_1():
     hits = is_in_top_k(torch.tensor([[0.1, 0.9, 0.5], [0.2, 0.1, 0.0]]), torch.tensor([2, 0]))
     assert hits.tolist() == [[False, True, False], [True, False, False]]
+
+
+def per_class_metric(num_classes):
+    """Mean accuracy over classes: hits and examples of each class are summed."""
+
+    def count(batch):
+        hits = is_in_top_k(batch.scores, batch.labels)[:, 0]
+        classes = F.one_hot(batch.labels, num_classes)
+        return torch.stack([(classes * hits[:, None]).sum(0), classes.sum(0)])
+
+    def value(sums, examples):
+        hits, totals = sums[:num_classes], sums[num_classes:]
+        return 100 * sum(hit / total for hit, total in zip(hits, totals, strict=True) if total) / num_classes
+
+    return Metric("mean_class", "mean class", ".2f", count, value, lambda classes: 2 * classes)
+
+
+def test_a_metric_may_count_for_each_class(monkeypatch):
+    """One entry in the list: the log, the sums over ranks and batches, and the score files take it from there."""
+    monkeypatch.setattr("evaluate.metrics.METRICS", [*METRICS, per_class_metric(3)])
+    sums = ScoreSums(torch.device("cpu"), 3)
+    add(sums, torch.eye(3)[[0, 0, 1]], torch.tensor([0, 0, 0]))
+    first = sums.scores_of(sums.take())
+    add(sums, torch.eye(3)[[1, 0]], torch.tensor([1, 2]))
+    total = first.plus(sums.scores_of(sums.take()))
+    assert total.values()["mean_class"] == pytest.approx(100 * (2 / 3 + 1 + 0) / 3)
+    assert "mean class 55.56" in total.show()
+    assert total.top1 == 60
+
+
+def test_scores_of_before_a_metric_existed_have_no_number_for_it(monkeypatch):
+    old = make_scores(2.0, 1, 2, 4)
+    monkeypatch.setattr("evaluate.metrics.METRICS", [*METRICS, per_class_metric(3)])
+    assert math.isnan(old.values()["mean_class"]) and old.top1 == 25

@@ -28,7 +28,7 @@ def read_scores(path: Path) -> Curve:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return {name: [float(row[name]) for row in rows] for name in rows[0]}
+        return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give the folder of a run that has finished an epoch") from None
     except (ValueError, TypeError, IndexError) as error:

@@ -215,3 +215,15 @@ def test_the_progress_bar_shows_on_a_terminal_only(console):
             assert ("3/3" in shown) == is_terminal
             assert (f"epoch {epoch}/9" in shown) == is_terminal
         bar.close()
+
+
+def test_a_score_file_of_an_older_version_keeps_all_its_columns(tmp_path, monkeypatch):
+    """A new metric is a new column; a resumed run must not lose what was written before it, nor fail at it."""
+    files = ScoreFiles(tmp_path)
+    files.on_epoch(epoch_report(1))
+    old = (tmp_path / "scores_val.csv").read_text().replace("videos", "videos,gone").replace(",2\n", ",2,x\n")
+    (tmp_path / "scores_val.csv").write_text(old.replace(",top5", "").replace(",100.0000", ""), newline="")
+    files.on_epoch(epoch_report(2))
+    first, second = rows(tmp_path / "scores_val.csv")
+    assert first["epoch"] == "1" and first["top5"] == "" and first["gone"] == "x" and first["videos"] == "2"
+    assert second["top5"] == "100.0000" and second["gone"] == ""
