@@ -60,7 +60,7 @@ def start_near_one(lstm: nn.LSTM) -> None:
     lstm.reset_parameters()
     with torch.no_grad():
         for _, _, bias, _ in lstm.all_weights:
-            for gate, value in zip(bias.chunk(4), (3.0, 0.0, 2.0, 3.0), strict=True):  # enter, forget, cell, leave
+            for gate, value in zip(bias.chunk(4), (3.0, 0.0, 2.0, 3.0), strict=True):  # input, forget, cell, output
                 gate.fill_(value)
 
 
