@@ -56,7 +56,7 @@ def start_as_pytorch(lstm: nn.LSTM) -> None:
 
 
 def start_near_one(lstm: nn.LSTM) -> None:
-    """PyTorch's default with biases that make every output about 0.9, whatever the frames: almost no SRTG."""
+    """PyTorch's default with biases that make every output about 0.9 for all frames: almost no SRTG."""
     lstm.reset_parameters()
     with torch.no_grad():
         for _, _, bias, _ in lstm.all_weights:

@@ -48,9 +48,9 @@ def groups(pattern: str) -> Iterator[list[str]]:
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError):  # absent, or built for another torch
         return
-    for name, theirs in TORCHVISION.items():
-        if theirs in {matched.removeprefix("srtg_") for matched in matching}:
-            yield [theirs, name]
+    for name, plain in TORCHVISION.items():
+        if plain in {matched.removeprefix("srtg_") for matched in matching}:
+            yield [plain, name]
 
 
 def add_row(table: Table, name: str, cost: Cost) -> None:

@@ -120,7 +120,7 @@ def expanded_convs(
 
 
 class ResidualBlock(nn.Module):
-    """Two or three convolutions beside a shortcut: (B, in, T, H, W) to (B, out, T/stride, H/stride, W/stride)."""
+    """Two or three convolutions and a shortcut: (B, in, T, H, W) to (B, out, T/stride, H/stride, W/stride)."""
 
     def __init__(
         self,

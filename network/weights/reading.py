@@ -22,7 +22,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch.load documents no errors; pickle, zip, runtime, key and I/O errors occur
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"checkpoint {path} cannot be loaded: it is damaged, or holds Python objects beside tensors and plain "
+            f"checkpoint {path} cannot be loaded: it is damaged, or holds other Python objects than tensors and plain "
             f"types, which could run code when unpickled ({reason[:200]})"
         ) from error
     if not isinstance(checkpoint, dict):

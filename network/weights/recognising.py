@@ -1,7 +1,7 @@
 """What a checkpoint holds and whose it is: this project's, the paper's, torchvision's, Hara's, or a plain state dict.
 
 Parameter names of other projects are translated to the names used here. Their networks also compute something else than
-the paper's, so each has a network of its own here.
+the paper's, so each is a separate network in the registry (tv_*, resnet3d_*).
 """
 
 import re
@@ -44,8 +44,8 @@ def has_network_facts(checkpoint: Mapping[str, Any]) -> bool:
 def network_facts(checkpoint: Mapping[str, Any], name: str = "") -> dict[str, Any]:
     """The arguments of `create_network` for a checkpoint: {"name", "gates", "placement", "num_classes"}.
 
-    `name` is for checkpoints of other projects, of which not all name their network. NetworkError if the network or
-    the number of classes remains unknown, or if a checkpoint of this project has another network than `name`.
+    `name` is the network of a checkpoint of another project that does not name it. NetworkError if the network or the
+    number of classes remains unknown, or if a checkpoint of this project is of another network than `name`.
     """
     if has_network_facts(checkpoint):
         facts = dict(checkpoint["network"])

@@ -43,7 +43,7 @@ def test_gate_of_equal_frames_is_closed():
 
 
 def test_gate_of_one_frame_is_open():
-    """A clip pooled to one frame is consistent with itself, whatever the recursion makes of it."""
+    """A clip pooled to one frame is always consistent."""
     assert temporal_gate(*frame_vectors(0, 5, 1, 7, 1.0)).all()
 
 
@@ -69,7 +69,7 @@ def gated_block(clips: int) -> tuple[SqueezeAndRecursion, Tensor, Tensor]:
 
 
 def test_open_gates_multiply_and_closed_ones_pass_through():
-    """A closed gate must leave its clip as it was, bit for bit, beside open ones in the same batch."""
+    """A closed gate must not change its clip, bit for bit, also if other gates of the batch are open."""
     module, x, is_open = gated_block(64)
     weights = {f"sar.{name}": parameter for name, parameter in module.state_dict().items()}
     before = x.clone()
@@ -117,7 +117,7 @@ def plain_gradients(module: SqueezeAndRecursion, x: Tensor, grad: Tensor) -> tup
 @pytest.mark.parametrize("gates", [False, True])
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_gradients_are_those_of_the_plain_formulation(frames, gates, channels_last):
-    """The backward pass is written by hand; a network with an error in it would still train, but worse."""
+    """The backward pass is hand-written; a network with an error in it would still train, but worse."""
     torch.manual_seed(frames)
     module = SqueezeAndRecursion(64, gates).double()
     x = torch.randn(12, 64, frames, 4, 5, dtype=torch.float64)

@@ -148,7 +148,7 @@ def test_weights_of_another_pool_are_refused():
 
 
 def test_network_of_a_checkpoint_comes_with_gates_weights_and_classes(tmp_path):
-    """Evaluation and export build the network from the file alone: a lost gate or class order changes the outputs."""
+    """Evaluation and export have nothing but the file: a lost gate or class order would change the outputs."""
     source = create_network("srtg_r3d_10", 4, gates=True, placement="mid").eval()
     facts = {"name": "srtg_r3d_10", "gates": True, "placement": "mid", "num_classes": 4}
     torch.save({"network": facts, "weights": source.state_dict(), "classes": CLASSES}, tmp_path / "x.pth")

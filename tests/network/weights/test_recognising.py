@@ -73,7 +73,7 @@ def test_prefixes_are_removed(source, prefix):
 
 @pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize("bgr", [False, True])
-def test_order_of_channels_can_be_said(source, bgr, published):
+def test_callers_can_set_the_order_of_channels(source, bgr, published):
     """If the form of the file does not tell, or misleads, the caller decides."""
     checkpoint = {"state_dict": source.state_dict()} if published else source.state_dict()
     stem = recognise(checkpoint, bgr=bgr).state_dict["stem.0.weight"]
