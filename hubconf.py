@@ -1,6 +1,6 @@
 """Entries for torch.hub, one for each network: `torch.hub.load(REPO, "srtg_r3d_34", source="local", num_classes=9)`."""
 
-# Modules alone are imported: torch.hub takes every callable of this file for an entry.
+# Import modules only: torch.hub lists every callable of this file as an entry.
 import functools
 import pathlib
 
@@ -13,9 +13,9 @@ dependencies = ["torch", "safetensors"]
 def _create(
     name: str, num_classes: int = 400, pretrained: str | None = None, gates: bool = False, placement: str = "final"
 ) -> network.VideoNetwork:
-    """The network, new or with the weights of the file `pretrained` (.pth or .safetensors, of this project or another).
+    """A new network, or one with the weights of the file `pretrained` (.pth or .safetensors).
 
-    Every weight must be in the file. ValueError if it is not, or the file cannot be read.
+    ValueError if the file cannot be read or does not have exactly the network's weights.
     """
     created = network.create_network(name, num_classes, gates, placement)
     if pretrained is not None:

@@ -1,11 +1,11 @@
-"""How the recursion starts, and what recursion and gates bring on videos whose classes differ in the order of events.
+"""How to initialise SRTG, and what recursion and gates gain on videos whose classes differ in the order of events.
 
     python -m benchmarks.initialisation [--dataset FOLDER] [--seeds 3] [--epochs 7] [--figure FILE]
 
-Trains the same network from scratch on synthetic motion videos (data/prepare/synthetic.py) without SRTG, with it, and
-with temporal gates; and with it from other initial values of its LSTMs: PyTorch's own, and such that every scale starts
-near one. Prints the size of features and gradients by depth, at the start and after some steps, and the validation
-top-1 at the end and at equal cost, where cost is the time of the training steps: the median step's times their number.
+Trains the same network from scratch on synthetic motion videos (data/prepare/synthetic.py): without SRTG, with SRTG,
+with temporal gates, and with SRTG from two other initialisations of the LSTMs: PyTorch's default, and one where all
+factors start near one. Prints the size of features and gradients by depth, at the start and after some steps, and the
+validation top-1 at the end and at equal cost. Cost is the median time of a training step times the number of steps.
 """
 
 import statistics
@@ -47,20 +47,20 @@ SHAPE = ClipShape(8, 44, 44)
 INTERVAL = 4
 BATCH_SIZE = 16
 LR = 0.05
-LOOKS = (0, 1, 5, 20)  # steps after which features and gradients are measured
+MEASURED_STEPS = (0, 1, 5, 20)  # after so many steps, features and gradients are measured
 
 
 def start_as_pytorch(lstm: nn.LSTM) -> None:
-    """Uniform in plus and minus one over the root of the width: the output is near zero."""
+    """PyTorch's default, uniform within 1/sqrt(width): the output is near zero."""
     lstm.reset_parameters()
 
 
 def start_near_one(lstm: nn.LSTM) -> None:
-    """As PyTorch, but with biases under which every output is 0.9, whatever the frames: nearly no SRTG at all."""
+    """PyTorch's default with biases that make every output about 0.9 for all frames: almost no SRTG."""
     lstm.reset_parameters()
     with torch.no_grad():
         for _, _, bias, _ in lstm.all_weights:
-            for gate, value in zip(bias.chunk(4), (3.0, 0.0, 2.0, 3.0), strict=True):  # enter, forget, cell, leave
+            for gate, value in zip(bias.chunk(4), (3.0, 0.0, 2.0, 3.0), strict=True):  # input, forget, cell, output
                 gate.fill_(value)
 
 
@@ -69,7 +69,7 @@ class Variant(NamedTuple):
 
     network: str
     gates: bool = False
-    start: Callable[[nn.LSTM], None] | None = None  # None: as the network starts by itself
+    start: Callable[[nn.LSTM], None] | None = None  # None: the network's own initialisation
 
 
 VARIANTS = {
@@ -82,22 +82,22 @@ VARIANTS = {
 
 
 class Depths(NamedTuple):
-    """Root mean squares by block, from the first to the last."""
+    """Root mean squares of the blocks, from first to last."""
 
     features: list[float]
     gradients: list[float]
 
 
 class Run(NamedTuple):
-    """What one training gave."""
+    """The results of one training."""
 
-    depths: dict[int, Depths]  # by steps done
+    depths: dict[int, Depths]  # by the number of steps before
     top1: list[float]  # validation, in percent, after each epoch
-    seconds: list[float]  # of the training steps until then, as if each took the median's
+    seconds: list[float]  # training time until then: median step times number of steps
 
 
 def build(variant: Variant, num_classes: int, seed: int) -> VideoNetwork:
-    """A new network; of variants with the same seed the convolutions start alike."""
+    """A new network; with the same seed, all variants have the same initial convolutions."""
     torch.manual_seed(seed)
     plain = create_network(VARIANTS["plain"].network, num_classes)
     network = create_network(variant.network, num_classes, variant.gates)
@@ -110,7 +110,7 @@ def build(variant: Variant, num_classes: int, seed: int) -> VideoNetwork:
 
 
 def batches(dataset: ClipDataset, order: np.ndarray, draw: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Normalised clips (B, 3, T, h, w) and labels (B,) of the videos in their order; a last part batch is left out."""
+    """Normalised clips (B, 3, T, h, w) and labels (B,) in the given order, without an incomplete last batch."""
     normalise = Normalise()
     for start in range(0, len(order) - BATCH_SIZE + 1, BATCH_SIZE):
         clips = [dataset[ClipRequest(int(i), SHAPE, draw)] for i in order[start : start + BATCH_SIZE]]
@@ -120,7 +120,7 @@ def batches(dataset: ClipDataset, order: np.ndarray, draw: int) -> Iterator[tupl
 
 
 def measure_depths(network: VideoNetwork, clips: Tensor, labels: Tensor) -> Depths:
-    """Sizes of the blocks' outputs, and of the loss's gradients at them; the network is left as it was."""
+    """Sizes of the blocks' outputs and of their gradients; the network is not changed."""
     outputs: list[Tensor] = []
 
     def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
@@ -134,7 +134,7 @@ def measure_depths(network: VideoNetwork, clips: Tensor, labels: Tensor) -> Dept
     for handle in handles:
         handle.remove()
     network.zero_grad()
-    network.load_state_dict(state)  # batch norm has counted
+    network.load_state_dict(state)  # the batch-norm statistics of before
     gradients = [output.grad for output in outputs]
     return Depths(
         [float(output.detach().square().mean().sqrt()) for output in outputs],
@@ -143,7 +143,7 @@ def measure_depths(network: VideoNetwork, clips: Tensor, labels: Tensor) -> Dept
 
 
 def train(variant: Variant, train_set: ClipDataset, val_set: ClipDataset, epochs: int, seed: int) -> Run:
-    """SGD with one epoch of warm-up and a cosine to nothing."""
+    """SGD with one epoch of warm-up, then a cosine to zero."""
     network = build(variant, len(train_set.videos.classes), seed)
     optimizer = make_optimizer(network, OptimizerOptions())
     steps_an_epoch = len(train_set) // BATCH_SIZE
@@ -155,7 +155,7 @@ def train(variant: Variant, train_set: ClipDataset, val_set: ClipDataset, epochs
         order = np.random.default_rng((seed, epoch)).permutation(len(train_set))
         for clips, labels in batches(train_set, order, epoch):
             step = len(step_seconds)
-            if step in LOOKS:
+            if step in MEASURED_STEPS:
                 depths[step] = measure_depths(network, clips, labels)
             started = time.perf_counter()
             warm_up = min(1.0, (step + 1) / steps_an_epoch)
@@ -189,7 +189,7 @@ def load(folder: Path) -> tuple[ClipDataset, ClipDataset]:
 
 
 def make_dataset(folder: Path) -> None:
-    """384 videos to train on, 96 to validate."""
+    """384 training and 96 validation videos."""
     size = ("--videos", "480", "--val-videos", "96", "--size", "48x48")
     for command in (
         ("data.prepare.synthetic", str(folder), *size),
@@ -199,7 +199,7 @@ def make_dataset(folder: Path) -> None:
 
 
 def depth_table(runs: dict[str, list[Run]]) -> Table:
-    """Sizes in the first and the last block, means over the seeds."""
+    """Sizes in the first and the last block: means over the seeds."""
     table = Table(title="Root mean square by depth", title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("network", "steps", "features: first block", "last", "gradients: first block", "last"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
@@ -215,7 +215,7 @@ def depth_table(runs: dict[str, list[Run]]) -> Table:
 
 
 def score_table(runs: dict[str, list[Run]]) -> Table:
-    """Top-1 at the end and when the cheapest run was at its end, by seed."""
+    """Top-1 by seed, at the end and at the cost of the cheapest run."""
     budget = min(run.seconds[-1] for seeds in runs.values() for run in seeds)
     plain = np.median([run.seconds[-1] for run in runs["plain"]])
     table = Table(title="Validation top-1 (%), a number a seed", title_justify="left", box=box.SIMPLE_HEAD)
@@ -232,11 +232,11 @@ def score_table(runs: dict[str, list[Run]]) -> Table:
 
 
 def draw(runs: dict[str, list[Run]], output: Path) -> None:
-    """Sizes by depth at the start, and top-1 over epochs: means, and the range over the seeds."""
+    """Sizes by depth at the start, and top-1 over epochs: means and ranges over the seeds."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
     for number, (name, seeds) in enumerate(runs.items()):
         colour = f"C{number}"
-        first = [run.depths[LOOKS[0]] for run in seeds]
+        first = [run.depths[MEASURED_STEPS[0]] for run in seeds]
         blocks = range(1, len(first[0].features) + 1)
         axes[0].semilogy(blocks, np.mean([depths.features for depths in first], axis=0), f"{colour}o-", markersize=3)
         axes[1].semilogy(blocks, np.mean([depths.gradients for depths in first], axis=0), f"{colour}o-", markersize=3)
@@ -258,7 +258,7 @@ def draw(runs: dict[str, list[Run]], output: Path) -> None:
 def main() -> int:
     """Train, print, draw."""
     parser = CommandParser(prog="python -m benchmarks.initialisation", description="How the recursion starts.")
-    parser.add_argument("--dataset", type=Path, help="synthetic videos, converted; else they are made")
+    parser.add_argument("--dataset", type=Path, help="converted synthetic videos; made if not given")
     parser.add_argument("--seeds", type=positive_integer, default=3)
     parser.add_argument("--epochs", type=positive_integer, default=7)
     parser.add_argument("--figure", type=Path, default=Path("figures/initialisation.png"))

@@ -18,7 +18,7 @@ Point = tuple[float, float]
 def write(
     axes: Axes, at: Point, text: str, size: float = 10, align: str = "center", colour: str = INK, weight: str = "normal"
 ) -> None:
-    """Text whose middle, or end that `align` names, is at a point."""
+    """Write text at a point, aligned as `align` says."""
     axes.text(*at, text, ha=align, va="center", fontsize=size, color=colour, weight=weight, zorder=6)
 
 
@@ -42,13 +42,13 @@ def box(axes: Axes, centre: Point, size: Point, title: str, colour: str, note: s
 
 
 def operator(axes: Axes, centre: Point, sign: str, colour: str) -> None:
-    """A circle around the sign of an operation."""
+    """A circle with the sign of an operation."""
     axes.add_patch(Circle(centre, 0.28, facecolor=colour, edgecolor=INK, linewidth=1.0, zorder=3))
     write(axes, (centre[0], centre[1] - 0.01), sign, 15)
 
 
 def arrow(axes: Axes, *points: Point, colour: str = INK, width: float = 1.4, dashed: bool = False) -> None:
-    """A line through points that ends in a head."""
+    """An arrow through points."""
     style = (0, (4, 2.5)) if dashed else "solid"
     xs, ys = zip(*points, strict=True)
     axes.plot(xs[:-1], ys[:-1], color=colour, linewidth=width, linestyle=style, zorder=2)
@@ -68,7 +68,7 @@ def arrow(axes: Axes, *points: Point, colour: str = INK, width: float = 1.4, das
 
 
 def draw_residual_block(axes: Axes) -> None:
-    """Two convolutions and the shortcut: what every residual block has."""
+    """The residual block: two convolutions and a shortcut."""
     y = 7.0
     write(axes, (0.1, y + 1.9), "Residual block", 12.5, "left", weight="bold")
     write(axes, (0.1, y - 0.3), "(B, C', T', H', W')", 9.5, "left", colour=FAINT)
@@ -85,7 +85,7 @@ def draw_residual_block(axes: Axes) -> None:
 
 
 def draw_srtg(axes: Axes) -> None:
-    """Squeeze, recursion, gate and product: what SRTG adds, after addition and ReLU."""
+    """Squeeze, recursion, gate and product: what SRTG adds after addition and ReLU."""
     axes.add_patch(
         FancyBboxPatch(
             (8.95, 0.35),
@@ -123,7 +123,7 @@ def draw_srtg(axes: Axes) -> None:
 
 
 def draw_recursion(axes: Axes, centre: Point) -> None:
-    """The LSTM of two layers, unrolled over four frames; time runs to the right."""
+    """The two-layer LSTM, unrolled over four frames; time goes to the right."""
     x, y = centre
     box(axes, centre, (4.8, 3.0), "", RECURSION)
     write(axes, (x, y - 1.2), "recursion: 2-layer LSTM of width C", 11, weight="bold")
@@ -143,7 +143,7 @@ def draw_recursion(axes: Axes, centre: Point) -> None:
 
 
 def draw_cycles(axes: Axes) -> None:
-    """How the gate decides: two clips of four frames, one consistent and one not."""
+    """How the gate decides: a consistent and an inconsistent clip of four frames."""
     write(axes, (0.1, 5.0), "When is a clip's gate open?", 11, "left", weight="bold")
     lines = (
         "Each frame of a looks for its soft nearest neighbour in a*, and from there",
@@ -157,13 +157,13 @@ def draw_cycles(axes: Axes) -> None:
 
 
 def draw_cycle(axes: Axes, left: float, returns: tuple[int, ...], verdict: str) -> None:
-    """Four frames over their recursions; frame t goes down and comes up at frame returns[t]."""
+    """Four frames a above their recursions a*; from frame t an arrow goes down to a* and up to frame returns[t]."""
     top, bottom, spread = 2.75, 1.35, 0.8
     for frame, back in enumerate(returns):
         x, home = left + spread * frame, left + spread * back
         landing = (x + home) / 2
         colour = INK if back == frame else RED
-        # The way up of a frame that strays ends beside that of the frame it comes to.
+        # An arrow to another frame ends beside that frame's own arrow.
         aside = 0.07 if back == frame else -0.2
         arrow(axes, (x - 0.07, top - 0.17), (landing - 0.07, bottom + 0.2), colour=colour, width=1.1)
         arrow(axes, (landing + 0.07, bottom + 0.2), (home + aside, top - 0.17), colour=colour, width=1.1)
@@ -177,7 +177,7 @@ def draw_cycle(axes: Axes, left: float, returns: tuple[int, ...], verdict: str) 
 
 
 def main() -> None:
-    """Write the picture beside this script."""
+    """Write the picture next to this script."""
     figure, axes = plt.subplots(figsize=(17.7 * 0.88, 8.9 * 0.88))
     axes.set(xlim=(0, 17.7), ylim=(0, 8.9), aspect="equal")
     axes.axis("off")

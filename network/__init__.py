@@ -1,16 +1,17 @@
+"""Networks from clips (B, 3, T, H, W) to logits (B, classes), by name: 3D ResNets with and without SRTG.
+
+In: a name and the number of classes, or a file of weights. Out: an nn.Module. May import `common`; knows nothing of
+data and training. A family of networks is a file that registers its names; importing it below makes them known.
+"""
+
 from common.errors import NetworkError
-from network import csn as csn  # registers its networks
+from network import csn as csn
+from network import resnet3d as resnet3d
 from network.base import VideoNetwork
 from network.registry import create_network, network_names
 from network.resnet3d import ResNet3d
-from network.weights.loading import (
-    LoadReport,
-    PublishedWeights,
-    SkippedTensor,
-    load_checkpoint,
-    load_weights,
-    recognise,
-)
+from network.weights.loading import LoadReport, SkippedTensor, load_checkpoint, load_weights
+from network.weights.recognising import PublishedWeights, recognise
 
 __all__ = [
     "LoadReport",

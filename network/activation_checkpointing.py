@@ -1,7 +1,8 @@
-"""Activation checkpointing: the inside of each residual block is computed again in the backward pass, not kept."""
+"""Activation checkpointing: residual blocks keep only their input and are recomputed in the backward pass."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 from torch import nn
 
@@ -11,7 +12,7 @@ from network.srtg import SqueezeAndRecursion
 
 
 def checkpoint_activations(network: nn.Module) -> None:
-    """Let every residual block below `network` keep its input alone; results and statistics stay the same.
+    """Checkpoint every residual block of `network`, in place; results and batch-norm statistics do not change.
 
     NetworkError if there is no block.
     """
@@ -19,34 +20,30 @@ def checkpoint_activations(network: nn.Module) -> None:
     if not blocks:
         raise NetworkError(f"{type(network).__name__} has no residual blocks whose activations could be checkpointed")
     for block in blocks:
-        block.contexts = _RecomputationContexts(block)
+        block.checkpoint_contexts = partial(_contexts, block)
 
 
-class _RecomputationContexts:
-    """What a block's forward pass runs in, and what its repetition does: there, nothing is counted a second time."""
+def _contexts(block: ResidualBlock) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """The contexts of a block's forward pass and of its recomputation."""
+    return nullcontext(), _without_counting(block)
 
-    def __init__(self, block: ResidualBlock) -> None:
-        self.block = block
 
-    def __call__(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), self._repeating()
-
-    @contextmanager
-    def _repeating(self) -> Iterator[None]:
-        """Batch norm's running statistics and the counts of gates have these clips already."""
-        modules = list(self.block.modules())
-        norms = [module for module in modules if isinstance(module, nn.BatchNorm3d)]
-        before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
-        recursions = [module for module in modules if isinstance(module, SqueezeAndRecursion)]
-        for norm in norms:
-            # The same operations on the same tensors, as checkpointing demands, but without an effect.
-            norm.momentum, norm.num_batches_tracked = 0.0, None
+@contextmanager
+def _without_counting(block: ResidualBlock) -> Iterator[None]:
+    """Freeze batch norm's running statistics and the gate counts: the forward pass has counted these clips already."""
+    modules = list(block.modules())
+    norms = [module for module in modules if isinstance(module, nn.BatchNorm3d)]
+    before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    recursions = [module for module in modules if isinstance(module, SqueezeAndRecursion)]
+    for norm in norms:
+        # Checkpointing requires the same operations on the same tensors; with a momentum of zero they change nothing.
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for recursion in recursions:
+        recursion.counts_gates = False
+    try:
+        yield
+    finally:
+        for norm, momentum, tracked in before:
+            norm.momentum, norm.num_batches_tracked = momentum, tracked
         for recursion in recursions:
-            recursion.counts_gates = False
-        try:
-            yield
-        finally:
-            for norm, momentum, tracked in before:
-                norm.momentum, norm.num_batches_tracked = momentum, tracked
-            for recursion in recursions:
-                recursion.counts_gates = recursion.gates
+            recursion.counts_gates = recursion.gates

@@ -1,4 +1,4 @@
-"""What all networks are."""
+"""The base class of all networks."""
 
 from torch import Tensor, nn
 
@@ -6,10 +6,10 @@ from network.srtg import SqueezeAndRecursion
 
 
 class VideoNetwork(nn.Module):
-    """A network from clips (B, 3, T, H, W) to logits (B, classes), whose temporal gates can be read out."""
+    """A network from clips (B, 3, T, H, W) to logits (B, classes); it reports how often its gates were open."""
 
     name: str = ""
-    """What create_network knows it as; empty if it was built in another way."""
+    """Its name in the registry; empty if `create_network` did not build it."""
 
     @property
     def num_classes(self) -> int:
@@ -17,9 +17,9 @@ class VideoNetwork(nn.Module):
         return len(self.get_parameter("fc.weight"))
 
     def open_gate_fractions(self) -> dict[str, Tensor]:
-        """The share of clips whose gate was open since the last reset, by block: tensors (), left on the device.
+        """By block, the fraction of clips since the last reset whose gate was open: scalar tensors on the device.
 
-        Empty for a network without gates; NaN for a block that saw no clip.
+        Empty for a network without gates; NaN for a block that had no clip.
         """
         return {
             name.removesuffix(".sar"): module.gate_counts[0] / module.gate_counts[1]
@@ -28,7 +28,7 @@ class VideoNetwork(nn.Module):
         }
 
     def reset_open_gate_fractions(self) -> None:
-        """Count open gates from zero again."""
+        """Set the counts of all gates to zero."""
         for module in self.modules():
             if isinstance(module, SqueezeAndRecursion) and module.gates:
                 module.gate_counts.zero_()

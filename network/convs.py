@@ -1,4 +1,4 @@
-"""The convolutions that tell the families of 3D ResNets apart: 3D, and (2+1)D with space and time in turn."""
+"""The families' convolutions, stems and max-pools: 3D, and (2+1)D (a spatial, then a temporal convolution)."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from torch import nn
 def conv3d(
     in_channels: int, out_channels: int, middle_channels: int, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """A 3x3x3 convolution; `middle_channels` has no meaning here."""
+    """A 3x3x3 convolution; `middle_channels` is ignored."""
     return nn.Sequential(nn.Conv3d(in_channels, out_channels, 3, stride, padding=1, groups=groups, bias=False))
 
 
@@ -15,7 +15,7 @@ def conv2plus1d(
 ) -> nn.Sequential:
     """A 1x3x3 convolution to `middle_channels`, then a 3x1x1 one (Tran et al. 2018, arXiv 1711.11248).
 
-    Both are in `groups`, so that a channel never meets those of another group.
+    Both have `groups`, so channels of different groups never mix.
     """
     space, time = ((1, 3, 3), (1, stride, stride), (0, 1, 1)), ((3, 1, 1), (stride, 1, 1), (1, 0, 0))
     return nn.Sequential(
@@ -27,17 +27,17 @@ def conv2plus1d(
 
 
 def middle_channels(in_channels: int, out_channels: int) -> int:
-    """The width at which a (2+1)D convolution has as many weights as the 3x3x3 one it replaces (same source)."""
+    """The middle channels with which a (2+1)D convolution has as many weights as a 3x3x3 one (arXiv 1711.11248)."""
     return in_channels * out_channels * 27 // (in_channels * 9 + out_channels * 3)
 
 
 def conv1x1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv3d:
-    """A convolution over channels alone."""
+    """A convolution that mixes only channels."""
     return nn.Conv3d(in_channels, out_channels, 1, stride, bias=False)
 
 
 def stem3d(frames: int = 3) -> nn.Sequential:
-    """Clips (B, 3, T, H, W) to (B, 64, T, H/2, W/2) by one convolution of 7x7 pixels over `frames`, an odd number."""
+    """Clips (B, 3, T, H, W) to (B, 64, T, H/2, W/2) by a convolution of `frames` x 7 x 7; `frames` is odd."""
     return nn.Sequential(
         nn.Conv3d(3, 64, (frames, 7, 7), (1, 2, 2), padding=(frames // 2, 3, 3), bias=False),
         nn.BatchNorm3d(64),
@@ -63,5 +63,5 @@ def halving_pool() -> nn.MaxPool3d:
 
 
 def frame_pool() -> nn.MaxPool3d:
-    """The max-pool after the stem that halves H and W, each frame for itself."""
+    """The max-pool after the stem that halves H and W and keeps all frames."""
     return nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))

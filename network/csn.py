@@ -1,9 +1,9 @@
 """Channel-separated networks (Tran et al. 2019, arXiv 1904.02811): depthwise 3x3x3 convolutions in bottlenecks.
 
-Channels meet in 1x1x1 convolutions alone. The interaction-reduced network (`ir_csn`) has a depthwise convolution where
-a 3D ResNet has a full one; the interaction-preserved network (`ip_csn`) puts a 1x1x1 convolution before it. The
-expansion is 4. As in the authors' own code (VMZ), the max-pool after the stem keeps all frames, and `ip_csn` has batch
-norm but no ReLU between the two convolutions.
+Only 1x1x1 convolutions mix channels. The interaction-reduced network (`ir_csn`) has a depthwise convolution where a 3D
+ResNet has a full one; the interaction-preserved network (`ip_csn`) has a 1x1x1 convolution before it. The expansion is
+4. As in the authors' code (VMZ), the max-pool after the stem keeps all frames, and `ip_csn` has batch norm but no ReLU
+between the two convolutions. A new depth is one row in DEPTHS.
 """
 
 from torch import nn
@@ -13,14 +13,14 @@ from network.resnet3d import EXPANSION, Convolutions, Depth, expanded_convs, reg
 
 
 def depthwise(in_channels: int, out_channels: int, middle_channels: int, stride: int, groups: int) -> nn.Sequential:
-    """A 3x3x3 convolution of each channel by itself; `groups` and `middle_channels` have no meaning here."""
+    """A 3x3x3 convolution of each channel separately; `groups` and `middle_channels` are ignored."""
     return conv3d(in_channels, out_channels, middle_channels, stride, groups=in_channels)
 
 
 def preserving_depthwise(
     in_channels: int, out_channels: int, middle_channels: int, stride: int, groups: int
 ) -> nn.Sequential:
-    """A 1x1x1 convolution, then `depthwise`: what a full 3x3x3 convolution mixes, at a fraction of the weights."""
+    """A 1x1x1 convolution, which mixes channels, then `depthwise`."""
     return nn.Sequential(
         conv1x1x1(in_channels, out_channels),
         nn.BatchNorm3d(out_channels),

@@ -1,4 +1,8 @@
-"""Names of networks and what builds them."""
+"""The networks by name: one dict of builders.
+
+A family of networks is one file that calls `register` for each of its names, such as csn.py, imported in
+network/__init__.py. A variant of a family is one row in a table of its file.
+"""
 
 import difflib
 import re
@@ -11,15 +15,15 @@ from network.base import VideoNetwork
 from network.srtg import PLACEMENTS
 
 Builder = Callable[[int, bool, str], VideoNetwork]
-"""Takes the number of classes, whether temporal gates decide, and the SRTG's placement in a block."""
+"""(num_classes, gates, placement) to a network; a family without SRTG ignores the last two."""
 
 _builders: dict[str, Builder] = {}
 
 
 def register(name: str, builder: Builder) -> None:
-    """Make `builder` known as `name`; NetworkError if the name is taken."""
+    """Add a builder; NetworkError if the name is taken."""
     if name in _builders:
-        raise NetworkError(f"network {name!r} is registered twice: names near it are {_near(name)}")
+        raise NetworkError(f"network {name!r} is registered twice: give the second one another name")
     _builders[name] = builder
 
 
@@ -35,14 +39,15 @@ def check_name(name: str) -> None:
 
 
 def create_network(name: str, num_classes: int, gates: bool = False, placement: str = "final") -> VideoNetwork:
-    """A new network that takes clips (B, 3, T, H, W) and gives logits (B, num_classes).
+    """A new network from clips (B, 3, T, H, W) to logits (B, num_classes).
 
-    `gates` lets a temporal gate decide for each clip whether a block's recursion is applied; `placement` says where
-    in a residual block it is applied. NetworkError on an unknown name or placement and on fewer than one class.
+    With `gates`, each block's temporal gate decides for each clip whether its SRTG is applied. `placement` is the
+    SRTG's place in a residual block, see `network.srtg.PLACEMENTS`. NetworkError if the name or the placement is
+    unknown, or if there is less than one class. A warning if gates or placement have no effect.
     """
     check_name(name)
     if num_classes < 1:
-        raise NetworkError(f"{name} cannot tell {num_classes} classes apart: num_classes must be 1 or more")
+        raise NetworkError(f"{name} cannot have {num_classes} classes: num_classes must be 1 or more")
     if placement not in PLACEMENTS:
         raise NetworkError(f"unknown placement {placement!r}: choose one of {', '.join(PLACEMENTS)}")
     if not name.startswith("srtg_") and (gates or placement != "final"):
@@ -53,11 +58,11 @@ def create_network(name: str, num_classes: int, gates: bool = False, placement: 
 
 
 def _near(name: str) -> str:
-    """The registered names most like `name`, or all of them where none is."""
+    """The registered names most similar to `name`; all names if none is similar."""
     near = difflib.get_close_matches(name.lower().replace("-", "_"), _builders, n=4, cutoff=0.6)
     return ", ".join(near or network_names())
 
 
 def _by_depth(name: str) -> list[tuple[int, str]]:
-    """Sorts r3d_18 before r3d_101: words by letter, numbers by value."""
+    """A sort key: letters alphabetically, numbers by value, so that r3d_18 comes before r3d_101."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -1,7 +1,7 @@
-"""3D and (2+1)D residual networks, with or without SRTG, and the tables of their names.
+"""3D and (2+1)D residual networks, with and without SRTG, and the tables of their names.
 
-Parameter names and shapes are those of the checkpoints published with the paper. What came from elsewhere or has no
-published checkpoint has a family name of its own:
+A new variant is one row in DEPTHS, EXPANDED_DEPTHS or a table of families below; its SRTG twin is registered with it.
+Parameter names and shapes of r3d and r2plus1d are those of the checkpoints published with the paper. The families:
 
     r3d, r2plus1d           of the paper; bottlenecks of expansion 1
     r3dxt, r2plus1dxt       ResNeXt (Xie et al. 2017, arXiv 1611.05431): grouped convolutions, expansion 4
@@ -35,11 +35,11 @@ from network.srtg import SqueezeAndRecursion
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 EXPANSION = 4
-"""Of the bottlenecks of all families but those of the paper, which have 1."""
+"""Of all bottlenecks except those of the paper, which have 1."""
 
 
 class Convolutions(NamedTuple):
-    """What a family of networks builds its stem and the spatio-temporal convolutions of its blocks with."""
+    """The builders of a family: of its stem, of the spatio-temporal convolutions of its blocks, of its max-pool."""
 
     stem: Callable[[], nn.Sequential]
     conv: Callable[[int, int, int, int, int], nn.Sequential]  # in, out and middle channels, stride, groups
@@ -47,17 +47,16 @@ class Convolutions(NamedTuple):
 
 
 BlockConvs = Callable[[int, int, int, Convolutions], list[nn.Sequential]]
-"""In and out channels, stride and family to the convolutions of a residual block."""
+"""(in_channels, out_channels, stride, family) to the convolutions of a residual block."""
 
-
-Contexts = Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]
-"""The contexts of a block's forward pass and of its repetition in the backward pass."""
+CheckpointContexts = Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]
+"""The `context_fn` of torch.utils.checkpoint: contexts of a block's forward pass and of its recomputation."""
 
 
 class Depth(NamedTuple):
-    """A row of the table of depths: the convolutions of a block, the blocks of each stage, and the expansion.
+    """A row of a table: the convolutions of a block, the number of blocks of each stage, and the expansion.
 
-    The expansion is the ratio of a stage's output channels to 64, 128, 256 and 512.
+    A stage's output channels are the expansion times 64, 128, 256 and 512.
     """
 
     convs: BlockConvs
@@ -66,14 +65,14 @@ class Depth(NamedTuple):
 
 
 class Recursion(NamedTuple):
-    """How the blocks of a network apply SRTG."""
+    """How the blocks of a network apply SRTG: with or without temporal gates, and at which of PLACEMENTS."""
 
     gates: bool
     placement: str
 
 
 def basic_convs(in_channels: int, out_channels: int, stride: int, family: Convolutions) -> list[nn.Sequential]:
-    """The two spatio-temporal convolutions of a basic block; the first has the stride."""
+    """The two convolutions of a basic block, both spatio-temporal; the first has the stride."""
     middle = middle_channels(in_channels, out_channels)
     return [
         nn.Sequential(
@@ -104,9 +103,9 @@ def expanded_convs(
 ) -> list[nn.Sequential]:
     """The three convolutions of a bottleneck of expansion 4; the spatio-temporal one has the stride and the groups.
 
-    Its width is out_channels / 4 * base_width / 64 * groups, torchvision's convention for ResNeXt and wide ResNets in
-    2D. In (2+1)D the middle width is that at which the convolution has as many weights as the 3x3x3 one; the
-    bottlenecks of expansion 1 take theirs from the block's channels instead, as the published ones do.
+    Its width is out_channels / 4 * base_width / 64 * groups, torchvision's convention for 2D ResNeXt and wide ResNets.
+    In (2+1)D, the number of middle channels follows from this width; bottlenecks of expansion 1 take it from the
+    block's in and out channels, as the published networks do.
     """
     width = out_channels // EXPANSION * base_width // 64 * groups
     return [
@@ -121,7 +120,7 @@ def expanded_convs(
 
 
 class ResidualBlock(nn.Module):
-    """Two or three convolutions beside a shortcut: (B, in, T, H, W) to (B, out, T/stride, H/stride, W/stride)."""
+    """Two or three convolutions and a shortcut: (B, in, T, H, W) to (B, out, T/stride, H/stride, W/stride)."""
 
     def __init__(
         self,
@@ -137,7 +136,7 @@ class ResidualBlock(nn.Module):
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(conv1x1x1(in_channels, out_channels, stride), nn.BatchNorm3d(out_channels))
-        self.contexts: Contexts | None = None  # set where activations are checkpointed
+        self.checkpoint_contexts: CheckpointContexts | None = None  # set by activation_checkpointing.py
         self.placement = None
         if recursion:
             self.placement = recursion.placement
@@ -145,10 +144,11 @@ class ResidualBlock(nn.Module):
             self.sar = SqueezeAndRecursion(widths.get(recursion.placement, out_channels), recursion.gates)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output, of the shapes above."""
-        if self.contexts is None or not torch.is_grad_enabled():
+        """(B, in, T, H, W) to (B, out, T/stride, H/stride, W/stride)."""
+        contexts = self.checkpoint_contexts
+        if contexts is None or not torch.is_grad_enabled():
             return self._forward(x)
-        return checkpoint(self._forward, x, use_reentrant=False, preserve_rng_state=False, context_fn=self.contexts)
+        return checkpoint(self._forward, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
     def _forward(self, x: Tensor) -> Tensor:
         x = self._recurse("start", x)
@@ -161,12 +161,12 @@ class ResidualBlock(nn.Module):
         return self._recurse("final", F.relu(out, inplace=True))
 
     def _recurse(self, place: str, x: Tensor) -> Tensor:
-        """Apply the block's SRTG to x if this is its place."""
+        """Apply the block's SRTG to x if `place` is its placement."""
         return self.sar(x) if place == self.placement else x
 
 
 def _width(conv: nn.Sequential) -> int:
-    """The channels that a convolution of a block gives, which its batch norm has too."""
+    """The output channels of one of a block's convolutions, read off its batch norm."""
     norm = conv[1]
     assert isinstance(norm, nn.BatchNorm3d)
     return norm.num_features
@@ -181,7 +181,7 @@ def _stage(
     stride: int,
     recursion: Recursion | None,
 ) -> nn.Sequential:
-    """Blocks of one width, of which the first has the stride and takes `in_channels`."""
+    """Blocks of one width; the first has the stride and takes `in_channels`."""
     stage = nn.Sequential()
     for index in range(blocks):
         block_in, block_stride = (in_channels, stride) if index == 0 else (out_channels, 1)
@@ -193,7 +193,7 @@ def _stage(
 class ResNet3d(VideoNetwork):
     """Stem, max-pool, four stages of residual blocks, average over frames and pixels, linear classifier.
 
-    Clips (B, 3, T, H, W) to logits (B, num_classes); a stage after the first halves T, H and W.
+    Clips (B, 3, T, H, W) to logits (B, num_classes); each stage after the first halves T, H and W.
     """
 
     def __init__(self, family: Convolutions, depth: Depth, num_classes: int, recursion: Recursion | None) -> None:
@@ -209,7 +209,7 @@ class ResNet3d(VideoNetwork):
         self._initialise()
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Logits (B, num_classes) of clips (B, 3, T, H, W) of any length and size."""
+        """Clips (B, 3, T, H, W) of any length and size to logits (B, num_classes)."""
         x = self.max_pool(self.stem(clips))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(x.mean((2, 3, 4)))
@@ -235,7 +235,7 @@ DEPTHS = {
     152: Depth(bottleneck_convs, (3, 8, 36, 3)),
     200: Depth(bottleneck_convs, (3, 24, 36, 3)),
 }
-# The original's rows of these names never pass the groups on to the convolutions; here they are grouped.
+# In the original's networks of these names the convolutions are not grouped; here they are.
 RESNEXT_32X4D = partial(expanded_convs, groups=32, base_width=4)
 RESNEXT_32X8D = partial(expanded_convs, groups=32, base_width=8)
 WIDE = partial(expanded_convs, base_width=128)
@@ -246,6 +246,10 @@ EXPANDED_DEPTHS = {
     "wide_{family}101_2": Depth(WIDE, DEPTHS[101].blocks, EXPANSION),
 }
 HARA = Convolutions(partial(stem3d, 7), conv3d)
+HARA_DEPTHS = {
+    number: depth if depth.convs is basic_convs else Depth(expanded_convs, depth.blocks, EXPANSION)
+    for number, depth in DEPTHS.items()
+}
 TORCHVISION = {
     "tv_r3d": Convolutions(stem3d, conv3d, nn.Identity),
     "tv_r2plus1d": Convolutions(stem2plus1d, conv2plus1d, nn.Identity),
@@ -253,7 +257,7 @@ TORCHVISION = {
 
 
 def _build_plain(family: Convolutions, depth: Depth, num_classes: int, gates: bool, placement: str) -> ResNet3d:
-    """A network without SRTG, to which gates and placement mean nothing."""
+    """A network without SRTG; gates and placement have no effect."""
     return ResNet3d(family, depth, num_classes, None)
 
 
@@ -262,7 +266,7 @@ def _build_srtg(family: Convolutions, depth: Depth, num_classes: int, gates: boo
 
 
 def register_resnet(name: str, family: Convolutions, depth: Depth) -> None:
-    """Make a network known, and as `srtg_<name>` with SRTG in each of its blocks; NetworkError if a name is taken."""
+    """Register `name`, and `srtg_<name>` with SRTG in every block; NetworkError if a name is taken."""
     register(name, partial(_build_plain, family, depth))
     register(f"srtg_{name}", partial(_build_srtg, family, depth))
 
@@ -272,8 +276,7 @@ for _family_name, _family in FAMILIES.items():
         register_resnet(f"{_family_name}_{_number}", _family, _depth)
     for _name, _depth in EXPANDED_DEPTHS.items():
         register_resnet(_name.format(family=_family_name), _family, _depth)
-for _number, _depth in DEPTHS.items():
-    _expanded = Depth(expanded_convs, _depth.blocks, EXPANSION)
-    register_resnet(f"resnet3d_{_number}", HARA, _depth if _depth.convs is basic_convs else _expanded)
+for _number, _depth in HARA_DEPTHS.items():
+    register_resnet(f"resnet3d_{_number}", HARA, _depth)
 for _family_name, _family in TORCHVISION.items():
     register_resnet(f"{_family_name}_18", _family, DEPTHS[18])

@@ -14,26 +14,27 @@ from torch.autograd.function import once_differentiable
 PLACEMENTS = ("start", "top", "mid", "end", "res", "final")
 """Where a residual block applies its SRTG.
 
-start: on the block's input, shortcut included; top: after the first convolution; mid: after the second; end: after the
-last, before the addition (in a block of two convolutions this is mid); res: on the shortcut; final: on the output.
+start: on the block's input, also for the shortcut; top: after the first convolution; mid: after the second; end: after
+the last, before the addition (the same as mid in a block of two convolutions); res: on the shortcut; final: on the
+block's output.
 """
 
-# Initial values of an LSTM's cell weights' diagonal and gate biases, before the sigmoid: what lets frames in and out is
-# nine tenths open, and a quarter of the past is kept.
-COPY_GAIN, OPEN, FORGETFUL = 2.0, 3.0, -1.0
+# Initial values of an LSTM: the diagonal of the cell's input weights, and the biases of its gates. The input and output
+# gates start at sigmoid(3) = 0.95, the forget gate at sigmoid(-1) = 0.27.
+CELL_DIAGONAL, INPUT_OUTPUT_BIAS, FORGET_BIAS = 2.0, 3.0, -1.0
 
 
 class FrameLSTM(nn.LSTM):
-    """nn.LSTM over the frame vectors a (T, B, C) of clips, from a zero state: the hidden states (T, B, C).
+    """nn.LSTM from frame vectors a (T, B, C) to the last layer's hidden states (T, B, C), starting from zero.
 
-    On the CPU one or two frames are run by plain products: PyTorch's kernel there first reorders all weights, which for
-    so short a sequence takes three times as long as the recursion. GPUs and longer sequences use PyTorch's kernel.
+    On the CPU, one or two frames are computed by plain matrix products: PyTorch's CPU kernel first reorders all
+    weights, which takes three times as long as so short a recursion. Otherwise PyTorch's kernel is used.
     """
 
     SHORT = 2
 
     def forward(self, frames: Tensor) -> Tensor:  # type: ignore[override]
-        """Hidden states (T, B, C) of the last layer."""
+        """Frame vectors (T, B, C) to hidden states (T, B, C)."""
         if frames.device.type != "cpu" or len(frames) > self.SHORT:
             return super().forward(frames)[0]
         hidden_states = frames
@@ -41,7 +42,7 @@ class FrameLSTM(nn.LSTM):
             hidden = cell = frames.new_zeros(frames.shape[1:])
             outputs = []
             for inputs in F.linear(hidden_states, weight_ih, bias_ih):
-                # Also from the zero state, so that each weight has a gradient whatever the number of frames.
+                # The first frame, too, uses the (zero) hidden state, so that every weight gets a gradient.
                 sums = inputs + F.linear(hidden, weight_hh, bias_hh)
                 input_gate, forget_gate, candidate, output_gate = sums.chunk(4, dim=-1)
                 cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
@@ -52,13 +53,14 @@ class FrameLSTM(nn.LSTM):
 
 
 class SqueezeAndRecursion(nn.Module):
-    """Scales each frame and channel of x (B, C, T, H, W) by what an LSTM makes of the frames up to it.
+    """Squeeze and recursion, with or without a temporal gate: x (B, C, T, H, W) to a tensor of the same shape.
 
-    x is averaged over H and W to frame vectors a (T, B, C); a two-layer LSTM of width C gives a*; the output is
-    x times a*. With `gates` this holds for the clips whose a and a* are cycle-consistent, and the others pass through.
+    x is averaged over H and W to frame vectors a (T, B, C); a two-layer LSTM of width C computes a* from a; the output
+    is x times a*, per frame and channel. With `gates`, only clips whose a and a* are cycle-consistent are multiplied;
+    the others are returned unchanged.
 
-    Nothing here depends on a value, so the host never waits and torch.compile takes all but the LSTM into one graph.
-    The LSTM too, and so the whole network with fullgraph=True, where torch._dynamo.config.allow_rnn is set.
+    No control flow depends on a tensor's values, so the host never waits for the GPU, and torch.compile captures
+    everything but the LSTM in one graph (with torch._dynamo.config.allow_rnn, the LSTM too).
     """
 
     gate_counts: Tensor
@@ -69,14 +71,14 @@ class SqueezeAndRecursion(nn.Module):
         self.gates = gates
         self.counts_gates = gates
         if gates:
-            # Open gates and all gates since the last reset. Kept on the device, so that counting waits for nothing.
+            # Open gates and all gates since the last reset. On the device, so that counting needs no synchronisation.
             self.register_buffer("gate_counts", torch.zeros(2, dtype=torch.int64), persistent=False)
         self._initialise()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x (B, C, T, H, W) scaled per frame and channel."""
-        # The recursion runs in the precision of its weights, float32 under autocast too: the products of many gate
-        # activations in half precision lose what tells one frame from the next, and it costs next to nothing.
+        """Multiply x (B, C, T, H, W) per frame and channel, in clips whose gate is open."""
+        # The recursion runs in the precision of its weights, float32 also under autocast: in half precision, repeated
+        # products of gate activations lose the differences between frames. The extra cost is negligible.
         precision = self.lstm.all_weights[0][0].dtype
         if not _may_fuse():
             return x * self._scale(x.mean((3, 4), dtype=precision)).to(x.dtype)[..., None, None]
@@ -94,48 +96,48 @@ class SqueezeAndRecursion(nn.Module):
             is_open = temporal_gate(frames.detach(), recursed.detach())
             if self.counts_gates:
                 self.gate_counts += torch.stack((is_open.sum(), is_open.new_ones(len(is_open)).sum()))
-            # A factor of one passes a clip through exactly, and no gradient reaches the recursion from it.
+            # A factor of one returns the clip unchanged and sends no gradient to the recursion.
             scale = torch.where(is_open[:, None, None], scale, 1.0)
         return scale
 
     def _initialise(self) -> None:
-        """Start the recursion as a soft copy of its frames: each layer's output near tanh(tanh(2a)).
+        """Start the recursion near a copy of its input: the output of a layer is about tanh(tanh(2a)).
 
-        From PyTorch's own initial values the output is near zero, the features are scaled to a fiftieth, and the
-        network hardly learns; gates, which let only consistent recursions act, would stay closed for all but single
-        frames. A copy is as large as the features and consistent with them.
+        PyTorch's default initialisation gives outputs near zero: features shrink to a fiftieth, the network hardly
+        learns, and gates stay closed for all clips but single frames. A copy is as large as the features and
+        consistent with them.
         """
         channels = self.lstm.hidden_size
         with torch.no_grad():
             for weight, _, bias, _ in self.lstm.all_weights:
-                weight[2 * channels : 3 * channels].diagonal().add_(COPY_GAIN)
+                weight[2 * channels : 3 * channels].diagonal().add_(CELL_DIAGONAL)
                 input_gate, forget_gate, _, output_gate = bias.chunk(4)
-                input_gate.fill_(OPEN)
-                forget_gate.fill_(FORGETFUL)
-                output_gate.fill_(OPEN)
+                input_gate.fill_(INPUT_OUTPUT_BIAS)
+                forget_gate.fill_(FORGET_BIAS)
+                output_gate.fill_(INPUT_OUTPUT_BIAS)
 
 
 class _Shared:
-    """What the backward pass of `_Scale` hands to that of `_Squeeze`."""
+    """Tensors that the backward pass of `_Scale` passes to the backward pass of `_Squeeze`."""
 
     def put(self, scale: Tensor, buffer: Tensor) -> None:
-        """Keep the factor, and a tensor of x's size that may be overwritten."""
+        """Keep the factor and a tensor of x's size that may be overwritten."""
         self.tensors = scale, buffer
 
     def take(self) -> tuple[Tensor, Tensor]:
-        """What was put, once."""
+        """Return what was put and release it."""
         tensors = self.tensors
         del self.tensors
         return tensors
 
 
 class _Squeeze(torch.autograd.Function):
-    """x (B, C, T, H, W) as it is, and averaged over H and W.
+    """x (B, C, T, H, W) to x itself and its average (B, C, T) over H and W.
 
-    `_Squeeze` and `_Scale` are two halves of one operation around the recursion. Written plainly, the backward pass
-    makes the product's gradient, spreads the average's over all pixels and adds the two, each in a new tensor of x's
-    size. Here `_Scale` passes the output's gradient on as it is, and `_Squeeze` does all of that in the one tensor that
-    `_Scale` had to make anyway. The gradients cannot be differentiated again, nor can those of PyTorch's LSTM kernels.
+    `_Squeeze` and `_Scale` are two halves of one operation around the recursion. Autograd would compute the gradient of
+    the product, spread the gradient of the average over all pixels and add the two, each in a new tensor of x's size.
+    Here, `_Scale` passes the output's gradient on unchanged, and `_Squeeze` does all three steps in the tensor that
+    `_Scale` needs anyway. The gradients have no second derivatives; those of PyTorch's LSTM kernels have none either.
     """
 
     @staticmethod
@@ -148,7 +150,7 @@ class _Squeeze(torch.autograd.Function):
     def backward(ctx: Any, unscaled: Tensor, squeezed_gradient: Tensor) -> tuple[Tensor, None, None]:
         scale, buffer = ctx.shared.take()
         spread = (squeezed_gradient / ctx.pixels).to(unscaled.dtype)[..., None, None]
-        if unscaled.device.type == "cpu":  # whose addcmul with broadcasting is slower than two passes
+        if unscaled.device.type == "cpu":  # there, addcmul with broadcasting is slower than two passes
             gradient = torch.mul(unscaled, scale, out=buffer).add_(spread)
         else:
             gradient = torch.addcmul(spread, unscaled, scale, out=buffer)
@@ -156,7 +158,7 @@ class _Squeeze(torch.autograd.Function):
 
 
 class _Scale(torch.autograd.Function):
-    """x (B, C, T, H, W) times scale (B, C, T, 1, 1); its gradient for x lacks the factor, see `_Squeeze`."""
+    """x (B, C, T, H, W) times scale (B, C, T, 1, 1). `_Squeeze` multiplies the gradient of x by the scale."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, shared: _Shared) -> Tensor:
@@ -175,26 +177,27 @@ class _Scale(torch.autograd.Function):
 
 
 def _may_fuse() -> bool:
-    """Whether the backward pass by hand applies: torch.compile fuses by itself, torch.func needs plain operations."""
+    """Whether to use the hand-written backward pass: torch.compile fuses itself, torch.func needs plain operations."""
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return False
     return not torch._C._are_functorch_transforms_active()
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager[object]:
-    """Autocast switched off; nothing on the device that has none."""
+    """Autocast switched off; the meta device has none."""
     return nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)
 
 
 def temporal_gate(a: Tensor, b: Tensor) -> Tensor:
-    """Whether each clip's frame vectors a and b, both (T, B, C), are consistent both ways: bool (B,).
+    """The temporal gate: whether each clip's frame vectors a and b, both (T, B, C), are cycle-consistent: bool (B,).
 
-    All frames of a must return to themselves through b, and all of b through a (section 3.2 of the paper): each is the
-    one nearest to its soft nearest neighbour among the others. Of frames equally near, the first counts as nearest.
+    The soft nearest neighbour of frame t of a is the mean of b, weighted by a softmax over frames of minus the squared
+    distance to a_t. Frame t is consistent if the frame of a nearest to that neighbour is t again; of equally near
+    frames, the first counts. A clip is consistent if all its frames are, from a to b and from b to a.
     """
-    if a.shape[0] == 1:  # nearest to anything; len(a) would make an exported number of frames a constant
+    if a.shape[0] == 1:  # always consistent; len(a) would fix the number of frames of an exported network
         return torch.ones(a.shape[1], dtype=torch.bool, device=a.device)
-    # Distances of half precision are too coarse to find the nearest frame.
+    # Half precision is too coarse to find the nearest frame.
     precision = torch.promote_types(a.dtype, torch.float32)
     a, b = a.transpose(0, 1).to(precision), b.transpose(0, 1).to(precision)
     distances = _squared_distances(a, b)
@@ -207,6 +210,6 @@ def temporal_gate(a: Tensor, b: Tensor) -> Tensor:
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Squared Euclidean distances (..., T, T) of each frame of a (..., T, C) to each of b (..., T, C).
 
-    By differences: the usual |a|^2 - 2ab + |b|^2 by a matrix product cancels where frames are alike, as in a video.
+    Computed from differences: |a|^2 - 2ab + |b|^2 loses precision for similar frames, as neighbours in a video are.
     """
     return (a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(dim=-1)

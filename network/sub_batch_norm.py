@@ -1,8 +1,8 @@
-"""Batch norm over sub-batches, so that its statistics do not change their nature with the size of the batch.
+"""Batch norm over sub-batches, so that its statistics cover about as many clips when multigrid enlarges the batch.
 
-Multigrid training (Wu et al. 2020, arXiv 1912.00998, section 3) raises the batch of the long cycle's small shapes 8, 4
-or 2 times and normalises each base batch's worth of clips on its own. The number of sub-batches follows the long cycle
-alone: where the short cycle raises the batch further, the sub-batches grow with it.
+Multigrid training (Wu et al. 2020, arXiv 1912.00998) uses batches 8, 4 or 2 times the base batch at the small shapes of
+the long cycle, and computes batch-norm statistics over sub-batches of the base batch's size. The number of sub-batches
+depends only on the long cycle: where the short cycle enlarges the batch further, the sub-batches grow with it.
 """
 
 from typing import Any
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 
 class SubBatchNorm3d(nn.BatchNorm3d):
-    """Batch norm of x (B, C, T, H, W) that in training normalises each of `num_splits` sub-batches of B by itself.
+    """Batch norm of x (B, C, T, H, W) that in training normalises each of `num_splits` sub-batches of B separately.
 
     Each sub-batch has its own running statistics (num_splits, C). They are aggregated into `running_mean` and
-    `running_var`, which evaluation uses, whenever the module leaves training or gives its state dict; that looks like
-    plain batch norm's, and loading one gives every sub-batch the loaded statistics. With one split it is plain batch
-    norm. With `synchronise` a sub-batch is that of all ranks together.
+    `running_var`, which evaluation uses, whenever the module leaves training mode or its state dict is taken. The state
+    dict is that of plain batch norm; after loading one, every sub-batch has the loaded statistics. With one split, this
+    is plain batch norm. With `synchronise`, a sub-batch includes the clips of all ranks.
 
-    Sub-batch s has the clips s, s + num_splits, ...: a view merges them into channels without a copy. In
-    channels_last_3d no such view exists, and the sub-batches are consecutive clips, normalised one after the other.
+    Sub-batch s has the clips s, s + num_splits, ...: a view moves the splits into the channels without a copy. In
+    channels_last_3d there is no such view; sub-batches are consecutive clips, normalised one after the other.
     """
 
     running_mean: Tensor
@@ -40,7 +40,7 @@ class SubBatchNorm3d(nn.BatchNorm3d):
 
     @classmethod
     def sharing(cls, norm: nn.BatchNorm3d, synchronise: bool) -> "SubBatchNorm3d":
-        """One with the very parameters and buffers of `norm`."""
+        """A SubBatchNorm3d with the same parameter and buffer objects as `norm`."""
         assert norm.affine and norm.track_running_stats and norm.momentum is not None, norm
         new = cls(norm.num_features, norm.eps, norm.momentum, synchronise)
         new.weight, new.bias = norm.weight, norm.bias
@@ -50,11 +50,11 @@ class SubBatchNorm3d(nn.BatchNorm3d):
 
     @property
     def num_splits(self) -> int:
-        """How many sub-batches a training batch has."""
+        """The number of sub-batches of a training batch."""
         return 1 if self.split_mean is None else len(self.split_mean)
 
     def set_num_splits(self, num_splits: int) -> None:
-        """Change the number of sub-batches: all start from the aggregated statistics of the ones before."""
+        """Change the number of sub-batches: all start from the aggregated statistics of the previous ones."""
         assert num_splits >= 1, num_splits
         if num_splits != self.num_splits:
             self.aggregate()
@@ -62,14 +62,14 @@ class SubBatchNorm3d(nn.BatchNorm3d):
 
     @torch.no_grad()
     def aggregate(self) -> None:
-        """Set running mean and variance to those of all sub-batches: the variance within them and between them."""
+        """Set the running statistics to those of all sub-batches: mean of the variances plus variance of the means."""
         if self.split_mean is not None and self.split_var is not None:
             mean = self.split_mean.mean(0)
             self.running_mean.copy_(mean)
             self.running_var.copy_(self.split_var.mean(0) + (self.split_mean - mean).square().mean(0))
 
     def train(self, mode: bool = True) -> "SubBatchNorm3d":
-        """Set the mode; leaving training aggregates."""
+        """Set training or evaluation mode; leaving training mode aggregates."""
         if self.training and not mode:
             self.aggregate()
         return super().train(mode)
@@ -83,7 +83,7 @@ class SubBatchNorm3d(nn.BatchNorm3d):
         assert len(x) % splits == 0, f"a batch of {len(x)} clips does not divide into {splits} sub-batches"
         mean = self.running_mean[None] if self.split_mean is None else self.split_mean
         var = self.running_var[None] if self.split_var is None else self.split_var
-        if self.num_batches_tracked is not None:  # it is while a block repeats its forward pass, see checkpointing.py
+        if self.num_batches_tracked is not None:  # None while a block is recomputed, see activation_checkpointing.py
             self.num_batches_tracked.add_(1)
         normalise = self._normalise_with_all_ranks if is_synchronised else self._normalise
         if x.is_contiguous():
@@ -97,7 +97,7 @@ class SubBatchNorm3d(nn.BatchNorm3d):
         return F.batch_norm(x, running_mean, running_var, weight, bias, True, self.momentum, self.eps)
 
     def _normalise_with_all_ranks(self, x: Tensor, running_mean: Tensor, running_var: Tensor, splits: int) -> Tensor:
-        """As `_normalise`, with the statistics of the same sub-batches of all ranks, which are equally large."""
+        """As `_normalise`, with the statistics of each sub-batch over all ranks; all ranks have equally many clips."""
         ranks = dist.get_world_size()
         own_var, own_mean = torch.var_mean(x.float(), (0, 2, 3, 4), correction=0)
         mean = _SumOverRanks.apply(own_mean) / ranks
@@ -124,12 +124,12 @@ class SubBatchNorm3d(nn.BatchNorm3d):
         self._start_splits(self.num_splits)
 
     def extra_repr(self) -> str:
-        """What plain batch norm shows, and the splits."""
+        """The text in the printed network: that of plain batch norm, and the splits."""
         return f"{super().extra_repr()}, num_splits={self.num_splits}, synchronise={self.synchronise}"
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """The sum of a tensor over all ranks; as every rank uses it, so are the gradients summed."""
+    """The sum of a tensor over all ranks; the gradient is summed too, because every rank uses the sum."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 def use_sub_batch_norm(network: nn.Module, synchronise: bool = False) -> None:
-    """Replace every BatchNorm3d below `network` in place; parameters and buffers stay the same objects."""
+    """Replace every BatchNorm3d in `network`, in place; parameters and buffers stay the same objects."""
     replaced: dict[nn.BatchNorm3d, SubBatchNorm3d] = {}
     for path, module in list(network.named_modules(remove_duplicate=False)):
         if type(module) is nn.BatchNorm3d:
@@ -156,19 +156,19 @@ def use_sub_batch_norm(network: nn.Module, synchronise: bool = False) -> None:
 
 
 def set_num_splits(network: nn.Module, num_splits: int) -> None:
-    """Give every SubBatchNorm3d that many sub-batches; nothing happens where it has them already."""
+    """Set the number of sub-batches of every SubBatchNorm3d; no effect on those that have it already."""
     for norm in _norms(network).values():
         norm.set_num_splits(num_splits)
 
 
 def aggregate_statistics(network: nn.Module) -> None:
-    """Bring every running mean and variance up to date, while training goes on."""
+    """Aggregate every SubBatchNorm3d without leaving training mode."""
     for norm in _norms(network).values():
         norm.aggregate()
 
 
 def split_state(network: nn.Module) -> dict[str, Tensor]:
-    """The sub-batches' own statistics, which the state dict leaves out: needed to go on in the middle of a phase."""
+    """The running statistics of each sub-batch, which the state dict does not have: needed to resume exactly."""
     state = {}
     for name, norm in _norms(network).items():
         if norm.split_mean is not None and norm.split_var is not None:
@@ -178,7 +178,7 @@ def split_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_split_state(network: nn.Module, state: dict[str, Tensor]) -> None:
-    """Put back what `split_state` gave, after the state dict; the number of sub-batches is that of the state."""
+    """Restore `split_state`, after the state dict was loaded; the number of sub-batches is that of the state."""
     names = {f"{name}.{part}" for name in _norms(network) for part in ("split_mean", "split_var")}
     assert set(state) <= names, sorted(set(state) - names)
     for name, norm in _norms(network).items():

@@ -1,4 +1,4 @@
-"""A network as the registered ones are built, but so narrow that its checkpoints have kilobytes."""
+"""A network built from the package's blocks, so narrow that its checkpoints have kilobytes."""
 
 from torch import Tensor, nn
 
@@ -45,6 +45,6 @@ def _srtg(num_classes: int, gates: bool, placement: str) -> TinyNetwork:
 
 
 def register_tiny_networks() -> None:
-    """Make `tiny` and `srtg_tiny` known in this process."""
+    """Register `tiny` and `srtg_tiny` in this process."""
     register("tiny", _plain)
     register("srtg_tiny", _srtg)

@@ -1,9 +1,12 @@
-"""Networks for other runtimes: ONNX and torch.export programs that answer as the network does in evaluation mode."""
+"""Write networks for other programs: ONNX, torch.export programs (.pt2), safetensors.
+
+ONNX files and programs compute what the network computes in evaluation mode.
+"""
 
 import copy
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,14 @@ from torch import Tensor, nn
 from common.errors import NetworkError
 from network.base import VideoNetwork
 from network.srtg import SqueezeAndRecursion, temporal_gate
+from network.weights.safetensors_file import write_safetensors
 
 OPSET = 20
 ONNX_LIMIT = 2**31 - 2**20
-"""Bytes of weights that a single ONNX file can hold, with some room for its graph."""
+"""Most bytes of weights in one ONNX file: 2 GiB less some room for the graph."""
 
-# The example's frames, height and width are traced as unknown. A stage's smallest size must stay above one, which
-# torch.export would take for a constant; the ONNX graph holds no such bound and takes single frames as well.
+# Frames, height and width of the example are traced as unknown sizes. torch.export treats a size of one as a constant,
+# so no stage may come down to one. The ONNX graph has no such bound: it takes single frames too.
 EXAMPLE = (2, 3, 64, 64, 64)
 SMALLEST = 33
 
@@ -28,9 +32,10 @@ SMALLEST = 33
 def onnx_lstm(x: Tensor, weight: Tensor, recurrence: Tensor, bias: Tensor) -> Tensor:
     """One layer of an LSTM over x (T, B, C) with weights as ONNX lays them out: (T, B, C).
 
-    A placeholder that becomes ONNX's LSTM. PyTorch's own would be unrolled, for one number of frames.
+    A placeholder that the exporter replaces by ONNX's LSTM. PyTorch's own LSTM would be unrolled for a fixed number of
+    frames.
     """
-    raise NotImplementedError("for tracing alone")
+    raise NotImplementedError("only for tracing")
 
 
 @onnx_lstm.register_fake
@@ -39,7 +44,7 @@ def _(x: Tensor, weight: Tensor, recurrence: Tensor, bias: Tensor) -> Tensor:
 
 
 class _OnnxLSTM(nn.Module):
-    """The layers of an LSTM, their gates in ONNX's order: input, output, forget, cell."""
+    """The layers of an LSTM, with the gates in ONNX's order: input, output, forget, cell."""
 
     def __init__(self, lstm: nn.LSTM) -> None:
         super().__init__()
@@ -69,7 +74,7 @@ class _TorchLSTM(nn.Module):
 
 
 class _Recursion(nn.Module):
-    """SqueezeAndRecursion in plain operations, without the counting of gates."""
+    """SqueezeAndRecursion in plain operations, without the gate counts."""
 
     def __init__(self, lstm: nn.Module, gates: bool) -> None:
         super().__init__()
@@ -85,18 +90,18 @@ class _Recursion(nn.Module):
         return x * scale[..., None, None]
 
 
-def export_onnx(network: VideoNetwork, path: Path, facts: Mapping[str, str]) -> None:
+def export_onnx(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:
     """Write an ONNX file: input `clips` (batch, 3, frames, height, width) of any sizes, output `logits`, opset 20.
 
-    `facts` are kept in its metadata. NetworkError if the packages for it are missing or the file would be too large.
+    NetworkError if onnx or onnxscript is not installed or the file would be larger than 2 GB.
     """
     size = sum(tensor.nbytes for tensor in network.state_dict().values())
     if size > ONNX_LIMIT:
-        raise NetworkError(f"an ONNX file holds 2 GB at most, {network.name} has {size / 1e9:.1f}: write .pt2 instead")
+        raise NetworkError(f"{network.name} has {size / 1e9:.1f} GB, an ONNX file holds at most 2: write .pt2 instead")
     try:
         from onnxscript import opset20 as op
     except ImportError as error:
-        raise NetworkError("ONNX needs two packages more: pip install onnx onnxscript") from error
+        raise NetworkError("ONNX needs two more packages: pip install onnx onnxscript") from error
 
     def lstm(x: Any, weight: Any, recurrence: Any, bias: Any) -> Any:
         states, _, _ = op.LSTM(x, weight, recurrence, bias, hidden_size=recurrence.shape[-1])
@@ -117,27 +122,34 @@ def export_onnx(network: VideoNetwork, path: Path, facts: Mapping[str, str]) -> 
         verbose=False,
     )
     assert program is not None
-    program.model.metadata_props.update(facts)
+    program.model.metadata_props.update(metadata)
     program.save(path)
 
 
-def export_program(network: VideoNetwork, path: Path, shape: tuple[int, int, int], facts: Mapping[str, str]) -> None:
-    """Write a torch.export program (.pt2) for clips (B, 3, *shape), shape = frames, height, width, and any B.
+def export_program(network: VideoNetwork, path: Path, shape: tuple[int, int, int], metadata: Mapping[str, str]) -> None:
+    """Write a torch.export program (.pt2) for clips (B, 3, *shape) of any B; shape is frames, height, width.
 
-    torch.export unrolls an LSTM, so the number of frames is fixed: one program for each.
+    The number of frames is fixed because torch.export unrolls the LSTM. `metadata` is the extra file facts.json.
     """
     example = torch.zeros(2, 3, *shape)
     batch = {0: torch.export.Dim("batch")}
     with warnings.catch_warnings():
-        # PyTorch's LSTM lists its weights a second time, which is of no matter to the program.
+        # PyTorch's LSTM also has its weights in a list. The program does not use it.
         warnings.filterwarnings("ignore", ".*_flat_weights.*were assigned during export")
         program = torch.export.export(_exportable(network, _TorchLSTM), (example,), dynamic_shapes=(batch,))
     with path.open("wb") as file:
-        torch.export.save(program, file, extra_files={"facts.json": json.dumps(dict(facts))})
+        torch.export.save(program, file, extra_files={"facts.json": json.dumps(dict(metadata))})
+
+
+def export_safetensors(
+    network: VideoNetwork, path: Path, facts: Mapping[str, Any], classes: Sequence[str] | None
+) -> None:
+    """Write the weights with the network's facts and class names; `read_checkpoint` reads them back."""
+    write_safetensors(path, network.state_dict(), facts, classes)
 
 
 def _exportable(network: VideoNetwork, make_lstm: type[_OnnxLSTM] | type[_TorchLSTM]) -> VideoNetwork:
-    """A copy in evaluation mode whose recursions can be traced."""
+    """A copy in evaluation mode whose LSTMs can be traced."""
     network = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(network.modules()):
         for name, child in module.named_children():
@@ -147,6 +159,6 @@ def _exportable(network: VideoNetwork, make_lstm: type[_OnnxLSTM] | type[_TorchL
 
 
 def _reordered(gates: Tensor) -> Tensor:
-    """PyTorch's order of gates (input, forget, cell, output) to ONNX's."""
-    enter, forget, candidate, leave = gates.detach().chunk(4)
-    return torch.cat([enter, leave, forget, candidate])
+    """Gates in PyTorch's order (input, forget, cell, output) to ONNX's order."""
+    input_gate, forget_gate, cell, output_gate = gates.detach().chunk(4)
+    return torch.cat([input_gate, output_gate, forget_gate, cell])

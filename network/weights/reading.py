@@ -1,4 +1,4 @@
-"""Files of weights, of this project and of others, as dicts."""
+"""Read files of weights (.pth, .safetensors), of this project and of others, into dicts."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from network.weights.safetensors_file import read_safetensors
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a file on the CPU; DataError if it is missing, damaged, or holds more than tensors and plain types."""
+    """The file's dict, tensors on the CPU; DataError if it is missing, damaged, or holds other Python objects."""
     if not path.is_file():
         there = sorted(other.name for other in _neighbours(path) if other.suffix in (".pth", ".pt", ".safetensors"))
         hint = f"; {path.parent} holds {', '.join(there[-5:])}" if there else ""
@@ -19,10 +19,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return read_safetensors(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever its readers raise: pickle, zip, runtime, key and I/O errors
+    except Exception as error:  # torch.load documents no errors; pickle, zip, runtime, key and I/O errors occur
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"checkpoint {path} cannot be loaded: it is damaged, or holds Python objects beside tensors and plain "
+            f"checkpoint {path} cannot be loaded: it is damaged, or holds other Python objects than tensors and plain "
             f"types, which could run code when unpickled ({reason[:200]})"
         ) from error
     if not isinstance(checkpoint, dict):

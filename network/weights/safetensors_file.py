@@ -1,4 +1,4 @@
-"""safetensors files: weights without pickle, with what this project knows of them in the metadata."""
+"""safetensors files: weights without pickle; the metadata `srtg` holds the network's facts and the class names."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from common.errors import DataError
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
-    """The file as a checkpoint: {"network", "classes", "weights"} if this project wrote it, else a state dict.
+    """A checkpoint {"network", "classes", "weights"} if this project wrote the file, else its state dict.
 
-    DataError if it cannot be read.
+    DataError if the file cannot be read.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -25,13 +25,13 @@ def read_safetensors(path: Path) -> dict[str, Any]:
             return weights
         return json.loads(metadata["srtg"]) | {"weights": weights}
     except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as safetensors: it is damaged or something else ({error})") from error
+        raise DataError(f"{path} cannot be read as safetensors: damaged or another format ({error})") from error
 
 
 def write_safetensors(
     path: Path, weights: Mapping[str, Tensor], network: Mapping[str, Any], classes: Sequence[str] | None
 ) -> None:
-    """Write weights, the network's facts (name, gates, placement, num_classes) and the classes' names."""
+    """Write weights, the network's facts (name, gates, placement, num_classes) and the class names."""
     facts = json.dumps({"network": dict(network), "classes": None if classes is None else list(classes)})
     contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
     save_file(contiguous, path, metadata={"format": "pt", "srtg": facts})

@@ -4,7 +4,8 @@ import sys
 import pytest
 import torch
 
-from benchmarks.networks import Setting, count_macs, groups
+from benchmarks.network_cost import Setting, count_macs
+from benchmarks.networks import groups
 
 SETTING = Setting((16, 112, 112), 8, 400, "cpu", "fp32", "contiguous", False, "final", False)
 
@@ -28,12 +29,12 @@ def formula(recursion: bool) -> int:
 
 @pytest.mark.parametrize("recursion", [False, True])
 def test_multiply_accumulates_are_those_of_the_formula(recursion):
-    """A factor of two, or an LSTM that counts as nothing, would make every comparison of costs wrong."""
+    """A factor of two, or an uncounted LSTM, would make every comparison of costs wrong."""
     assert count_macs("srtg_r3d_18" if recursion else "r3d_18", SETTING) == formula(recursion)
 
 
-def test_each_network_is_beside_its_twin():
-    """The ratio of a network that was timed alone would compare it with another minute of the machine."""
+def test_each_network_is_timed_with_its_twin():
+    """Timed at different times, the ratio would also measure the machine's other load."""
     assert [group for group in groups("srtg_r3d_18") if "torchvision" not in group[1]] == [["r3d_18", "srtg_r3d_18"]]
     assert next(groups("r3d_18")) == ["r3d_18"]
 
@@ -45,7 +46,7 @@ def run(*flags):
 
 @pytest.mark.slow
 def test_table_and_figure(tmp_path):
-    """The command that the README gives, at its smallest."""
+    """The command of the README must work."""
     figure = tmp_path / "cost.png"
     done = run("--networks", "srtg_r3d_10", "--clip", "2x16x16", "--batch", "2", "--repeats", "1", "--classes", "5",
                "--device", "cpu", "--precision", "fp32", "--figure", figure)  # fmt: skip
@@ -56,7 +57,7 @@ def test_table_and_figure(tmp_path):
 
 @pytest.mark.parametrize(("flags", "named"), [(("--networks", "x*"), "x*"), (("--clip", "16x112"), "16x112")])
 def test_mistakes_are_named(flags, named):
-    """A traceback helps nobody who mistyped a flag."""
+    """A mistyped flag must give its value, not a traceback."""
     done = run(*flags)
     assert done.returncode == 2
     assert named in done.stderr and "Traceback" not in done.stderr
@@ -64,7 +65,7 @@ def test_mistakes_are_named(flags, named):
 
 @pytest.mark.gpu
 def test_on_a_gpu(tmp_path):
-    """Events, autocast and the allocator's peak stand in for the clock and the process's memory."""
+    """On a GPU, events, autocast and the allocator's peak are used instead of the clock and the process's memory."""
     assert torch.cuda.is_available()
     done = run("--networks", "srtg_r3d_18", "--clip", "8x64x64", "--batch", "2", "--repeats", "2")
     assert done.returncode == 0, done.stderr

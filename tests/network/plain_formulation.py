@@ -1,4 +1,4 @@
-"""The networks once more, written from the description alone: functional, slow, and read off a state dict.
+"""A second implementation of the networks, written from their description: functional, slow, from a state dict.
 
 It shares no code with the package, so that the two can disagree. Evaluation mode only.
 """
@@ -14,7 +14,7 @@ Weights = dict[str, Tensor]
 
 
 def fill(state_dict: Weights) -> Weights:
-    """Weights in float64 that depend on names and shapes alone, of a size that keeps activations near one."""
+    """Weights in float64 that depend only on names and shapes, scaled so that activations stay near one."""
     filled = {}
     for name, tensor in state_dict.items():
         values = noise(zlib.crc32(name.encode()), *tensor.shape)
@@ -37,7 +37,7 @@ def clips(*shape: int) -> Tensor:
 
 
 def noise(seed: int, *shape: int) -> Tensor:
-    """Uniform numbers of mean 0 and variance 1, the same with every version of torch: an integer hash."""
+    """Uniform numbers of mean 0 and variance 1 from an integer hash: the same with every version of torch."""
     bits = (torch.arange(math.prod(shape)) + seed) * 0x9E3779B1 & 0xFFFFFFFF
     bits = (bits ^ bits >> 15) * 0x85EBCA77 & 0xFFFFFFFF
     bits = (bits ^ bits >> 13) * 0xC2B2AE3D & 0xFFFFFFFF
@@ -52,7 +52,7 @@ POOLS = {
 
 
 def logits(w: Weights, x: Tensor, gates: bool = False, placement: str = "final", pool: str = "halving") -> Tensor:
-    """Logits (B, classes) of clips (B, 3, T, H, W). What has no trace in the weights is said: the pool."""
+    """Clips (B, 3, T, H, W) to logits (B, classes). The weights do not tell the pool, so it is an argument."""
     if "stem.3.weight" in w:
         x = norm(w, "stem.1", F.conv3d(x, w["stem.0.weight"], stride=(1, 2, 2), padding=(0, 3, 3))).relu()
         x = norm(w, "stem.4", F.conv3d(x, w["stem.3.weight"], padding=(1, 0, 0))).relu()
@@ -95,7 +95,7 @@ def residual_block(w: Weights, name: str, x: Tensor, stride: int, gates: bool, p
 
 
 def convolution(w: Weights, name: str, x: Tensor, stride: int) -> Tensor:
-    """3x3x3; 1x1x1 and depthwise 3x3x3; or 1x3x3 and 3x1x1: which, the weights' shapes say."""
+    """3x3x3; 1x1x1 and depthwise 3x3x3; or 1x3x3 and 3x1x1: the weights' shapes decide."""
     if f"{name}.2.weight" in w:
         x = norm(w, f"{name}.1", F.conv3d(x, w[f"{name}.0.weight"]))
         return grouped(x, w[f"{name}.2.weight"], stride, 1)
@@ -106,7 +106,7 @@ def convolution(w: Weights, name: str, x: Tensor, stride: int) -> Tensor:
 
 
 def grouped(x: Tensor, weight: Tensor, stride: int | tuple, padding: int | tuple) -> Tensor:
-    """Each group of channels convolved for itself."""
+    """Each group of channels is convolved separately."""
     groups = x.shape[1] // weight.shape[1]
     parts = zip(x.chunk(groups, dim=1), weight.chunk(groups, dim=0), strict=True)
     return torch.cat([F.conv3d(part, kernel, stride=stride, padding=padding) for part, kernel in parts], dim=1)
@@ -140,15 +140,15 @@ def lstm_layer(w: Weights, name: str, layer: str, inputs: list[Tensor]) -> list[
     for x in inputs:
         sums = w[f"{name}.weight_ih_{layer}"] @ x + w[f"{name}.weight_hh_{layer}"] @ hidden
         sums = sums + w[f"{name}.bias_ih_{layer}"] + w[f"{name}.bias_hh_{layer}"]
-        enter, forget, candidate, leave = sums.chunk(4)
-        cell = forget.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
-        hidden = leave.sigmoid() * cell.tanh()
+        input_gate, forget_gate, candidate, output_gate = sums.chunk(4)
+        cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+        hidden = output_gate.sigmoid() * cell.tanh()
         outputs.append(hidden)
     return outputs
 
 
 def gate_is_open(a: list[Tensor], b: list[Tensor]) -> bool:
-    """Every frame of a comes back through b, and every frame of b through a."""
+    """Whether every frame of a returns to itself through b, and every frame of b through a."""
     return all_return(a, b) and all_return(b, a)
 
 

@@ -9,7 +9,7 @@ from network.sub_batch_norm import set_num_splits, split_state, use_sub_batch_no
 
 
 def trained(checkpointing: bool, sub_batches: int, placement: str = "final") -> tuple[VideoNetwork, dict[str, Tensor]]:
-    """A gated network after three steps, and all that it counted and learnt."""
+    """A gated network after three steps, and its weights, statistics and counts."""
     torch.manual_seed(0)
     network = create_network("srtg_r3d_10", 5, gates=True, placement=placement)
     if sub_batches > 1:
@@ -28,7 +28,7 @@ def trained(checkpointing: bool, sub_batches: int, placement: str = "final") -> 
 
 @pytest.mark.parametrize(("sub_batches", "placement"), [(1, "final"), (2, "final"), (1, "start"), (1, "res")])
 def test_weights_statistics_and_gate_counts_are_those_without_checkpointing(sub_batches, placement):
-    """A block runs twice: counting its clips twice would train other batch statistics and report other gates."""
+    """A block runs twice; if its clips were counted twice, batch statistics and gate fractions would be wrong."""
     _, expected = trained(False, sub_batches, placement)
     _, state = trained(True, sub_batches, placement)
     assert list(state) == list(expected)
@@ -55,13 +55,13 @@ def saved_bytes(checkpointing: bool) -> int:
     return sum(saved.values())
 
 
-def test_less_is_kept():
-    """Else the option would cost time for nothing."""
+def test_fewer_activations_are_kept():
+    """Else the option would cost time and save no memory."""
     assert saved_bytes(True) < 0.75 * saved_bytes(False)
 
 
-def test_evaluation_is_not_touched():
-    """Without gradients nothing is kept anyway, and a block must not run through the checkpoint."""
+def test_evaluation_is_not_changed():
+    """Without gradients nothing is kept; a block must give the same outputs with and without checkpointing."""
     network, _ = trained(True, 1)
     clips = torch.randn(2, 3, 8, 24, 24)
     network.eval()
@@ -71,6 +71,6 @@ def test_evaluation_is_not_touched():
 
 
 def test_network_without_blocks_is_refused():
-    """The option must not be silently without effect."""
-    with pytest.raises(NetworkError, match="no residual blocks"):
+    """The option must not silently do nothing."""
+    with pytest.raises(NetworkError, match="Linear"):
         checkpoint_activations(nn.Linear(2, 2))

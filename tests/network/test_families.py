@@ -1,4 +1,4 @@
-"""ResNeXt, wide, channel-separated networks, and those of Hara and torchvision: widths, groups and outputs."""
+"""ResNeXt, wide and channel-separated networks, and those of Hara and torchvision: widths, groups and outputs."""
 
 import pytest
 import torch
@@ -13,8 +13,8 @@ BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36
 CHANNELS = (64, 128, 256, 512)
 STEM_3D, STEM_2PLUS1D = 64 * 3 * 147 + 128, 45 * 3 * 49 + 90 + 64 * 45 * 3 + 128
 
-# name: depth, width of the first stage's bottlenecks, weights of a spatio-temporal convolution of width w with the
-# batch norm within it, weights of the stem.
+# name: depth, width of the first stage's bottlenecks, weights of a spatio-temporal convolution of width w (with the
+# batch norm inside it), weights of the stem.
 EXPANDED = {
     "r3dxt50_32x4d": (50, 128, lambda w: 27 * w * w // 32, STEM_3D),
     "r3dxt101_32x8d": (101, 256, lambda w: 27 * w * w // 32, STEM_3D),
@@ -45,7 +45,7 @@ def count(network: nn.Module) -> int:
 
 @pytest.mark.parametrize("name", EXPANDED)
 def test_parameter_counts(name):
-    """A convolution that lost its groups has a hundred times the weights, and is another network."""
+    """A convolution that lost its groups has many times the weights, and is another network."""
     depth, first_width, conv, expected = EXPANDED[name]
     channels = 64
     for stage, blocks in enumerate(BLOCKS[depth]):
@@ -58,7 +58,7 @@ def test_parameter_counts(name):
 
 
 def test_srtg_takes_the_width_of_its_place():
-    """Sixteen times the square of the width: at a block's output, four times as wide, it outweighs the network."""
+    """SRTG has 16 w^2 + 16 w weights at width w: at a wrong place it would outweigh the network."""
     recursion = {"final": 2048, "mid": 512, "top": 512, "end": 2048, "res": 2048, "start": 2048}
     plain_count = count(meta("ir_csn_26"))
     for placement, width in recursion.items():
@@ -70,14 +70,14 @@ def test_srtg_takes_the_width_of_its_place():
 
 
 @pytest.mark.parametrize("conv", [conv3d, conv2plus1d])
-def test_groups_do_not_see_each_other(conv):
-    """What the original leaves out: its grouped networks mix all channels in each convolution."""
+def test_groups_do_not_mix(conv):
+    """In the original's ResNeXt networks, all channels mix in each convolution."""
     torch.manual_seed(0)
     layers = conv(8, 8, 16, 1, groups=4).double()
     x = torch.randn(1, 8, 4, 6, 6, dtype=torch.float64, requires_grad=True)
     layers(x)[:, 2:4].square().sum().backward()
     seen = x.grad.abs().sum((0, 2, 3, 4)) > 0
-    if conv is conv2plus1d:  # its batch norm, in training, sees no other channel either
+    if conv is conv2plus1d:  # its batch norm does not mix channels either
         assert layers[0].groups == layers[3].groups == 4
     assert seen.tolist() == [False] * 2 + [True] * 2 + [False] * 4
 
@@ -104,7 +104,7 @@ def test_spatiotemporal_convolutions_are_grouped(name, groups):
     ],
 )  # fmt: skip
 def test_outputs_are_those_of_the_plain_formulation(name, pool):
-    """Each family once, in evaluation mode; float32, as these networks are large."""
+    """One network of each family in evaluation mode; in float32, because these networks are large."""
     placement = "mid" if name.startswith("srtg_ip") else "final"
     network = create_network(name, 7, placement=placement) if "srtg" in name else create_network(name, 7)
     weights = {key: tensor.to(torch.float32) for key, tensor in plain.fill(network.state_dict()).items()}
@@ -113,7 +113,7 @@ def test_outputs_are_those_of_the_plain_formulation(name, pool):
     with torch.no_grad():
         logits = network(clips)
         expected = plain.logits(weights, clips, placement=placement, pool=pool)
-        # So that the comparison would notice another pool.
+        # With another pool, to show that the comparison notices the pool.
         other = plain.logits(weights, clips, placement=placement, pool="halving" if pool == "none" else "none")
     torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     assert not torch.allclose(logits, other, rtol=1e-2)
@@ -121,7 +121,7 @@ def test_outputs_are_those_of_the_plain_formulation(name, pool):
 
 @pytest.mark.parametrize("placement", ["start", "top", "mid", "end", "res", "final"])
 def test_placements_in_an_expanded_bottleneck(placement):
-    """Its places differ in width; each applies the recursion where the paper draws it."""
+    """The widths of its places differ; SRTG is applied at the place that its placement names."""
     block = ResidualBlock(6, 256, 2, RESNEXT_32X4D(6, 256, 2, FAMILIES["r2plus1d"]), Recursion(True, placement))
     weights = plain.fill(block.double().eval().state_dict())
     block.load_state_dict(weights)

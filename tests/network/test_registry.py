@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from common.errors import NetworkError
-from network import create_network, network_names
+from network import create_network, network_names, registry
 from network.registry import register
+from network.resnet3d import R3D, Depth, basic_convs, register_resnet
 
 # For the published networks of 400 classes: tensors in the state dict, parameters, and the CRC-32 of the sorted lines
 # "<name> <size>x<size>...", joined by newlines.
@@ -49,7 +50,7 @@ def test_published_names_and_shapes(name):
 
 
 def test_names():
-    """The names users type, shallow networks first."""
+    """A name that disappears breaks the commands and checkpoints that have it. Shallow networks come first."""
     depths = (10, 18, 34, 50, 101, 152, 200)
     plain = [f"{family}_{depth}" for family in ("r2plus1d", "r3d", "resnet3d") for depth in depths]
     plain += [f"{family}xt{row}" for family in ("r2plus1d", "r3d") for row in ("50_32x4d", "101_32x8d")]
@@ -64,32 +65,45 @@ def test_names():
 
 @pytest.mark.parametrize("typed", ["srtg_r3d34", "srtg-r3d-34", "SRTG_R3D_34", "srtg_r3d_35"])
 def test_unknown_name_lists_near_ones(typed):
-    """A mistyped name must be answered with the right one."""
-    with pytest.raises(NetworkError, match=f"unknown network '{typed}'.*srtg_r3d_34"):
+    """A mistyped name is answered with the right one."""
+    with pytest.raises(NetworkError, match=f"'{typed}'.*srtg_r3d_34"):
         create_network(typed, 10)
 
 
 def test_name_like_no_other_lists_all():
+    """Without near names, users need all of them."""
     with pytest.raises(NetworkError, match=r"r2plus1d_10, .*srtg_r3d_200"):
         create_network("?", 10)
 
 
 def test_duplicate_name_is_refused():
-    """Two builders under one name would make a run's name say nothing about its network."""
-    with pytest.raises(NetworkError, match="'r3d_18' is registered twice"):
+    """The second builder would silently replace the first, and checkpoints would be built with another network."""
+    with pytest.raises(NetworkError, match="'r3d_18'"):
         register("r3d_18", lambda num_classes, gates, placement: create_network("r3d_34", num_classes))
     assert sum(parameter.numel() for parameter in create_network("r3d_18", 400).parameters()) == 33_371_472
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(NetworkError, match="unknown placement 'bottom': choose one of start, top, mid"):
+    """The message names the value, and the values there are."""
+    with pytest.raises(NetworkError, match=r"'bottom'.*start, top, mid, end, res, final"):
         create_network("srtg_r3d_18", 10, placement="bottom")
-    with pytest.raises(NetworkError, match="0 classes"):
+    with pytest.raises(NetworkError, match=r"srtg_r3d_18.*\b0 classes"):
         create_network("srtg_r3d_18", 0)
 
 
 @pytest.mark.parametrize("arguments", [{"gates": True}, {"placement": "top"}])
-def test_option_without_effect_is_said(arguments):
-    """Gates on a network without SRTG do nothing; a user who asked for them must hear it."""
-    with pytest.warns(UserWarning, match="r3d_10 has no SRTG blocks"):
+def test_option_without_effect_warns(arguments):
+    """Gates on a network without SRTG do nothing; without a warning, users would compare a network with itself."""
+    with pytest.warns(UserWarning, match="r3d_10.*SRTG"):
         create_network("r3d_10", 10, **arguments)
+
+
+def test_a_row_of_a_table_gives_a_network_with_and_without_srtg(monkeypatch):
+    """Adding a variant takes nothing else: no list of names, no second place."""
+    monkeypatch.setattr(registry, "_builders", dict(registry._builders))
+    register_resnet("r3d_14", R3D, Depth(basic_convs, (1, 2, 2, 1)))
+    assert [name for name in network_names() if name.endswith("r3d_14")] == ["r3d_14", "srtg_r3d_14"]
+    with torch.device("meta"):
+        plain, srtg = create_network("r3d_14", 5), create_network("srtg_r3d_14", 5, gates=True)
+        assert [len(stage) for stage in (plain.layer1, plain.layer2, plain.layer3, plain.layer4)] == [1, 2, 2, 1]
+        assert len(srtg.open_gate_fractions()) == 6

@@ -11,8 +11,8 @@ from network.srtg import PLACEMENTS
 from tests.network import plain_formulation as plain
 from tests.network.plain_formulation import Weights
 
-# The first logits of plain.clips(2, 3, 5, 25, 18) for 400 classes with the weights of plain.fill, clip by clip, as the
-# plain formulation gives them.
+# The first logits of each clip of plain.clips(2, 3, 5, 25, 18), for 400 classes with the weights of plain.fill, as
+# the plain formulation computes them.
 LOGITS = {
     "r3d_50": [
         [-25.985101, -3.5034953, 0.87597411, -18.333032, 145.14962, 43.321469],
@@ -30,7 +30,7 @@ LOGITS = {
 
 
 def filled_network(name: str, num_classes: int = 7, **arguments: object) -> tuple[VideoNetwork, Weights]:
-    """A network in float64 and evaluation mode, and its weights, which a formula gave it."""
+    """A network in float64 and evaluation mode, and its weights, which come from a formula."""
     network = create_network(name, num_classes, **arguments).double().eval()
     weights = plain.fill(network.state_dict())
     network.load_state_dict(weights)
@@ -39,7 +39,7 @@ def filled_network(name: str, num_classes: int = 7, **arguments: object) -> tupl
 
 @pytest.mark.parametrize("name", LOGITS)
 def test_logits_are_those_of_the_published_networks(name):
-    """A refactoring that moves the logits would make the published weights worthless."""
+    """A change that moves the logits would make the published weights useless."""
     network, weights = filled_network(name, 400)
     clips = plain.clips(2, 3, 5, 25, 18)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def filled_block(convs: BlockConvs, family: str, stride: int, recursion: Recursi
 @pytest.mark.parametrize("convs", [basic_convs, bottleneck_convs])
 @pytest.mark.parametrize(("family", "stride"), [("r3d", 1), ("r2plus1d", 2)])
 def test_placements_and_gates(family, stride, convs, gates, placement):
-    """Each place in either kind of block is where the paper draws it, and trains, with and without gates."""
+    """In both kinds of block, SRTG is applied at the place that its placement names, and gets gradients."""
     block, weights = filled_block(convs, family, stride, Recursion(gates, placement))
     weights = {name: tensor.requires_grad_(tensor.is_floating_point()) for name, tensor in weights.items()}
     x = plain.clips(3, 6, 5, 9, 8).relu().requires_grad_()
@@ -71,7 +71,7 @@ def test_placements_and_gates(family, stride, convs, gates, placement):
     names = [name for name, _ in block.named_parameters()]
     gradients = torch.autograd.grad(out.square().sum(), [x, *block.parameters()])
     expected_inputs = [x, *(weights[f"block.{name}"] for name in names)]
-    # A parameter of a recursion whose gates are all closed has no part in the plain formulation.
+    # If all gates are closed, the plain formulation does not use the parameters of the recursion.
     expected_gradients = torch.autograd.grad(expected.square().sum(), expected_inputs, materialize_grads=True)
     torch.testing.assert_close(gradients, expected_gradients)
     if not gates:
@@ -91,18 +91,18 @@ def test_placements_differ(convs):
 
 
 def depth_of(name: str) -> int:
-    """34 of srtg_r3d_34, 50 of r2plus1dxt50_32x4d, which hold other numbers too."""
+    """34 for srtg_r3d_34, 50 for r2plus1dxt50_32x4d: names have other numbers too."""
     return next(depth for depth in (10, 18, 26, 34, 50, 101, 152, 200) if re.search(rf"(_|xt|d){depth}(_|$)", name))
 
 
 def sweep() -> list[object]:
-    """All names, the deepest as slow ones: they are more of the same blocks."""
+    """All names; the deepest are slow tests, as they only have more of the same blocks."""
     return [pytest.param(name, marks=pytest.mark.slow if depth_of(name) > 50 else ()) for name in network_names()]
 
 
 @pytest.mark.parametrize("name", sweep())
 def test_every_network_maps_clips_to_logits(name):
-    """On the meta device, where anything that would make the host wait for a value raises: gates must not."""
+    """On the meta device, where reading a value is an error: no network may make the host wait for the GPU."""
     depth = depth_of(name)
     with torch.device("meta"):
         network = create_network(name, 11, gates=name.startswith("srtg_"))
@@ -115,27 +115,27 @@ def test_every_network_maps_clips_to_logits(name):
 
 @pytest.mark.parametrize("name", ["srtg_r3d_10", "srtg_r2plus1d_10"])
 def test_gradients_reach_every_parameter(name):
-    """A parameter without gradient is not trained, and distributed training waits for it for ever."""
+    """A parameter without gradient is not trained, and distributed training waits for it forever."""
     torch.manual_seed(0)
     network = create_network(name, 4)
     network(torch.randn(2, 3, 9, 32, 32)).square().sum().backward()
     dead = [parameter for parameter, value in network.named_parameters() if not value.grad.abs().sum() > 0]
-    # The last stage has one frame of these nine, and from a zero state that has no use for recurrent weights.
+    # The last stage has a single frame, whose hidden state is zero: recurrent weights have no effect.
     assert dead == [f"layer4.0.sar.lstm.weight_hh_l{layer}" for layer in (0, 1)]
 
 
 @pytest.mark.parametrize("shape", [(1, 32, 32), (2, 17, 31), (3, 9, 40), (7, 15, 11), (16, 8, 16)])
 @pytest.mark.parametrize("name", ["srtg_r3d_10", "srtg_r2plus1d_10"])
 def test_any_clip_shape(name, shape):
-    """Multigrid changes the shape of clips from step to step; odd sizes and single frames are clips too."""
+    """Multigrid changes the shape of clips between steps; odd sizes and single frames must work."""
     network, weights = filled_network(name, gates=True)
     clips = plain.clips(2, 3, *shape)
     with torch.no_grad():
         torch.testing.assert_close(network(clips), plain.logits(weights, clips, gates=True), rtol=1e-7, atol=1e-9)
 
 
-def test_clips_of_a_batch_do_not_see_each_other():
-    """In evaluation mode a clip's logits must not depend on what it is batched with, gates included."""
+def test_clips_of_a_batch_are_independent():
+    """In evaluation mode a clip's logits must not depend on the rest of its batch, with gates too."""
     network, _ = filled_network("srtg_r3d_10", gates=True)
     clips = plain.clips(3, 3, 8, 24, 24)
     with torch.no_grad():
@@ -144,7 +144,7 @@ def test_clips_of_a_batch_do_not_see_each_other():
 
 @pytest.mark.parametrize("name", ["srtg_r3d_10", "srtg_r2plus1d_10"])
 def test_channels_last_clips(name):
-    """The memory format, which users choose for speed, must not change what comes out."""
+    """The memory format, which users choose for speed, must not change the logits."""
     torch.manual_seed(0)
     network = create_network(name, 5, gates=True).eval()
     clips = torch.randn(2, 3, 8, 32, 32)
@@ -162,10 +162,10 @@ IN_LAYOUT = [("srtg_r3d_10", layout) for layout in LAYOUTS] + [("srtg_r2plus1d_1
 @pytest.mark.parametrize("placement", ["start", "mid", "final"])
 @pytest.mark.parametrize(("name", "layout"), IN_LAYOUT)
 def test_no_block_changes_the_memory_format(name, layout, placement):
-    """A block that changes it silently costs a copy of its output, and slower kernels from there on.
+    """A block that changes it costs a copy of its output, and the following blocks use slower kernels.
 
-    (2+1)D networks in channels_last_3d are left out: PyTorch's own 3x1x1 convolution on the CPU answers in the
-    contiguous format, whatever it was given.
+    (2+1)D networks in channels_last_3d are not tested: PyTorch's 3x1x1 convolution on the CPU always returns the
+    contiguous format.
     """
     check_memory_format(name, layout, placement, "cpu")
 
@@ -174,7 +174,7 @@ def test_no_block_changes_the_memory_format(name, layout, placement):
 @pytest.mark.parametrize("name", ["srtg_r3d_10", "srtg_r2plus1d_10"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_on_a_gpu_no_block_changes_the_memory_format(layout, name):
-    """The same where it costs most."""
+    """As above, on the device where a copy costs most."""
     check_memory_format(name, layout, "final", "cuda")
 
 
@@ -194,10 +194,10 @@ def check_memory_format(name: str, layout: torch.memory_format, placement: str, 
     for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
         for block in stage:
             block.register_forward_hook(check)
-    # At 64 pixels no block's output has but one pixel, where the formats are the same.
+    # With 64 pixels, every block's output has several pixels; with one, the formats would be the same.
     clips = torch.randn(2, 3, 8, 64, 64, device=device).contiguous(memory_format=layout)
     network(clips).square().sum().backward()
-    # The gradient of the last block's average is one number for all pixels, and not written out.
+    # The gradient of the average after the last block is an expanded tensor: one number for all pixels.
     assert changed in ([], ["gradient"])
 
 
@@ -214,7 +214,7 @@ def test_state_dict_round_trip():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_half_precision_logits_stay_near(dtype):
-    """Under autocast the network answers the same but for rounding, and gives finite logits."""
+    """Under autocast the logits are the same up to rounding."""
     torch.manual_seed(0)
     network = create_network("srtg_r3d_10", 5).eval()
     clips = torch.randn(4, 3, 4, 32, 32)
@@ -227,7 +227,7 @@ def test_half_precision_logits_stay_near(dtype):
 
 @pytest.mark.parametrize(("name", "gates"), [("r2plus1d_10", False), ("srtg_r3d_10", True)])
 def test_compiles_to_one_graph(name, gates):
-    """Dynamo takes an LSTM into its graph only if told to; nothing else may break the graph."""
+    """Dynamo captures an LSTM only with allow_rnn; nothing else may break the graph."""
     torch.manual_seed(0)
     network = create_network(name, 5, gates=gates)
     clips = torch.randn(2, 3, 4, 32, 32)
@@ -253,7 +253,7 @@ def block_sizes(network: torch.nn.Module, clips: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("gates", [False, True])
 def test_initial_features_are_as_large_as_without_srtg(gates):
-    """If the recursion started near zero, the classifier would see nothing and training would stand still."""
+    """If the recursion started near zero, features would vanish and training would not progress."""
     torch.manual_seed(0)
     clips = torch.randn(4, 3, 8, 32, 32)
     ratios = block_sizes(create_network("srtg_r3d_18", 10, gates), clips) / block_sizes(

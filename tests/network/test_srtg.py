@@ -37,13 +37,13 @@ def test_gate_asks_for_both_directions():
 
 
 def test_gate_of_equal_frames_is_closed():
-    """A still clip has ties everywhere: the first frame counts as nearest, on every device and in every run."""
+    """All distances of a still clip are equal: the first frame counts as nearest, on every device and in every run."""
     still = torch.ones(4, 3, 5)
     assert temporal_gate(still, still).tolist() == [False] * 3
 
 
 def test_gate_of_one_frame_is_open():
-    """A clip pooled to one frame is consistent with itself, whatever the recursion makes of it."""
+    """A clip pooled to one frame is always consistent."""
     assert temporal_gate(*frame_vectors(0, 5, 1, 7, 1.0)).all()
 
 
@@ -56,7 +56,7 @@ def test_gate_measures_half_precision_vectors_in_float32(dtype):
 
 
 def gated_block(clips: int) -> tuple[SqueezeAndRecursion, Tensor, Tensor]:
-    """A gated module, an input of which some clips open the gate and some do not, and which those are."""
+    """A gated module, an input x for which some gates open and some do not, and whether each clip's is open."""
     torch.manual_seed(0)
     module = SqueezeAndRecursion(16, gates=True).double()
     x = 3 * torch.randn(clips, 16, 3, 4, 2, dtype=torch.float64)
@@ -69,7 +69,7 @@ def gated_block(clips: int) -> tuple[SqueezeAndRecursion, Tensor, Tensor]:
 
 
 def test_open_gates_multiply_and_closed_ones_pass_through():
-    """A closed gate must leave its clip as it was, bit for bit, beside open ones in the same batch."""
+    """A closed gate must not change its clip, bit for bit, also if other gates of the batch are open."""
     module, x, is_open = gated_block(64)
     weights = {f"sar.{name}": parameter for name, parameter in module.state_dict().items()}
     before = x.clone()
@@ -80,7 +80,7 @@ def test_open_gates_multiply_and_closed_ones_pass_through():
 
 
 def test_gradients_pass_a_closed_gate_unchanged_and_flow_through_an_open_one():
-    """The decision itself has no gradient; the product of an open gate has that of both its factors."""
+    """The gate's decision has no gradient; for an open gate, both factors of the product have one."""
     module, x, is_open = gated_block(64)
     x.requires_grad_()
     out = module(x)
@@ -97,7 +97,7 @@ def test_gradients_pass_a_closed_gate_unchanged_and_flow_through_an_open_one():
 
 
 def test_recursion_gradients_are_right():
-    """Gradients against finite differences."""
+    """A wrong gradient would still train, but worse. Compared with finite differences."""
     torch.manual_seed(0)
     module = SqueezeAndRecursion(2).double()
     x = torch.randn(2, 2, 3, 2, 2, dtype=torch.float64, requires_grad=True)
@@ -117,7 +117,7 @@ def plain_gradients(module: SqueezeAndRecursion, x: Tensor, grad: Tensor) -> tup
 @pytest.mark.parametrize("gates", [False, True])
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_gradients_are_those_of_the_plain_formulation(frames, gates, channels_last):
-    """The backward pass is written by hand: an error in it would train, only worse."""
+    """The backward pass is hand-written; a network with an error in it would still train, but worse."""
     torch.manual_seed(frames)
     module = SqueezeAndRecursion(64, gates).double()
     x = torch.randn(12, 64, frames, 4, 5, dtype=torch.float64)
@@ -137,14 +137,14 @@ def test_gradients_are_those_of_the_plain_formulation(frames, gates, channels_la
     torch.testing.assert_close(out, expected)
     torch.testing.assert_close(gradients, expected_gradients)
     torch.testing.assert_close(again, expected_gradients)
-    assert torch.equal(grad, kept), "the output's gradient belongs to others too"
+    assert torch.equal(grad, kept), "others use the output's gradient too"
     assert out.is_contiguous(memory_format=layout)
     assert gradients[0].is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 5])
 def test_recursion_is_the_lstm_of_pytorch(frames):
-    """Short sequences do not run in PyTorch's kernel; weights trained there must mean the same here."""
+    """Short sequences do not use PyTorch's kernel; weights trained with it must give the same outputs."""
     torch.manual_seed(frames)
     ours = FrameLSTM(7, 7, num_layers=2).double()
     theirs = torch.nn.LSTM(7, 7, num_layers=2).double()
@@ -159,8 +159,8 @@ def test_recursion_is_the_lstm_of_pytorch(frames):
     )
 
 
-def test_frozen_parts_get_no_gradient_and_do_not_disturb_the_others():
-    """Fine-tuning freezes the first blocks, or the recursion alone."""
+def test_frozen_parts_get_no_gradient_and_do_not_affect_the_others():
+    """Fine-tuning may freeze the first blocks, or only the recursion."""
     torch.manual_seed(0)
     module = SqueezeAndRecursion(4)
     x = torch.randn(2, 4, 3, 2, 2)
@@ -175,7 +175,7 @@ def test_frozen_parts_get_no_gradient_and_do_not_disturb_the_others():
 
 
 def test_functional_transforms_and_second_derivatives():
-    """torch.func takes the plain formulation; a gradient of a gradient is refused, never wrong."""
+    """torch.func uses plain operations; a second derivative is refused, never wrong."""
     torch.manual_seed(0)
     module = SqueezeAndRecursion(4).double()
     x = torch.randn(2, 4, 2, 2, 2, dtype=torch.float64, requires_grad=True)
@@ -186,7 +186,7 @@ def test_functional_transforms_and_second_derivatives():
 
 
 def test_gradients_under_autocast_stay_near_float32():
-    """The recursion's gradient is summed in half precision features and must not come out in them."""
+    """The gradients of the recursion's weights must be in float32, also for half-precision features."""
     torch.manual_seed(0)
     module = SqueezeAndRecursion(8)
     x = torch.randn(2, 8, 3, 6, 6)
@@ -205,8 +205,8 @@ def test_gradients_under_autocast_stay_near_float32():
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["srtg_r3d_18", "srtg_r2plus1d_18"])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
-def test_on_a_gpu_the_host_waits_for_nothing(name, layout):
-    """One wait in a block is a wait in each, and the GPU idles in all of them."""
+def test_on_a_gpu_the_host_never_waits(name, layout):
+    """A synchronisation in a block happens in every block, and each time the GPU idles."""
     network = create_network(name, 10, gates=True).cuda().to(memory_format=layout)
     clips = torch.randn(4, 3, 8, 64, 64, device="cuda").contiguous(memory_format=layout)
 
@@ -216,7 +216,7 @@ def test_on_a_gpu_the_host_waits_for_nothing(name, layout):
         loss.backward()
         network.zero_grad(set_to_none=True)
 
-    step()  # libraries are loaded and algorithms chosen in the first one
+    step()  # the first step loads libraries and chooses algorithms
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -228,7 +228,7 @@ def test_on_a_gpu_the_host_waits_for_nothing(name, layout):
 @pytest.mark.gpu
 @pytest.mark.parametrize("gates", [False, True])
 def test_on_a_gpu_the_gradients_are_those_of_the_cpu(gates):
-    """The GPU's passes, and cuDNN's LSTM, are others than the CPU's."""
+    """GPU and CPU use different code for the backward pass and for the LSTM."""
     torch.manual_seed(0)
     module = SqueezeAndRecursion(16, gates).double()
     x = 3 * torch.randn(8, 16, 4, 5, 6, dtype=torch.float64)
@@ -243,7 +243,7 @@ def test_on_a_gpu_the_gradients_are_those_of_the_cpu(gates):
 
 
 def test_open_gates_are_counted_until_reset():
-    """The log's share of open gates is of all clips since the last reset, not of the last batch."""
+    """The logged fraction is over all clips since the last reset, not over the last batch."""
     module, x, is_open = gated_block(64)
     module(x)
     module(x[is_open])
@@ -251,7 +251,7 @@ def test_open_gates_are_counted_until_reset():
 
 
 def test_open_gate_fractions_are_named_by_block_and_not_saved():
-    """Counts in the state dict would make our checkpoints differ from published ones."""
+    """Counts in the state dict would make checkpoints differ from the published ones."""
     network = create_network("srtg_r3d_10", 3, gates=True).eval()
     assert [name for name in network.state_dict() if "gate" in name] == []
     assert all(share.isnan() for share in network.open_gate_fractions().values())
@@ -265,7 +265,7 @@ def test_open_gate_fractions_are_named_by_block_and_not_saved():
 
 
 def test_recursion_runs_in_float32_under_autocast():
-    """In half precision the recursion loses what tells frames apart; its output must not widen the activations."""
+    """In half precision the recursion loses the differences between frames; the activations must stay in it."""
     module = SqueezeAndRecursion(8, gates=True)
     seen = []
     module.lstm.register_forward_hook(lambda lstm, inputs, output: seen.append((inputs[0].dtype, output.dtype)))
@@ -277,7 +277,7 @@ def test_recursion_runs_in_float32_under_autocast():
 
 
 def test_memory_format_is_kept():
-    """A silent change of layout between blocks costs a copy of every activation."""
+    """A change of layout between blocks costs a copy of every activation."""
     x = torch.randn(2, 8, 3, 4, 4).to(memory_format=torch.channels_last_3d)
     for gates in (False, True):
         assert SqueezeAndRecursion(8, gates)(x).is_contiguous(memory_format=torch.channels_last_3d)
