@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -86,8 +85,8 @@ def _download_all(
     options: argparse.Namespace, videos: dict[str, LabelRow], failures: dict[str, Problem], report: Report
 ) -> list[str]:
     """Download the videos (by id) that are not there, note them in `failures` and `report`, and return messages."""
-    files = [path for path in options.out.glob("[!.]*/*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
-    there = {path.name.removesuffix(path.suffix) for path in files}
+    files = options.out.glob("[!.]*/*")
+    there = {path.stem for path in files if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()}
     jobs = []
     for youtube_id, row in videos.items():
         known = failures.get(youtube_id)
@@ -160,7 +159,8 @@ def _try(options: argparse.Namespace, job: LabelRow, folder: Path, warnings: lis
             raise yt_dlp.utils.DownloadCancelled(f"took longer than {options.video_timeout} s")
 
     try:
-        logger = _Logger(debug=str, warning=warnings.append, error=str)  # errors are also raised
+        # yt-dlp's errors are also raised, so that only its warnings have to be kept.
+        logger = type("Logger", (), {"debug": str, "warning": warnings.append, "error": str})()
         parameters = ytdlp_parameters(options, folder) | {"logger": logger, "progress_hooks": [watch]}
         with yt_dlp.YoutubeDL(parameters) as downloader:
             downloader.extract_info(options.url_template.replace("{id}", quote(job.youtube_id, safe="")))
@@ -179,10 +179,6 @@ def _try(options: argparse.Namespace, job: LabelRow, folder: Path, warnings: lis
     files[0].replace(place)
     sync(place.parent)
     return DOWNLOADED, ""
-
-
-class _Logger(SimpleNamespace):
-    __hash__ = object.__hash__  # type: ignore[assignment]  # yt-dlp uses it as a key
 
 
 def ytdlp_parameters(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -247,7 +243,7 @@ def _parser() -> CommandParser:
 def _rate(text: str) -> int:
     rate = yt_dlp.utils.parse_bytes(text)
     if not rate:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate such as 500K or 4M")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 500K or 4M")
     return rate
 
 

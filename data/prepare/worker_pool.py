@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -99,8 +100,9 @@ class _Worker(Generic[Job]):
         self.connection, theirs = context.Pipe()
         arguments = (function, theirs, os.getpid(), stall_seconds)
         self.process = context.Process(target=_work, args=arguments, daemon=True)
-        # Ctrl-C goes to all processes of the terminal. Workers inherit the mask and never get it: this process ends
-        # them.
+        # Ctrl-C goes to all processes of the terminal. Workers inherit the mask and never see it: this process ends
+        # them. multiprocessing's resource tracker unblocks SIGINT when it starts, so start it first.
+        resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()

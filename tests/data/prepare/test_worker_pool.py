@@ -3,6 +3,8 @@
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 
 from common.errors import DataError
 from data.prepare.worker_pool import run_jobs
+
+ROOT = Path(__file__).parents[3]
 
 
 def act(job: tuple[str, int], beat: Callable[[], None]) -> int:
@@ -33,6 +37,10 @@ def act(job: tuple[str, int], beat: Callable[[], None]) -> int:
     elif action == "bug":
         raise KeyError("what")
     return number * 10
+
+
+def blocks_ctrl_c(_: int, beat: Callable[[], None]) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def wait_for_parents_end(folder: Path, beat: Callable[[], None]) -> None:
@@ -83,6 +91,16 @@ def test_jobs_are_taken_when_a_worker_is_idle() -> None:
         next(outcomes)
         assert len(taken) <= finished + 1
     outcomes.close()
+
+
+def test_workers_do_not_see_ctrl_c() -> None:
+    """Each would print a traceback over the one line that says that the run was interrupted."""
+    code = (
+        "from tests.data.prepare.test_worker_pool import *\n"
+        "print([outcome.result for outcome in run_jobs(blocks_ctrl_c, [1, 2], 2)])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout == "[True, True]\n", run.stderr
 
 
 def test_leaving_early_ends_the_workers() -> None:
