@@ -13,6 +13,7 @@ from rich.console import Console
 from common.cli import run_command
 from common.errors import DataError, TrainingError
 from common.files import atomic_file
+from common.processes import available_cpus
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import RandomClips, UniformClips
@@ -37,7 +38,8 @@ from train.checkpoint.start import (
 )
 from train.checkpoint.state import restore_state
 from train.debug import check_blocks, log_network
-from train.distributed.launch import is_launched, is_lost_peer, launch, on_all_ranks, process_group
+from train.distributed.launch import launch
+from train.distributed.process_group import is_launched, is_lost_peer, on_all_ranks, process_group
 from train.distributed.stop_signal import EXIT_STATUS, StoppedBySignal
 from train.monitor.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog
 from train.monitor.logs import LOG, log_to_file, make_console, start_logging
@@ -131,7 +133,7 @@ def resolve_auto(options: TrainOptions) -> TrainOptions:
     workers = options.workers
     if workers < 0:
         local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", gpus))
-        cores = len(os.sched_getaffinity(0)) // local_ranks
+        cores = available_cpus() // local_ranks
         workers = max(1, min(16, cores if device == "cuda" else cores // 2))
     return replace(options, device=device, gpus=gpus, precision=precision, workers=workers)
 
@@ -247,7 +249,7 @@ def _prepare_device(options: TrainOptions, ranks: Ranks) -> torch.device:
     if options.device == "cpu":
         if "OMP_NUM_THREADS" not in os.environ:
             local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_ranks))
+            torch.set_num_threads(max(1, available_cpus() // local_ranks))
         LOG.info("training on the CPU: %d processes of %d threads", ranks.world_size, torch.get_num_threads())
         return torch.device("cpu")
     device = torch.device("cuda", ranks.local_rank)

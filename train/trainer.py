@@ -26,7 +26,7 @@ from network.sub_batch_norm import aggregate_statistics, set_num_splits
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import collect_state
-from train.distributed.launch import parallel
+from train.distributed.process_group import parallel
 from train.distributed.stop_signal import StoppedBySignal, StopSignal
 from train.monitor.logs import LOG
 from train.monitor.reports import Callback, EpochReport, LogReport

@@ -18,7 +18,7 @@ from common.ranks import Ranks
 from network.weights.reading import read_checkpoint
 from tests.processes import Process, Server
 from tests.runs import LAST, RUN, TINY, TINY_FLAGS, assert_all_whole, assert_same_run, rows, state
-from train.distributed.launch import rendezvous
+from train.distributed.rendezvous import rendezvous
 
 TORCHRUN = ("-m", "torch.distributed.run")
 LENGTH = ("--workers", 0, "--end-epoch", 5, "--lr-steps", 2, 4)
