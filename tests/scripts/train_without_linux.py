@@ -22,6 +22,7 @@ ctypes.CDLL = Library  # type: ignore[misc]
 for function in MISSING:
     if hasattr(os, function):
         delattr(os, function)
+os.environ.pop("OMP_NUM_THREADS", None)  # the run then asks for the number of CPUs
 
 from tests.scripts import train_tiny  # noqa: E402
 from tests.tiny_network import register_tiny_networks  # noqa: E402
