@@ -12,10 +12,10 @@ Classes are in the order of their sorted names. Defaults of your own: copy this 
 
 from data.labels.dataset_spec import DatasetSpec
 from train.main import main
-from train.options import Defaults
+from train.options import TrainOptions
 
 SPEC = DatasetSpec("custom", "train.csv", "val.csv")
-DEFAULTS = Defaults(
+DEFAULTS = TrainOptions(
     clip_length=16,
     clip_size=224,
     train_frame_interval=(2,),

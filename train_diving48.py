@@ -8,7 +8,7 @@ Top-1 on the test videos with this code: not measured yet.
 
 from data.labels.dataset_spec import DatasetSpec
 from train.main import main
-from train.options import Defaults
+from train.options import TrainOptions
 
 SPEC = DatasetSpec(
     "Diving48",
@@ -17,7 +17,7 @@ SPEC = DatasetSpec(
     num_classes=48,
     class_index="diving48_classes.txt",
 )
-DEFAULTS = Defaults(
+DEFAULTS = TrainOptions(
     clip_length=16,
     clip_size=256,
     train_frame_interval=(2,),

@@ -7,10 +7,10 @@ Top-1 on the validation clips with this code: not measured yet.
 
 from data.labels.dataset_spec import DatasetSpec
 from train.main import main
-from train.options import Defaults
+from train.options import TrainOptions
 
 SPEC = DatasetSpec("HACS", "HACS_clips_v1.1_train.csv", "HACS_clips_v1.1_val.csv", num_classes=200)
-DEFAULTS = Defaults(
+DEFAULTS = TrainOptions(
     clip_length=16,
     clip_size=284,
     train_frame_interval=(1, 2),

@@ -8,7 +8,7 @@ Top-1 on the test videos with this code: not measured yet.
 
 from data.labels.dataset_spec import DatasetSpec
 from train.main import main
-from train.options import DatasetChoice, Defaults
+from train.options import DatasetChoice, TrainOptions
 
 DATASETS = DatasetChoice(
     flag="--split",
@@ -24,7 +24,7 @@ DATASETS = DatasetChoice(
     default="1",
     help="which of the official splits",
 )
-DEFAULTS = Defaults(clip_size=256, batch_size=32, lr_base=0.1, lr_steps=(15, 30, 40), end_epoch=100)
+DEFAULTS = TrainOptions(clip_size=256, batch_size=32, lr_base=0.1, lr_steps=(15, 30, 40), end_epoch=100)
 
 if __name__ == "__main__":
     main(__doc__, DATASETS, DEFAULTS)

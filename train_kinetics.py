@@ -9,7 +9,7 @@ Top-1 on the validation videos with this code: not measured yet.
 
 from data.labels.dataset_spec import DatasetSpec
 from train.main import main
-from train.options import DatasetChoice, Defaults
+from train.options import DatasetChoice, TrainOptions
 
 DATASETS = DatasetChoice(
     flag="--variant",
@@ -22,7 +22,7 @@ DATASETS = DatasetChoice(
     default="700",
     help="which Kinetics; 200 is Mini-Kinetics",
 )
-DEFAULTS = Defaults(
+DEFAULTS = TrainOptions(
     clip_size=284,
     train_frame_interval=(4, 6),
     val_frame_interval=5,

@@ -7,7 +7,7 @@ Top-1 on the validation videos with this code: not measured yet.
 
 from data.labels.dataset_spec import DatasetSpec
 from train.main import main
-from train.options import Defaults
+from train.options import TrainOptions
 
 SPEC = DatasetSpec(
     "Moments_in_Time",
@@ -16,7 +16,7 @@ SPEC = DatasetSpec(
     num_classes=339,
     class_index="Moments_in_Time_classes.txt",
 )
-DEFAULTS = Defaults(
+DEFAULTS = TrainOptions(
     clip_length=16,
     clip_size=284,
     train_frame_interval=(3, 4),

@@ -1,11 +1,11 @@
-"""What augmentation costs, against normalisation alone, a training step, and plain OpenCV frame by frame.
+"""The cost of augmentation, compared to normalisation alone, to a training step, and to OpenCV frame by frame.
 
     python -m benchmarks.augment [--device cpu|cuda] [--clips 32] [--repeats 5] [--draws 200] [--step srtg_r3d_34]
 
-Prints the time of a clip of 16x224x224: normalised only, with each kind of change alone, with the mix that training
-draws (mean, median and worst), and what numpy and OpenCV need for the same mix; then the mix's share of a training
-step. On the CPU one clip at a time on one core, in the core's own time. On a GPU in batches of --clips, and the share
-is that of the step in bf16.
+Prints the time for a clip of 16x224x224: normalised only; with each kind of augmentation alone; with random parameters
+as in training (mean, median and worst); and the same with numpy and OpenCV. Then prints the percentage of a training
+step. On the CPU it uses one core and one clip at a time, and counts that core's CPU time. On a GPU it uses batches of
+--clips, and the training step is in bf16.
 """
 
 import statistics
@@ -24,25 +24,25 @@ from common.cli import CommandParser, positive_integer, run_command
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE, Normalise
 from data.augment.ops import LUMA, blur_kernels, homographies
-from data.augment.params import KINDS, fields_of, identity_params, random_params, random_params_of_kind
+from data.augment.params import KINDS, identity_params, named_params, random_params, random_params_of_kind
 from network import create_network
 from train.monitor.logs import make_console
-from train.optim import make_optimizer, set_lr
+from train.optim import OptimizerOptions, make_optimizer, set_lr
 
 FRAMES, SIDE = 16, 224
 
 
 def make_clips(number: int) -> Tensor:
-    """Clips (number, 3, T, h, w) as workers hand them over: uint8, channels last in memory."""
+    """Clips (number, 3, T, h, w) as workers return them: uint8, channels last in memory."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (number * FRAMES, SIDE // 8, SIDE // 8, 3), dtype=np.uint8)
     frames = np.stack([cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for picture in coarse])
     return torch.from_numpy(frames).view(number, FRAMES, SIDE, SIDE, 3).permute(0, 4, 1, 2, 3)
 
 
-def by_opencv(clip: np.ndarray, draw: np.ndarray) -> np.ndarray:
-    """The same changes to a clip (T, h, w, 3) in the plain way, frame by frame in uint8: float32 (3, T, h, w)."""
-    (fields,) = fields_of(draw[None])
+def by_opencv(clip: np.ndarray, params: np.ndarray) -> np.ndarray:
+    """Augment a clip (T, h, w, 3) the usual way, frame by frame in uint8: float32 (3, T, h, w)."""
+    (fields,) = named_params(params[None])
     return np.ascontiguousarray(np.stack([_frame_by_opencv(frame, fields) for frame in clip]).transpose(3, 0, 1, 2))
 
 
@@ -78,7 +78,7 @@ def _frame_by_opencv(frame: np.ndarray, fields: np.void) -> np.ndarray:
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call: of the thread's own time, or until the GPU is done."""
+    """Seconds of one call: CPU time of this thread, or wall-clock time until the GPU has finished."""
     if device.type == "cpu":
         started = time.thread_time()
         call()
@@ -91,14 +91,14 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def median(call: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Median seconds of a call, after two to warm up."""
+    """Median seconds of a call, after two warm-up calls."""
     return statistics.median([seconds(call, device) for _ in range(repeats + 2)][2:])
 
 
 def step_seconds(name: str, clips: Tensor, repeats: int) -> float:
     """Median seconds of a training step on normalised clips; in bf16 on a GPU."""
     network = create_network(name, 200).to(clips.device)
-    optimizer = make_optimizer(network)
+    optimizer = make_optimizer(network, OptimizerOptions())
     set_lr(optimizer, 0.01)
     labels = torch.zeros(len(clips), dtype=torch.int64, device=clips.device)
 
@@ -112,9 +112,9 @@ def step_seconds(name: str, clips: Tensor, repeats: int) -> float:
     return median(step, repeats, clips.device)
 
 
-def measure_mix(augment: Augment, clips: Tensor, draws: np.ndarray, repeats: int) -> list[float]:
-    """Seconds of a clip for each batch of draws, the median over the repeats."""
-    batches = torch.from_numpy(draws).split(len(clips))
+def seconds_per_clip(augment: Augment, clips: Tensor, params: np.ndarray, repeats: int) -> list[float]:
+    """Seconds per clip for each batch of `params`, the median over the repeats."""
+    batches = torch.from_numpy(params).split(len(clips))
     times = [[seconds(lambda: augment(clips, batch), clips.device) for batch in batches] for _ in range(repeats + 1)]  # noqa: B023
     return [statistics.median(of_batch) / len(clips) for of_batch in zip(*times[1:], strict=True)]
 
@@ -123,10 +123,14 @@ def main() -> int:
     """Measure and print."""
     parser = CommandParser(prog="python -m benchmarks.augment", description="The cost of augmentation.")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--clips", type=positive_integer, default=32, help="clips of a batch on a GPU")
+    parser.add_argument("--clips", type=positive_integer, default=32, help="clips per batch on a GPU")
     parser.add_argument("--repeats", type=positive_integer, default=5)
-    parser.add_argument("--draws", type=positive_integer, default=200, help="of the mix; on a GPU so many batches / 10")
-    parser.add_argument("--step", default="srtg_r3d_34", metavar="NETWORK", help="whose training step to compare with")
+    parser.add_argument(
+        "--draws", type=positive_integer, default=200, help="random parameters in the mix (GPU: batches / 10)"
+    )
+    parser.add_argument(
+        "--step", default="srtg_r3d_34", metavar="NETWORK", help="the network whose training step is compared"
+    )
     parser.add_argument("--step-repeats", type=positive_integer, default=1)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
@@ -150,18 +154,18 @@ def main() -> int:
 
     add("normalise only", base)
     neutral = torch.from_numpy(np.stack([identity_params()] * number))
-    add("nothing drawn", median(lambda: augment(clips, neutral), arguments.repeats, device) / number)
+    add("identity parameters", median(lambda: augment(clips, neutral), arguments.repeats, device) / number)
     for kind in KINDS:
         alone = np.stack([random_params_of_kind(kind, rng) for _ in range(12 * number)])
-        add(f"{kind} alone", statistics.mean(measure_mix(augment, clips, alone, arguments.repeats)))
+        add(f"{kind} alone", statistics.mean(seconds_per_clip(augment, clips, alone, arguments.repeats)))
     batches = arguments.draws if device.type == "cpu" else -(-arguments.draws // 10)
-    draws = np.stack([random_params(rng) for _ in range(batches * number)])
-    mix = measure_mix(augment, clips, draws, arguments.repeats)
+    params = np.stack([random_params(rng) for _ in range(batches * number)])
+    mix = seconds_per_clip(augment, clips, params, arguments.repeats)
     add("the mix of training, mean", statistics.mean(mix))
     add("the mix of training, median", statistics.median(mix))
     add("the mix of training, worst", max(mix))
     clip = on_host[0].permute(1, 2, 3, 0).numpy()
-    plain = [seconds(lambda: by_opencv(clip, draw), torch.device("cpu")) for draw in draws[:100]]  # noqa: B023
+    plain = [seconds(lambda: by_opencv(clip, each), torch.device("cpu")) for each in params[:100]]  # noqa: B023
     add("the mix by OpenCV and numpy, one core, mean", statistics.mean(plain))
     make_console().print(table)
     step = step_seconds(arguments.step, normalise(clips), arguments.step_repeats) / number

@@ -1,14 +1,15 @@
-"""How fast batches come from worker processes: against one core's rate, and against the usual way.
+"""The speed of reading batches with worker processes: compared to one core, and to the usual DataLoader.
 
     python -m benchmarks.batches [--workers 2] [--seconds 3] [--only rates|rows]
 
-First what N workers yield of batches of 24x16x224x224 in clips per second of the wall clock, and which share of N times
-one core's rate that is; the main process takes the batches and does nothing else, and its own time is shown. Beside it
-is what a clip costs in time of a core, all processes together, which other work on the machine changes less. Then the
-four batches of the original's README, each in two ways: the rate that lasts, and the rate at which one batch is fetched
-that the workers had ready before it was asked for, which says nothing of how fast clips are read.
+The first table has batches of 24x16x224x224: clips per second of wall-clock time with N workers, and its ratio to N
+times the speed of one core; the CPU time per clip of all processes, which depends less on other work on the machine;
+and how busy the main process is, which only fetches batches. The second table has the four batches of the original's
+README: the sustained speed, and the time to fetch one batch that workers had already finished, which says nothing about
+the speed of reading.
 
-The databases are of frames of 340x256 in JPEG quality 90, about 17 kB each, and are warm in the system's cache.
+The databases have frames of 340x256 in JPEG quality 90, about 17 kB each, and are in the system's cache. Linux only:
+CPU times are read from /proc.
 """
 
 import multiprocessing
@@ -32,6 +33,8 @@ from torch.utils.data import DataLoader
 
 from benchmarks.corpus import make_corpus
 from common.cli import CommandParser, positive_integer, run_command
+from common.errors import DataError
+from common.processes import available_cpus
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import RandomClips
 from data.clips.types import ClipRequest, ClipShape
@@ -41,7 +44,7 @@ from train.monitor.logs import make_console
 
 SIZE = (256, 340)  # height and width of the source
 FRAMES = 64
-AHEAD = 2  # batches that are being read while one is used
+AHEAD = 2  # batches that are read ahead
 ROUNDS = 5
 BATCH = (24, ClipShape(16, 224, 224))
 ROWS = (
@@ -59,7 +62,7 @@ def make_videos(folder: Path, videos: int) -> VideoList:
 
 
 class Endless:
-    """Batches of all videos in turn, for ever; of one size, or of several as a short cycle has them."""
+    """A batch sampler without an end: all videos in turn, in batches of the given sizes in turn."""
 
     def __init__(self, num_videos: int, sizes: Sequence[tuple[int, ClipShape]]) -> None:
         self.num_videos = num_videos
@@ -93,7 +96,7 @@ def own(videos: VideoList, sizes: Sequence[tuple[int, ClipShape]], workers: int)
 
 
 def stock(videos: VideoList, sizes: Sequence[tuple[int, ClipShape]], workers: int) -> Iterator[Tensor]:
-    """The usual way: a worker reads a batch clip by clip, stacks it, and sends it through shared memory of its own."""
+    """The usual way: a worker reads a batch clip by clip, stacks it, and sends it through new shared memory."""
     loader = DataLoader(
         dataset_of(videos),
         batch_sampler=Endless(len(videos), sizes),  # type: ignore[arg-type]
@@ -110,7 +113,7 @@ def _stack(clips: list) -> Tensor:
 
 
 def threads(videos: VideoList, sizes: Sequence[tuple[int, ClipShape]], workers: int) -> Iterator[Tensor]:
-    """Threads of the main process, which decode into one buffer a batch, two batches ahead."""
+    """Threads of the main process, which decode into one buffer per batch, two batches ahead."""
     dataset = dataset_of(videos)
     with ThreadPoolExecutor(workers) as pool:
         pending = []
@@ -126,15 +129,15 @@ def threads(videos: VideoList, sizes: Sequence[tuple[int, ClipShape]], workers: 
 
 
 class Rate(NamedTuple):
-    """What was measured of a loader."""
+    """The measured speed of a loader."""
 
-    clips: float  # a second of the wall clock
-    core: float  # seconds of a core's time for a clip, of all processes together
-    main: float  # share of the wall clock that the main process computed
+    clips: float  # per second of wall-clock time
+    core: float  # seconds of CPU time per clip, of all processes together
+    main: float  # CPU time of the main process per wall-clock time
 
 
 def core_seconds() -> float:
-    """What this process and its living children have computed so far, in seconds of a core."""
+    """The CPU time of this process and its living children so far, in seconds."""
     ticks = 0
     for child in multiprocessing.active_children():
         fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
@@ -143,7 +146,7 @@ def core_seconds() -> float:
 
 
 def settle() -> None:
-    """Wait until no worker reads ahead any more, which would count as the next one's."""
+    """Wait until no worker reads ahead any more: that would count as time of the next loader."""
     before = -1.0
     while (now := core_seconds()) > before + 0.02:
         before = now
@@ -151,7 +154,7 @@ def settle() -> None:
 
 
 def sustained(batches: Iterator[Tensor], seconds: float) -> Rate:
-    """Clips per second once the batches that were ready at the start, and those begun then, are gone."""
+    """The speed after the batches that were read ahead at the start have been fetched."""
     for _ in range(AHEAD + 1):
         next(batches)
     started, core, main, clips = time.perf_counter(), core_seconds(), time.process_time(), 0
@@ -161,7 +164,7 @@ def sustained(batches: Iterator[Tensor], seconds: float) -> Rate:
 
 
 def fetch_seconds(batches: Iterator[Tensor], pause: float, repeats: int = 3) -> float:
-    """Median seconds to get one batch after a pause in which the workers have prepared it."""
+    """Median seconds to fetch one batch after a pause in which the workers have finished it."""
     next(batches)
     times = []
     for _ in range(repeats):
@@ -173,7 +176,7 @@ def fetch_seconds(batches: Iterator[Tensor], pause: float, repeats: int = 3) -> 
 
 
 def one_core(videos: VideoList, size: tuple[int, ClipShape], seconds: float) -> Rate:
-    """What one process reads into memory that is there, one clip after the other."""
+    """The speed of one process that reads clip by clip into the same memory."""
     dataset = dataset_of(videos)
     out = np.empty((1, *size[1], 3), np.uint8)
     requests = (request for batch in Endless(len(videos), [size]) for request in batch)
@@ -187,7 +190,7 @@ def one_core(videos: VideoList, size: tuple[int, ClipShape], seconds: float) -> 
 
 
 def loops_at_once(videos: VideoList, size: tuple[int, ClipShape], seconds: float, workers: int) -> Rate:
-    """The same in `workers` processes that have nothing to do with each other: what the machine can give."""
+    """The same in `workers` independent processes: the limit of this machine."""
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         rates = pool.map(partial(one_core, videos, size), [seconds] * workers, chunksize=1)
     return Rate(sum(rate.clips for rate in rates), statistics.mean(rate.core for rate in rates), 0.0)
@@ -204,7 +207,7 @@ def show_rates(videos: VideoList, workers: int, seconds: float) -> None:
     }
     loop, apart = "a loop on one core", f"{workers} such loops at once"
     found: dict[str, list[tuple[Rate, float, float]]] = {name: [] for name in (loop, apart, *loaders)}
-    for _ in range(ROUNDS):  # in turns, so that a slow moment of the machine is one of all
+    for _ in range(ROUNDS):  # alternate, so that a slow moment of the machine affects all
         core = one_core(videos, BATCH, seconds)
         found[loop].append((core, 1.0, 1.0))
         rate = loops_at_once(videos, BATCH, seconds, workers)
@@ -223,7 +226,7 @@ def show_rates(videos: VideoList, workers: int, seconds: float) -> None:
         main = "" if name in (loop, apart) else f"{100 * statistics.median(rate.main for rate, _, _ in rounds):.1f} %"
         of_cores, of_core_time = (statistics.median(values[part] for values in rounds) for part in (1, 2))
         row = [f"{clips:.1f}", f"{of_cores:.2f}", f"{core_ms:.2f}", f"{of_core_time:.2f}"]
-        if "short cycle" in name:  # its clips are others than those of the loop
+        if "short cycle" in name:  # not the same clips as the loop's
             row[1] = row[3] = ""
         table.add_row(name, *row, main)
     make_console().print(table)
@@ -250,11 +253,13 @@ def _name(size: tuple[int, ClipShape]) -> str:
 def main() -> int:
     """Measure and print."""
     parser = CommandParser(prog="python -m benchmarks.batches", description="Speed of reading batches by processes.")
-    parser.add_argument("--workers", type=positive_integer, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=positive_integer, default=available_cpus())
     parser.add_argument("--videos", type=positive_integer, default=24)
-    parser.add_argument("--seconds", type=positive_integer, default=3, help="that each figure is measured for")
-    parser.add_argument("--only", choices=("rates", "rows"), help="one of the two tables")
+    parser.add_argument("--seconds", type=positive_integer, default=3, help="duration of each measurement")
+    parser.add_argument("--only", choices=("rates", "rows"), help="print only one of the two tables")
     arguments = parser.parse_args()
+    if not Path("/proc/self/stat").exists():
+        raise DataError("benchmarks.batches needs Linux: it reads CPU times from /proc")
     with tempfile.TemporaryDirectory() as folder:
         videos = make_videos(Path(folder), arguments.videos)
         size = sum(path.stat().st_size for path in Path(folder).rglob("frames.db")) / (arguments.videos * FRAMES)

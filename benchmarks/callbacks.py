@@ -19,10 +19,12 @@ from rich.console import Console
 from common.cli import CommandParser, run_command
 from evaluate.metrics import Scores
 from network import create_network
-from train.monitor.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog
+from train.monitor.callbacks import ConsoleLog, ProgressBar
 from train.monitor.logs import log_to_file, start_logging
 from train.monitor.reports import Callback, LogReport, Speeds
-from train.optim import make_optimizer, set_lr
+from train.monitor.score_files import ScoreFiles
+from train.monitor.tensorboard import TensorBoardLog
+from train.optim import OptimizerOptions, make_optimizer, set_lr
 
 SHAPE = (8, 3, 8, 56, 56)
 
@@ -39,7 +41,7 @@ def callback_seconds(steps: int, log_every: int, folder: Path) -> float:
         step=0,
         steps=steps,
         global_step=0,
-        scores=Scores(2.0, 1.0, 3.0, 4.0),
+        scores=Scores(4.0, {"loss": (2.0,), "top1": (1.0,), "top5": (3.0,)}),
         speeds=Speeds(1e5, 1e2, 2e1, 1.5e1, 0.01),
         batch_shape=SHAPE,
         lr=0.1,
@@ -64,7 +66,7 @@ def step_seconds(name: str, repeats: int = 9) -> float:
     """Median seconds of a training step on this machine's device."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = create_network(name, 8).to(device)
-    optimizer = make_optimizer(network)
+    optimizer = make_optimizer(network, OptimizerOptions())
     set_lr(optimizer, 0.01)
     clips, labels = torch.randn(SHAPE, device=device), torch.randint(0, 8, SHAPE[:1], device=device)
     times = []

@@ -1,10 +1,10 @@
-"""Videos to measure reading on, in each form that is compared: made once, and found again where a folder is kept.
+"""Videos for measuring reading speed, in several formats; videos that exist in the folder are used again.
 
     make_corpus(folder, (256, 340), videos=12)      # [folder/video_000, ...] with frames.db
-    without_index(folders, folder), jpeg_folders(...), mp4_files(...)     # the same frames in the forms of others
+    without_index(folders, folder), jpeg_folders(...), mp4_files(...)     # the same frames in other formats
 
-What a JPEG costs to decode depends on its bytes: the frames are of the size that real videos have at quality 90 and
-4:2:0 (340x256: about 17 kB; nine real clips had 14 to 30), not of noise or of a plain colour.
+The time to decode a JPEG depends on its bytes. So the frames are neither noise nor of one colour: they have the size of
+real frames at quality 90 and 4:2:0 (340x256: about 17 kB; nine real clips had 14 to 30 kB).
 """
 
 import sqlite3
@@ -22,11 +22,11 @@ from data.store.frame_store import is_whole, write_frames
 
 FRAMES = 300  # ten seconds at 30 frames a second, as in HACS and Kinetics
 QUALITY = 90
-SCENE = (360, 640)  # of which smaller frames are made
+SCENE = (360, 640)  # height and width; smaller frames are scaled from it
 
 
 def scene_frames(seed: int, size: tuple[int, int], frames: int) -> Iterator[np.ndarray]:
-    """RGB frames (height, width, 3) of a textured scene that the camera pans over, with a sensor's noise."""
+    """RGB frames (height, width, 3) of a camera that pans over a textured scene, with sensor noise."""
     rng = np.random.default_rng(seed)
     height, width = SCENE[0], SCENE[1] + frames
     scene = np.full((height, width, 3), 128, np.float32)
@@ -44,7 +44,7 @@ def scene_frames(seed: int, size: tuple[int, int], frames: int) -> Iterator[np.n
 
 
 def make_corpus(folder: Path, size: tuple[int, int], videos: int, frames: int = FRAMES) -> list[Path]:
-    """Video folders with frames.db of frames of `size` (height, width); those already there are left as they are."""
+    """Make video folders with frames.db of frames of `size` (height, width); existing ones are kept."""
     folders = [folder / f"video_{number:03d}" for number in range(videos)]
     for number, video in enumerate(folders):
         if not is_whole(video):
@@ -54,7 +54,7 @@ def make_corpus(folder: Path, size: tuple[int, int], videos: int, frames: int = 
 
 
 def without_index(folders: list[Path], target: Path) -> list[Path]:
-    """Copies of databases as dataset2database writes them: no key, no index, rows in any order."""
+    """Copies of the databases in dataset2database's layout: no key, no index, rows in any order."""
     rng = np.random.default_rng(1)
     copies = [target / folder.name for folder in folders]
     for folder, copied in zip(folders, copies, strict=True):
@@ -73,7 +73,7 @@ def without_index(folders: list[Path], target: Path) -> list[Path]:
 
 
 def jpeg_folders(folders: list[Path], target: Path) -> list[Path]:
-    """The same JPEGs as files frame_00001.jpg and so on, a folder a video."""
+    """The same JPEGs as files frame_00001.jpg, ..., in one folder per video."""
     copies = [target / folder.name for folder in folders]
     for folder, copied in zip(folders, copies, strict=True):
         copied.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def jpeg_folders(folders: list[Path], target: Path) -> list[Path]:
 
 
 def mp4_files(folders: list[Path], target: Path, keyframes: int) -> list[Path]:
-    """The same frames as H.264 with a keyframe each `keyframes` frames, at 30 frames a second; files there are kept."""
+    """The same frames in H.264, a keyframe every `keyframes` frames, 30 frames a second; existing files are kept."""
     files = [target / f"{folder.name}.mp4" for folder in folders]
     target.mkdir(parents=True, exist_ok=True)
     options = {"crf": "23", "preset": "veryfast", "threads": "1", "g": str(keyframes), "sc_threshold": "0"}

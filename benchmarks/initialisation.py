@@ -38,7 +38,7 @@ from network.resnet3d import ResidualBlock
 from network.srtg import SqueezeAndRecursion
 from train.backend import tune_device
 from train.monitor.logs import make_console
-from train.optim import make_optimizer, set_lr
+from train.optim import OptimizerOptions, make_optimizer, set_lr
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -145,7 +145,7 @@ def measure_depths(network: VideoNetwork, clips: Tensor, labels: Tensor) -> Dept
 def train(variant: Variant, train_set: ClipDataset, val_set: ClipDataset, epochs: int, seed: int) -> Run:
     """SGD with one epoch of warm-up and a cosine to nothing."""
     network = build(variant, len(train_set.videos.classes), seed)
-    optimizer = make_optimizer(network)
+    optimizer = make_optimizer(network, OptimizerOptions())
     steps_an_epoch = len(train_set) // BATCH_SIZE
     depths: dict[int, Depths] = {}
     top1: list[float] = []

@@ -1,13 +1,13 @@
-"""How fast clips are read on one core: the frame store against its limit and against other ways.
+"""The speed of reading clips on one core: the frame store compared to its limit and to other ways.
 
     python -m benchmarks.loading [--videos 12] [--repeats 5] [--folder FOLDER] [--quick]
 
-Makes videos of 300 frames (benchmarks/corpus.py), reads a clip of 16 frames with interval 2 at a random place of each
-video by each method, and prints the median clips per second and the ratios to the limit (decoding the same 16 whole
-frames from memory into one buffer, and nothing else) and to plain OpenCV. In each round a method reads all videos
-before the next one does. Warm: the files are in the system's cache, and the core's own time counts. Cold: the system is
-asked to drop the video's files from its cache before each clip, and the clock's time counts; what then happens depends
-on the disk.
+Makes videos of 300 frames (benchmarks/corpus.py), reads a random clip of 16 frames with interval 2 from each video by
+each method, and prints the median clips per second, and its ratio to the limit (only decoding the same 16 whole frames
+from memory into one buffer) and to plain OpenCV. In each round, a method reads all videos before the next method does.
+Warm: the files are in the system's cache; CPU time is counted. Cold (not on systems without posix_fadvise, such as
+macOS): the video's files are dropped from the cache before each clip; wall-clock time is counted, which depends on the
+disk.
 """
 
 import os
@@ -35,24 +35,28 @@ from benchmarks.readers import (
 from common.cli import CommandParser, positive_integer, run_command
 from data.clips.crop import RESIZED_SIDE_PER_CROP, random_crop
 from data.clips.types import ClipShape
-from data.store.frame_store import CropBox
+from data.store.crop_box import CropBox
 from train.monitor.logs import make_console
 
 LIMIT, PLAIN = "limit (decode from memory)", "plain OpenCV, frames.db"
 SPAN = 31  # of 16 frames with interval 2
 SIZES = {"340x256": (256, 340), "640x360": (360, 640)}
-CROPS = ((224, 294), (224, 257), (112, 129))  # the crop, and the shorter side it is cut from: 257 and 129 in training
+CROPS = (
+    (224, 294),
+    (224, 257),
+    (112, 129),
+)  # the crop, and the shorter side of the frame that it is cut from (in training 257 and 129)
 
 
 class Call(NamedTuple):
-    """One clip by one method: what to run, and the file or folder that it reads (None: memory)."""
+    """One clip by one method: the call, and the file or folder that it reads (None: memory)."""
 
     read: Callable[[], object]
     path: Path | None = None
 
 
-def random_region(size: tuple[int, int], crop: int, shorter_side: int, rng: np.random.Generator) -> CropBox:
-    """A random square crop of the frame as if scaled to that shorter side; training's own where that is its side."""
+def random_crop_box(size: tuple[int, int], crop: int, shorter_side: int, rng: np.random.Generator) -> CropBox:
+    """A random square crop of a frame scaled to that shorter side; by training's function if possible."""
     if shorter_side == round(crop * RESIZED_SIDE_PER_CROP):
         return random_crop(size, ClipShape(len(range(0, SPAN, 2)), crop, crop), False, rng)
     side = round(size[0] * crop / shorter_side)
@@ -61,7 +65,7 @@ def random_region(size: tuple[int, int], crop: int, shorter_side: int, rng: np.r
 
 
 def drop_from_cache(path: Path) -> None:
-    """Ask the system to forget a file's, or a folder's files', pages."""
+    """Ask the system to drop the pages of a file, or of a folder's files, from its cache."""
     for file in path.iterdir() if path.is_dir() else [path]:
         descriptor = os.open(file, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -69,9 +73,9 @@ def drop_from_cache(path: Path) -> None:
 
 
 def seconds_a_clip(methods: dict[str, list[Call]], repeats: int, cold: bool) -> dict[str, float]:
-    """Median seconds that each method's calls take, after one round to warm up.
+    """Median seconds of each method's calls, after one warm-up round.
 
-    Methods take turns by the round, not by the call: as in a loader, a call follows one of its own kind.
+    Methods alternate by the round, not by the call: as in a loader, a call follows one of the same method.
     """
     times: dict[str, list[float]] = {name: [] for name in methods}
     clock = time.perf_counter if cold else time.thread_time
@@ -88,7 +92,7 @@ def seconds_a_clip(methods: dict[str, list[Call]], repeats: int, cold: bool) -> 
 
 
 def make_forms(folder: Path, size: tuple[int, int], videos: int, quick: bool) -> dict[str, list[Path]]:
-    """The corpus in each form, by the method that reads it."""
+    """The corpus in each format, by the name of the method that reads it."""
     folders = make_corpus(folder / "own", size, videos)
     forms = {"frame store": folders, "frame store, unindexed": without_index(folders, folder / "unindexed")}
     forms[PLAIN] = folders
@@ -104,13 +108,13 @@ def make_forms(folder: Path, size: tuple[int, int], videos: int, quick: bool) ->
 def methods_for(
     forms: dict[str, list[Path]], size: tuple[int, int], crop: int, shorter_side: int
 ) -> dict[str, list[Call]]:
-    """The same clips of all videos, by each method."""
+    """The calls that read the same clips of all videos by each method."""
     rng = np.random.default_rng(0)
     methods: dict[str, list[Call]] = {name: [] for name in (LIMIT, *forms)}
     for number, folder in enumerate(forms[PLAIN]):
         start = int(rng.integers(0, FRAMES - SPAN + 1))
         indices = list(range(start, start + SPAN, 2))
-        box = random_region(size, crop, shorter_side, rng)
+        crop_box = random_crop_box(size, crop, shorter_side, rng)
         methods[LIMIT].append(Call(partial(decode_all, clip_blobs(folder, indices))))
         for name, paths in forms.items():
             if "PyAV" in name:
@@ -119,7 +123,7 @@ def methods_for(
                 read = read_files_by_opencv
             else:
                 read = read_by_opencv if name == PLAIN else read_by_store
-            methods[name].append(Call(partial(read, paths[number], indices, box), paths[number]))
+            methods[name].append(Call(partial(read, paths[number], indices, crop_box), paths[number]))
     return methods
 
 
@@ -128,9 +132,10 @@ def main() -> int:
     parser = CommandParser(prog="python -m benchmarks.loading", description="Speed of reading clips on one core.")
     parser.add_argument("--videos", type=positive_integer, default=12)
     parser.add_argument("--repeats", type=positive_integer, default=5)
-    parser.add_argument("--folder", type=Path, help="keep the videos here and use those found")
-    parser.add_argument("--quick", action="store_true", help="frames.db only, warm only")
+    parser.add_argument("--folder", type=Path, help="make the videos here and use those that exist")
+    parser.add_argument("--quick", action="store_true", help="only frames.db, only warm")
     arguments = parser.parse_args()
+    can_drop = hasattr(os, "posix_fadvise")
     table = Table(title="Reading clips of 16 frames, one core", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("source, crop of the shorter side, cache: method", no_wrap=True)
     for heading in ("clips/s", "of the limit", "of plain OpenCV"):
@@ -140,7 +145,7 @@ def main() -> int:
             forms = make_forms((arguments.folder or Path(temporary)) / name, size, arguments.videos, arguments.quick)
             for crop, shorter_side in CROPS:
                 methods = methods_for(forms, size, crop, shorter_side)
-                for cache in ("warm",) if arguments.quick else ("warm", "cold"):
+                for cache in ("warm", "cold") if can_drop and not arguments.quick else ("warm",):
                     seconds = seconds_a_clip(methods, arguments.repeats, cache == "cold")
                     for method, value in seconds.items():
                         ratios = (f"{seconds[other] / value:.2f}" for other in (LIMIT, PLAIN))

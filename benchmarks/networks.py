@@ -42,7 +42,7 @@ from network.activation_checkpointing import checkpoint_activations
 from network.srtg import PLACEMENTS
 from train.backend import tune_device
 from train.monitor.logs import make_console
-from train.optim import make_optimizer, set_lr
+from train.optim import OptimizerOptions, make_optimizer, set_lr
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -117,7 +117,7 @@ class Stepper:
         self.network = build(name, setting).to(self.device, memory_format=layout)
         self.clips = torch.randn(setting.batch, 3, *setting.clip, device=self.device).contiguous(memory_format=layout)
         self.labels = torch.zeros(setting.batch, dtype=torch.long, device=self.device)
-        self.optimizer = make_optimizer(self.network)
+        self.optimizer = make_optimizer(self.network, OptimizerOptions())
         set_lr(self.optimizer, 1e-4)
 
     def forward(self) -> Tensor:

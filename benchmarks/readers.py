@@ -1,4 +1,4 @@
-"""Ways to read one clip, (T, h, w, 3) or (3, T, h, w) uint8, that benchmarks compare."""
+"""The ways of reading one clip, uint8 (T, h, w, 3) or (3, T, h, w), that benchmarks.loading compares."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from data.store.frame_store import FrameStore
 
 
 def clip_blobs(folder: Path, indices: Sequence[int]) -> list[bytes]:
-    """The JPEGs of frames of a database, by SQL as one would write it."""
+    """The JPEGs of frames of a database, by the usual SQL query."""
     names = [f"{folder.name}/frame_{index + 1:05d}" for index in indices]
     with closing(sqlite3.connect(folder / "frames.db")) as connection:
         query = f"SELECT ObjId, frames FROM Images WHERE ObjId IN ({','.join('?' * len(names))})"
@@ -24,7 +24,7 @@ def clip_blobs(folder: Path, indices: Sequence[int]) -> list[bytes]:
 
 
 def decode_all(blobs: list[bytes]) -> None:
-    """Decode the whole frames into one buffer, nothing else: the limit."""
+    """Only decode the whole frames, into one buffer: the limit of the speed."""
     height, width, *_ = simplejpeg.decode_jpeg_header(blobs[0])
     buffer = scratch_frame(height, width)
     for blob in blobs:
@@ -32,25 +32,25 @@ def decode_all(blobs: list[bytes]) -> None:
 
 
 def read_by_store(folder: Path, indices: Sequence[int], box: CropBox) -> np.ndarray:
-    """This project's way."""
+    """By this project's FrameStore."""
     with FrameStore(folder) as store:
         store.size(indices[0])
         return store.read(indices, box)
 
 
 def read_by_opencv(folder: Path, indices: Sequence[int], box: CropBox) -> np.ndarray:
-    """The plain way: decode, resize whole frames, crop, bring to (3, T, h, w)."""
+    """The usual way: decode, resize whole frames, crop, transpose to (3, T, h, w)."""
     return _clip([_imdecode(blob) for blob in clip_blobs(folder, indices)], box)
 
 
 def read_files_by_opencv(folder: Path, indices: Sequence[int], box: CropBox) -> np.ndarray:
-    """The plain way from a folder of JPEG files."""
+    """The usual way from a folder of JPEG files."""
     paths = (folder / f"frame_{index + 1:05d}.jpg" for index in indices)
     return _clip([_imdecode(path.read_bytes()) for path in paths], box)
 
 
 def read_by_pyav(file: Path, indices: Sequence[int], box: CropBox) -> np.ndarray:
-    """The plain way from a video: seek to the keyframe before, decode from there, keep the frames asked for."""
+    """The usual way from a video: seek to the keyframe before the clip, decode, keep the frames at `indices`."""
     wanted = set(indices)
     frames = []
     with av.open(str(file)) as container:

@@ -1,4 +1,4 @@
-"""A picture of what augmentation makes of a dataset's clips."""
+"""python -m data.preview: a picture (contact sheet) of a dataset's clips before and after augmentation."""
 
 import argparse
 from pathlib import Path
@@ -13,20 +13,20 @@ from common.errors import DataError
 from common.files import atomic_file
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE
-from data.augment.params import KINDS, fields_of, random_params, random_params_of_kind
+from data.augment.params import KINDS, named_params, random_params, random_params_of_kind
 from data.clips.sampling import RandomClips
 from data.clips.types import ClipRequest, ClipShape
 from data.labels.video_list import list_folders
 from data.store.frame_store import DATABASE, FrameStore
 
-DESCRIPTION = """Draw original and augmented clips side by side, a row a draw, with what was done to each.
+DESCRIPTION = """Write a picture of original and augmented clips side by side, one clip a row, with its augmentation.
 
-    python -m data.augment demo --output sheet.png
+    python -m data.preview demo --output sheet.png
 
-Crop, flip and the rest are drawn as in training. Look at it before a long run on a dataset of your own.
+Clip, crop, flip and augmentation are random, as in training. Check it before a long run on your own dataset.
 """
 INTERVALS = (2, 2)
-INCHES_A_PICTURE = 1.25
+INCHES_PER_FRAME = 1.25
 
 
 class Row(NamedTuple):
@@ -37,18 +37,18 @@ class Row(NamedTuple):
     augmented: NDArray[np.uint8]
 
 
-def main() -> int:
-    """Write the sheet that the command line asks for; the exit status."""
-    parser = CommandParser(
-        prog="python -m data.augment", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+def main(prog: str = "python -m data.preview") -> int:
+    """Write the sheet as the command line says and return the exit status; `prog` is the command's name in messages."""
+    parser = CommandParser(prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "folder", type=Path, help="a dataset (contains jpg/) or the folder of a video (contains frames.db)"
     )
-    parser.add_argument("folder", type=Path, help="a dataset (it holds jpg/), or a video's folder (it holds frames.db)")
-    parser.add_argument("--output", type=Path, default=Path("augmentation.png"), help="PNG to write")
-    parser.add_argument("--rows", type=positive_integer, default=8, help="clips, each with a draw of its own")
-    parser.add_argument("--frames", type=positive_integer, default=3, help="frames of each clip")
-    parser.add_argument("--size", type=positive_integer, default=224, help="height and width of a clip, in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="other seeds, other clips and draws")
-    parser.add_argument("--each-kind", action="store_true", help="a row for each kind of change, by itself")
+    parser.add_argument("--output", type=Path, default=Path("augmentation.png"), help="the PNG file to write")
+    parser.add_argument("--rows", type=positive_integer, default=8, help="number of clips")
+    parser.add_argument("--frames", type=positive_integer, default=3, help="frames per clip")
+    parser.add_argument("--size", type=positive_integer, default=224, help="height and width of a clip in pixels")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other clips and augmentations")
+    parser.add_argument("--each-kind", action="store_true", help="one row for each kind of augmentation, applied alone")
     arguments = parser.parse_args()
     if arguments.seed < 0:
         raise DataError(f"--seed {arguments.seed}: must be 0 or more")
@@ -61,28 +61,29 @@ def main() -> int:
 
 
 def make_row(folder: Path, shape: ClipShape, kind: str | None, key: tuple[int, int]) -> Row:
-    """A random clip of the dataset or video in `folder`, changed by one kind alone or, if that is None, as in training.
+    """A random clip of the dataset or video in `folder`, augmented by one kind alone (None: as in training).
 
-    DataError if there is no video or it cannot be read.
+    `key` seeds all random choices. DataError if there is no video or it cannot be read.
     """
     rng = np.random.default_rng(key)
     video = _choose_video(folder, rng)
     sampling = RandomClips(INTERVALS, flip=kind is None, augment=True)
     with FrameStore(video) as store:
         (sampled,) = sampling.frames(len(store), ClipRequest(0, shape, 0), rng)
-        box = sampling.crop_box(store.size(), shape, rng)
-        original, clip = (store.read(sampled.indices.tolist(), box._replace(flip=flip)) for flip in (False, box.flip))
-    draw = random_params(rng) if kind is None else random_params_of_kind(kind, rng)
+        crop_box = sampling.crop_box(store.size(), shape, rng)
+        indices = sampled.indices.tolist()
+        original, clip = (store.read(indices, crop_box._replace(flip=flip)) for flip in (False, crop_box.flip))
+    params = random_params(rng) if kind is None else random_params_of_kind(kind, rng)
     clips = torch.from_numpy(clip)[None].permute(0, 4, 1, 2, 3)
-    normalised = Augment()(clips, torch.from_numpy(draw)[None])[0]
+    normalised = Augment()(clips, torch.from_numpy(params)[None])[0]
     grey_levels = (normalised / SCALE + torch.tensor(MEAN).view(3, 1, 1, 1)).round().clamp(0, 255)
     augmented = grey_levels.to(torch.uint8).permute(1, 2, 3, 0).numpy()
-    return Row(describe(draw, box.flip), original, augmented)
+    return Row(describe(params, crop_box.flip), original, augmented)
 
 
-def describe(draw: np.ndarray, flip: bool) -> str:
-    """What a draw (NUM_PARAMS,) does, a line each, in the order in which it is done."""
-    (fields,) = fields_of(draw[None])
+def describe(params: np.ndarray, flip: bool) -> str:
+    """The operations that augmentation parameters (NUM_PARAMS,) cause, one a line, in the order of application."""
+    (fields,) = named_params(params[None])
     lines = ["flip"] if flip else []
     if fields["rotation"]:
         lines.append(f"rotation {fields['rotation']:+.1f}°")
@@ -106,14 +107,14 @@ def describe(draw: np.ndarray, flip: bool) -> str:
 
 
 def draw_sheet(rows: list[Row], path: Path) -> None:
-    """Write a PNG: for each row its title, the original frames and the augmented ones. DataError if it cannot."""
-    import matplotlib.figure  # takes a second, which training need not wait for
+    """Write a PNG with the title, original and augmented frames of each row. DataError if `path` cannot be written."""
+    import matplotlib.figure  # takes a second to import, so only when needed
 
     frames = len(rows[0].original)
     columns = 2 * frames
-    height = len(rows) * INCHES_A_PICTURE + 0.35
-    figure = matplotlib.figure.Figure(figsize=(2.1 + columns * INCHES_A_PICTURE + 0.15, height), dpi=110)
-    widths = [2.1 / INCHES_A_PICTURE, *[1] * frames, 0.12, *[1] * frames]
+    height = len(rows) * INCHES_PER_FRAME + 0.35
+    figure = matplotlib.figure.Figure(figsize=(2.1 + columns * INCHES_PER_FRAME + 0.15, height), dpi=110)
+    widths = [2.1 / INCHES_PER_FRAME, *[1] * frames, 0.12, *[1] * frames]
     axes = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
     figure.subplots_adjust(0, 0.008, 0.992, 1 - 0.35 / height, wspace=0.02, hspace=0.02)
     for row, places in zip(rows, axes, strict=True):
@@ -138,14 +139,16 @@ def _choose_video(folder: Path, rng: np.random.Generator) -> Path:
         return folder
     jpg = folder / "jpg"
     if not jpg.is_dir():
-        raise DataError(f"{folder} is neither a dataset (with a folder jpg) nor a video's folder (with {DATABASE})")
+        raise DataError(
+            f"{folder} is neither a dataset (with a folder jpg) nor the folder of a video (with {DATABASE})"
+        )
     classes = list_folders(jpg)
     rng.shuffle(classes)
     for name in classes:
         videos = list_folders(jpg / name)
         if videos:
             return jpg / name / videos[rng.integers(len(videos))]
-    raise DataError(f"{jpg} holds no videos: python -m data.prepare.convert makes them")
+    raise DataError(f"{jpg} contains no videos: make them with python -m data.prepare.convert")
 
 
 if __name__ == "__main__":

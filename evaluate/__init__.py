@@ -1,0 +1,5 @@
+"""A network and videos -> scores.
+
+Takes batches from data.loading and a network; gives Scores, which training and the commands report. May import data,
+network and common.
+"""

@@ -1,5 +1,11 @@
-"""Loss and top-k as sums and counts, kept on the device until somebody asks."""
+"""Metrics: what is counted of each batch, and the number that the sums over many batches give.
 
+METRICS lists those of every run. A new metric is one entry there: training, validation, the score files, TensorBoard
+and the log take it from the list. Sums stay on the device until a report is due.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -8,54 +14,128 @@ from torch import Tensor
 TOP_K = 5
 
 
-class Scores(NamedTuple):
-    """Sums over `examples`; add two and the result is that of all of them."""
+class Outputs(NamedTuple):
+    """What a batch of B examples gives."""
 
-    loss_sum: float = 0.0
-    top1_sum: float = 0.0
-    top5_sum: float = 0.0
-    examples: float = 0.0
-
-    def plus(self, other: "Scores") -> "Scores":
-        """The scores of both sets of examples together."""
-        return Scores(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
-
-    @property
-    def loss(self) -> float:
-        """Mean cross-entropy."""
-        return self.loss_sum / self.examples if self.examples else float("nan")
-
-    @property
-    def top1(self) -> float:
-        """Share of examples whose best-scored class is right, in percent."""
-        return 100 * self.top1_sum / self.examples if self.examples else float("nan")
-
-    @property
-    def top5(self) -> float:
-        """Share of examples with the right class among the five best-scored, in percent."""
-        return 100 * self.top5_sum / self.examples if self.examples else float("nan")
+    loss_sum: Tensor  # (), the sum of the losses
+    scores: Tensor  # (B, classes), logits or log-probabilities
+    labels: Tensor  # (B,), int64
 
 
-class ScoreSums:
-    """Running sums on a device: adding waits for nothing, `take` fetches and clears them."""
+def _mean(sums: Sequence[float], examples: float) -> float:
+    return sums[0] / examples
 
-    def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(len(Scores._fields), dtype=torch.float64, device=device)
 
-    def add(self, loss_sum: Tensor, scores: Tensor, labels: Tensor) -> None:
-        """Add a batch: its summed loss (), its class scores (B, classes) and labels (B,)."""
-        hits = is_in_top_k(scores.detach(), labels)
-        count = torch.full((), len(labels), device=labels.device)
-        batch = (loss_sum.detach(), hits[:, 0].sum(), hits.any(dim=1).sum(), count)
-        self.sums += torch.stack([value.double() for value in batch])
+def _percent(sums: Sequence[float], examples: float) -> float:
+    return 100 * sums[0] / examples
 
-    def take(self) -> Tensor:
-        """The sums so far (4,), which start anew."""
-        sums, self.sums = self.sums, torch.zeros_like(self.sums)
-        return sums
+
+def _one(num_classes: int) -> int:
+    return 1
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number over many examples, made of sums over them.
+
+    `count` gives what a batch adds, of shape () or (n,); `size` is n for a number of classes, as for what is counted
+    for each class; `value` makes the metric of the n sums and the number of examples, which is above 0.
+    """
+
+    name: str  # its column in the score files and its tag in TensorBoard
+    label: str  # in the log
+    number_format: str  # of its value in the log, as in `format`
+    count: Callable[[Outputs], Tensor]
+    value: Callable[[Sequence[float], float], float] = _mean
+    size: Callable[[int], int] = _one
+
+    def show(self, value: float) -> str:
+        """The value as the log has it, such as `top-1 73.40%`."""
+        return f"{self.label} {value:{self.number_format}}" + ("%" if self.value is _percent else "")
 
 
 def is_in_top_k(scores: Tensor, labels: Tensor) -> Tensor:
     """Whether the k-th best class of each example is its label: bool (B, min(5, classes))."""
     best = scores.topk(min(TOP_K, scores.shape[1]), dim=1).indices
     return best == labels[:, None]
+
+
+METRICS: list[Metric] = [
+    Metric("loss", "loss", ".4f", lambda batch: batch.loss_sum),
+    Metric("top1", "top-1", ".2f", lambda batch: is_in_top_k(batch.scores, batch.labels)[:, 0].sum(), _percent),
+    Metric("top5", "top-5", ".2f", lambda batch: is_in_top_k(batch.scores, batch.labels).any(dim=1).sum(), _percent),
+]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The sums of each metric over `examples`; those of two sets of examples add up."""
+
+    examples: float = 0.0
+    sums: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def plus(self, other: "Scores") -> "Scores":
+        """The scores of both sets of examples together."""
+        if not self.sums or not other.sums:
+            return self if self.sums else other
+        sums = {
+            name: tuple(mine + theirs for mine, theirs in zip(values, other.sums[name], strict=True))
+            for name, values in self.sums.items()
+        }
+        return Scores(self.examples + other.examples, sums)
+
+    def values(self) -> dict[str, float]:
+        """Every metric's value by its name; NaN of no examples."""
+        return {metric.name: self._value(metric) for metric in METRICS}
+
+    def show(self) -> str:
+        """All metrics as the log has them: `loss 1.2714 top-1 25.00% top-5 100.00%`."""
+        return " ".join(metric.show(self._value(metric)) for metric in METRICS)
+
+    def _value(self, metric: Metric) -> float:
+        if not self.examples or metric.name not in self.sums:
+            return float("nan")
+        return metric.value(self.sums[metric.name], self.examples)
+
+    @property
+    def loss(self) -> float:
+        """Mean loss."""
+        return self.values()["loss"]
+
+    @property
+    def top1(self) -> float:
+        """Share of examples whose best-scored class is right, in percent."""
+        return self.values()["top1"]
+
+    @property
+    def top5(self) -> float:
+        """Share of examples with the right class among the five best-scored, in percent."""
+        return self.values()["top5"]
+
+
+class ScoreSums:
+    """Running sums of all metrics on a device: adding does not wait for it, `take` fetches and clears them."""
+
+    def __init__(self, device: torch.device, num_classes: int) -> None:
+        self.sizes = {metric.name: metric.size(num_classes) for metric in METRICS}
+        self.sums = torch.zeros(sum(self.sizes.values()) + 1, dtype=torch.float64, device=device)
+
+    def add(self, loss_sum: Tensor, scores: Tensor, labels: Tensor) -> None:
+        """Add a batch: its summed loss (), its class scores (B, classes) and labels (B,)."""
+        outputs = Outputs(loss_sum.detach(), scores.detach(), labels)
+        counts = [metric.count(outputs).double().reshape(-1) for metric in METRICS]
+        examples = torch.full((1,), len(labels), dtype=torch.float64, device=labels.device)
+        self.sums += torch.cat([*counts, examples])
+
+    def take(self) -> Tensor:
+        """The sums so far, float64 (n,), which start anew; `scores_of` reads them."""
+        sums, self.sums = self.sums, torch.zeros_like(self.sums)
+        return sums
+
+    def scores_of(self, sums: Tensor) -> Scores:
+        """What `take` gave, also added up over ranks, as scores. Waits for the device."""
+        *values, examples = sums.tolist()
+        by_name = {}
+        for name, size in self.sizes.items():
+            by_name[name], values = tuple(values[:size]), values[size:]
+        return Scores(examples, by_name)

@@ -11,6 +11,11 @@ class VideoNetwork(nn.Module):
     name: str = ""
     """What create_network knows it as; empty if it was built in another way."""
 
+    @property
+    def num_classes(self) -> int:
+        """The number of a clip's logits."""
+        return len(self.get_parameter("fc.weight"))
+
     def open_gate_fractions(self) -> dict[str, Tensor]:
         """The share of clips whose gate was open since the last reset, by block: tensors (), left on the device.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from evaluate.metrics import Scores
 from network.weights.reading import read_checkpoint
 from tests.processes import ROOT
 
@@ -19,6 +20,11 @@ SCHEDULES = {
     "long": ("--long-cycles",),
     "both": ("--short-cycles", "--long-cycles"),
 }
+
+
+def make_scores(loss_sum: float, top1: int, top5: int, examples: int) -> Scores:
+    """Scores of so many hits."""
+    return Scores(examples, {"loss": (loss_sum,), "top1": (top1,), "top5": (top5,)})
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -1,9 +1,11 @@
-"""From a command line to a trained network: the one place that knows options, dataset and network."""
+"""From a command line to a trained network: the one place that knows options, dataset and network.
+
+`_run` reads as a run goes: options, ranks, data, network, optimiser, schedule, trainer, fit.
+"""
 
 import json
 import os
 import sys
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -13,6 +15,7 @@ from rich.console import Console
 from common.cli import run_command
 from common.errors import DataError, TrainingError
 from common.files import atomic_file
+from common.options import part, plain
 from common.processes import available_cpus
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
@@ -41,20 +44,24 @@ from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
 from train.distributed.process_group import is_launched, is_lost_peer, on_all_ranks, process_group
 from train.distributed.stop_signal import EXIT_STATUS, StoppedBySignal
-from train.monitor.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog
+from train.losses import LossOptions, make_loss
+from train.monitor.callbacks import ConsoleLog, ProgressBar
 from train.monitor.logs import LOG, log_to_file, make_console, start_logging
-from train.monitor.reports import Callback
-from train.optim import make_optimizer
+from train.monitor.reports import Callback, EpochReport
+from train.monitor.score_files import ScoreFiles
+from train.monitor.tensorboard import TensorBoardLog
+from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
-from train.options import DatasetChoice, Defaults, TrainOptions, parse_options
+from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto
 from train.schedule.multigrid import make_plan
+from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Plan
 from train.schedule.sampler import ScheduleSampler
 from train.schedule.table import plan_summary, plan_table
-from train.trainer import Trainer, TrainerSettings
+from train.trainer import Trainer, TrainerOptions
 
 
-def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: Defaults) -> NoReturn:
+def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: TrainOptions) -> NoReturn:
     """Run a script: parse its command line, train (or evaluate), leave with an exit status.
 
     Exit status: 0 done; 1 the run failed; 2 a mistake on the command line or in the data; 143 stopped by SIGTERM or
@@ -67,6 +74,7 @@ def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: Defau
 
 
 def _start(options: TrainOptions, spec: DatasetSpec) -> int:
+    """Start the ranks, or run as one of them; the exit status."""
     options = resolve_auto(options)
     if options.gpus > 1 and not is_launched():
         return launch(options.gpus, sys.argv)
@@ -75,19 +83,9 @@ def _start(options: TrainOptions, spec: DatasetSpec) -> int:
             return _run_together(options, spec, ranks)
     except TrainingError as error:
         LOG.error("%s", error)
-        return 1
+        return error.exit_status
     except RuntimeError as error:  # torch has no types for these
-        reason = str(error).splitlines()[0]
-        if "DataLoader worker" in reason:  # raised from a signal handler, wherever the process is just then
-            LOG.error(
-                "a process that reads clips died (%s). If memory ran out, give fewer --workers or less --batch-size",
-                reason,
-            )
-        elif is_lost_peer(error):
-            LOG.error("lost the connection to another rank, which has failed or was killed (%s)", reason.split(". ")[0])
-        else:
-            raise
-        return 1
+        return _explain(error)
 
 
 def _run_together(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
@@ -99,65 +97,39 @@ def _run_together(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int
             raise
         if ranks.is_first:
             LOG.error("%s", error)
-        return 1
+        return error.exit_status
     except StoppedBySignal:
         return EXIT_STATUS
 
 
-def resolve_auto(options: TrainOptions) -> TrainOptions:
-    """Replace `auto` and `all` by what this machine has; DataError if it has not what the options ask for."""
-    present = torch.cuda.device_count()
-    device = options.device if options.device != "auto" else "cuda" if present else "cpu"
-    if device == "cuda":
-        local_ranks = int(os.environ["LOCAL_WORLD_SIZE"]) if is_launched() else options.gpus
-        if local_ranks > present or not present:
-            asked = f"--gpus {local_ranks}" if local_ranks else "--device cuda"
-            raise DataError(f"{asked}: this machine has {present} GPUs that torch can use")
-    elif options.device == "auto" and options.gpus > 1:
-        raise DataError(
-            f"--gpus {options.gpus}: this machine has no GPU that torch can use; for {options.gpus} processes on the "
-            "CPU add --device cpu"
-        )
-    gpus = options.gpus or (present if device == "cuda" else 1)
-    world_size = int(os.environ["WORLD_SIZE"]) if is_launched() else gpus
-    parts = world_size * options.accumulate
-    if options.batch_size % parts:
-        accumulated = f" and --accumulate {options.accumulate} parts" if options.accumulate > 1 else ""
-        raise DataError(
-            f"--batch-size {options.batch_size} cannot be divided over {world_size} GPUs{accumulated}: give a "
-            f"multiple of {parts}, such as {max(1, round(options.batch_size / parts)) * parts}"
-        )
-    precision = options.precision
-    if precision == "auto":
-        precision = "fp32" if device == "cpu" else "bf16" if torch.cuda.is_bf16_supported(False) else "fp16"
-    workers = options.workers
-    if workers < 0:
-        local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", gpus))
-        cores = available_cpus() // local_ranks
-        workers = max(1, min(16, cores if device == "cuda" else cores // 2))
-    return replace(options, device=device, gpus=gpus, precision=precision, workers=workers)
-
-
 def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
-    console = make_console()
-    folder = _run_folder(options, spec)
+    console, folder = make_console(), _run_folder(options, spec)
     start_logging(console, ranks.is_first, options.debug_mode)
     if ranks.is_first:
         log_to_file(_log_file(options, folder))
-    checkpoints = CheckpointFolder(folder, options.network, options.keep)
     device = _prepare_device(options, ranks)
+    checkpoints = CheckpointFolder(folder, options.network, options.keep)
+
     start, splits, network, loaded, plan = on_all_ranks(ranks, lambda: _set_up(options, spec, ranks, checkpoints))
     network = _prepare_network(network, options, device)
-    optimizer_step = _updater(network, options, loaded, device, ranks)
+    optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
     progress = Progress()
     if start.is_resume:
         assert start.checkpoint is not None
         progress = restore_state(start.checkpoint, network, optimizer_step, device, ranks)
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
-    callbacks = _callbacks(options, folder, console, progress) if ranks.is_first and not options.evaluate else []
-    about = _about(options, splits, loaded)
     trainer = Trainer(
-        network, optimizer_step, plan, device, ranks, _settings(options), checkpoints, about, callbacks, progress
+        network,
+        make_loss(part(options, LossOptions)),
+        optimizer_step,
+        plan,
+        device,
+        ranks,
+        part(options, TrainerOptions),
+        checkpoints,
+        _about(options, splits, loaded),
+        _callbacks(folder, console, progress) if ranks.is_first and not options.evaluate else [],
+        progress,
     )
     val_loader = _val_loader(options, splits, ranks)
     if options.evaluate:
@@ -175,7 +147,7 @@ class _SetUp(NamedTuple):
     start: StartingPoint
     splits: Splits
     network: VideoNetwork  # on the CPU, with its weights
-    loaded: tuple[str, ...]
+    loaded: tuple[str, ...]  # names of the parameters that fine-tuning took from elsewhere
     plan: Plan
 
 
@@ -187,56 +159,26 @@ def _set_up(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, checkpoints:
         LOG.info("%s", line)
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
     loaded = _load(network, start, options, splits)
-    plan = _plan(options, len(splits.train), ranks)
+    plan = make_plan(part(options, ScheduleOptions), len(splits.train), ranks.world_size)
     if start.is_resume and not options.evaluate:
-        check_schedule(start, _plain_options(options), len(splits.train), plan)
+        check_schedule(start, options, len(splits.train), plan)
     return _SetUp(start, splits, network, loaded, plan)
 
 
-def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: BatchLoader) -> int:
-    ranks, plan = trainer.ranks, trainer.plan
-    intervals = (options.train_frame_interval[0], options.train_frame_interval[-1])
-    sampling = RandomClips(intervals, flip=options.augment != "none", augment=options.augment == "full")
-    dataset = ClipDataset(splits.train, sampling, options.random_seed, options.on_bad_video == "skip")
-    sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
-    loader = BatchLoader(dataset, sampler, options.workers, trainer.device.type == "cuda")
-    if trainer.progress.epoch > plan.num_epochs:
-        LOG.warning("nothing to do: all %d epochs are done", plan.num_epochs)
-    try:
-        report = trainer.fit(loader, sampler, val_loader)
-    except StoppedBySignal:
-        LOG.warning("stopped by a signal; %s goes on from here: --resume-epoch auto", trainer.folder.last)
-        raise
-    finally:
-        for callback in trainer.callbacks:
-            callback.close()
-    if ranks.is_first:
-        done = trainer.progress
-        result: dict[str, Any] = {"epochs": plan.num_epochs, "steps": done.global_step, "best_top1": done.best_top1}
-        if report and report.val:
-            result |= {"top1": report.val.top1, "top5": report.val.top5, "loss": report.val.loss}
-        result |= {"best": str(trainer.folder.best), "last": str(trainer.folder.last)}
-        print(json.dumps(result))
-    return 0
-
-
-def _evaluate(trainer: Trainer, val_loader: BatchLoader, start: StartingPoint) -> int:
-    scores = trainer.evaluate(val_loader)
-    shown = f"loss {scores.loss:.4f} top-1 {scores.top1:.2f}% top-5 {scores.top5:.2f}% on {scores.examples:.0f} videos"
-    LOG.info("%s: %s", start.path, shown)
-    if trainer.ranks.is_first:
-        result = {"top1": scores.top1, "top5": scores.top5, "loss": scores.loss, "videos": int(scores.examples)}
-        print(json.dumps(result | {"checkpoint": str(start.path)}))
-    return 0
-
-
-def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:
-    name = f"{options.network}_gates_{options.gates}" + (f"_{options.task_name}" if options.task_name else "")
-    return (options.model_dir or Path("results") / spec.name) / name
-
-
-def _log_file(options: TrainOptions, folder: Path) -> Path:
-    return Path(options.log_file) if os.sep in options.log_file else folder / options.log_file
+def _load(network: VideoNetwork, start: StartingPoint, options: TrainOptions, splits: Splits) -> tuple[str, ...]:
+    """Load the starting point's weights; the names of what came from elsewhere, empty when resuming."""
+    if start.is_resume:
+        check_same_run(start, _network_facts(options, splits), splits.train.classes)
+        checkpoint = start.checkpoint
+        assert checkpoint is not None
+        network.load_state_dict(checkpoint["weights"])
+        return tuple(checkpoint["loaded"])
+    if start.checkpoint is None:
+        return ()
+    report = load_pretrained(network, start, splits.train.classes)
+    if options.evaluate and not report.complete:
+        raise DataError(f"{start.path} does not fill the network, so there is nothing to evaluate: see the table above")
+    return report.loaded if options.fine_tune else ()
 
 
 def _prepare_device(options: TrainOptions, ranks: Ranks) -> torch.device:
@@ -257,50 +199,6 @@ def _prepare_device(options: TrainOptions, ranks: Ranks) -> torch.device:
     return device
 
 
-def _load(network: VideoNetwork, start: StartingPoint, options: TrainOptions, splits: Splits) -> tuple[str, ...]:
-    """Load the starting point's weights; the names of what came from elsewhere, empty when resuming."""
-    if start.is_resume:
-        check_same_run(start, _network_facts(options, splits), splits.train.classes)
-        checkpoint = start.checkpoint
-        assert checkpoint is not None
-        network.load_state_dict(checkpoint["weights"])
-        return tuple(checkpoint["loaded"])
-    if start.checkpoint is None:
-        return ()
-    report = load_pretrained(network, start, splits.train.classes)
-    if options.evaluate and not report.complete:
-        raise DataError(f"{start.path} does not fill the network, so there is nothing to evaluate: see the table above")
-    return report.loaded if options.fine_tune else ()
-
-
-def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:
-    return {
-        "name": options.network,
-        "gates": options.gates,
-        "placement": options.placement,
-        "num_classes": len(splits.train.classes),
-    }
-
-
-def _plan(options: TrainOptions, num_videos: int, ranks: Ranks) -> Plan:
-    return make_plan(
-        clip_length=options.clip_length,
-        clip_size=options.clip_size,
-        batch_size=options.batch_size,
-        lr_base=options.lr_base,
-        lr_steps=options.lr_steps,
-        lr_factor=options.lr_factor,
-        end_epoch=options.end_epoch,
-        num_videos=num_videos,
-        long_cycles=options.long_cycles,
-        short_cycles=options.short_cycles,
-        per_epoch=options.multigrid == "per-epoch",
-        warmup_epochs=options.warmup_epochs,
-        warmup_lr=options.warmup_lr,
-        world_size=ranks.world_size,
-    )
-
-
 def _prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.device) -> VideoNetwork:
     if options.long_cycles or options.sync_bn:
         use_sub_batch_norm(network, synchronise=options.sync_bn)
@@ -312,10 +210,10 @@ def _prepare_network(network: VideoNetwork, options: TrainOptions, device: torch
     return network.to(device)
 
 
-def _updater(
+def _optimizer_step(
     network: VideoNetwork, options: TrainOptions, loaded: tuple[str, ...], device: torch.device, ranks: Ranks
 ) -> OptimizerStep:
-    optimizer = make_optimizer(network, loaded, options.loaded_lr_factor)
+    optimizer = make_optimizer(network, part(options, OptimizerOptions), loaded)
     if loaded:
         names = [name for name, _ in network.named_parameters()]
         new = [name for name in names if name not in loaded]
@@ -327,51 +225,111 @@ def _updater(
 
 
 def _val_loader(options: TrainOptions, splits: Splits, ranks: Ranks) -> BatchLoader:
-    dataset = ClipDataset(splits.val, UniformClips(options.val_frame_interval, options.val_clips), options.random_seed)
+    sampling = UniformClips(options.val_frame_interval, options.val_clips)
+    dataset = ClipDataset(splits.val, sampling, options.random_seed)
     shape = ClipShape(options.clip_length, options.clip_size, options.clip_size)
     batch_size = max(1, (options.val_batch_size or options.batch_size) // (ranks.world_size * options.val_clips))
     batches = SequentialBatches(len(splits.val), batch_size, shape, ranks.rank, ranks.world_size)
     return BatchLoader(dataset, batches, min(options.workers, len(batches.indices)), options.device == "cuda")
 
 
-def _settings(options: TrainOptions) -> TrainerSettings:
-    return TrainerSettings(
-        precision=options.precision,
-        accumulate=options.accumulate,
-        log_every=options.log_every,
-        val_frequency=options.val_frequency,
-        save_frequency=options.save_frequency,
-        save_every_steps=options.save_every_steps,
-        save_every_minutes=options.save_every_minutes,
-        bad_video_limit=options.bad_video_limit if options.on_bad_video == "skip" else 0,
-    )
+def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: BatchLoader) -> int:
+    ranks, plan = trainer.ranks, trainer.plan
+    intervals = (options.train_frame_interval[0], options.train_frame_interval[-1])
+    sampling = RandomClips(intervals, flip=options.augment != "none", augment=options.augment == "full")
+    dataset = ClipDataset(splits.train, sampling, options.random_seed, options.on_bad_video == "skip")
+    sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
+    loader = BatchLoader(dataset, sampler, options.workers, trainer.device.type == "cuda")
+    if trainer.progress.epoch > plan.num_epochs:
+        LOG.warning("nothing to do: all %d epochs are done", plan.num_epochs)
+    try:
+        report = trainer.fit(loader, sampler, val_loader)
+    except StoppedBySignal:
+        LOG.warning("stopped by a signal; %s goes on from here: --resume-epoch auto", trainer.folder.last)
+        raise
+    finally:
+        for callback in trainer.callbacks:
+            callback.close()
+    if ranks.is_first:
+        print(json.dumps(_result(trainer, report)))
+    return 0
 
 
-def _plain_options(options: TrainOptions) -> dict[str, Any]:
-    """The options as JSON and a weights-only checkpoint can hold them."""
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
+    """The last line of a run, for programs."""
+    done, folder = trainer.progress, trainer.folder
+    result: dict[str, Any] = {
+        "epochs": trainer.plan.num_epochs,
+        "steps": done.global_step,
+        "best_top1": done.best_top1,
+    }
+    if report and report.val:
+        result |= {name: report.val.values()[name] for name in ("top1", "top5", "loss")}
+    return result | {"best": str(folder.best), "last": str(folder.last)}
+
+
+def _evaluate(trainer: Trainer, val_loader: BatchLoader, start: StartingPoint) -> int:
+    scores = trainer.validate(val_loader)
+    LOG.info("%s: %s on %d videos", start.path, scores.show(), scores.examples)
+    if trainer.ranks.is_first:
+        values = scores.values()
+        result = {name: values[name] for name in ("top1", "top5", "loss")} | {"videos": int(scores.examples)}
+        print(json.dumps(result | {"checkpoint": str(start.path)}))
+    return 0
+
+
+def _callbacks(folder: Path, console: Console, progress: Progress) -> list[Callback]:
+    return [ConsoleLog(), ProgressBar(console), ScoreFiles(folder), TensorBoardLog(folder, progress.global_step)]
+
+
+def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:
+    name = f"{options.network}_gates_{options.gates}" + (f"_{options.task_name}" if options.task_name else "")
+    return (options.model_dir or Path("results") / spec.name) / name
+
+
+def _log_file(options: TrainOptions, folder: Path) -> Path:
+    return Path(options.log_file) if os.sep in options.log_file else folder / options.log_file
+
+
+def _write_options(options: TrainOptions, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / "options.json") as temporary:
+        facts = {"options": plain(options), "versions": versions(), "command": sys.argv}
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:
+    return {
+        "name": options.network,
+        "gates": options.gates,
+        "placement": options.placement,
+        "num_classes": len(splits.train.classes),
+    }
 
 
 def _about(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -> Checkpoint:
+    """What every checkpoint of the run states beside its state."""
     return {
         "format": FORMAT,
         "network": _network_facts(options, splits),
         "classes": list(splits.train.classes),
         "loaded": list(loaded),
         "num_videos": len(splits.train),
-        "options": _plain_options(options),
+        "options": plain(options),
         "versions": versions(),
         "run_id": os.environ.get(RUN_ID, "none"),
     }
 
 
-def _write_options(options: TrainOptions, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / "options.json") as temporary:
-        facts = {"options": _plain_options(options), "versions": versions(), "command": sys.argv}
-        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def _callbacks(options: TrainOptions, folder: Path, console: Console, progress: Progress) -> list[Callback]:
-    return [ConsoleLog(), ProgressBar(console), ScoreFiles(folder), TensorBoardLog(folder, progress.global_step)]
+def _explain(error: RuntimeError) -> int:
+    """Log what a RuntimeError of torch means for the run; the exit status. Others are raised again."""
+    reason = str(error).splitlines()[0]
+    if "DataLoader worker" in reason:  # raised from a signal handler, wherever the process is just then
+        LOG.error(
+            "a process that reads clips died (%s). If memory ran out, give fewer --workers or less --batch-size", reason
+        )
+    elif is_lost_peer(error):
+        LOG.error("lost the connection to another rank, which has failed or was killed (%s)", reason.split(". ")[0])
+    else:
+        raise error
+    return 1

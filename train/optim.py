@@ -1,42 +1,99 @@
-"""The optimiser: SGD with momentum 0.9, weight decay 1e-4, Nesterov, with a rate per parameter group."""
+"""The optimisers, by name, with a rate for each group of parameters. A new one is one entry in OPTIMIZERS."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-MOMENTUM = 0.9
-WEIGHT_DECAY = 1e-4
+from common.options import option
+
+Groups = list[dict[str, Any]]
 
 
-def make_optimizer(network: nn.Module, loaded: Collection[str] = (), loaded_lr_factor: float = 1.0) -> torch.optim.SGD:
-    """SGD over all parameters; those named in `loaded` learn at `loaded_lr_factor` times the rate of the others.
-
-    Each group carries its factor as `lr_factor`; `set_lr` applies it.
-    """
-    names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
-    parameters = dict(network.named_parameters())
-    groups = [
-        {"params": [parameters[name] for name in names if name not in loaded], "lr_factor": 1.0},
-        {"params": [parameters[name] for name in names if name in loaded], "lr_factor": loaded_lr_factor},
-    ]
-    # Fused: one pass over the weights, and `found_inf` lets the device skip an update without the host waiting.
+def _sgd(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
+    """SGD with Nesterov's momentum (plain SGD at momentum 0); weight decay is part of the gradient."""
     optimizer = torch.optim.SGD(
-        [group for group in groups if group["params"]],
+        groups,
         lr=0.0,
-        momentum=MOMENTUM,
-        weight_decay=WEIGHT_DECAY,
-        nesterov=True,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        nesterov=options.momentum > 0,
         fused=True,
     )
-    for parameter in parameters.values():
-        # If the first update is skipped, the fused kernel leaves a momentum of its own making uninitialised. From zeros
-        # the first real update is the same as SGD's own, which starts from the gradient.
-        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    if not options.momentum:
+        return optimizer
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            # If the first update is skipped, fused SGD leaves its momentum buffers uninitialised. Creating them as
+            # zeros is equivalent: the first real update then uses the gradient.
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 
+def _adamw(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101): weight decay apart from the gradient, second beta 0.999."""
+    betas = (options.momentum, 0.999)
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, weight_decay=options.weight_decay, fused=True)
+
+
+OPTIMIZERS: dict[str, Callable[[Groups, "OptimizerOptions"], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adamw": _adamw,
+}
+"""Builders by name. A fused optimiser lets the device skip an update; for others OptimizerStep waits for the device."""
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """The flags of the optimiser."""
+
+    optimizer: str = option(
+        "sgd",
+        "how gradients change the weights; adamw needs a smaller --lr-base, such as 0.001",
+        "optimisation",
+        choices=OPTIMIZERS,
+        is_fixed=True,
+    )
+    momentum: float = option(
+        0.9, "momentum of SGD, first beta of AdamW", "optimisation", least=0, below=1, is_compared=True
+    )
+    weight_decay: float = option(
+        1e-4, "weight decay; AdamW usually needs more, such as 0.05", "optimisation", least=0, is_compared=True
+    )
+    clip_grad: float = option(0.0, "largest norm of the gradient; 0: any", "optimisation", least=0, is_compared=True)
+    loaded_lr_factor: float = option(
+        0.1, "share of the rate at which loaded weights learn, with --fine-tune", "optimisation", above=0
+    )
+
+
+def make_optimizer(
+    network: nn.Module, options: OptimizerOptions, loaded: Collection[str] = ()
+) -> torch.optim.Optimizer:
+    """The optimiser of all parameters; those named in `loaded` learn at a share of the rate, `loaded_lr_factor`.
+
+    Each group carries its share as `lr_share`; `set_lr` applies it.
+    """
+    parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    groups = [
+        {"params": [parameters[name] for name in parameters if name not in loaded], "lr_share": 1.0},
+        {
+            "params": [parameters[name] for name in parameters if name in loaded],
+            "lr_share": options.loaded_lr_factor,
+        },
+    ]
+    return OPTIMIZERS[options.optimizer]([group for group in groups if group["params"]], options)
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give each group `lr` times its own factor."""
+    """Give each group its share of `lr`."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group["lr_factor"]
+        group["lr"] = lr * group["lr_share"]
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Go on from a state dict; that of an older version, which called a group's share `lr_factor`, too."""
+    optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        group.setdefault("lr_share", group.pop("lr_factor", None))

@@ -7,11 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from common.ranks import Ranks
-from train.optim import set_lr
+from train.optim import load_optimizer_state, set_lr
 
 
 class OptimizerStep:
-    """Applies gradients, and lets the device decide whether to: the host waits for nothing until it asks."""
+    """Applies gradients unless they or the loss are not finite.
+
+    With a fused optimiser the device decides, and the host does not wait. Others need the host's decision, which waits
+    for the device at each step.
+    """
 
     def __init__(
         self,
@@ -28,9 +32,7 @@ class OptimizerStep:
         self.clip_grad = clip_grad
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.grad_norm = torch.zeros((), device=device)  # of the last update, before clipping
-        self.skipped = torch.zeros(
-            (), dtype=torch.int64, device=device
-        )  # updates the scaler skipped since `take_skipped`
+        self.skipped = torch.zeros((), dtype=torch.int64, device=device)  # by the scaler, since `take_skipped`
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=device)
 
     def backward(self, loss: Tensor) -> None:
@@ -54,9 +56,7 @@ class OptimizerStep:
             is_bad = is_bad | overflows
         bad_step = torch.where(is_bad, global_step, -1)
         self.first_bad_step = torch.where(self.first_bad_step < 0, bad_step, self.first_bad_step)
-        # Not by the scaler's own step, which knows of overflows alone.
-        self.optimizer.found_inf = (overflows | (self.first_bad_step >= 0)).float()  # type: ignore[attr-defined]
-        self.optimizer.step()
+        self._update(overflows | (self.first_bad_step >= 0))
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -77,9 +77,17 @@ class OptimizerStep:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave. A run in another precision starts its scaler anew."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer_state(self.optimizer, state["optimizer"])
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
+
+    def _update(self, is_skipped: Tensor) -> None:
+        """Let the optimiser update unless `is_skipped` (). The scaler's own step would look at overflows alone."""
+        if self.optimizer.defaults.get("fused"):
+            self.optimizer.found_inf = is_skipped.float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif not is_skipped:
+            self.optimizer.step()
 
     def _clip(self) -> Tensor:
         with_gradient = [parameter for parameter in self.parameters if parameter.grad is not None]

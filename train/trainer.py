@@ -1,33 +1,33 @@
-"""The Trainer: steps, epochs, evaluation and checkpoints of one network on one device, alone or among ranks."""
+"""The Trainer: steps, epochs and checkpoints of one network on one device, alone or among ranks."""
 
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import chain, islice, repeat
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from common.errors import DataError, TrainingError
+from common.options import option
+from common.precision import DTYPES, autocast
 from common.ranks import Ranks
 from data.augment.augment import Augment
-from data.augment.normalise import Normalise
-from data.clips.types import BadVideo
 from data.loading.loader import Batch, BatchLoader
 from data.loading.prefetch import on_device
+from evaluate.evaluation import evaluate
 from evaluate.metrics import Scores, ScoreSums
 from network import VideoNetwork
-from network.sub_batch_norm import aggregate_statistics, set_num_splits
+from network.sub_batch_norm import set_num_splits
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import collect_state
 from train.distributed.process_group import parallel
 from train.distributed.stop_signal import StoppedBySignal, StopSignal
+from train.failures import admit_bad_videos, memory_error, not_finite_error
+from train.losses import Loss
 from train.monitor.logs import LOG
 from train.monitor.reports import Callback, EpochReport, LogReport
 from train.monitor.speed import SpeedMonitor
@@ -35,21 +35,28 @@ from train.optimizer_step import OptimizerStep
 from train.schedule.plan import Plan, StepSpec
 from train.schedule.sampler import ScheduleSampler
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
 
 @dataclass(frozen=True)
-class TrainerSettings:
-    """What a Trainer is told beside its parts."""
+class TrainerOptions:
+    """The flags of the training loop."""
 
-    precision: str = "fp32"  # of the forward pass: fp32, or fp16 or bf16 under autocast
-    accumulate: int = 1  # micro-batches to a step
-    log_every: int = 20  # steps
-    val_frequency: int = 1  # epochs
-    save_frequency: int = 1  # epochs
-    save_every_steps: int = 0  # 0: only at the end of an epoch
-    save_every_minutes: float = 0.0
-    bad_video_limit: int = 0  # videos that may be replaced in an epoch; one more stops the run
+    precision: str = option(
+        "auto", "auto: bf16 where the GPU has it, else fp16 with a scaler; fp32 on the CPU", "machine",
+        choices=("auto", *DTYPES), is_compared=True,
+    )  # fmt: skip
+    accumulate: int = option(
+        1, "parts in which a batch goes through a GPU's memory", "optimisation", least=1, is_compared=True
+    )
+    on_bad_video: str = option(
+        "stop", "stop at a video that cannot be read, or replace it by another and list it", "data",
+        choices=("stop", "skip"),
+    )  # fmt: skip
+    bad_video_limit: int = option(100, "videos that `skip` may replace in an epoch, in each process", "data", least=1)
+    val_frequency: int = option(1, "epochs between validations", "output", least=1)
+    save_frequency: int = option(1, "epochs between checkpoints that are kept", "output", least=1)
+    save_every_steps: int = option(0, "steps between further saves within an epoch; 0: none", "output", least=0)
+    save_every_minutes: float = option(0.0, "minutes between further saves within an epoch; 0: none", "output", least=0)
+    log_every: int = option(20, "steps between lines of the log", "output", least=1)
 
 
 class Trainer:
@@ -58,31 +65,32 @@ class Trainer:
     def __init__(
         self,
         network: VideoNetwork,
+        loss: Loss,
         optimizer_step: OptimizerStep,
         plan: Plan,
         device: torch.device,
         ranks: Ranks,
-        settings: TrainerSettings,
+        options: TrainerOptions,
         folder: CheckpointFolder,
         about: Checkpoint,
         callbacks: Sequence[Callback],
         progress: Progress,
     ) -> None:
         self.network = network
+        self.loss = loss
         self.optimizer_step = optimizer_step
         self.plan = plan
         self.device = device
         self.ranks = ranks
-        self.settings = settings
+        self.options = options
         self.folder = folder
         self.about = about  # what every checkpoint states beside the state: network, classes, options, versions
         self.callbacks = callbacks if ranks.is_first else ()
         self.progress = progress
-        self.augment = Augment(DTYPES[settings.precision])
-        self.normalise = Normalise(DTYPES[settings.precision]).to(device)
+        self.augment = Augment(DTYPES[options.precision])
         self.parallel = parallel(network, device) if ranks.world_size > 1 else network
         self.speed = SpeedMonitor(device)
-        self.score_sums = ScoreSums(device)
+        self.score_sums = ScoreSums(device, network.num_classes)
         self.window = Scores()  # since the last report
         self.stop_signal = StopSignal(ranks.world_size)
         self.last_save = time.perf_counter()
@@ -96,18 +104,17 @@ class Trainer:
         with self.stop_signal.listening():
             try:
                 for _ in range(self.progress.epoch, self.plan.num_epochs + 1):
-                    started = time.perf_counter() - self.progress.seconds
-                    self.train_epoch(loader, sampler, started)
-                    report = self._finish_epoch(val_loader, started)
+                    self.epoch_started = time.perf_counter() - self.progress.seconds
+                    self.train_epoch(loader, sampler)
+                    report = self.finish_epoch(val_loader)
             except StoppedBySignal:
                 self.save()
                 raise
         return report
 
-    def train_epoch(self, loader: BatchLoader, sampler: ScheduleSampler, started: float) -> None:
+    def train_epoch(self, loader: BatchLoader, sampler: ScheduleSampler) -> None:
         """The steps of the epoch that are not done yet."""
-        progress = self.progress
-        steps = self.plan.steps_in_epoch(progress.epoch)
+        progress, steps = self.progress, self.plan.steps_in_epoch(self.progress.epoch)
         sampler.set_position(progress.epoch, progress.step)
         self.network.train()
         self.speed.restart()  # validation and checkpoints are no part of a step
@@ -115,21 +122,12 @@ class Trainer:
         while progress.step < steps:
             self.stop_signal.share()
             spec = self.plan.step_spec(progress.epoch, progress.step)
-            asked = time.perf_counter()
-            batch = next(batches)
-            self.speed.read(time.perf_counter() - asked, spec.batch_size)
-            self._admit(batch)
-            if LOG.isEnabledFor(logging.DEBUG):
-                self._log_source(batch, loader)
+            batch = self._next_batch(batches, spec, loader)
             try:
                 self.train_step(batch, spec)
             except torch.OutOfMemoryError as error:
-                raise TrainingError(self._explain_memory(spec)) from error
-            progress.seconds = time.perf_counter() - started
-            for callback in self.callbacks:
-                callback.on_step(progress.step, steps)
-            if progress.step % self.settings.log_every == 0 or progress.step == steps:
-                self._log(spec, steps)
+                raise memory_error(spec, self.ranks.world_size, self.options.accumulate, self.folder.last) from error
+            self._report_step(spec, steps)
             if self.stop_signal.is_set():
                 raise StoppedBySignal
             if progress.step < steps and self._is_save_due():
@@ -137,126 +135,98 @@ class Trainer:
 
     def train_step(self, batch: Batch, spec: StepSpec) -> None:
         """One update, from this rank's part of the step's clips, which are on its device."""
-        progress, parts = self.progress, self.settings.accumulate
+        parts = self.options.accumulate
         # A part of the batch has whole sub-batches or, if there are fewer of them than parts, an equal share of one.
         set_num_splits(self.network, spec.batch_factor // math.gcd(spec.batch_factor, parts))
-        frames, labels = batch.frames, batch.labels
         losses = []
         for part in range(parts):
             # Every parts-th clip, so that the sub-batches of batch norm are those of the whole batch.
-            clips = self.augment(frames[part::parts], batch.augmentation[part::parts])
+            clips = self.augment(batch.frames[part::parts], batch.augmentation_params[part::parts])
             is_last = part == parts - 1
             with nullcontext() if is_last else self._without_reduction():
-                losses.append(self._forward_backward(clips, labels[part::parts], len(labels)))
+                losses.append(self._forward_backward(clips, batch.labels[part::parts], len(batch.labels)))
             if not is_last:
                 self.speed.mark()
-        loss = torch.stack(losses).sum()
-        self.optimizer_step.apply(loss, self.plan.lr(progress.epoch, progress.step), progress.global_step)
+        lr = self.plan.lr(self.progress.epoch, self.progress.step)
+        self.optimizer_step.apply(torch.stack(losses).sum(), lr, self.progress.global_step)
         self.speed.mark()
         if self.device.type == "cpu":
-            self._check_loss(spec)  # costs nothing where the result is already here
-        progress.step += 1
-        progress.global_step += 1
-        progress.clips += spec.batch_size
-        progress.repeated_frames += batch.repeated_frames
+            self._check_finite()  # costs nothing where the result is already here
+        self.progress.count_step(spec.batch_size, batch.repeated_frames)
 
     def _forward_backward(self, clips: Tensor, labels: Tensor, batch_size: int) -> Tensor:
         """Add the gradients of normalised clips (B, 3, T, h, w); their share () of the mean loss of `batch_size`."""
-        with self._autocast():
+        with autocast(self.device, self.options.precision):
             logits = self.parallel(clips)
-        loss_sum = F.cross_entropy(logits.float(), labels, reduction="sum")
+        loss_sum = self.loss(logits.float(), labels)
         self.speed.mark()
         self.optimizer_step.backward(loss_sum / batch_size)
         self.score_sums.add(loss_sum, logits, labels)
         return loss_sum.detach() / batch_size
 
-    @torch.no_grad()
-    def evaluate(self, loader: BatchLoader) -> Scores:
-        """Scores over every video of all ranks' loaders, once each; a video's views are averaged as probabilities.
+    def finish_epoch(self, val_loader: BatchLoader) -> EpochReport:
+        """Validate, report and save the epoch whose steps are done."""
+        progress, options, epoch = self.progress, self.options, self.progress.epoch
+        self._collect_counts()
+        is_final = epoch == self.plan.num_epochs
+        val = self.validate(val_loader) if epoch % options.val_frequency == 0 or is_final else None
+        is_best = progress.note_validation(val)
+        progress.seconds = time.perf_counter() - self.epoch_started
+        report = self._epoch_report(val, is_best)
+        # Before the checkpoint: a run killed in between goes on from the one before, and reports this epoch again.
+        for callback in self.callbacks:
+            callback.on_epoch(report)
+        progress.finish_epoch()
+        self.save(epoch if epoch % options.save_frequency == 0 or is_final else None, is_best)
+        return report
 
-        DataError on a video that cannot be read; StoppedBySignal after a signal.
-        """
-        self.ranks.broadcast(self.network.buffers())  # each rank has its own since the last step
-        aggregate_statistics(self.network)
-        self.network.eval()
-        sums = ScoreSums(self.device)
-        # As many rounds on all ranks, who agree in each on whether to stop; in the last, some may have no batch.
-        rounds = int(self.ranks.maximum(torch.tensor(len(loader))))
-        for batch in islice(chain(on_device(loader, self.device), repeat(None)), rounds):
-            self.stop_signal.share()
-            if batch:
-                self._add_scores(batch, sums)
-            if self.stop_signal.is_set():
-                raise StoppedBySignal
-        self.network.reset_open_gate_fractions()  # they are reported for training
-        return Scores(*self.ranks.sum(sums.take()).tolist())
-
-    def _add_scores(self, batch: Batch, sums: ScoreSums) -> None:
-        """Add the scores of an evaluation's batch."""
-        if batch.bad_videos:
-            raise DataError(f"a validation video cannot be read: {batch.bad_videos[0].reason}")
-        with self._autocast():
-            logits = self.network(self.normalise(batch.frames))
-        views = logits.float().unflatten(0, (len(batch.labels), -1)).log_softmax(dim=-1)  # (B, V, classes)
-        scores = views.logsumexp(dim=1) - math.log(views.shape[1])
-        sums.add(F.nll_loss(scores, batch.labels, reduction="sum"), scores, batch.labels)
+    def validate(self, loader: BatchLoader) -> Scores:
+        """Scores over every video of all ranks' loaders; StoppedBySignal after a signal."""
+        return evaluate(self.network, loader, self.device, self.ranks, self.options.precision, self._until_stopped)
 
     def save(self, epoch: int | None = None, is_best: bool = False) -> None:
         """Write a checkpoint of this moment; all ranks call, the first one writes.
 
         TrainingError instead if a loss was not finite: the checkpoints hold good states only.
         """
-        self._fold_scores()
-        self._check_loss()
-        self._gather_counts()
+        self._collect_counts()
         if self.ranks.is_first:
             state = collect_state(self.network, self.optimizer_step, self.progress, self.device)
             self.folder.save(self.about | state, epoch, is_best)
         self.last_save = time.perf_counter()
 
-    def _finish_epoch(self, val_loader: BatchLoader, started: float) -> EpochReport:
-        """Validate, save and report the epoch whose steps are done."""
-        progress, settings, epoch = self.progress, self.settings, self.progress.epoch
-        self._fold_scores()
-        self._check_loss()
-        self._gather_counts()
-        is_final = epoch == self.plan.num_epochs
-        val = self.evaluate(val_loader) if epoch % settings.val_frequency == 0 or is_final else None
-        is_best = val is not None and val.top1 > progress.best_top1
-        if val is not None and is_best:
-            progress.best_top1 = val.top1
-        progress.seconds = time.perf_counter() - started
-        report = EpochReport(
-            epoch=epoch,
-            num_epochs=self.plan.num_epochs,
-            global_step=progress.global_step,
-            lr=self.plan.lr(epoch, self.plan.steps_in_epoch(epoch) - 1),
-            train=progress.scores,
-            val=val,
-            is_best=is_best,
-            seconds=progress.seconds,
-            clips=progress.clips,
-            repeated_frames=progress.repeated_frames,
-            bad_videos=tuple(progress.bad_videos),
-            checkpoint=self.folder.last,
-        )
-        # Before the checkpoint: a run killed in between goes on from the one before, and reports this epoch again.
-        for callback in self.callbacks:
-            callback.on_epoch(report)
-        progress.finish_epoch()
-        is_kept = epoch % settings.save_frequency == 0 or is_final
-        self.save(epoch if is_kept else None, is_best)
-        return report
+    def _next_batch(self, batches: Iterator[Batch], spec: StepSpec, loader: BatchLoader) -> Batch:
+        """The next batch, with its bad videos counted; DataError if they are too many."""
+        asked = time.perf_counter()
+        batch = next(batches)
+        self.speed.read(time.perf_counter() - asked, spec.batch_size)
+        limit = self.options.bad_video_limit if self.options.on_bad_video == "skip" else 0
+        admit_bad_videos(batch.bad_videos, self.progress.bad_videos, limit)
+        if LOG.isEnabledFor(logging.DEBUG):
+            folders = " ".join(str(loader.dataset.videos.folder(index)) for index in batch.videos.tolist())
+            LOG.debug("clips %s from %s", tuple(batch.frames.shape), folders)
+        return batch
 
-    def _log(self, spec: StepSpec, steps: int) -> None:
+    def _report_step(self, spec: StepSpec, steps: int) -> None:
+        """Tell the callbacks of a step, and of those since the last report if one is due."""
+        progress = self.progress
+        progress.seconds = time.perf_counter() - self.epoch_started
+        for callback in self.callbacks:
+            callback.on_step(progress.step, steps)
+        if progress.step % self.options.log_every == 0 or progress.step == steps:
+            report = self._log_report(spec, steps)
+            for callback in self.callbacks:
+                callback.on_log(report)
+
+    def _log_report(self, spec: StepSpec, steps: int) -> LogReport:
         self._fold_scores()
-        self._check_loss(spec)
+        self._check_finite()
         progress = self.progress
         window, self.window = self.window, Scores()
         speeds = self.speed.take()
         open_gates = {name: float(share) for name, share in self.network.open_gate_fractions().items()}
         self.network.reset_open_gate_fractions()
-        report = LogReport(
+        return LogReport(
             epoch=progress.epoch,
             num_epochs=self.plan.num_epochs,
             step=progress.step,
@@ -271,33 +241,38 @@ class Trainer:
             skipped_updates=progress.skipped_updates,
             open_gates=open_gates,
         )
-        for callback in self.callbacks:
-            callback.on_log(report)
 
-    @staticmethod
-    def _log_source(batch: Batch, loader: BatchLoader) -> None:
-        folders = " ".join(str(loader.dataset.videos.folder(index)) for index in batch.videos.tolist())
-        LOG.debug("clips %s from %s", tuple(batch.frames.shape), folders)
-
-    def _explain_memory(self, spec: StepSpec) -> str:
-        clips = spec.batch_size // self.ranks.world_size
-        parts = 2 * self.settings.accumulate
-        return (
-            f"the GPU's memory does not hold a batch of {clips} clips of {'x'.join(map(str, spec.shape))} in "
-            f"{self.settings.accumulate} parts: --accumulate {parts} takes it in {parts}, with the same schedule and "
-            "batch statistics, and --checkpoint-activations keeps less of each; --resume-epoch auto goes on from "
-            f"{self.folder.last}, if it was saved"
+    def _epoch_report(self, val: Scores | None, is_best: bool) -> EpochReport:
+        progress, epoch = self.progress, self.progress.epoch
+        return EpochReport(
+            epoch=epoch,
+            num_epochs=self.plan.num_epochs,
+            global_step=progress.global_step,
+            lr=self.plan.lr(epoch, self.plan.steps_in_epoch(epoch) - 1),
+            train=progress.scores,
+            val=val,
+            is_best=is_best,
+            seconds=progress.seconds,
+            clips=progress.clips,
+            repeated_frames=progress.repeated_frames,
+            bad_videos=tuple(progress.bad_videos),
+            checkpoint=self.folder.last,
         )
 
     def _fold_scores(self) -> None:
         """Fetch what the device has counted: the scores, of all ranks, and the skipped updates."""
         self.progress.skipped_updates += self.optimizer_step.take_skipped()
-        scores = Scores(*self.ranks.sum(self.score_sums.take()).tolist())
+        scores = self.score_sums.scores_of(self.ranks.sum(self.score_sums.take()))
         self.window = self.window.plus(scores)
         self.progress.scores = self.progress.scores.plus(scores)
 
-    def _gather_counts(self) -> None:
-        """Bring what each rank counted of the epoch together; afterwards the first rank alone holds it."""
+    def _collect_counts(self) -> None:
+        """Bring the ranks' counts of the epoch together; afterwards the first rank alone holds them.
+
+        TrainingError if a loss was not finite.
+        """
+        self._fold_scores()
+        self._check_finite()
         progress = self.progress
         counts = self.ranks.gather((progress.repeated_frames, progress.bad_videos))
         progress.repeated_frames, progress.bad_videos = 0, []
@@ -305,54 +280,26 @@ class Trainer:
             progress.repeated_frames = sum(repeated for repeated, _ in counts)
             progress.bad_videos = [bad for _, videos in counts for bad in videos]
 
-    def _admit(self, batch: Batch) -> None:
-        """Count the bad videos of a batch; DataError if one could not be replaced or they are too many."""
-        for bad in batch.bad_videos:
-            self._admit_bad_video(bad)
-
-    def _admit_bad_video(self, bad: BadVideo) -> None:
-        limit, bad_videos = self.settings.bad_video_limit, self.progress.bad_videos
-        if limit == 0:
-            raise DataError(f"{bad.reason}; --on-bad-video skip goes on without such videos")
-        bad_videos.append(bad)
-        if bad.replacement is None:
-            raise DataError(f"{bad.reason}; and no video drawn in its place could be read")
-        if len(bad_videos) > limit:
-            raise DataError(f"{bad.reason}; this is one more than the {limit} that --bad-video-limit allows an epoch")
-
-    def _check_loss(self, spec: StepSpec | None = None) -> None:
+    def _check_finite(self) -> None:
+        """TrainingError, on all ranks, if the loss or gradient of a step was not finite."""
         bad_step = self.optimizer_step.bad_step()
         if bad_step is not None:
-            epoch, step = self._locate(bad_step)
-            spec = self.plan.step_spec(epoch, step)
-            last = self.folder.last
-            state = f"{last} is the last good state" if last.exists() else "no checkpoint has been written yet"
-            raise TrainingError(
-                f"the loss or its gradient is not finite at step {step + 1} of epoch {epoch}: batch {spec.batch_size}, "
-                f"shape {'x'.join(map(str, spec.shape))}, lr {self.plan.lr(epoch, step):.3g}. No update was made from "
-                f"it on; {state}. Lower --lr-base, set --clip-grad, warm up longer (--warmup-epochs) or use "
-                "--precision bf16 or fp32; --debug-mode names the block where it begins",
-                on_all_ranks=True,
-            )
+            raise not_finite_error(self.plan, self.progress, bad_step, self.folder.last)
 
-    def _locate(self, global_step: int) -> tuple[int, int]:
-        """Epoch and step (from 0) of a step that is at most an epoch ago."""
-        back = self.progress.global_step - global_step
-        if back <= self.progress.step:
-            return self.progress.epoch, self.progress.step - back
-        epoch = self.progress.epoch - 1
-        return epoch, self.plan.steps_in_epoch(epoch) - (back - self.progress.step)
+    def _until_stopped(self, batches: Iterable[Batch | None]) -> Iterator[Batch | None]:
+        """The batches of an evaluation; StoppedBySignal, on all ranks after the same one, if a signal came."""
+        for batch in batches:
+            self.stop_signal.share()
+            yield batch
+            if self.stop_signal.is_set():
+                raise StoppedBySignal
 
     def _is_save_due(self) -> bool:
-        every_steps, every_minutes = self.settings.save_every_steps, self.settings.save_every_minutes
+        every_steps, every_minutes = self.options.save_every_steps, self.options.save_every_minutes
         if every_steps and self.progress.step % every_steps == 0:
             return True
         # The first rank's clock decides for all: theirs differ.
         return bool(every_minutes) and self.ranks.decide(time.perf_counter() - self.last_save > 60 * every_minutes)
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        precision = self.settings.precision
-        return torch.autocast(self.device.type, DTYPES[precision], enabled=precision != "fp32")
 
     def _without_reduction(self) -> AbstractContextManager[None]:
         return self.parallel.no_sync() if isinstance(self.parallel, DistributedDataParallel) else nullcontext()

@@ -1,0 +1,6 @@
+"""Augmentation and normalisation: uint8 clips (B, 3, T, h, w) in, normalised float clips out. It may import `common`.
+
+The worker that reads a clip draws its parameters (params.py, numpy only). The device augments the batch with them
+(augment.py, ops.py). Training uses Augment, which normalises too, at no extra cost, because that is part of its last
+operation. Validation and prediction use Normalise (normalise.py), which takes no parameters.
+"""

@@ -1,4 +1,4 @@
-"""What happens to clips on the device, batch-wise: augmentation in training, and normalisation."""
+"""Where clips are augmented: Augment, which applies the parameters of params.py to a batch on the device."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,18 +20,18 @@ from data.augment.ops import (
     warp,
     weighted_sum,
 )
-from data.augment.params import fields_of
+from data.augment.params import named_params
 
-MEDIUM_GREY = 127.0  # what a change of contrast leaves as it is; so in imgaug
-# On the CPU so many frames go through all operations before the next: more do not fit its caches, and the memory for
-# copies of them would be given back to the system, and taken from it again, each time.
+MEDIUM_GREY = 127.0  # the level that a change of contrast does not move, as in imgaug
+# On the CPU, so many frames go through all operations before the next ones. More do not fit into its caches, and the
+# memory of their copies would be returned to the system and requested again each time.
 FRAMES_AT_ONCE = 2
 
 
 class Augment(nn.Module):
-    """Augments uint8 clips (B, 3, T, h, w) of any strides by their draws and normalises them.
+    """Augments uint8 clips (B, 3, T, h, w) of any strides with their augmentation parameters, and normalises them.
 
-    The operations, in this order, with the imgaug augmenters that the original's training describes:
+    The operations, in this order, with the imgaug augmenters of the original's training:
 
     1. rotation (Affine) or perspective (PerspectiveTransform): one bilinear sampling;
     2. Gaussian blur (GaussianBlur) and motion blur (MotionBlur): one convolution with the product of their kernels;
@@ -40,16 +40,21 @@ class Augment(nn.Module):
        normalisation: one affine map of the channels;
     5. the limits of 0 and 255 grey levels.
 
-    This differs from a chain of imgaug's augmenters in the following. Values are rounded nowhere and cut off at 0 and
-    255 only at the end. Sampling comes first, so that it does not smear the noise; what a rotation uncovers is black
-    at first, and takes part in what follows. A Gaussian blur that would change no pixel by half a grey level is left
-    out (sigma below 0.26), as rounding does there. Hue has no steps of 2 degrees, and saturation is doubled at most
-    (see `shift_hue_and_saturation`). A motion is weighted evenly along its line. The horizontal flip is the reading
-    worker's (`data.clips.crop`), where it is a copy that is made anyway; all that is drawn here is as likely as its
-    mirror image, so the order does not matter.
+    Differences to a chain of imgaug's augmenters:
 
-    The result of a clip depends on its pixels and its draw, not on the others of the batch. Draws stay on the host,
-    which decides by them which clips need an operation: the others do not pay for it, and nothing waits for the device.
+    - Values are never rounded, and clipped to 0-255 only at the end.
+    - Sampling comes first, so that it does not smear the noise. Pixels uncovered by a rotation are black, and the
+      later operations apply to them too.
+    - A Gaussian blur that changes no pixel by half a grey level (sigma below 0.26) is left out: imgaug's rounding
+      undoes it.
+    - Hue is not quantised to 2 degrees, and saturation is at most doubled (see `shift_hue_and_saturation`).
+    - Motion blur has equal weights along its line.
+    - The horizontal flip is done by the worker that reads the clip (data.clips.crop), in a copy that it makes anyway.
+      All distributions here are symmetric under mirroring, so the order does not matter.
+
+    The result for a clip depends on its pixels and parameters only, not on the rest of the batch. The parameters stay
+    on the host, which decides with them which clips need an operation. So the other clips do not pay for it, and
+    nothing waits for the device.
     """
 
     def __init__(
@@ -60,25 +65,25 @@ class Augment(nn.Module):
         self.memory_format = memory_format
 
     @torch.no_grad()
-    def forward(self, clips: Tensor, draws: Tensor) -> Tensor:
+    def forward(self, clips: Tensor, params: Tensor) -> Tensor:
         """Clips (B, 3, T, h, w) uint8, params (B, NUM_PARAMS) float32 on the CPU -> (B, 3, T, h, w), normalised."""
         out = torch.empty(clips.shape, dtype=self.dtype, device=clips.device, memory_format=self.memory_format)
-        with torch.autocast(clips.device.type, enabled=False):  # 8 bits of mantissa are less than a pixel has
+        with torch.autocast(clips.device.type, enabled=False):  # half precision would lose bits of the pixels
             if clips.device.type != "cpu":
-                self.augment(clips, draws, out, clips.shape[2])
+                self.augment(clips, params, out, clips.shape[2])
                 return out
             for index in range(len(clips)):
                 clip = slice(index, index + 1)
-                self.augment(clips[clip], draws[clip], out[clip], FRAMES_AT_ONCE)
+                self.augment(clips[clip], params[clip], out[clip], FRAMES_AT_ONCE)
         return out
 
-    def augment(self, clips: Tensor, draws: Tensor, out: Tensor, frames_at_once: int) -> None:
-        """Write n clips (n, 3, T, h, w), augmented and normalised, to `out`, so many of their frames at once."""
-        fields, (height, width) = fields_of(draws.numpy()), clips.shape[3:]
+    def augment(self, clips: Tensor, params: Tensor, out: Tensor, frames_at_once: int) -> None:
+        """Write n clips (n, 3, T, h, w), augmented and normalised, to `out`; `frames_at_once` of each at a time."""
+        fields, (height, width) = named_params(params.numpy()), clips.shape[3:]
         operations = _operations(fields, height, width, clips.device)
         operations.append(_AffineMap(fields, height, width, clips.device))
         for frames, target in zip(clips.split(frames_at_once, 2), out.split(frames_at_once, 2), strict=True):
-            x = frames.contiguous().float()  # reordered as bytes: a third less time than both at once
+            x = frames.contiguous().float()  # reordered while uint8: a third faster than .float() in one step
             for operation in operations:
                 x = operation(x)
             for channel, mean in zip(x.unbind(1), MEAN, strict=True):
@@ -90,9 +95,9 @@ Operation = Callable[[Tensor], Tensor]
 
 
 def _operations(fields: np.ndarray, height: int, width: int, device: torch.device) -> list[Operation]:
-    """Geometry, blur and hue as n clips' draws ask for them: functions of x (n, 3, t, h, w), float32 in grey levels."""
+    """The geometry, blur and hue operations that n clips need, on x (n, 3, t, h, w), float32 in grey levels."""
     operations: list[Operation] = []
-    # A rotation looks past the source, where it is black; a perspective does not, and needs no black at its border.
+    # A rotation shows black outside of the source. A perspective stays inside; black would only darken its border.
     for field, beyond in (("rotation", "zeros"), ("corner_shifts", "border")):
         is_warped = np.any(fields[field].reshape(len(fields), -1) != 0, axis=1)
         if is_warped.any():
@@ -118,13 +123,13 @@ def _operations(fields: np.ndarray, height: int, width: int, device: torch.devic
 
 
 class _AffineMap:
-    """Addition, noise, colour, contrast and normalisation, which are one map of the channels for each clip.
+    """Addition, noise, colour, contrast and normalisation: one affine map of the channels for each clip.
 
-    With a the addition, n the noise, f the factor of colour, c that of contrast and L(x) the luma of x:
+    With addition a, noise n, colour factor f, contrast factor c, and the luma L(x) of x:
 
-        y = x + a + n,  z = L(y) + f (y - L(y)),  127 + c (z - 127),  less the mean, times the scale
+        y = x + a + n,  z = L(y) + f (y - L(y)),  (127 + c (z - 127) - mean) scale
 
-    is c f scale x + c (1 - f) scale L(x) + c scale n + (c (L(a) + f (a - L(a)) - 127) + 127 - mean) scale.
+    equals c f scale x + c (1 - f) scale L(x) + c scale n + (c (L(a) + f (a - L(a)) - 127) + 127 - mean) scale.
     """
 
     def __init__(self, fields: np.ndarray, height: int, width: int, device: torch.device) -> None:
@@ -150,7 +155,7 @@ class _AffineMap:
 
 
 def _on(is_chosen: np.ndarray, operation: Operation, device: torch.device) -> Operation:
-    """An operation on some clips of x, as one on x: the others are not touched."""
+    """Turn an operation on the chosen clips into one on x, which leaves the other clips unchanged."""
     if is_chosen.all():
         return operation
     index = _to_device(np.flatnonzero(is_chosen), device)
@@ -162,6 +167,6 @@ def _per_clip(values: np.ndarray, device: torch.device) -> Tensor:
 
 
 def _to_device(values: np.ndarray, device: torch.device) -> Tensor:
-    """A copy on the device, in float32 if it was float64; without a wait for what the device does."""
+    """A copy on the device, float64 as float32; does not wait for the device."""
     tensor = torch.from_numpy(values.astype(np.float32) if values.dtype == np.float64 else values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -1,14 +1,17 @@
-"""Grey levels to what a network expects."""
+"""Grey levels to the values that a network expects."""
 
 import torch
 from torch import Tensor, nn
 
-MEAN = (124.0, 117.0, 104.0)  # of each channel, R G B, in grey levels of 0-255
-SCALE = 0.0167  # 1 / standard deviation in grey levels, the same for the channels
+MEAN = (124.0, 117.0, 104.0)  # of R, G, B, in grey levels 0-255
+SCALE = 0.0167  # 1 / standard deviation in grey levels, for all channels
 
 
 class Normalise(nn.Module):
-    """uint8 clips (B, 3, T, h, w) of any strides to (x - mean) / std, by default contiguous float32."""
+    """Normalises uint8 clips (B, 3, T, h, w) of any strides: (x - mean) / std, by default contiguous float32.
+
+    For clips that are not augmented; Augment normalises by itself, and takes the same `dtype` and `memory_format`.
+    """
 
     mean: Tensor
 
@@ -21,6 +24,6 @@ class Normalise(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1, 1), persistent=False)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(B, 3, T, h, w) uint8 -> the same shape, normalised."""
+        """Clips (B, 3, T, h, w) uint8 -> the same shape, normalised."""
         x = clips.to(torch.float32, memory_format=self.memory_format)
         return x.sub_(self.mean).mul_(SCALE).to(self.dtype)

@@ -1,7 +1,7 @@
-"""The operations of `data.augment` on float clips x (n, 3, T, h, w) of grey levels 0..255, RGB.
+"""The operations of Augment on clips x (n, 3, T, h, w), float, RGB, in grey levels 0..255.
 
-Each takes, for each clip, one value, the same for all frames. Parameters that the host computes are numpy arrays; the
-tensors that are made of them, and x, are on the device. Nothing here waits for the device.
+Each clip has its own parameters, the same for all its frames. Parameters are numpy arrays on the host; x and the
+tensors made of the parameters are on the device. Nothing here waits for the device.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROWS_AT_ONCE = 16  # of a picture that is sampled on the CPU
-LUMA = (0.299, 0.587, 0.114)  # of R, G, B: ITU-R BT.601, as PIL converts to grey
+ROWS_AT_ONCE = 16  # of a frame that is warped on the CPU
+LUMA = (0.299, 0.587, 0.114)  # weights of R, G, B: ITU-R BT.601, as in PIL's conversion to grey
 
 
 def homographies(rotation: np.ndarray, corner_shifts: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Matrices float64 (n, 3, 3) from a place in the result to the place in the source that it shows.
+    """Matrices float64 (n, 3, 3) from a point of the result to the point of the source that it shows.
 
-    Places are (x, y, 1) with x and y from -1 to 1. `rotation` (n,) turns the picture counter-clockwise about its
-    centre, in degrees; where `corner_shifts` (n, 4, 2) are not 0, the quadrilateral of the shifted corners fills the
-    result instead.
+    Points are (x, y, 1) with x and y from -1 to 1. `rotation` (n,) turns the frame counter-clockwise about its centre,
+    in degrees. Where `corner_shifts` (n, 4, 2) are not 0, the quadrilateral of the shifted corners fills the result
+    instead.
     """
     angle = np.deg2rad(rotation)
     matrices = np.zeros((len(angle), 3, 3))
@@ -35,7 +35,7 @@ def homographies(rotation: np.ndarray, corner_shifts: np.ndarray, height: int, w
 
 
 def _through_corners(shifts: np.ndarray) -> np.ndarray:
-    """Homographies (n, 3, 3) that take the corners of the square to those shifted inwards by `shifts` (n, 4, 2)."""
+    """Homographies (n, 3, 3) that map the corners of the square to corners shifted inwards by `shifts` (n, 4, 2)."""
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], float)  # top left, top right, bottom right, bottom left
     targets = corners * (1 - 2 * shifts.astype(float))
     ones, zeros = np.ones((len(shifts), 4)), np.zeros((len(shifts), 4, 3))
@@ -49,8 +49,8 @@ def _through_corners(shifts: np.ndarray) -> np.ndarray:
 
 
 def sampling_grid(matrices: Tensor, height: int, width: int) -> Tensor:
-    """Where each pixel of the result comes from, (n, h, w, 2), of homographies (n, 3, 3)."""
-    # Not by a matrix product, which would be rounded to TF32 on a GPU.
+    """The source point of each pixel of the result, (n, h, w, 2), for homographies (n, 3, 3)."""
+    # Not a matrix product: a GPU may round that to TF32.
     y = ((torch.arange(height, device=matrices.device) * 2 + 1) / height - 1)[:, None]
     x = (torch.arange(width, device=matrices.device) * 2 + 1) / width - 1
     m = matrices[:, :, :, None, None]
@@ -59,10 +59,10 @@ def sampling_grid(matrices: Tensor, height: int, width: int) -> Tensor:
 
 
 def warp(x: Tensor, grid: Tensor, beyond: str) -> Tensor:
-    """Sample x at grid (n, h, w, 2), bilinearly; `beyond` the border there are "zeros" or the "border" itself."""
+    """Sample x bilinearly at `grid` (n, h, w, 2); `beyond` the frame: "zeros" or the nearest pixel of the "border"."""
     frames = x.flatten(1, 2)
     warped = torch.empty_like(frames)
-    # The CPU takes half the time if what it reads and writes for all channels and frames fits its cache.
+    # Twice as fast on a CPU, because rows of all channels and frames fit into its cache.
     rows = ROWS_AT_ONCE if x.device.type == "cpu" else grid.shape[1]
     for places, target in zip(grid.split(rows, dim=1), warped.split(rows, dim=2), strict=True):
         target.copy_(F.grid_sample(frames, places, mode="bilinear", padding_mode=beyond, align_corners=False))
@@ -70,10 +70,11 @@ def warp(x: Tensor, grid: Tensor, beyond: str) -> Tensor:
 
 
 def blur_kernels(sigma: np.ndarray, motion_kernel: np.ndarray, motion_angle: np.ndarray) -> np.ndarray:
-    """Kernels float64 (n, k, k), k odd, of Gaussian blurs followed by motion blurs; sums are 1.
+    """Kernels float64 (n, k, k), k odd, of Gaussian blurs followed by motion blurs; each sums to 1.
 
-    `sigma` (n,) is at most 0.3 pixels, so 3 x 3 hold the Gaussian. A motion of 3, 5 or 7 pixels is that many equal
-    weights on a line at an angle (n,), in degrees counter-clockwise, through the centre; 0 is none.
+    `sigma` (n,) is at most 0.3 pixels, so the Gaussian fits into 3 x 3. `motion_kernel` (n,) is the number of equal
+    weights, 3, 5 or 7, on a line through the centre (0: no motion); `motion_angle` (n,) is in degrees
+    counter-clockwise.
     """
     margin = 1 if sigma.any() else 0
     size = int(motion_kernel.max(initial=1)) // 2 * 2 + 1 + 2 * margin
@@ -83,7 +84,7 @@ def blur_kernels(sigma: np.ndarray, motion_kernel: np.ndarray, motion_angle: np.
         for step in range(-(int(length) // 2), int(length) // 2 + 1):
             x, y = step * np.cos(angle), -step * np.sin(angle)
             left, top = int(np.floor(x + 1e-6)), int(np.floor(y + 1e-6))
-            shares = np.outer([top + 1 - y, y - top], [left + 1 - x, x - left])  # of the four pixels around the place
+            shares = np.outer([top + 1 - y, y - top], [left + 1 - x, x - left])  # of the four pixels around the point
             for (row, column), share in np.ndenumerate(shares):
                 if share > 1e-6:
                     row, column = size // 2 - margin + top + row, size // 2 - margin + left + column
@@ -93,19 +94,19 @@ def blur_kernels(sigma: np.ndarray, motion_kernel: np.ndarray, motion_angle: np.
 
 
 def gaussian_weights(sigma: float) -> np.ndarray:
-    """The 3 x 3 kernel of a Gaussian blur; for sigma 0 a single 1."""
+    """The 3 x 3 kernel of a Gaussian blur; for sigma 0 that of no blur."""
     side = np.exp(-0.5 / sigma**2) if sigma else 0.0
     weights = np.array([side, 1, side]) / (1 + 2 * side)
     return np.outer(weights, weights)
 
 
 def is_visible_blur(sigma: np.ndarray) -> np.ndarray:
-    """Whether Gaussian blurs (n,) change any pixel by half a grey level or more: those of sigma 0.26 and up."""
+    """Whether Gaussian blurs (n,) may change a pixel by half a grey level or more: those with sigma from 0.26 on."""
     return np.array([255 * (1 - gaussian_weights(width)[1, 1]) >= 0.5 for width in sigma], dtype=bool)
 
 
 def convolve(x: Tensor, kernels: Tensor) -> Tensor:
-    """Correlate each clip of x with its kernel of (n, k, k), k odd; beyond the border the picture is mirrored."""
+    """Correlate each clip of x with its kernel of (n, k, k), k odd; frames are mirrored beyond their border."""
     clips, channels, frames, height, width = x.shape
     pad = kernels.shape[-1] // 2
     padded = _mirror(x.reshape(1, -1, height, width), pad)
@@ -116,23 +117,23 @@ def convolve(x: Tensor, kernels: Tensor) -> Tensor:
 def _mirror(x: Tensor, pad: int) -> Tensor:
     if min(x.shape[-2:]) > pad:
         return F.pad(x, (pad, pad, pad, pad), mode="reflect")
-    return F.pad(x, (pad, pad, pad, pad), mode="replicate")  # a picture too small to be mirrored
+    return F.pad(x, (pad, pad, pad, pad), mode="replicate")  # frames too small to be mirrored
 
 
 def shift_hue_and_saturation(x: Tensor, hue: Tensor, saturation: Tensor, forwards: bool) -> Tensor:
-    """Turn the hue of x by `hue` and add `saturation` to its saturation, both (n,), in HSV, where V stays.
+    """Rotate the hue of x by `hue` and add `saturation` to its saturation, both (n,), in HSV with V unchanged.
 
-    Hue counts 6 for the whole circle and is 0 to 0.5 here, `forwards` from red to green or else to blue. Saturation
-    counts 1 for pure colours; it is cut off at 0 and 1, and at most doubled: what has no hue stays without, and the
-    traces of colour in a grey do not become colours.
+    `hue` is 0 to 0.5, where 6 is the whole circle; `forwards` is from red to green, else from red to blue. Saturation
+    is 1 for pure colours. It is clipped to 0..1 and at most doubled, so that grey pixels stay grey and the slight
+    colour of nearly grey ones is not exaggerated.
 
-    HSV describes a pixel by V, the largest channel, by chroma C, its distance to the smallest, and by what each
-    channel lacks of V: 0 to C, so that saturation is C / V. Over the circle this rises and falls linearly between
-    plateaus of 0 and C. That gives what a channel lacks after the turn from the channels themselves,
+    V is the largest channel, chroma C its distance to the smallest, and saturation C / V. The lack of a channel is V
+    minus the channel, from 0 to C. As a function of hue it is piecewise linear between plateaus at 0 and C. So the lack
+    after the rotation follows from the channels directly, without computing the hue and its six cases:
 
         lack = clamp(next - own + max(previous - smallest - turn, turn), 0, C), turn = hue * C,
 
-    next and previous in the direction of the turn, without the hue and its distinction of cases.
+    where next and previous are the neighbouring channels in the direction of the rotation.
     """
     hue, saturation = hue.view(-1, 1, 1, 1), saturation.view(-1, 1, 1, 1)
     order = (0, 1, 2) if forwards else (0, 2, 1)
@@ -148,35 +149,35 @@ def shift_hue_and_saturation(x: Tensor, hue: Tensor, saturation: Tensor, forward
         torch.maximum(lack, turn, out=lack).add_(channels[(position + 1) % 3]).sub_(channels[position]).clamp_(min=0)
         torch.minimum(lack, chroma, out=lack)
     value_per_chroma = torch.div(value, chroma.clamp_(min=1e-6), out=smallest)
-    factor = torch.mul(value_per_chroma, saturation, out=turn).add_(1)  # of chroma
+    factor = torch.mul(value_per_chroma, saturation, out=turn).add_(1)  # that chroma is multiplied by
     factor = torch.minimum(factor, value_per_chroma, out=factor).clamp_(0, 2)
     return torch.sub(value[:, None], lacks.mul_(factor[:, None]), out=lacks)
 
 
 def weighted_sum(x: Tensor, weights: Sequence[float]) -> Tensor:
-    """The sum (n, T, h, w) of the three channels of x, each times its weight."""
+    """The weighted sum (n, T, h, w) of the three channels of x."""
     red, green, blue = x.unbind(1)
     return (red * weights[0]).add_(green, alpha=weights[1]).add_(blue, alpha=weights[2])
 
 
 def noise(seeds: Tensor, height: int, width: int) -> Tensor:
-    """Standard normal values (n, 1, 1, h, w), a function of the whole-number seeds (n,) and the pixel alone.
+    """Standard normal values (n, 1, 1, h, w) that depend on the integer seeds (n,) and the pixel's position only.
 
-    The pixel's number and the seed go through an integer hash (two rounds of xor-shift and multiplication, C. Wellons,
-    "hash-prospector", 2018), and pairs of hashes through Box and Muller's transform: the same on every device, and
-    without a generator's state.
+    Seed and position go through an integer hash (two rounds of xor-shift and multiplication, C. Wellons,
+    "hash-prospector", 2018), and pairs of hashes through the Box-Muller transform. So the values are the same on every
+    device, and no generator's state is used.
     """
     pairs = (height * width + 1) // 2
     counters = torch.arange(2 * pairs, device=seeds.device)
     bits = _hash(counters ^ _hash(seeds.to(torch.int64) + 1)[:, None])
-    uniform = (bits.to(torch.float32) + 1) * 2.0**-32  # above 0
+    uniform = (bits.to(torch.float32) + 1) * 2.0**-32  # in (0, 1]
     radius, angle = uniform[:, :pairs].log_().mul_(-2).sqrt_(), uniform[:, pairs:].mul_(2 * torch.pi)
     normal = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
     return normal[:, : height * width].reshape(-1, 1, 1, height, width)
 
 
 def _hash(x: Tensor) -> Tensor:
-    """Scatter whole numbers below 2**32 over that range; int64, in which the products do not overflow."""
+    """Hash integers below 2**32 to that range; in int64, where the products do not overflow."""
     x = ((x ^ (x >> 16)) * 0x21F0AAAD) & 0xFFFFFFFF
     x = ((x ^ (x >> 15)) * 0x735A2D97) & 0xFFFFFFFF
     return x ^ (x >> 15)

@@ -1,68 +1,68 @@
-"""What is drawn for the augmentation of one clip: numpy alone, for the worker that reads the clip."""
+"""Where the augmentation of a clip is drawn: its parameters, by the worker that reads the clip (numpy only)."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 CLIP_PROBABILITY = 0.8  # that a clip is augmented at all
-KIND_PROBABILITY = 0.4  # and then, for each kind, that it is among what happens
-MAX_CORNER_SHIFT = 0.2  # where the normal distribution of a corner's shift is cut off
+KIND_PROBABILITY = 0.4  # that each kind is applied to an augmented clip
+MAX_CORNER_SHIFT = 0.2  # larger random shifts of a corner are set to this
 
-# The fields of a draw, each with the value that changes nothing, in the order in which they are applied.
+# The parameters of a clip: name, shape, and the value that changes nothing; in the order in which they are applied.
 FIELDS: tuple[tuple[str, tuple[int, ...], float], ...] = (
     ("rotation", (), 0),  # degrees, counter-clockwise
-    ("corner_shifts", (4, 2), 0),  # inwards, parts of width and height; clockwise from the top left
+    ("corner_shifts", (4, 2), 0),  # inwards, as fractions of width and height; corners clockwise from the top left
     ("blur_sigma", (), 0),  # pixels
-    ("motion_kernel", (), 0),  # pixels
+    ("motion_kernel", (), 0),  # pixels; 0 is no motion
     ("motion_angle", (), 0),  # degrees, counter-clockwise from the right
-    ("hue", (), 0),  # of 255 for the whole circle
-    ("saturation", (), 0),  # added to that of HSV, of 255
-    ("add", (3,), 0),  # grey levels, each channel
-    ("noise_scale", (), 0),  # standard deviation, grey levels
+    ("hue", (), 0),  # 255 is the whole circle
+    ("saturation", (), 0),  # added to HSV's S, which is 0 to 255
+    ("add", (3,), 0),  # grey levels, for each channel
+    ("noise_scale", (), 0),  # standard deviation in grey levels
     ("noise_seed", (), 0),
-    ("colour", (), 1),  # factor of the distance from grey
+    ("colour", (), 1),  # factor of the distance from the pixel's grey
     ("contrast", (), 1),  # factor of the distance from medium grey
 )
-DRAW = np.dtype([(name, np.float32, shape) for name, shape, _ in FIELDS])
-NUM_PARAMS = DRAW.itemsize // np.dtype(np.float32).itemsize
+NAMED_DTYPE = np.dtype([(name, np.float32, shape) for name, shape, _ in FIELDS])
+NUM_PARAMS = NAMED_DTYPE.itemsize // np.dtype(np.float32).itemsize
 
 
 def identity_params() -> np.ndarray:
-    """The draw, float32 (NUM_PARAMS,), that leaves a clip as it is."""
-    draw = np.zeros(1, DRAW)
+    """The parameters, float32 (NUM_PARAMS,), that leave a clip unchanged."""
+    named = np.zeros(1, NAMED_DTYPE)
     for name, _, neutral in FIELDS:
-        draw[name] = neutral
-    return draw.view(np.float32)
+        named[name] = neutral
+    return named.view(np.float32)
 
 
 def random_params(rng: np.random.Generator) -> np.ndarray:
-    """A draw, float32 (NUM_PARAMS,): the clip is augmented with probability 0.8, by each kind with 0.4."""
-    draw = identity_params().view(DRAW)
+    """Random parameters, float32 (NUM_PARAMS,): a clip is augmented with probability 0.8, with each kind with 0.4."""
+    named = identity_params().view(NAMED_DTYPE)
     is_augmented = rng.random() < CLIP_PROBABILITY
-    for draw_values in KINDS.values():
+    for random_values in KINDS.values():
         is_chosen = rng.random() < KIND_PROBABILITY
-        values = draw_values(rng)
+        values = random_values(rng)  # drawn even if not used, so that each kind's values do not depend on the others
         if is_augmented and is_chosen:
             for name, value in values.items():
-                draw[name] = value
-    return draw.view(np.float32)
+                named[name] = value
+    return named.view(np.float32)
 
 
 def random_params_of_kind(name: str, rng: np.random.Generator) -> np.ndarray:
-    """A draw, float32 (NUM_PARAMS,), of one of KINDS alone."""
-    draw = identity_params().view(DRAW)
+    """Random parameters, float32 (NUM_PARAMS,), that apply only the kind `name` of KINDS."""
+    named = identity_params().view(NAMED_DTYPE)
     for field, value in KINDS[name](rng).items():
-        draw[field] = value
-    return draw.view(np.float32)
+        named[field] = value
+    return named.view(np.float32)
 
 
-def fields_of(draws: np.ndarray) -> np.ndarray:
-    """Draws, float32 (B, NUM_PARAMS), as a structured array (B,) with the names of FIELDS."""
-    return np.ascontiguousarray(draws).view(DRAW)[:, 0]
+def named_params(params: np.ndarray) -> np.ndarray:
+    """The parameters, float32 (B, NUM_PARAMS), as a structured array (B,) with the names of FIELDS."""
+    return np.ascontiguousarray(params).view(NAMED_DTYPE)[:, 0]
 
 
 def _geometry(rng: np.random.Generator) -> dict[str, float | np.ndarray]:
-    """A rotation or, as often, a perspective."""
+    """A rotation or, with the same probability, a perspective."""
     rotation = rng.uniform(-10, 10)
     scale = rng.uniform(0.02, 0.05)
     shifts = np.abs(rng.normal(0, scale, (4, 2))).clip(max=MAX_CORNER_SHIFT)
@@ -86,7 +86,7 @@ def _addition(rng: np.random.Generator) -> dict[str, float | np.ndarray]:
 
 
 def _noise(rng: np.random.Generator) -> dict[str, float | np.ndarray]:
-    # float32 holds whole numbers up to 2**24 exactly.
+    # float32 holds integers up to 2**24 exactly.
     return {"noise_scale": rng.uniform(0, 0.3 * 255), "noise_seed": int(rng.integers(2**24))}
 
 

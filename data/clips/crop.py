@@ -1,23 +1,24 @@
-"""Which part of the frames a clip shows: one choice per clip, the same for all its frames.
+"""Where a crop is drawn: random_crop (training) and centre_crop (validation), one for all frames of a clip.
 
-The shorter side is resized to 294/256 of the crop and the crop is cut from that. Both are done at once by choosing
-the rectangle of the source that becomes the crop, in whole source pixels, so that only the crop is ever resized.
+The shorter side is resized to 294/256 of the crop's size, and the crop is cut from that. Both are done in one step: the
+functions choose the rectangle of the source, in whole pixels, that becomes the crop, so that only the crop is resized.
 
-Where that rectangle is two or four times the crop or more, it is cut on a grid of so many pixels, for which the reader
-decodes reduced frames in a part of the time; within half a percent of one, two or four times, it is made just that.
+If the rectangle is at least two (four) times as large as the crop, its edges are multiples of 2 (4) pixels: the reader
+can then decode frames reduced by that factor, which takes less time. If its scale is within half a percent of 1, 2 or
+4, it is made exactly that.
 """
 
 import numpy as np
 
 from data.clips.types import ClipShape
-from data.store.frame_store import CropBox
+from data.store.crop_box import CropBox
 
 RESIZED_SIDE_PER_CROP = 294 / 256
 WHOLE_SCALE_TOLERANCE = 0.005
 
 
 def random_crop(size: tuple[int, int], shape: ClipShape, flip: bool, rng: np.random.Generator) -> CropBox:
-    """A crop at a random place of a source of `size` (height, width); flipped with probability 1/2 if `flip`."""
+    """A crop at a random place of a source of `size` (height, width); with `flip`, mirrored with probability 1/2."""
     height, width, grid = _source_extent(size, shape)
     top = grid * int(rng.integers(0, (size[0] - height) // grid + 1))
     left = grid * int(rng.integers(0, (size[1] - width) // grid + 1))
@@ -33,7 +34,7 @@ def centre_crop(size: tuple[int, int], shape: ClipShape) -> CropBox:
 
 
 def _source_extent(size: tuple[int, int], shape: ClipShape) -> tuple[int, int, int]:
-    """Height and width, in source pixels, of what becomes the crop; the grid, 1, 2 or 4 pixels, to cut it on."""
+    """Height and width of the rectangle that becomes the crop, and the grid of its edges (1, 2, 4); source pixels."""
     scale = min(size[0] / shape.height, size[1] / shape.width) / RESIZED_SIDE_PER_CROP
     grid = next((factor for factor in (4, 2) if scale >= factor * (1 - WHOLE_SCALE_TOLERANCE)), 1)
     if abs(scale / grid - 1) <= WHOLE_SCALE_TOLERANCE:

@@ -1,4 +1,7 @@
-"""From a request for a clip to its pixels: what a loader's worker does."""
+"""Where a clip is read: ClipDataset, which turns a ClipRequest into frames and a label, in a worker process."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -6,25 +9,32 @@ from torch.utils.data import Dataset
 
 from data.clips.sampling import ClipSampling
 from data.clips.types import NO_FRAMES, BadVideo, Clip, ClipRequest
-from data.labels.splits import VideoList
-from data.store.frame_store import FrameStore, FrameStoreError
+from data.labels.video_list import VideoList
+from data.store.frame_store import FrameStore
+from data.store.video_source import VideoSource, VideoSourceError
 
-REPLACEMENT_TRIES = 10  # draws for one bad video before the clip counts as lost
+# What videos can be read from, by name: opens a video by its folder.
+SOURCES: dict[str, Callable[[Path], VideoSource]] = {"frames": FrameStore}
+REPLACEMENT_TRIES = 10  # videos tried instead of a bad one before the clip counts as lost
 
 
 class ClipDataset(Dataset[Clip]):
     """A map-style dataset whose keys are ClipRequests.
 
-    Every random choice is keyed by (seed, draw, index) of the request, so a clip depends on neither the number of
-    workers nor the order of requests. A video that cannot be read is reported in the item, not raised: an exception
-    would cross the process border as a traceback. With `replace_bad` another video of the same epoch takes its place.
+    Every random choice is keyed by (seed, epoch, index), so a clip depends neither on the number of workers nor on the
+    order of requests. A video that cannot be read is reported in the Clip and not raised: an exception would arrive
+    from a worker as a traceback. With `replace_bad`, another random video is read instead. `source` names one of
+    SOURCES.
     """
 
-    def __init__(self, videos: VideoList, sampling: ClipSampling, seed: int, replace_bad: bool = False) -> None:
+    def __init__(
+        self, videos: VideoList, sampling: ClipSampling, seed: int, replace_bad: bool = False, source: str = "frames"
+    ) -> None:
         self.videos = videos
         self.sampling = sampling
         self.seed = seed
         self.replace_bad = replace_bad
+        self.open_video = SOURCES[source]
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -35,38 +45,38 @@ class ClipDataset(Dataset[Clip]):
         return clip if clip.is_lost else clip._replace(frames=frames)
 
     def read(self, request: ClipRequest, out: np.ndarray) -> Clip:
-        """Decode a clip into `out`, uint8 (V, T, h, w, 3); the Clip returned is without the frames.
+        """Decode a clip into `out`, uint8 (V, T, h, w, 3), and return the Clip without frames.
 
-        If the clip is lost, `out` holds anything.
+        If the clip is lost, `out` is undefined.
         """
         key = (self.seed, request.epoch, request.index)
         rng = np.random.default_rng(key)
-        # From a generator of its own, so that it depends neither on what is read nor on how much that has to draw.
-        own_rng = np.random.default_rng(np.random.SeedSequence(key, spawn_key=(0,)))
-        augmentation = self.sampling.augmentation(own_rng)
+        # A second generator, so that the parameters do not depend on how many numbers the reading draws.
+        params_rng = np.random.default_rng(np.random.SeedSequence(key, spawn_key=(0,)))
+        params = self.sampling.augmentation_params(params_rng)
         bad: list[BadVideo] = []
         index = request.index
         while True:
             try:
                 repeated = self._read(request._replace(index=index), rng, out)
-            except FrameStoreError as error:
+            except VideoSourceError as error:
                 replacement = self._replacement(rng) if self.replace_bad and len(bad) < REPLACEMENT_TRIES else None
                 bad.append(BadVideo(index, str(error), replacement))
                 if replacement is None:
-                    return Clip(NO_FRAMES, -1, index, 0, tuple(bad), augmentation)
+                    return Clip(NO_FRAMES, -1, index, 0, tuple(bad), params)
                 index = replacement
             else:
-                return Clip(NO_FRAMES, int(self.videos.labels[index]), index, repeated, tuple(bad), augmentation)
+                return Clip(NO_FRAMES, int(self.videos.labels[index]), index, repeated, tuple(bad), params)
 
     def _replacement(self, rng: np.random.Generator) -> int:
         return int(rng.integers(len(self.videos)))
 
     def _read(self, request: ClipRequest, rng: np.random.Generator, out: np.ndarray) -> int:
         """Decode the clip and return how many of its frames are repeated."""
-        with FrameStore(self.videos.folder(request.index)) as store:
-            views = self.sampling.frames(len(store), request, rng)
-            box = self.sampling.crop_box(store.size(), request.shape, rng)
+        with self.open_video(self.videos.folder(request.index)) as video:
+            views = self.sampling.frames(len(video), request, rng)
+            crop_box = self.sampling.crop_box(video.size(), request.shape, rng)
             indices = np.concatenate([view.indices for view in views]).tolist()
             assert out.flags.c_contiguous, "reshape would copy it"
-            store.read(indices, box, out=out.reshape(len(indices), *out.shape[2:]))
+            video.read(indices, crop_box, out.reshape(len(indices), *out.shape[2:]))
         return sum(view.repeated for view in views)

@@ -1,4 +1,4 @@
-"""What passes between the schedule, the reading of clips and the training."""
+"""The types that pass between schedule, clip reading and training: ClipShape, ClipRequest, Clip, BadVideo."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ NO_FRAMES = torch.empty(0, dtype=torch.uint8)
 
 
 class ClipShape(NamedTuple):
-    """The shape of a clip: T frames of H x W pixels."""
+    """The shape of a clip: T frames of h x w pixels."""
 
     frames: int
     height: int
@@ -18,21 +18,21 @@ class ClipShape(NamedTuple):
 
 
 class ClipRequest(NamedTuple):
-    """What a batch sampler asks of the dataset: one clip of the video `index`.
+    """The key that a batch sampler passes to ClipDataset: one clip of the video `index`.
 
-    `epoch` keys the clip's random choices, together with the seed and the index; an evaluation has 0.
-    `max_interval_factor` is the factor up to which the sampling interval may be stretched, so that a clip of fewer
-    frames can still span what a whole one does (multigrid, https://arxiv.org/abs/1912.00998, section 3).
+    `epoch`, the seed and the index are the key of the clip's random choices; in an evaluation it is 0.
+    `max_interval_factor` raises the highest sampling interval, so that a clip of fewer frames can span as much time as
+    one of the full length (multigrid, https://arxiv.org/abs/1912.00998, section 3).
     """
 
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody calls on a request
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which is not used here
     shape: ClipShape
     epoch: int
     max_interval_factor: float = 1.0
 
 
 class BadVideo(NamedTuple):
-    """A video that could not be read, and the one that was drawn in its place (None if none was)."""
+    """A video that could not be read, and the one that was read instead (None: no other was)."""
 
     video: int
     reason: str
@@ -40,14 +40,14 @@ class BadVideo(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """One item: V views of one video, usually one."""
+    """An item of ClipDataset: V views of one video; in training V is 1."""
 
-    frames: Tensor  # uint8 (V, T, h, w, 3), RGB; NO_FRAMES if the clip is lost, or where its frames are in a batch
+    frames: Tensor  # uint8 (V, T, h, w, 3), RGB; NO_FRAMES if the clip is lost, or if its frames are in a batch
     label: int
-    video: int  # that the pixels come from
+    video: int  # the index of the video that was read
     repeated_frames: int
     bad_videos: tuple[BadVideo, ...]
-    augmentation: np.ndarray  # float32 (NUM_PARAMS,): what the device is to do with the frames
+    augmentation_params: np.ndarray  # float32 (NUM_PARAMS,), for data.augment
 
     @property
     def is_lost(self) -> bool:

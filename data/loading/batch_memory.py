@@ -1,4 +1,4 @@
-"""Memory that worker processes decode clips into and that the main process hands out as batches, without a copy."""
+"""Shared memory for batches: workers decode clips into it, the main process makes tensors of it without a copy."""
 
 import mmap
 import os
@@ -17,11 +17,13 @@ from common.memory import anonymous_file
 
 
 class BatchMemory:
-    """`slots` places of `slot_bytes` bytes, each for one batch, shared with the processes that get this object.
+    """`slots` slots of `slot_bytes` bytes, one batch each, shared with the processes that get this object.
 
-    It is an anonymous file: it has no name, so that nothing is left of it however the processes end, and the size of
-    /dev/shm, which is 64 MB in a container, does not limit it. What `lend` gives out is never written to again before
-    the last tensor that shares its memory is gone.
+    A slot is reserved for a batch, filled by workers, turned into a tensor, and free again when the last tensor that
+    shares its memory is gone; until then nothing is written to it.
+
+    The memory is a file without a name: nothing is left of it however the processes end, and the size of /dev/shm
+    (64 MB in a container) does not limit it. DataError if there is not enough memory.
     """
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
@@ -32,11 +34,11 @@ class BatchMemory:
             self._map(anonymous_file("clips", size))
         except OSError as error:
             raise DataError(
-                f"{size / 1e6:.0f} MB for the batches that are being read cannot be had ({error.strerror}); give a "
-                "smaller --batch-size or fewer --workers"
+                f"cannot get {size / 1e6:.0f} MB of memory for batches ({error.strerror}): give a smaller --batch-size "
+                "or fewer --workers"
             ) from error
-        self._filling: set[int] = set()  # slots that workers may be writing to
-        self._lent: list[weakref.ref[np.ndarray] | None] = [None] * slots  # dead once no tensor of the slot is left
+        self._reserved: set[int] = set()  # slots that workers may be writing to
+        self._arrays: list[weakref.ref[np.ndarray] | None] = [None] * slots  # dead when no tensor of the slot is left
         self._page_locked = False
 
     def _map(self, descriptor: int) -> None:
@@ -45,37 +47,37 @@ class BatchMemory:
         self._bytes = np.frombuffer(mmap.mmap(descriptor, self.slots * self.slot_bytes), np.uint8)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For a process that is started by spawning: it gets the file's descriptor. One that is forked has all."""
+        """For a spawned process, which gets the file's descriptor. A forked one inherits everything."""
         return _rebuild, (self.slots, self.slot_bytes, reduction.DupFd(self._descriptor))
 
-    def take(self) -> int:
-        """A slot for workers to fill, whose last batch nobody holds any longer.
+    def reserve(self) -> int:
+        """Reserve a free slot for workers to fill, and return its number.
 
-        RuntimeError if there is none: more batches are held than the loader allows for.
+        RuntimeError if there is none, because the caller holds too many batches.
         """
         for attempt in range(2):
             for slot in range(self.slots):
-                lent = self._lent[slot]
-                if slot not in self._filling and (lent is None or lent() is None):
-                    self._filling.add(slot)
+                array = self._arrays[slot]
+                if slot not in self._reserved and (array is None or array() is None):
+                    self._reserved.add(slot)
                     return slot
             if attempt == 0:
-                collect()  # a batch may be held by garbage that refers to itself, as a caught exception does
+                collect()  # a batch may be held by a reference cycle, such as that of a caught exception
         raise RuntimeError(
-            "the frames of too many earlier batches are still in use, and the loader needs their memory for the next: "
-            "hold two at most while asking for another, or keep batch.frames.clone()"
+            "too many earlier batches are still in use, but the loader needs their memory: hold at most two when "
+            "fetching another, or keep batch.frames.clone()"
         )
 
-    def lend(self, slot: int, shape: tuple[int, ...]) -> Tensor:
-        """The uint8 tensor of `shape` that workers have filled the slot with; it is free again when that is gone."""
-        self._filling.discard(slot)
+    def tensor(self, slot: int, shape: tuple[int, ...]) -> Tensor:
+        """The content of a reserved slot as uint8 tensor of `shape`; when the tensor is gone, the slot is free."""
+        self._reserved.discard(slot)
         array = self.array(slot, shape)
-        self._lent[slot] = weakref.ref(array)  # every tensor that shares the memory holds this very object
+        self._arrays[slot] = weakref.ref(array)  # every tensor that shares the memory refers to this object
         return torch.from_numpy(array)
 
-    def take_back_unlent(self) -> None:
-        """Slots that were taken but not lent are free: their batches were not wanted in the end."""
-        self._filling.clear()
+    def release_reserved(self) -> None:
+        """Free the slots that are reserved; call it when no worker writes to them and their batches are not needed."""
+        self._reserved.clear()
 
     def array(self, slot: int, shape: tuple[int, ...]) -> np.ndarray:
         """The slot's memory as uint8 array of `shape`."""
@@ -84,7 +86,7 @@ class BatchMemory:
         return self._bytes[slot * self.slot_bytes :][:size].reshape(shape)
 
     def page_lock(self) -> None:
-        """Keep the memory in place, so that copies to a GPU run beside everything else. A warning where that fails."""
+        """Page-lock the memory, so that copies to a GPU are asynchronous; a RuntimeWarning if CUDA refuses."""
         if self._page_locked:
             return
         self._page_locked = True
@@ -95,12 +97,12 @@ class BatchMemory:
             weakref.finalize(self, cudart.cudaHostUnregister, address)
             return
         try:
-            torch.zeros((), device="cuda")  # else CUDA would tell of the failure at the next kernel, whatever it is
+            torch.zeros((), device="cuda")  # clears the CUDA error, which would otherwise surface at the next kernel
         except RuntimeError:
             pass
         warnings.warn(
-            f"CUDA cannot page-lock the {self._bytes.size / 1e6:.0f} MB that clips are read into (error {failure}): "
-            "each batch is copied once more before it goes to the GPU. The limit may be that of `ulimit -l`",
+            f"CUDA cannot page-lock {self._bytes.size / 1e6:.0f} MB of memory for batches (error {failure}), so each "
+            "batch is copied once more on its way to the GPU; raise the limit of `ulimit -l`",
             RuntimeWarning,
             stacklevel=2,
         )

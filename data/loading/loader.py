@@ -1,9 +1,9 @@
-"""Batches of clips, read by worker processes straight into memory that the main process hands out.
+"""Where a batch is read: BatchLoader, whose worker processes decode clips directly into the batch's memory.
 
-A batch's way: the batch sampler says in the main process which clips, and a slot of the BatchMemory is chosen for them;
-the clips are dealt out to all workers, each of which decodes its share into the slot; what comes back through a pipe is
-only what is known of the clips beside their pixels. So the main process neither copies nor waits for memory, the shape
-may be another in each batch, and the memory that is needed depends on the batch, not on the number of workers.
+In the main process, the batch sampler yields the requests of a batch, and a slot of the BatchMemory is reserved for it.
+The requests are split into one chunk per worker. Each worker decodes its chunk into the slot and returns everything but
+the pixels through a pipe. So the main process copies no pixels, each batch may have another shape, and the size of the
+memory depends on the batch and not on the number of workers.
 """
 
 import math
@@ -27,9 +27,9 @@ from data.clips.dataset import ClipDataset
 from data.clips.types import BadVideo, Clip, ClipRequest, ClipShape
 from data.loading.batch_memory import BatchMemory
 
-SECONDS_AFTER_SIGTERM = 10  # that a worker lives on
-BATCHES_AHEAD = 2  # that are being read while one is used, at least
-CLIPS_AHEAD = 4  # for each worker, at least: else small batches would leave workers idle
+SECONDS_AFTER_SIGTERM = 10  # until a worker obeys it
+BATCHES_AHEAD = 2  # at least so many are read ahead
+CLIPS_AHEAD = 4  # at least so many per worker are read ahead; with small batches, workers would otherwise be idle
 
 
 class Batch(NamedTuple):
@@ -38,16 +38,16 @@ class Batch(NamedTuple):
     Shapes: B videos, V views of each, T frames of h x w pixels.
     """
 
-    frames: Tensor  # uint8 (B * V, 3, T, h, w), the views of a video side by side; channels_last_3d in memory
+    frames: Tensor  # uint8 (B * V, 3, T, h, w), the views of a video are neighbours; channels_last_3d in memory
     labels: Tensor  # int64 (B,)
-    videos: Tensor  # int64 (B,), numbers of those that the pixels come from
+    videos: Tensor  # int64 (B,), indices of the videos that were read
     repeated_frames: int
     bad_videos: tuple[BadVideo, ...]
-    augmentation: Tensor  # float32 (B, NUM_PARAMS), the draws for data.augment; they stay on the host
+    augmentation_params: Tensor  # float32 (B, NUM_PARAMS), for data.augment; on the host
 
 
 class BatchSampler(Protocol):
-    """Says which clips each batch has; those of a batch are of one shape."""
+    """Yields the requests of each batch; all requests of a batch have the same shape."""
 
     def __iter__(self) -> Iterator[Sequence[ClipRequest]]:
         """The requests of each batch."""
@@ -56,30 +56,30 @@ class BatchSampler(Protocol):
         """The number of batches."""
 
     def sizes(self) -> Iterable[tuple[int, ClipShape]]:
-        """Number and shape of the clips of the batches, of each kind that any iteration may yield."""
+        """(batch size, clip shape) of every kind of batch that any iteration may yield."""
 
 
 def collate(frames: Tensor, clips: Sequence[Clip]) -> Batch:
-    """Make a batch of frames (B, V, T, h, w, 3) and the clips that they belong to.
+    """Make a batch of frames (B, V, T, h, w, 3) and their B clips.
 
-    Clips that could not be read leave only their entry in `bad_videos`; the others' frames are then copied.
+    Lost clips are left out except for their entry in `bad_videos`; the frames of the others are then copied.
     """
     good = [clip for clip in clips if not clip.is_lost]
     if len(good) < len(clips):
         frames = frames[[not clip.is_lost for clip in clips]]
     return Batch(
-        # (B, V, T, h, w, 3) seen as (B * V, 3, T, h, w): no copy, and already channels last.
+        # (B, V, T, h, w, 3) viewed as (B * V, 3, T, h, w): no copy, and channels last in memory.
         frames.flatten(0, 1).permute(0, 4, 1, 2, 3),
         torch.tensor([clip.label for clip in good], dtype=torch.int64),
         torch.tensor([clip.video for clip in good], dtype=torch.int64),
         sum(clip.repeated_frames for clip in good),
         tuple(bad for clip in clips for bad in clip.bad_videos),
-        torch.from_numpy(np.stack([clip.augmentation for clip in good])) if good else torch.empty(0),
+        torch.from_numpy(np.stack([clip.augmentation_params for clip in good])) if good else torch.empty(0),
     )
 
 
 class SequentialBatches(Sampler[list[ClipRequest]]):
-    """Batches that ask for every `step`-th video from `first` on, once and in order: an evaluation's batch sampler."""
+    """An evaluation's batch sampler: videos first, first + step, ... in order, each exactly once, without padding."""
 
     def __init__(self, num_videos: int, batch_size: int, shape: ClipShape, first: int = 0, step: int = 1) -> None:
         self.indices = range(first, num_videos, step)
@@ -95,16 +95,15 @@ class SequentialBatches(Sampler[list[ClipRequest]]):
             yield [ClipRequest(index, self.shape, 0, 1.0) for index in chosen]
 
     def sizes(self) -> list[tuple[int, ClipShape]]:
-        """The whole batches'; the last may be smaller."""
+        """That of the full batches; the last one may be smaller."""
         return [(min(self.batch_size, len(self.indices)), self.shape)]
 
 
 class BatchLoader:
-    """Iterates over batches, time and again with the same workers, which live as long as it does.
+    """Iterates over batches, any number of times, with workers that live as long as it does (0: reads in this process).
 
-    With no workers it reads in this process. The frames of a batch lie in memory that is used again once no tensor
-    that shares it is left: hold two batches at most while asking for another, or clone the frames. RuntimeError if more
-    are held. `start_method` is that of the workers, None for the platform's own.
+    The memory of a batch is used again when no tensor that shares it is left: hold at most two batches when fetching
+    another, or clone their frames; else RuntimeError. `start_method` is that of multiprocessing, None for the default.
     """
 
     def __init__(
@@ -123,21 +122,21 @@ class BatchLoader:
         ahead = max(BATCHES_AHEAD, -(-CLIPS_AHEAD * workers // fewest)) if workers else 0
         views = dataset.sampling.views
         largest = max((clips * views * math.prod(shape) * 3 for clips, shape in sizes), default=0)
-        # The batches ahead, one that the consumer asks for, and two that it may still hold when it does.
+        # Slots: the batches that are read ahead, the one that the caller fetches, and two that it may still hold.
         self._memory = BatchMemory(ahead + 3, largest)
-        self._shares_of_batch = max(1, workers)
-        self._shares: DataLoader[_Part] = DataLoader(
-            _ShareReader(dataset, self._memory),
+        self._chunks_per_batch = max(1, workers)
+        self._chunks: DataLoader[_ReadChunk] = DataLoader(
+            _ChunkReader(dataset, self._memory),
             batch_size=None,
-            sampler=_Shares(batch_sampler, self._memory, self._shares_of_batch),
+            sampler=_ChunkSampler(batch_sampler, self._memory, self._chunks_per_batch),
             num_workers=workers,
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # with a batch_size of None it gets an item
+            collate_fn=_identity,  # type: ignore[arg-type]  # with batch_size None it gets a single item
             persistent_workers=workers > 0,
             worker_init_fn=partial(_start_worker, _parent_of_workers(start_method)) if workers else None,
             prefetch_factor=ahead or None,
             multiprocessing_context=start_method if workers else None,
-            # A loader draws a number whenever an epoch begins. From the generator of the process, a run that begins one
-            # again in the middle would have another random state from there on than one that did not.
+            # DataLoader draws a seed from the global generator at every epoch. Give it a private generator, so that
+            # resuming in mid-epoch does not change the global random state.
             generator=torch.Generator(),
         )
 
@@ -145,49 +144,49 @@ class BatchLoader:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        with _interrupts_put_off():
-            parts = iter(self._shares)
+        with _deferred_interrupts():
+            chunks = iter(self._chunks)
         if self._pin_memory:
             self._memory.page_lock()
-        for parts_of_batch in zip(*[parts] * self._shares_of_batch, strict=True):
-            yield self._join(parts_of_batch)
+        for chunks_of_batch in zip(*[chunks] * self._chunks_per_batch, strict=True):
+            yield self._join(chunks_of_batch)
 
-    def _join(self, parts: Sequence["_Part"]) -> Batch:
-        """The batch whose shares have all been read."""
-        share = parts[0].share
+    def _join(self, chunks: Sequence["_ReadChunk"]) -> Batch:
+        """The batch of all its chunks."""
         clips: dict[int, Clip] = {}
-        for part in parts:
-            clips |= zip(part.share.positions, part.clips, strict=True)
-        frames = self._memory.lend(share.slot, share.array_shape(self.dataset.sampling.views))
-        return collate(frames, [clips[position] for position in range(share.batch_size)])
+        for read in chunks:
+            clips |= zip(read.chunk.positions, read.clips, strict=True)
+        chunk = chunks[0].chunk
+        frames = self._memory.tensor(chunk.slot, chunk.batch_shape(self.dataset.sampling.views))
+        return collate(frames, [clips[position] for position in range(chunk.batch_size)])
 
 
-class _Share(NamedTuple):
-    """The clips of a batch that one worker reads."""
+class _Chunk(NamedTuple):
+    """The requests of a batch that one worker reads."""
 
     slot: int  # of the BatchMemory
     batch_size: int
     shape: ClipShape
-    positions: range  # in the batch, of the requests
+    positions: range  # of the requests in the batch
     requests: Sequence[ClipRequest]
 
-    def array_shape(self, views: int) -> tuple[int, ...]:
+    def batch_shape(self, views: int) -> tuple[int, ...]:
         """The shape of the whole batch in its slot: (B, V, T, h, w, 3)."""
         return self.batch_size, views, *self.shape, 3
 
 
-class _Part(NamedTuple):
-    """What a worker returns of a share, whose pixels are in their place."""
+class _ReadChunk(NamedTuple):
+    """What a worker returns after it has written a chunk's pixels to the slot."""
 
-    share: _Share  # without the requests
+    chunk: _Chunk  # without the requests
     clips: list[Clip]  # without the frames
 
 
-class _Shares(Sampler[_Share]):
-    """Chooses a slot for each batch and deals its clips out to the workers, share n of a batch to worker n.
+class _ChunkSampler(Sampler[_Chunk]):
+    """Reserves a slot for each batch and splits its requests into chunks: chunk n of a batch is read by worker n.
 
-    Runs in the main process, a fixed number of shares ahead of what has been read. The dealing goes on where the last
-    batch ended, so that each worker gets the same number of clips in the long run.
+    Runs in the main process, a fixed number of chunks ahead of the reading. Requests are assigned round-robin across
+    batches, so that all workers read the same number of clips in the long run.
     """
 
     def __init__(self, batch_sampler: BatchSampler, memory: BatchMemory, workers: int) -> None:
@@ -198,43 +197,43 @@ class _Shares(Sampler[_Share]):
     def __len__(self) -> int:
         return len(self.batch_sampler) * self.workers
 
-    def __iter__(self) -> Iterator[_Share]:
-        # The workers are done with all that an iteration before this one, left early, had asked of them.
-        self.memory.take_back_unlent()
-        dealt = 0
+    def __iter__(self) -> Iterator[_Chunk]:
+        # If the iteration before was left early, DataLoader has waited for its chunks: no worker writes any more.
+        self.memory.release_reserved()
+        assigned = 0
         for requests in self.batch_sampler:
             shape = requests[0].shape
             assert all(request.shape == shape for request in requests), requests
-            slot = self.memory.take()
+            slot = self.memory.reserve()
             for worker in range(self.workers):
-                positions = range((worker - dealt) % self.workers, len(requests), self.workers)
-                yield _Share(slot, len(requests), shape, positions, [requests[i] for i in positions])
-            dealt += len(requests)
+                positions = range((worker - assigned) % self.workers, len(requests), self.workers)
+                yield _Chunk(slot, len(requests), shape, positions, [requests[i] for i in positions])
+            assigned += len(requests)
 
 
-class _ShareReader(Dataset["_Part"]):
-    """Reads shares of batches into their slots."""
+class _ChunkReader(Dataset[_ReadChunk]):
+    """Reads chunks of batches into their slots; runs in the workers."""
 
     def __init__(self, dataset: ClipDataset, memory: BatchMemory) -> None:
         self.dataset = dataset
         self.memory = memory
 
-    def __getitem__(self, share: _Share) -> _Part:
-        batch = self.memory.array(share.slot, share.array_shape(self.dataset.sampling.views))
+    def __getitem__(self, chunk: _Chunk) -> _ReadChunk:
+        batch = self.memory.array(chunk.slot, chunk.batch_shape(self.dataset.sampling.views))
         clips = [
             self.dataset.read(request, out=batch[position])
-            for position, request in zip(share.positions, share.requests, strict=True)
+            for position, request in zip(chunk.positions, chunk.requests, strict=True)
         ]
-        return _Part(share._replace(requests=()), clips)
+        return _ReadChunk(chunk._replace(requests=()), clips)
 
 
-def _as_it_is(part: _Part) -> _Part:
-    return part
+def _identity(read: _ReadChunk) -> _ReadChunk:
+    return read
 
 
 @contextmanager
-def _interrupts_put_off() -> Iterator[None]:
-    """Have Ctrl-C wait: Python drops an exception that comes while it forks, and with it the user's wish to stop."""
+def _deferred_interrupts() -> Iterator[None]:
+    """Defer Ctrl-C until the block ends: Python ignores an exception that a signal raises in a hook of fork."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -249,18 +248,18 @@ def _interrupts_put_off() -> Iterator[None]:
 
 
 def _parent_of_workers(start_method: str | None) -> int | None:
-    """The process id of this; None with a fork server, which is the workers' parent and ends with this process."""
+    """The process id of the workers' parent; None if that is a fork server, which ends with this process."""
     server = (start_method or multiprocessing.get_start_method()) == "forkserver"
     return None if server else os.getpid()
 
 
 def _start_worker(parent: int | None, _: int) -> None:
-    cv2.setNumThreads(0)  # the workers are the parallelism; threads inside each would fight for the same cores
-    # The system ends a worker with the main process, however that ends; torch's own look at it comes every few seconds,
-    # and not while a result waits in a full pipe.
+    cv2.setNumThreads(0)  # workers are the parallelism; threads in each would compete for the same cores
+    # Have the kernel end the worker when the main process ends. DataLoader checks that only every few seconds, and not
+    # while a result waits in a full pipe.
     signal_at_parent_death(signal.SIGKILL, parent)
-    # A signal to the whole job is the main process's to answer: it saves, and the workers end with it. But SIGTERM may
-    # also be its own way to end a worker that it waits for, so that one only puts the end off.
+    # Signals sent to the whole job are handled by the main process. SIGTERM may also be DataLoader stopping this
+    # worker, so obey it, but only after a delay.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(SECONDS_AFTER_SIGTERM))

@@ -1,4 +1,4 @@
-"""Batches on the device: on a GPU each is copied while it computes."""
+"""Where a batch goes to the device: on_device, which copies the next batch while the GPU computes."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,20 +10,20 @@ ON_DEVICE = ("frames", "labels")  # the fields of a Batch that a step computes w
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """Yield the batches with their tensors, but for the numbers of videos, on `device`; on the CPU as they are.
+    """Yield the batches with frames and labels on `device`; on the CPU, yield them unchanged.
 
-    On a GPU the copy goes through a stream of its own. A step only enqueues its kernels, so the next batch is asked
-    for, and its copy begun, while the GPU still computes that step; nothing here waits for the GPU. The stream that is
-    current when a batch is asked for may use it, as the copy comes before all that is enqueued there afterwards.
+    On a GPU, batches are copied in a separate stream. A step only enqueues its kernels, so the next batch is fetched
+    and its copy starts while the GPU still computes; nothing here waits for the GPU. The stream that is current when a
+    batch is fetched may use the batch: it waits for the copy before all that is enqueued afterwards.
     """
     if device.type != "cuda":
         yield from batches
         return
     side = torch.cuda.Stream(device)
     copied = torch.cuda.Event()
-    source: list[torch.Tensor] = []  # memory of the batch that is being copied: the loader writes to it once let go
+    source: list[torch.Tensor] = []  # the host memory being copied: if released, the loader would overwrite it
     for batch in batches:
-        copied.synchronize()  # the copy of the batch before: enqueued a step ago, it has long been done
+        copied.synchronize()  # the copy of the last batch: enqueued a step ago, it is finished by now
         source.clear()
         fields = {}
         current = torch.cuda.current_stream(device)
@@ -34,7 +34,7 @@ def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
                     tensor = tensor.pin_memory()
                 source.append(tensor)
                 fields[name] = tensor.to(device, non_blocking=True)
-                fields[name].record_stream(current)  # freed there, it is not used for another copy too early
+                fields[name].record_stream(current)  # its memory is not reused before that stream is done with it
             copied.record(side)
         current.wait_event(copied)
         yield batch._replace(**fields)

@@ -1,4 +1,4 @@
-"""The part of a frame that goes into a clip."""
+"""CropBox, the rectangle of a frame that a clip shows, and how it is cut out of a decoded frame."""
 
 import threading
 from typing import NamedTuple
@@ -6,13 +6,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-cv2.setNumThreads(0)  # loading is parallel over clips: OpenCV's own threads would only compete, and do not survive fork
+cv2.setNumThreads(0)  # clips are read in parallel: OpenCV's threads would compete with that, and do not survive a fork
 
-_scratch = threading.local()  # the buffer that frames are decoded into before they are cropped, one a thread
+_scratch = threading.local()  # for each thread, the buffer that a frame is decoded into before it is cropped
 
 
 class CropBox(NamedTuple):
-    """A rectangle of the source frame, in whole pixels, the size it is scaled to, and whether to mirror it."""
+    """A rectangle of the source frame in whole pixels, the size that it is scaled to, and whether it is mirrored."""
 
     top: int
     left: int
@@ -24,14 +24,14 @@ class CropBox(NamedTuple):
 
     @property
     def scales(self) -> bool:
-        """Whether the rectangle is enlarged or shrunk, not merely cropped."""
+        """Whether the rectangle is enlarged or shrunk, and not only cropped."""
         return (self.height, self.width) != (self.out_height, self.out_width)
 
     @property
     def reduction(self) -> int:
-        """The factor, 1, 2 or 4, that a source may be reduced by beforehand without harm to the output.
+        """The factor 1, 2 or 4 by which the source may be decoded smaller without loss of detail in the output.
 
-        A reduced source must hold the rectangle in whole pixels, and no fewer of them than the output has.
+        In the smaller source the rectangle must have whole pixels, and at least as many as the output.
         """
         for factor in (4, 2):
             on_grid = not (self.top % factor or self.left % factor or self.height % factor or self.width % factor)
@@ -40,12 +40,12 @@ class CropBox(NamedTuple):
         return 1
 
     def reduced(self, factor: int) -> "CropBox":
-        """The same part of a source that was reduced by that factor."""
+        """The same rectangle of a source that was decoded smaller by that factor."""
         top, left, height, width = (edge // factor for edge in self[:4])
         return self._replace(top=top, left=left, height=height, width=width)
 
     def check_inside(self, height: int, width: int) -> None:
-        """ValueError unless the rectangle lies within a frame of that size and the output has pixels."""
+        """Raise ValueError unless the rectangle lies within a frame of that size and the output has pixels."""
         inside = self.top >= 0 and 0 < self.height <= height - self.top
         inside = inside and self.left >= 0 and 0 < self.width <= width - self.left
         if not inside or self.out_height < 1 or self.out_width < 1:
@@ -61,8 +61,8 @@ def copy_crop(frame: np.ndarray, box: CropBox, out: np.ndarray) -> None:
         else:
             out[...] = source
         return
-    # Bilinear interpolation looks at 2x2 pixels: shrinking to a third, it would skip more than half of them. Up to
-    # there its aliasing is mild, and averaging the whole area would take ten times as long.
+    # Bilinear interpolation reads 2x2 pixels, so at a third of the size it skips more than half of the source. Above a
+    # third its aliasing is mild, and averaging the whole area takes ten times as long.
     shrinks = box.height >= 3 * box.out_height or box.width >= 3 * box.out_width
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     cv2.resize(source, (box.out_width, box.out_height), dst=out, interpolation=interpolation)
@@ -71,7 +71,7 @@ def copy_crop(frame: np.ndarray, box: CropBox, out: np.ndarray) -> None:
 
 
 def scratch_frame(height: int, width: int) -> np.ndarray:
-    """A frame (height, width, 3) in the thread's own buffer, which the thread's next call overwrites."""
+    """A frame (height, width, 3) in this thread's buffer; the thread's next call returns the same memory."""
     wanted = height * width * 3
     if getattr(_scratch, "buffer", None) is None or _scratch.buffer.size < wanted:
         _scratch.buffer = np.empty(wanted, np.uint8)

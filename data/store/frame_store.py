@@ -1,10 +1,11 @@
-"""The only reader and writer of frames.db: the frames of one video as JPEG blobs in an SQLite database.
+"""Where a frame is read: frames.db, the frames of one video as JPEG blobs in an SQLite database.
 
     <video folder>/frames.db     table Images(ObjId, frames, size); ObjId "<video id>/frame_%05d" from 1, frames a JPEG
-    <video folder>/n_frames      text: the number of frames; written last, so its presence says that the video is whole
+    <video folder>/n_frames      text: the number of frames; written last, so a video that has it is complete
 
-Two layouts are read: this module's own (rows in order, ObjId the primary key) and that of dataset2database (no key, no
-index, rows in any order). `size` is the frame's width in pixels in both; nothing reads it.
+This module is the only one that reads and writes these files. It reads two layouts: its own (rows in order, ObjId the
+primary key) and that of dataset2database (no key, no index, rows in any order). `size` is the frame's width in pixels
+in both; nothing reads it.
 """
 
 import os
@@ -19,30 +20,30 @@ from urllib.parse import quote
 import numpy as np
 import simplejpeg
 
-from common.errors import DataError
 from common.files import atomic_file, sync
 from data.store.crop_box import CropBox
 from data.store.jpeg import CropDecoder, decode_whole, jpeg_size
+from data.store.video_source import VideoSourceError
 
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
 REMEDY = "delete the video's folder and convert it again (python -m data.prepare.verify DATASET --delete-broken does)"
 
 
-class FrameStoreError(DataError):
-    """A database or frame that cannot be read: names the file, the frame, the reason and the remedy.
+class FrameStoreError(VideoSourceError):
+    """A database or frame that cannot be read.
 
-    `damaged` says that the file's content is at fault, not its place, its permissions or the index asked for.
+    `damaged`: the file's content is bad (as opposed to its path, its permissions, or the index asked for).
     """
 
     damaged = False
 
 
 class FrameStore:
-    """The frames of one video, by index.
+    """The frames of one video, by index: a VideoSource.
 
-    Each call opens and closes the database; in a `with` block it is opened once for all calls. Opening takes some
-    tens of microseconds, so a store is made for each clip and none is kept. Not to be shared between threads.
+    Each call opens and closes the database; in a `with` block it is opened once for all calls. Opening takes tens of
+    microseconds, so each clip opens its own store. Do not share one between threads.
 
     >>> with FrameStore("jpg/jumping/v_01") as store:
     ...     height, width = store.size()
@@ -50,11 +51,11 @@ class FrameStore:
     """
 
     def __init__(self, video_folder: Path | str) -> None:
-        self.path = os.path.join(video_folder, DATABASE)  # noqa: PTH118 - made for each clip, and Path is slow
+        self.path = os.path.join(video_folder, DATABASE)  # noqa: PTH118 - done for each clip, and Path is slow
         self._connection: sqlite3.Connection | None = None
         self._count: int | None = None
-        self._rowids: list[int] | None = None  # rowid of each frame; None while row n is taken to hold frame n
-        self._blobs: dict[int, bytes] = {}  # what size() has fetched in this `with` block
+        self._rowids: list[int] | None = None  # rowid of each frame; None as long as row n seems to hold frame n
+        self._blobs: dict[int, bytes] = {}  # fetched by size() in this `with` block
 
     def __enter__(self) -> "FrameStore":
         self._connection = self._open()
@@ -67,7 +68,7 @@ class FrameStore:
         self._blobs.clear()
 
     def __len__(self) -> int:
-        """The number of frames in the database, whatever n_frames says."""
+        """The number of frames in the database; the file n_frames is not used."""
         with self._connected() as connection:
             return self._frame_count(connection)
 
@@ -79,38 +80,41 @@ class FrameStore:
             self._blobs[index] = blob
         return self._jpeg_size(index, blob)
 
-    def read(self, indices: Sequence[int], box: CropBox | None = None, out: np.ndarray | None = None) -> np.ndarray:
-        """Read the frames at the 0-based `indices`, in that order and as often as each is named.
+    def read(
+        self, indices: Sequence[int], crop_box: CropBox | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Read the frames at the 0-based `indices`, in that order; an index may repeat.
 
-        Returns RGB uint8 (T, H, W, 3): the whole frames, or of each the `box`; written to and returned as `out`
-        where that is given. What is not scaled is exact; what is scaled (bilinearly; by area at a third or less) is
-        decoded by JPEG's fast transform, which is one grey level from exact on average, whatever the picture.
-        FrameStoreError if the database or a frame is damaged, an index is out of range, or the frames differ in size
-        (then `out` holds anything); ValueError if `out` is not a writable, contiguous uint8 array of that shape.
+        Returns RGB uint8 (T, H, W, 3), the whole frames or the `crop_box` of each. If `out` is given, the frames are
+        written to it and it is returned. Unscaled pixels are exact. A scaled box (bilinear; by area at a third of the
+        size or less) is decoded by JPEG's fast transform, which is wrong by one grey level on average.
+
+        FrameStoreError if the database or a frame is damaged, an index is out of range, or the frames differ in size;
+        `out` is then undefined. ValueError if `out` is not a writable, contiguous uint8 array of that shape.
         """
         if len(indices) == 0:
             raise ValueError("no frame indices given")
         with self._connected() as connection:
             wanted = [self._checked(connection, index) for index in indices]
             blobs = {index: self._fetch(connection, index) for index in sorted(set(wanted))}
-        return self._decode(blobs, wanted, box, out)
+        return self._decode(blobs, wanted, crop_box, out)
 
     def check_numbering(self) -> int:
-        """Read every row's ObjId, and return the number of frames; FrameStoreError on gaps, repeats and odd names."""
+        """Read every row's ObjId and return the number of frames; FrameStoreError for gaps, repeats and other names."""
         with self._connected() as connection:
             self._scan(connection)
             return self._frame_count(connection)
 
     def _decode(
-        self, blobs: dict[int, bytes], indices: list[int], box: CropBox | None, out: np.ndarray | None
+        self, blobs: dict[int, bytes], indices: list[int], crop_box: CropBox | None, out: np.ndarray | None
     ) -> np.ndarray:
         size = self._jpeg_size(indices[0], blobs[indices[0]])
-        if box is None:
+        if crop_box is None:
             clip = _clip_array((len(indices), *size, 3), out)
             decode = decode_whole
         else:
-            clip = _clip_array((len(indices), box.out_height, box.out_width, 3), out)
-            decode = CropDecoder(size, box).decode
+            clip = _clip_array((len(indices), crop_box.out_height, crop_box.out_width, 3), out)
+            decode = CropDecoder(size, crop_box).decode
         positions: dict[int, int] = {}
         for position, index in enumerate(indices):
             first = positions.setdefault(index, position)
@@ -141,13 +145,13 @@ class FrameStore:
             self._scan(connection)
             return self._fetch(connection, self._checked(connection, index))
         if not isinstance(row[1], bytes):
-            raise self._error(f"holds no JPEG but {row[1]!r}", index)
+            raise self._error(f"holds {row[1]!r} instead of a JPEG", index)
         return row[1]
 
     def _checked(self, connection: sqlite3.Connection, index: int) -> int:
         count = self._frame_count(connection)
         if not 0 <= index < count:
-            raise self._error(f"has {count} frames, index {index} is out of range", remedy="")
+            raise self._error(f"has {count} frames: index {index} is out of range", remedy="")
         return int(index)
 
     def _frame_count(self, connection: sqlite3.Connection) -> int:
@@ -157,14 +161,14 @@ class FrameStore:
             if last is None:
                 raise self._error("holds no frames")
             if _frame_number(last[1]) == last[0]:
-                self._count = last[0]  # rows in order, as it seems; _fetch looks at each row's number
+                self._count = last[0]  # rows seem to be in order; _fetch checks each row that it reads
             else:
                 self._scan(connection)
         assert self._count is not None
         return self._count
 
     def _scan(self, connection: sqlite3.Connection) -> None:
-        """Find the row of each frame by one pass over the names; SQLite leaves the blobs' pages alone."""
+        """Find the row of each frame in one pass over the names; SQLite does not read the blobs' pages for that."""
         with self._sqlite_errors():
             rows = connection.execute("SELECT rowid, ObjId FROM Images").fetchall()
         rowids = {_frame_number(name): rowid for rowid, name in rows}
@@ -174,12 +178,12 @@ class FrameStore:
             self._explain(rows)
         if not rows:
             raise self._error("holds no frames")
-        if rows[0][0] is None:  # SQLite gives the rows of a view no numbers
-            raise self._error("has an Images that is no table")
+        if rows[0][0] is None:  # the rows of a view have no rowid
+            raise self._error("has a view instead of a table Images")
         self._count = len(rows)
 
     def _explain(self, rows: Sequence[tuple[int, object]]) -> NoReturn:
-        """Say why the names are not those of frames 1, 2, ..."""
+        """Raise the error that says why the names are not those of frames 1, 2, ..."""
         numbers: set[int] = set()
         for _, name in rows:
             number = _frame_number(name)
@@ -201,18 +205,18 @@ class FrameStore:
                 yield connection
 
     def _open(self) -> sqlite3.Connection:
-        """Open read-only and without locks; refuse what SQLite would misread, wait for, or create."""
+        """Open read-only and without locks; refuse files that SQLite would misread, wait for, or create."""
         try:
             mode = os.stat(self.path).st_mode  # noqa: PTH116 - as in __init__
         except OSError as error:
             remedy = "convert the video to frames (python -m data.prepare.convert)"
             raise self._error(f"cannot be read ({error.strerror})", remedy=remedy) from error
         if not stat.S_ISREG(mode):
-            raise self._error("is no file")
+            raise self._error("is not a regular file")
         for suffix in ("-journal", "-wal"):
             if os.path.exists(self.path + suffix):  # noqa: PTH110 - as in __init__
                 raise self._error(
-                    f"has a {DATABASE}{suffix} beside it: a program is writing it or was killed doing so",
+                    f"has a {DATABASE}{suffix} beside it: a program is writing it, or was killed while writing",
                     remedy=f"wait for that program, or {REMEDY}",
                 )
         uri = f"file://{quote(os.path.abspath(os.fsencode(self.path)))}?mode=ro&immutable=1"  # noqa: PTH100 - as above
@@ -225,14 +229,14 @@ class FrameStore:
     def _sqlite_errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where SQLite's message quotes damaged names
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's message may quote damaged names
             try:
                 Path(self.path).open("rb").close()
             except OSError as cause:
                 raise self._error(f"cannot be read ({cause.strerror})", remedy="") from error
             if "disk I/O error" in str(error):
                 raise self._error(f"cannot be read ({error})", remedy="") from error
-            raise self._error(f"is no whole frame database ({error})") from error
+            raise self._error(f"is not a complete frame database ({error})") from error
 
     def _error(self, reason: str, index: int | None = None, remedy: str = REMEDY) -> FrameStoreError:
         frame = "" if index is None else f": frame_{index + 1:05d}"
@@ -242,11 +246,11 @@ class FrameStore:
 
 
 def write_frames(video_folder: Path, jpegs: Iterable[bytes]) -> int:
-    """Write the JPEG frames of a video, as they come, to frames.db and n_frames; return their number.
+    """Write a video's JPEG frames, in the order given, to frames.db and n_frames; return their number.
 
-    Killed at any moment it leaves no half-written frames.db, and no n_frames beside anything but its own whole
-    frames.db: both are written under temporary names, and n_frames is renamed last. An older whole video stays until
-    the new database is complete. FrameStoreError if there are no frames or one is no JPEG.
+    If the process is killed, there is never a half-written frames.db, nor an n_frames that belongs to another
+    frames.db: both are written under temporary names, and n_frames is renamed last. An older complete video stays
+    until the new database is complete. FrameStoreError if there are no frames or one is not a JPEG.
     """
     new_folder = not video_folder.exists()
     video_folder.mkdir(parents=True, exist_ok=True)
@@ -258,7 +262,7 @@ def write_frames(video_folder: Path, jpegs: Iterable[bytes]) -> int:
         with atomic_file(count_file) as temporary:
             temporary.write_text(str(count))
     except BaseException:
-        with suppress(OSError):  # not empty: there was something in it before
+        with suppress(OSError):  # not empty: it held something before
             video_folder.rmdir()
         raise
     if new_folder:
@@ -267,12 +271,12 @@ def write_frames(video_folder: Path, jpegs: Iterable[bytes]) -> int:
 
 
 def is_whole(video_folder: Path) -> bool:
-    """Whether write_frames has completed in the folder (or something else has left both files there)."""
+    """Whether the folder has both files, as after write_frames has completed."""
     return (video_folder / FRAME_COUNT).is_file() and (video_folder / DATABASE).is_file()
 
 
 def leftovers(video_folder: Path) -> list[Path]:
-    """The temporary files that write_frames has left in a folder where it was killed (or is at work)."""
+    """The temporary files in a folder where write_frames was killed or is still writing."""
     return [path for name in (DATABASE, FRAME_COUNT) for path in sorted(video_folder.glob(f".{name}.*.tmp*"))]
 
 
@@ -284,13 +288,13 @@ def _write_database(path: Path, video_folder: Path, jpegs: Iterable[bytes]) -> i
             try:
                 _, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
             except ValueError as error:
-                raise FrameStoreError(f"{video_folder}: frame_{number:05d} is no JPEG ({error})") from error
+                raise FrameStoreError(f"{video_folder}: frame_{number:05d} is not a JPEG ({error})") from error
             yield f"{video_id}/frame_{number:05d}", jpeg, width
 
-    path.unlink(missing_ok=True)  # a killed process that had this one's number may have left it
+    path.unlink(missing_ok=True)  # may be left by a killed process that had the same process id
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = OFF")  # a file that is renamed when whole needs neither journal
-        connection.execute("PRAGMA synchronous = OFF")  # nor flushing on the way: atomic_file does it once
+        connection.execute("PRAGMA journal_mode = OFF")  # a file that is renamed when complete needs no journal
+        connection.execute("PRAGMA synchronous = OFF")  # atomic_file flushes it once, at the end
         connection.execute("CREATE TABLE Images (ObjId TEXT PRIMARY KEY, frames BLOB, size INT)")
         connection.execute("BEGIN")
         count = connection.executemany("INSERT INTO Images VALUES (?, ?, ?)", rows()).rowcount
@@ -301,18 +305,18 @@ def _write_database(path: Path, video_folder: Path, jpegs: Iterable[bytes]) -> i
 
 
 def _clip_array(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
-    """`out` if it can take a clip of that shape, ValueError if not; a new array if there is none."""
+    """`out` if a clip of that shape fits it, else ValueError; a new array if `out` is None."""
     if out is None:
         return np.empty(shape, np.uint8)
     if out.shape != shape or out.dtype != np.uint8:
-        raise ValueError(f"out is {out.dtype} {out.shape}, the clip is uint8 {shape}")
+        raise ValueError(f"out is {out.dtype} {out.shape}, but the clip is uint8 {shape}")
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise ValueError("out must be contiguous and writable")
     return out
 
 
 def _frame_number(name: object) -> int | None:
-    """The number in an ObjId, after its last "frame_"; None if it is not of that form."""
+    """The number after the last "frame_" of an ObjId; None if the ObjId has no such number."""
     if not isinstance(name, bytes):
         return None
     _, separator, digits = name.rpartition(b"frame_")

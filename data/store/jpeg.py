@@ -1,13 +1,13 @@
-"""From the JPEGs of one clip to its pixels: each is decoded as far as its box needs, cropped, scaled and mirrored.
+"""Where a frame is decoded: a JPEG to the pixels of its crop box, scaled and mirrored.
 
-Decoding takes most of a loader's time. What it leaves out where the box is scaled in any case:
+Decoding takes most of the time of reading a clip. If the box is scaled, less is decoded:
 
-- Detail that scaling would remove: JPEG can be decoded to a half or a quarter of its size by a shorter transform.
-- Exactness: the fast transform is one grey level off on average.
+- Detail that scaling removes: a shorter transform decodes a JPEG to a half or a quarter of its size.
+- Exactness: the fast transform is wrong by one grey level on average.
 
-And in any case, where the system has libjpeg-turbo 3 (data/turbojpeg.py): the pixels around the box.
+Scaled or not, with libjpeg-turbo 3 (turbojpeg.py) pixels outside the box are not decoded.
 
-Every JPEG is read to its end all the same, so that damage shows wherever it is.
+Every JPEG is still read to its end, so that damage is found wherever it is.
 """
 
 import numpy as np
@@ -16,22 +16,22 @@ import simplejpeg
 from data.store.crop_box import CropBox, copy_crop, scratch_frame
 from data.store.turbojpeg import ALIGNMENT, MARGIN, Part, thread_decoder
 
-MAX_PIXELS = 2**25  # an 8K frame; more comes from a damaged header, and decoding it would take minutes
+MAX_PIXELS = 2**25  # an 8K frame; a damaged header may state more, which would take minutes to decode
 
 
 def jpeg_size(blob: bytes) -> tuple[int, int]:
-    """Height and width in pixels that the JPEG's header states; ValueError if it has none or an absurd one."""
+    """The height and width in pixels in the JPEG's header; ValueError if there is no header or the size is absurd."""
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(blob)
     except ValueError as error:
         raise ValueError(f"holds no readable JPEG: its {len(blob)} bytes begin with {blob[:8]!r}") from error
     if not 0 < height * width <= MAX_PIXELS:
-        raise ValueError(f"holds a damaged JPEG, whose header says {width}x{height} pixels")
+        raise ValueError(f"holds a damaged JPEG: its header says {width}x{height} pixels")
     return height, width
 
 
 class CropDecoder:
-    """Decodes frames of one size (height, width) to the same box of each, on the thread that made it."""
+    """Decodes the same crop box of frames of one size (height, width). For use on the thread that made it."""
 
     def __init__(self, size: tuple[int, int], box: CropBox) -> None:
         box.check_inside(*size)
@@ -39,7 +39,7 @@ class CropDecoder:
         self._fast = box.scales
         self._factor = box.reduction
         self._box = box.reduced(self._factor)
-        # Both in the thread's one buffer, of which only one is in use at a time.
+        # _frame and _part_frame share this thread's buffer: only one of them is in use at a time.
         self._frame = scratch_frame(-(-size[0] // self._factor), -(-size[1] // self._factor))
         self._decoder = thread_decoder()
         if self._decoder is not None:
@@ -51,20 +51,20 @@ class CropDecoder:
     def decode(self, blob: bytes, out: np.ndarray) -> None:
         """Write the box of the JPEG to `out`, uint8 (out_height, out_width, 3).
 
-        ValueError, worded to follow the frame's name, if the JPEG has another size, ends early or is damaged. Damage
-        that leaves a valid JPEG of another content cannot be seen.
+        ValueError if the JPEG has another size, ends early or is damaged; its message is to follow the frame's name.
+        Damage that leaves a valid JPEG of other content cannot be detected.
         """
         if self._decoder is not None and self._decoder.decode(
             blob, self._size, self._part, self._factor, self._fast, self._part_frame
         ):
             copy_crop(self._part_frame, self._box_in_part, out)
             return
-        # Also for what the other decoder does not take: this one says what is wrong, if anything is.
+        # Also for JPEGs that libjpeg-turbo 3 refused: simplejpeg reads more kinds, or says what is wrong.
         _decode(blob, self._frame, self._size, self._factor, self._fast)
         copy_crop(self._frame, self._box, out)
 
     def _part_around_box(self) -> Part:
-        """What must be decoded, of the reduced frame."""
+        """The rectangle of the reduced frame that must be decoded to get the box."""
         box, alignment = self._box, ALIGNMENT // self._factor
         top = max(0, box.top - MARGIN)
         left = max(0, box.left - MARGIN) // alignment * alignment
@@ -74,14 +74,14 @@ class CropDecoder:
 
 
 def decode_whole(blob: bytes, out: np.ndarray) -> None:
-    """Decode the JPEG exactly into `out`, uint8 (height, width, 3); errors as CropDecoder.decode."""
+    """Decode the whole JPEG exactly into `out`, uint8 (height, width, 3); errors as in CropDecoder.decode."""
     _decode(blob, out, (out.shape[0], out.shape[1]), 1, fast=False)
 
 
 def _decode(blob: bytes, frame: np.ndarray, size: tuple[int, int], factor: int, fast: bool) -> None:
     height, width, _ = frame.shape
-    # Without least sizes, simplejpeg ignores the factor; with them it takes the smallest scale that satisfies all.
-    # A larger JPEG, at a smaller scale, may come out just as large: its shape alone would not tell.
+    # simplejpeg ignores min_factor without minimum sizes; with them it takes the smallest scale that satisfies all.
+    # A larger JPEG at a smaller scale may give the same shape, so its size must be checked first.
     if factor > 1:
         _check_size(blob, size)
     scaling = {"min_height": height, "min_width": width, "min_factor": factor} if factor > 1 else {}
@@ -92,10 +92,10 @@ def _decode(blob: bytes, frame: np.ndarray, size: tuple[int, int], factor: int, 
         raise ValueError(f"holds a damaged JPEG ({error})") from error
     if shape != frame.shape:
         _check_size(blob, size)
-        raise ValueError(f"holds a damaged JPEG, which gives {shape[1]}x{shape[0]} pixels, not {width}x{height}")
+        raise ValueError(f"holds a damaged JPEG: it decodes to {shape[1]}x{shape[0]} pixels, not {width}x{height}")
 
 
 def _check_size(blob: bytes, size: tuple[int, int]) -> None:
     found = jpeg_size(blob)
     if found != size:
-        raise ValueError(f"is {found[1]}x{found[0]} pixels where its neighbours are {size[1]}x{size[0]}")
+        raise ValueError(f"is {found[1]}x{found[0]} pixels, but the first frame read is {size[1]}x{size[0]}")

@@ -1,9 +1,10 @@
-"""libjpeg-turbo 3, where the system has it: it decodes the part of a JPEG that a box shows, in less time.
+"""libjpeg-turbo 3 (optional): decodes only the part of a JPEG that a crop box needs, which takes less time.
 
-simplejpeg, which brings a libjpeg-turbo of its own, decodes whole pictures alone. A part has the same pixels, and
-damage anywhere in the JPEG is found all the same: the rest is still read, only not computed.
+simplejpeg, which contains an older libjpeg-turbo, decodes whole pictures only. The pixels of a part are the same, and
+damage anywhere in the JPEG is still found: the rest is read, but not transformed to pixels.
 
-The library is that of the linker or of the environment's lib folder; SRTG_TURBOJPEG names another, or `none`.
+The library is found by the linker or in the environment's lib folder. SRTG_TURBOJPEG=PATH names another one,
+SRTG_TURBOJPEG=none uses none.
 """
 
 import ctypes
@@ -19,19 +20,18 @@ from typing import NamedTuple
 import numpy as np
 
 _NAMES = ("libturbojpeg.so.0", "libturbojpeg.0.dylib", "turbojpeg.dll")
-# Of turbojpeg.h.
+# Constants of turbojpeg.h.
 _DECOMPRESS, _RGB = 1, 0
 _STOP_ON_WARNING, _WIDTH, _HEIGHT, _FAST_DCT = 0, 5, 6, 10
-ALIGNMENT = (
-    32  # pixels of the source: the widest block of any kind of JPEG, at which alone a part may begin on the left
-)
-MARGIN = 2  # pixels of the source: colours take those beside them as well
+# In pixels of the source. A part must begin on the left at a multiple of the JPEG's block width, which is at most 32.
+ALIGNMENT = 32
+MARGIN = 2  # colours are interpolated from neighbours, so these are decoded too
 
 _decoders = threading.local()  # a handle is for one thread at a time
 
 
 class Part(NamedTuple):
-    """A rectangle of a frame that may be reduced, in pixels of that; `left` a multiple of ALIGNMENT / factor."""
+    """A rectangle in pixels of the (reduced) frame; `left` is a multiple of ALIGNMENT / factor."""
 
     top: int
     left: int
@@ -48,7 +48,7 @@ class _Fraction(ctypes.Structure):
 
 
 class PartDecoder:
-    """Decodes parts of JPEGs; `thread_decoder` gives one."""
+    """Decodes parts of JPEGs; get it from `thread_decoder`."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
@@ -59,10 +59,10 @@ class PartDecoder:
         self._library.tj3Destroy(self._handle)
 
     def decode(self, blob: bytes, size: tuple[int, int], part: Part, factor: int, fast: bool, out: np.ndarray) -> bool:
-        """Write a part of a JPEG of `size` (height, width), reduced by `factor` (1, 2, 4), to `out`; whether it worked.
+        """Write a part of a JPEG of `size` (height, width), reduced by `factor` (1, 2, 4), to `out`.
 
-        `out` is contiguous uint8 (height, width, 3). It works for whole JPEGs of that size alone, of grey and usual
-        colours.
+        `out` is contiguous uint8 (height, width, 3). Returns False if the JPEG is damaged, of another size, or of
+        a colour space that cannot become RGB (CMYK).
         """
         assert out.shape == (part.height, part.width, 3) and out.flags.c_contiguous, (out.shape, part)
         library, handle = self._library, self._handle
@@ -71,7 +71,7 @@ class PartDecoder:
         if (library.tj3Get(handle, _HEIGHT), library.tj3Get(handle, _WIDTH)) != size:
             return False
         self._set(_FAST_DCT, int(fast))
-        # A box that a larger factor has left would not fit the next one's size.
+        # Reset the region of the last JPEG: it may lie outside of this one's scaled size.
         library.tj3SetCroppingRegion(handle, _Rectangle(0, 0, 0, 0))
         return not (
             library.tj3SetScalingFactor(handle, _Fraction(1, factor))
@@ -85,7 +85,7 @@ class PartDecoder:
 
 
 def thread_decoder() -> PartDecoder | None:
-    """The decoder of this thread; None where there is no libjpeg-turbo 3."""
+    """The decoder of this thread; None if the system has no libjpeg-turbo 3."""
     library = _library()
     if library is None:
         return None
@@ -104,10 +104,12 @@ def _library() -> ctypes.CDLL | None:
     for path in [named] if named else [*_NAMES, *inside]:
         with suppress(OSError):
             library = ctypes.CDLL(path)
-            if hasattr(library, "tj3SetCroppingRegion"):  # version 2 has it not
+            if hasattr(library, "tj3SetCroppingRegion"):  # version 2 lacks it
                 return _declared(library)
     if named:
-        warnings.warn(f"SRTG_TURBOJPEG: {named} is no libjpeg-turbo 3; clips are read without it", stacklevel=2)
+        warnings.warn(
+            f"SRTG_TURBOJPEG={named} is not libjpeg-turbo 3: clips are read without it, more slowly", stacklevel=2
+        )
     return None
 
 

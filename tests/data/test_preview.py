@@ -1,4 +1,4 @@
-"""The picture that shows what augmentation does to a dataset."""
+"""The picture of a dataset's augmented clips shows what training sees."""
 
 import subprocess
 import sys
@@ -17,13 +17,13 @@ from tests.processes import ROOT
 SHAPE = ClipShape(2, 32, 32)
 
 
-def sheet(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "data.augment", *map(str, arguments)]
+def preview(*arguments: object, module: str = "data.preview") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_the_command_writes_a_picture(small_dataset: Path, tmp_path: Path):
-    done = sheet(small_dataset, "--output", tmp_path / "sheet.png", "--rows", 3, "--frames", 2, "--size", 32)
+    done = preview(small_dataset, "--output", tmp_path / "sheet.png", "--rows", 3, "--frames", 2, "--size", 32)
     assert done.returncode == 0, done.stderr
     picture = cv2.imread(str(tmp_path / "sheet.png"))
     assert picture.std() > 10
@@ -31,17 +31,25 @@ def test_the_command_writes_a_picture(small_dataset: Path, tmp_path: Path):
 
 
 def test_a_folder_without_videos_is_named(tmp_path: Path):
-    done = sheet(tmp_path, "--output", tmp_path / "sheet.png")
+    done = preview(tmp_path, "--output", tmp_path / "sheet.png")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {tmp_path} is neither a dataset")
+    assert done.stderr.startswith("error: ")
+    assert str(tmp_path) in done.stderr and "frames.db" in done.stderr
     assert not list(tmp_path.iterdir())
     (tmp_path / "jpg").mkdir()
-    with pytest.raises(DataError, match="jpg holds no videos"):
+    with pytest.raises(DataError, match=r"jpg .*data\.prepare\.convert"):
         make_row(tmp_path, SHAPE, None, (0, 0))
 
 
-def test_rows_are_clips_of_training_before_and_after(small_dataset: Path):
-    """Of a dataset or of one of its videos; the same for the same seed."""
+@pytest.mark.parametrize("module", ["data.preview", "data.augment"])
+def test_messages_name_the_command_that_was_called(module: str):
+    done = preview("--size", module=module)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"python -m {module}: error: ")
+
+
+def test_rows_are_clips_as_in_training_before_and_after_augmentation(small_dataset: Path):
+    """From a dataset or one of its videos; the same for the same seed."""
     video = next((small_dataset / "jpg").glob("*/*"))
     for folder in (small_dataset, video):
         rows = [make_row(folder, SHAPE, None, (0, row)) for row in range(12)]

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from evaluate.metrics import Scores, ScoreSums, is_in_top_k
+from tests.runs import make_scores
 
 
 def naive(scores, labels):
@@ -31,10 +32,10 @@ def test_scores_are_those_of_the_definition(classes):
     generator = torch.Generator().manual_seed(classes)
     scores = torch.randn(40, classes, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, classes, (40,), generator=generator)
-    sums = ScoreSums(torch.device("cpu"))
+    sums = ScoreSums(torch.device("cpu"), classes)
     for part in range(3):
         add(sums, scores[part::3], labels[part::3])
-    result = Scores(*sums.take().tolist())
+    result = sums.scores_of(sums.take())
     assert (result.top1, result.top5, result.loss) == pytest.approx(naive(scores, labels))
     assert result.examples == 40
     if classes <= 5:
@@ -42,7 +43,7 @@ def test_scores_are_those_of_the_definition(classes):
 
 
 def test_taking_the_sums_starts_them_anew():
-    sums = ScoreSums(torch.device("cpu"))
+    sums = ScoreSums(torch.device("cpu"), 4)
     add(sums, torch.randn(3, 4), torch.tensor([0, 1, 2]))
     assert sums.take()[3] == 3
     assert sums.take().tolist() == [0, 0, 0, 0]
@@ -50,14 +51,14 @@ def test_taking_the_sums_starts_them_anew():
 
 def test_scores_add_up_and_of_nothing_are_not_a_number():
     """Zero percent would look like a result."""
-    total = Scores(2.0, 1.0, 2.0, 4.0).plus(Scores(6.0, 0.0, 1.0, 4.0))
+    total = make_scores(2.0, 1, 2, 4).plus(make_scores(6.0, 0, 1, 4)).plus(Scores())
     assert (total.loss, total.top1, total.top5) == (1.0, 12.5, 37.5)
     assert all(math.isnan(value) for value in (Scores().loss, Scores().top1, Scores().top5))
 
 
 def test_sums_of_many_small_losses_keep_their_digits():
     """An epoch has millions of clips: in float32 the sum would stop growing."""
-    sums = ScoreSums(torch.device("cpu"))
+    sums = ScoreSums(torch.device("cpu"), 4)
     sums.sums[0] = 2.0**25
     sums.add(torch.tensor(0.5), torch.zeros(1, 2), torch.tensor([0]))
     assert sums.take().tolist()[0] == 2.0**25 + 0.5

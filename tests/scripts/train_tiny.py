@@ -3,10 +3,10 @@
 from data.labels.dataset_spec import DatasetSpec
 from tests.tiny_network import register_tiny_networks
 from train.main import main
-from train.options import Defaults
+from train.options import TrainOptions
 
 SPEC = DatasetSpec("custom", "train.csv", "val.csv")
-DEFAULTS = Defaults(
+DEFAULTS = TrainOptions(
     clip_length=4, clip_size=32, train_frame_interval=(1, 2), val_frame_interval=1, batch_size=4, lr_base=0.02,
     lr_steps=(2,), end_epoch=3,
 )  # fmt: skip

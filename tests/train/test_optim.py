@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from train.optim import make_optimizer, set_lr
+from train.optim import OptimizerOptions, load_optimizer_state, make_optimizer, set_lr
 
 
 def network():
@@ -22,7 +22,7 @@ def add_gradients(net, seed):
 def test_updates_are_those_of_sgd_with_momentum_decay_and_nesterov():
     """Momentum 0.9, weight decay 1e-4, Nesterov, as the paper trained; the first update from momentum zero."""
     ours, theirs = network(), network()
-    optimizer = make_optimizer(ours)
+    optimizer = make_optimizer(ours, OptimizerOptions())
     reference = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True)
     for step in range(4):
         add_gradients(ours, step)
@@ -39,7 +39,7 @@ def test_updates_are_those_of_sgd_with_momentum_decay_and_nesterov():
 def test_what_was_loaded_learns_slower_and_what_is_new_at_the_base_rate():
     """The original's code does the opposite of its README: the new classifier hardly learns, the rest is forgotten."""
     net = network()
-    optimizer = make_optimizer(net, loaded=["0.weight", "0.bias"], loaded_lr_factor=0.1)
+    optimizer = make_optimizer(net, OptimizerOptions(loaded_lr_factor=0.1), loaded=["0.weight", "0.bias"])
     set_lr(optimizer, 0.5)
     rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     named = {name: rates[id(parameter)] for name, parameter in net.named_parameters()}
@@ -50,18 +50,23 @@ def test_what_was_loaded_learns_slower_and_what_is_new_at_the_base_rate():
 
 @pytest.mark.parametrize("loaded", [[], ["0.weight", "0.bias", "2.weight", "2.bias"]])
 def test_a_group_without_parameters_is_left_out(loaded):
-    optimizer = make_optimizer(network(), loaded, 0.1)
+    optimizer = make_optimizer(network(), OptimizerOptions(loaded_lr_factor=0.1), loaded)
     (group,) = optimizer.param_groups
     assert len(group["params"]) == 4
-    assert group["lr_factor"] == (0.1 if loaded else 1.0)
+    assert group["lr_share"] == (0.1 if loaded else 1.0)
 
 
-def test_factors_survive_saving(tmp_path):
+@pytest.mark.parametrize("is_old", [False, True])
+def test_shares_of_the_rate_survive_saving(tmp_path, is_old):
     """A resumed fine-tuning must go on with its two rates."""
-    optimizer = make_optimizer(network(), ["0.weight"], 0.25)
-    torch.save(optimizer.state_dict(), tmp_path / "state")
-    other = make_optimizer(network(), ["0.weight"], 1.0)
-    other.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    optimizer = make_optimizer(network(), OptimizerOptions(loaded_lr_factor=0.25), ["0.weight"])
+    saved = optimizer.state_dict()
+    if is_old:  # as checkpoints of before have it
+        for group in saved["param_groups"]:
+            group["lr_factor"] = group.pop("lr_share")
+    torch.save(saved, tmp_path / "state")
+    other = make_optimizer(network(), OptimizerOptions(loaded_lr_factor=1.0), ["0.weight"])
+    load_optimizer_state(other, torch.load(tmp_path / "state", weights_only=True))
     set_lr(other, 1.0)
     assert [group["lr"] for group in other.param_groups] == [1.0, 0.25]
 
@@ -71,7 +76,7 @@ def test_a_skipped_first_update_leaves_momentum_at_zero_and_weights_alone():
     to the weights."""
     net = network()
     before = copy.deepcopy(net.state_dict())
-    optimizer = make_optimizer(net)
+    optimizer = make_optimizer(net, OptimizerOptions())
     set_lr(optimizer, 0.1)
     add_gradients(net, 0)
     optimizer.found_inf = torch.ones(())
@@ -91,5 +96,31 @@ def test_a_skipped_first_update_leaves_momentum_at_zero_and_weights_alone():
 def test_frozen_parameters_are_left_out():
     net = network()
     net[0].weight.requires_grad_(False)
-    optimizer = make_optimizer(net)
+    optimizer = make_optimizer(net, OptimizerOptions())
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "reference"),
+    [
+        (OptimizerOptions(momentum=0.5, weight_decay=0.1),
+         lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.5, weight_decay=0.1, nesterov=True)),
+        (OptimizerOptions(momentum=0.0, weight_decay=0.0), lambda p: torch.optim.SGD(p, lr=0.1)),
+        (OptimizerOptions("adamw", momentum=0.8, weight_decay=0.05),
+         lambda p: torch.optim.AdamW(p, lr=0.1, betas=(0.8, 0.999), weight_decay=0.05)),
+    ],
+    ids=["sgd", "plain sgd", "adamw"],
+)  # fmt: skip
+def test_updates_are_those_of_the_optimiser_named(options, reference):
+    ours, theirs = network(), network()
+    optimizer, plain = make_optimizer(ours, options), reference(theirs.parameters())
+    for step in range(4):
+        add_gradients(ours, step)
+        add_gradients(theirs, step)
+        set_lr(optimizer, 0.1)
+        optimizer.step()
+        plain.step()
+        optimizer.zero_grad()
+        plain.zero_grad()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)

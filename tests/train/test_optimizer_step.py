@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from common.ranks import Ranks
-from train.optim import make_optimizer
+from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 
 CPU = torch.device("cpu")
@@ -19,8 +19,17 @@ def network(device=CPU):
     return nn.Linear(3, 2).to(device)
 
 
-def updater_of(net, precision="fp32", clip_grad=0.0, device=CPU):
-    return OptimizerStep(net.parameters(), make_optimizer(net), device, Ranks(0, 0, 1), precision, clip_grad)
+def updater_of(net, precision="fp32", clip_grad=0.0, device=CPU, optimizer=None):
+    optimizer = optimizer or make_optimizer(net, OptimizerOptions())
+    return OptimizerStep(net.parameters(), optimizer, device, Ranks(0, 0, 1), precision, clip_grad)
+
+
+OPTIMIZERS_OF_ALL_KINDS = {
+    "sgd": lambda net: make_optimizer(net, OptimizerOptions()),
+    "adamw": lambda net: make_optimizer(net, OptimizerOptions("adamw")),
+    # One that the device cannot tell to skip an update.
+    "not fused": lambda net: torch.optim.RMSprop([{"params": net.parameters(), "lr_share": 1.0}], momentum=0.9),
+}
 
 
 def step(net, optimizer_step, global_step, factor=1.0):
@@ -58,19 +67,22 @@ def test_a_step_without_scaler_is_plain_sgd():
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_from_a_loss_that_is_not_finite_on_the_weights_stay_and_the_step_is_known(precision, factor):
+@pytest.mark.parametrize("kind", OPTIMIZERS_OF_ALL_KINDS)
+def test_from_a_loss_that_is_not_finite_on_the_weights_stay_and_the_step_is_known(kind, precision, factor):
     """One update from NaN makes all weights NaN; and the host looks only now and then, many good steps later."""
     net = network()
-    optimizer_step = updater_of(net, precision)
+    optimizer_step = updater_of(net, precision, optimizer=OPTIMIZERS_OF_ALL_KINDS[kind](net))
     optimizer_step.scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16", init_scale=4.0)
+    start = state(net)
     step(net, optimizer_step, 0)
+    assert not is_same(net, start)
     before, buffers = state(net), copy.deepcopy(optimizer_step.optimizer.state_dict())
     step(net, optimizer_step, 1, factor)
     step(net, optimizer_step, 2)
     step(net, optimizer_step, 3, factor)
     assert is_same(net, before)
-    for key, value in optimizer_step.optimizer.state_dict()["state"].items():
-        assert torch.equal(value["momentum_buffer"], buffers["state"][key]["momentum_buffer"])
+    for key, values in optimizer_step.optimizer.state_dict()["state"].items():
+        assert all(torch.equal(value, buffers["state"][key][name]) for name, value in values.items())
     assert optimizer_step.bad_step() == 1
 
 
@@ -85,7 +97,9 @@ def test_a_bad_loss_of_another_rank_stops_this_one_too():
     """Ranks that disagree on whether to update train different networks from there on."""
     net = network()
     before = state(net)
-    optimizer_step = OptimizerStep(net.parameters(), make_optimizer(net), CPU, BesideABadOne(0, 0, 2), "fp32", 0.0)
+    optimizer_step = OptimizerStep(
+        net.parameters(), make_optimizer(net, OptimizerOptions()), CPU, BesideABadOne(0, 0, 2), "fp32", 0.0
+    )
     step(net, optimizer_step, 3)
     assert is_same(net, before)
     assert optimizer_step.bad_step() == 3

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from data.labels.dataset_spec import DatasetSpec
-from train.options import DatasetChoice, Defaults, TrainOptions, make_parser, parse_options
+from train.options import DatasetChoice, TrainOptions, make_parser, parse_options
 
-DEFAULTS = Defaults(train_frame_interval=(1, 2), lr_steps=(40, 60), batch_size=48, long_cycles=True)
+DEFAULTS = TrainOptions(train_frame_interval=(1, 2), lr_steps=(40, 60), batch_size=48, long_cycles=True)
 VARIANTS = ("200", "400", "600", "700")
 FIRST = "--network srtg_r3d_34 --dataset DIR/HACS_videos/ --clip-size 224 --gpus 4 --lr-base 0.1 --batch-size 48"
 KINETICS = DatasetChoice("--variant", {name: DatasetSpec(name, "t", "v") for name in VARIANTS}, "700", "which Kinetics")

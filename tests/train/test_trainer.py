@@ -24,6 +24,7 @@ from data.loading.loader import BatchLoader, SequentialBatches
 from network.resnet3d import Recursion
 from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.reading import read_checkpoint
+from tests.plans import make_plan
 from tests.small_dataset import write_small_dataset
 from tests.tiny_network import TinyNetwork
 from train.checkpoint.files import CheckpointFolder
@@ -31,11 +32,11 @@ from train.checkpoint.progress import Progress
 from train.checkpoint.state import restore_state
 from train.debug import check_blocks
 from train.distributed.stop_signal import StoppedBySignal
-from train.optim import make_optimizer
+from train.losses import LossOptions, make_loss
+from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
-from train.schedule.multigrid import make_plan
 from train.schedule.sampler import ScheduleSampler
-from train.trainer import Trainer, TrainerSettings
+from train.trainer import Trainer, TrainerOptions
 
 CPU = torch.device("cpu")
 ALONE = Ranks(0, 0, 1)
@@ -88,12 +89,15 @@ class Run:
             self.network.load_state_dict(start["weights"])
         self.plan = plan or plan_of(splits)
         use_sub_batch_norm(self.network)
-        optimizer_step = OptimizerStep(self.network.parameters(), make_optimizer(self.network), CPU, ALONE, "fp32", 0.0)
+        optimizer_step = OptimizerStep(
+            self.network.parameters(), make_optimizer(self.network, OptimizerOptions()), CPU, ALONE, "fp32", 0.0
+        )
         progress = restore_state(start, self.network, optimizer_step, CPU, ALONE) if start else Progress()
         self.listener = listener or Listener()
         self.folder = CheckpointFolder(folder, "tiny", keep=0)
+        options = TrainerOptions(precision="fp32", on_bad_video="skip" if skip else "stop", **settings)
         self.trainer = Trainer(
-            self.network, optimizer_step, self.plan, CPU, ALONE, TrainerSettings(**settings), self.folder,
+            self.network, make_loss(LossOptions()), optimizer_step, self.plan, CPU, ALONE, options, self.folder,
             {"format": 1}, [self.listener], progress,
         )  # fmt: skip
         self.sampler = ScheduleSampler(self.plan, seed)
@@ -151,7 +155,7 @@ def test_a_run_reports_every_epoch_and_learns(splits, tmp_path):
     assert epochs[2].train.loss < epochs[0].train.loss
     assert [report.lr for report in epochs] == pytest.approx([0.02, 0.02, 0.002])
     logs = run.listener.logs[:3]
-    assert sum(report.scores.loss_sum for report in logs) == pytest.approx(epochs[0].train.loss_sum)
+    assert sum(report.scores.sums["loss"][0] for report in logs) == pytest.approx(epochs[0].train.sums["loss"][0])
     assert [report.scores.examples for report in logs] == [12, 12, 8]
     assert logs[0].batch_shape == (4, 3, 4, 32, 32)
     assert logs[0].grad_norm > 0
@@ -247,7 +251,7 @@ def test_training_clips_are_augmented_by_their_own_draws_and_validation_never(sp
     run.sampler.set_position(1, 0)
     expected = []
     for batch in run.loader:
-        clips = Augment()(batch.frames, batch.augmentation)
+        clips = Augment()(batch.frames, batch.augmentation_params)
         expected += [clips[part::accumulate] for part in range(accumulate)]
         assert not torch.allclose(clips, Normalise()(batch.frames), atol=0.1)
     assert_same(seen[True], expected)
@@ -477,7 +481,7 @@ def naive_scores(network, splits, clips):
 def test_evaluation_counts_every_video_once_and_averages_its_views(splits, tmp_path, clips, batch_size):
     run = Run(splits, tmp_path, plan=plan_of(splits, end_epoch=1, lr_steps=()))
     run.fit()
-    scores = run.trainer.evaluate(validation(splits, clips, batch_size))
+    scores = run.trainer.validate(validation(splits, clips, batch_size))
     loss, top1, videos = naive_scores(run.network, splits, clips)
     assert (scores.loss, scores.top1, scores.examples) == (pytest.approx(loss, rel=1e-4), top1, videos)
     assert videos == 7
@@ -487,7 +491,7 @@ def test_evaluation_leaves_the_network_as_it_was(splits, tmp_path):
     """A gradient step or batch statistics from validation videos would be training on them."""
     run = Run(splits, tmp_path)
     before = copy.deepcopy(run.network.state_dict())
-    run.trainer.evaluate(validation(splits))
+    run.trainer.validate(validation(splits))
     assert_same(dict(run.network.state_dict()), dict(before))
     assert all(parameter.grad is None for parameter in run.network.parameters())
 

@@ -23,6 +23,20 @@ class Progress:
     repeated_frames: int = 0
     bad_videos: list[BadVideo] = field(default_factory=list)
 
+    def count_step(self, clips: int, repeated_frames: int) -> None:
+        """A step on so many clips, of all ranks, is done."""
+        self.step += 1
+        self.global_step += 1
+        self.clips += clips
+        self.repeated_frames += repeated_frames
+
+    def note_validation(self, val: Scores | None) -> bool:
+        """Whether a validation is the best so far, by top-1: its state becomes the file `best`."""
+        if val is None or not val.top1 > self.best_top1:
+            return False
+        self.best_top1 = val.top1
+        return True
+
     def finish_epoch(self) -> None:
         """Go on to the next epoch's first step."""
         self.epoch += 1
@@ -31,11 +45,20 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain types only."""
-        state = asdict(self)
-        return state | {"scores": list(self.scores), "bad_videos": [list(bad) for bad in self.bad_videos]}
+        scores = {"examples": self.scores.examples, "sums": {k: list(v) for k, v in self.scores.sums.items()}}
+        return asdict(self) | {"scores": scores, "bad_videos": [list(bad) for bad in self.bad_videos]}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
         """The progress that `state_dict` described."""
         bad_videos = [BadVideo(*bad) for bad in state["bad_videos"]]
-        return cls(**(state | {"scores": Scores(*state["scores"]), "bad_videos": bad_videos}))
+        return cls(**(state | {"scores": _read_scores(state["scores"]), "bad_videos": bad_videos}))
+
+
+def _read_scores(saved: Any) -> Scores:
+    if isinstance(saved, list):  # of an older version: the sums of loss, top-1 and top-5, and the number of examples
+        *sums, examples = saved
+        if not examples:
+            return Scores()
+        return Scores(examples, {name: (total,) for name, total in zip(("loss", "top1", "top5"), sums, strict=True)})
+    return Scores(saved["examples"], {name: tuple(values) for name, values in saved["sums"].items()})

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.errors import DataError, NetworkError
+from common.options import differences
 from network import VideoNetwork
 from network.weights.loading import LoadReport, load_checkpoint
 from network.weights.reading import read_checkpoint
@@ -19,11 +20,6 @@ from train.monitor.logs import LOG
 from train.schedule.plan import Plan
 
 RUN_ID = "TORCHELASTIC_RUN_ID"
-SCHEDULE_OPTIONS = (
-    "clip_length", "clip_size", "train_frame_interval", "augment", "batch_size", "accumulate", "long_cycles",
-    "short_cycles", "multigrid", "lr_base", "lr_steps", "lr_factor", "warmup_epochs", "warmup_lr", "clip_grad",
-    "end_epoch", "precision", "sync_bn", "random_seed",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,17 +106,15 @@ def check_same_run(start: StartingPoint, network: dict[str, object], classes: Se
         )
 
 
-def check_schedule(start: StartingPoint, options: dict[str, Any], num_videos: int, plan: Plan) -> None:
-    """Warn of options that differ from those of the run to go on with.
+def check_schedule(start: StartingPoint, options: Any, num_videos: int, plan: Plan) -> None:
+    """Warn of options (a dataclass of flags) that differ from those of the run to go on with.
 
     DataError if, in the middle of an epoch, they make its clips others: some would be read twice and others never.
     """
     assert start.checkpoint is not None
     theirs, position = start.checkpoint["options"], start.checkpoint["position"]
     changes = [
-        f"--{name.replace('_', '-')} {_shown(theirs.get(name, 'not known yet'))}, now {_shown(options[name])}"
-        for name in SCHEDULE_OPTIONS
-        if name not in theirs or theirs[name] != options[name]
+        f"{flag} {_shown(before)}, now {_shown(now)}" for flag, (before, now) in differences(options, theirs).items()
     ]
     if start.checkpoint["num_videos"] != num_videos:
         changes.append(f"{start.checkpoint['num_videos']} training videos, now {num_videos}")
@@ -129,7 +123,7 @@ def check_schedule(start: StartingPoint, options: dict[str, Any], num_videos: in
     epoch, step = position["epoch"], position["step"]
     if step and not (
         start.checkpoint["num_videos"] == num_videos
-        and theirs["random_seed"] == options["random_seed"]
+        and theirs["random_seed"] == options.random_seed
         and epoch <= plan.num_epochs
         and step <= plan.steps_in_epoch(epoch)
         and plan.clips_before(epoch, step) == start.checkpoint["progress"]["clips"]

@@ -5,9 +5,9 @@ on small clips in large batches. The *long cycle* goes through four shapes withi
 *short cycle* through three crops from step to step. Without cycles the plan is the fixed shape, so that the training
 loop has one code path.
 
-    python -m train.multigrid --batch-size 32 --lr-steps 94 154 196 --end-epoch 239 --long-cycles --short-cycles
+    python -m train.schedule --batch-size 32 --lr-steps 94 154 196 --end-epoch 239 --long-cycles --short-cycles
 
-prints a plan and draws it, without data or GPU.
+prints a plan, without data or GPU.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,11 @@ from math import isfinite
 from typing import NamedTuple
 
 from common.errors import DataError
+from common.options import check_bounds
 from data.clips.types import ClipShape
-from train.schedule.learning_rate import stepped_lr, usable_lr_steps
+from train.schedule.learning_rate import SCHEDULES, LrSchedule, usable_lr_steps
+from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Phase, Plan, StepSpec, steps_per_part
-from train.schedule.table import epoch_line, plan_summary, plan_table
-
-__all__ = ["Phase", "Plan", "StepSpec", "epoch_line", "make_plan", "plan_summary", "plan_table"]
 
 EPOCH_FACTOR = Fraction(3, 2)  # a run with cycles visits the data 1.5 times as often as the nominal epochs say
 LONG_CYCLE = ((1 / 4, 0.5**0.5), (1 / 2, 0.5**0.5), (1 / 2, 1.0), (1.0, 1.0))  # of the base frames and crop
@@ -62,90 +61,72 @@ class _Span(NamedTuple):
     part: int = 0
 
 
-def make_plan(
-    *,
-    clip_length: int,
-    clip_size: int,
-    batch_size: int,
-    lr_base: float,
-    lr_steps: Sequence[int],
-    end_epoch: int,
-    num_videos: int,
-    lr_factor: float = 0.1,
-    long_cycles: bool = False,
-    short_cycles: bool = False,
-    per_epoch: bool = False,
-    warmup_epochs: float | None = None,
-    warmup_lr: float | None = None,
-    world_size: int = 1,
-) -> Plan:
-    """The plan of a run whose base shape is `batch_size` clips of `clip_length` frames of `clip_size` squared.
+def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) -> Plan:
+    """The plan of a run over `num_videos` training videos, whose batches are divided over `world_size` ranks.
 
-    `end_epoch` and `lr_steps` are nominal: cycles stretch them, the per-epoch variant does not. The rate grows with
-    the long cycle's batch factor from `lr_base` at the base shape; in the per-epoch variant `lr_base` is the rate of
-    the largest batch, as its authors have it. The default warm-up, with long cycles alone, is a seventh of
-    `end_epoch` but at most half of the first phase, from a tenth of `lr_base`. DataError names the flag to change.
+    `end_epoch` and `lr_steps` are nominal: cycles make 1.5 times as many epochs, the per-epoch variant does not. The
+    rate grows with the long cycle's batch factor from `lr_base` at the base shape; in the per-epoch variant `lr_base`
+    is the rate of the largest batch, as its authors have it. The default warm-up, with long cycles alone, is a seventh
+    of `end_epoch` but at most half of the first phase, from a tenth of `lr_base`. DataError names the flag to change.
     """
-    warmup_lr = lr_base * DEFAULT_WARMUP_LR if warmup_lr is None else warmup_lr
-    _check_counts(clip_length, clip_size, batch_size, end_epoch, num_videos, world_size)
-    _check_rates(lr_base, lr_factor, warmup_lr)
-    if per_epoch and not long_cycles:
+    warmup_lr = options.lr_base * DEFAULT_WARMUP_LR if options.warmup_lr is None else options.warmup_lr
+    per_epoch = options.multigrid == "per-epoch"
+    _check_numbers(options, num_videos, world_size, warmup_lr)
+    if per_epoch and not options.long_cycles:
         raise DataError("--multigrid per-epoch orders the shapes of the long cycle: give --long-cycles too")
-    steps = usable_lr_steps(lr_steps, end_epoch)
-    notes = [f"lr step {step} is never reached: the run ends at {end_epoch}" for step in lr_steps if step >= end_epoch]
-    base = _Base(clip_length, clip_size, batch_size, short_cycles)
-    shapes = _fitting_shapes(base, num_videos, LONG_CYCLE if long_cycles else LONG_CYCLE[-1:], per_epoch, notes)
-    if per_epoch:
-        spans = _per_epoch_spans(shapes, (*steps, end_epoch))
-    elif long_cycles:
-        spans = _long_cycle_spans(shapes, steps, end_epoch)
-    else:
-        spans = _fixed_spans(shapes[0], (*steps, end_epoch), EPOCH_FACTOR if short_cycles else Fraction(1))
-    lr_unit = lr_base / _batch_factor(base, *LONG_CYCLE[0]) if per_epoch else lr_base
-    phases = _phases(spans, lr_unit, lr_factor, len(shapes) if per_epoch else 1, notes)
+    lr_schedule = SCHEDULES[options.lr_schedule](options.lr_factor)
+    steps, notes = _lr_steps(options, lr_schedule)
+    base = _Base(options.clip_length, options.clip_size, options.batch_size, options.short_cycles)
+    factors = LONG_CYCLE if options.long_cycles else LONG_CYCLE[-1:]
+    shapes = _fitting_shapes(base, num_videos, factors, per_epoch, notes)
+    spans = _spans(options, shapes, steps)
+    lr_unit = options.lr_base / _batch_factor(base, *LONG_CYCLE[0]) if per_epoch else options.lr_base
+    phases = _phases(spans, lr_unit, lr_schedule, len(shapes) if per_epoch else 1, notes)
+    warmup_epochs = options.warmup_epochs
     if warmup_epochs is None:
-        longest = phases[0].num_epochs / 2 if long_cycles and not per_epoch else 0
-        warmup_epochs = min(max(1, round(end_epoch * DEFAULT_WARMUP)), longest)
+        longest = phases[0].num_epochs / 2 if options.long_cycles and not per_epoch else 0
+        warmup_epochs = min(max(1, round(options.end_epoch * DEFAULT_WARMUP)), longest)
     if not 0 <= warmup_epochs < phases[-1].last_epoch:
         raise DataError(f"--warmup-epochs {warmup_epochs:g}: give 0 or more, and fewer than {phases[-1].last_epoch}")
+    clips = options.end_epoch * (num_videos // options.batch_size) * options.batch_size
     return Plan(
         phases=phases,
         num_videos=num_videos,
         world_size=world_size,
+        lr_unit=lr_unit,
+        lr_schedule=lr_schedule,
         warmup_epochs=warmup_epochs,
         warmup_lr=warmup_lr,
-        fixed_shape_pixels=end_epoch * (num_videos // batch_size) * batch_size * clip_length * clip_size**2,
+        fixed_shape_pixels=clips * options.clip_length * options.clip_size**2,
         notes=tuple(notes),
     )
 
 
-def _check_counts(
-    clip_length: int, clip_size: int, batch_size: int, end_epoch: int, num_videos: int, world_size: int
-) -> None:
-    values = {
-        "--clip-length": clip_length,
-        "--clip-size": clip_size,
-        "--batch-size": batch_size,
-        "--end-epoch": end_epoch,
-        "number of training videos": num_videos,
-        "--gpus": world_size,
-    }
-    for flag, value in values.items():
-        if value < 1:
-            raise DataError(f"{flag} {value}: give 1 or more")
-    if batch_size % world_size:
-        nearest = max(1, round(batch_size / world_size)) * world_size
+def _check_numbers(options: ScheduleOptions, num_videos: int, world_size: int, warmup_lr: float) -> None:
+    check_bounds(options)
+    for name, count in (("number of training videos", num_videos), ("--gpus", world_size)):
+        if count < 1:
+            raise DataError(f"{name} {count}: must be 1 or more")
+    if options.batch_size % world_size:
+        nearest = max(1, round(options.batch_size / world_size)) * world_size
         raise DataError(
-            f"--batch-size {batch_size} is the batch of all {world_size} ranks together and does not divide among "
-            f"them: give a multiple of {world_size} such as {nearest}"
+            f"--batch-size {options.batch_size} is the batch of all {world_size} ranks together and does not divide "
+            f"among them: give a multiple of {world_size} such as {nearest}"
         )
+    for flag, rate in (("--lr-base", options.lr_base), ("--lr-factor", options.lr_factor), ("--warmup-lr", warmup_lr)):
+        if not (isfinite(rate) and rate >= 0):
+            raise DataError(f"{flag} {rate:g}: give a positive number")
 
 
-def _check_rates(lr_base: float, lr_factor: float, warmup_lr: float) -> None:
-    for flag, value in (("--lr-base", lr_base), ("--lr-factor", lr_factor), ("--warmup-lr", warmup_lr)):
-        is_usable = value >= 0 if flag == "--warmup-lr" else value > 0
-        if not (is_usable and isfinite(value)):
-            raise DataError(f"{flag} {value:g}: give a positive number")
+def _lr_steps(options: ScheduleOptions, lr_schedule: LrSchedule) -> tuple[tuple[int, ...], list[str]]:
+    """The lr steps that divide the run, and notes on those that do not."""
+    steps = usable_lr_steps(options.lr_steps, options.end_epoch)
+    unused = " ".join(map(str, options.lr_steps[len(steps) :]))
+    divides_cycles = options.long_cycles and options.multigrid == "paper"
+    if not lr_schedule.uses_steps and not divides_cycles:
+        return (), []
+    notes = [f"lr steps after the end are never reached: {unused} of {options.end_epoch} epochs"] if unused else []
+    return steps, notes
 
 
 def _scaled(length: int, factor: float) -> int:
@@ -202,6 +183,16 @@ def _fitting_shapes(
     return shapes
 
 
+def _spans(options: ScheduleOptions, shapes: Sequence[_LongShape], lr_steps: tuple[int, ...]) -> list[_Span]:
+    """The phases that the cycles make of the lr steps."""
+    if options.multigrid == "per-epoch":
+        return _per_epoch_spans(shapes, (*lr_steps, options.end_epoch))
+    if options.long_cycles:
+        return _long_cycle_spans(shapes, lr_steps, options.end_epoch)
+    factor = EPOCH_FACTOR if options.short_cycles else Fraction(1)
+    return _fixed_spans(shapes[0], (*lr_steps, options.end_epoch), factor)
+
+
 def _fixed_spans(shape: _LongShape, epochs: Sequence[int], factor: Fraction) -> list[_Span]:
     """One shape, with or without the short cycle; `epochs` are the nominal ends of the lr steps."""
     return [_Span(str(k + 1), int(epoch * factor), shape, k) for k, epoch in enumerate(epochs)]
@@ -217,11 +208,11 @@ def _per_epoch_spans(shapes: Sequence[_LongShape], epochs: Sequence[int]) -> lis
 
 
 def _long_cycle_spans(shapes: Sequence[_LongShape], lr_steps: Sequence[int], end_epoch: int) -> list[_Span]:
-    """The long cycle's phases: the same number of steps for each shape within an lr step, then fine-tuning.
+    """The long cycle's phases: the same number of steps for each shape within an lr step, then a final phase.
 
-    Exact fractions up to the rounding of the cumulated epochs, half to even. Fine-tuning is at the full shape and
+    Exact fractions up to the rounding of the cumulated epochs, half to even. The final phase is at the full shape and
     saves the same share of steps, relative to the nominal epochs after the last lr step, as the phases before it; its
-    first half still has their rate. Without lr steps all epochs are one cycle and nothing is left to fine-tune.
+    first half still has their rate. Without lr steps all epochs are one cycle and there is no final phase.
     """
     means = [shape.mean_batch for shape in shapes]
     ends = lr_steps or (end_epoch,)
@@ -247,7 +238,7 @@ def _long_cycle_spans(shapes: Sequence[_LongShape], lr_steps: Sequence[int], end
 
 
 def _phases(
-    spans: Sequence[_Span], lr_unit: float, lr_factor: float, parts: int, notes: list[str]
+    spans: Sequence[_Span], lr_unit: float, lr_schedule: LrSchedule, parts: int, notes: list[str]
 ) -> tuple[Phase, ...]:
     """The spans that have an epoch; the others are noted."""
     phases: list[Phase] = []
@@ -263,7 +254,7 @@ def _phases(
                 size=shape.size,
                 batch_size=shape.steps[-1].batch_size,
                 batch_factor=shape.batch_factor,
-                lr=stepped_lr(lr_unit, lr_factor, span.lr_steps_passed) * shape.batch_factor,
+                lr=lr_unit * lr_schedule((first - 1) / spans[-1].last_epoch, span.lr_steps_passed) * shape.batch_factor,
                 short_cycle=shape.steps,
                 max_interval_factor=shape.steps[-1].max_interval_factor,
                 lr_steps_passed=span.lr_steps_passed,

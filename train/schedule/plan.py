@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from data.clips.types import ClipShape
-from train.schedule.learning_rate import warmed_up_lr
+from train.schedule.learning_rate import LrSchedule, warmed_up_lr
 
 
 class StepSpec(NamedTuple):
@@ -28,7 +28,7 @@ class Phase:
     size: int
     batch_size: int  # whole, at the long cycle's shape; the short cycle's other batches are larger
     batch_factor: int  # batch_size over the base batch size: 8, 4, 2, 1
-    lr: float  # with lr steps and scaling by the batch factor, without warm-up
+    lr: float  # at its beginning, without warm-up
     short_cycle: tuple[StepSpec, ...]  # step i of an epoch has short_cycle[i % len(short_cycle)]
     max_interval_factor: float
     lr_steps_passed: int
@@ -53,6 +53,8 @@ class Plan:
     phases: tuple[Phase, ...]
     num_videos: int
     world_size: int
+    lr_unit: float  # the rate at a batch factor of 1, before it falls
+    lr_schedule: LrSchedule
     warmup_epochs: float
     warmup_lr: float
     fixed_shape_pixels: int  # clips x frames x height x width of the nominal epochs at the base shape, for comparison
@@ -99,11 +101,17 @@ class Plan:
         phase = self.phase(epoch, step)
         progress = epoch - 1 + step / self.steps_in_epoch(epoch)
         if progress >= self.warmup_epochs:
-            return phase.lr
+            return self.scheduled_lr(phase, progress)
         phases_after = self._phases_in(int(self.warmup_epochs) + 1)
-        target = phases_after[phase.part].lr
-        start = self.warmup_lr * target / phases_after[0].lr  # the per-epoch variant's quarters keep their ratios
+        targets = [self.scheduled_lr(after, self.warmup_epochs) for after in phases_after]
+        target = targets[phase.part]
+        start = self.warmup_lr * target / targets[0]  # the per-epoch variant's quarters keep their ratios
         return warmed_up_lr(progress, self.warmup_epochs, start, target)
+
+    def scheduled_lr(self, phase: Phase, progress: float) -> float:
+        """The rate of a phase, without warm-up, `progress` epochs into the run."""
+        factor = self.lr_schedule(progress / self.num_epochs, phase.lr_steps_passed)
+        return self.lr_unit * factor * phase.batch_factor
 
     @property
     def total_steps(self) -> int:

@@ -94,8 +94,9 @@ def _label_axes(axes: Sequence[Axes], plan: Plan) -> None:
     batch.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     batch.yaxis.set_minor_locator(NullLocator())
     rate.set_ylabel("learning rate")
-    rate.set_yscale("log")
-    rate.yaxis.set_minor_locator(NullLocator())
+    if plan.lr_schedule.uses_steps:  # one that falls to zero has no place on a logarithmic axis
+        rate.set_yscale("log")
+        rate.yaxis.set_minor_locator(NullLocator())
     shares_epochs = any(phase.parts > 1 for phase in plan.phases)
     rate.set_xlabel("epoch (each has all the shapes in turn; dashes not to scale)" if shares_epochs else "epoch")
     rate.set_xlim(0, plan.num_epochs)
@@ -118,10 +119,10 @@ def _mark_lr_steps(axes: Sequence[Axes], plan: Plan) -> None:
 
 
 def _stretches(plan: Plan) -> Iterator[tuple[tuple[int, int], str]]:
-    """The first and last epoch of each lr step, and of fine-tuning, with a name."""
+    """The first and last epoch of each lr step, and of the final phase, with a name."""
     found: dict[str, tuple[int, int]] = {}
     for phase in plan.phases:
-        name = "final" if phase.name == "final" else f"lr step {phase.lr_steps_passed + 1}"
+        name = phase.name if phase.name == "final" else f"lr step {phase.lr_steps_passed + 1}"
         start = found.get(name, (phase.first_epoch - 1, 0))[0]
         found[name] = (start, phase.last_epoch)
     for name, span in found.items():

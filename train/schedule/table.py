@@ -34,7 +34,7 @@ def plan_table(plan: Plan) -> Table:
             _joined([step.shape.height for step in phase.short_cycle]),
             _joined(phase.batch_sizes),
             *per_gpu,
-            ", ".join(f"{phase.lr:.4g}" for phase in group),
+            _lr(plan, group),
             f"{sum(phase.num_epochs * plan.steps_of(phase) for phase in group):,}",
             f"{sum(map(plan.pixels_of, group)) / total:.1%}",
         )
@@ -59,17 +59,29 @@ def plan_summary(plan: Plan) -> list[str]:
     if plan.warmup_epochs:
         lines.append(f"lr warms up linearly from {plan.warmup_lr:.4g} to the end of epoch {plan.warmup_epochs:g}")
     lines += [
-        f"{group[0].name}: lr {group[1].lr:.4g} from epoch {group[1].first_epoch}" for group in rows(plan) if group[1:]
+        f"{group[0].name}: lr {group[1].lr:.4g} from epoch {group[1].first_epoch}"
+        for group in rows(plan)
+        if group[1:] and plan.lr_schedule.uses_steps
     ]
     epochs = {phase.first_epoch for phase in plan.phases}
     left = max(plan.num_videos - plan.clips_before(epoch, plan.steps_in_epoch(epoch)) for epoch in epochs)
     if left:
-        lines.append(f"up to {left:,} of {plan.num_videos:,} videos, others each time, are left over by an epoch")
+        lines.append(
+            f"each epoch skips up to {left:,} of the {plan.num_videos:,} videos (the incomplete last batch); different "
+            "ones each time"
+        )
     return [*lines, *plan.notes]
 
 
+def _lr(plan: Plan, group: Sequence[Phase]) -> str:
+    """The rates of a row without warm-up: one for each phase, or from where to where it falls if it does all along."""
+    if plan.lr_schedule.uses_steps:
+        return ", ".join(f"{phase.lr:.4g}" for phase in group)
+    return f"{group[0].lr:.3g} to {plan.scheduled_lr(group[-1], group[-1].last_epoch):.2g}"
+
+
 def rows(plan: Plan) -> list[Sequence[Phase]]:
-    """The phases, with those of one shape that only the rate tells apart (the two halves of fine-tuning) together."""
+    """The phases, with those of one shape that only the rate tells apart (the two halves of `final`) together."""
     return [tuple(group) for _, group in groupby(plan.phases, key=lambda phase: phase.name)]
 
 

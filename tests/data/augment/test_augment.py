@@ -1,4 +1,4 @@
-"""What happens to clips on the device: each operation against numpy and OpenCV, and what a clip may depend on."""
+"""Each augmentation agrees with numpy and OpenCV, and a clip's result depends on its own parameters only."""
 
 from collections.abc import Iterator
 
@@ -10,26 +10,27 @@ import torch
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE, Normalise
 from data.augment.ops import noise
-from data.augment.params import DRAW, identity_params, random_params
+from data.augment.params import NAMED_DTYPE, identity_params, random_params
 
 SHAPE = (3, 5, 40, 56)  # channels, frames, height, width
 
 
-def make_draw(**values: object) -> torch.Tensor:
-    """A draw (1, NUM_PARAMS) of these fields, the others without effect."""
-    draw = identity_params().view(DRAW)
+def make_params(**values: object) -> torch.Tensor:
+    """Augmentation parameters (1, NUM_PARAMS) with these values, the others without effect."""
+    named = identity_params().view(NAMED_DTYPE)
     for name, value in values.items():
-        draw[name] = value
-    return torch.from_numpy(draw.view(np.float32))[None]
+        named[name] = value
+    return torch.from_numpy(named.view(np.float32))[None]
 
 
-def random_draws(number: int, seed: int = 0) -> torch.Tensor:
+def random_batch(number: int, seed: int = 0) -> torch.Tensor:
+    """Random augmentation parameters (number, NUM_PARAMS)."""
     rng = np.random.default_rng(seed)
     return torch.from_numpy(np.stack([random_params(rng) for _ in range(number)]))
 
 
 def pictures(clips: int = 1, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> torch.Tensor:
-    """Smooth coloured clips (clips, 3, T, h, w) in uint8, stored as (clips, T, h, w, 3), each frame another picture."""
+    """Smooth coloured clips (clips, 3, T, h, w) in uint8, stored as (clips, T, h, w, 3), all frames different."""
     rng = np.random.default_rng(seed)
     _, frames, height, width = shape
     coarse = rng.integers(0, 256, (clips * frames, 8, 10, 3), dtype=np.uint8)
@@ -38,13 +39,13 @@ def pictures(clips: int = 1, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> t
 
 
 def grey_levels(normalised: torch.Tensor) -> np.ndarray:
-    """Normalised (1, 3, T, h, w) back in 0..255, float64 (T, h, w, 3)."""
+    """Normalised (1, 3, T, h, w) back to 0..255, float64 (T, h, w, 3)."""
     frames = normalised.double()[0].permute(1, 2, 3, 0).numpy()
     return frames / SCALE + np.array(MEAN)
 
 
 def augmented(clip: torch.Tensor, **values: object) -> np.ndarray:
-    return grey_levels(Augment()(clip, make_draw(**values)))
+    return grey_levels(Augment()(clip, make_params(**values)))
 
 
 def frames_of(clip: torch.Tensor) -> Iterator[np.ndarray]:
@@ -62,15 +63,15 @@ def clip() -> torch.Tensor:
 
 
 def test_normalisation_is_that_of_the_published_weights():
-    """(x/255 - mean/255) / std with mean (124, 117, 104) and std 1/(0.0167*255), red first."""
+    """(x/255 - mean/255) / std with mean (124, 117, 104), red first, and std 1/(0.0167*255)."""
     clips = torch.randint(0, 256, (2, 3, 4, 5, 6), dtype=torch.uint8)
     mean = torch.tensor([124, 117, 104], dtype=torch.float64).view(1, 3, 1, 1, 1) / 255
     expected = (clips.double() / 255 - mean) / (1 / (0.0167 * 255))
     torch.testing.assert_close(Normalise()(clips), expected.float())
 
 
-def test_normalised_clips_are_contiguous_whatever_the_layout_that_workers_hand_over():
-    """Workers hand over channels last; convolutions and sub-batch norm want channels first, and so do comparisons."""
+def test_normalised_clips_are_contiguous_for_any_layout():
+    """Workers give channels-last clips, but convolutions and sub-batch norm need channels first."""
     stored = torch.randint(0, 256, (2, 4, 5, 6, 3), dtype=torch.uint8)
     clips = stored.permute(0, 4, 1, 2, 3)
     normalised = Normalise()(clips)
@@ -79,18 +80,18 @@ def test_normalised_clips_are_contiguous_whatever_the_layout_that_workers_hand_o
     torch.testing.assert_close(normalised, Normalise()(clips.contiguous()))
 
 
-def test_the_clip_itself_stays_and_checkpoints_hold_nothing_of_it():
+def test_the_input_is_not_changed_and_nothing_is_saved_in_checkpoints():
     clips = torch.full((2, 3, 2, 20, 20), 200, dtype=torch.uint8)
     Normalise()(clips)
-    Augment()(clips, random_draws(2))
+    Augment()(clips, random_batch(2))
     assert (clips == 200).all()
     assert not Normalise().state_dict()
     assert not Augment().state_dict()
 
 
-def test_without_a_draw_clips_are_only_normalised(clip):
+def test_identity_params_only_normalise(clip):
     """--augment none and flip must give the colours that validation sees."""
-    torch.testing.assert_close(Augment()(clip, make_draw()), Normalise()(clip), rtol=0, atol=1e-5)
+    torch.testing.assert_close(Augment()(clip, make_params()), Normalise()(clip), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("degrees", [-10, 3.5, 10])
@@ -128,7 +129,7 @@ def test_gaussian_blur(clip):
     noisy = torch.randint(0, 256, clip.shape, dtype=torch.uint8)
     expected = [cv2.GaussianBlur(frame, (5, 5), 0.3, borderType=cv2.BORDER_REFLECT_101) for frame in frames_of(noisy)]
     assert_frames(augmented(noisy, blur_sigma=0.3), expected)
-    # One that rounding would undo is not done.
+    # A blur that imgaug's rounding undoes is left out.
     weak = augmented(noisy, blur_sigma=0.25)
     assert_frames(weak, list(frames_of(noisy)))
     in_full = [cv2.GaussianBlur(frame, (5, 5), 0.25) for frame in frames_of(noisy)]
@@ -136,7 +137,7 @@ def test_gaussian_blur(clip):
 
 
 def line(length: int, angle: float) -> np.ndarray:
-    """The kernel of a motion: each of its points shared by the pixels around it."""
+    """The kernel of a motion: each point is distributed over the pixels around it."""
     kernel = np.zeros((9, 9))
     for step in np.arange(length) - length // 2:
         x, y = step * np.cos(np.radians(angle)), -step * np.sin(np.radians(angle))
@@ -156,7 +157,7 @@ def test_motion_blur_smears_along_a_line(clip, length, angle):
     assert np.abs(ours - np.stack(both))[:, 4:-4, 4:-4].max() < 0.01  # two blurs mirror the border twice, ours once
 
 
-def test_motion_along_a_row_leaves_rows_apart():
+def test_motion_along_a_row_does_not_mix_rows():
     clip = torch.zeros(1, 3, 1, 20, 20, dtype=torch.uint8)
     clip[..., 10, :] = 200
     blurred = augmented(clip, motion_kernel=7, motion_angle=0)
@@ -165,7 +166,7 @@ def test_motion_along_a_row_leaves_rows_apart():
 
 
 def in_hsv(frame: np.ndarray, hue: float, saturation: float) -> np.ndarray:
-    """Add to hue and saturation, both of 255, of a frame in grey levels."""
+    """Add to hue and saturation (255 is the whole range of each) of a frame in grey levels."""
     hsv = cv2.cvtColor(frame / 255, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0] + hue * 360 / 255) % 360
     hsv[..., 1] = np.minimum((hsv[..., 1] + saturation / 255).clip(0, 1), 2 * hsv[..., 1])
@@ -182,30 +183,30 @@ def test_hue_and_saturation_are_those_of_hsv(hue, saturation):
 
 
 def test_grey_stays_grey_when_saturation_is_raised():
-    """HSV would call it red."""
+    """In HSV, grey has the hue of red."""
     clip = torch.arange(256, dtype=torch.uint8).view(1, 1, 1, 16, 16).expand(-1, 3, 2, -1, -1)
     assert_frames(augmented(clip, hue=9, saturation=16), list(frames_of(clip)))
 
 
-def test_addition_is_of_each_channel(clip):
+def test_addition_is_per_channel(clip):
     add = np.array([-5, 14.5, 3])
     assert_frames(augmented(clip, add=add), [frame + add for frame in frames_of(clip)])
 
 
-def test_colour_is_the_distance_from_the_grey_picture(clip):
+def test_colour_scales_the_distance_from_the_grey_picture(clip):
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None] for frame in frames_of(clip)]
     expected = [1.6 * frame - 0.6 * of_frame for frame, of_frame in zip(frames_of(clip), grey, strict=True)]
     assert_frames(augmented(clip, colour=1.6), expected)
 
 
-def test_contrast_is_the_distance_from_medium_grey(clip):
+def test_contrast_scales_the_distance_from_medium_grey(clip):
     for contrast in (0.85, 1.115):
         expected = [127 + contrast * (frame - 127) for frame in frames_of(clip)]
         assert_frames(augmented(clip, contrast=contrast), expected)
 
 
-def test_noise_is_one_normal_value_for_each_pixel_of_all_frames():
-    """In all channels and frames the same; and cut off at black and white."""
+def test_noise_is_one_normal_value_per_pixel():
+    """The same in all channels and frames, and clipped at black and white."""
     clip = torch.full((1, 3, 4, 100, 101), 127, dtype=torch.uint8)
     added = augmented(clip, noise_scale=20, noise_seed=7) - 127
     assert np.abs(added - added[:1, ..., :1]).max() < 1e-3
@@ -230,14 +231,14 @@ def test_the_noise_is_normal_and_white(seed):
         assert abs((pattern * shifted).mean()) < 0.02
 
 
-def test_clips_of_other_seeds_have_other_noise():
+def test_other_seeds_give_other_noise():
     patterns = noise(torch.tensor([3, 4, 3]), 64, 64)
     assert torch.equal(patterns[0], patterns[2])
     assert abs(float((patterns[0] * patterns[1]).mean())) < 0.06
 
 
-def test_all_together_are_the_chain_of_the_single_ones(clip):
-    """In the order stated, cut off at the end alone."""
+def test_all_operations_together_are_the_chain_of_the_single_ones(clip):
+    """In the documented order, and clipped only at the end."""
     height, width = SHAPE[2:]
     add, pattern = np.array([-5, 14.5, 3]), noise(torch.tensor([5]), height, width)[0, 0, 0].numpy()[..., None]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 8, 1)
@@ -255,77 +256,77 @@ def test_all_together_are_the_chain_of_the_single_ones(clip):
 
 
 def test_a_clip_does_not_depend_on_its_batch():
-    """Else results would change with --gpus, --accumulate and the batch size."""
-    clips, draws = pictures(clips=12, seed=1), random_draws(12, seed=2)
+    """Otherwise results would change with --gpus, --accumulate and the batch size."""
+    clips, params = pictures(clips=12, seed=1), random_batch(12, seed=2)
     augment = Augment()
-    together = augment(clips, draws)
+    together = augment(clips, params)
     order = torch.randperm(12)
-    assert torch.equal(augment(clips[order], draws[order]), together[order])
-    assert torch.equal(augment(clips[1::3], draws[1::3]), together[1::3])
-    assert torch.equal(augment(clips, draws), together)
+    assert torch.equal(augment(clips[order], params[order]), together[order])
+    assert torch.equal(augment(clips[1::3], params[1::3]), together[1::3])
+    assert torch.equal(augment(clips, params), together)
     for index in range(12):
-        assert torch.equal(augment(clips[index : index + 1], draws[index : index + 1])[0], together[index])
+        assert torch.equal(augment(clips[index : index + 1], params[index : index + 1])[0], together[index])
 
 
-def test_a_batch_at_once_gives_what_its_clips_give_one_by_one():
-    """As a GPU takes it; the convolution may add in another order."""
-    clips, draws = pictures(clips=30, seed=1), random_draws(30, seed=2)
+def test_a_whole_batch_gives_the_same_as_its_clips_one_by_one():
+    """A GPU takes the whole batch; its convolution may sum in another order."""
+    clips, params = pictures(clips=30, seed=1), random_batch(30, seed=2)
     at_once = torch.empty(clips.shape)
-    Augment().augment(clips, draws, at_once, SHAPE[1])
-    torch.testing.assert_close(at_once, Augment()(clips, draws), rtol=0, atol=1e-4)
+    Augment().augment(clips, params, at_once, SHAPE[1])
+    torch.testing.assert_close(at_once, Augment()(clips, params), rtol=0, atol=1e-4)
 
 
 def test_the_layout_in_memory_does_not_matter():
-    clips, draws = pictures(clips=8, seed=3), random_draws(8, seed=4)
-    expected = Augment()(clips, draws)
+    clips, params = pictures(clips=8, seed=3), random_batch(8, seed=4)
+    expected = Augment()(clips, params)
     assert expected.is_contiguous()
-    assert torch.equal(Augment()(clips.contiguous(), draws), expected)
+    assert torch.equal(Augment()(clips.contiguous(), params), expected)
     shifted = torch.zeros(8, 3, 7, 42, 60, dtype=torch.uint8)[:, :, 1:-1, 1:-1, 2:-2].copy_(clips)
-    assert torch.equal(Augment()(shifted, draws), expected)
-    last = Augment(memory_format=torch.channels_last_3d)(clips, draws)
+    assert torch.equal(Augment()(shifted, params), expected)
+    last = Augment(memory_format=torch.channels_last_3d)(clips, params)
     assert last.is_contiguous(memory_format=torch.channels_last_3d)
     assert torch.equal(last, expected)
 
 
 @pytest.mark.parametrize(("dtype", "digits"), [(torch.float16, 11), (torch.bfloat16, 8)])
-def test_half_precision_is_only_rounded_at_the_end(dtype, digits):
-    """Also under autocast, which would else convolve in 8 bits."""
-    clips, draws = pictures(clips=8, seed=5), random_draws(8, seed=6)
-    expected = Augment()(clips, draws)
+def test_half_precision_is_rounded_only_at_the_end(dtype, digits):
+    """Also under autocast, which would otherwise convolve with 8 bits of precision."""
+    clips, params = pictures(clips=8, seed=5), random_batch(8, seed=6)
+    expected = Augment()(clips, params)
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = Augment(dtype)(clips, draws)
+        rounded = Augment(dtype)(clips, params)
     assert rounded.dtype == dtype
     torch.testing.assert_close(rounded, expected.to(dtype), rtol=0, atol=0)
     assert (rounded.float() - expected).abs().max() <= 2.6 * 2.0**-digits
     assert torch.equal(Normalise(dtype)(clips), Normalise()(clips).to(dtype))
 
 
-def test_the_state_of_torch_s_generator_is_left_alone():
-    """A run that resumes must find it as the run before left it."""
+def test_the_global_random_state_is_not_changed():
+    """A resumed run must have the same random state as one that was not stopped."""
     before = torch.get_rng_state()
-    Augment()(pictures(clips=8), random_draws(8))
+    Augment()(pictures(clips=8), random_batch(8))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1, 1), (3, 2, 3, 2), (3, 9, 17, 5)])
 def test_clips_of_any_size_are_augmented(shape):
-    """Tests and debugging use tiny ones."""
+    """Tests and debugging use tiny clips."""
     clips = pictures(clips=20, shape=shape)
-    assert Augment()(clips, random_draws(20)).isfinite().all()
+    assert Augment()(clips, random_batch(20)).isfinite().all()
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_what_the_cpu_gives_without_a_wait():
-    clips, draws = pictures(clips=40, seed=7), random_draws(40, seed=8)
+def test_a_gpu_gives_the_same_as_the_cpu_without_synchronising():
+    clips, params = pictures(clips=40, seed=7), random_batch(40, seed=8)
     augment = Augment().to("cuda")
     on_device = clips.to("cuda")
-    augment(on_device, draws)  # loads its kernels
+    augment(on_device, params)  # loads its kernels
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        ours = augment(on_device, draws)
+        ours = augment(on_device, params)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    difference = (ours.cpu() - Augment()(clips, draws)).abs() / SCALE
+    difference = (ours.cpu() - Augment()(clips, params)).abs() / SCALE
     assert difference.max() < 1  # grey levels; a rotation's border may fall on the next pixel
     assert difference.mean() < 0.01

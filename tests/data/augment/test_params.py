@@ -1,9 +1,9 @@
-"""How often what happens to a clip."""
+"""The distribution of the augmentation parameters: how often each kind is applied, and with which values."""
 
 import numpy as np
 import pytest
 
-from data.augment.params import FIELDS, NUM_PARAMS, fields_of, identity_params, random_params
+from data.augment.params import FIELDS, NUM_PARAMS, identity_params, named_params, random_params
 
 NUMBER = 8000
 KINDS = {
@@ -20,20 +20,20 @@ RANGES = {
 
 @pytest.fixture(scope="module")
 def fields() -> np.ndarray:
-    draws = [random_params(np.random.default_rng((1, number))) for number in range(NUMBER)]
-    assert all(draw.shape == (NUM_PARAMS,) and draw.dtype == np.float32 for draw in draws)
-    return fields_of(np.stack(draws))
+    params = [random_params(np.random.default_rng((1, number))) for number in range(NUMBER)]
+    assert all(each.shape == (NUM_PARAMS,) and each.dtype == np.float32 for each in params)
+    return named_params(np.stack(params))
 
 
-def is_drawn(fields: np.ndarray, kind: str) -> np.ndarray:
-    neutral = fields_of(identity_params()[None])
+def is_applied(fields: np.ndarray, kind: str) -> np.ndarray:
+    neutral = named_params(identity_params()[None])
     differs = [(fields[name] != neutral[name]).reshape(len(fields), -1).any(1) for name in KINDS[kind]]
     return np.any(differs, axis=0)
 
 
-def test_clips_are_augmented_as_often_as_stated(fields):
-    """Each with 0.8, then each kind with 0.4, independently."""
-    chosen = np.stack([is_drawn(fields, kind) for kind in KINDS])
+def test_clips_are_augmented_with_the_documented_probabilities(fields):
+    """A clip with 0.8, then each kind with 0.4, independently."""
+    chosen = np.stack([is_applied(fields, kind) for kind in KINDS])
     assert np.abs(chosen.mean(1) - 0.32).max() < 0.02
     assert abs((chosen.sum(0) == 0).mean() - (0.2 + 0.8 * 0.6**8)) < 0.02
     for first in range(len(KINDS)):
@@ -41,7 +41,7 @@ def test_clips_are_augmented_as_often_as_stated(fields):
             assert abs((chosen[first] & chosen[second]).mean() - 0.8 * 0.4**2) < 0.02
 
 
-def test_values_are_uniform_over_the_ranges_stated(fields):
+def test_values_are_uniform_over_the_documented_ranges(fields):
     neutral = {name: value for name, _, value in FIELDS}
     for name, (low, high) in RANGES.items():
         values = fields[name][fields[name] != neutral[name]]
@@ -62,7 +62,7 @@ def test_geometry_is_a_rotation_or_a_perspective(fields):
     is_perspective = fields["corner_shifts"].any((1, 2))
     is_rotation = fields["rotation"] != 0
     assert not (is_perspective & is_rotation).any()
-    assert abs(is_perspective.sum() / is_drawn(fields, "geometry").sum() - 0.5) < 0.05
+    assert abs(is_perspective.sum() / is_applied(fields, "geometry").sum() - 0.5) < 0.05
     shifts = fields["corner_shifts"][is_perspective]
     assert shifts.min() >= 0
     assert shifts.max() <= 0.2

@@ -1,4 +1,4 @@
-"""Which part of the frames a clip shows."""
+"""Which part of the frames a clip shows: a mistake hides parts of videos or is another test protocol."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ shapes = st.builds(ClipShape, st.just(4), st.integers(1, 300), st.integers(1, 30
 
 
 @given(size=sizes, shape=shapes, flip=st.booleans(), seed=st.integers(0, 2**32))
-def test_every_crop_lies_within_the_frame_and_gives_the_shape_asked(size, shape, flip, seed):
+def test_every_crop_lies_within_the_frame_and_has_the_requested_shape(size, shape, flip, seed):
     for box in (random_crop(size, shape, flip, np.random.default_rng(seed)), centre_crop(size, shape)):
         box.check_inside(*size)
         assert (box.out_height, box.out_width) == (shape.height, shape.width)
@@ -23,7 +23,7 @@ def test_every_crop_lies_within_the_frame_and_gives_the_shape_asked(size, shape,
 
 @given(size=sizes, side=st.integers(16, 300))
 def test_the_crop_is_256_294ths_of_the_shorter_side_and_keeps_its_proportions(size, side):
-    """The original resizes the shorter side to 294/256 of the crop; another share would be another test protocol."""
+    """The original resizes the shorter side to 294/256 of the crop; another ratio would be another test protocol."""
     box = centre_crop(size, ClipShape(4, side, side))
     assert box.height == box.width
     exact = min(size) * 256 / 294
@@ -35,7 +35,7 @@ def test_the_crop_is_256_294ths_of_the_shorter_side_and_keeps_its_proportions(si
     [((256, 340), 224, 224, 1), ((256, 340), 112, 224, 2), ((360, 640), 112, 314, 2), ((360, 640), 78, 312, 4)],
 )
 def test_crops_of_real_sizes_are_read_without_scaling_or_from_reduced_frames(size, side, height, reduction):
-    """Otherwise every frame is decoded in full, or resized from 223 to 224 pixels, for nothing."""
+    """Otherwise frames are decoded in full, or resized from 223 to 224 pixels, which takes time and gains nothing."""
     shape = ClipShape(16, side, side)
     for box in (
         centre_crop(size, shape),
@@ -53,13 +53,13 @@ def test_the_centre_crop_of_a_real_size():
 @given(size=sizes, shape=shapes)
 def test_the_centre_crop_is_in_the_middle(size, shape):
     box = centre_crop(size, shape)
-    off = 2 * box.reduction - 1  # a reduced frame is cut on a grid of so many pixels
+    off = 2 * box.reduction - 1  # the grid of a reduced frame's crop
     assert 0 <= (size[0] - box.height - box.top) - box.top <= off
     assert 0 <= (size[1] - box.width - box.left) - box.left <= off
 
 
 def test_random_crops_reach_every_place_and_both_sides():
-    """A range that leaves out the last row or column would never show the border of any video."""
+    """A range without the last row or column would never show the border of a video."""
     size, shape = (24, 30), ClipShape(4, 16, 16)
     boxes = [random_crop(size, shape, True, np.random.default_rng(seed)) for seed in range(800)]
     side = boxes[0].height
@@ -70,12 +70,12 @@ def test_random_crops_reach_every_place_and_both_sides():
 
 
 def test_without_flip_nothing_is_flipped():
-    """--augment none is for datasets in which left and right tell classes apart."""
+    """--augment none is for datasets whose classes differ by left and right."""
     boxes = [random_crop((24, 30), ClipShape(4, 16, 16), False, np.random.default_rng(seed)) for seed in range(50)]
     assert not any(box.flip for box in boxes)
 
 
-def test_a_shape_that_is_not_square_takes_its_own_proportions():
+def test_a_crop_has_the_proportions_of_a_shape_that_is_not_square():
     box = centre_crop((200, 200), ClipShape(4, 50, 100))
     assert box.width == round(200 * 256 / 294)
     assert box.height == round(100 * 256 / 294)

@@ -1,4 +1,4 @@
-"""From a request to pixels: which video, which frames, and what happens to those that cannot be read."""
+"""From a request to pixels: which video, which frames, and what happens to videos that cannot be read."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from data.augment.params import identity_params
-from data.clips.dataset import ClipDataset
+from data.clips.dataset import SOURCES, ClipDataset
 from data.clips.sampling import RandomClips, UniformClips
 from data.clips.types import Clip, ClipRequest, ClipShape
 from data.labels.video_list import FoundVideo, VideoList, pack
+from data.store.crop_box import CropBox
+from data.store.video_source import VideoSourceError
 from tests.numbered import frame_numbers, jpeg, write_database, write_numbered_database
 
 SHAPE = ClipShape(4, 16, 16)
@@ -54,8 +56,8 @@ def training(videos: VideoList, seed: int = 3, **options: bool) -> ClipDataset:
     return ClipDataset(videos, RandomClips((1, 3), flip=True), seed, **options)
 
 
-def test_a_clip_is_of_the_video_asked_for_with_its_label(videos):
-    """The first and the last video too, which the original's code never reads."""
+def test_a_clip_has_the_frames_and_label_of_the_requested_video(videos):
+    """Including the first and the last video, which the original's code never reads."""
     for index in range(len(videos)):
         clip = training(videos)[ClipRequest(index, SHAPE, epoch=1)]
         assert clip.frames.shape == (1, 4, 16, 16, 3)
@@ -67,18 +69,18 @@ def test_a_clip_is_of_the_video_asked_for_with_its_label(videos):
         assert (clip.label, clip.video, clip.repeated_frames, clip.bad_videos) == (index % 2, index, 0, ())
 
 
-def test_a_clip_depends_on_seed_draw_and_index_alone(videos):
+def test_a_clip_depends_only_on_seed_epoch_and_index(videos):
     """Else results would change with the number of workers, and a resumed run would see other clips."""
     request = ClipRequest(2, SHAPE, epoch=5)
     first = training(videos)[request].frames
-    iterator = training(videos)
+    dataset = training(videos)
     for other in (4, 0, 2):
-        iterator[ClipRequest(other, SHAPE, epoch=1)]
-    assert torch.equal(iterator[request].frames, first)
+        dataset[ClipRequest(other, SHAPE, epoch=1)]
+    assert torch.equal(dataset[request].frames, first)
 
-    def numbers(seed: int, draw: int) -> list[list[int]]:
+    def numbers(seed: int, epoch: int) -> list[list[int]]:
         return [
-            frame_numbers(training(videos, seed)[ClipRequest(index, SHAPE, draw)].frames[0].numpy())
+            frame_numbers(training(videos, seed)[ClipRequest(index, SHAPE, epoch)].frames[0].numpy())
             for index in range(len(videos))
         ]
 
@@ -89,51 +91,51 @@ def test_a_clip_depends_on_seed_draw_and_index_alone(videos):
     assert len(set(starts)) > 1
 
 
-def test_the_augmentation_is_keyed_by_the_request_and_changes_nothing_else(videos, damaged):
-    """By seed, draw and index: whatever was read for it, and the clips are those of a run without augmentation."""
+def test_augmentation_params_depend_only_on_seed_epoch_and_index(videos, damaged):
+    """Not on what was read, so a bad video changes nothing; and frames are the same as without augmentation."""
     broken = damaged(1)
 
-    def clips(seed: int, draw: int, augment: bool = True) -> list[Clip]:
+    def clips(seed: int, epoch: int, augment: bool = True) -> list[Clip]:
         sampling = RandomClips((1, 3), flip=True, augment=augment)
-        iterator = ClipDataset(broken, sampling, seed, replace_bad=True)
-        return [iterator[ClipRequest(index, SHAPE, draw)] for index in (0, 1, 2)]
+        dataset = ClipDataset(broken, sampling, seed, replace_bad=True)
+        return [dataset[ClipRequest(index, SHAPE, epoch)] for index in (0, 1, 2)]
 
-    def draws(seed: int, draw: int) -> list[list[float]]:
-        return [clip.augmentation.tolist() for clip in clips(seed, draw)]
+    def params(seed: int, epoch: int) -> list[list[float]]:
+        return [clip.augmentation_params.tolist() for clip in clips(seed, epoch)]
 
-    assert draws(3, 5) == draws(3, 5)
-    of_other_keys = [*draws(3, 5), *draws(3, 6), *draws(4, 5)]
-    augmented = [draw for draw in of_other_keys if draw != identity_params().tolist()]
-    assert len({tuple(draw) for draw in augmented}) == len(augmented) > 4
+    assert params(3, 5) == params(3, 5)
+    of_several_keys = [*params(3, 5), *params(3, 6), *params(4, 5)]
+    augmented = [each for each in of_several_keys if each != identity_params().tolist()]
+    assert len({tuple(each) for each in augmented}) == len(augmented) > 4
     whole = ClipDataset(videos, RandomClips((1, 3), flip=True, augment=True), seed=3)
-    assert whole[ClipRequest(1, SHAPE, 5)].augmentation.tolist() == draws(3, 5)[1]
+    assert whole[ClipRequest(1, SHAPE, 5)].augmentation_params.tolist() == params(3, 5)[1]
     for plain, distorted in zip(clips(3, 5, augment=False), clips(3, 5), strict=True):
         assert torch.equal(plain.frames, distorted.frames)
-        assert plain.augmentation.tolist() == identity_params().tolist()
+        assert plain.augmentation_params.tolist() == identity_params().tolist()
 
 
 def test_validation_is_never_augmented(videos):
     clip = ClipDataset(videos, UniformClips(2, clips=3), seed=1)[ClipRequest(1, SHAPE, 9)]
-    assert clip.augmentation.tolist() == identity_params().tolist()
+    assert clip.augmentation_params.tolist() == identity_params().tolist()
 
 
 def test_all_frames_of_a_clip_show_the_same_crop_and_are_flipped_alike(tmp_path):
-    """Crops that jump from frame to frame would be motion that is not there."""
+    """Crops that change between frames would add motion that the video does not have."""
     rng = np.random.default_rng(0)
     picture = jpeg(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8))
     write_database(tmp_path / "run" / "still", [picture] * 12)
     videos = pack(tmp_path, CLASSES, [(0, FoundVideo("run", "still", 12, ""))])
-    clips = [training(videos)[ClipRequest(0, SHAPE, draw)].frames[0] for draw in range(6)]
+    clips = [training(videos)[ClipRequest(0, SHAPE, epoch)].frames[0] for epoch in range(6)]
     for clip in clips:
         assert all(torch.equal(frame, clip[0]) for frame in clip)
     assert len({clip.numpy().tobytes() for clip in clips}) > 1
 
 
-def test_the_interval_stretches_with_the_request(videos):
-    iterator = ClipDataset(videos, RandomClips((1, 1), flip=False), seed=0)
+def test_max_interval_factor_of_the_request_raises_the_highest_interval(videos):
+    dataset = ClipDataset(videos, RandomClips((1, 1), flip=False), seed=0)
     intervals = set()
-    for draw in range(60):
-        clip = iterator[ClipRequest(1, ClipShape(2, 8, 8), draw, max_interval_factor=4.0)]
+    for epoch in range(60):
+        clip = dataset[ClipRequest(1, ClipShape(2, 8, 8), epoch, max_interval_factor=4.0)]
         first, second = frame_numbers(clip.frames[0].numpy())
         intervals.add(second - first)
     assert intervals == {1, 2, 3, 4}
@@ -149,25 +151,25 @@ def test_frames_repeated_in_a_short_video_are_counted(tmp_path):
 
 
 def test_a_wrong_n_frames_does_not_matter(tmp_path):
-    """Files written by other tools count wrong; the database knows."""
+    """Other tools write wrong counts; the database is counted instead."""
     videos = video_list(tmp_path, frame_counts=(6,), n_frames="600")
-    for draw in range(20):
-        clip = training(videos)[ClipRequest(0, SHAPE, draw)]
+    for epoch in range(20):
+        clip = training(videos)[ClipRequest(0, SHAPE, epoch)]
         assert not clip.bad_videos
         assert max(frame_numbers(clip.frames[0].numpy())) < 6
 
 
 def test_views_of_an_evaluation_are_evenly_spaced_and_never_random(videos):
     sampling = UniformClips(2, clips=3)
-    for seed, draw in ((0, 0), (9, 4)):
-        clip = ClipDataset(videos, sampling, seed)[ClipRequest(1, SHAPE, draw)]
+    for seed, epoch in ((0, 0), (9, 4)):
+        clip = ClipDataset(videos, sampling, seed)[ClipRequest(1, SHAPE, epoch)]
         assert clip.frames.shape == (3, 4, 16, 16, 3)
         numbers = [[number - 64 for number in frame_numbers(view)] for view in clip.frames.numpy()]
         assert numbers == [[0, 2, 4, 6], [6, 8, 10, 12], [13, 15, 17, 19]]
 
 
 def test_a_bad_video_is_reported_with_its_file_and_its_clip_is_empty(damaged):
-    """As a value, not as an exception: that would cross from a worker as a traceback without the message's form."""
+    """As a value, not as an exception, which would arrive from a worker as a traceback."""
     clip = training(damaged(1))[ClipRequest(1, SHAPE, epoch=1)]
     assert clip.frames.numel() == 0
     (bad,) = clip.bad_videos
@@ -177,10 +179,10 @@ def test_a_bad_video_is_reported_with_its_file_and_its_clip_is_empty(damaged):
 
 def test_a_bad_video_is_replaced_by_another_and_its_label(damaged):
     videos = damaged(1, 3)
-    iterator = training(videos, replace_bad=True)
+    dataset = training(videos, replace_bad=True)
     replacements = set()
-    for draw in range(30):
-        clip = iterator[ClipRequest(1, SHAPE, draw)]
+    for epoch in range(30):
+        clip = dataset[ClipRequest(1, SHAPE, epoch)]
         assert clip.bad_videos[0].video == 1
         assert [bad.replacement for bad in clip.bad_videos[:-1]] == [bad.video for bad in clip.bad_videos[1:]]
         assert clip.bad_videos[-1].replacement == clip.video
@@ -188,16 +190,16 @@ def test_a_bad_video_is_replaced_by_another_and_its_label(damaged):
         assert clip.label == clip.video % 2
         assert set(np.array(frame_numbers(clip.frames[0].numpy())) // 64) == {clip.video}
         replacements.add(clip.video)
-        again = training(videos, replace_bad=True)[ClipRequest(1, SHAPE, draw)]
+        again = training(videos, replace_bad=True)[ClipRequest(1, SHAPE, epoch)]
         assert torch.equal(again.frames, clip.frames)
         assert again[1:-1] == clip[1:-1]
-        assert np.array_equal(again.augmentation, clip.augmentation)
+        assert np.array_equal(again.augmentation_params, clip.augmentation_params)
     assert replacements == {0, 2, 4}
-    assert not iterator[ClipRequest(0, SHAPE, epoch=1)].bad_videos
+    assert not dataset[ClipRequest(0, SHAPE, epoch=1)].bad_videos
 
 
-def test_where_no_video_can_be_read_the_search_ends(damaged):
-    """A disk that has gone away must not keep a worker busy for ever."""
+def test_if_no_video_can_be_read_the_search_ends(damaged):
+    """A disk that was disconnected must not keep a worker busy forever."""
     clip = training(damaged(0, 1, 2, 3, 4), replace_bad=True)[ClipRequest(1, SHAPE, epoch=1)]
     assert clip.frames.numel() == 0
     assert clip.bad_videos[-1].replacement is None
@@ -211,3 +213,43 @@ def test_a_damaged_frame_counts_as_a_bad_video(tmp_path):
     write_database(videos.folder(0), [good, good, b"\xff\xd8 no more", good])
     (bad,) = training(videos)[ClipRequest(0, SHAPE, epoch=1)].bad_videos
     assert "frame_00003" in bad.reason
+
+
+class NumberedSource:
+    """A source whose frame n is of grey level n; the videos with an odd number cannot be read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.number = int(folder.name.removeprefix("video_"))
+
+    def __enter__(self) -> "NumberedSource":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __len__(self) -> int:
+        if self.number % 2:
+            raise VideoSourceError(f"video {self.number} cannot be read")
+        return 10
+
+    def size(self) -> tuple[int, int]:
+        return 32, 48
+
+    def read(
+        self, indices: Sequence[int], crop_box: CropBox | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        assert crop_box is not None and out is not None
+        crop_box.check_inside(*self.size())
+        out[...] = np.array(indices).reshape(-1, 1, 1, 1)
+        return out
+
+
+def test_clips_are_read_from_any_source_and_its_errors_are_those_of_a_bad_video(videos, monkeypatch):
+    """Else a new kind of video file needs changes wherever a clip is read."""
+    monkeypatch.setitem(SOURCES, "numbered", NumberedSource)
+    dataset = ClipDataset(videos, UniformClips(2), seed=0, source="numbered")
+    clip = dataset[ClipRequest(2, SHAPE, epoch=0)]
+    assert clip.frames[0, :, 0, 0, 0].tolist() == [1, 3, 5, 7]
+    assert clip.label == 0
+    (bad,) = dataset[ClipRequest(1, SHAPE, epoch=0)].bad_videos
+    assert bad.reason == "video 1 cannot be read"

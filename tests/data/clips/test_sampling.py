@@ -1,4 +1,4 @@
-"""Which frames a clip has: a mistake here trains on other videos than the user has, and nothing else would show it."""
+"""Which frames a clip has: a mistake here trains on wrong frames, and nothing else would show it."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from data.clips.sampling import random_clip, uniform_clips
 
 
-def drawn(num_frames, length, intervals, max_factor=1.0, draws=300):
+def random_clips(num_frames, length, intervals, max_factor=1.0, number=300):
     rng = np.random.default_rng(0)
-    return [random_clip(num_frames, length, intervals, max_factor, rng) for _ in range(draws)]
+    return [random_clip(num_frames, length, intervals, max_factor, rng) for _ in range(number)]
 
 
 @given(
@@ -34,7 +34,7 @@ def test_a_random_clip_is_in_the_video_ascending_and_evenly_spaced(num_frames, l
     interval=st.integers(1, 8),
     clips=st.integers(1, 10),
 )
-def test_spaced_clips_are_in_the_video_ascending_and_evenly_spaced(num_frames, length, interval, clips):
+def test_uniform_clips_are_in_the_video_ascending_and_evenly_spaced(num_frames, length, interval, clips):
     views = uniform_clips(num_frames, length, interval, clips)
     assert len(views) == clips
     for view in views:
@@ -59,33 +59,33 @@ def check_clip(clip, num_frames, length, highest):
 
 
 def test_both_ends_of_the_range_of_intervals_and_all_starts_are_reached():
-    """A range that is half open would never use the interval the user named last."""
-    clips = drawn(40, 4, (2, 5))
+    """A half-open range would never use the highest interval that the user gave."""
+    clips = random_clips(40, 4, (2, 5))
     assert {clip.interval for clip in clips} == {2, 3, 4, 5}
     for interval in (2, 3, 4, 5):
-        starts = {int(clip.indices[0]) for clip in drawn(16, 4, (interval, interval))}
+        starts = {int(clip.indices[0]) for clip in random_clips(16, 4, (interval, interval))}
         assert starts == set(range(16 - 3 * interval))
 
 
 def test_one_interval_is_always_that_one():
-    assert {clip.interval for clip in drawn(100, 8, (3, 3), draws=50)} == {3}
+    assert {clip.interval for clip in random_clips(100, 8, (3, 3), number=50)} == {3}
 
 
-def test_stretch_raises_the_highest_interval_alone():
+def test_max_factor_raises_only_the_highest_interval():
     """Multigrid's short clips must be able to span as much of the action as the long ones."""
-    assert {clip.interval for clip in drawn(400, 4, (2, 3), max_factor=4.0, draws=1000)} == set(range(2, 13))
-    assert {clip.interval for clip in drawn(400, 4, (2, 2), max_factor=1.5)} == {2, 3}
+    assert {clip.interval for clip in random_clips(400, 4, (2, 3), max_factor=4.0, number=1000)} == set(range(2, 13))
+    assert {clip.interval for clip in random_clips(400, 4, (2, 2), max_factor=1.5)} == {2, 3}
 
 
 def test_a_video_shorter_than_the_span_gets_the_largest_interval_that_fits():
     clip = uniform_clips(num_frames=10, length=4, interval=5, clips=1)[0]
     assert clip.indices.tolist() == [0, 3, 6, 9]
     assert (clip.interval, clip.repeated) == (3, 0)
-    assert {tuple(clip.indices) for clip in drawn(8, 4, (4, 6))} == {(0, 2, 4, 6), (1, 3, 5, 7)}
+    assert {tuple(clip.indices) for clip in random_clips(8, 4, (4, 6))} == {(0, 2, 4, 6), (1, 3, 5, 7)}
 
 
-def test_a_video_shorter_than_the_clip_repeats_frames_all_along_and_counts_them():
-    """Repeats at the end alone would freeze the action; uncounted, a dataset cut too short goes unnoticed."""
+def test_a_video_shorter_than_the_clip_repeats_frames_evenly_and_counts_them():
+    """Repeats only at the end would freeze the action; without the count, too short videos would go unnoticed."""
     clip = uniform_clips(num_frames=3, length=6, interval=2, clips=1)[0]
     assert clip.indices.tolist() == [0, 0, 1, 1, 2, 2]
     assert (clip.interval, clip.repeated) == (1, 3)
@@ -109,6 +109,6 @@ def test_the_centre_clip_is_in_the_middle(num_frames, length, interval, expected
     assert 0 <= after - before <= 1
 
 
-def test_spaced_clips_go_from_the_first_frame_to_the_last():
+def test_uniform_clips_go_from_the_first_frame_to_the_last():
     views = uniform_clips(num_frames=20, length=4, interval=2, clips=3)
     assert [view.indices.tolist() for view in views] == [[0, 2, 4, 6], [6, 8, 10, 12], [13, 15, 17, 19]]

@@ -1,10 +1,12 @@
-"""Batches, and the processes that read them."""
+"""Batches and the processes that read them: the right clips, in order, without leaks, whatever the workers do."""
 
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,6 @@ from data.clips.types import NO_FRAMES, BadVideo, Clip, ClipRequest, ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
 from data.loading.loader import Batch, BatchLoader, SequentialBatches, collate
-from tests.processes import shared_memory
 from tests.small_dataset import write_small_dataset
 
 SPEC = DatasetSpec("custom", "train.csv", "val.csv")
@@ -47,10 +48,10 @@ class Batches:
 
 
 def requests(num_batches: int = 8, batch_size: int = 4) -> list[list[ClipRequest]]:
-    """Batches of two shapes in turn, of all the training videos."""
-    asked = range(num_batches * batch_size)
+    """Batches of two alternating shapes, from all training videos."""
+    numbers = range(num_batches * batch_size)
     return [
-        [ClipRequest(i % 32, SHAPES[step % 2], 7 + i // 32) for i in asked[step * batch_size :][:batch_size]]
+        [ClipRequest(i % 32, SHAPES[step % 2], 7 + i // 32) for i in numbers[step * batch_size :][:batch_size]]
         for step in range(num_batches)
     ]
 
@@ -61,7 +62,7 @@ def training(splits, batches: Sequence[Sequence[ClipRequest]], workers: int, sta
 
 
 def kept(loader: Iterable[Batch]) -> list[Batch]:
-    """The batches with frames of their own."""
+    """The batches with copies of their frames."""
     return [batch._replace(frames=batch.frames.clone()) for batch in loader]
 
 
@@ -72,12 +73,13 @@ def read(splits, workers: int, start_method: str | None = None) -> list[Batch]:
 def check_equal(ours: Sequence[Batch], theirs: Sequence[Batch]) -> None:
     assert len(ours) == len(theirs)
     for mine, other in zip(ours, theirs, strict=True):
-        assert all(torch.equal(mine[field], other[field]) for field in (0, 1, 2, -1))
-        assert mine[3:-1] == other[3:-1]
+        for name in ("frames", "labels", "videos", "augmentation_params"):
+            assert torch.equal(getattr(mine, name), getattr(other, name)), name
+        assert (mine.repeated_frames, mine.bad_videos) == (other.repeated_frames, other.bad_videos)
 
 
 def test_batches_do_not_depend_on_the_number_of_workers_or_how_they_start(splits):
-    """A run must be the same on a machine with other cores, and on systems that spawn processes instead of forking."""
+    """A run must be the same with another number of cores, and on systems that spawn processes instead of forking."""
     expected = read(splits, 0)
     for workers, start_method in ((1, "fork"), (3, "fork"), (6, "fork"), (1, "spawn")):
         check_equal(read(splits, workers, start_method), expected)
@@ -85,7 +87,7 @@ def test_batches_do_not_depend_on_the_number_of_workers_or_how_they_start(splits
 
 @pytest.mark.slow
 def test_batches_do_not_depend_on_a_fork_server(splits):
-    """What Python 3.14 starts processes by."""
+    """The default of Python 3.14."""
     check_equal(read(splits, 2, "forkserver"), read(splits, 0))
 
 
@@ -96,17 +98,17 @@ def test_batches_are_what_the_dataset_gives_clip_by_clip(splits):
         assert torch.equal(batch.frames, clips.permute(0, 4, 1, 2, 3))
 
 
-def test_a_batch_is_laid_out_as_the_network_takes_it(splits):
+def test_a_batch_has_the_layout_that_the_network_expects(splits):
     for batch, request in zip(read(splits, 0), requests(), strict=True):
         shape = request[0].shape
         assert batch.frames.shape == (4, 3, *shape)
         assert batch.frames.dtype == torch.uint8
         assert batch.frames.is_contiguous(memory_format=torch.channels_last_3d)
-        assert batch.videos.tolist() == [asked.index for asked in request]
+        assert batch.videos.tolist() == [each.index for each in request]
         assert batch.labels.tolist() == splits.train.labels[batch.videos].tolist()
 
 
-def test_the_views_of_a_video_lie_side_by_side(splits):
+def test_the_views_of_a_video_are_neighbours_in_the_batch(splits):
     dataset = ClipDataset(splits.val, UniformClips(1, clips=2), seed=0)
     asked = [[ClipRequest(3, SHAPES[0], 0), ClipRequest(5, SHAPES[0], 0)]]
     (batch,) = BatchLoader(dataset, Batches(asked), workers=2, pin_memory=False)
@@ -118,7 +120,7 @@ def test_the_views_of_a_video_lie_side_by_side(splits):
 
 
 def damaged(splits, tmp_path, *indices: int) -> ClipDataset:
-    """A dataset of its own, of which some videos cannot be read."""
+    """A new dataset in which the videos at `indices` cannot be read."""
     ours = load_splits(write_small_dataset(tmp_path, train=8, val=1), SPEC)
     for index in indices:
         (ours.train.folder(index) / "frames.db").write_bytes(b"no database")
@@ -126,8 +128,8 @@ def damaged(splits, tmp_path, *indices: int) -> ClipDataset:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_clips_that_cannot_be_read_leave_only_their_entry(splits, tmp_path, workers):
-    """Wherever in the batch they are, the others stay with their labels, in order."""
+def test_clips_that_cannot_be_read_are_left_out_and_reported(splits, tmp_path, workers):
+    """Wherever in the batch they are, the others keep their order and labels."""
     dataset = damaged(splits, tmp_path, 0, 2, 5)
     asked = [ClipRequest(index, SHAPES[0], 1) for index in range(7)]
     (batch,) = BatchLoader(dataset, Batches([asked]), workers, pin_memory=False)
@@ -139,7 +141,7 @@ def test_clips_that_cannot_be_read_leave_only_their_entry(splits, tmp_path, work
     assert all("frames.db" in bad.reason for bad in batch.bad_videos)
 
 
-def test_a_batch_that_nothing_of_could_be_read_still_tells_why(splits, tmp_path):
+def test_a_batch_without_any_readable_clip_reports_why(splits, tmp_path):
     dataset = damaged(splits, tmp_path, 3)
     (batch,) = BatchLoader(dataset, Batches([[ClipRequest(3, SHAPES[0], 1)]]), 1, pin_memory=False)
     assert [bad.video for bad in batch.bad_videos] == [3]
@@ -149,11 +151,11 @@ def test_a_batch_that_nothing_of_could_be_read_still_tells_why(splits, tmp_path)
 def test_counts_and_bad_videos_of_the_clips_add_up():
     lost, replaced = BadVideo(3, "broken", None), BadVideo(4, "broken", 1)
     frames = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1, 1, 1).expand(3, 1, 2, 4, 4, 3)
-    draws = np.eye(3, dtype=np.float32)
+    params = np.eye(3, dtype=np.float32)
     clips = [
-        Clip(NO_FRAMES, 0, 0, 2, (), draws[0]),
-        Clip(NO_FRAMES, -1, 3, 0, (lost,), draws[1]),
-        Clip(NO_FRAMES, 1, 1, 1, (replaced,), draws[2]),
+        Clip(NO_FRAMES, 0, 0, 2, (), params[0]),
+        Clip(NO_FRAMES, -1, 3, 0, (lost,), params[1]),
+        Clip(NO_FRAMES, 1, 1, 1, (replaced,), params[2]),
     ]
     batch = collate(frames, clips)
     assert batch.videos.tolist() == [0, 1]
@@ -161,16 +163,16 @@ def test_counts_and_bad_videos_of_the_clips_add_up():
     assert batch.frames.flatten(1).unique(dim=1).flatten().tolist() == [0, 2]
     assert batch.repeated_frames == 3
     assert batch.bad_videos == (lost, replaced)
-    assert batch.augmentation.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert batch.augmentation_params.tolist() == [[1, 0, 0], [0, 0, 1]]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_frames_that_are_held_are_not_written_to(splits, workers):
-    """A step that works on a batch while the next comes in would train on pixels of both, and nothing would tell."""
+def test_frames_in_use_are_not_written_to(splits, workers):
+    """Otherwise a step would train on a mixture of two batches, and nothing would show it."""
     expected = read(splits, 0)
     loader = iter(training(splits, requests(), workers))
     held = next(loader)
-    part = held.frames[::2, :, 1:]  # a view of it counts like the batch
+    part = held.frames[::2, :, 1:]  # a view keeps the batch in use
     del held
     following = next(loader)
     assert torch.equal(part, expected[0].frames[::2, :, 1:])
@@ -179,13 +181,13 @@ def test_frames_that_are_held_are_not_written_to(splits, workers):
     check_equal(kept(loader), expected[2:])
 
 
-def test_holding_more_batches_than_there_is_memory_for_is_an_error_that_says_so(splits):
-    with pytest.raises(RuntimeError, match=r"keep batch.frames.clone\(\)"):
+def test_holding_too_many_batches_is_an_error_with_a_remedy(splits):
+    with pytest.raises(RuntimeError, match=r"batch.frames.clone\(\)"):
         list(training(splits, requests(), workers=1))
 
 
-def test_an_iteration_that_is_left_early_disturbs_no_other(splits):
-    """So does a stop in the middle of an epoch; and in training no epoch's iteration is asked for its end."""
+def test_an_iteration_that_is_left_early_does_not_change_the_next(splits):
+    """A run may stop in mid-epoch, and training never exhausts an epoch's iterator."""
     expected = read(splits, 0)
     loader = training(splits, requests(), workers=2)
     before = set(multiprocessing.active_children())
@@ -193,47 +195,56 @@ def test_an_iteration_that_is_left_early_disturbs_no_other(splits):
     for stop in (1, 3, 8, 2):
         check_equal(kept(islice(loader, stop)), expected[:stop])
         workers |= set(multiprocessing.active_children()) - before
-        assert len(workers) == 2  # not others for other shapes or epochs
+        assert len(workers) == 2  # the same for all shapes and epochs
 
 
 def test_small_batches_keep_all_workers_busy(splits):
-    """Single clips, with several workers: each must still have some to go on with."""
+    """With batches of one clip, each worker must still have clips to read."""
     one_by_one = requests(num_batches=32, batch_size=1)
     batches = kept(training(splits, one_by_one, workers=3))
     assert [batch.videos.tolist() for batch in batches] == [[batch[0].index] for batch in one_by_one]
 
 
-def test_a_container_s_small_shared_memory_is_no_limit(splits):
-    """The 64 MB that docker gives /dev/shm end other loaders with a bus error."""
-    before = shared_memory()
+def mapped_in_dev_shm() -> set[str]:
+    """The files in /dev/shm that this process or a child has mapped, semaphores excepted."""
+    found: set[str] = set()
+    for pid in (os.getpid(), *(child.pid for child in multiprocessing.active_children())):
+        found.update(re.findall(r"/dev/shm/(?!sem\.).*", Path(f"/proc/{pid}/maps").read_text()))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads Linux's /proc")
+def test_batches_do_not_use_dev_shm(splits):
+    """Docker's 64 MB of /dev/shm end other loaders with a bus error."""
+    before = mapped_in_dev_shm()
     batches = iter(training(splits, requests(), workers=2))
     next(batches)
-    assert shared_memory() <= before
+    assert mapped_in_dev_shm() <= before
 
 
-def test_without_memfd_the_memory_is_a_file_without_a_name(splits, monkeypatch):
-    """As outside of Linux."""
-    monkeypatch.delattr(os, "memfd_create")
+def test_batches_are_the_same_without_memfd(splits, monkeypatch):
+    """As on systems other than Linux."""
+    monkeypatch.delattr(os, "memfd_create", raising=False)
     check_equal(read(splits, 2), read(splits, 0))
 
 
 @given(videos=st.integers(0, 60), batch_size=st.integers(1, 9), ranks=st.integers(1, 5))
-def test_an_evaluation_asks_for_every_video_once_whatever_the_number_of_ranks(videos, batch_size, ranks):
-    """Padding to equal shares, as samplers usually do, counts some videos twice."""
-    shares = [SequentialBatches(videos, batch_size, SHAPES[0], rank, ranks) for rank in range(ranks)]
-    batches = [list(share) for share in shares]
-    asked = [request.index for share in batches for batch in share for request in batch]
+def test_an_evaluation_reads_every_video_once_for_any_number_of_ranks(videos, batch_size, ranks):
+    """Padding to equal parts, as samplers usually do, counts some videos twice."""
+    samplers = [SequentialBatches(videos, batch_size, SHAPES[0], rank, ranks) for rank in range(ranks)]
+    batches = [list(sampler) for sampler in samplers]
+    asked = [request.index for batch_list in batches for batch in batch_list for request in batch]
     assert sorted(asked) == list(range(videos))
-    for share, batch_list in zip(shares, batches, strict=True):
-        assert len(share) == len(batch_list)
+    for sampler, batch_list in zip(samplers, batches, strict=True):
+        assert len(sampler) == len(batch_list)
         assert all(1 <= len(batch) <= batch_size for batch in batch_list)
         assert {
             (request.shape, request.epoch, request.max_interval_factor) for batch in batch_list for request in batch
         } <= {(SHAPES[0], 0, 1.0)}
 
 
-def test_workers_answer_on_after_signals_that_are_the_main_process_s_to_answer(splits):
-    """A scheduler sends its signals to every process of a job: workers that die of them spoil the orderly stop."""
+def test_workers_go_on_after_signals_that_the_main_process_handles(splits):
+    """A scheduler signals every process of a job: if workers died of it, the main process could not stop in order."""
     before = set(multiprocessing.active_children())
     loader = training(splits, requests(), workers=1)
     batches = iter(loader)
@@ -247,15 +258,15 @@ def test_workers_answer_on_after_signals_that_are_the_main_process_s_to_answer(s
     worker.kill()
 
 
-def test_reading_leaves_the_random_state_of_the_process_to_training(splits):
-    """Else a run that begins an epoch again in the middle would draw other numbers than one that was not stopped."""
+def test_reading_does_not_change_the_global_random_state(splits):
+    """Otherwise a run that is resumed in mid-epoch would differ from one that was not stopped."""
     before = torch.get_rng_state()
     read(splits, 0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_ctrl_c_while_the_workers_start_is_not_lost(splits):
-    """Python drops what a signal raises in a hook of fork, as logging has one, and the run would go on."""
+    """Python ignores an exception raised in a hook of fork (logging has one), and the run would go on."""
     loader = training(splits, requests(), workers=2)
     interrupts = [True]
 
@@ -264,7 +275,7 @@ def test_ctrl_c_while_the_workers_start_is_not_lost(splits):
             interrupts.clear()
             signal.raise_signal(signal.SIGINT)
 
-    os.register_at_fork(after_in_parent=interrupt)  # it stays registered, but does so only once
+    os.register_at_fork(after_in_parent=interrupt)  # cannot be unregistered, so it interrupts only once
     with pytest.raises(KeyboardInterrupt):
         next(iter(loader))
     assert not interrupts

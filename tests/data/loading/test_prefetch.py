@@ -1,4 +1,4 @@
-"""Batches on their way to the device."""
+"""Batches are copied to the device completely, and while it computes."""
 
 import pytest
 import torch
@@ -19,8 +19,8 @@ def loader_of(small_dataset, workers: int, pin_memory: bool) -> BatchLoader:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_on_the_cpu_a_loop_that_holds_each_batch_until_the_next_gets_all(small_dataset, workers):
-    """As the trainer's loops do: one more that were held, and the memory would not suffice."""
+def test_on_the_cpu_a_loop_that_holds_each_batch_until_the_next_gets_all_batches(small_dataset, workers):
+    """As the trainer's loops do; if one more batch were held, the memory would not suffice."""
     seen = []
     for _ in range(2):
         for batch in on_device(loader_of(small_dataset, workers, pin_memory=False), torch.device("cpu")):
@@ -31,7 +31,7 @@ def test_on_the_cpu_a_loop_that_holds_each_batch_until_the_next_gets_all(small_d
 @pytest.mark.gpu
 @pytest.mark.parametrize("workers", [0, 2])
 def test_on_a_gpu_all_batches_arrive_whole_while_it_computes(small_dataset, workers):
-    """A copy that a step does not wait for, or that is made from memory already written to again, shows here."""
+    """Fails if a step does not wait for its copy, or if the memory is overwritten before it is copied."""
     device = torch.device("cuda")
     expected = [batch.frames.clone() for batch in loader_of(small_dataset, 0, pin_memory=False)]
     loader = loader_of(small_dataset, workers, pin_memory=True)
@@ -40,14 +40,14 @@ def test_on_a_gpu_all_batches_arrive_whole_while_it_computes(small_dataset, work
         for batch in on_device(loader, device):
             torch.cuda._sleep(50_000_000)  # the step: the next copies are enqueued while it runs
             assert batch.frames.device.type == batch.labels.device.type == "cuda"
-            assert batch.videos.device.type == batch.augmentation.device.type == "cpu"
+            assert batch.videos.device.type == batch.augmentation_params.device.type == "cpu"
             sums.append(batch.frames.clone())
         for ours, theirs in zip(sums, expected, strict=True):
             assert torch.equal(ours.cpu(), theirs)
 
 
 @pytest.mark.gpu
-def test_asking_for_a_batch_does_not_wait_for_the_step(small_dataset):
+def test_fetching_a_batch_does_not_wait_for_the_step(small_dataset):
     batches = on_device(loader_of(small_dataset, 2, pin_memory=True), torch.device("cuda"))
     next(batches)
     next(batches)

@@ -1,4 +1,4 @@
-"""Reading for hours: nothing grows, whatever shapes follow each other and however iterations end."""
+"""Reading for hours: memory and descriptors do not grow, for changing shapes and iterations left early."""
 
 import multiprocessing
 import os
@@ -21,11 +21,10 @@ MINUTES = float(os.environ.get("LONG_RUN_MINUTES", "10"))
 
 
 class Usage(NamedTuple):
-    """What this process and its children hold together."""
+    """What this process and its children use together."""
 
-    megabytes: float  # resident, what they share counted once
+    megabytes: float  # of memory; what they share is counted once, and files such as libraries are not
     descriptors: int
-    shared_files: int  # in /dev/shm
 
 
 class Epoch:
@@ -51,15 +50,17 @@ def usage() -> Usage:
     kilobytes = descriptors = 0
     for pid in (os.getpid(), *(child.pid for child in multiprocessing.active_children())):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        kilobytes += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        # Not Pss_File: it grows when other processes that use the same libraries end.
+        kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
         descriptors += len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    return Usage(kilobytes / 1024, descriptors, len(list(Path("/dev/shm").iterdir())))
+    return Usage(kilobytes / 1024, descriptors)
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="measures memory in Linux's /proc")
 @pytest.mark.timeout(60 * MINUTES + 300)
 @pytest.mark.parametrize("seconds", [4, pytest.param(60 * MINUTES, marks=pytest.mark.slow)])
 def test_memory_and_descriptors_do_not_grow(small_dataset, seconds):
-    """A leak of a kilobyte a clip ends a run of days. `LONG_RUN_MINUTES=60 pytest -m slow -s` prints a row a second."""
+    """A leak of one kilobyte per clip ends a run of days. `LONG_RUN_MINUTES=60 pytest -m slow -s` prints the usage."""
     splits = load_splits(small_dataset, DatasetSpec("custom", "train.csv", "val.csv"))
     train = ClipDataset(splits.train, RandomClips((1, 2), flip=True, augment=True), seed=5)
     val = ClipDataset(splits.val, UniformClips(1), seed=0)
@@ -78,5 +79,4 @@ def test_memory_and_descriptors_do_not_grow(small_dataset, seconds):
             print(f"{time.monotonic() - started:7.1f} s {epoch:6d} epochs {clips:9d} clips {samples[-1]}")
     settled, last = samples[len(samples) // 4], samples[-1]
     assert last.descriptors <= settled.descriptors
-    assert last.shared_files <= settled.shared_files
     assert last.megabytes < settled.megabytes + 8

@@ -63,7 +63,7 @@ def test_a_resumed_fine_tuning_keeps_its_two_rates(server, small_dataset, tmp_pa
     process.kill()
     output = finish(start(server, small_dataset, tmp_path, "--model-dir", "two", *flags))
     assert "resuming" in output
-    assert {group["lr_factor"] for group in state(tmp_path / "two" / RUN)["optimizer"]["param_groups"]} == {0.1}
+    assert {group["lr_share"] for group in state(tmp_path / "two" / RUN)["optimizer"]["param_groups"]} == {0.1}
     assert_same_run(tmp_path / "one" / RUN, tmp_path / "two" / RUN)
 
 

@@ -11,22 +11,24 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data.clips.types import BadVideo
-from evaluate.metrics import Scores
-from train.monitor.callbacks import ConsoleLog, ProgressBar, ScoreFiles, TensorBoardLog, speed_text
+from tests.runs import make_scores
+from train.monitor.callbacks import ConsoleLog, ProgressBar, speed_text
 from train.monitor.logs import LOG, ConsoleHandler
 from train.monitor.reports import EpochReport, LogReport, Speeds
+from train.monitor.score_files import ScoreFiles
+from train.monitor.tensorboard import TensorBoardLog
 
 SPEEDS = Speeds(read=153_000.0, forward=98.4, backward=17.8, clips=15.0, wait_share=0.034)
 LOGGED = LogReport(
-    epoch=3, num_epochs=120, step=20, steps=350, global_step=720, scores=Scores(6.9, 1, 2, 4), speeds=SPEEDS,
+    epoch=3, num_epochs=120, step=20, steps=350, global_step=720, scores=make_scores(6.9, 1, 2, 4), speeds=SPEEDS,
     batch_shape=(48, 3, 16, 224, 224), lr=0.1, grad_norm=1.5, memory_bytes=0, skipped_updates=0, open_gates={},
 )  # fmt: skip
 
 
 def epoch_report(epoch, val=True, **changes):
     report = EpochReport(
-        epoch=epoch, num_epochs=9, global_step=10 * epoch, lr=0.1 / epoch, train=Scores(8.0, 1, 3, 4),
-        val=Scores(2.5, 1, 2, 2) if val else None, is_best=False, seconds=12.5, clips=40, repeated_frames=0,
+        epoch=epoch, num_epochs=9, global_step=10 * epoch, lr=0.1 / epoch, train=make_scores(8.0, 1, 3, 4),
+        val=make_scores(2.5, 1, 2, 2) if val else None, is_best=False, seconds=12.5, clips=40, repeated_frames=0,
         bad_videos=(), checkpoint=None,
     )  # fmt: skip
     return replace(report, **changes)
@@ -72,8 +74,9 @@ def test_colours_tell_slow_from_fast(read, forward, backward, colours):
 def test_the_console_line_says_all_that_the_original_s_does(console):
     ConsoleLog().on_log(LOGGED)
     assert plain(console) == (
-        "Epoch [003/120] Batch [0020/0350] Speed (r=1.53e+5 f=9.84e+1 b=1.78e+1) wait 3% | loss 1.7250 "
-        "top-1 25.00% top-5 50.00% | (48, 3, 16, 224, 224) lr 1.00e-01\n"
+        "Epoch [003/120] Batch [0020/0350] Speed (r=1.53e+5 f=9.84e+1 b=1.78e+1) "
+        "loss 1.7250 top-1 25.00% top-5 50.00%\n"
+        "  (48, 3, 16, 224, 224) lr 1.00e-01 wait 3%\n"
     )
     assert "\x1b[32mr=1.53e+5" in console.getvalue()
     assert "\x1b[33m f=9.84e+1" in console.getvalue()
@@ -86,13 +89,29 @@ def test_the_console_line_adds_what_there_is_beside(console):
     assert plain(console).endswith("mem 3.0 GiB skipped updates 2 open gates 75%\n")
 
 
+def test_lines_fit_120_columns(console):
+    """A wider line is broken by the terminal, within a number at times."""
+    gates = {f"layer{stage}.{block}": 1.0 for stage in range(1, 5) for block in range(36)}
+    wide = replace(
+        LOGGED, num_epochs=358, step=51246, steps=51246, scores=make_scores(69.07, 4, 4, 4), memory_bytes=139 * 2**30,
+        batch_shape=(4096, 3, 64, 320, 320), skipped_updates=99999, open_gates=gates,
+    )  # fmt: skip
+    ConsoleLog().on_log(wide)
+    ConsoleLog().on_epoch(
+        epoch_report(358, num_epochs=358, seconds=86400.0, is_best=True, train=make_scores(69.07, 4, 4, 4),
+                     val=make_scores(2.0, 240_000, 240_000, 240_000))
+    )  # fmt: skip
+    lines = plain(console).splitlines()
+    assert len(lines) == 4 and max(map(len, lines)) <= 120, lines
+
+
 def test_the_epoch_s_line_and_what_was_replaced_in_it(console):
     """A replaced video that nobody hears of is a dataset that silently shrinks."""
     bad = (BadVideo(7, "DIR/jpg/run/v_7/frames.db is no whole frame database", 3),)
     ConsoleLog().on_epoch(epoch_report(2, is_best=True, repeated_frames=5, bad_videos=bad))
     text = plain(console)
     assert "Epoch [002/009] done in 12.5 s | train loss 2.0000 top-1 25.00% top-5 75.00%" in text
-    assert "val loss 1.2500 top-1 50.00% top-5 100.00% (2 videos) best" in text
+    assert "Epoch [002/009] validation loss 1.2500 top-1 50.00% top-5 100.00% (2 videos) best" in text
     assert "5 frames were repeated" in text
     assert "1 videos could not be read and were replaced:" in text
     assert "video 7 by video 3: DIR/jpg/run/v_7/frames.db is no whole frame database" in text

@@ -1,7 +1,10 @@
+import math
+
 import pytest
 
 from common.errors import DataError
-from train.schedule.learning_rate import stepped_lr, usable_lr_steps, warmed_up_lr
+from tests.plans import make_plan
+from train.schedule.learning_rate import SCHEDULES, StepSchedule, usable_lr_steps, warmed_up_lr
 
 
 def test_steps_at_or_after_the_end_are_never_taken():
@@ -17,10 +20,48 @@ def test_steps_that_do_not_increase_are_refused(lr_steps):
 
 
 def test_each_step_multiplies_by_the_factor():
-    assert [stepped_lr(0.1, 0.5, passed) for passed in range(3)] == pytest.approx([0.1, 0.05, 0.025])
+    assert [StepSchedule(0.5)(0.0, passed) for passed in range(3)] == pytest.approx([1, 0.5, 0.25])
 
 
 def test_warm_up_rises_in_equal_steps_and_arrives_without_a_jump():
     rates = [warmed_up_lr(progress, 4, 0.01, 0.09) for progress in (0, 1, 2, 3, 4, 5)]
     assert rates == pytest.approx([0.01, 0.03, 0.05, 0.07, 0.09, 0.09])
     assert warmed_up_lr(0, 0, 0.01, 0.09) == 0.09
+
+
+def test_the_cosine_falls_from_the_whole_rate_to_none_by_half_in_the_middle():
+    schedule = SCHEDULES["cosine"](0.1)
+    assert [schedule(share, 3) for share in (0, 1 / 3, 0.5, 1)] == pytest.approx([1, 0.75, 0.5, 0])
+
+
+@pytest.mark.parametrize("cycles", [{}, {"short_cycles": True}, {"long_cycles": True}, {"per_epoch": True}])
+def test_under_cycles_the_rate_is_the_shape_s_factor_times_the_cosine(cycles):
+    """Each shape keeps its rate for each clip, while the whole falls; the warm-up ends on the curve."""
+    cycles = cycles | {"long_cycles": True} if "per_epoch" in cycles else cycles
+    plan = make_plan(
+        clip_length=8, clip_size=64, batch_size=8, lr_base=0.4, lr_steps=(10, 20), end_epoch=30, num_videos=2000,
+        lr_schedule="cosine", warmup_epochs=3, warmup_lr=0.01, **cycles,
+    )  # fmt: skip
+    unit = 0.4 / 8 if "per_epoch" in cycles else 0.4
+    for epoch in (3, 4, plan.num_epochs // 2, plan.num_epochs):
+        for step in {0, plan.steps_in_epoch(epoch) // 2, plan.steps_in_epoch(epoch) - 1}:
+            progress = epoch - 1 + step / plan.steps_in_epoch(epoch)
+            factor = plan.step_spec(epoch, step).batch_factor
+            if progress >= 3:
+                cosine = 0.5 * (1 + math.cos(math.pi * progress / plan.num_epochs))
+                assert plan.lr(epoch, step) == pytest.approx(unit * factor * cosine)
+    assert plan.lr(1, 0) == pytest.approx(0.01)
+    before = plan.lr(3, plan.steps_in_epoch(3) - 1) / plan.step_spec(3, plan.steps_in_epoch(3) - 1).batch_factor
+    after = plan.lr(4, 0) / plan.step_spec(4, 0).batch_factor
+    assert before == pytest.approx(after, rel=0.05)
+
+
+def test_lr_steps_divide_a_cosine_run_into_long_cycles_alone():
+    arguments = {
+        "clip_length": 8, "clip_size": 64, "batch_size": 8, "lr_base": 0.4, "lr_steps": (10, 20), "end_epoch": 30,
+        "num_videos": 2000, "lr_schedule": "cosine",
+    }  # fmt: skip
+    assert len(make_plan(**arguments).phases) == 1
+    assert [p.last_epoch for p in make_plan(**arguments, long_cycles=True).phases] == [
+        p.last_epoch for p in make_plan(**arguments | {"lr_schedule": "steps"}, long_cycles=True).phases
+    ]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from common.errors import DataError
 from data.clips.types import ClipShape
+from tests.plans import make_plan
 from train.schedule.__main__ import main
-from train.schedule.multigrid import epoch_line, make_plan, plan_summary, plan_table
+from train.schedule.table import epoch_line, plan_summary, plan_table
 
 PAPER = {
     "clip_length": 16,
@@ -273,7 +274,8 @@ def test_lr_steps_after_the_end_are_left_out_and_told():
     """A short trial run with --end-epoch 5 must not need --lr-steps too."""
     plan = make_plan(**PAPER | {"end_epoch": 5}, **BOTH)
     assert plan.num_epochs == 8
-    assert [note.split(":")[0] for note in plan.notes] == [f"lr step {n} is never reached" for n in (94, 154, 196)]
+    (note,) = plan.notes  # once for all of them
+    assert "94 154 196" in note
     assert plan.phases[-1].frames == 16
     assert {phase.lr_steps_passed for phase in plan.phases} == {0}
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
-from train.schedule.multigrid import make_plan
+from tests.plans import make_plan
 from train.schedule.sampler import ScheduleSampler
 
 KINDS = {

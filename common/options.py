@@ -1,0 +1,159 @@
+"""Flags as fields of frozen dataclasses: one line makes the flag, its help, its default, its check and what is saved.
+
+A part of the program declares its flags beside itself, and is given an object that holds these alone:
+
+    @dataclass(frozen=True)
+    class LossOptions:
+        label_smoothing: float = option(0.0, "share of the target spread over all classes", "training", least=0)
+
+    add_options(parser, LossOptions())                   # --label-smoothing
+    options = read_options(LossOptions, parser.parse_args())
+
+A class may inherit from several such classes, and `part` takes one of them out again.
+"""
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar
+
+from common.cli import StoreNumbers, boolean
+from common.errors import DataError
+
+Options = TypeVar("Options")
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """What a command line needs to know of a field beside its name, type and default."""
+
+    help: str
+    group: str  # heading in the help; empty for a field that has no flag
+    spellings: tuple[str, ...] = ()  # beside the field's name
+    choices: Sequence[str] | None = None
+    metavar: str | None = None
+    required: bool = False
+    least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    is_compared: bool = False
+    is_fixed: bool = False
+
+
+def option(
+    default: Any,
+    help: str,
+    group: str,
+    *,
+    spellings: tuple[str, ...] = (),
+    choices: Iterable[str] | None = None,
+    metavar: str | None = None,
+    required: bool = False,
+    least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    is_compared: bool = False,
+    is_fixed: bool = False,
+) -> Any:
+    """A dataclass field that is a flag; its name is the field's, with `-` for `_`.
+
+    `least`, `above` and `below` bound its value. A resumed run warns if an `is_compared` value differs from before, and
+    refuses another value of an `is_fixed` one. The default is also the value of runs made before the flag existed.
+    """
+    known = None if choices is None else tuple(choices)
+    bounds = (least, above, below)
+    flag = Flag(help, group, spellings, known, metavar, required, *bounds, is_compared, is_fixed)
+    return dataclasses.field(default=default, metadata={"flag": flag})
+
+
+def flags_of(kind: type | Any) -> dict[str, Flag]:
+    """The flags of a dataclass or an instance, by field, in the order of the fields."""
+    return {field.name: field.metadata["flag"] for field in dataclasses.fields(kind) if "flag" in field.metadata}
+
+
+def spelled(field: str) -> str:
+    """The flag of a field: `--lr-base` of `lr_base`."""
+    return f"--{field.replace('_', '-')}"
+
+
+def add_options(parser: argparse.ArgumentParser, defaults: Any, groups: Sequence[str] = ()) -> None:
+    """Add the flags of a dataclass; `defaults` is an instance. `groups` are the headings to begin with, in order."""
+    flags = flags_of(defaults)
+    types = typing.get_type_hints(type(defaults))
+    names = dict.fromkeys([*groups, *(flag.group for flag in flags.values())])
+    headings = {name: parser.add_argument_group(name) for name in names if name}
+    for field, flag in flags.items():
+        if flag.group:
+            arguments = _argument(types[field], flag, getattr(defaults, field))
+            headings[flag.group].add_argument(spelled(field), *flag.spellings, dest=field, help=flag.help, **arguments)
+
+
+def _argument(kind: Any, flag: Flag, default: Any) -> dict[str, Any]:
+    """The arguments of add_argument that the type of a field asks for."""
+    alternatives = [each for each in typing.get_args(kind) if each is not NoneType]
+    if NoneType in typing.get_args(kind):
+        (kind,) = alternatives
+    arguments: dict[str, Any] = {"required": True} if flag.required else {"default": default}
+    if flag.choices is not None:
+        arguments["choices"] = flag.choices
+    if kind is bool:
+        return arguments | {"type": boolean, "nargs": "?", "const": True, "metavar": flag.metavar or "True|False"}
+    if typing.get_origin(kind) is tuple:
+        return arguments | {"nargs": "+", "action": StoreNumbers, "metavar": flag.metavar or "N"}
+    assert kind in (int, float, str, Path), kind
+    return arguments | {"type": kind} | ({"metavar": flag.metavar} if flag.metavar else {})
+
+
+def read_options(kind: type[Options], namespace: argparse.Namespace) -> Options:
+    """The options of a parsed command line; DataError if a value is out of its bounds."""
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    options = kind(**{name: getattr(namespace, name) for name in names if hasattr(namespace, name)})
+    check_bounds(options)
+    return options
+
+
+def check_bounds(options: Any) -> None:
+    """DataError that names the flag if a value is out of its bounds, or is NaN."""
+    for field, flag in flags_of(options).items():
+        value = getattr(options, field)
+        if value is None:
+            continue
+        if flag.least is not None and not value >= flag.least:
+            raise DataError(f"{spelled(field)} {value}: must be {flag.least:g} or more")
+        if flag.above is not None and not value > flag.above:
+            raise DataError(f"{spelled(field)} {value}: must be above {flag.above:g}")
+        if flag.below is not None and not value < flag.below:
+            raise DataError(f"{spelled(field)} {value}: must be below {flag.below:g}")
+
+
+def part(options: Any, kind: type[Options]) -> Options:
+    """Those of the options that `kind` declares, alone."""
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: getattr(options, name) for name in names})
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """The options as JSON and a checkpoint hold them: paths as text, tuples as lists."""
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def differences(options: Any, before: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The compared options that differ from those saved `before`, by flag: (before, now).
+
+    An option that did not exist then had its default. DataError for a fixed one.
+    """
+    now = plain(options)
+    defaults = plain(type(options)())
+    found = {}
+    for field, flag in flags_of(options).items():
+        old = before.get(field, defaults[field])
+        if old != now[field] and flag.is_fixed:
+            raise DataError(f"{spelled(field)} {now[field]}: the run to go on with was trained with {old}; keep it")
+        if old != now[field] and flag.is_compared:
+            found[spelled(field)] = (old, now[field])
+    return found

@@ -1,0 +1,42 @@
+"""What a clip is read from: the frames of one video, in whatever kind of file they are stored.
+
+FrameStore (frames.db) is such a source. Another kind needs this protocol, and a row in data.clips.dataset.SOURCES.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from common.errors import DataError
+from data.store.crop_box import CropBox
+
+
+class VideoSourceError(DataError):
+    """A video that cannot be read: names the file, the frame, the reason and the remedy."""
+
+
+class VideoSource(Protocol):
+    """The frames of one video, by 0-based index; a context manager that holds the file open.
+
+    Methods raise VideoSourceError for all that is wrong with the video or its file.
+    """
+
+    def __enter__(self) -> "VideoSource": ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __len__(self) -> int:
+        """The number of frames that can be read."""
+
+    def size(self) -> tuple[int, int]:
+        """The height and width of the frames in pixels."""
+
+    def read(
+        self, indices: Sequence[int], crop_box: CropBox | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Read the frames at `indices`, in that order; an index may repeat.
+
+        Returns RGB uint8 (T, H, W, 3), the whole frames or the `crop_box` of each. If `out` is given, it is contiguous
+        and of that shape; the frames are written to it, and it is returned.
+        """

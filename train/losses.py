@@ -1,0 +1,54 @@
+"""The training losses, by name. A new one is one entry in LOSSES."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from common.options import option
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Logits (B, classes) float32 and labels (B,) to the sum () of the clips' losses."""
+
+
+def _cross_entropy(options: "LossOptions") -> Loss:
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=options.label_smoothing)
+
+    return loss
+
+
+def _binary_cross_entropy(options: "LossOptions") -> Loss:
+    """A yes or no for each class, averaged over the classes (Wightman et al. 2021, arXiv 2110.00476)."""
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        num_classes = logits.shape[1]
+        targets = F.one_hot(labels, num_classes).to(logits.dtype)
+        targets = torch.lerp(targets, torch.full_like(targets, 1 / num_classes), options.label_smoothing)
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / num_classes
+
+    return loss
+
+
+LOSSES: dict[str, Callable[["LossOptions"], Loss]] = {
+    "cross-entropy": _cross_entropy,
+    "bce": _binary_cross_entropy,
+}
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """The flags of the loss."""
+
+    loss: str = option("cross-entropy", "what training minimises", "optimisation", choices=LOSSES, is_compared=True)
+    label_smoothing: float = option(
+        0.0, "share of the target that is spread over all classes, in training", "optimisation",
+        least=0, below=1, is_compared=True,
+    )  # fmt: skip
+
+
+def make_loss(options: LossOptions) -> Loss:
+    """The loss that the options name."""
+    return LOSSES[options.loss](options)
