@@ -1,8 +1,8 @@
-"""The errors that a message explains in full: a command prints it as one line, without a traceback."""
+"""The errors that a user can correct: a command prints the message as one line, without a traceback."""
 
 
 class UserError(Exception):
-    """What the user can mend: the message names the file or flag, the value and the remedy."""
+    """A mistake that the user can correct. The message names the file or flag, the value and the remedy."""
 
     exit_status = 2
 
@@ -12,13 +12,13 @@ class DataError(UserError, ValueError):
 
 
 class NetworkError(UserError, ValueError):
-    """A network, or weights for one, that cannot be had."""
+    """A network that does not exist, or weights that cannot be loaded."""
 
 
 class TrainingError(UserError, RuntimeError):
-    """A run that cannot go on, though nothing was wrong with the command: the message says where it stands.
+    """A run that cannot continue although its command was correct. The message says where it stopped.
 
-    `on_all_ranks` says that every rank raises it, in the same words.
+    `on_all_ranks`: every rank raises this error, with the same message, in the same step.
     """
 
     exit_status = 1

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whatever kills the process."""
+"""Files that are either complete or absent, even if the process is killed while it writes them."""
 
 import os
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from pathlib import Path
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success sync it to disk and rename it to `path`, else remove it.
+    """Yield a temporary path beside `path`. On success flush it to disk and rename it to `path`; else remove it.
 
-    The temporary name is `.<name>.<pid>.tmp`, so that leftovers of a killed process are recognised.
+    The temporary name is `.<name>.<pid>.tmp`, so the files that a killed process left can be recognised.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # a killed process with the same number may have left one
+    temporary.unlink(missing_ok=True)  # left by a killed process that had the same process id
     try:
         yield temporary
         sync(temporary)
@@ -24,7 +24,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Flush a file's or a folder's contents to the disk."""
+    """Flush the contents of a file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,21 +1,24 @@
-"""What a process asks of its system: how many CPUs it may use, and to end with its parent."""
+"""What a process asks of the operating system: its CPUs, and a signal when its parent ends.
+
+Linux has calls for both. Elsewhere the functions use a substitute or do nothing.
+"""
 
 import ctypes
 import os
 from signal import Signals
 
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def signal_at_parent_death(number: Signals, parent: int | None = None) -> None:
-    """Have the kernel send this process a signal when its parent ends, however that ends; Linux only.
+    """Have the kernel send this process a signal when its parent ends, for whatever reason; Linux only.
 
-    The kernel says nothing of a parent that has ended before. Where the process id of the `parent` is given, the signal
-    is then sent at once.
+    If the parent ended before this call, the kernel sends nothing. Pass the parent's process id as `parent` to cover
+    that case: the signal is then sent at once.
     """
     try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
-    except (OSError, AttributeError):  # there is no such call outside of Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    except (OSError, AttributeError, TypeError):  # not Linux
         return
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), number)

@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other. One process alone is a world of size 1."""
+"""How the processes of one run exchange values. A single process is a world of size 1."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,15 +11,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ranks:
-    """A process among those of the run."""
+    """The place of this process among those of the run.
 
-    rank: int
-    local_rank: int
+    All methods are collective: every rank must call them, in the same order.
+    """
+
+    rank: int  # among all processes of the run
+    local_rank: int  # among those of this machine
     world_size: int
 
     @property
     def is_first(self) -> bool:
-        """Whether this rank is the one that writes files and talks."""
+        """Whether this is the rank that writes files and logs."""
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -35,7 +38,7 @@ class Ranks:
         return bool(self.broadcast([torch.tensor(float(answer))])[0])
 
     def broadcast(self, tensors: Iterable[Tensor]) -> list[Tensor]:
-        """Overwrite each tensor by the first rank's."""
+        """Overwrite each tensor with the first rank's, and return them."""
         tensors = list(tensors)
         if self.world_size > 1:
             for tensor in tensors:
@@ -43,7 +46,7 @@ class Ranks:
         return tensors
 
     def gather(self, value: Any) -> list[Any]:
-        """Every rank's `value`, in the order of ranks, on all ranks; plain picklable types."""
+        """The `value` of every rank, in the order of ranks, on all ranks. Values must be picklable."""
         values = [value]
         if self.world_size > 1:
             values = [None] * self.world_size

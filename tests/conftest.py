@@ -1,9 +1,10 @@
-"""Fixtures that every part's tests share; the functions behind them are in the modules beside this one."""
+"""Fixtures that all tests share. The functions behind them are in the modules beside this one."""
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads of busy processes wait for each other for long
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: threads of several processes block each other
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import pytest
 from tests.numbered import encode_numbered_video, write_numbered_database
 from tests.processes import Server
 from tests.small_dataset import write_small_dataset
+
+# A shell starts background jobs (`make test &`) with SIGINT ignored, and child processes inherit that. Tests that send
+# SIGINT need the default.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ def numbered_video(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of 32 train and 7 val videos in four classes, for all tests: not to be changed."""
+    """A dataset of 32 train and 7 val videos in four classes. All tests share it, so they must not change it."""
     return write_small_dataset(tmp_path_factory.mktemp("small"))
 
 
@@ -48,6 +53,6 @@ def _server() -> Iterator[Server]:
 
 @pytest.fixture
 def server(_server: Server) -> Iterator[Server]:
-    """Starts processes that run scripts; what still runs when the test ends is killed."""
+    """Starts processes that run scripts, and kills those that still run when the test ends."""
     yield _server
     _server.end_all()

@@ -1,7 +1,7 @@
 """Frames whose number can be read back from their pixels, as databases and as encoded videos.
 
-Frame n is of one colour, whose red, green and blue are the three octal digits of n mod 512, 32 levels apart: so the
-number survives JPEG, video compression, resizing, cropping and flipping.
+Frame n has a single colour: red, green and blue are the three octal digits of n mod 512, 32 levels apart. So the number
+survives JPEG, video compression, resizing, cropping and flipping.
 """
 
 import sqlite3
@@ -13,11 +13,9 @@ import av
 import numpy as np
 import simplejpeg
 
-NUMBERS = 512  # the numbers begin anew after so many frames
-
 
 def numbered_frame(number: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """The frame of that number: RGB uint8 (height, width, 3)."""
+    """The frame with that number: RGB uint8 (height, width, 3)."""
     digits = [(number // 64) % 8, (number // 8) % 8, number % 8]
     return np.full((height, width, 3), [16 + 32 * digit for digit in digits], dtype=np.uint8)
 
@@ -49,10 +47,10 @@ def write_database(
     order: Sequence[int] | None = None,
     n_frames: str | None = None,
 ) -> Path:
-    """Write frames.db and n_frames by plain sqlite3, and return the folder.
+    """Write frames.db and n_frames with plain sqlite3, and return the folder.
 
-    `indexed` False gives the schema of dataset2database: no key, no index. `order` lists the rows' 0-based frames in
-    the order of insertion. `n_frames` is the text of that file (the true number unless given).
+    `indexed` False gives the schema of dataset2database: no key, no index. `order` lists 0-based frames in the order in
+    which their rows are inserted. `n_frames` is the text of that file, by default the true number.
     """
     video_folder.mkdir(parents=True, exist_ok=True)
     key = "ObjId TEXT PRIMARY KEY" if indexed else "ObjId STRING"
@@ -89,7 +87,7 @@ def encode_video(
     container_options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Path:
-    """Encode RGB frames (H, W, 3) to a video file, whose container follows from the suffix, and return its path."""
+    """Encode RGB frames (H, W, 3) to a video file and return its path. The suffix decides the container."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", container_options=container_options or {}) as container:
         container.metadata.update(metadata or {})

@@ -1,7 +1,7 @@
-"""Real processes that run a script as `python script.py ...` does, without each waiting for torch to be imported.
+"""Real processes that run a script as `python script.py ...` does, but need not import torch first.
 
-A server, started once, has everything imported and forks itself for each process. Each leaves a mark in the environment
-of all that it starts, so that they can be killed with it, and what is left of them be counted.
+A server imports everything once and forks itself for each process. Each process has a mark in its environment, which
+its descendants inherit: so they can all be found, counted and killed, also when they have lost their parent.
 """
 
 import gc
@@ -20,18 +20,17 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",  # two processes that each use both cores wait for each other
+    "OMP_NUM_THREADS": "1",  # threads of several processes that use the same cores block each other
     "PYTHONPATH": str(ROOT),
     "TERM": "dumb",
     "CUDA_VISIBLE_DEVICES": "",
 }
-
-
-MARK = "TEST_PROCESS"  # in the environment of all that a process starts
+TIMEOUT = 240  # seconds; longer than anything takes on a busy machine, shorter than pytest's timeout
+MARK = "TEST_PROCESS"  # environment variable of a process and its descendants
 
 
 class Process:
-    """A running script; its output goes to two files."""
+    """A running script. Its output goes to two files."""
 
     def __init__(self, server: "Server", pid: int, mark: str, stdout: Path, stderr: Path) -> None:
         self.server = server
@@ -47,8 +46,8 @@ class Process:
             self.status = self.server.ask(poll=self.pid)
         return self.status
 
-    def wait(self, timeout: float = 120) -> int:
-        """Wait for the end; fails with the output if it does not come in `timeout` seconds."""
+    def wait(self, timeout: float = TIMEOUT) -> int:
+        """Wait for the end and return the exit status; fail with the output after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while self.poll() is None:
             assert time.monotonic() < deadline, f"still running after {timeout} s:\n{self.output()}"
@@ -56,8 +55,8 @@ class Process:
         assert self.status is not None
         return self.status
 
-    def wait_for(self, text: str, timeout: float = 120, or_end: bool = False) -> None:
-        """Wait until `text` is on stdout; fails with the output if the process ends before, unless `or_end`."""
+    def wait_for(self, text: str, timeout: float = TIMEOUT, or_end: bool = False) -> None:
+        """Wait until `text` is on stdout; fail with the output if the process ends before, unless `or_end`."""
         deadline = time.monotonic() + timeout
         has_ended = False
         while text not in self.stdout:
@@ -65,14 +64,14 @@ class Process:
                 return
             assert not has_ended and time.monotonic() < deadline, f"no {text!r} in:\n{self.output()}"
             time.sleep(0.02)
-            has_ended = self.poll() is not None  # before the text is looked for once more
+            has_ended = self.poll() is not None  # ask before reading the output, which may grow until the end
 
     def send(self, number: int, pid: int | None = None) -> None:
-        """Send a signal to the process alone, or to another of its session."""
+        """Send a signal to this process only, or to the process `pid`."""
         os.kill(pid or self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL to the process and all its descendants, as a machine that goes down does."""
+        """Kill the process and all its descendants, as when a machine fails."""
         while members := self.members():
             for pid in members:
                 with suppress(ProcessLookupError):
@@ -80,11 +79,11 @@ class Process:
         self.wait()
 
     def members(self) -> list[int]:
-        """Itself and all that came from it and still live, orphans included."""
+        """The ids of the process and of its descendants that are alive, orphans included."""
         return [pid for pid, session, _ in _processes() if session == self.pid or _is_marked(pid, self.mark)]
 
     def children(self) -> list[int]:
-        """Its living children."""
+        """The ids of its children that are alive."""
         return [pid for pid, _, parent in _processes() if parent == self.pid]
 
     @property
@@ -100,7 +99,7 @@ class Process:
 
 
 class Server:
-    """Starts processes; `with Server() as server` ends it and all of them."""
+    """Starts processes. At the end of `with Server() as server`, the server and all processes end."""
 
     def __enter__(self) -> "Server":
         self.server = subprocess.Popen(
@@ -128,7 +127,7 @@ class Server:
     def start(
         self, script: Path | str, *args: object, folder: Path, environment: Mapping[str, str] | None = None
     ) -> Process:
-        """Run a script, or with "-m" the module that is named next, in `folder`."""
+        """Run a script, or after "-m" a module, in the working directory `folder`."""
         number = len(self.processes)
         out, err = folder / f".{number}.out", folder / f".{number}.err"
         out.touch()
@@ -142,22 +141,23 @@ class Server:
         return self.processes[-1]
 
     def end_all(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
         for process in self.processes:
             if process.status is None:
                 process.kill()
 
 
 def shared_memory() -> set[str]:
-    """What lies in /dev/shm, but for the empty file of a semaphore that the C library was making in a killed process.
+    """The names in /dev/shm, without the temporary files of semaphores.
 
-    It may be one of another test, which kills processes just now.
+    A process that is killed while the C library creates a semaphore leaves such a file, also in a test that runs beside
+    this one.
     """
     return {name for name in os.listdir("/dev/shm") if not re.fullmatch(r"sem\.\w{6}", name)}  # noqa: PTH208
 
 
 def _processes() -> list[tuple[int, int, int]]:
-    """Process, session and parent of all living processes."""
+    """Process id, session and parent of all processes that are alive."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -175,14 +175,14 @@ def _is_marked(pid: int, mark: str) -> bool:
 
 
 def _serve() -> bool:
-    """Answer requests until there are no more; return True in a forked child, which is to run the script."""
+    """Answer requests until there are no more. In a forked child, which is to run a script, return True."""
     import torch
 
     import train.main  # noqa: F401
 
-    torch.optim.SGD([torch.zeros(1)])  # torch imports half of itself when the first optimiser is made
+    torch.optim.SGD([torch.zeros(1)])  # the first optimiser imports much of torch
     gc.collect()
-    gc.freeze()  # a collection would write to all the memory that the forks share
+    gc.freeze()  # garbage collection in a child would copy the memory that it shares with the server
 
     replies = os.dup(1)
     for line in sys.stdin:
@@ -200,15 +200,16 @@ def _serve() -> bool:
 
 
 def _become(request: dict[str, Any]) -> None:
+    """Turn this forked child into the process that was requested."""
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
     for path, descriptor in ((os.devnull, 0), (request["stdout"], 1), (request["stderr"], 2)):
         flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         os.dup2(os.open(path, flags), descriptor)
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
     sys.argv = request["argv"]
-    sys.stdin = open(0)  # noqa: SIM115 - the server's own stays out of reach
+    sys.stdin = open(0)  # noqa: SIM115 - the old object still holds requests to the server
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A dataset on which a run takes seconds."""
+"""A dataset on which a training run takes seconds."""
 
 import csv
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ def write_small_dataset(
     width: int = 48,
     files: tuple[str, str] = ("train.csv", "val.csv"),
 ) -> Path:
-    """Write `train` and `val` videos, the classes in turn, with their labels, and return the folder.
+    """Write `train` and `val` videos, whose classes alternate, with their label files, and return the folder.
 
-    Videos of a class are brighter than those of the class before, so that a network can learn them.
+    The videos of each class are brighter than those of the class before, so a network can learn to tell them apart.
     """
     for file, number in zip(files, (train, val), strict=True):
         rows = [(classes[i % len(classes)], f"{Path(file).stem}_{i:03d}") for i in range(number)]
@@ -40,7 +40,7 @@ def write_small_dataset(
 
 
 def noisy_frames(frames: int, height: int, width: int, level: float, seed: int) -> list[np.ndarray]:
-    """Frames of coarse noise around a grey level, each with other noise."""
+    """Frames of coarse noise around a grey level; the noise of each frame is different."""
     rng = np.random.default_rng(seed)
     coarse = (level + rng.normal(0, 25, (frames, 6, 8, 3))).clip(0, 255).astype(np.uint8)
     return [cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR) for picture in coarse]

@@ -41,7 +41,8 @@ from train.checkpoint.start import (
 )
 from train.checkpoint.state import restore_state
 from train.debug import check_blocks, log_network
-from train.distributed.launch import is_launched, is_lost_peer, launch, on_all_ranks, process_group
+from train.distributed.launch import launch
+from train.distributed.process_group import is_launched, is_lost_peer, on_all_ranks, process_group
 from train.distributed.stop_signal import EXIT_STATUS, StoppedBySignal
 from train.losses import LossOptions, make_loss
 from train.monitor.callbacks import ConsoleLog, ProgressBar

@@ -21,7 +21,7 @@ from data.labels.dataset_spec import DatasetSpec
 from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
-from train.distributed.launch import is_launched
+from train.distributed.process_group import is_launched
 from train.losses import LossOptions
 from train.optim import OptimizerOptions
 from train.schedule.options import ScheduleOptions

@@ -24,7 +24,7 @@ from network.sub_batch_norm import set_num_splits
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import collect_state
-from train.distributed.launch import parallel
+from train.distributed.process_group import parallel
 from train.distributed.stop_signal import StoppedBySignal, StopSignal
 from train.failures import admit_bad_videos, memory_error, not_finite_error
 from train.losses import Loss

@@ -1,4 +1,4 @@
-"""Save checkpoints of ever other content into the folder given, until killed."""
+"""Save checkpoints, each with other contents, into the folder given until killed."""
 
 import itertools
 import sys

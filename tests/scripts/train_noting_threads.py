@@ -1,4 +1,4 @@
-"""What train_tiny.py is; each rank notes in `threads_RANK`, a name a line, its threads when Python leaves."""
+"""train_tiny.py whose ranks, when Python exits, write the names of their threads to `threads_RANK`, one a line."""
 
 import atexit
 import os
@@ -9,7 +9,7 @@ from tests.tiny_network import register_tiny_networks
 from train.main import main
 
 
-def note() -> None:
+def write_thread_names() -> None:
     names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
     Path(f"threads_{os.environ['RANK']}").write_text("".join(names))
 
@@ -17,5 +17,5 @@ def note() -> None:
 if __name__ == "__main__":
     register_tiny_networks()
     if "RANK" in os.environ:
-        atexit.register(note)
+        atexit.register(write_thread_names)
     main(__doc__, train_tiny.SPEC, train_tiny.DEFAULTS)

@@ -1,4 +1,4 @@
-"""What train_custom.py is, with defaults for a small dataset and with the networks `tiny` and `srtg_tiny` beside."""
+"""train_custom.py with defaults for a small dataset and with the networks `tiny` and `srtg_tiny`."""
 
 from data.labels.dataset_spec import DatasetSpec
 from tests.tiny_network import register_tiny_networks

@@ -1,4 +1,4 @@
-"""Stopping on a signal: all ranks after the same step."""
+"""Stops a run after a signal, on all ranks after the same step."""
 
 import signal
 from collections.abc import Iterator
@@ -8,16 +8,16 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 
-EXIT_STATUS = 143  # of a run that a signal stopped after saving, as a shell gives it for SIGTERM
+EXIT_STATUS = 143  # of a run that saved and stopped after a signal: 128 + SIGTERM, as in a shell
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StoppedBySignal(Exception):
-    """The run stopped after a signal, with its state saved."""
+    """The run stopped after a signal, and its state is saved."""
 
 
 class StopSignal:
-    """Notes SIGTERM and SIGUSR1 (preemption); further ones change nothing, so a checkpoint in writing is completed."""
+    """Records SIGTERM and SIGUSR1 (preemption). Further signals do not interrupt the checkpoint that is then saved."""
 
     def __init__(self, world_size: int) -> None:
         self.received = False
@@ -27,7 +27,7 @@ class StopSignal:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note signals inside, instead of ending at once."""
+        """Inside this context, record the signals instead of ending the process."""
         before = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield
@@ -39,13 +39,13 @@ class StopSignal:
         self.received = True
 
     def share(self) -> None:
-        """Tell the other ranks, at the start of a step; the answer travels while the step runs."""
+        """Start telling the other ranks; call it when a step begins. The exchange runs beside the step."""
         self.flag.fill_(self.received)
         if self.world_size > 1:
             self.work = dist.all_reduce(self.flag, dist.ReduceOp.MAX, async_op=True)
 
     def is_set(self) -> bool:
-        """Whether any rank had been told to stop when this step began: the same answer on all ranks."""
+        """Whether any rank had received a signal when this step began; the same answer on all ranks."""
         if self.work:
             self.work.wait()
             self.work = None

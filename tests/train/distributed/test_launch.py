@@ -1,4 +1,4 @@
-"""Several ranks train what one trains, and the loss of one does not leave the others hanging."""
+"""Several ranks train the same as one, and when a rank is lost the others do not hang."""
 
 import json
 import re
@@ -7,18 +7,14 @@ import signal
 import socket
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-import torch.distributed as dist
 
-from common.ranks import Ranks
 from network.weights.reading import read_checkpoint
 from tests.processes import Process, Server
 from tests.runs import LAST, RUN, TINY, TINY_FLAGS, assert_all_whole, assert_same_run, rows, state
-from train.distributed.launch import rendezvous
 
 TORCHRUN = ("-m", "torch.distributed.run")
 LENGTH = ("--workers", 0, "--end-epoch", 5, "--lr-steps", 2, 4)
@@ -34,39 +30,39 @@ def finish(process: Process) -> str:
     return process.stdout
 
 
-def ranks_of(process: Process) -> list[int]:
-    """The process numbers of a launcher's ranks."""
-    return process.children()
-
-
-def assert_nothing_is_left(process: Process) -> None:
-    """Also no reading process: one that has lost its parent looks for it every few seconds."""
-    deadline = time.monotonic() + 30
-    while process.members():
-        assert time.monotonic() < deadline, process.members()
+def wait_until(condition: Callable[[], bool], describe: Callable[[], object]) -> None:
+    """Fail with a description if the condition does not hold within a time that is long even on a busy machine."""
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < deadline, describe()
         time.sleep(0.1)
 
 
+def assert_nothing_is_left(process: Process) -> None:
+    """Wait until all processes of the run have ended, also the workers that read clips."""
+    wait_until(lambda: not process.members(), process.members)
+
+
 @pytest.fixture(scope="module")
-def peace(_server: Server, small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of two ranks with all cycles that nothing disturbs."""
-    folder = tmp_path_factory.mktemp("peace")
+def undisturbed(_server: Server, small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two ranks with all cycles, from begin to end."""
+    folder = tmp_path_factory.mktemp("undisturbed")
     finish(start(_server, small_dataset, folder, "--model-dir", folder, "--gpus", 2, *CYCLES))
     return folder / RUN
 
 
 def test_two_ranks_with_synchronised_statistics_train_what_one_trains(server, small_dataset, tmp_path):
-    """The same batches, losses and updates up to the order in which numbers are added: of three updates, the losses
-    agree to a hundred-thousandth, and then rounding grows from step to step, as it does in training. (Without --sync-bn
-    each rank normalises by its own clips: other losses.)
+    """The same batches, losses and updates, up to the order of additions.
 
-    The seven validation videos, which two ranks cannot share equally, count once each.
+    The rounding differences grow with each update, so there are only three. Without --sync-bn each rank would normalise
+    with the statistics of its own clips. The seven validation videos do not divide evenly over two ranks and must count
+    once each.
     """
     flags = ("--batch-size", 32, "--val-batch-size", 2, "--end-epoch", 3, "--lr-base", 0.1, "--workers", 0, "--sync-bn")
     one = start(server, small_dataset, tmp_path, "--model-dir", "one", *flags)
     two = start(server, small_dataset, tmp_path, "--model-dir", "two", "--gpus", 2, *flags)
     finish(one)
-    assert finish(two).count("Plan of the run") == 1
+    assert finish(two).count("Plan of the run") == 1, "each rank logs"
     for name in ("scores_train.csv", "scores_val.csv"):
         ours, theirs = rows(tmp_path / "two" / RUN / name), rows(tmp_path / "one" / RUN / name)
         assert [row["epoch"] for row in ours] == [row["epoch"] for row in theirs] == list("123")
@@ -80,18 +76,16 @@ def test_two_ranks_with_synchronised_statistics_train_what_one_trains(server, sm
         assert (value - theirs[name]).abs().max() <= 1e-3 * max(1, value.abs().max()), name
 
 
-def test_a_killed_rank_takes_the_run_down_which_then_goes_on_with_any_number_of_ranks(
-    server, small_dataset, tmp_path, peace
+def test_a_killed_rank_ends_the_run_which_then_resumes_with_any_number_of_ranks(
+    server, small_dataset, tmp_path, undisturbed
 ):
-    """A hang would hold the machine all night; and the loss of a GPU must not be the end of a run."""
+    """A run that hangs would occupy the machine all night, and a run must survive the loss of a GPU."""
     flags = ("--model-dir", "cut", *CYCLES)
     process = start(server, small_dataset, tmp_path, *flags, "--gpus", 2, "--workers", 1)
     process.wait_for("Epoch [003/")
-    begin = time.monotonic()
-    process.send(signal.SIGKILL, ranks_of(process)[-1])
+    process.send(signal.SIGKILL, process.children()[-1])
     assert process.wait() == 1
-    assert time.monotonic() - begin < 60
-    assert "error: rank 1 was killed by SIGKILL; the other ranks were stopped" in process.stderr
+    assert re.search(r"error: .*rank 1\b.*SIGKILL", process.stderr)
     assert "Traceback" not in process.output()
     assert_nothing_is_left(process)
     assert_all_whole(tmp_path / "cut" / RUN)
@@ -99,47 +93,47 @@ def test_a_killed_rank_takes_the_run_down_which_then_goes_on_with_any_number_of_
     again = start(server, small_dataset, tmp_path, *flags, "--gpus", 2, "--resume-epoch", "auto")
     alone = start(server, small_dataset, tmp_path, "--model-dir", "alone", *CYCLES, "--resume-epoch", "auto")
     finish(again)
-    assert_same_run(tmp_path / "cut" / RUN, peace)
+    assert_same_run(tmp_path / "cut" / RUN, undisturbed)
     finish(alone)
-    assert state(tmp_path / "alone" / RUN)["position"] == state(peace)["position"]
+    assert state(tmp_path / "alone" / RUN)["position"] == state(undisturbed)["position"]
     assert [row["clips"] for row in rows(tmp_path / "alone" / RUN / "scores_train.csv")] == [
-        row["clips"] for row in rows(peace / "scores_train.csv")
+        row["clips"] for row in rows(undisturbed / "scores_train.csv")
     ]
 
 
-def test_torchrun_starts_a_lost_rank_again_and_the_run_goes_on_by_itself(server, small_dataset, tmp_path, peace):
-    """With --max-restarts: nobody is there to type --resume-epoch auto."""
+def test_torchrun_restarts_a_lost_rank_and_the_run_resumes_by_itself(server, small_dataset, tmp_path, undisturbed):
+    """With --max-restarts, nobody should have to type --resume-epoch auto."""
     process = server.start(
         *TORCHRUN, "--standalone", "--nproc-per-node", 2, "--max-restarts", 1, TINY, "--dataset", small_dataset,
         *TINY_FLAGS, "--model-dir", "run", *CYCLES, folder=tmp_path,
     )  # fmt: skip
     process.wait_for("Epoch [002/")
-    process.send(signal.SIGKILL, ranks_of(process)[0])
+    process.send(signal.SIGKILL, process.children()[0])
     output = finish(process)
     assert re.search(r"resuming run/.*_last\.pth at step \d+ of epoch \d+", output)
-    assert_same_run(tmp_path / "run" / RUN, peace)
-    assert json.loads(output.splitlines()[-1])["epochs"] == int(rows(peace / "scores_train.csv")[-1]["epoch"])
+    assert_same_run(tmp_path / "run" / RUN, undisturbed)
+    assert json.loads(output.splitlines()[-1])["epochs"] == int(rows(undisturbed / "scores_train.csv")[-1]["epoch"])
 
 
 def test_a_signal_to_the_launcher_saves_and_ends_all_ranks_with_status_143(server, small_dataset, tmp_path):
-    """And a second one, of the other kind, changes nothing."""
+    """A second signal, of the other kind, changes nothing."""
     flags = ("--gpus", 2, *CYCLES, "--save-every-steps", 0, "--model-dir", "run", "--end-epoch", 500)
     process = start(server, small_dataset, tmp_path, *flags)
     process.wait_for("Batch [")
     process.send(signal.SIGUSR1)
     time.sleep(0.2)
     process.send(signal.SIGTERM)
-    assert process.wait(60) == 143
+    assert process.wait() == 143
     assert process.stderr == ""
     assert process.stdout.count("stopped by a signal") == 1
     assert_nothing_is_left(process)
     assert read_checkpoint(tmp_path / "run" / RUN / LAST)["progress"]["global_step"] > 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the system names no threads")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the names of threads from /proc")
 @pytest.mark.parametrize("stop", [False, True])
-def test_the_group_has_no_threads_any_more_when_python_leaves(server, small_dataset, tmp_path, stop):
-    """One that gives back a tensor then aborts the process now and then, and a run that is done counts as failed."""
+def test_no_thread_of_the_group_is_left_when_python_exits(server, small_dataset, tmp_path, stop):
+    """Such a thread sometimes aborts the process, and a finished run looks failed."""
     process = server.start(
         TINY.with_name("train_noting_threads.py"), "--dataset", small_dataset, *TINY_FLAGS, "--gpus", 2, *LENGTH,
         "--model-dir", "run", "--end-epoch", 500 if stop else 1, folder=tmp_path,
@@ -154,7 +148,7 @@ def test_the_group_has_no_threads_any_more_when_python_leaves(server, small_data
 
 
 def test_ranks_whose_launcher_is_killed_save_and_end(server, small_dataset, tmp_path):
-    """Orphans would train on unseen and hold their GPUs."""
+    """Otherwise they would train on unnoticed and occupy their GPUs."""
     flags = ("--gpus", 2, *LENGTH, "--model-dir", "run", "--end-epoch", 500)
     process = start(server, small_dataset, tmp_path, *flags)
     process.wait_for("Batch [")
@@ -164,38 +158,12 @@ def test_ranks_whose_launcher_is_killed_save_and_end(server, small_dataset, tmp_
     assert_all_whole(tmp_path / "run" / RUN)
 
 
-def test_a_mistake_is_said_once_whatever_the_number_of_ranks(server, tmp_path):
+def test_a_mistake_is_reported_once_whatever_the_number_of_ranks(server, tmp_path):
+    """The same line from each of eight ranks would hide the others."""
     process = start(server, Path("nowhere"), tmp_path, "--gpus", 2)
     assert process.wait() == 2
     assert process.stderr.count("\n") == 1
-    assert "error: dataset folder nowhere does not exist" in process.stderr
-
-
-def test_processes_that_meet_take_no_dead_ones_for_their_own():
-    """After a restart the launcher's store still holds the addresses of those before: ranks would wait for the dead."""
-    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
-    for rank in (1, 2, 3):
-        store.set(f"guest/{rank}", "dead")
-    names = []
-    with ThreadPoolExecutor(4) as pool:
-        for world_size in (4, 2, 3, 1):  # also a rank that starts long before the first one
-            clients = [dist.TCPStore("localhost", store.port, is_master=False) for _ in range(world_size)]
-            met = [
-                pool.submit(rendezvous, client, rank, world_size) for rank, client in reversed([*enumerate(clients)])
-            ]
-            (name,) = {future.result(20) for future in met}
-            names.append(name)
-    assert len(set(names)) == 4
-
-
-def test_a_world_of_one_waits_for_nobody():
-    ranks = Ranks(0, 0, 1)
-    assert ranks.is_first
-    assert ranks.sum(torch.tensor([1.0, 2.0])).tolist() == [1.0, 2.0]
-    assert ranks.maximum(torch.tensor(3.0)) == 3
-    assert ranks.gather({"a": 1}) == [{"a": 1}]
-    assert ranks.decide(True) is True
-    assert ranks.decide(False) is False
+    assert "nowhere" in process.stderr
 
 
 def free_port() -> int:
@@ -206,43 +174,35 @@ def free_port() -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("comes_back", [False, True])
-def test_two_machines_train_lose_one_go_on_and_take_it_back(server, small_dataset, tmp_path, comes_back):
-    """Two torchrun agents with a rendezvous on loopback; the one without the rendezvous is lost with its rank.
+def test_two_machines_lose_one_and_take_it_back(server, small_dataset, tmp_path, comes_back):
+    """Two torchrun agents on loopback, of which the one that does not host the rendezvous is killed with its rank.
 
-    To a machine that comes back it is the first start, to the other one the second or third. (torchrun of torch 2.13
-    takes it back only with a store of its own for each start; else both wait for each other until they give up.)
+    torchrun of torch 2.13 takes it back only if it shares no store with the ranks (TORCH_DISABLE_SHARE_RDZV_TCP_STORE).
+    Then the restart counts of the two machines differ.
     """
     environment = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1" if comes_back else "0"}
     rendezvous = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{free_port()}", "--rdzv-id", "job-17")
     torchrun = (*TORCHRUN, "--nnodes", "1:2", "--nproc-per-node", 1, "--max-restarts", 3, *rendezvous)
     run = (TINY, "--dataset", small_dataset, *TINY_FLAGS, "--model-dir", "run", *CYCLES, "--end-epoch", 200)
 
-    def join() -> Process:
-        conf = ("--rdzv-conf", "last_call_timeout=8")
+    def join(is_host: int) -> Process:
+        conf = ("--rdzv-conf", f"is_host={is_host},last_call_timeout=8")
         return server.start(*torchrun, *conf, *run, folder=tmp_path, environment=environment)
 
-    first = join()
-    time.sleep(2)  # the first one has the rendezvous
-    second = join()
+    first, second = join(is_host=1), join(is_host=0)
 
     def both() -> str:
         return first.output() + second.output()
 
-    deadline = time.monotonic() + 120
-    while "Epoch [005/" not in both():
-        assert time.monotonic() < deadline, both()
-        time.sleep(0.1)
-    assert "training on the CPU: 2 processes" in both()
+    wait_until(lambda: "training on the CPU: 2 processes" in both() and "Epoch [005/" in both(), both)
     second.kill()
     first.wait_for("training on the CPU: 1 processes")
     first.wait_for("resuming run/")
     if comes_back:
-        second = join()
-        while both().count("training on the CPU: 2 processes") < 2:
-            assert time.monotonic() < deadline, both()
-            time.sleep(0.1)
-        assert second.wait(300) == 0, both()
-    assert first.wait(300) == 0, both()
+        second = join(is_host=0)
+        wait_until(lambda: both().count("training on the CPU: 2 processes") >= 2, both)
+        assert second.wait(600) == 0, both()
+    assert first.wait(600) == 0, both()
     epochs = [int(row["epoch"]) for row in rows(tmp_path / "run" / RUN / "scores_train.csv")]
     assert epochs == list(range(1, epochs[-1] + 1))
     assert f'"epochs": {epochs[-1]},' in both()

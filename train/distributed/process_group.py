@@ -1,0 +1,106 @@
+"""The process group: how the ranks of a run connect, start together and share their gradients."""
+
+import gc
+import inspect
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+# Import this before there is a process group. Its functions have the group as default argument, so a later import, as
+# that of DistributedDataParallel, would keep the group alive until Python exits: see the end of `process_group`.
+import torch.distributed.nn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from common.cli import USAGE_ERROR
+from common.errors import DataError, UserError
+from common.processes import signal_at_parent_death
+from common.ranks import Ranks
+from train.distributed.rendezvous import launcher_store
+
+Made = TypeVar("Made")
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # more than the slowest first batch or checkpoint takes
+
+
+def is_launched() -> bool:
+    """Whether torchrun or `launch` started this process as a rank."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
+
+
+def is_lost_peer(error: RuntimeError) -> bool:
+    """Whether torch raised `error` because another rank has ended. Gloo's errors have no type of their own."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def on_all_ranks(ranks: Ranks, make: Callable[[], Made]) -> Made:
+    """The result of `make`, if it succeeds on all ranks.
+
+    If it raises a UserError on some ranks, only the first of them raises a DataError with its message. The others exit
+    silently with the same status, so the message appears once.
+    """
+    made, problem = None, ""
+    try:
+        made = make()
+    except UserError as error:
+        if ranks.world_size == 1:
+            raise
+        problem = str(error)
+    problems = ranks.gather(problem)
+    if any(problems):
+        time.sleep(1)  # exiting at once would break the connection of ranks that are still in `gather`
+    if problem and not any(problems[: ranks.rank]):
+        raise DataError(problem)
+    if any(problems):
+        sys.exit(USAGE_ERROR)
+    assert made is not None
+    return made
+
+
+@contextmanager
+def process_group(device_type: str) -> Iterator[Ranks]:
+    """Join the process group that the environment describes, and leave it at the end unless an error is raised.
+
+    Without a launcher this process is a world of size 1.
+    """
+    if not is_launched():
+        yield Ranks(0, 0, 1)
+        return
+    # If the launcher is killed, save and end. Otherwise this rank would train on and occupy its GPU.
+    signal_at_parent_death(signal.SIGTERM)
+    ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")))
+    if device_type == "cuda":
+        torch.cuda.set_device(ranks.local_rank)
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
+        timeout=COLLECTIVE_TIMEOUT,
+        store=launcher_store(ranks, COLLECTIVE_TIMEOUT),
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+    )
+    yield ranks
+    # Destroy the group only after success: otherwise this would wait for a failed rank. If nothing refers to the group
+    # any more, destroying it joins gloo's threads. If one is still running when Python 3.13 or older exits, the process
+    # aborts, and a finished run looks failed.
+    gc.collect()
+    dist.destroy_process_group()
+
+
+def parallel(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network with gradients that are averaged over ranks.
+
+    Each rank keeps its own buffers, such as batch statistics; Ranks.broadcast makes them equal.
+    """
+    devices = [device.index] if device.type == "cuda" else None
+    make = partial(DistributedDataParallel, network, device_ids=devices, gradient_as_bucket_view=True)
+    # torch 2.13 renamed the argument that says whether buffers are shared.
+    is_renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    return make(forward_sync_buffers=False) if is_renamed else make(broadcast_buffers=False)
