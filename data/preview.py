@@ -1,6 +1,5 @@
 """python -m data.preview: a picture (contact sheet) of a dataset's clips before and after augmentation."""
 
-import argparse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +38,7 @@ class Row(NamedTuple):
 
 def main(prog: str = "python -m data.preview") -> int:
     """Write the sheet as the command line says and return the exit status; `prog` is the command's name in messages."""
-    parser = CommandParser(prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(prog=prog, description=DESCRIPTION)
     parser.add_argument(
         "folder", type=Path, help="a dataset (contains jpg/) or the folder of a video (contains frames.db)"
     )

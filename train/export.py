@@ -59,10 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", type=Path, help="a .pth of this project or another, or .safetensors")
     parser.add_argument("output", type=Path, help=f"the file to write: {', '.join(FORMATS)}")
     parser.add_argument("--network", default="", help="the network, for a checkpoint that does not name it")
-    parser.add_argument("--clip-length", type=positive_integer, default=16, help="frames, for .pt2 (%(default)s)")
-    parser.add_argument(
-        "--clip-size", type=positive_integer, default=224, help="height and width, for .pt2 (%(default)s)"
-    )
+    parser.add_argument("--clip-length", type=positive_integer, default=16, help="frames, for .pt2")
+    parser.add_argument("--clip-size", type=positive_integer, default=224, help="height and width in pixels, for .pt2")
     return parser
 
 

@@ -143,7 +143,6 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         prog="python -m data.prepare.convert",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("videos", type=Path, metavar="VIDEOS", help="holds <class>/<video file> or <class>/<video>/<frame>.jpg")
@@ -162,9 +161,9 @@ def _parser() -> CommandParser:
         type=positive_integer,
         default=360,
         metavar="PIXELS",
-        help="scale the shorter side down to this, never up (default %(default)s)",
+        help="scale the shorter side down to this, never up",
     )
-    add("--quality", type=_quality, default=90, help="of the JPEG frames, 1 to 100 (default %(default)s)")
+    add("--quality", type=_quality, default=90, help="of the JPEG frames, 1 to 100")
     add(
         "--workers",
         type=positive_integer,

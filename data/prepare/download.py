@@ -215,28 +215,27 @@ def classify(error: yt_dlp.utils.YoutubeDLError) -> tuple[str, str]:
 
 
 def _parser() -> CommandParser:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = CommandParser(prog="python -m data.prepare.download", description=__doc__, formatter_class=form)
+    parser = CommandParser(prog="python -m data.prepare.download", description=__doc__)
     add = parser.add_argument
     add("labels", type=Path, nargs="+", metavar="LABELS", help="label files, made by python -m data.prepare.labels")
     add("out", type=Path, metavar="OUT", help="videos go to OUT/<class>/<youtube id>.<ext>")
-    add("--workers", type=positive_integer, default=4, metavar="N", help="videos at a time (default %(default)s)")
-    sleep = "pause of each worker before a video, doubled with each retry (default %(default)g)"
+    add("--workers", type=positive_integer, default=4, metavar="N", help="videos at a time")
+    sleep = "pause of each worker before a video, doubled with each retry"
     add("--sleep", type=float, default=1.0, metavar="SECONDS", help=sleep)
     add("--limit-rate", type=_rate, metavar="BYTES", help="bytes a second of all workers together, such as 500K or 4M")
     add(
         "--cookies", type=_cookies, metavar="FILE", help="a browser's cookies in the Netscape format; it is not changed"
     )
-    add("--retries", type=int, default=3, metavar="N", help="for each video (default %(default)s)")
+    add("--retries", type=int, default=3, metavar="N", help="for each video")
     add("--retry-failed", action="store_true", help="also retry videos that are gone for good")
-    stop = "stop after so many failures in a row that are not the videos' fault; 0: never (default %(default)s)"
+    stop = "stop after so many failures in a row that are not the videos' fault; 0: never"
     add("--max-failures", type=int, default=20, metavar="N", help=stop)
-    timeout = "end a try that takes longer (default %(default)s)"
+    timeout = "end a try that takes longer"
     add("--video-timeout", type=positive_integer, default=3600, metavar="SECONDS", help=timeout)
-    add("--max-height", type=positive_integer, default=360, metavar="PIXELS", help="see above (default %(default)s)")
-    add("--url-template", default=YOUTUBE, metavar="URL", help="address of a video (default %(default)s)")
+    add("--max-height", type=positive_integer, default=360, metavar="PIXELS", help="see above")
+    add("--url-template", default=YOUTUBE, metavar="URL", help="address of a video")
     engines = ("deno", "node", "bun", "quickjs")
-    add("--js-runtime", choices=engines, default="deno", help="it runs yt-dlp's scripts (default %(default)s)")
+    add("--js-runtime", choices=engines, default="deno", help="it runs yt-dlp's scripts")
     return parser
 
 

@@ -103,7 +103,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Convert a dataset's official annotations to label files and a class index.",
         epilog="ANNOTATIONS is, for\n"
         + "\n".join(f"  {name:<{width}}  {dataset.annotations}" for name, dataset in DATASETS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", metavar="NAME", choices=DATASETS, help=", ".join(DATASETS))
     parser.add_argument("annotations", metavar="ANNOTATIONS", type=Path, help="the official files, see below")

@@ -8,7 +8,6 @@ split have the same frames in different orders. Each frame is encoded independen
 also holds for the decoded frames. Training and validation videos have different scenes.
 """
 
-import argparse
 import json
 import re
 import signal
@@ -219,17 +218,16 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         prog="python -m data.prepare.synthetic",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("out", metavar="OUT", type=Path, help="folder for videos/ and labels/")
-    add("--videos", type=int, metavar="N", default=480, help="videos of both splits together (default %(default)s)")
+    add("--videos", type=int, metavar="N", default=480, help="videos of both splits together")
     add("--val-videos", type=int, metavar="N", help="how many of them are for validation (default: a fifth)")
-    add("--classes", type=int, metavar="N", default=8, help=f"2 to {MAX_CLASSES} (default %(default)s)")
-    add("--frames", type=int, metavar="N", default=32, help="frames in a video (default %(default)s)")
-    add("--size", default="64x64", metavar="HxW", help="height x width in pixels (default %(default)s)")
-    add("--fps", type=int, metavar="N", default=16, help="frames a second (default %(default)s)")
-    add("--seed", type=int, metavar="N", default=0, help="each seed gives different scenes (default %(default)s)")
+    add("--classes", type=int, metavar="N", default=8, help=f"2 to {MAX_CLASSES}")
+    add("--frames", type=int, metavar="N", default=32, help="frames in a video")
+    add("--size", default="64x64", metavar="HxW", help="height x width in pixels")
+    add("--fps", type=int, metavar="N", default=16, help="frames a second")
+    add("--seed", type=int, metavar="N", default=0, help="each seed gives different scenes")
     add(
         "--workers",
         type=int,

@@ -189,7 +189,6 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         prog="python -m data.prepare.verify",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("dataset", type=Path, metavar="DATASET", help="the folder that holds jpg/<class>/<video>/frames.db")
@@ -198,7 +197,7 @@ def _parser() -> CommandParser:
         "--decode",
         choices=["none", "first", "all"],
         default="first",
-        help="which frames of each video to decode (default %(default)s); frame names and counts are always checked",
+        help="which frames of each video to decode; frame names and counts are always checked",
     )
     add(
         "--workers",
