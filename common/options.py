@@ -24,6 +24,7 @@ from common.cli import StoreNumbers, boolean
 from common.errors import DataError
 
 Options = TypeVar("Options")
+METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Flag:
     """What a command line needs to know of a field beside its name, type and default."""
 
     help: str
-    group: str  # heading in the help; empty for a field that has no flag
+    group: str  # heading in the help
     spellings: tuple[str, ...] = ()  # beside the field's name
     choices: Sequence[str] | None = None
     metavar: str | None = None
@@ -79,16 +80,24 @@ def spelled(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def add_options(parser: argparse.ArgumentParser, defaults: Any, groups: Sequence[str] = ()) -> None:
-    """Add the flags of a dataclass; `defaults` is an instance. `groups` are the headings to begin with, in order."""
-    flags = flags_of(defaults)
+def add_options(parser: argparse.ArgumentParser, defaults: Any, groups: Sequence[str] = ()) -> dict[str, Any]:
+    """Add the flags of a dataclass, and return the groups of the help by their headings.
+
+    `defaults` is an instance. `groups` are the headings to begin with, in order. Within a group, the flags of the class
+    itself come before those of the classes that it inherits from. Other spellings are accepted, not shown.
+    """
+    flags, own = flags_of(defaults), type(defaults).__annotations__
     types = typing.get_type_hints(type(defaults))
     names = dict.fromkeys([*groups, *(flag.group for flag in flags.values())])
-    headings = {name: parser.add_argument_group(name) for name in names if name}
-    for field, flag in flags.items():
-        if flag.group:
-            arguments = _argument(types[field], flag, getattr(defaults, field))
-            headings[flag.group].add_argument(spelled(field), *flag.spellings, dest=field, help=flag.help, **arguments)
+    headings: dict[str, Any] = {name: parser.add_argument_group(name) for name in names}
+    for field in sorted(flags, key=lambda field: field not in own):
+        flag = flags[field]
+        arguments = _argument(types[field], flag, getattr(defaults, field))
+        headings[flag.group].add_argument(spelled(field), dest=field, help=flag.help, **arguments)
+        for spelling in flag.spellings:
+            hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+            headings[flag.group].add_argument(spelling, dest=field, **arguments | hidden)
+    return headings
 
 
 def _argument(kind: Any, flag: Flag, default: Any) -> dict[str, Any]:
@@ -104,7 +113,9 @@ def _argument(kind: Any, flag: Flag, default: Any) -> dict[str, Any]:
     if typing.get_origin(kind) is tuple:
         return arguments | {"nargs": "+", "action": StoreNumbers, "metavar": flag.metavar or "N"}
     assert kind in (int, float, str, Path), kind
-    return arguments | {"type": kind} | ({"metavar": flag.metavar} if flag.metavar else {})
+    if flag.choices is None:
+        arguments["metavar"] = flag.metavar or METAVARS[kind]
+    return arguments | {"type": kind}
 
 
 def read_options(kind: type[Options], namespace: argparse.Namespace) -> Options:

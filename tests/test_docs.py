@@ -127,7 +127,10 @@ def check_command(words: tuple[str, ...]) -> None:
 def flags_of(target: str) -> frozenset[frozenset[str]]:
     """The flags of a command, each with its other spellings."""
     actions = run_until_parsed(target, (), parse=False).parser._actions
-    return frozenset(frozenset(action.option_strings) for action in actions if action.option_strings)
+    by_option: dict[str, set[str]] = {}
+    for action in actions:
+        by_option.setdefault(action.dest, set()).update(action.option_strings)
+    return frozenset(frozenset(spellings) for spellings in by_option.values() if spellings)
 
 
 def commands() -> list[Line]:

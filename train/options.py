@@ -4,7 +4,6 @@ A part of the training declares its flags beside itself (ScheduleOptions, Optimi
 TrainerOptions). The others are the fields of TrainOptions, which inherits from all of them.
 """
 
-import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -63,6 +62,7 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
         "full", "random changes to training clips beside their crop: none, mirrored with probability 1/2, or all",
         "data", choices=("none", "flip", "full"), is_compared=True,
     )  # fmt: skip
+    random_seed: int = option(1, "of weights, order of videos and choice of clips", "data", least=0, is_compared=True)
     workers: int = option(-1, "processes that read clips, each rank; -1: by the cores", "data")
     network: str = option(
         "srtg_r3d_34", f"one of {PLAIN_NETWORKS}, or one of these after srtg_: with SRTG", "network and weights"
@@ -79,9 +79,6 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     )  # fmt: skip
     evaluate: bool = option(
         False, "validate the weights of --pretrained-3d or --resume-epoch, train nothing", "network and weights"
-    )
-    random_seed: int = option(
-        1, "of weights, order of videos and choice of clips", "schedule", least=0, is_compared=True
     )
     device: str = option("auto", "auto: GPUs if there are any", "machine", choices=("auto", "cuda", "cpu"))
     gpus: int = option(0, "GPUs of this machine, or processes on the CPU; 0: all, or one", "machine", least=0)
@@ -115,17 +112,13 @@ def parse_options(
 
 def make_parser(description: str, defaults: TrainOptions, choice: DatasetChoice | None = None) -> CommandParser:
     """The parser of a script. `choice` is among the datasets of a script, where it has several."""
-    parser = CommandParser(description=description, formatter_class=_HelpFormatter)
-    add_options(parser, defaults, GROUPS)
+    parser = CommandParser(description=description)
+    groups = add_options(parser, defaults, GROUPS)
     if choice:
-        parser.add_argument(
+        groups["data"].add_argument(
             choice.flag, dest="variant", choices=list(choice.specs), default=choice.default, help=choice.help
         )
     return parser
-
-
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the description's lines, shows defaults."""
 
 
 def check_options(options: TrainOptions) -> None:
