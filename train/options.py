@@ -50,11 +50,11 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     )
     variant: str = ""  # set by --variant or --split, in scripts with several datasets
     train_frame_interval: tuple[int, ...] = option(
-        (2,), "distance between the sampled frames of a clip, or lowest and highest distance to draw from", "data",
+        (2,), "distance of a clip's sampled frames, in frames; two numbers: lowest and highest to draw from", "data",
         spellings=("--train-frame-inteval",), is_compared=True,
     )  # fmt: skip
     val_frame_interval: int = option(
-        2, "distance between the sampled frames of a clip in validation", "data",
+        2, "distance of a clip's sampled frames in validation, in frames", "data",
         spellings=("--val-frame-inteval",), least=1,
     )  # fmt: skip
     val_clips: int = option(
