@@ -24,12 +24,14 @@ Curve = dict[str, list[float]]
 
 
 def read_scores(path: Path) -> Curve:
-    """The columns of a score file, by name; DataError if it is missing or damaged."""
+    """The columns of a score file, by name; DataError if the file is missing or damaged."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         if not rows:
             raise ValueError("it has no epochs")
+        if missing := [name for name in ("epoch", "loss", "top1") if name not in rows[0]]:
+            raise ValueError(f"it has no column {missing[0]}")
         return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give the folder of a run that has finished an epoch") from None
