@@ -217,7 +217,7 @@ def test_an_accumulated_batch_gives_the_update_of_the_whole_with_the_same_sub_ba
 
 
 def test_a_batch_divides_also_where_parts_and_sub_batches_do_not(tmp_path):
-    """Three parts of eight sub-batches: each part then has an equal share of every sub-batch, and the run goes on."""
+    """Three parts of eight sub-batches: each part then has an equal share of every sub-batch; the run must not fail."""
     splits = load_splits(write_small_dataset(tmp_path / "data", train=48, val=4, frames=4), SPEC)
     plan = plan_of(splits, long_cycles=True, batch_size=6, end_epoch=6)
     assert {phase.batch_factor for phase in plan.phases} >= {8, 4, 1}
