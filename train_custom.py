@@ -1,13 +1,13 @@
-"""Train on a dataset of your own, or on the synthetic one of `make demo`.
+"""Train on your own dataset, or on the synthetic one of `make demo`.
 
     python train_custom.py --dataset demo --network srtg_r3d_10 --clip-length 8 --clip-size 44 --end-epoch 9
 
 DATASET holds
 
     jpg/<class>/<video>/frames.db     made by: python -m data.prepare.convert VIDEOS DATASET
-    labels/train.csv, labels/val.csv  header `label,id`, a row a video; --labels takes others, also one with `split`
+    labels/train.csv, labels/val.csv  header `label,id`, one row per video; or one file with a column `split`: --labels
 
-Classes are in the order of their sorted names. Defaults of your own: copy this script.
+Classes are sorted by name. For other defaults, copy this script.
 """
 
 from data.labels.dataset_spec import DatasetSpec

@@ -22,7 +22,7 @@ DATASETS = DatasetChoice(
         for split in ("1", "2", "3")
     },
     default="1",
-    help="which of the official splits",
+    help="number of the official split",
 )
 DEFAULTS = TrainOptions(clip_size=256, batch_size=32, lr_base=0.1, lr_steps=(15, 30, 40), end_epoch=100)
 

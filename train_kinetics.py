@@ -1,4 +1,4 @@
-r"""Train on Kinetics-700, or by --variant on Kinetics-200 (Mini-Kinetics), -400 or -600 (clips of 10 seconds).
+r"""Train on Kinetics-700 (clips of 10 seconds), or with --variant on Kinetics-200 (Mini-Kinetics), -400 or -600.
 
     python train_kinetics.py --network srtg_r3d_34 --dataset DIR/Kinetics_videos/ --variant 700 --clip-size 224 \
         --gpus 4 --lr-base 0.1 --batch-size 48 --fine-tune True \
@@ -20,7 +20,7 @@ DATASETS = DatasetChoice(
         for classes in (200, 400, 600, 700)
     },
     default="700",
-    help="which Kinetics; 200 is Mini-Kinetics",
+    help="number of classes; 200: Mini-Kinetics",
 )
 DEFAULTS = TrainOptions(
     clip_size=284,

@@ -1,9 +1,9 @@
-"""What watching a run costs: all callbacks together, against one training step.
+"""The cost of all callbacks of a run, compared with one training step.
 
     python -m benchmarks.callbacks [--network srtg_r3d_10] [--steps 2000] [--log-every 20]
 
-Prints the time that the callbacks of a real run take for each step (console line, progress bar, score files,
-TensorBoard; reports due every --log-every steps), the median time of a training step, and the ratio of both.
+Prints the time per step of a run's callbacks (log, progress bar, score files and TensorBoard, with a report every
+--log-every steps), the median time of a training step, and their ratio.
 """
 
 import io
@@ -30,7 +30,7 @@ SHAPE = (8, 3, 8, 56, 56)
 
 
 def callback_seconds(steps: int, log_every: int, folder: Path) -> float:
-    """Seconds a step that all callbacks together take."""
+    """Seconds per step of all callbacks together."""
     console = Console(file=io.StringIO(), force_terminal=True, width=160)
     start_logging(console, is_first_rank=True, debug=False)
     log_to_file(folder / "train.log")
@@ -63,7 +63,7 @@ def callback_seconds(steps: int, log_every: int, folder: Path) -> float:
 
 
 def step_seconds(name: str, repeats: int = 9) -> float:
-    """Median seconds of a training step on this machine's device."""
+    """Median seconds of a training step, on the GPU if there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = create_network(name, 8).to(device)
     optimizer = make_optimizer(network, OptimizerOptions())
@@ -83,10 +83,10 @@ def step_seconds(name: str, repeats: int = 9) -> float:
 
 def main() -> int:
     """Measure and print."""
-    parser = CommandParser(prog="python -m benchmarks.callbacks", description="Cost of all callbacks against a step.")
-    parser.add_argument("--network", default="srtg_r3d_10")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--log-every", type=int, default=20)
+    parser = CommandParser(prog="python -m benchmarks.callbacks", description="Cost of all callbacks per step.")
+    parser.add_argument("--network", default="srtg_r3d_10", help="network of the training step")
+    parser.add_argument("--steps", type=int, default=2000, help="steps to time the callbacks over")
+    parser.add_argument("--log-every", type=int, default=20, help="steps between two reports")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         callback_seconds(200, arguments.log_every, Path(folder))  # warm up

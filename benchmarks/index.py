@@ -1,10 +1,10 @@
-"""How long a start takes with a large dataset, and what the list of its videos costs each process that reads.
+"""The time to start with a large dataset, and the memory that its list of videos takes in each worker.
 
     python -m benchmarks.index [--rows 1500000] [--folder FOLDER]
 
-Makes a dataset of that many videos in 200 classes (all link to the same few small databases), and has new processes
-find its videos by its label files: once without an index, then with the one that the first has left. Then compares what
-memory of its own a worker has that uses the list with that of a worker with a list of one video, by fork and by spawn.
+Makes a dataset of that many videos in 200 classes, all hard links to a few small databases. New processes then find its
+videos by its label files: first without an index, then with the index that the first one wrote. Last, it compares the
+private memory of a worker that uses the list with that of a worker with one video, for fork and for spawn.
 """
 
 import multiprocessing
@@ -32,12 +32,12 @@ from train.monitor.logs import make_console
 SPEC = DatasetSpec("HACS", "HACS_clips_v1.1_train.csv", "HACS_clips_v1.1_val.csv", 200)
 CLASSES = 200
 FRAMES = 30
-LINKS = 50_000  # to one file; file systems bound them
-VAL_SHARE = 30  # one video in so many validates
+LINKS = 50_000  # to one file; file systems limit them
+VAL_SHARE = 30  # every 30th video is for validation
 
 
 def make_dataset(folder: Path, rows: int) -> None:
-    """Label files and video folders; a folder that has label files is left as it is."""
+    """Write label files and video folders; do nothing if the folder has label files."""
     labels = folder / "labels"
     if labels.is_dir():
         return
@@ -63,14 +63,14 @@ def make_dataset(folder: Path, rows: int) -> None:
 
 
 def start(folder: Path) -> tuple[float, int]:
-    """Seconds that a process takes to find the videos, and their number."""
+    """Seconds to find the videos, and their number."""
     begin = time.perf_counter()
     splits = load_splits(folder, SPEC)
     return time.perf_counter() - begin, len(splits.train) + len(splits.val)
 
 
 def own_megabytes(videos: VideoList) -> float:
-    """Memory of this process alone after all of the list has been used: not of a file, as the list is in."""
+    """Private memory of this process after using the whole list. The list itself is in shared memory."""
     for name in ARRAYS:
         videos.arrays[name].max()
     for index in np.random.default_rng(0).integers(0, len(videos), 10_000):
@@ -80,7 +80,7 @@ def own_megabytes(videos: VideoList) -> float:
 
 
 def worker_megabytes(folder: Path, method: str) -> float:
-    """What the list adds to a worker's own memory."""
+    """Private memory that the list adds to a worker."""
     context = multiprocessing.get_context(method)
     own = []
     one_video = pack(folder / "jpg", ("class",), [(0, FoundVideo("class", "video", FRAMES, ""))])
@@ -99,26 +99,26 @@ def start_in_process(folder: Path) -> tuple[float, int]:
 def main() -> int:
     """Make, measure, print."""
     parser = CommandParser(prog="python -m benchmarks.index", description="Starts with a large dataset.")
-    parser.add_argument("--rows", type=positive_integer, default=1_500_000, help="videos")
-    parser.add_argument("--folder", type=Path, help="keep the dataset here, and use it if it is there")
+    parser.add_argument("--rows", type=positive_integer, default=1_500_000, help="number of videos")
+    parser.add_argument("--folder", type=Path, help="keep the dataset in this folder, and use it if it exists")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary) / "dataset"
         make_dataset(folder, arguments.rows)
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        time.sleep(3)  # an index is kept of folders alone that have been at rest for a while
+        time.sleep(3)  # only folders that have not changed for a moment are indexed
         first, videos = start_in_process(folder)
         later = sorted(start_in_process(folder)[0] for _ in range(3))
         workers = {method: worker_megabytes(folder, method) for method in ("fork", "spawn")}
-        size = sum(file.stat().st_size for file in (folder / FOLDER).glob("*.npz"))  # a small dataset has none
+        size = sum(file.stat().st_size for file in (folder / FOLDER).glob("*.npz"))  # no such file for a small dataset
     table = Table(title=f"A dataset of {videos:,} videos", title_justify="left", box=box.SIMPLE, show_header=False)
     table.add_column("")
     table.add_column("", justify="right")
-    table.add_row("first start: every video's folder is looked at", f"{first:.1f} s")
-    table.add_row("next starts: from the index, median of 3", f"{later[1]:.1f} s")
+    table.add_row("first start: scans every video's folder", f"{first:.1f} s")
+    table.add_row("later starts: read the index, median of 3", f"{later[1]:.1f} s")
     table.add_row("size of the index", f"{size / 1e6:.0f} MB")
     for method, megabytes in workers.items():
-        row = f"memory of its own that a worker by {method} has more than with one video"
+        row = f"private memory that the list adds to a worker ({method})"
         table.add_row(row, f"{max(0.0, megabytes):.1f} MB")
     make_console().print(table)
     return 0

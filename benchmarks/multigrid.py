@@ -1,15 +1,14 @@
-"""Multigrid against the fixed shape: wall-clock time and clips to the same validation top-1.
+"""Multigrid compared with a fixed shape: wall-clock time and clips to the same validation top-1.
 
     python -m benchmarks.multigrid [--target 90] [--epochs 8] [--folder FOLDER] [--figure FILE]
 
-Makes synthetic motion videos (data/prepare/synthetic.py), trains the same network on them by train_custom.py with the
-fixed shape and with long and short cycles from the same base shape, rate and nominal epochs, one run after the other,
-and prints what each took in all and until its validation first reached the target. Epochs of the multigrid run are
-scaled as the paper has it (1.5 times the nominal ones, at a fraction of the work each). The base shape is as small as
-multigrid bears: of its smallest shape, 4 frames of 40 pixels, the last stage still sees 2x2 pixels.
+Makes synthetic motion videos (data/prepare/synthetic.py) and trains the same network on them twice with
+train_custom.py, one run after the other: with the fixed shape, and with long and short cycles. Base shape, learning
+rate and nominal epochs are the same. Prints what each run took in total and until its validation first reached the
+target. The multigrid run has 1.5 times the nominal epochs, as in the paper, each with a fraction of the work. The base
+shape is as small as multigrid allows: for the smallest clips, 4 frames of 40 pixels, the last stage has 2x2 pixels.
 
-Processor time counts the run and the processes that read for it: unlike wall-clock time it does not depend on what
-else the machine does.
+Processor time covers the run and its reading processes. Unlike wall-clock time it hardly depends on other programs.
 """
 
 import resource
@@ -39,14 +38,14 @@ SCHEDULES = {
 
 
 def make_dataset(folder: Path, videos: int) -> None:
-    """Synthetic videos as frame databases; goes on where it was if some are there."""
+    """Write synthetic videos as frame databases; keep those that exist."""
     size = ["--videos", str(videos), "--val-videos", "96", "--size", "92x92"]
     _run("-m", "data.prepare.synthetic", str(folder), *size)
     _run("-m", "data.prepare.convert", str(folder / "videos"), str(folder))
 
 
 class Run(NamedTuple):
-    """A finished run: its score files, and the processor's seconds that it took."""
+    """A finished run: its score files and its processor time in seconds."""
 
     train: Curve
     val: Curve
@@ -54,7 +53,7 @@ class Run(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """What a run took in all, and until its validation first reached the target (NaN if it never did)."""
+    """What a run took in total, and until its validation first reached the target (NaN if it never did)."""
 
     seconds: float
     processor_seconds: float
@@ -64,7 +63,7 @@ class Costs(NamedTuple):
 
 
 def train(folder: Path, name: str, epochs: int, seed: int) -> Run:
-    """Train one schedule."""
+    """Train with one of SCHEDULES."""
     task = f"{name}_{seed}"
     before = _processor_seconds()
     _run(
@@ -79,7 +78,7 @@ def train(folder: Path, name: str, epochs: int, seed: int) -> Run:
 
 
 def costs(run: Run, target: float) -> Costs:
-    """Add the epochs of a run up."""
+    """Sum up the epochs of a run."""
     seconds, clips = list(accumulate(run.train["seconds"])), list(accumulate(run.train["clips"]))
     reached = next((epoch for epoch, top1 in enumerate(run.val["top1"]) if top1 >= target), None)
     to_target = (float("nan"), float("nan")) if reached is None else (seconds[reached], clips[reached])
@@ -87,7 +86,7 @@ def costs(run: Run, target: float) -> Costs:
 
 
 def draw(runs: dict[str, Run], target: float, output: Path) -> None:
-    """Validation top-1 over wall-clock time and over clips."""
+    """Draw validation top-1 over wall-clock time and over clips."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
     for axis, column, unit, label in (
         (axes[0], "seconds", 60, "wall-clock minutes"),
@@ -111,9 +110,11 @@ def main() -> int:
     parser.add_argument("--target", type=float, default=90.0, help="validation top-1 to reach, in percent")
     parser.add_argument("--epochs", type=int, default=8, help="nominal epochs")
     parser.add_argument("--videos", type=int, default=1056, help="synthetic videos, 96 of them for validation")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folder", type=Path, help="keep videos and runs here; else in a temporary folder")
-    parser.add_argument("--figure", type=Path, default=Path("figures/multigrid_benchmark.png"))
+    parser.add_argument("--seed", type=int, default=1, help="random seed of both runs")
+    parser.add_argument("--folder", type=Path, help="keep videos and runs here (default: a temporary folder)")
+    parser.add_argument(
+        "--figure", type=Path, default=Path("figures/multigrid_benchmark.png"), help="the picture to write (.png)"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
@@ -139,7 +140,7 @@ def main() -> int:
 
 
 def _processor_seconds() -> float:
-    """User and system time of all processes that were started and have ended."""
+    """User and system time of all child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

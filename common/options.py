@@ -1,6 +1,6 @@
-"""Flags as fields of frozen dataclasses: one line makes the flag, its help, its default, its check and what is saved.
+"""Command-line flags as fields of frozen dataclasses. One line defines flag, help, default, bounds and saved value.
 
-A part of the program declares its flags beside itself, and is given an object that holds these alone:
+Each part of the program declares its own flags and gets an object with only these:
 
     @dataclass(frozen=True)
     class LossOptions:
@@ -9,7 +9,7 @@ A part of the program declares its flags beside itself, and is given an object t
     add_options(parser, LossOptions())                   # --label-smoothing
     options = read_options(LossOptions, parser.parse_args())
 
-A class may inherit from several such classes, and `part` takes one of them out again.
+A class may inherit from several such classes; `part` returns the options of one of them.
 """
 
 import argparse
@@ -24,16 +24,16 @@ from common.cli import StoreNumbers, boolean
 from common.errors import DataError
 
 Options = TypeVar("Options")
-METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH"}
+METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH"}  # values in the help
 
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """What a command line needs to know of a field beside its name, type and default."""
+    """The properties of a flag besides the name, type and default of its field."""
 
     help: str
     group: str  # heading in the help
-    spellings: tuple[str, ...] = ()  # beside the field's name
+    spellings: tuple[str, ...] = ()  # besides the field's name
     choices: Sequence[str] | None = None
     metavar: str | None = None
     required: bool = False
@@ -59,10 +59,10 @@ def option(
     is_compared: bool = False,
     is_fixed: bool = False,
 ) -> Any:
-    """A dataclass field that is a flag; its name is the field's, with `-` for `_`.
+    """A dataclass field that is a flag; the flag has the field's name, with `-` for `_`.
 
-    `least`, `above` and `below` bound its value. A resumed run warns if an `is_compared` value differs from before, and
-    refuses another value of an `is_fixed` one. The default is also the value of runs made before the flag existed.
+    `least`, `above` and `below` bound its value. A resumed run warns if an `is_compared` value has changed, and refuses
+    a change of an `is_fixed` one. Runs made before the flag existed count as having its default.
     """
     known = None if choices is None else tuple(choices)
     bounds = (least, above, below)
@@ -101,7 +101,7 @@ def add_options(parser: argparse.ArgumentParser, defaults: Any, groups: Sequence
 
 
 def _argument(kind: Any, flag: Flag, default: Any) -> dict[str, Any]:
-    """The arguments of add_argument that the type of a field asks for."""
+    """The arguments of add_argument for a field of type `kind`."""
     alternatives = [each for each in typing.get_args(kind) if each is not NoneType]
     if NoneType in typing.get_args(kind):
         (kind,) = alternatives
@@ -112,7 +112,7 @@ def _argument(kind: Any, flag: Flag, default: Any) -> dict[str, Any]:
         return arguments | {"type": boolean, "nargs": "?", "const": True, "metavar": flag.metavar or "True|False"}
     if typing.get_origin(kind) is tuple:
         return arguments | {"nargs": "+", "action": StoreNumbers, "metavar": flag.metavar or "N"}
-    assert kind in (int, float, str, Path), kind
+    assert kind in METAVARS, kind
     if flag.choices is None:
         arguments["metavar"] = flag.metavar or METAVARS[kind]
     return arguments | {"type": kind}
@@ -141,13 +141,13 @@ def check_bounds(options: Any) -> None:
 
 
 def part(options: Any, kind: type[Options]) -> Options:
-    """Those of the options that `kind` declares, alone."""
+    """Only those options that `kind` declares."""
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: getattr(options, name) for name in names})
 
 
 def plain(options: Any) -> dict[str, Any]:
-    """The options as JSON and a checkpoint hold them: paths as text, tuples as lists."""
+    """The options as plain types for JSON and checkpoints: paths as text, tuples as lists."""
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     values = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -156,7 +156,7 @@ def plain(options: Any) -> dict[str, Any]:
 def differences(options: Any, before: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The compared options that differ from those saved `before`, by flag: (before, now).
 
-    An option that did not exist then had its default. DataError for a fixed one.
+    An option that was not saved counts as its default. DataError if a fixed option differs.
     """
     now = plain(options)
     defaults = plain(type(options)())
@@ -164,7 +164,7 @@ def differences(options: Any, before: dict[str, Any]) -> dict[str, tuple[Any, An
     for field, flag in flags_of(options).items():
         old = before.get(field, defaults[field])
         if old != now[field] and flag.is_fixed:
-            raise DataError(f"{spelled(field)} {now[field]}: the run to go on with was trained with {old}; keep it")
+            raise DataError(f"{spelled(field)} {now[field]}: the run to resume has {old}; give {spelled(field)} {old}")
         if old != now[field] and flag.is_compared:
             found[spelled(field)] = (old, now[field])
     return found

@@ -8,5 +8,5 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """The context of a forward pass in "fp32", "fp16" or "bf16": autocast for the latter two."""
+    """The context of a forward pass: autocast for "fp16" and "bf16", nothing for "fp32"."""
     return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")

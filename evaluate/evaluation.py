@@ -1,4 +1,4 @@
-"""Scores of a network over a set of videos. Validation in training is its smallest use."""
+"""Scores of a network over a set of videos; training uses this for validation."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -30,13 +30,13 @@ def evaluate(
     precision: str = "fp32",
     watch: Watch = iter,
 ) -> Scores:
-    """Scores over every video of all ranks' loaders, once each; a video's views are averaged as probabilities.
+    """Scores over every video of all ranks' loaders, once each; the probabilities of a video's views are averaged.
 
-    Leaves the network in evaluation mode, with the first rank's statistics of batch norm. `watch` wraps the batches,
-    of which all ranks have the same number (None where a rank has no more), so that a caller may stop in between.
-    DataError on a video that cannot be read.
+    Leaves the network in evaluation mode, with the first rank's batch-norm statistics. `watch` wraps the iterator of
+    batches, so that a caller can stop between two of them; all ranks have the same number of batches (a rank without
+    further videos has None). DataError on a video that cannot be read.
     """
-    ranks.broadcast(network.buffers())  # each rank has its own since the last training step
+    ranks.broadcast(network.buffers())  # batch-norm statistics differ between ranks after training
     aggregate_statistics(network)
     network.eval()
     normalise = Normalise(DTYPES[precision]).to(device)
@@ -45,12 +45,12 @@ def evaluate(
         if batch is not None:
             scores = video_scores(network, normalise, batch, precision)
             sums.add(F.nll_loss(scores, batch.labels, reduction="sum"), scores, batch.labels)
-    network.reset_open_gate_fractions()  # they are reported for training
+    network.reset_open_gate_fractions()  # reports are of training only
     return sums.scores_of(ranks.sum(sums.take()))
 
 
 def video_scores(network: VideoNetwork, normalise: Normalise, batch: Batch, precision: str) -> Tensor:
-    """Log-probabilities (B, classes) of a batch of B videos: the mean over the views of each of their probabilities.
+    """Log-probabilities (B, classes) of a batch of B videos: of the mean probabilities over each video's views.
 
     DataError if a video cannot be read.
     """
@@ -63,6 +63,6 @@ def video_scores(network: VideoNetwork, normalise: Normalise, batch: Batch, prec
 
 
 def _rounds(loader: BatchLoader, device: torch.device, ranks: Ranks) -> Iterator[Batch | None]:
-    """The rank's batches on the device, followed by None until every rank has had as many."""
+    """The rank's batches on the device, then None until all ranks have had the same number."""
     rounds = int(ranks.maximum(torch.tensor(len(loader))))
     return islice(chain(on_device(loader, device), repeat(None)), rounds)

@@ -1,7 +1,7 @@
-"""Metrics: what is counted of each batch, and the number that the sums over many batches give.
+"""Metrics: a count for each batch, and a value computed from the sums of the counts over many batches.
 
-METRICS lists those of every run. A new metric is one entry there: training, validation, the score files, TensorBoard
-and the log take it from the list. Sums stay on the device until a report is due.
+METRICS lists the metrics of every run. A new metric is one entry there: training, validation, the score files,
+TensorBoard and the log use the list. Sums stay on the device until a report is due.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ TOP_K = 5
 
 
 class Outputs(NamedTuple):
-    """What a batch of B examples gives."""
+    """Loss, scores and labels of a batch of B examples."""
 
     loss_sum: Tensor  # (), the sum of the losses
     scores: Tensor  # (B, classes), logits or log-probabilities
@@ -36,21 +36,21 @@ def _one(num_classes: int) -> int:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number over many examples, made of sums over them.
+    """A value over many examples, computed from sums over them.
 
-    `count` gives what a batch adds, of shape () or (n,); `size` is n for a number of classes, as for what is counted
-    for each class; `value` makes the metric of the n sums and the number of examples, which is above 0.
+    `count` returns the counts of a batch, of shape () or (n,). `size` returns n for a number of classes; n above 1 is
+    for counts of each class. `value` computes the metric from the n sums and the number of examples, which is above 0.
     """
 
-    name: str  # its column in the score files and its tag in TensorBoard
+    name: str  # column in the score files and tag in TensorBoard
     label: str  # in the log
-    number_format: str  # of its value in the log, as in `format`
+    number_format: str  # of the value in the log, a format specification
     count: Callable[[Outputs], Tensor]
     value: Callable[[Sequence[float], float], float] = _mean
     size: Callable[[int], int] = _one
 
     def show(self, value: float) -> str:
-        """The value as the log has it, such as `top-1 73.40%`."""
+        """The value as text for the log, such as `top-1 73.40%`."""
         return f"{self.label} {value:{self.number_format}}" + ("%" if self.value is _percent else "")
 
 
@@ -69,7 +69,7 @@ METRICS: list[Metric] = [
 
 @dataclass(frozen=True)
 class Scores:
-    """The sums of each metric over `examples`; those of two sets of examples add up."""
+    """The sums of each metric over `examples`."""
 
     examples: float = 0.0
     sums: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -85,11 +85,11 @@ class Scores:
         return Scores(self.examples + other.examples, sums)
 
     def values(self) -> dict[str, float]:
-        """Every metric's value by its name; NaN of no examples."""
+        """The value of each metric by name; NaN without examples."""
         return {metric.name: self._value(metric) for metric in METRICS}
 
     def show(self) -> str:
-        """All metrics as the log has them: `loss 1.2714 top-1 25.00% top-5 100.00%`."""
+        """All metrics as text for the log: `loss 1.2714 top-1 25.00% top-5 100.00%`."""
         return " ".join(metric.show(self._value(metric)) for metric in METRICS)
 
     def _value(self, metric: Metric) -> float:
@@ -114,7 +114,7 @@ class Scores:
 
 
 class ScoreSums:
-    """Running sums of all metrics on a device: adding does not wait for it, `take` fetches and clears them."""
+    """Running sums of all metrics on a device; `add` and `take` do not wait for it."""
 
     def __init__(self, device: torch.device, num_classes: int) -> None:
         self.sizes = {metric.name: metric.size(num_classes) for metric in METRICS}
@@ -128,12 +128,12 @@ class ScoreSums:
         self.sums += torch.cat([*counts, examples])
 
     def take(self) -> Tensor:
-        """The sums so far, float64 (n,), which start anew; `scores_of` reads them."""
+        """Return the sums so far, float64 (n,), for `scores_of`, and start from zero."""
         sums, self.sums = self.sums, torch.zeros_like(self.sums)
         return sums
 
     def scores_of(self, sums: Tensor) -> Scores:
-        """What `take` gave, also added up over ranks, as scores. Waits for the device."""
+        """The scores of sums from `take`, which may be summed over ranks. Waits for the device."""
         *values, examples = sums.tolist()
         by_name = {}
         for name, size in self.sizes.items():

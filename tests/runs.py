@@ -1,4 +1,4 @@
-"""Runs of the tiny script, compared with each other."""
+"""Comparing runs of the tiny script."""
 
 import csv
 from pathlib import Path
@@ -23,7 +23,7 @@ SCHEDULES = {
 
 
 def make_scores(loss_sum: float, top1: int, top5: int, examples: int) -> Scores:
-    """Scores of so many hits."""
+    """Scores with these counts."""
     return Scores(examples, {"loss": (loss_sum,), "top1": (top1,), "top5": (top5,)})
 
 
@@ -33,13 +33,13 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def scores(run: Path) -> list[dict[str, str]]:
-    """The rows of both score files without the clock's."""
+    """The rows of both score files without the times."""
     found = rows(run / "scores_train.csv") + rows(run / "scores_val.csv")
     return [{name: value for name, value in row.items() if name != "seconds"} for row in found]
 
 
 def state(run: Path) -> dict[str, Any]:
-    """The last checkpoint without what differs between commands: the clock, the names of run and folder."""
+    """The last checkpoint without what differs between commands: times, options and run id."""
     checkpoint = read_checkpoint(run / LAST)
     checkpoint["progress"].pop("seconds")
     for name in ("options", "run_id"):
@@ -71,6 +71,6 @@ def assert_same(one: Any, other: Any, place: str = "checkpoint") -> None:
 
 
 def assert_all_whole(run: Path) -> None:
-    """Every file that looks like a checkpoint is one."""
+    """Every checkpoint file is whole."""
     for path in run.glob("[!.]*.pth"):
         assert {"weights", "optimizer", "position"} <= read_checkpoint(path).keys()

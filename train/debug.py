@@ -1,4 +1,4 @@
-"""What --debug-mode adds."""
+"""The log lines and checks of --debug-mode."""
 
 from torch import Tensor, nn
 
@@ -8,20 +8,23 @@ from train.monitor.logs import LOG
 
 
 def log_network(network: nn.Module) -> None:
-    """Log every parameter's name and shape, and how many values there are."""
+    """Log the name and shape of every parameter, and the number of all their values."""
     for name, parameter in network.named_parameters():
         LOG.debug("  %-48s %s", name, "x".join(map(str, parameter.shape)))
     LOG.debug("%s: %d parameters", type(network).__name__, sum(parameter.numel() for parameter in network.parameters()))
 
 
 def check_blocks(network: VideoNetwork) -> None:
-    """Make every residual block raise TrainingError if its output is not finite. Waits for the device each time."""
+    """Make stem, residual blocks and classifier raise TrainingError if their output is not finite.
+
+    Each check waits for the device.
+    """
 
     def check(name: str) -> None:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if not output.isfinite().all():
                 shape = tuple(inputs[0].shape)
-                raise TrainingError(f"{name} puts out values that are not finite, for inputs of {shape}")
+                raise TrainingError(f"{name}: the output is not finite, for an input of shape {shape}")
 
         network.get_submodule(name).register_forward_hook(hook)
 

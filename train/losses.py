@@ -10,7 +10,7 @@ from torch import Tensor
 from common.options import option
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Logits (B, classes) float32 and labels (B,) to the sum () of the clips' losses."""
+"""Takes logits (B, classes), float32, and labels (B,); returns the sum () of the clips' losses."""
 
 
 def _cross_entropy(options: "LossOptions") -> Loss:
@@ -21,7 +21,7 @@ def _cross_entropy(options: "LossOptions") -> Loss:
 
 
 def _binary_cross_entropy(options: "LossOptions") -> Loss:
-    """A yes or no for each class, averaged over the classes (Wightman et al. 2021, arXiv 2110.00476)."""
+    """Binary cross-entropy of each class, averaged over the classes (Wightman et al. 2021, arXiv 2110.00476)."""
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         num_classes = logits.shape[1]
@@ -42,9 +42,12 @@ LOSSES: dict[str, Callable[["LossOptions"], Loss]] = {
 class LossOptions:
     """The flags of the loss."""
 
-    loss: str = option("cross-entropy", "what training minimises", "optimisation", choices=LOSSES, is_compared=True)
+    loss: str = option(
+        "cross-entropy", "training loss; bce: binary cross-entropy of each class", "optimisation", choices=LOSSES,
+        is_compared=True,
+    )  # fmt: skip
     label_smoothing: float = option(
-        0.0, "share of the target that is spread over all classes, in training", "optimisation",
+        0.0, "share of the training target that is spread evenly over all classes", "optimisation",
         least=0, below=1, is_compared=True,
     )  # fmt: skip
 

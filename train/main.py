@@ -1,6 +1,6 @@
-"""From a command line to a trained network: the one place that knows options, dataset and network.
+"""From a command line to a trained network. Only this file knows options, dataset and network together.
 
-`_run` reads as a run goes: options, ranks, data, network, optimiser, schedule, trainer, fit.
+`_run` shows the order: options, ranks, data, network, optimiser, schedule, trainer, fit.
 """
 
 import json
@@ -62,10 +62,10 @@ from train.trainer import Trainer, TrainerOptions
 
 
 def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: TrainOptions) -> NoReturn:
-    """Run a script: parse its command line, train (or evaluate), leave with an exit status.
+    """Run a script: parse its command line, train (or evaluate), and exit.
 
     Exit status: 0 done; 1 the run failed; 2 a mistake on the command line or in the data; 143 stopped by SIGTERM or
-    SIGUSR1, with the state saved.
+    SIGUSR1 after saving a checkpoint.
     """
     choice = dataset if isinstance(dataset, DatasetChoice) else None
     options = parse_options(description, defaults, choice)
@@ -74,7 +74,7 @@ def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: Train
 
 
 def _start(options: TrainOptions, spec: DatasetSpec) -> int:
-    """Start the ranks, or run as one of them; the exit status."""
+    """Start the ranks, or run as one of them. Returns the exit status."""
     options = resolve_auto(options)
     if options.gpus > 1 and not is_launched():
         return launch(options.gpus, sys.argv)
@@ -84,12 +84,12 @@ def _start(options: TrainOptions, spec: DatasetSpec) -> int:
     except TrainingError as error:
         LOG.error("%s", error)
         return error.exit_status
-    except RuntimeError as error:  # torch has no types for these
+    except RuntimeError as error:  # torch has no exception types for the cases of _explain
         return _explain(error)
 
 
 def _run_together(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
-    """The exit status, also of failures that all ranks reach in the same step: those leave `process_group` in order."""
+    """Run, and turn a failure of all ranks at once into an exit status, so that `process_group` closes normally."""
     try:
         return _run(options, spec, ranks)
     except TrainingError as error:
@@ -147,12 +147,12 @@ class _SetUp(NamedTuple):
     start: StartingPoint
     splits: Splits
     network: VideoNetwork  # on the CPU, with its weights
-    loaded: tuple[str, ...]  # names of the parameters that fine-tuning took from elsewhere
+    loaded: tuple[str, ...]  # names of the parameters that fine-tuning loaded from another checkpoint
     plan: Plan
 
 
 def _set_up(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, checkpoints: CheckpointFolder) -> _SetUp:
-    """What the files and flags give; every mistake in them is found here."""
+    """Read the files and apply the flags. Every mistake of the user in them is found here."""
     start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, options.evaluate)
     splits = load_splits(options.dataset, spec, options.labels)
     for line in splits.report:
@@ -166,7 +166,7 @@ def _set_up(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, checkpoints:
 
 
 def _load(network: VideoNetwork, start: StartingPoint, options: TrainOptions, splits: Splits) -> tuple[str, ...]:
-    """Load the starting point's weights; the names of what came from elsewhere, empty when resuming."""
+    """Load the starting point's weights. Returns the names of the parameters that fine-tuning loaded."""
     if start.is_resume:
         check_same_run(start, _network_facts(options, splits), splits.train.classes)
         checkpoint = start.checkpoint
@@ -177,7 +177,10 @@ def _load(network: VideoNetwork, start: StartingPoint, options: TrainOptions, sp
         return ()
     report = load_pretrained(network, start, splits.train.classes)
     if options.evaluate and not report.complete:
-        raise DataError(f"{start.path} does not fill the network, so there is nothing to evaluate: see the table above")
+        raise DataError(
+            f"{start.path} lacks weights of the network, see the table in the log: give the --network, --gates and "
+            "--placement that it was trained with"
+        )
     return report.loaded if options.fine_tune else ()
 
 
@@ -185,14 +188,15 @@ def _prepare_device(options: TrainOptions, ranks: Ranks) -> torch.device:
     torch.manual_seed(options.random_seed)
     if torch.__version__.startswith("2.9.") and options.precision != "fp32":
         LOG.warning(
-            "torch %s: its mixed-precision Conv3d is several times slower; use another version", torch.__version__
+            "torch %s: mixed-precision Conv3d is several times slower in this version; install another one",
+            torch.__version__,
         )
     tune_device(options.device)
     if options.device == "cpu":
         if "OMP_NUM_THREADS" not in os.environ:
             local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
             torch.set_num_threads(max(1, available_cpus() // local_ranks))
-        LOG.info("training on the CPU: %d processes of %d threads", ranks.world_size, torch.get_num_threads())
+        LOG.info("training on the CPU: %d processes, %d threads each", ranks.world_size, torch.get_num_threads())
         return torch.device("cpu")
     device = torch.device("cuda", ranks.local_rank)
     LOG.info("training on %d x %s in %s", ranks.world_size, torch.cuda.get_device_name(device), options.precision)
@@ -218,7 +222,7 @@ def _optimizer_step(
         names = [name for name, _ in network.named_parameters()]
         new = [name for name in names if name not in loaded]
         LOG.info(
-            "fine-tuning: %d loaded parameters at %g of the rate, %d new ones at the whole rate: %s",
+            "fine-tuning: %d loaded parameters learn at %g of the learning rate, %d new ones at the full rate: %s",
             len(names) - len(new), options.loaded_lr_factor, len(new), ", ".join(new) or "none",
         )  # fmt: skip
     return OptimizerStep(network.parameters(), optimizer, device, ranks, options.precision, options.clip_grad)
@@ -245,7 +249,7 @@ def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: Ba
     try:
         report = trainer.fit(loader, sampler, val_loader)
     except StoppedBySignal:
-        LOG.warning("stopped by a signal; %s goes on from here: --resume-epoch auto", trainer.folder.last)
+        LOG.warning("stopped by a signal; saved %s; --resume-epoch auto goes on from here", trainer.folder.last)
         raise
     finally:
         for callback in trainer.callbacks:
@@ -256,7 +260,7 @@ def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: Ba
 
 
 def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
-    """The last line of a run, for programs."""
+    """The result of a run, which is printed as JSON in the last line."""
     done, folder = trainer.progress, trainer.folder
     result: dict[str, Any] = {
         "epochs": trainer.plan.num_epochs,
@@ -308,7 +312,7 @@ def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:
 
 
 def _about(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -> Checkpoint:
-    """What every checkpoint of the run states beside its state."""
+    """The part of the run's checkpoints that does not change during the run."""
     return {
         "format": FORMAT,
         "network": _network_facts(options, splits),
@@ -322,14 +326,15 @@ def _about(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -> Ch
 
 
 def _explain(error: RuntimeError) -> int:
-    """Log what a RuntimeError of torch means for the run; the exit status. Others are raised again."""
+    """Log the cause of a known RuntimeError of torch and return the exit status. Other errors are raised again."""
     reason = str(error).splitlines()[0]
-    if "DataLoader worker" in reason:  # raised from a signal handler, wherever the process is just then
-        LOG.error(
-            "a process that reads clips died (%s). If memory ran out, give fewer --workers or less --batch-size", reason
-        )
+    if "DataLoader worker" in reason:  # raised by a signal handler, at any line of the program
+        LOG.error("a process that reads clips died (%s). If memory ran out, lower --workers or --batch-size", reason)
     elif is_lost_peer(error):
-        LOG.error("lost the connection to another rank, which has failed or was killed (%s)", reason.split(". ")[0])
+        LOG.error(
+            "lost the connection to another rank, which failed or was killed (%s); its own log gives the reason",
+            reason.split(". ")[0],
+        )
     else:
         raise error
     return 1

@@ -1,4 +1,4 @@
-"""The optimisers, by name, with a rate for each group of parameters. A new one is one entry in OPTIMIZERS."""
+"""The optimisers, by name, with a learning rate for each group of parameters. A new one is one entry in OPTIMIZERS."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Groups = list[dict[str, Any]]
 
 
 def _sgd(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
-    """SGD with Nesterov's momentum (plain SGD at momentum 0); weight decay is part of the gradient."""
+    """SGD with Nesterov momentum (plain SGD if the momentum is 0); weight decay is added to the gradient."""
     optimizer = torch.optim.SGD(
         groups,
         lr=0.0,
@@ -33,7 +33,7 @@ def _sgd(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
 
 
 def _adamw(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101): weight decay apart from the gradient, second beta 0.999."""
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101): decoupled weight decay, second beta 0.999."""
     betas = (options.momentum, 0.999)
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, weight_decay=options.weight_decay, fused=True)
 
@@ -51,29 +51,32 @@ class OptimizerOptions:
 
     optimizer: str = option(
         "sgd",
-        "how gradients change the weights; adamw needs a smaller --lr-base, such as 0.001",
+        "optimiser; adamw needs a smaller --lr-base, such as 0.001",
         "optimisation",
         choices=OPTIMIZERS,
         is_fixed=True,
     )
     momentum: float = option(
-        0.9, "momentum of SGD, first beta of AdamW", "optimisation", least=0, below=1, is_compared=True
+        0.9, "momentum of sgd; first beta of adamw", "optimisation", least=0, below=1, is_compared=True
     )
     weight_decay: float = option(
-        1e-4, "weight decay; AdamW usually needs more, such as 0.05", "optimisation", least=0, is_compared=True
+        1e-4, "weight decay; adamw usually needs more, such as 0.05", "optimisation", least=0, is_compared=True
     )
-    clip_grad: float = option(0.0, "largest norm of the gradient; 0: any", "optimisation", least=0, is_compared=True)
+    clip_grad: float = option(
+        0.0, "scale gradients down to this norm where they exceed it; 0: never", "optimisation", least=0,
+        is_compared=True,
+    )  # fmt: skip
     loaded_lr_factor: float = option(
-        0.1, "share of the rate at which loaded weights learn, with --fine-tune", "optimisation", above=0
+        0.1, "with --fine-tune, loaded weights learn at this share of the learning rate", "optimisation", above=0
     )
 
 
 def make_optimizer(
     network: nn.Module, options: OptimizerOptions, loaded: Collection[str] = ()
 ) -> torch.optim.Optimizer:
-    """The optimiser of all parameters; those named in `loaded` learn at a share of the rate, `loaded_lr_factor`.
+    """The optimiser of all trainable parameters; those named in `loaded` learn at `loaded_lr_factor` of the rate.
 
-    Each group carries its share as `lr_share`; `set_lr` applies it.
+    Each group holds its share of the rate as `lr_share`; `set_lr` applies it.
     """
     parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     groups = [
@@ -93,7 +96,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Go on from a state dict; that of an older version, which called a group's share `lr_factor`, too."""
+    """Load a state dict. Older versions called `lr_share` `lr_factor`."""
     optimizer.load_state_dict(state)
     for group in optimizer.param_groups:
         group.setdefault("lr_share", group.pop("lr_factor", None))

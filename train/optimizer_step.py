@@ -1,4 +1,4 @@
-"""The update of the weights: scaled, clipped, and never from a loss or gradient that is not finite."""
+"""The weight update: loss scaling, gradient clipping, and no update from a loss or gradient that is not finite."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,10 +11,10 @@ from train.optim import load_optimizer_state, set_lr
 
 
 class OptimizerStep:
-    """Applies gradients unless they or the loss are not finite.
+    """Updates the weights unless the loss or a gradient is not finite.
 
-    With a fused optimiser the device decides, and the host does not wait. Others need the host's decision, which waits
-    for the device at each step.
+    With a fused optimiser the device decides and the host does not wait. With others the host decides, and waits for
+    the device at each step.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class OptimizerStep:
     def apply(self, loss: Tensor, lr: float, global_step: int) -> None:
         """Update the weights and clear the gradients.
 
-        From the first step on whose `loss` () is not finite on any rank, or whose gradient is not, the weights stay
-        as they are; see `bad_step`. Gradients that overflow under the fp16 scaler only skip this one update.
+        After a step whose `loss` () on any rank, or whose gradient, is not finite, no update is made any more;
+        `bad_step` gives that step. A gradient that overflows under the fp16 scaler skips only its own update.
         """
         is_bad = self.ranks.maximum((~torch.isfinite(loss)).float()) > 0
         set_lr(self.optimizer, lr)
         self.scaler.unscale_(self.optimizer)
         self.grad_norm = self._clip()
-        overflows = ~torch.isfinite(self.grad_norm)  # the same on all ranks, whose gradients are averaged by now
+        overflows = ~torch.isfinite(self.grad_norm)  # the same on all ranks: their gradients are averaged already
         if self.scaler.is_enabled():
             self.skipped += overflows
         else:
@@ -76,13 +76,13 @@ class OptimizerStep:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave. A run in another precision starts its scaler anew."""
+        """Load a `state_dict`. A run in another precision starts with a new scaler."""
         load_optimizer_state(self.optimizer, state["optimizer"])
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
 
     def _update(self, is_skipped: Tensor) -> None:
-        """Let the optimiser update unless `is_skipped` (). The scaler's own step would look at overflows alone."""
+        """Update the weights unless `is_skipped` (). GradScaler.step would only check for overflows."""
         if self.optimizer.defaults.get("fused"):
             self.optimizer.found_inf = is_skipped.float()  # type: ignore[attr-defined]
             self.optimizer.step()

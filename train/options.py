@@ -1,7 +1,7 @@
-"""All flags of the training scripts: parsed, checked and frozen here, and not passed below `train.main`.
+"""All flags of the training scripts. They are parsed, checked and frozen here, and not passed below `train.main`.
 
-A part of the training declares its flags beside itself (ScheduleOptions, OptimizerOptions, LossOptions,
-TrainerOptions). The others are the fields of TrainOptions, which inherits from all of them.
+Each part of the training declares its own flags (ScheduleOptions, OptimizerOptions, LossOptions, TrainerOptions).
+TrainOptions inherits from these and adds the remaining flags.
 """
 
 import os
@@ -31,7 +31,7 @@ PLAIN_NETWORKS = ", ".join(name for name in network_names() if not name.startswi
 
 
 class DatasetChoice(NamedTuple):
-    """Datasets of one script, and the flag that chooses among them."""
+    """The datasets of one script, and the flag that selects one of them."""
 
     flag: str
     specs: Mapping[str, DatasetSpec]
@@ -41,59 +41,88 @@ class DatasetChoice(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOptions):
-    """All that a run is told; a script sets its dataset's defaults by an instance."""
+    """All options of a run. A script gives its dataset's defaults as an instance."""
 
-    dataset: Path = option(
-        Path(), "folder that holds jpg/<class>/<video>/frames.db", "data", metavar="DIR", required=True
+    dataset: Path = option(Path(), "folder with jpg/<class>/<video>/frames.db", "data", metavar="DIR", required=True)
+    labels: Path | None = option(
+        None, "label file or folder (default: DATASET/labels, else DATASET/../../labels)", "data"
     )
-    labels: Path | None = option(None, "label file or folder; else DATASET/labels, then DATASET/../../labels", "data")
-    variant: str = ""  # by --variant or --split, where a script has several datasets
+    variant: str = ""  # set by --variant or --split, in scripts with several datasets
     train_frame_interval: tuple[int, ...] = option(
-        (2,), "distance between sampled frames, or lowest and highest to draw it from", "data",
+        (2,), "distance of a clip's sampled frames, in frames; two numbers: lowest and highest to draw from", "data",
         spellings=("--train-frame-inteval",), is_compared=True,
     )  # fmt: skip
     val_frame_interval: int = option(
-        2, "distance between sampled frames in validation", "data",
-        spellings=("--val-frame-inteval",), metavar="N", least=1,
+        2, "distance of a clip's sampled frames in validation, in frames", "data",
+        spellings=("--val-frame-inteval",), least=1,
     )  # fmt: skip
-    val_clips: int = option(1, "evenly spaced clips of each video in validation", "data", least=1)
-    val_batch_size: int = option(0, "videos of a validation batch, over all GPUs; 0: --batch-size", "data", least=0)
+    val_clips: int = option(
+        1, "evenly spaced clips of each video in validation; their probabilities are averaged", "data", least=1
+    )
+    val_batch_size: int = option(
+        0, "clips of a validation batch, over all GPUs; 0: as many as --batch-size", "data", least=0
+    )
     augment: str = option(
-        "full", "random changes to training clips beside their crop: none, mirrored with probability 1/2, or all",
-        "data", choices=("none", "flip", "full"), is_compared=True,
+        "full", "changes to training clips after the random crop; flip: mirror half of the clips; full: also colour, "
+        "blur, noise and rotation", "data", choices=("none", "flip", "full"), is_compared=True,
     )  # fmt: skip
-    random_seed: int = option(1, "of weights, order of videos and choice of clips", "data", least=0, is_compared=True)
-    workers: int = option(-1, "processes that read clips, each rank; -1: by the cores", "data")
+    random_seed: int = option(
+        1, "seed of the initial weights, the order of videos and the choice of clips", "data", least=0,
+        is_compared=True,
+    )  # fmt: skip
+    workers: int = option(
+        -1, "processes that read clips, for each GPU; 0: read in the training process; -1: by the number of CPU cores",
+        "data",
+    )  # fmt: skip
     network: str = option(
-        "srtg_r3d_34", f"one of {PLAIN_NETWORKS}, or one of these after srtg_: with SRTG", "network and weights"
+        "srtg_r3d_34", f"one of {PLAIN_NETWORKS}; the prefix srtg_ adds SRTG to any of them", "network and weights"
     )
-    gates: bool = option(False, "let temporal gates decide for each clip and block", "network and weights")
-    placement: str = option("final", "where in a block its SRTG is", "network and weights", choices=PLACEMENTS)
+    gates: bool = option(
+        False, "temporal gates: each block applies SRTG only to clips that are consistent in time",
+        "network and weights",
+    )  # fmt: skip
+    placement: str = option("final", "where in a residual block SRTG is", "network and weights", choices=PLACEMENTS)
     pretrained_3d: Path | None = option(
-        None, "checkpoint to start from", "network and weights", spellings=("--pretrained_3d",), metavar="FILE"
-    )
-    fine_tune: bool = option(False, "loaded weights learn slower than new ones", "network and weights")
+        None, "checkpoint to load weights from; with --resume-epoch N, the checkpoint to resume", "network and weights",
+        spellings=("--pretrained_3d",), metavar="FILE",
+    )  # fmt: skip
+    fine_tune: bool = option(
+        False, "weights of --pretrained-3d learn at --loaded-lr-factor of the learning rate, new ones at the full rate",
+        "network and weights",
+    )  # fmt: skip
     resume_epoch: str = option(
-        "", "go on with epoch N from the checkpoint of N-1, or from the newest one", "network and weights",
-        metavar="N|auto",
+        "", "resume the run: at epoch N, from the checkpoint of epoch N-1; auto: from the newest checkpoint, or start "
+        "if there is none", "network and weights", metavar="N|auto",
     )  # fmt: skip
     evaluate: bool = option(
-        False, "validate the weights of --pretrained-3d or --resume-epoch, train nothing", "network and weights"
+        False, "only validate the weights of --pretrained-3d or --resume-epoch", "network and weights"
     )
-    device: str = option("auto", "auto: GPUs if there are any", "machine", choices=("auto", "cuda", "cpu"))
-    gpus: int = option(0, "GPUs of this machine, or processes on the CPU; 0: all, or one", "machine", least=0)
+    device: str = option(
+        "auto", "auto: the GPUs if torch sees any, else the CPU", "machine", choices=("auto", "cuda", "cpu")
+    )
+    gpus: int = option(
+        0, "GPUs of this machine to use, 0: all; on the CPU, processes to start, 0: one", "machine", least=0
+    )
     sync_bn: bool = option(
-        False, "batch statistics over all GPUs instead of each one's own", "machine", is_compared=True
+        False, "batch norm over the clips of all GPUs instead of each GPU's own", "machine", is_compared=True
     )
     checkpoint_activations: bool = option(
-        False, "keep the input of each residual block alone and compute its inside again: less memory, more time",
-        "machine",
+        False, "keep only the input of each residual block and compute the rest again in the backward pass: less "
+        "memory, more time", "machine",
     )  # fmt: skip
-    model_dir: Path | None = option(None, "folder of runs; results/<DATASET> by default", "output")
-    task_name: str = option("", "label of the run, appended to the name of its folder", "output")
-    log_file: str = option("train.log", "in the run's folder unless it is a path", "output")
-    keep: int = option(10, "newest epochs' checkpoints to keep beside best and last; 0: all", "output", least=0)
-    debug_mode: bool = option(False, "log all, and look for values that are not finite at each block", "output")
+    model_dir: Path | None = option(
+        None, "folder for the folders of runs (default: results/<DATASET>)", "output", metavar="DIR"
+    )
+    task_name: str = option("", "name to append to the run's folder", "output")
+    log_file: str = option(
+        "train.log", "log file: a name in the run's folder, or a path with a /", "output", metavar="FILE"
+    )
+    keep: int = option(
+        10, "keep the checkpoints of the newest N epochs, and best and last; 0: keep all", "output", least=0
+    )
+    debug_mode: bool = option(
+        False, "log the parameters and every batch, and check each block's output for NaN and infinity (slow)", "output"
+    )
 
 
 def parse_options(
@@ -111,7 +140,7 @@ def parse_options(
 
 
 def make_parser(description: str, defaults: TrainOptions, choice: DatasetChoice | None = None) -> CommandParser:
-    """The parser of a script. `choice` is among the datasets of a script, where it has several."""
+    """The parser of a script. `choice` adds the flag that selects one of several datasets."""
     parser = CommandParser(description=description)
     groups = add_options(parser, defaults, GROUPS)
     if choice:
@@ -122,7 +151,7 @@ def make_parser(description: str, defaults: TrainOptions, choice: DatasetChoice 
 
 
 def check_options(options: TrainOptions) -> None:
-    """UserError naming the flag if two values together make no sense, or one that no bound describes."""
+    """Check what the bounds of single flags cannot; UserError names the flag."""
     if options.random_seed >= 2**63:
         raise DataError(f"--random-seed {options.random_seed}: must be below 2**63")
     intervals = options.train_frame_interval
@@ -133,19 +162,21 @@ def check_options(options: TrainOptions) -> None:
     check_name(options.network)
     resume = options.resume_epoch
     if resume not in ("", "auto") and not (resume.isdigit() and int(resume) > 1):
-        raise DataError(f"--resume-epoch {resume}: give the epoch to go on with, from 2 on, or auto")
+        raise DataError(f"--resume-epoch {resume}: give the epoch to resume at, 2 or more, or auto")
     if options.fine_tune and not options.pretrained_3d:
-        raise DataError("--fine-tune needs the weights to start from: --pretrained-3d FILE")
+        raise DataError("--fine-tune needs weights to start from: give --pretrained-3d FILE")
     if options.fine_tune and resume not in ("", "auto"):
-        raise DataError("--fine-tune starts a new run, --resume-epoch N goes on with one: give one of them")
+        raise DataError(
+            f"--fine-tune starts a new run and --resume-epoch {resume} continues one: give only one of them"
+        )
     if options.evaluate and not (options.pretrained_3d or resume):
-        raise DataError("--evaluate needs weights: --pretrained-3d FILE, or --resume-epoch auto for those of the run")
+        raise DataError("--evaluate needs weights: give --pretrained-3d FILE, or --resume-epoch auto for the newest")
     if options.device == "cpu" and options.precision == "fp16":
         raise DataError("--precision fp16 needs a GPU: on the CPU use fp32 or bf16")
 
 
 def resolve_auto(options: TrainOptions) -> TrainOptions:
-    """Replace `auto` and `all` by what this machine has; DataError if it has not what the options ask for."""
+    """Replace `auto`, --gpus 0 and --workers -1 by values for this machine; DataError if it has too few GPUs."""
     device = _device(options)
     gpus = options.gpus or (torch.cuda.device_count() if device == "cuda" else 1)
     _check_batch(options, int(os.environ["WORLD_SIZE"]) if is_launched() else gpus)

@@ -1,4 +1,4 @@
-"""The Trainer: steps, epochs and checkpoints of one network on one device, alone or among ranks."""
+"""The Trainer: runs the steps, epochs and checkpoints of a network on one device, alone or as one of several ranks."""
 
 import logging
 import math
@@ -41,26 +41,31 @@ class TrainerOptions:
     """The flags of the training loop."""
 
     precision: str = option(
-        "auto", "auto: bf16 where the GPU has it, else fp16 with a scaler; fp32 on the CPU", "machine",
+        "auto", "auto: bf16 if the GPU supports it, else fp16 with loss scaling; fp32 on the CPU", "machine",
         choices=("auto", *DTYPES), is_compared=True,
     )  # fmt: skip
     accumulate: int = option(
-        1, "parts in which a batch goes through a GPU's memory", "optimisation", least=1, is_compared=True
-    )
+        1, "parts of each batch that pass through a GPU one after the other, to need less memory", "optimisation",
+        least=1, is_compared=True,
+    )  # fmt: skip
     on_bad_video: str = option(
-        "stop", "stop at a video that cannot be read, or replace it by another and list it", "data",
+        "stop", "stop at a training video that cannot be read, or skip it: use another and log it", "data",
         choices=("stop", "skip"),
     )  # fmt: skip
-    bad_video_limit: int = option(100, "videos that `skip` may replace in an epoch, in each process", "data", least=1)
-    val_frequency: int = option(1, "epochs between validations", "output", least=1)
-    save_frequency: int = option(1, "epochs between checkpoints that are kept", "output", least=1)
-    save_every_steps: int = option(0, "steps between further saves within an epoch; 0: none", "output", least=0)
-    save_every_minutes: float = option(0.0, "minutes between further saves within an epoch; 0: none", "output", least=0)
-    log_every: int = option(20, "steps between lines of the log", "output", least=1)
+    bad_video_limit: int = option(
+        100, "most videos of an epoch that --on-bad-video skip may replace, for each GPU", "data", least=1
+    )
+    val_frequency: int = option(1, "validate every N epochs, and after the last one", "output", least=1)
+    save_frequency: int = option(
+        1, "write the checkpoint <network>_ep-<epoch>.pth every N epochs, and after the last one", "output", least=1
+    )
+    save_every_steps: int = option(0, "also save every N steps within an epoch; 0: never", "output", least=0)
+    save_every_minutes: float = option(0.0, "also save every X minutes within an epoch; 0: never", "output", least=0)
+    log_every: int = option(20, "log every N steps", "output", least=1)
 
 
 class Trainer:
-    """Trains `network` along `plan`, from where `progress` stands."""
+    """Trains `network` by `plan`, starting at `progress`."""
 
     def __init__(
         self,
@@ -84,7 +89,7 @@ class Trainer:
         self.ranks = ranks
         self.options = options
         self.folder = folder
-        self.about = about  # what every checkpoint states beside the state: network, classes, options, versions
+        self.about = about  # the part of a checkpoint that stays the same: network, classes, options, versions
         self.callbacks = callbacks if ranks.is_first else ()
         self.progress = progress
         self.augment = Augment(DTYPES[options.precision])
@@ -96,7 +101,7 @@ class Trainer:
         self.last_save = time.perf_counter()
 
     def fit(self, loader: BatchLoader, sampler: ScheduleSampler, val_loader: BatchLoader) -> EpochReport | None:
-        """Train to the plan's end; the last epoch's report, or None if nothing was left to do.
+        """Train to the plan's end. Returns the report of the last epoch, or None if no epoch was left.
 
         StoppedBySignal after a signal, TrainingError on a loss that is not finite, DataError on a bad video.
         """
@@ -113,11 +118,11 @@ class Trainer:
         return report
 
     def train_epoch(self, loader: BatchLoader, sampler: ScheduleSampler) -> None:
-        """The steps of the epoch that are not done yet."""
+        """Run the remaining steps of the epoch."""
         progress, steps = self.progress, self.plan.steps_in_epoch(self.progress.epoch)
         sampler.set_position(progress.epoch, progress.step)
         self.network.train()
-        self.speed.restart()  # validation and checkpoints are no part of a step
+        self.speed.restart()  # so that validation and saving do not count as time of a step
         batches = on_device(loader, self.device)
         while progress.step < steps:
             self.stop_signal.share()
@@ -134,13 +139,14 @@ class Trainer:
                 self.save()
 
     def train_step(self, batch: Batch, spec: StepSpec) -> None:
-        """One update, from this rank's part of the step's clips, which are on its device."""
+        """Make one update from `batch`, this rank's clips of the step, on its device."""
         parts = self.options.accumulate
-        # A part of the batch has whole sub-batches or, if there are fewer of them than parts, an equal share of one.
+        # Where `parts` divides the number of sub-batches, a part has whole sub-batches. Otherwise it has a share of
+        # several, and batch-norm statistics cover fewer clips.
         set_num_splits(self.network, spec.batch_factor // math.gcd(spec.batch_factor, parts))
         losses = []
         for part in range(parts):
-            # Every parts-th clip, so that the sub-batches of batch norm are those of the whole batch.
+            # Take every parts-th clip: these form the same sub-batches as in the whole batch.
             clips = self.augment(batch.frames[part::parts], batch.augmentation_params[part::parts])
             is_last = part == parts - 1
             with nullcontext() if is_last else self._without_reduction():
@@ -151,11 +157,11 @@ class Trainer:
         self.optimizer_step.apply(torch.stack(losses).sum(), lr, self.progress.global_step)
         self.speed.mark()
         if self.device.type == "cpu":
-            self._check_finite()  # costs nothing where the result is already here
+            self._check_finite()  # on a GPU this would wait for the device in each step
         self.progress.count_step(spec.batch_size, batch.repeated_frames)
 
     def _forward_backward(self, clips: Tensor, labels: Tensor, batch_size: int) -> Tensor:
-        """Add the gradients of normalised clips (B, 3, T, h, w); their share () of the mean loss of `batch_size`."""
+        """Add the gradients of normalised clips (B, 3, T, h, w). Returns their part () of the batch's mean loss."""
         with autocast(self.device, self.options.precision):
             logits = self.parallel(clips)
         loss_sum = self.loss(logits.float(), labels)
@@ -165,7 +171,7 @@ class Trainer:
         return loss_sum.detach() / batch_size
 
     def finish_epoch(self, val_loader: BatchLoader) -> EpochReport:
-        """Validate, report and save the epoch whose steps are done."""
+        """Validate, report and save the epoch, after its last step."""
         progress, options, epoch = self.progress, self.options, self.progress.epoch
         self._collect_counts()
         is_final = epoch == self.plan.num_epochs
@@ -173,7 +179,7 @@ class Trainer:
         is_best = progress.note_validation(val)
         progress.seconds = time.perf_counter() - self.epoch_started
         report = self._epoch_report(val, is_best)
-        # Before the checkpoint: a run killed in between goes on from the one before, and reports this epoch again.
+        # Report before saving: a run killed in between resumes from an earlier checkpoint and reports this epoch again.
         for callback in self.callbacks:
             callback.on_epoch(report)
         progress.finish_epoch()
@@ -185,9 +191,9 @@ class Trainer:
         return evaluate(self.network, loader, self.device, self.ranks, self.options.precision, self._until_stopped)
 
     def save(self, epoch: int | None = None, is_best: bool = False) -> None:
-        """Write a checkpoint of this moment; all ranks call, the first one writes.
+        """Write a checkpoint of the current state. All ranks must call this; the first one writes.
 
-        TrainingError instead if a loss was not finite: the checkpoints hold good states only.
+        TrainingError, and no checkpoint, if a loss was not finite.
         """
         self._collect_counts()
         if self.ranks.is_first:
@@ -196,7 +202,7 @@ class Trainer:
         self.last_save = time.perf_counter()
 
     def _next_batch(self, batches: Iterator[Batch], spec: StepSpec, loader: BatchLoader) -> Batch:
-        """The next batch, with its bad videos counted; DataError if they are too many."""
+        """Take the next batch and count its bad videos; DataError if there are too many."""
         asked = time.perf_counter()
         batch = next(batches)
         self.speed.read(time.perf_counter() - asked, spec.batch_size)
@@ -208,7 +214,7 @@ class Trainer:
         return batch
 
     def _report_step(self, spec: StepSpec, steps: int) -> None:
-        """Tell the callbacks of a step, and of those since the last report if one is due."""
+        """Call the callbacks after a step, with a report of the last steps if one is due."""
         progress = self.progress
         progress.seconds = time.perf_counter() - self.epoch_started
         for callback in self.callbacks:
@@ -260,14 +266,14 @@ class Trainer:
         )
 
     def _fold_scores(self) -> None:
-        """Fetch what the device has counted: the scores, of all ranks, and the skipped updates."""
+        """Fetch the counts from the device: the scores of all ranks, and the skipped updates."""
         self.progress.skipped_updates += self.optimizer_step.take_skipped()
         scores = self.score_sums.scores_of(self.ranks.sum(self.score_sums.take()))
         self.window = self.window.plus(scores)
         self.progress.scores = self.progress.scores.plus(scores)
 
     def _collect_counts(self) -> None:
-        """Bring the ranks' counts of the epoch together; afterwards the first rank alone holds them.
+        """Add up the epoch's counts of all ranks; afterwards only the first rank holds them.
 
         TrainingError if a loss was not finite.
         """
@@ -287,7 +293,7 @@ class Trainer:
             raise not_finite_error(self.plan, self.progress, bad_step, self.folder.last)
 
     def _until_stopped(self, batches: Iterable[Batch | None]) -> Iterator[Batch | None]:
-        """The batches of an evaluation; StoppedBySignal, on all ranks after the same one, if a signal came."""
+        """Yield the batches of an evaluation; after a signal, StoppedBySignal on all ranks after the same batch."""
         for batch in batches:
             self.stop_signal.share()
             yield batch
@@ -298,7 +304,7 @@ class Trainer:
         every_steps, every_minutes = self.options.save_every_steps, self.options.save_every_minutes
         if every_steps and self.progress.step % every_steps == 0:
             return True
-        # The first rank's clock decides for all: theirs differ.
+        # The ranks' clocks differ, so the first rank decides for all.
         return bool(every_minutes) and self.ranks.decide(time.perf_counter() - self.last_save > 60 * every_minutes)
 
     def _without_reduction(self) -> AbstractContextManager[None]:

@@ -28,7 +28,7 @@ def add(sums, scores, labels):
 
 @pytest.mark.parametrize("classes", [12, 5, 3, 1])
 def test_scores_are_those_of_the_definition(classes):
-    """Also with fewer than five classes, where all of them are among the best five."""
+    """Also with fewer than five classes: then top-5 is 100 %."""
     generator = torch.Generator().manual_seed(classes)
     scores = torch.randn(40, classes, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, classes, (40,), generator=generator)
@@ -85,7 +85,7 @@ def per_class_metric(num_classes):
 
 
 def test_a_metric_may_count_for_each_class(monkeypatch):
-    """One entry in the list: the log, the sums over ranks and batches, and the score files take it from there."""
+    """One entry in the list is enough for the log, the sums over ranks and batches, and the score files."""
     monkeypatch.setattr("evaluate.metrics.METRICS", [*METRICS, per_class_metric(3)])
     sums = ScoreSums(torch.device("cpu"), 3)
     add(sums, torch.eye(3)[[0, 0, 1]], torch.tensor([0, 0, 0]))

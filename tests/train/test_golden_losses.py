@@ -1,7 +1,7 @@
-"""The losses of ten steps of each schedule, as they were before the code was last rearranged.
+"""The first ten losses of each schedule, as recorded before the last refactoring.
 
-Whatever moves one of them changes what every user trains: the order of videos, the draws, the shapes, the rates, the
-network, the update. Numbers of an x86 CPU; others differ in the last digits.
+If one of them changes, every user trains something else: other videos, random draws, shapes, rates, networks or
+updates. The numbers are of an x86 CPU; those of others differ in the last digits.
 """
 
 import re

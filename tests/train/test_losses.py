@@ -1,4 +1,4 @@
-"""The loss that training minimises is the one named, summed over clips."""
+"""Each loss follows its definition and is summed over clips."""
 
 import pytest
 import torch

@@ -3,18 +3,20 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
 from network import create_network
-from tests.processes import ENVIRONMENT, ROOT, Process, Server, shared_memory
+from tests.processes import ENVIRONMENT, ROOT, Process, Server
 from tests.small_dataset import CLASSES, write_labels, write_small_dataset
 
 TINY = ROOT / "tests" / "scripts" / "train_tiny.py"
@@ -38,7 +40,7 @@ def tiny(server: Server, tmp_path: Path, small_dataset: Path) -> Start:
 
 @pytest.fixture(scope="module")
 def finished(_server: Server, tmp_path_factory: pytest.TempPathFactory, small_dataset: Path) -> Process:
-    """A run to its end, in the folder `finished.stdout_file.parent`: not to be changed."""
+    """A finished run, in the folder `finished.stdout_file.parent`; tests must not change it."""
     folder = tmp_path_factory.mktemp("finished")
     flags = ("--gates", "--task-name", "first", "--on-bad-video", "skip")
     process = _server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=folder)
@@ -60,7 +62,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_checkpointed_activations_train_the_same_weights(tiny, tmp_path):
-    """--checkpoint-activations saves memory and changes nothing else, in a run with sub-batches and gates."""
+    """--checkpoint-activations saves memory and changes no weight, in a run with sub-batches and gates."""
     weights = []
     for name, flags in (("plain", ()), ("checkpointed", ("--checkpoint-activations",))):
         process = tiny("--gates", "--long-cycles", "--end-epoch", 2, "--task-name", name, *flags)
@@ -71,7 +73,7 @@ def test_checkpointed_activations_train_the_same_weights(tiny, tmp_path):
 
 
 def test_a_run_leaves_what_is_documented_where_it_is_documented(finished):
-    """Other tools, and the user's next command, look for these names."""
+    """Other tools and the user's next command look for these names."""
     folder = folder_of(finished)
     assert {path.name for path in folder.iterdir()} == {
         "srtg_tiny_ep-0001.pth", "srtg_tiny_ep-0002.pth", "srtg_tiny_ep-0003.pth", "srtg_tiny_last.pth",
@@ -82,15 +84,15 @@ def test_a_run_leaves_what_is_documented_where_it_is_documented(finished):
     facts = json.loads((folder / "options.json").read_text())
     assert facts["options"]["network"] == "srtg_tiny"
     assert facts["options"]["lr_steps"] == [2]
-    assert facts["options"]["device"] == "cpu"  # what `auto` and `all` came to, for whoever repeats the run
+    assert facts["options"]["device"] == "cpu"  # the values that `auto` stood for, so that the run can be repeated
     assert set(facts["versions"]) == {"srtg", "torch", "python"}
     assert "--gates" in facts["command"]
 
 
-def test_the_console_tells_the_run_and_nothing_goes_to_stderr(finished):
+def test_the_console_shows_the_run_and_nothing_goes_to_stderr(finished):
     lines = finished.stdout.splitlines()
     assert finished.stderr == ""
-    assert "custom: 4 classes, 32 train and 7 val videos" in finished.stdout
+    assert re.search(r"custom\b.*\b4 classes\b.*\b32 .*\b7 ", finished.stdout)
     assert "Plan of the run" in finished.stdout
     steps = [line for line in lines if "Speed (r=" in line]
     assert len(steps) == 6
@@ -125,7 +127,7 @@ def plain_types(value: object) -> set[type]:
 
 
 def test_a_checkpoint_holds_all_that_is_documented_in_plain_types(finished):
-    """Anything else would not load with weights_only=True in somebody else's version of torch."""
+    """Other types would not load with weights_only=True in another version of torch."""
     checkpoint = torch.load(folder_of(finished) / "srtg_tiny_ep-0002.pth", weights_only=True)
     types = plain_types({name: value for name, value in checkpoint.items() if name != "weights"})
     assert types <= {dict, list, tuple, str, int, float, bool, type(None), torch.Tensor}
@@ -146,7 +148,7 @@ def test_the_best_checkpoint_evaluates_to_the_score_it_was_chosen_for(finished, 
     result = last_line(process)
     assert result["top1"] == pytest.approx(last_line(finished)["best_top1"])
     assert (result["videos"], result["checkpoint"]) == (7, str(best))
-    # A checkpoint lies in the folder of its run, which is that of this command.
+    # The checkpoint may be in the folder of this command's own run.
     flags = ("--gates", "--task-name", "first", "--evaluate", "--pretrained-3d", best)
     before = sorted(path.name for path in folder_of(finished).iterdir())
     again = tiny(*flags, folder=finished.stdout_file.parent)
@@ -159,16 +161,16 @@ def test_the_best_checkpoint_evaluates_to_the_score_it_was_chosen_for(finished, 
 def test_the_same_command_again_does_not_overwrite_the_run(finished, tiny):
     before = (folder_of(finished) / "srtg_tiny_last.pth").read_bytes()
     process = tiny("--gates", "--task-name", "first", folder=finished.stdout_file.parent)
-    assert_one_line(process, "holds checkpoints of an earlier run", "--resume-epoch auto")
+    assert_one_line(process, "srtg_tiny_gates_True_first", "--resume-epoch auto", "--task-name")
     assert (folder_of(finished) / "srtg_tiny_last.pth").read_bytes() == before
 
 
-def test_a_finished_run_that_is_resumed_says_that_there_is_nothing_to_do(finished, tiny):
+def test_a_finished_run_that_is_resumed_has_nothing_to_do(finished, tiny):
     process = tiny(
         "--gates", "--task-name", "first", "--resume-epoch", "auto", folder=finished.stdout_file.parent
     )  # fmt: skip
     assert process.status == 0
-    assert "nothing to do: all 3 epochs are done" in process.stdout
+    assert re.search(r"nothing to do.*\b3 epochs", process.stdout) and "Epoch [" not in process.stdout
     assert last_line(process)["best_top1"] == last_line(finished)["best_top1"]
 
 
@@ -192,7 +194,7 @@ def test_debug_mode_prints_the_network_and_the_source_of_every_batch(tiny):
     assert len(set(videos)) == 32
 
 
-def test_the_log_goes_where_it_is_told(tiny, tmp_path):
+def test_the_log_goes_to_the_file_given(tiny, tmp_path):
     assert tiny("--end-epoch", 1, "--log-file", tmp_path / "logs" / "mine.log", "--model-dir", "out").status == 0
     assert "Plan of the run" in (tmp_path / "logs" / "mine.log").read_text()
     assert not list((tmp_path / "out").rglob("train.log"))
@@ -214,31 +216,36 @@ def write_bad_labels(folder: Path, *rows_: tuple[str, str]) -> Path:
 
 
 BAD_FLAGS = {
-    "more GPUs than there are": (["--device", "auto", "--gpus", 2], ["--gpus 2", "no GPU", "--device cpu"]),
-    "no GPU at all": (["--device", "cuda"], ["--device cuda: this machine has 0 GPUs"]),
-    "batch over ranks": (["--gpus", 3], ["--batch-size 4 cannot be divided over 3", "multiple of 3"]),
-    "batch over parts": (["--accumulate", 3], ["--batch-size 4 cannot be divided", "--accumulate 3 parts"]),
-    "batch larger than the dataset": (["--batch-size", 33], ["--batch-size 33: 32 training videos"]),
-    "network": (["--network", "srtg_r3d_35"], ["unknown network 'srtg_r3d_35'; did you mean"]),
-    "flag": (["--leaning-rate", 0.1], ["unknown argument '--leaning-rate'"]),
-    "near flag": (["--clip-sise", 32], ["did you mean --clip-size?"]),
-    "labels": (["--labels", "nowhere.csv"], ["nowhere.csv: no such label file"]),
-    "checkpoint": (["--pretrained-3d", "nowhere.pth"], ["checkpoint nowhere.pth does not exist"]),
-    "checkpoint of another kind": (["--pretrained-3d", "text.pth"], ["checkpoint text.pth cannot be loaded"]),
-    "checkpoint of another network": (["--pretrained-3d", "other.pth"], ["no tensor of the checkpoint fits"]),
+    "more GPUs than there are": (["--device", "auto", "--gpus", 2], ["--gpus 2", "--device cpu"]),
+    "no GPU at all": (["--device", "cuda"], ["--device cuda", "0 GPUs"]),
+    "batch over ranks": (["--gpus", 3], ["--batch-size 4", "3 GPUs", "multiple of 3"]),
+    "batch over parts": (["--accumulate", 3], ["--batch-size 4", "--accumulate 3", "multiple of 3"]),
+    "batch larger than the dataset": (["--batch-size", 33], ["--batch-size 33", "--batch-size 32"]),
+    "network": (["--network", "srtg_r3d_35"], ["'srtg_r3d_35'", "srtg_r3d_50"]),
+    "flag": (["--leaning-rate", 0.1], ["'--leaning-rate'"]),
+    "near flag": (["--clip-sise", 32], ["'--clip-sise'", "--clip-size"]),
+    "labels": (["--labels", "nowhere.csv"], ["nowhere.csv"]),
+    "checkpoint": (["--pretrained-3d", "nowhere.pth"], ["nowhere.pth"]),
+    "checkpoint of another kind": (["--pretrained-3d", "text.pth"], ["text.pth"]),
+    "checkpoint of another network": (["--pretrained-3d", "other.pth"], ["other.pth"]),
     "checkpoint without state": (
-        ["--pretrained-3d", "weights.pth", "--resume-epoch", 21], ["weights.pth holds weights only"]
+        ["--pretrained-3d", "weights.pth", "--resume-epoch", 21], ["weights.pth", "--pretrained-3d"]
     ),
-    "epoch that was not saved": (["--resume-epoch", 21], ["srtg_tiny_ep-0020.pth does not exist"]),
-    "nothing to evaluate": (["--resume-epoch", "auto", "--evaluate"], ["holds no checkpoint to evaluate"]),
-    "lr steps": (["--lr-steps", 3, 2], ["--lr-steps 3 2: give epochs"]),
+    "epoch that was not saved": (["--resume-epoch", 21], ["srtg_tiny_ep-0020.pth"]),
+    "nothing to evaluate": (
+        ["--resume-epoch", "auto", "--evaluate"], ["custom/srtg_tiny_gates_False", "--pretrained-3d"]
+    ),
+    "part of the weights to evaluate": (
+        ["--pretrained-3d", "weights.pth", "--evaluate"], ["weights.pth", "--network", "--gates", "--placement"]
+    ),
+    "lr steps": (["--lr-steps", 3, 2], ["--lr-steps 3 2"]),
     "warm-up": (["--warmup-epochs", 3], ["--warmup-epochs 3"]),
-    "per-epoch without long cycles": (["--multigrid", "per-epoch"], ["give --long-cycles too"]),
+    "per-epoch without long cycles": (["--multigrid", "per-epoch"], ["--multigrid per-epoch", "--long-cycles"]),
 }  # fmt: skip
 
 
 def test_mistakes_of_the_command_line_are_one_line_each(server, small_dataset, tmp_path):
-    """Naming the thing and the remedy, with status 2: what users of such code ask about most."""
+    """Users must see the flag or file, its value and the remedy; the status is 2."""
     (tmp_path / "text.pth").write_text("no checkpoint")
     torch.save({"body.weight": torch.zeros(3)}, tmp_path / "other.pth")
     torch.save({"state_dict": {"fc.weight": torch.zeros(4, 8)}}, tmp_path / "weights.pth")
@@ -250,7 +257,7 @@ def test_mistakes_of_the_command_line_are_one_line_each(server, small_dataset, t
 
 
 def test_mistakes_in_the_dataset_are_one_line_each(tiny, small_dataset, tmp_path):
-    assert_one_line(tiny(dataset="nowhere"), "dataset folder nowhere does not exist")
+    assert_one_line(tiny(dataset="nowhere"), "nowhere")
     (tmp_path / "empty").mkdir()
     assert_one_line(tiny(dataset="empty"), "empty", "jpg")
     labels = write_bad_labels(tmp_path / "a", ("clap", "train_000"), ("fly", "train_001"))
@@ -259,14 +266,14 @@ def test_mistakes_in_the_dataset_are_one_line_each(tiny, small_dataset, tmp_path
     assert_one_line(tiny("--labels", labels), "x_1", small_dataset / "jpg", "train_000")
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "train.csv").write_text("label,id\nclap\n")
-    assert_one_line(tiny("--labels", tmp_path / "c"), "train.csv is there but val.csv is not beside it")
+    assert_one_line(tiny("--labels", tmp_path / "c"), tmp_path / "c", "train.csv", "val.csv")
     (tmp_path / "c" / "val.csv").write_text("label,id\nclap,train_000\n")
     assert_one_line(tiny("--labels", tmp_path / "c"), "train.csv", "line 2")
 
 
 @pytest.fixture(scope="module")
 def damaged_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of which a training video and a validation video cannot be read."""
+    """A dataset with a training video that cannot be read."""
     dataset = write_small_dataset(tmp_path_factory.mktemp("damaged"), train=16, val=4, frames=4)
     (dataset / "jpg" / CLASSES[1] / "train_005" / "frames.db").write_bytes(b"no database")
     return dataset
@@ -278,10 +285,10 @@ def test_a_damaged_video_stops_training_with_its_name_or_is_replaced_and_listed(
     skip = ("--on-bad-video", "skip")
     process = tiny(*skip, "--model-dir", "a", "--end-epoch", 1, dataset=damaged_dataset)
     assert process.status == 0, process.output()
-    assert "1 videos could not be read and were replaced:" in process.stdout
+    assert re.search(r"^ *1 videos", process.stdout, re.MULTILINE)
     assert "train_005/frames.db" in process.stdout
     assert "train_005/frames.db" in next(process.stdout_file.parent.glob("a/*/train.log")).read_text()
-    # Workers must report it as the process itself does.
+    # The error of a worker must look the same.
     process = tiny("--workers", 1, "--model-dir", "b", dataset=damaged_dataset)
     assert_one_line(process, "train_005/frames.db")
 
@@ -290,7 +297,7 @@ def test_a_damaged_validation_video_is_an_error_in_any_case(tiny, tmp_path):
     dataset = write_small_dataset(tmp_path / "data", train=4, val=4, frames=4)
     (dataset / "jpg" / CLASSES[2] / "val_002" / "frames.db").write_bytes(b"no database")
     process = tiny("--on-bad-video", "skip", dataset=dataset)
-    assert_one_line(process, "a validation video cannot be read", "val_002/frames.db")
+    assert_one_line(process, "validation", "val_002/frames.db")
 
 
 def test_too_many_damaged_videos_stop_the_run(tiny, tmp_path):
@@ -298,27 +305,28 @@ def test_too_many_damaged_videos_stop_the_run(tiny, tmp_path):
     for number in (0, 3, 5):
         (dataset / "jpg" / CLASSES[number % 4] / f"train_{number:03d}" / "frames.db").write_bytes(b"")
     process = tiny("--on-bad-video", "skip", "--bad-video-limit", 2, dataset=dataset)
-    assert_one_line(process, "frames.db", "one more than the 2 that --bad-video-limit allows")
+    assert_one_line(process, "frames.db", "3 bad videos", "--bad-video-limit allows 2")
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_status_1(tiny, tmp_path):
     process = tiny("--lr-base", "1e30", "--model-dir", "out")
     assert process.status == 1
-    assert "not finite at step 2 of epoch 1: batch 4, shape 4x32x32, lr 1e+30" in process.stdout
+    for fact in ("step 2 of epoch 1", "batch 4,", "4x32x32", "lr 1e+30", "--lr-base", "--debug-mode"):
+        assert fact in process.stdout.splitlines()[-1]
     assert "Traceback" not in process.output()
     assert not list((tmp_path / "out").rglob("*.pth"))
 
 
 def test_a_reading_process_that_dies_ends_the_run_with_a_remedy(server, small_dataset, tmp_path):
-    """Out of memory, the system kills a worker: torch's own message is a traceback that names a process number."""
+    """If memory runs out, the system kills a worker; torch's own message is a traceback with a process number."""
     flags = ("--workers", 1, "--end-epoch", 500)
     process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=tmp_path)
     process.wait_for("[0008/0008]")
     (worker, *_) = process.children()
     process.send(signal.SIGKILL, worker)
     assert process.wait() == 1
-    assert "a process that reads clips died" in process.stdout
-    assert "fewer --workers" in process.stdout
+    for fact in (str(worker), "--workers", "--batch-size"):
+        assert fact in process.stdout.splitlines()[-1]
 
 
 def published_checkpoint(path: Path) -> dict[str, torch.Tensor]:
@@ -330,7 +338,7 @@ def published_checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_fine_tuning_from_a_published_checkpoint(tiny, tmp_path, monkeypatch):
-    """400 classes, names of DataParallel, BGR: what users of the original have on their disks."""
+    """400 classes, names of DataParallel, BGR: these are the files that users of the original have."""
     from network.registry import _builders
     from tests.tiny_network import register_tiny_networks
 
@@ -341,9 +349,9 @@ def test_fine_tuning_from_a_published_checkpoint(tiny, tmp_path, monkeypatch):
     process = tiny(*flags, "--end-epoch", 1)
     assert process.status == 0, process.output()
     assert "BGR" in process.stdout
-    assert "400x8 in the checkpoint, 4x8 in the network" in process.stdout
-    assert "loaded parameters at 0.1 of the rate, 2 new ones at the whole rate: fc.weight, fc.bias" in process.stdout
-    # At a rate of nothing the weights are still those that were loaded.
+    assert re.search(r"400x8\b.*\b4x8\b", process.stdout)
+    assert re.search(r"fine-tuning: \d+ .*\b0\.1\b.*\b2 new .*: fc\.weight, fc\.bias$", process.stdout, re.MULTILINE)
+    # The rate is almost zero, so that the weights are still those that were loaded.
     trained = torch.load(folder_of(process, "srtg_tiny_gates_False") / "srtg_tiny_last.pth", weights_only=True)
     torch.testing.assert_close(trained["weights"]["stem.0.weight"], weights["stem.0.weight"].flip(1))
     recursion = "layer3.0.sar.lstm.weight_hh_l1"
@@ -354,7 +362,7 @@ def test_fine_tuning_from_a_published_checkpoint(tiny, tmp_path, monkeypatch):
 
 
 def test_real_scripts_train_fine_tune_and_resume(tmp_path):
-    """The way of the original's third command, by the scripts themselves: from one dataset's weights to another's."""
+    """Like the original's third command, with the scripts themselves: from one dataset's weights to another dataset."""
     first = write_small_dataset(tmp_path / "ucf" / "videos", train=4, val=2, frames=4,
                                 files=("ucf101_split1_train.csv", "ucf101_split1_val.csv"))  # fmt: skip
     second = write_small_dataset(tmp_path / "kinetics" / "videos", classes=("a", "b", "c"), train=4, val=2, frames=4,
@@ -364,7 +372,7 @@ def test_real_scripts_train_fine_tune_and_resume(tmp_path):
         command = [sys.executable, ROOT / script, *SMALL.split(), *flags]
         done = subprocess.run(
             list(map(str, command)), cwd=tmp_path, env=ENVIRONMENT | {"PATH": ""}, capture_output=True, text=True,
-            timeout=200, check=False,
+            check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -375,21 +383,33 @@ def test_real_scripts_train_fine_tune_and_resume(tmp_path):
         "train_kinetics.py", "--dataset", second, "--variant", "700", "--pretrained_3d", checkpoint,
         "--fine-tune", "True", "--long-cycles", "False", "--short-cycles", "False",
     )  # fmt: skip
-    assert "4x512 in the checkpoint, 3x512 in the network" in output
-    assert "2 new ones at the whole rate: fc.weight, fc.bias" in output
+    assert re.search(r"4x512\b.*\b3x512\b", output)
+    assert re.search(r"fine-tuning: .*\b2 new .*: fc\.weight, fc\.bias$", output, re.MULTILINE)
     assert (tmp_path / "results" / "Kinetics-700" / "srtg_r3d_10_gates_False" / "srtg_r3d_10_ep-0001.pth").is_file()
+
+
+def shared_memory_of(pids: Iterable[int]) -> set[str]:
+    """The files in /dev/shm that one of these processes has mapped or whose name has its number; no semaphores."""
+    found = set()
+    for pid in pids:
+        with suppress(OSError):  # it has just ended
+            found.update(re.findall(r"/dev/shm/(?!sem\.)(\S+)", Path(f"/proc/{pid}/maps").read_text()))
+        numbered = re.compile(rf"(?<!\d){pid}(?!\d)")
+        found.update(path.name for path in Path("/dev/shm").iterdir() if numbered.search(path.name))
+    return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_interrupted_or_killed_leaves_no_process_and_no_shared_memory(
     server, small_dataset, tmp_path, number
 ):
-    """Ctrl-C goes to all processes of the terminal, the system's kill to the main one alone."""
-    before = shared_memory()
+    """Ctrl-C goes to all processes of the terminal, a kill only to the main process."""
     flags = ("--workers", 2, "--end-epoch", 500)
     process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=tmp_path)
     process.wait_for("[0008/0008]")
     assert len(process.children()) >= 2
+    members = process.members()
+    used = shared_memory_of(members)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
         assert process.wait() == 130
@@ -397,8 +417,9 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_process_and_no_shared_mem
     else:
         process.send(number)
         assert process.wait() == -number
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while process.members():
         assert time.monotonic() < deadline, process.members()
         time.sleep(0.02)
-    assert shared_memory() <= before
+    left = {name for name in used | shared_memory_of(members) if (Path("/dev/shm") / name).exists()}
+    assert not left

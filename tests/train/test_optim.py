@@ -1,4 +1,4 @@
-"""The optimiser is the published one, and fine-tuning gives each group its rate."""
+"""The optimiser is the published one, and in fine-tuning each group has its own rate."""
 
 import copy
 
@@ -37,7 +37,7 @@ def test_updates_are_those_of_sgd_with_momentum_decay_and_nesterov():
 
 
 def test_what_was_loaded_learns_slower_and_what_is_new_at_the_base_rate():
-    """The original's code does the opposite of its README: the new classifier hardly learns, the rest is forgotten."""
+    """The original's code does the opposite of its README: its new classifier hardly learns, the rest is forgotten."""
     net = network()
     optimizer = make_optimizer(net, OptimizerOptions(loaded_lr_factor=0.1), loaded=["0.weight", "0.bias"])
     set_lr(optimizer, 0.5)
@@ -61,7 +61,7 @@ def test_shares_of_the_rate_survive_saving(tmp_path, is_old):
     """A resumed fine-tuning must go on with its two rates."""
     optimizer = make_optimizer(network(), OptimizerOptions(loaded_lr_factor=0.25), ["0.weight"])
     saved = optimizer.state_dict()
-    if is_old:  # as checkpoints of before have it
+    if is_old:  # as in older checkpoints
         for group in saved["param_groups"]:
             group["lr_factor"] = group.pop("lr_share")
     torch.save(saved, tmp_path / "state")
@@ -72,8 +72,7 @@ def test_shares_of_the_rate_survive_saving(tmp_path, is_old):
 
 
 def test_a_skipped_first_update_leaves_momentum_at_zero_and_weights_alone():
-    """The fused kernel leaves a momentum buffer of its own making uninitialised: whatever lay in memory is then added
-    to the weights."""
+    """The fused kernel does not initialise a momentum buffer that it creates: arbitrary memory reaches the weights."""
     net = network()
     before = copy.deepcopy(net.state_dict())
     optimizer = make_optimizer(net, OptimizerOptions())

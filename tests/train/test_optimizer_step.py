@@ -1,4 +1,4 @@
-"""The update of the weights, and when there is none."""
+"""When the weights are updated, and when not."""
 
 import copy
 
@@ -69,7 +69,7 @@ def test_a_step_without_scaler_is_plain_sgd():
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("kind", OPTIMIZERS_OF_ALL_KINDS)
 def test_from_a_loss_that_is_not_finite_on_the_weights_stay_and_the_step_is_known(kind, precision, factor):
-    """One update from NaN makes all weights NaN; and the host looks only now and then, many good steps later."""
+    """One update from NaN makes all weights NaN, and the host checks only from time to time, many steps later."""
     net = network()
     optimizer_step = updater_of(net, precision, optimizer=OPTIMIZERS_OF_ALL_KINDS[kind](net))
     optimizer_step.scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16", init_scale=4.0)
@@ -87,14 +87,14 @@ def test_from_a_loss_that_is_not_finite_on_the_weights_stay_and_the_step_is_know
 
 
 class BesideABadOne(Ranks):
-    """A rank among two, of which the other has a loss that is not finite."""
+    """One of two ranks; the loss of the other one is not finite."""
 
     def maximum(self, tensor):
         return torch.maximum(tensor, torch.ones_like(tensor))
 
 
 def test_a_bad_loss_of_another_rank_stops_this_one_too():
-    """Ranks that disagree on whether to update train different networks from there on."""
+    """If only some ranks update, they train different networks from then on."""
     net = network()
     before = state(net)
     optimizer_step = OptimizerStep(
@@ -106,7 +106,7 @@ def test_a_bad_loss_of_another_rank_stops_this_one_too():
 
 
 def test_a_gradient_that_is_not_finite_under_a_finite_loss_counts_like_the_loss():
-    """The loss would show it a step later, when the weights are lost already and perhaps saved."""
+    """The loss would show it only a step later, when the weights are already lost and perhaps saved."""
     net = network()
     optimizer_step = updater_of(net)
     before = state(net)
@@ -117,7 +117,7 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss_counts_like_the_loss(
 
 
 def test_the_scaler_skips_an_overflow_lowers_the_scale_and_goes_on():
-    """In half precision overflows are a matter of course: counted, not errors."""
+    """In half precision overflows are normal: they are counted and are no errors."""
     net, reference = network(), network()
     optimizer_step, plain = updater_of(net, "fp16"), updater_of(reference)
     optimizer_step.scaler = torch.amp.GradScaler(
@@ -139,7 +139,7 @@ def test_the_scaler_skips_an_overflow_lowers_the_scale_and_goes_on():
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_clipping_limits_the_norm_of_the_true_gradient(precision):
-    """Clipping the scaled gradient would clip nearly all of it; and the norm that is logged is that before clipping."""
+    """Clipping the scaled gradient would clip nearly all of it. The logged norm is that before clipping."""
     net, reference = network(), network()
     optimizer_step, plain = updater_of(net, precision, clip_grad=0.05), updater_of(reference)
     optimizer_step.scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16", init_scale=1024.0)
@@ -163,8 +163,8 @@ def test_a_gradient_below_the_limit_is_left_alone():
     assert torch.equal(net.weight, reference.weight)
 
 
-def test_state_goes_on_where_it_was(tmp_path):
-    """Momentum and scale; and a run that changes its precision starts with a new scale."""
+def test_state_is_restored(tmp_path):
+    """Momentum and scale; a run that changes its precision starts with a new scale."""
     net = network()
     optimizer_step = updater_of(net, "fp16")
     for number in range(2):

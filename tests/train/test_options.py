@@ -1,5 +1,6 @@
-"""The command line: every flag as documented, and one clear line for a mistake."""
+"""The command line: every documented flag exists, and a mistake gives one line."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def mistake(capsys, *words, choice=None):
     return captured.err
 
 
-def test_a_dataset_is_all_that_must_be_said():
+def test_only_the_dataset_is_required():
     options = parse()
     assert options.dataset == Path("DIR")
     assert options.network == "srtg_r3d_34"
@@ -38,13 +39,13 @@ def test_a_dataset_is_all_that_must_be_said():
     assert (options.device, options.precision, options.gpus) == ("auto", "auto", 0)
 
 
-def test_options_cannot_be_changed_on_the_way():
+def test_options_are_frozen():
     with pytest.raises(AttributeError):
         parse().batch_size = 3
 
 
 def test_the_commands_of_the_original_parse_as_they_stand():
-    """Users come with these three lines in their scripts."""
+    """Users have these three lines in their scripts."""
     first = parse_options("about", DEFAULTS, None, FIRST.split())
     assert (first.network, first.dataset) == ("srtg_r3d_34", Path("DIR/HACS_videos"))
     assert (first.clip_size, first.gpus) == (224, 4)
@@ -82,12 +83,12 @@ def test_lists_are_taken_in_both_forms(words):
     ("words", "expected"), [([], True), (["True"], True), (["false"], False), (["0"], False), (["1"], True)]
 )
 def test_booleans_take_a_word_or_none(words, expected):
-    """`--fine-tune False` in the original is true, as every non-empty text is."""
+    """In the original `--fine-tune False` is true, like every non-empty text."""
     assert parse("--gates", *words).gates is expected
     assert parse("--long-cycles", *words).long_cycles is expected
 
 
-def test_a_variant_is_a_flag_only_where_there_are_any(capsys):
+def test_only_scripts_with_several_datasets_have_a_flag_for_them(capsys):
     assert parse(choice=KINETICS).variant == "700"
     assert parse("--variant", "200", choice=KINETICS).variant == "200"
     assert parse("--split", "2", choice=KINETICS._replace(flag="--split", specs={"1": 0, "2": 0})).variant == "2"
@@ -104,23 +105,33 @@ def test_every_option_has_a_line_of_help(capsys):
         assert f"--{field.name.replace('_', '-')}" in text
     for action in make_parser("about", DEFAULTS, KINETICS)._actions:
         assert action.help, action.option_strings
-    assert "r2plus1d_34" in text
-    assert "after srtg_: with SRTG" in " ".join(text.split())
+    for name in ("r2plus1d_34", "srtg_", "(default: 1 2)"):
+        assert name in " ".join(text.split())
+    assert "None" not in text
+
+
+def test_the_metavar_of_a_flag_is_short(capsys):
+    """argparse repeats the name of the flag, which makes the help twice as wide."""
+    with pytest.raises(SystemExit):
+        parse_options("about", DEFAULTS, KINETICS, ["--help"])
+    text = capsys.readouterr().out
+    for line in ("--save-every-minutes X", "--batch-size N", "--dataset DIR", "--resume-epoch N|auto"):
+        assert f"  {line}" in text
 
 
 MISTAKES = {
     "no dataset": ([], "--dataset"),
-    "unknown flag": (["--batchsize", "3"], "'--batchsize', did you mean --batch-size?"),
+    "unknown flag": (["--batchsize", "3"], r"'--batchsize'.*--batch-size\b"),
     "unknown flag with a value": (["--learning-rate=3"], "--learning-rate=3"),
-    "abbreviation": (["--batch", "3"], "did you mean --batch-size?"),
-    "unknown network": (["--network", "srtg_r3d_35"], "unknown network 'srtg_r3d_35'; did you mean srtg_r3d_"),
+    "abbreviation": (["--batch", "3"], r"'--batch'.*--batch-size\b"),
+    "unknown network": (["--network", "srtg_r3d_35"], r"'srtg_r3d_35'.*srtg_r3d_(?!35)"),
     "unknown placement": (["--placement", "last"], "'last'"),
     "no number": (["--clip-size", "big"], "'big'"),
     "no list of numbers": (["--lr-steps", "40;60"], "'40;60'"),
-    "neither true nor false": (["--gates", "maybe"], "'maybe' is neither True nor False"),
-    "no frames": (["--clip-length", "0"], "--clip-length 0: must be 1 or more"),
-    "negative": (["--keep", "-1"], "--keep -1: must be 0 or more"),
-    "no rate": (["--lr-base", "0"], "--lr-base 0.0: must be above 0"),
+    "neither true nor false": (["--gates", "maybe"], "--gates.*'maybe'"),
+    "no frames": (["--clip-length", "0"], "--clip-length 0: .*1 or more"),
+    "negative": (["--keep", "-1"], "--keep -1: .*0 or more"),
+    "no rate": (["--lr-base", "0"], r"--lr-base 0\.0: .*above 0"),
     "rate not a number": (["--lr-base", "nan"], "--lr-base nan"),
     "clip-grad not a number": (["--clip-grad", "nan"], "--clip-grad nan"),
     "minutes not a number": (["--save-every-minutes", "nan"], "--save-every-minutes nan"),
@@ -128,16 +139,16 @@ MISTAKES = {
     "interval 0": (["--train-frame-interval", "0", "2"], "--train-frame-interval 0 2"),
     "intervals the wrong way": (["--train-frame-interval", "3", "1"], "--train-frame-interval 3 1"),
     "no interval": (["--train-frame-interval", ","], "--train-frame-interval"),
-    "resume at the first epoch": (["--resume-epoch", "1"], "from 2 on, or auto"),
+    "resume at the first epoch": (["--resume-epoch", "1"], r"--resume-epoch 1\b.*\b2\b.*auto"),
     "resume at a word": (["--resume-epoch", "last"], "--resume-epoch last"),
-    "fine-tune nothing": (["--fine-tune"], "--pretrained-3d FILE"),
+    "fine-tune nothing": (["--fine-tune"], "--fine-tune.*--pretrained-3d FILE"),
     "fine-tune and resume": (
         ["--fine-tune", "--resume-epoch", "3", "--pretrained-3d", "x.pth"],
-        "--fine-tune starts a new run, --resume-epoch N goes on with one",
+        "--fine-tune.*--resume-epoch 3",
     ),
-    "evaluate nothing": (["--evaluate"], "--evaluate needs weights"),
-    "half precision on the CPU": (["--device", "cpu", "--precision", "fp16"], "--precision fp16 needs a GPU"),
-    "huge seed": (["--random-seed", str(2**64)], "must be below 2**63"),
+    "evaluate nothing": (["--evaluate"], "--evaluate.*--pretrained-3d FILE.*--resume-epoch auto"),
+    "half precision on the CPU": (["--device", "cpu", "--precision", "fp16"], "--precision fp16.*fp32.*bf16"),
+    "huge seed": (["--random-seed", str(2**64)], rf"--random-seed {2**64}.*2\*\*63"),
     "negative seed": (["--random-seed", "-3"], "--random-seed -3"),
 }
 
@@ -146,4 +157,4 @@ MISTAKES = {
 def test_a_mistake_is_one_line_that_names_it(capsys, name):
     words, expected = MISTAKES[name]
     dataset = [] if name == "no dataset" else ["--dataset", "DIR"]
-    assert expected in mistake(capsys, *dataset, *words)
+    assert re.search(expected, mistake(capsys, *dataset, *words))

@@ -57,7 +57,7 @@ def plan_of(splits, **changes):
 
 
 class Listener:
-    """A callback that keeps what it is told and does what a test wants at a step or epoch."""
+    """A callback that keeps the reports and runs a test's function at a step or epoch."""
 
     def __init__(self, at_step=None, at_epoch=None):
         self.steps, self.logs, self.epochs = 0, [], []
@@ -79,7 +79,7 @@ class Listener:
 
 
 class Run:
-    """A Trainer with its loaders, from the beginning or from where a checkpoint left off."""
+    """A Trainer with its loaders, from the beginning or from a checkpoint."""
 
     def __init__(self, splits, folder, *, plan=None, listener=None, start=None, val=None, skip=False, gates=False,
                  workers=0, seed=5, **settings):  # fmt: skip
@@ -119,7 +119,7 @@ def validation(splits, clips=1, batch_size=3):
 
 
 def final(folder):
-    """All of the last checkpoint but the clock."""
+    """The last checkpoint without the times."""
     checkpoint = read_checkpoint(folder / "tiny_last.pth")
     checkpoint["progress"].pop("seconds")
     return checkpoint
@@ -175,8 +175,8 @@ def test_the_best_file_is_of_the_best_epoch(splits, tmp_path):
     assert read_checkpoint(run.folder.last)["progress"]["best_top1"] == best_top1
 
 
-def test_validation_is_no_part_of_the_speed(splits, tmp_path):
-    """Else the first report of every epoch shows a slow machine that starves for data."""
+def test_validation_does_not_count_as_time_of_a_step(splits, tmp_path):
+    """Otherwise the first report of every epoch shows a slow machine that waits for data."""
     epoch_ends, window_starts = [], []
     listener = Listener(
         at_step={step: lambda: window_starts.append(run.trainer.speed.started) for step in (9, 17)},
@@ -188,8 +188,8 @@ def test_validation_is_no_part_of_the_speed(splits, tmp_path):
     assert all(start > end for start, end in zip(window_starts, epoch_ends, strict=False))
 
 
-def test_open_gates_are_reported_for_the_steps_alone(splits, tmp_path):
-    """By block, in training: the clips of validation are others."""
+def test_open_gates_are_reported_for_training_steps_only(splits, tmp_path):
+    """For each block, without the clips of validation."""
     run = Run(splits, tmp_path, gates=True)
     run.fit()
     for report in run.listener.logs:
@@ -200,7 +200,7 @@ def test_open_gates_are_reported_for_the_steps_alone(splits, tmp_path):
 
 @pytest.mark.parametrize("parts", [2, 4, 8])
 def test_an_accumulated_batch_gives_the_update_of_the_whole_with_the_same_sub_batches(splits, tmp_path, parts):
-    """A GPU too small for eight base batches must train the same network; every sub-batch keeps its clips."""
+    """A GPU too small for eight base batches must train the same network: every sub-batch keeps its clips."""
     plan = plan_of(splits, long_cycles=True, warmup_epochs=0.0)
     assert plan.step_spec(1, 0).batch_factor == 8
     networks, scores = [], []
@@ -217,7 +217,7 @@ def test_an_accumulated_batch_gives_the_update_of_the_whole_with_the_same_sub_ba
 
 
 def test_a_batch_divides_also_where_parts_and_sub_batches_do_not(tmp_path):
-    """Three parts of eight sub-batches: each then has an equal share of every one, and the run does not break down."""
+    """Three parts of eight sub-batches: each part then has an equal share of every sub-batch; the run must not fail."""
     splits = load_splits(write_small_dataset(tmp_path / "data", train=48, val=4, frames=4), SPEC)
     plan = plan_of(splits, long_cycles=True, batch_size=6, end_epoch=6)
     assert {phase.batch_factor for phase in plan.phases} >= {8, 4, 1}
@@ -227,9 +227,9 @@ def test_a_batch_divides_also_where_parts_and_sub_batches_do_not(tmp_path):
 
 
 def test_accumulated_gradients_are_those_of_the_mean_loss(splits, tmp_path):
-    """Not of the sum over parts, nor of the last part: that would change the rate with --accumulate."""
+    """The sum over parts, or the last part alone, would change the learning rate with --accumulate."""
     run = Run(splits, tmp_path)
-    run.network.eval()  # batch norm apart, parts are independent
+    run.network.eval()  # without batch norm the parts are independent
     batch = next(iter(run.loader))
     loss = F.cross_entropy(run.network(Normalise()(batch.frames)), batch.labels)
     loss.backward()
@@ -260,7 +260,7 @@ def test_training_clips_are_augmented_by_their_own_draws_and_validation_never(sp
 
 
 def poison(network, at_call):
-    """From its `at_call`-th call in training on, the network puts out NaN."""
+    """Make the network return NaN from its `at_call`-th call in training on."""
     calls = {"made": 0}
 
     def hook(module, inputs, output):
@@ -272,14 +272,13 @@ def poison(network, at_call):
 
 @pytest.mark.parametrize("every", [0, 1])
 def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(splits, tmp_path, every):
-    """Weights of NaN that are saved over the good ones cost the whole run."""
+    """If weights of NaN overwrite the good ones, the whole run is lost."""
     run = Run(splits, tmp_path, save_every_steps=every)
     poison(run.network, at_call=11)
     with pytest.raises(TrainingError) as error:
         run.fit()
-    message = str(error.value)
-    assert "not finite at step 3 of epoch 2: batch 4, shape 4x32x32, lr 0.02" in message
-    assert "tiny_last.pth is the last good state" in message
+    for fact in ("step 3 of epoch 2", "batch 4,", "4x32x32", "lr 0.02", "tiny_last.pth", "--lr-base", "--debug-mode"):
+        assert fact in str(error.value)
     assert run.position() == ((2, 2) if every else (2, 0))
     saved = read_checkpoint(run.folder.last)
     assert all(value.isfinite().all() for value in saved["weights"].values())
@@ -288,7 +287,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(splits, tmp_p
 
 
 def test_the_step_of_a_bad_loss_is_named_also_if_it_is_seen_later(splits, tmp_path):
-    """On a GPU the loss is looked at only now and then, perhaps after the epoch's end."""
+    """On a GPU the loss is checked only from time to time, perhaps after the end of the epoch."""
     run = Run(splits, tmp_path)
     run.trainer.progress = Progress(epoch=2, step=1, global_step=9)
     run.trainer.optimizer_step.first_bad_step.fill_(7)
@@ -306,7 +305,7 @@ def test_debug_mode_names_the_block_where_it_begins(splits, tmp_path):
     run.network(torch.zeros(2, 3, 4, 32, 32))
     with torch.no_grad():
         run.network.layer3[0].conv1[0][0].weight[0, 0] = float("inf")
-    with pytest.raises(TrainingError, match=r"layer3\.0 puts out values that are not finite, for inputs of \(2, 6,"):
+    with pytest.raises(TrainingError, match=r"layer3\.0\b.*\(2, 6,"):
         run.network(torch.ones(2, 3, 4, 32, 32))
 
 
@@ -321,9 +320,9 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_taken_up_at_any_step_ends_as_the_whole_run(splits, tmp_path, kind):
-    """Position, momentum, statistics of every sub-batch, counts: what a checkpoint lacks changes the rest of the run.
+    """If a checkpoint lacks position, momentum, sub-batch statistics or counts, the rest of the run changes.
 
-    The base batch is so small that every shape has several steps, and the checkpoint is tried at some of all.
+    The base batch is so small that every shape has several steps. Some of all checkpoints are tried.
     """
     plan = plan_of(splits, batch_size=2, clip_size=24, end_epoch=2, lr_steps=(1,), **KINDS[kind])
     whole = Run(splits, tmp_path / "whole", plan=plan, save_every_steps=1)
@@ -366,7 +365,7 @@ def test_after_a_signal_the_run_saves_and_goes_on_later_as_if_nothing_had_been(s
 
 
 def test_a_signal_during_validation_does_not_wait_for_its_end(splits, tmp_path):
-    """Validation of a large dataset takes longer than a scheduler waits; and the epoch's steps need not be repeated."""
+    """Validation of a large dataset takes longer than a scheduler waits. The epoch's steps must not be repeated."""
     whole = Run(splits, tmp_path / "whole")
     whole.fit()
     run = Run(splits, tmp_path / "cut")
@@ -392,8 +391,8 @@ def test_a_signal_during_validation_does_not_wait_for_its_end(splits, tmp_path):
     assert_same(final(tmp_path / "cut"), final(tmp_path / "whole"))
 
 
-def test_a_second_signal_does_not_spoil_the_file(splits, tmp_path, monkeypatch):
-    """An impatient scheduler sends another while the checkpoint is written."""
+def test_a_second_signal_does_not_damage_the_file(splits, tmp_path, monkeypatch):
+    """A scheduler may send another signal while the checkpoint is written."""
     save = torch.save
 
     def save_among_signals(checkpoint, path):
@@ -407,11 +406,11 @@ def test_a_second_signal_does_not_spoil_the_file(splits, tmp_path, monkeypatch):
     with pytest.raises(StoppedBySignal):
         run.fit()
     assert run.position() in ((1, 3), (1, 4))
-    assert signal.getsignal(signal.SIGTERM) is before  # outside of training a signal does again what it did
+    assert signal.getsignal(signal.SIGTERM) is before  # after training the old handler is back
 
 
 def test_an_epoch_is_reported_before_it_is_saved(splits, tmp_path):
-    """A run killed in between reports the epoch again; the other way round its row would be lost for ever."""
+    """A run killed in between reports the epoch again. In the other order its row would be lost."""
 
     class Killed(Exception):
         pass
@@ -452,7 +451,7 @@ def test_checkpoints_come_when_they_were_asked_for(splits, tmp_path):
     assert positions == sorted([*ends, *((epoch, step) for epoch in (1, 2, 3) for step in (3, 6))])
     positions, _ = saves_of(splits, tmp_path / "minutes", save_every_minutes=1e-9)
     assert positions == sorted([*ends, *((epoch, step) for epoch in (1, 2, 3) for step in range(1, 8))])
-    # The last epoch has its file and its validation whatever the frequency; `last` is written after every epoch.
+    # The last epoch always has its file and its validation; `last` is written after every epoch.
     assert saves_of(splits, tmp_path / "second", save_frequency=2) == (ends, all_files[1:])
 
 
@@ -488,7 +487,7 @@ def test_evaluation_counts_every_video_once_and_averages_its_views(splits, tmp_p
 
 
 def test_evaluation_leaves_the_network_as_it_was(splits, tmp_path):
-    """A gradient step or batch statistics from validation videos would be training on them."""
+    """An update or batch statistics from validation videos would be training on them."""
     run = Run(splits, tmp_path)
     before = copy.deepcopy(run.network.state_dict())
     run.trainer.validate(validation(splits))
@@ -497,7 +496,7 @@ def test_evaluation_leaves_the_network_as_it_was(splits, tmp_path):
 
 
 def damaged_splits(tmp_path, train=(), val=()):
-    """A dataset of its own, of which the videos of these numbers cannot be read."""
+    """A new dataset in which the videos with these numbers cannot be read."""
     splits = load_splits(write_small_dataset(tmp_path / "data", frames=4), SPEC)
     for videos, numbers in ((splits.train, train), (splits.val, val)):
         for number in numbers:
@@ -519,21 +518,21 @@ def test_bad_videos_are_replaced_and_listed_up_to_the_limit(tmp_path):
         assert {bad.video for bad in report.bad_videos} == {3, 9, 20}  # each epoch asks for all videos
         assert all(bad.replacement is not None for bad in report.bad_videos)
         assert report.train.examples == 32
-    with pytest.raises(DataError, match=r"frames\.db .*one more than the 2 that --bad-video-limit allows an epoch"):
+    with pytest.raises(DataError, match=r"frames\.db .*\b3 bad videos.*--bad-video-limit allows 2\b"):
         Run(splits, tmp_path / "limited", skip=True, bad_video_limit=2).fit()
 
 
-def test_where_nothing_can_be_read_the_run_stops(tmp_path):
+def test_if_no_video_can_be_read_the_run_stops(tmp_path):
     splits = damaged_splits(tmp_path, train=range(32))
-    with pytest.raises(DataError, match="no video drawn in its place could be read"):
+    with pytest.raises(DataError, match=r"frames\.db .*--dataset"):
         Run(splits, tmp_path, skip=True, bad_video_limit=100).fit()
 
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_bad_video_in_validation_is_an_error_whatever_the_policy(tmp_path, skip):
-    """A replaced or left out video would make scores of different runs incomparable."""
+    """If a video were replaced or left out, scores of different runs could not be compared."""
     splits = damaged_splits(tmp_path, val=[6])
-    with pytest.raises(DataError, match=r"a validation video cannot be read: .*val_006/frames\.db"):
+    with pytest.raises(DataError, match=r"validation.*val_006/frames\.db"):
         Run(splits, tmp_path, skip=skip, bad_video_limit=100).fit()
 
 

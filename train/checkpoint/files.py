@@ -1,19 +1,19 @@
-"""Checkpoints: what is in them, where they lie, how they are read.
+"""Checkpoints: what they hold, how they are named, saved and found again.
 
 A checkpoint is a dict of tensors and plain types, saved by torch.save, and loads with `weights_only=True`:
 
     format          1
     network         {"name", "gates", "placement", "num_classes"}
-    weights         the network's state dict; the key "state_dict" of other tools
+    weights         the network's state dict (other tools call it "state_dict")
     optimizer, scaler, batch_norm   state dicts; batch_norm holds the statistics of sub-batches, empty without them
     position        {"epoch", "step"}: the next step is number `step` (from 0) of `epoch` (from 1)
-    progress        what the epoch in progress and the run so far have counted: plain numbers and lists
-    rng             the random generators' states
+    progress        counts of the current epoch and of the run: plain numbers and lists
+    rng             states of the random generators
     classes         class names in the order of the classifier's rows
-    loaded          names of the parameters that fine-tuning took from elsewhere
-    num_videos      of the training split
+    loaded          names of the parameters that fine-tuning loaded from another checkpoint
+    num_videos      number of training videos
     options         every option of the run
-    run_id          what torchrun calls the run, or "none"
+    run_id          torchrun's id of the run, or "none"
     versions        of Python, torch and the project
 """
 
@@ -50,16 +50,16 @@ class CheckpointFolder:
 
     @property
     def last(self) -> Path:
-        """The newest state, also from the middle of an epoch."""
+        """The file of the newest state, also from the middle of an epoch."""
         return self.folder / f"{self.network}_last.pth"
 
     @property
     def best(self) -> Path:
-        """The state with the best validation top-1."""
+        """The file of the state with the best validation top-1."""
         return self.folder / f"{self.network}_best.pth"
 
     def save(self, checkpoint: Checkpoint, epoch: int | None = None, is_best: bool = False) -> None:
-        """Write `last`; also as the file of a finished `epoch` and as `best`. Each file is whole or absent.
+        """Write `last`; also as the file of a finished `epoch` and as `best`, if asked. Each file is whole or absent.
 
         TrainingError if the disk is full or fails.
         """
@@ -67,9 +67,12 @@ class CheckpointFolder:
         try:
             with atomic_file(self.last) as temporary:
                 torch.save(checkpoint, temporary)
-        except (OSError, RuntimeError) as error:  # the latter is torch's for whatever its writer meets
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError for any failure of its writer
             reason = str(error).splitlines()[0]
-            raise TrainingError(f"{self.last} cannot be written ({reason}); what was there before is whole") from error
+            raise TrainingError(
+                f"{self.last} cannot be written ({reason}); the checkpoint before it is intact: free disk space, then "
+                "--resume-epoch auto"
+            ) from error
         if epoch is not None:
             _duplicate(self.last, self.epoch_file(epoch))
             self._drop_old(epoch)
@@ -83,7 +86,7 @@ class CheckpointFolder:
         return [path for _, path in sorted(found)]
 
     def newest(self) -> tuple[Path, Checkpoint] | None:
-        """The newest checkpoint that is whole, `last` before those of epochs; None if there is none at all.
+        """The newest readable checkpoint: `last`, else the newest readable epoch. None if there are no files.
 
         DataError if there are files but none can be read.
         """
@@ -99,13 +102,16 @@ class CheckpointFolder:
         return None
 
     def remove_leftovers(self) -> None:
-        """Remove what killed processes left of checkpoints they were writing. Not while another process writes here."""
+        """Remove unfinished files of killed processes. Must not be called while another process writes here."""
         for path in _list(self.folder):
             if re.fullmatch(rf"\.{re.escape(self.network)}_.*\.pth\.\d+\.tmp", path.name):
                 path.unlink()
 
     def _drop_old(self, epoch: int) -> None:
-        """Drop files before that of `epoch`. Later ones, of a run that was then taken back, are not newer."""
+        """Keep the newest `keep` epoch files up to `epoch`, and delete older ones.
+
+        Ignore files of later epochs: they were left by a run that was since rewound.
+        """
         files = self.epoch_files()
         if self.keep:
             for path in files[: files.index(self.epoch_file(epoch)) + 1][: -self.keep]:
@@ -113,20 +119,20 @@ class CheckpointFolder:
 
 
 def is_own(checkpoint: Checkpoint) -> bool:
-    """Whether this project wrote it, so that training can go on from it."""
+    """Whether this project wrote the checkpoint, so that training can be resumed from it."""
     return "format" in checkpoint and "position" in checkpoint
 
 
 def versions() -> dict[str, str]:
-    """What the run runs on."""
+    """The versions of the project, torch and Python."""
     return {"srtg": VERSION, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
 def _duplicate(source: Path, target: Path) -> None:
     with atomic_file(target) as temporary:
         try:
-            os.link(source, temporary)  # the same bytes under two names: `last` is replaced, never written into
-        except OSError:  # a file system without hard links
+            os.link(source, temporary)  # safe: `last` is replaced as a whole, its content never changes
+        except OSError:  # the file system has no hard links
             shutil.copyfile(source, temporary)
 
 

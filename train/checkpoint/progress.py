@@ -1,4 +1,4 @@
-"""How far a run is and what it has counted: saved in each checkpoint, so that a resumed run reports the same."""
+"""Position and counts of a run. Each checkpoint saves them, so that a resumed run reports the same numbers."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ class Progress:
     global_step: int = 0
     skipped_updates: int = 0
     best_top1: float = -1.0
-    # Of the epoch in progress, over all ranks.
+    # Of the current epoch. Repeated frames and bad videos are of this rank until the Trainer collects them.
     scores: Scores = field(default_factory=Scores)
     clips: int = 0
     seconds: float = 0.0
@@ -24,39 +24,39 @@ class Progress:
     bad_videos: list[BadVideo] = field(default_factory=list)
 
     def count_step(self, clips: int, repeated_frames: int) -> None:
-        """A step on so many clips, of all ranks, is done."""
+        """Count a finished step with `clips` over all ranks and `repeated_frames` of this rank."""
         self.step += 1
         self.global_step += 1
         self.clips += clips
         self.repeated_frames += repeated_frames
 
     def note_validation(self, val: Scores | None) -> bool:
-        """Whether a validation is the best so far, by top-1: its state becomes the file `best`."""
+        """Whether a validation has the best top-1 so far; the state is then saved as `best`."""
         if val is None or not val.top1 > self.best_top1:
             return False
         self.best_top1 = val.top1
         return True
 
     def finish_epoch(self) -> None:
-        """Go on to the next epoch's first step."""
+        """Move to the first step of the next epoch, and reset the counts of the epoch."""
         self.epoch += 1
         self.step = 0
         self.scores, self.clips, self.seconds, self.repeated_frames, self.bad_videos = Scores(), 0, 0.0, 0, []
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain types only."""
+        """The progress as plain types."""
         scores = {"examples": self.scores.examples, "sums": {k: list(v) for k, v in self.scores.sums.items()}}
         return asdict(self) | {"scores": scores, "bad_videos": [list(bad) for bad in self.bad_videos]}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
-        """The progress that `state_dict` described."""
+        """The progress of a `state_dict`."""
         bad_videos = [BadVideo(*bad) for bad in state["bad_videos"]]
         return cls(**(state | {"scores": _read_scores(state["scores"]), "bad_videos": bad_videos}))
 
 
 def _read_scores(saved: Any) -> Scores:
-    if isinstance(saved, list):  # of an older version: the sums of loss, top-1 and top-5, and the number of examples
+    if isinstance(saved, list):  # older versions: the sums of loss, top-1 and top-5, then the number of examples
         *sums, examples = saved
         if not examples:
             return Scores()

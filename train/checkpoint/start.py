@@ -1,4 +1,4 @@
-"""Where a run starts: from nothing, from somebody's weights, or where an earlier run was."""
+"""Where a run starts: with new weights, with the weights of a checkpoint, or by resuming a checkpoint."""
 
 import os
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ RUN_ID = "TORCHELASTIC_RUN_ID"
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """The checkpoint to start from, if any, and whether to go on with its run or only take its weights."""
+    """The checkpoint to start from, if any, and whether to resume its run or only load its weights."""
 
     path: Path | None = None
     checkpoint: Checkpoint | None = None
@@ -34,9 +34,9 @@ class StartingPoint:
 def find_starting_point(
     folder: CheckpointFolder, pretrained: Path | None, resume_epoch: str, evaluate: bool = False
 ) -> StartingPoint:
-    """What to start from, as the flags say; DataError if it is not there or would overwrite another run.
+    """Find the checkpoint that the flags ask for; DataError if it is missing or the run would overwrite another.
 
-    A restart by torchrun goes on with the run by itself.
+    If torchrun restarts a run, it is resumed without a flag.
     """
     newest = None if evaluate else _restarted_from(folder, resume_epoch)
     if resume_epoch == "auto":
@@ -44,15 +44,15 @@ def find_starting_point(
     if newest:
         return _resume(*newest)
     if resume_epoch == "auto" and evaluate:
-        raise DataError(f"{folder.folder} holds no checkpoint to evaluate")
+        raise DataError(f"{folder.folder} holds no checkpoint to evaluate: give --pretrained-3d FILE")
     if resume_epoch == "auto":
-        LOG.warning("nothing to resume in %s: the run starts from its beginning", folder.folder)
+        LOG.warning("nothing to resume in %s: the run starts at epoch 1", folder.folder)
     elif resume_epoch:
         return _resume_at(int(resume_epoch), folder, pretrained)
     if not evaluate and folder.newest():
         raise DataError(
-            f"{folder.folder} holds checkpoints of an earlier run: go on with it by --resume-epoch auto, give this run "
-            "another --task-name, or remove the folder"
+            f"{folder.folder} holds checkpoints of an earlier run: resume it with --resume-epoch auto, give this run "
+            "another --task-name, or delete the folder"
         )
     if pretrained:
         return StartingPoint(pretrained, read_checkpoint(pretrained))
@@ -60,7 +60,7 @@ def find_starting_point(
 
 
 def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequence[str]) -> LoadReport:
-    """Load the weights of a checkpoint, ours or published, and log a table of what became of every tensor.
+    """Load the weights of a checkpoint of any project, and log a table of what was loaded, skipped and missing.
 
     NetworkError if nothing fits.
     """
@@ -79,7 +79,7 @@ def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequen
 
 
 def log_table(table: Table) -> None:
-    """Log a rich table: as it is on the console, as text in the file."""
+    """Log a rich table: as a table on the console, as text in the file."""
     from rich.console import Console
 
     console = Console(width=120, no_color=True)
@@ -89,32 +89,36 @@ def log_table(table: Table) -> None:
 
 
 def check_same_run(start: StartingPoint, network: dict[str, object], classes: Sequence[str]) -> None:
-    """DataError if the checkpoint to go on with is of another network or other classes."""
+    """DataError if the checkpoint to resume has another network, other classes or another class order."""
     assert start.checkpoint is not None
-    theirs = start.checkpoint["network"]
-    if theirs != network:
+    saved = start.checkpoint["network"]
+    if saved != network:
+        new = {name: value for name, value in network.items() if saved.get(name) != value}
+        changes = "; ".join(f"{name} {saved.get(name)}, now {value}" for name, value in new.items())
         raise DataError(
-            f"{start.path} is of {theirs}, this run of {network}; --pretrained-3d without --resume-epoch takes its "
-            "weights for a new run"
+            f"{start.path} was trained with another network ({changes}): give the same --network, --gates, --placement "
+            "and labels, or load its weights into a new run: --pretrained-3d without --resume-epoch"
         )
     if list(start.checkpoint["classes"]) != list(classes):
-        ours, old = list(classes), list(start.checkpoint["classes"])
-        first = next((pair for pair in zip(old, ours, strict=False) if pair[0] != pair[1]), (len(old), len(ours)))
+        old = list(start.checkpoint["classes"])
+        pairs = zip(old, classes, strict=False)
+        first = next((pair for pair in pairs if pair[0] != pair[1]), (len(old), len(classes)))
         raise DataError(
-            f"{start.path} was trained with other classes or another order of them ({first[0]!r} where the labels now "
-            f"have {first[1]!r}): restore the label files, or start a new run from its weights with --pretrained-3d"
+            f"{start.path} was trained with other classes or another class order ({first[0]!r}, in the labels now "
+            f"{first[1]!r}): restore the label files, or load its weights into a new run: --pretrained-3d without "
+            "--resume-epoch"
         )
 
 
 def check_schedule(start: StartingPoint, options: Any, num_videos: int, plan: Plan) -> None:
-    """Warn of options (a dataclass of flags) that differ from those of the run to go on with.
+    """Warn if options (a dataclass of flags) differ from those of the run to resume.
 
-    DataError if, in the middle of an epoch, they make its clips others: some would be read twice and others never.
+    DataError if they change the rest of an epoch that has begun: some videos would be read twice and others never.
     """
     assert start.checkpoint is not None
-    theirs, position = start.checkpoint["options"], start.checkpoint["position"]
+    saved, position = start.checkpoint["options"], start.checkpoint["position"]
     changes = [
-        f"{flag} {_shown(before)}, now {_shown(now)}" for flag, (before, now) in differences(options, theirs).items()
+        f"{flag} {_shown(before)}, now {_shown(now)}" for flag, (before, now) in differences(options, saved).items()
     ]
     if start.checkpoint["num_videos"] != num_videos:
         changes.append(f"{start.checkpoint['num_videos']} training videos, now {num_videos}")
@@ -123,14 +127,14 @@ def check_schedule(start: StartingPoint, options: Any, num_videos: int, plan: Pl
     epoch, step = position["epoch"], position["step"]
     if step and not (
         start.checkpoint["num_videos"] == num_videos
-        and theirs["random_seed"] == options.random_seed
+        and saved["random_seed"] == options.random_seed
         and epoch <= plan.num_epochs
         and step <= plan.steps_in_epoch(epoch)
         and plan.clips_before(epoch, step) == start.checkpoint["progress"]["clips"]
     ):
         raise DataError(
-            f"{start.path} is a state after step {step} of epoch {epoch}, and these steps would now be others "
-            f"({'; '.join(changes)}): restore what has changed, or go on from a whole epoch by --resume-epoch N"
+            f"{start.path} was saved after step {step} of epoch {epoch}, and the rest of this epoch would now differ "
+            f"({'; '.join(changes)}): restore these values, or resume from a finished epoch with --resume-epoch N"
         )
 
 
@@ -141,7 +145,7 @@ def _shown(value: object) -> str:
 def _resume(path: Path, checkpoint: Checkpoint) -> StartingPoint:
     if not is_own(checkpoint):
         raise DataError(
-            f"{path} holds weights only, no state to resume from: take --pretrained-3d without --resume-epoch"
+            f"{path} holds only weights, which cannot be resumed: give --pretrained-3d without --resume-epoch"
         )
     return StartingPoint(path, checkpoint, is_resume=True)
 
@@ -153,7 +157,8 @@ def _resume_at(epoch: int, folder: CheckpointFolder, pretrained: Path | None) ->
     position = start.checkpoint["position"]
     if (position["epoch"], position["step"]) != (epoch, 0):
         raise DataError(
-            f"{path} is a state after {_describe_position(start.checkpoint)}: --resume-epoch {epoch} does not fit it"
+            f"--resume-epoch {epoch} needs a checkpoint saved after epoch {epoch - 1}, but {path} was saved after "
+            f"{_describe_position(start.checkpoint)}"
         )
     return start
 
@@ -166,7 +171,7 @@ def _describe_position(checkpoint: Checkpoint) -> str:
 
 
 def _restarted_from(folder: CheckpointFolder, resume_epoch: str) -> tuple[Path, Checkpoint] | None:
-    """The newest checkpoint if it is of this very run, of which torchrun lost a process and started it again."""
+    """The newest checkpoint, if torchrun has restarted this run (after losing a process, or as a requeued job)."""
     run_id = os.environ.get(RUN_ID, "none")
     if run_id == "none" and not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
         return None

@@ -1,4 +1,4 @@
-"""The part of a checkpoint that changes as a run goes on: taken from a run, put back into one."""
+"""The part of a checkpoint that changes during a run: collected from a run and restored to it."""
 
 from typing import Any
 
@@ -31,8 +31,9 @@ def collect_state(
 def restore_state(
     checkpoint: Checkpoint, network: VideoNetwork, optimizer_step: OptimizerStep, device: torch.device, ranks: Ranks
 ) -> Progress:
-    """Put a state back into a network that has the weights already; the progress to go on with."""
-    if any(isinstance(module, SubBatchNorm3d) for module in network.modules()):  # else the weights have it aggregated
+    """Restore everything but the weights, which are loaded already. Returns the progress to resume from."""
+    # Plain batch norm has its statistics, aggregated, in the weights.
+    if any(isinstance(module, SubBatchNorm3d) for module in network.modules()):
         load_split_state(network, checkpoint["batch_norm"])
     optimizer_step.load_state_dict(checkpoint)
     torch.set_rng_state(checkpoint["rng"]["cpu"])
@@ -40,6 +41,6 @@ def restore_state(
         torch.cuda.set_rng_state(checkpoint["rng"]["cuda"], device)
     progress = Progress.from_state_dict(checkpoint["progress"])
     if not ranks.is_first:
-        # Counts of all ranks, which are added up again: the first one alone goes on with them.
+        # These counts are of all ranks. The Trainer adds the ranks' counts up, so only the first rank keeps them.
         progress.repeated_frames, progress.bad_videos = 0, []
     return progress

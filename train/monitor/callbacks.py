@@ -1,4 +1,4 @@
-"""What a terminal shows of a run: lines of the log and a progress bar."""
+"""Console output of a run: log lines and a progress bar."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -7,14 +7,14 @@ from rich.text import Text
 from train.monitor.logs import LOG
 from train.monitor.reports import EpochReport, LogReport, Speeds
 
-# Clips per second below which a speed is red, and from which it is green; yellow between.
+# Clips per second: red below the first limit, green from the second on, yellow between.
 READ_LIMITS = (100, 3000)
 FORWARD_LIMITS = (50, 300)
 BACKWARD_LIMITS = (20, 200)
 
 
 def speed_text(speeds: Speeds) -> Text:
-    """`Speed (r=1.53e+5 f=9.84e+1 b=1.78e+1)`, each in clips per second and in the colour of its class."""
+    """`Speed (r=1.53e+5 f=9.84e+1 b=1.78e+1)`: clips per second, each coloured by its limits."""
     text = Text("Speed (")
     parts = (
         ("r", speeds.read, READ_LIMITS),
@@ -29,13 +29,13 @@ def speed_text(speeds: Speeds) -> Text:
 
 
 class ConsoleLog:
-    """A line for each report."""
+    """Writes the reports to the log."""
 
     def on_step(self, step: int, steps: int) -> None:
-        """Nothing: a line for each step would be noise."""
+        """Nothing: one line per step would be too many."""
 
     def on_log(self, report: LogReport) -> None:
-        """A line of speeds and scores, and a line of what the steps were like: each fits 120 columns."""
+        """Two lines of at most 120 columns: speeds and scores; then batch, learning rate, waiting and memory."""
         text = Text(f"Epoch [{report.epoch:03d}/{report.num_epochs:03d}] Batch [{report.step:04d}/{report.steps:04d}] ")
         text.append(speed_text(report.speeds))
         text.append(f" {report.scores.show()}")
@@ -45,7 +45,7 @@ class ConsoleLog:
             LOG.debug("open gates: %s", " ".join(f"{name} {share:.2f}" for name, share in report.open_gates.items()))
 
     def on_epoch(self, report: EpochReport) -> None:
-        """The epoch's scores, and everything that was replaced in it."""
+        """The epoch's scores, its repeated frames and its replaced videos."""
         text = Text(f"Epoch [{report.epoch:03d}/{report.num_epochs:03d}] done in {report.seconds:.1f} s | ", "bold")
         text.append(f"train {report.train.show()}")
         LOG.info(text.plain, extra={"rich": text})
@@ -59,7 +59,7 @@ class ConsoleLog:
         if report.bad_videos:
             LOG.warning("  %d videos could not be read and were replaced:", len(report.bad_videos))
         for bad in report.bad_videos:
-            LOG.warning("    video %d by video %s: %s", bad.video, bad.replacement, bad.reason)
+            LOG.warning("    video %d replaced by video %s: %s", bad.video, bad.replacement, bad.reason)
 
     def close(self) -> None:
         """Nothing to close."""
@@ -78,7 +78,7 @@ def _describe_steps(report: LogReport) -> str:
 
 
 class ProgressBar:
-    """A bar for the epoch in progress, on a terminal only."""
+    """A progress bar of the current epoch, only on a terminal."""
 
     def __init__(self, console: Console) -> None:
         columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -96,17 +96,17 @@ class ProgressBar:
         self.progress.update(self.task, completed=step, total=steps)
 
     def on_log(self, report: LogReport) -> None:
-        """Name the epoch."""
+        """Show the epoch's number."""
         if self.task is not None:
             self.progress.update(self.task, epoch=f"{report.epoch}/{report.num_epochs}")
 
     def on_epoch(self, report: EpochReport) -> None:
-        """Take the bar away until the next epoch."""
+        """Remove the bar until the next epoch."""
         if self.task is not None:
             self.progress.stop()
             self.progress.remove_task(self.task)
             self.task = None
 
     def close(self) -> None:
-        """Leave the terminal clean."""
+        """Remove the bar."""
         self.progress.stop()

@@ -1,4 +1,4 @@
-"""Scores of runs as a table and as a picture of their curves.
+"""Scores of several runs as a table and as curves.
 
     python -m train.plot_scores results/HACS/srtg_r3d_34_gates_False results/HACS/r3d_34_gates_False --output curves.png
 
@@ -24,19 +24,23 @@ Curve = dict[str, list[float]]
 
 
 def read_scores(path: Path) -> Curve:
-    """The columns of a score file, by name; DataError if it is missing or damaged."""
+    """The columns of a score file, by name; DataError if the file is missing or damaged."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
+        if not rows:
+            raise ValueError("it has no epochs")
+        if missing := [name for name in ("epoch", "loss", "top1") if name not in rows[0]]:
+            raise ValueError(f"it has no column {missing[0]}")
         return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give the folder of a run that has finished an epoch") from None
-    except (ValueError, TypeError, IndexError) as error:
-        raise DataError(f"{path} is no score file of a run: {error}") from None
+    except (ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{path} is not a score file of a run, or is damaged: {error}") from None
 
 
 def scores_table(runs: dict[str, tuple[Curve, Curve]]) -> Table:
-    """A row for each run: epochs, time, last and best scores."""
+    """A row for each run: epochs, minutes, last and best scores."""
     table = Table(title="Scores", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
     for heading in ("epochs", "minutes", "train top-1", "val top-1", "best val top-1"):
@@ -55,7 +59,7 @@ def scores_table(runs: dict[str, tuple[Curve, Curve]]) -> Table:
 
 
 def plot_scores(runs: dict[str, tuple[Curve, Curve]], output: Path) -> None:
-    """Draw loss and top-1 over epochs: validation in full lines, training dashed."""
+    """Draw loss and top-1 over epochs: validation as solid lines, training as dashed lines."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     for axis, score, label in zip(axes, ("loss", "top1"), ("cross-entropy", "top-1 (%)"), strict=True):
         for number, (name, (train, val)) in enumerate(runs.items()):
@@ -72,10 +76,13 @@ def plot_scores(runs: dict[str, tuple[Curve, Curve]], output: Path) -> None:
 
 
 def main() -> int:
-    """Print the table, draw the picture."""
+    """Print the table and draw the curves; DataError names a wrong file or suffix."""
     parser = CommandParser(prog="python -m train.plot_scores", description="Scores of runs as a table and as curves.")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run")
-    parser.add_argument("--output", type=Path, default=Path("curves.png"), help="the picture (.png, .pdf or .svg)")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, with its score files")
+    parser.add_argument(
+        "--output", type=Path, default=Path("curves.png"), metavar="FILE",
+        help="the picture to write: .png, .pdf or .svg (default: curves.png)",
+    )  # fmt: skip
     arguments = parser.parse_args()
     if arguments.output.suffix not in (".png", ".pdf", ".svg"):
         raise DataError(f"--output {arguments.output}: give a name that ends in .png, .pdf or .svg")

@@ -1,4 +1,4 @@
-"""The run's log: on the console in colour, in a file as plain text."""
+"""The log of a run: in colour on the console, as plain text in a file."""
 
 import logging
 from pathlib import Path
@@ -29,13 +29,13 @@ _STYLES = {"WARNING": "yellow", "ERROR": "red", "DEBUG": "dim"}
 
 
 def make_console() -> Console:
-    """The terminal; elsewhere (a file, a pipe) lines of 120 columns, so that tables are whole."""
+    """A console as wide as the terminal; 120 columns for a file or pipe, so that tables are not cut."""
     console = Console()
     return console if console.is_terminal else Console(width=120)
 
 
 def start_logging(console: Console, is_first_rank: bool, debug: bool) -> None:
-    """Log to the console; ranks other than the first only errors, for they would warn of the same."""
+    """Log to the console. Ranks other than the first log only errors: their warnings would repeat the first's."""
     LOG.handlers = [ConsoleHandler(console)]
     LOG.propagate = False
     LOG.setLevel(logging.ERROR if not is_first_rank else logging.DEBUG if debug else logging.INFO)
@@ -46,7 +46,7 @@ def start_logging(console: Console, is_first_rank: bool, debug: bool) -> None:
 
 
 def log_to_file(path: Path) -> None:
-    """Log to a file as well, behind what it already holds."""
+    """Also log to a file; append if it exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))

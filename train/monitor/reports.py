@@ -1,4 +1,4 @@
-"""What the Trainer tells its callbacks: frozen reports, so that a callback cannot change a run."""
+"""The reports of the Trainer to its callbacks. They are frozen, so that a callback cannot change a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +10,13 @@ from evaluate.metrics import Scores
 
 @dataclass(frozen=True)
 class Speeds:
-    """Clips per second of each part of a step, as if it were all that is done."""
+    """Clips per second of each part of a step, by the time of this part alone."""
 
-    read: float  # taking batches from the loader; high when workers are ahead
+    read: float  # taking batches from the loader; high if the workers read ahead
     forward: float
-    backward: float  # and update
+    backward: float  # with the update
     clips: float  # of the whole step
-    wait_share: float  # share of the time in which the step waited for its batch, 0 to 1
+    wait_share: float  # share of the time spent waiting for batches, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class LogReport:
     epoch: int  # from 1
     num_epochs: int
     step: int  # steps done in the epoch
-    steps: int  # of the epoch
+    steps: int  # steps of the whole epoch
     global_step: int  # steps done in the run
     scores: Scores
     speeds: Speeds
-    batch_shape: tuple[int, ...]  # of the last step on all ranks: (B, 3, T, h, w)
+    batch_shape: tuple[int, ...]  # of the last step, over all ranks: (B, 3, T, h, w)
     lr: float
-    grad_norm: float
+    grad_norm: float  # of the last step, before clipping
     memory_bytes: int  # peak on the device since the run began; 0 on the CPU
-    skipped_updates: int  # by the fp16 scaler, in the run
-    open_gates: dict[str, float]  # share of open gates by block since the last report; empty without gates
+    skipped_updates: int  # by the fp16 scaler, in the whole run
+    open_gates: dict[str, float]  # share of open gates of each block since the last report; empty without gates
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class EpochReport:
     global_step: int
     lr: float
     train: Scores
-    val: Scores | None  # None where the epoch had no validation
+    val: Scores | None  # None if the epoch had no validation
     is_best: bool
-    seconds: float  # of training and validation, over all parts if the epoch was interrupted
+    seconds: float  # of training and validation, summed over all parts of an interrupted epoch
     clips: int
     repeated_frames: int
     bad_videos: tuple[BadVideo, ...]
@@ -57,16 +57,16 @@ class EpochReport:
 
 
 class Callback(Protocol):
-    """Told of a run as it goes on; the first rank alone has any."""
+    """Receives the reports of a run. Only the first rank has callbacks."""
 
     def on_step(self, step: int, steps: int) -> None:
-        """`step` of the epoch's `steps` are done. Called every step: must not touch the device."""
+        """Called after every step: `step` of the epoch's `steps` are done. Must not wait for the device."""
 
     def on_log(self, report: LogReport) -> None:
-        """A report is due."""
+        """Called every `--log-every` steps and after the last step of an epoch."""
 
     def on_epoch(self, report: EpochReport) -> None:
-        """An epoch and its validation are done; its checkpoint comes next."""
+        """Called after an epoch and its validation, before its checkpoint is written."""
 
     def close(self) -> None:
-        """The run ends, whatever the reason."""
+        """Called when the run ends, for any reason."""

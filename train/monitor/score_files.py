@@ -1,4 +1,4 @@
-"""The scores of a run as CSV files, an epoch a row."""
+"""The scores of a run as CSV files, one row per epoch."""
 
 import csv
 from pathlib import Path
@@ -9,7 +9,7 @@ from train.monitor.reports import EpochReport, LogReport
 
 
 class ScoreFiles:
-    """`scores_train.csv` and `scores_val.csv`: one row an epoch, however often the run was interrupted."""
+    """`scores_train.csv` and `scores_val.csv`: one row per epoch, also if the run was interrupted and resumed."""
 
     def __init__(self, folder: Path) -> None:
         self.train_file = folder / "scores_train.csv"
@@ -22,7 +22,7 @@ class ScoreFiles:
         """Nothing."""
 
     def on_epoch(self, report: EpochReport) -> None:
-        """Write the epoch's rows in place of those that an interrupted attempt may have left."""
+        """Write the epoch's rows in place of rows of this and later epochs, which an interrupted run may have left."""
         row: dict[str, object] = {"epoch": report.epoch, "step": report.global_step, "lr": f"{report.lr:.6g}"}
         row |= _columns(report.train) | {
             "clips": report.clips,
@@ -45,7 +45,7 @@ def _columns(scores: Scores) -> dict[str, object]:
 
 
 def _replace_rows_from(path: Path, epoch: int, row: dict[str, object]) -> None:
-    """Drop the rows of `epoch` and later, append `row`. Rows of an older version have other columns: all are kept."""
+    """Drop the rows of `epoch` and later, and append `row`. Columns that only older versions wrote are kept."""
     rows: list[dict[str, object]] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""How fast the parts of a step are."""
+"""The speed of each part of a step."""
 
 import time
 from itertools import pairwise
@@ -7,14 +7,12 @@ import torch
 
 from train.monitor.reports import Speeds
 
-PARTS = ("read", "forward", "backward")
-
 
 class SpeedMonitor:
-    """Times reading, forward and backward pass of each step.
+    """Measures the time of reading, forward pass and backward pass of each step.
 
-    On a GPU the passes are timed by events in its own stream, read only when a report is due: asking a clock on the
-    host would need a synchronisation each step. Reading is timed on the host, where it is a wait for the loader.
+    On a GPU, CUDA events time the passes and are read only when a report is due: the host's clock would need a
+    synchronisation in each step. Reading is timed on the host: it is the wait for the loader.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -22,21 +20,21 @@ class SpeedMonitor:
         self.restart()
 
     def restart(self) -> None:
-        """Forget the steps so far, and what passed since the last one."""
+        """Start anew: forget the steps so far and the time since the last one."""
         self.clips = 0
         self.read_seconds = 0.0
         self.marks: list[list[float | torch.cuda.Event]] = []
         self.started = time.perf_counter()
 
     def read(self, seconds: float, clips: int) -> None:
-        """A batch of `clips` took `seconds` to come from the loader; the step begins."""
+        """Begin a step whose batch of `clips` took `seconds` to come from the loader."""
         self.read_seconds += seconds
         self.clips += clips
         self.marks.append([])
         self.mark()
 
     def mark(self) -> None:
-        """A part of the step begins or ends: called before forward, between the passes and after the update."""
+        """Note the time: called before the forward pass, between the passes and after the update."""
         if self.is_cuda:
             event = torch.cuda.Event(enable_timing=True)
             event.record()
@@ -45,11 +43,12 @@ class SpeedMonitor:
             self.marks[-1].append(time.perf_counter())
 
     def take(self) -> Speeds:
-        """Speeds since the last call; on a GPU waits for the last step's events."""
+        """Return the speeds since the last call; on a GPU, wait for the events of the last step."""
         elapsed = time.perf_counter() - self.started
         forward = backward = 0.0
         for marks in self.marks:
-            # Before forward, (after forward, after backward) of each micro-batch, the last after the update.
+            # The marks: one before the first forward pass, then for each part of the batch one after its forward pass
+            # and one after its backward pass. The last one is after the update.
             for index, (first, second) in enumerate(pairwise(marks)):
                 seconds = self._seconds(first, second)
                 forward, backward = (forward + seconds, backward) if index % 2 == 0 else (forward, backward + seconds)

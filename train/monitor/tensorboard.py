@@ -8,7 +8,7 @@ from train.monitor.reports import EpochReport, LogReport
 
 
 class TensorBoardLog:
-    """Scalars in `<run>/tensorboard`; a resumed run takes back what was written after its state."""
+    """Writes scalars to `<run>/tensorboard`. A resumed run drops the points after its checkpoint."""
 
     def __init__(self, folder: Path, steps_done: int) -> None:
         self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=steps_done + 1)
@@ -17,7 +17,7 @@ class TensorBoardLog:
         """Nothing."""
 
     def on_log(self, report: LogReport) -> None:
-        """Scores, rate, shape, speeds, gradient norm, memory, open gates."""
+        """Scores, learning rate, batch shape, speeds, gradient norm, memory, open gates."""
         batch, _, frames, _, size = report.batch_shape
         scalars = {f"train/{name}": value for name, value in report.scores.values().items()}
         scalars |= {
@@ -47,5 +47,5 @@ class TensorBoardLog:
         self.writer.flush()
 
     def close(self) -> None:
-        """Write what is buffered."""
+        """Write buffered points and close the file."""
         self.writer.close()

@@ -1,4 +1,4 @@
-"""The command `python -m train.schedule`: print a schedule, and draw it, without data or GPU."""
+"""The command `python -m train.schedule`: print a schedule and draw it. It needs no data and no GPU."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,17 +17,18 @@ PAPER = ScheduleOptions(clip_size=224, lr_steps=(94, 154, 196), end_epoch=239, l
 
 
 def parser() -> CommandParser:
-    """The scripts' flags that decide the schedule, and where the picture goes."""
+    """The parser of the command: the schedule's flags of the scripts, and this command's own."""
     result = CommandParser(
         prog="python -m train.schedule",
-        description="Print the schedule that these flags of a training script give, and draw it. Needs no data. The "
-        "defaults are the Multigrid paper's schedule for Kinetics-400. Where one cycle is named, the other is off.",
+        description="Print the schedule of a training script with these flags, and draw it; needs no data. The "
+        "defaults are the Multigrid paper's schedule for Kinetics-400: both cycles. Giving one of the two cycle flags "
+        "switches the other cycle off.",
     )
     add_options(result, PAPER)
     result.set_defaults(long_cycles=None, short_cycles=None)
-    result.add_argument("--gpus", type=int, default=1, help="over how many the batch is divided")
-    result.add_argument("--num-videos", type=int, default=240_000, help="training videos")
-    result.add_argument("--output", type=Path, metavar="FILE", help="also draw it: .png, .pdf or .svg")
+    result.add_argument("--gpus", type=int, default=1, metavar="N", help="number of GPUs that share a batch")
+    result.add_argument("--num-videos", type=int, default=240_000, metavar="N", help="number of training videos")
+    result.add_argument("--output", type=Path, metavar="FILE", help="draw the schedule to this .png, .pdf or .svg")
     return result
 
 

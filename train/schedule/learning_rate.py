@@ -1,4 +1,4 @@
-"""The learning rate: its schedules, by name, and a linear warm-up. Pure functions of numbers.
+"""The learning rate: schedules, by name, and a linear warm-up. Pure functions of numbers.
 
 The rate of a step is `--lr-base` times the schedule's factor times the batch factor of the long cycle's shape.
 A new schedule is one class here and one entry in SCHEDULES.
@@ -15,12 +15,12 @@ from common.options import option
 
 
 class LrSchedule(Protocol):
-    """How the rate falls over a run."""
+    """How the learning rate falls over a run."""
 
-    uses_steps: bool  # whether it falls at the lr steps
+    uses_steps: bool  # whether the rate falls at the lr steps
 
     def __call__(self, progress: float, steps_passed: int) -> float:
-        """The rate's factor when a share `progress` (0 to 1) of the epochs is done and `steps_passed` lr steps are."""
+        """The factor of the rate after a share `progress` (0 to 1) of the epochs and after `steps_passed` lr steps."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class StepSchedule:
     uses_steps = True
 
     def __call__(self, progress: float, steps_passed: int) -> float:
-        """The factor after that many lr steps."""
+        """The factor after `steps_passed` lr steps."""
         return self.lr_factor**steps_passed
 
 
 @dataclass(frozen=True)
 class CosineSchedule:
-    """Falls along half a cosine from the whole rate to zero over the run (Loshchilov & Hutter 2017, arXiv 1608.03983).
+    """Falls along half a cosine from the full rate to zero over the run (Loshchilov & Hutter 2017, arXiv 1608.03983).
 
-    Under cycles, which make 1.5 times as many epochs, a share of the run's epochs counts as that of the nominal ones.
+    With cycles a run has 1.5 times the nominal epochs; `progress` is then a share of these.
     """
 
-    lr_factor: float = 1.0  # of no use here
+    lr_factor: float = 1.0  # ignored
     uses_steps = False
 
     def __call__(self, progress: float, steps_passed: int) -> float:
-        """The factor when that share of the epochs is done."""
+        """The factor after the share `progress` of the epochs."""
         return 0.5 * (1 + cos(pi * progress))
 
 
@@ -58,35 +58,42 @@ SCHEDULES: dict[str, Callable[[float], LrSchedule]] = {"steps": StepSchedule, "c
 class RateOptions:
     """The flags of the learning rate."""
 
-    lr_base: float = option(0.1, "learning rate of the base batch", "schedule", above=0, is_compared=True)
+    lr_base: float = option(
+        0.1, "learning rate at --batch-size clips; long cycles raise it with their batch (--multigrid per-epoch: the "
+        "rate of the largest batch)", "schedule", above=0, is_compared=True,
+    )  # fmt: skip
     lr_schedule: str = option(
         "steps",
-        "how the rate falls; cosine: --lr-steps only divide the long cycles",
+        "how the learning rate falls; cosine: to zero over the run, and --lr-steps only divide the long cycles",
         "schedule",
         choices=SCHEDULES,
         is_compared=True,
     )
     lr_steps: tuple[int, ...] = option(
-        (15, 30, 40), "nominal epochs after which the rate falls: 40 60 75 or 40,60,75", "schedule", is_compared=True
+        (15, 30, 40), "nominal epochs after which the learning rate falls: 40 60 75 or 40,60,75", "schedule",
+        is_compared=True,
+    )  # fmt: skip
+    lr_factor: float = option(
+        0.1, "the learning rate is multiplied by this at each of --lr-steps", "schedule", above=0, is_compared=True
     )
-    lr_factor: float = option(0.1, "what each lr step multiplies the rate by", "schedule", above=0, is_compared=True)
     warmup_epochs: float | None = option(
-        None, "epochs of linear warm-up; by default only with long cycles", "schedule", is_compared=True
-    )
+        None, "epochs of linear warm-up; 0: none (default: up to --end-epoch / 7 with long cycles, else 0)", "schedule",
+        is_compared=True,
+    )  # fmt: skip
     warmup_lr: float | None = option(
-        None, "rate at which the warm-up begins; by default a tenth of --lr-base", "schedule", is_compared=True
+        None, "learning rate at the start of the warm-up (default: a tenth of --lr-base)", "schedule", is_compared=True
     )
 
 
 def usable_lr_steps(lr_steps: Sequence[int], end_epoch: int) -> tuple[int, ...]:
-    """The lr steps that the run reaches, those before `end_epoch`. DataError unless they are positive and increase."""
+    """The lr steps before `end_epoch`. DataError unless all lr steps are positive and increasing."""
     if any(step < 1 for step in lr_steps) or any(a >= b for a, b in pairwise(lr_steps)):
-        raise DataError(f"--lr-steps {' '.join(map(str, lr_steps))}: give epochs from 1 on, each later than the last")
+        raise DataError(f"--lr-steps {' '.join(map(str, lr_steps))}: give increasing epochs, 1 or more")
     return tuple(step for step in lr_steps if step < end_epoch)
 
 
 def warmed_up_lr(progress: float, warmup_epochs: float, start: float, target: float) -> float:
-    """The rate `progress` epochs into the run: linear from `start` to `target`, which it has from `warmup_epochs` on.
+    """The rate after `progress` epochs: linear from `start` to `target`, which it reaches after `warmup_epochs`.
 
     `target` is the schedule's rate at the end of the warm-up, so that the rate does not jump there.
     """

@@ -1,13 +1,13 @@
-"""Multigrid training: which clip shape, batch size and learning rate every step has.
+"""Multigrid training: the clip shape, batch size and learning rate of every step.
 
 Wu et al. 2020, "A Multigrid Method for Efficiently Training Video Models", arXiv 1912.00998: most of the run trains
 on small clips in large batches. The *long cycle* goes through four shapes within each learning-rate step, and the
-*short cycle* through three crops from step to step. Without cycles the plan is the fixed shape, so that the training
+*short cycle* through three crops from step to step. Without cycles the plan has one fixed shape, so that the training
 loop has one code path.
 
-    python -m train.schedule --batch-size 32 --lr-steps 94 154 196 --end-epoch 239 --long-cycles --short-cycles
+This prints a plan, without data or GPU:
 
-prints a plan, without data or GPU.
+    python -m train.schedule --batch-size 32 --lr-steps 94 154 196 --end-epoch 239 --long-cycles --short-cycles
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ EPOCH_FACTOR = Fraction(3, 2)  # a run with cycles visits the data 1.5 times as 
 LONG_CYCLE = ((1 / 4, 0.5**0.5), (1 / 2, 0.5**0.5), (1 / 2, 1.0), (1.0, 1.0))  # of the base frames and crop
 SHORT_CYCLE = (1 / 2, 0.5**0.5)  # of the base crop; the third step has the long cycle's own crop
 DEFAULT_WARMUP = Fraction(1, 7)  # of the nominal epochs; the published Kinetics schedule warms up for 34 of 239
-DEFAULT_WARMUP_LR = 0.1  # of the base rate, as there: from 0.01 where the base rate is 0.1
+DEFAULT_WARMUP_LR = 0.1  # of the base rate; the same schedule starts at 0.01 with a base rate of 0.1
 
 
 class _Base(NamedTuple):
-    """The base shape and what is made of it."""
+    """The base shape and batch, and whether there is a short cycle."""
 
     frames: int
     size: int
@@ -39,7 +39,7 @@ class _Base(NamedTuple):
 
 
 class _LongShape(NamedTuple):
-    """One of the long cycle's shapes, fitted to the number of videos."""
+    """One shape of the long cycle, with batches that the videos fill."""
 
     frames: int
     size: int
@@ -52,7 +52,7 @@ class _LongShape(NamedTuple):
 
 
 class _Span(NamedTuple):
-    """A phase of which it is not yet known whether it has an epoch at all."""
+    """A possible phase: it is dropped if it has no epoch after rounding."""
 
     name: str
     last_epoch: int
@@ -62,18 +62,19 @@ class _Span(NamedTuple):
 
 
 def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) -> Plan:
-    """The plan of a run over `num_videos` training videos, whose batches are divided over `world_size` ranks.
+    """The plan of a run over `num_videos` training videos, with batches divided over `world_size` ranks.
 
-    `end_epoch` and `lr_steps` are nominal: cycles make 1.5 times as many epochs, the per-epoch variant does not. The
-    rate grows with the long cycle's batch factor from `lr_base` at the base shape; in the per-epoch variant `lr_base`
-    is the rate of the largest batch, as its authors have it. The default warm-up, with long cycles alone, is a seventh
-    of `end_epoch` but at most half of the first phase, from a tenth of `lr_base`. DataError names the flag to change.
+    `end_epoch` and `lr_steps` are nominal: a run with cycles has 1.5 times as many epochs, except in the per-epoch
+    variant. The rate is `lr_base` at the base shape and grows with the long cycle's batch factor; in the per-epoch
+    variant `lr_base` is the rate of the largest batch, as in its authors' code. The default warm-up with the paper's
+    long cycles lasts a seventh of `end_epoch`, at most half of the first phase, and starts at a tenth of `lr_base`;
+    otherwise there is none. DataError names the flag to change.
     """
     warmup_lr = options.lr_base * DEFAULT_WARMUP_LR if options.warmup_lr is None else options.warmup_lr
     per_epoch = options.multigrid == "per-epoch"
     _check_numbers(options, num_videos, world_size, warmup_lr)
     if per_epoch and not options.long_cycles:
-        raise DataError("--multigrid per-epoch orders the shapes of the long cycle: give --long-cycles too")
+        raise DataError("--multigrid per-epoch needs long cycles: give --long-cycles too")
     lr_schedule = SCHEDULES[options.lr_schedule](options.lr_factor)
     steps, notes = _lr_steps(options, lr_schedule)
     base = _Base(options.clip_length, options.clip_size, options.batch_size, options.short_cycles)
@@ -87,7 +88,9 @@ def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) ->
         longest = phases[0].num_epochs / 2 if options.long_cycles and not per_epoch else 0
         warmup_epochs = min(max(1, round(options.end_epoch * DEFAULT_WARMUP)), longest)
     if not 0 <= warmup_epochs < phases[-1].last_epoch:
-        raise DataError(f"--warmup-epochs {warmup_epochs:g}: give 0 or more, and fewer than {phases[-1].last_epoch}")
+        raise DataError(
+            f"--warmup-epochs {warmup_epochs:g}: give 0 or more, and less than the run's {phases[-1].last_epoch} epochs"
+        )
     clips = options.end_epoch * (num_videos // options.batch_size) * options.batch_size
     return Plan(
         phases=phases,
@@ -110,22 +113,22 @@ def _check_numbers(options: ScheduleOptions, num_videos: int, world_size: int, w
     if options.batch_size % world_size:
         nearest = max(1, round(options.batch_size / world_size)) * world_size
         raise DataError(
-            f"--batch-size {options.batch_size} is the batch of all {world_size} ranks together and does not divide "
-            f"among them: give a multiple of {world_size} such as {nearest}"
+            f"--batch-size {options.batch_size} cannot be divided over {world_size} ranks: give a multiple of "
+            f"{world_size}, such as {nearest}"
         )
     for flag, rate in (("--lr-base", options.lr_base), ("--lr-factor", options.lr_factor), ("--warmup-lr", warmup_lr)):
         if not (isfinite(rate) and rate >= 0):
-            raise DataError(f"{flag} {rate:g}: give a positive number")
+            raise DataError(f"{flag} {rate:g}: must be finite and not negative")
 
 
 def _lr_steps(options: ScheduleOptions, lr_schedule: LrSchedule) -> tuple[tuple[int, ...], list[str]]:
-    """The lr steps that divide the run, and notes on those that do not."""
+    """The lr steps that divide the run, and a note on those after its end."""
     steps = usable_lr_steps(options.lr_steps, options.end_epoch)
     unused = " ".join(map(str, options.lr_steps[len(steps) :]))
     divides_cycles = options.long_cycles and options.multigrid == "paper"
     if not lr_schedule.uses_steps and not divides_cycles:
         return (), []
-    notes = [f"lr steps after the end are never reached: {unused} of {options.end_epoch} epochs"] if unused else []
+    notes = [f"--lr-steps {unused} are not used: the run has {options.end_epoch} nominal epochs"] if unused else []
     return steps, notes
 
 
@@ -139,9 +142,9 @@ def _batch_factor(base: _Base, frames_factor: float, size_factor: float) -> int:
 
 
 def _long_shape(base: _Base, frames_factor: float, size_factor: float, limit: int | None = None) -> _LongShape:
-    """A long-cycle shape with its short cycle; no batch is larger than `limit` base batches.
+    """A long-cycle shape with its short cycle; batches are at most `limit` base batches.
 
-    A batch that has to be smaller stays a multiple of the base batch, and so of the ranks and of the sub-batches.
+    A batch reduced in this way is still a multiple of the base batch, so it divides over ranks and sub-batches.
     """
     frames, size = _scaled(base.frames, frames_factor), _scaled(base.size, size_factor)
     factor = _batch_factor(base, frames_factor, size_factor)
@@ -159,7 +162,7 @@ def _long_shape(base: _Base, frames_factor: float, size_factor: float, limit: in
 def _fitting_shapes(
     base: _Base, num_videos: int, factors: Sequence[tuple[float, float]], per_epoch: bool, notes: list[str]
 ) -> list[_LongShape]:
-    """The shapes with the largest batches, up to the paper's, of which every epoch holds at least one step."""
+    """The shapes with the largest batches, at most the paper's, that give every epoch at least one step."""
     for limit in range(num_videos // base.batch_size, 0, -1):
         shapes = [_long_shape(base, *pair, limit) for pair in factors]
         batches = tuple(tuple(step.batch_size for step in shape.steps) for shape in shapes)
@@ -175,8 +178,8 @@ def _fitting_shapes(
     for pair, shape in zip(factors, shapes, strict=True):
         for wanted, step in zip(_long_shape(base, *pair).steps, shape.steps, strict=True):
             note = (
-                f"{step.shape.frames} x {step.shape.height}: batch {step.batch_size} instead of {wanted.batch_size}, "
-                f"for there are only {num_videos} training videos"
+                f"shape {step.shape.frames} x {step.shape.height}: batch {step.batch_size} instead of "
+                f"{wanted.batch_size}, because there are only {num_videos} training videos"
             )
             if step.batch_size < wanted.batch_size and note not in notes:
                 notes.append(note)
@@ -184,7 +187,7 @@ def _fitting_shapes(
 
 
 def _spans(options: ScheduleOptions, shapes: Sequence[_LongShape], lr_steps: tuple[int, ...]) -> list[_Span]:
-    """The phases that the cycles make of the lr steps."""
+    """The possible phases of the chosen cycles."""
     if options.multigrid == "per-epoch":
         return _per_epoch_spans(shapes, (*lr_steps, options.end_epoch))
     if options.long_cycles:
@@ -194,12 +197,12 @@ def _spans(options: ScheduleOptions, shapes: Sequence[_LongShape], lr_steps: tup
 
 
 def _fixed_spans(shape: _LongShape, epochs: Sequence[int], factor: Fraction) -> list[_Span]:
-    """One shape, with or without the short cycle; `epochs` are the nominal ends of the lr steps."""
+    """One shape, with or without short cycle; `epochs` are the nominal ends of the lr steps."""
     return [_Span(str(k + 1), int(epoch * factor), shape, k) for k, epoch in enumerate(epochs)]
 
 
 def _per_epoch_spans(shapes: Sequence[_LongShape], epochs: Sequence[int]) -> list[_Span]:
-    """Every epoch has all the shapes, the same number of steps of each."""
+    """Every epoch has all shapes, with the same number of steps each."""
     return [
         _Span(f"{k + 1}.{part + 1}", epoch, shape, k, part)
         for k, epoch in enumerate(epochs)
@@ -210,9 +213,9 @@ def _per_epoch_spans(shapes: Sequence[_LongShape], epochs: Sequence[int]) -> lis
 def _long_cycle_spans(shapes: Sequence[_LongShape], lr_steps: Sequence[int], end_epoch: int) -> list[_Span]:
     """The long cycle's phases: the same number of steps for each shape within an lr step, then a final phase.
 
-    Exact fractions up to the rounding of the cumulated epochs, half to even. The final phase is at the full shape and
-    saves the same share of steps, relative to the nominal epochs after the last lr step, as the phases before it; its
-    first half still has their rate. Without lr steps all epochs are one cycle and there is no final phase.
+    Lengths are exact fractions until the cumulated epochs are rounded, half to even. The final phase has the full
+    shape. Compared with the nominal epochs after the last lr step, it saves the same share of steps as the phases
+    before it; its first half keeps their rate. Without lr steps the whole run is one cycle without a final phase.
     """
     means = [shape.mean_batch for shape in shapes]
     ends = lr_steps or (end_epoch,)
@@ -240,7 +243,7 @@ def _long_cycle_spans(shapes: Sequence[_LongShape], lr_steps: Sequence[int], end
 def _phases(
     spans: Sequence[_Span], lr_unit: float, lr_schedule: LrSchedule, parts: int, notes: list[str]
 ) -> tuple[Phase, ...]:
-    """The spans that have an epoch; the others are noted."""
+    """The phases: all spans that have an epoch. Adds a note for each of the others."""
     phases: list[Phase] = []
     first = 1
     for i, span in enumerate(spans):

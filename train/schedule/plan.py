@@ -1,4 +1,4 @@
-"""The schedule of a run as a pure function of epoch and step; `train.schedule.multigrid` makes it."""
+"""The schedule of a run as a pure function of epoch and step. `train.schedule.multigrid` builds it."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,46 +9,46 @@ from train.schedule.learning_rate import LrSchedule, warmed_up_lr
 
 
 class StepSpec(NamedTuple):
-    """What one step trains on."""
+    """Clip shape and batch of one step."""
 
     shape: ClipShape
     batch_size: int  # clips of the whole batch, over all ranks
-    batch_factor: int  # the long cycle's: the number of sub-batches of batch norm on each GPU
-    max_interval_factor: float  # the sampling interval may be stretched up to this factor
+    batch_factor: int  # of the long cycle: the number of batch norm's sub-batches on each GPU
+    max_interval_factor: float  # multiplies the highest sampling interval
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A run of epochs (in the per-epoch variant of a quarter of each) with one long-cycle shape and one rate."""
+    """Consecutive epochs (in the per-epoch variant, a quarter of each) with one long-cycle shape and one rate."""
 
     name: str
     first_epoch: int  # counted from 1
     last_epoch: int  # inclusive
     frames: int
     size: int
-    batch_size: int  # whole, at the long cycle's shape; the short cycle's other batches are larger
-    batch_factor: int  # batch_size over the base batch size: 8, 4, 2, 1
-    lr: float  # at its beginning, without warm-up
+    batch_size: int  # over all ranks, at the long cycle's own crop; the short cycle's other batches are larger
+    batch_factor: int  # batch_size / base batch size: 8, 4, 2, 1
+    lr: float  # at the start of the phase, without warm-up
     short_cycle: tuple[StepSpec, ...]  # step i of an epoch has short_cycle[i % len(short_cycle)]
     max_interval_factor: float
     lr_steps_passed: int
-    part: int = 0  # the per-epoch variant: this phase is part `part` of the `parts` of each of its epochs
+    part: int = 0  # in the per-epoch variant each epoch has `parts` parts, and this phase is number `part`
     parts: int = 1
 
     @property
     def num_epochs(self) -> int:
-        """How many epochs it lasts."""
+        """The number of its epochs."""
         return self.last_epoch - self.first_epoch + 1
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
-        """The whole batches of the short cycle's steps."""
+        """The batch size of each step of the short cycle, over all ranks."""
         return tuple(step.batch_size for step in self.short_cycle)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The schedule of a whole run. Epochs count from 1, the steps of an epoch from 0."""
+    """The schedule of a whole run. Epochs count from 1, steps of an epoch from 0."""
 
     phases: tuple[Phase, ...]
     num_videos: int
@@ -57,24 +57,24 @@ class Plan:
     lr_schedule: LrSchedule
     warmup_epochs: float
     warmup_lr: float
-    fixed_shape_pixels: int  # clips x frames x height x width of the nominal epochs at the base shape, for comparison
-    notes: tuple[str, ...] = ()  # what had to be fitted to the data or to the epochs, to be told to the user
+    fixed_shape_pixels: int  # for comparison: clips x frames x height x width of the nominal epochs at the base shape
+    notes: tuple[str, ...] = ()  # for the user: what was changed to fit the data or the number of epochs
 
     @property
     def num_epochs(self) -> int:
-        """The epochs of the whole run, 1.5 times the nominal ones where cycles are used."""
+        """The epochs of the whole run; 1.5 times the nominal ones with the paper's cycles."""
         return self.phases[-1].last_epoch
 
     def phase(self, epoch: int, step: int = 0) -> Phase:
-        """The phase of a step; the step matters only where an epoch has several phases."""
+        """The phase of a step; `step` matters only if an epoch has several phases."""
         phases = self._phases_in(epoch)
         return phases[step * len(phases) // self.steps_in_epoch(epoch)]
 
     def steps_in_epoch(self, epoch: int) -> int:
-        """The whole batches that the videos fill, taken in the short cycle's order; what is left over is dropped.
+        """The number of batches that the videos fill, in the order of the short cycle. The rest is skipped.
 
-        Every video is used at most once, and the dropped ones are others in each epoch. In the per-epoch variant all
-        quarters have the same number of steps.
+        An epoch uses each video at most once; each epoch skips different ones. In the per-epoch variant all quarters
+        have the same number of steps.
         """
         phases = self._phases_in(epoch)
         return len(phases) * steps_per_part(tuple(phase.batch_sizes for phase in phases), self.num_videos)
@@ -86,7 +86,7 @@ class Plan:
         return cycle[step % len(cycle)]
 
     def clips_before(self, epoch: int, step: int) -> int:
-        """How many clips the steps of the epoch before this one use, over all ranks."""
+        """The number of clips in the epoch's earlier steps, over all ranks."""
         phases = self._phases_in(epoch)
         steps = self.steps_of(phases[0])
         starts = [phase.part * steps for phase in phases]
@@ -97,7 +97,7 @@ class Plan:
         )
 
     def lr(self, epoch: int, step: int) -> float:
-        """The learning rate of a step with the warm-up, which is linear and ends at the rate the schedule has then."""
+        """The learning rate of a step. The warm-up is linear and ends at the rate of the schedule."""
         phase = self.phase(epoch, step)
         progress = epoch - 1 + step / self.steps_in_epoch(epoch)
         if progress >= self.warmup_epochs:
@@ -109,21 +109,21 @@ class Plan:
         return warmed_up_lr(progress, self.warmup_epochs, start, target)
 
     def scheduled_lr(self, phase: Phase, progress: float) -> float:
-        """The rate of a phase, without warm-up, `progress` epochs into the run."""
+        """The rate of a phase after `progress` epochs of the run, without warm-up."""
         factor = self.lr_schedule(progress / self.num_epochs, phase.lr_steps_passed)
         return self.lr_unit * factor * phase.batch_factor
 
     @property
     def total_steps(self) -> int:
-        """The steps of the whole run."""
+        """The number of steps of the whole run."""
         return sum(phase.num_epochs * self.steps_of(phase) for phase in self.phases)
 
     def steps_of(self, phase: Phase) -> int:
-        """How many steps the phase has in each of its epochs."""
+        """The number of steps of the phase in each of its epochs."""
         return self.steps_in_epoch(phase.first_epoch) // phase.parts
 
     def pixels_of(self, phase: Phase) -> int:
-        """Clips x frames x height x width over the whole phase; its computation is close to proportional to this."""
+        """Clips x frames x height x width over the whole phase; the time it takes is about proportional to this."""
         steps = self.steps_of(phase)
         pixels = tuple(spec.batch_size * spec.shape.frames * spec.shape.height**2 for spec in phase.short_cycle)
         return phase.num_epochs * _total(pixels, phase.part * steps, (phase.part + 1) * steps)
@@ -141,7 +141,7 @@ def _total(cycle: tuple[int, ...], start: int, stop: int) -> int:
 
 @lru_cache(maxsize=256)
 def steps_per_part(cycles: tuple[tuple[int, ...], ...], num_videos: int) -> int:
-    """How many steps each part of an epoch has if the parts' batches together use at most `num_videos` clips.
+    """The most steps that each part of an epoch can have if the epoch uses at most `num_videos` clips.
 
     `cycles` are the batch sizes of each part's short cycle; step i of the epoch, not of the part, has position i mod 3.
     """
@@ -149,7 +149,7 @@ def steps_per_part(cycles: tuple[tuple[int, ...], ...], num_videos: int) -> int:
     def clips(steps: int) -> int:
         return sum(_total(cycle, part * steps, (part + 1) * steps) for part, cycle in enumerate(cycles))
 
-    steps = num_videos // sum(map(sum, cycles)) * len(cycles[0])  # whole short cycles, then what still fits
+    steps = num_videos // sum(map(sum, cycles)) * len(cycles[0])  # whole short cycles; then single steps
     while clips(steps + 1) <= num_videos:
         steps += 1
     return steps

@@ -15,11 +15,14 @@ from train.schedule.table import rows
 
 COLOURS = ("#7f3c8d", "#3969ac", "#11a579", "#e68310")  # the long cycle's shapes, small clips first; colour-blind safe
 SUFFIXES = (".png", ".pdf", ".svg")
-WIDTH, SHORT_WIDTH = 2.4, 0.9  # of lines: the long cycle's own shape, and the short cycle's other steps
+WIDTH, SHORT_WIDTH = 2.4, 0.9  # of lines: the long cycle's own crop; the other steps of the short cycle
 
 
 def draw_plan(plan: Plan, path: Path) -> None:
-    """Draw frames, crop, batch and rate over the epochs, and the time each phase takes; the folder is made."""
+    """Draw frames, crop, batch and rate over the epochs, and the time of each phase.
+
+    Creates the folder of `path`; DataError if the suffix is unknown.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"--output {path}: give a file name that ends in {', '.join(SUFFIXES)}")
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
@@ -46,7 +49,7 @@ def draw_plan(plan: Plan, path: Path) -> None:
 def _line(
     axis: Axes, epochs: Sequence[float], values: Sequence[float], phase: Phase, colour: str, width: float = WIDTH
 ) -> None:
-    """A line over the phase's epochs; the phases that share an epoch take turns in it as dashes."""
+    """Draw a line over the phase's epochs; phases that share epochs alternate as dashes."""
     (line,) = axis.plot(epochs, values, color=colour, linewidth=width, solid_capstyle="butt", dash_capstyle="butt")
     if phase.parts > 1:
         dash = 6 / width  # in line widths, so that the dashes of all lines are equally long
@@ -94,7 +97,7 @@ def _label_axes(axes: Sequence[Axes], plan: Plan) -> None:
     batch.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     batch.yaxis.set_minor_locator(NullLocator())
     rate.set_ylabel("learning rate")
-    if plan.lr_schedule.uses_steps:  # one that falls to zero has no place on a logarithmic axis
+    if plan.lr_schedule.uses_steps:  # the cosine ends at zero, which a logarithmic axis cannot show
         rate.set_yscale("log")
         rate.yaxis.set_minor_locator(NullLocator())
     shares_epochs = any(phase.parts > 1 for phase in plan.phases)
@@ -107,7 +110,7 @@ def _label_axes(axes: Sequence[Axes], plan: Plan) -> None:
 
 
 def _mark_lr_steps(axes: Sequence[Axes], plan: Plan) -> None:
-    """A line where the rate falls by the lr factor, and the name of each stretch between on top."""
+    """Draw a line where the rate falls, and write the name of each lr step on top."""
     for (start, end), name in _stretches(plan):
         is_wide = end - start > 0.1 * plan.num_epochs
         label = name if is_wide else name.removeprefix("lr step ")
@@ -119,7 +122,7 @@ def _mark_lr_steps(axes: Sequence[Axes], plan: Plan) -> None:
 
 
 def _stretches(plan: Plan) -> Iterator[tuple[tuple[int, int], str]]:
-    """The first and last epoch of each lr step, and of the final phase, with a name."""
+    """The first and last epoch of each lr step and of the final phase, and its name."""
     found: dict[str, tuple[int, int]] = {}
     for phase in plan.phases:
         name = phase.name if phase.name == "final" else f"lr step {phase.lr_steps_passed + 1}"
@@ -130,7 +133,7 @@ def _stretches(plan: Plan) -> Iterator[tuple[tuple[int, int], str]]:
 
 
 def _draw_time(axis: Axes, plan: Plan, colours: dict[tuple[int, int], str]) -> None:
-    """One bar of the whole run, in which a phase's length is its estimated share of the time."""
+    """Draw the run as one bar; the length of a phase is its estimated share of the time."""
     total, left = sum(map(plan.pixels_of, plan.phases)), 0.0
     for group in rows(plan):
         share = 100 * sum(map(plan.pixels_of, group)) / total

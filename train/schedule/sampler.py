@@ -10,14 +10,14 @@ from train.schedule.plan import Plan
 
 
 class ScheduleSampler(Sampler[list[ClipRequest]]):
-    """Yields, for one rank, the requests of each step from a position to the end of its epoch.
+    """Yields one rank's requests of each step, from a position to the end of its epoch.
 
-    The order of an epoch's videos depends on the seed and the epoch alone, each is drawn at most once, and a step
-    takes the next `batch_size` of them in the plan's order; rank r has every `world_size`-th clip of the step from
-    the r-th on. So all ranks see the same number of batches of the same shapes, together the same clips whatever
-    their number, and a run that goes on in the middle of an epoch, even with other ranks, sees exactly the rest.
+    The order of an epoch's videos depends only on the seed and the epoch; each video occurs at most once. A step takes
+    the next `batch_size` videos, and rank r takes every `world_size`-th of these, from the r-th on. So all ranks have
+    the same number of batches of the same shapes, and the clips of a step do not depend on the number of ranks. A run
+    resumed in mid-epoch, even with another number of ranks, reads exactly the rest.
 
-    Iterating does not move the position: a loader reads ahead of the training.
+    Iterating does not move the position, because the loader reads ahead of training.
     """
 
     def __init__(self, plan: Plan, seed: int, rank: int = 0, world_size: int = 1) -> None:
@@ -31,7 +31,7 @@ class ScheduleSampler(Sampler[list[ClipRequest]]):
         self.step = 0
 
     def set_position(self, epoch: int, step: int = 0) -> None:
-        """Start the next iteration at this step of this epoch."""
+        """Set where the next iteration starts."""
         assert 0 <= step <= self.plan.steps_in_epoch(epoch), (epoch, step)
         self.epoch, self.step = epoch, step
 
@@ -51,7 +51,7 @@ class ScheduleSampler(Sampler[list[ClipRequest]]):
         return self.plan.steps_in_epoch(self.epoch) - self.step
 
     def sizes(self) -> set[tuple[int, ClipShape]]:
-        """Number and shape of this rank's clips in each kind of step of the whole run."""
+        """The batch sizes (of this rank) and shapes that occur in the run."""
         return {
             (spec.batch_size // self.world_size, spec.shape) for phase in self.plan.phases for spec in phase.short_cycle
         }

@@ -1,4 +1,4 @@
-"""The plan of a run in words: a table, the line of its epochs and a summary."""
+"""The plan of a run as text: a table, a line of epochs and a summary."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -14,7 +14,7 @@ TIME_MODEL = "time: estimated from clips x frames x height x width, as if every 
 def plan_table(plan: Plan) -> Table:
     """A row for each phase: epochs, shape, batch, rate, steps and the estimated share of the run's time.
 
-    Where a phase has a short cycle, crop and batch name its three steps in turn. Needs up to 100 columns of text.
+    With a short cycle, crop and batch list its three steps. The table is up to 100 columns wide.
     """
     table = Table(title="Plan of the run", title_justify="left", box=box.SIMPLE_HEAD, caption_justify="left")
     table.caption, table.pad_edge, table.collapse_padding = TIME_MODEL, False, True
@@ -42,14 +42,14 @@ def plan_table(plan: Plan) -> Table:
 
 
 def epoch_line(plan: Plan) -> str:
-    """The last epoch of each phase, lr steps apart by bars: `73, 110, 142, 158 | 205, 228, 248, 259 | 358`."""
+    """The last epoch of each phase; bars separate the lr steps: `73, 110, 142, 158 | 205, 228, 248, 259 | 358`."""
     ends = [group for group in rows(plan) if group[-1].part == group[-1].parts - 1]
     by_lr_step = groupby(ends, key=lambda group: (group[0].name == "final", group[0].lr_steps_passed))
     return " | ".join(", ".join(str(group[-1].last_epoch) for group in groups) for _, groups in by_lr_step)
 
 
 def plan_summary(plan: Plan) -> list[str]:
-    """What the table does not say: the whole, the rate between its rows, and what had to be fitted."""
+    """Lines below the table: totals, warm-up, changes of the rate within a row, skipped videos, the plan's notes."""
     pixels = sum(map(plan.pixels_of, plan.phases)) / plan.fixed_shape_pixels
     lines = [
         f"phases end at epochs {epoch_line(plan)}",
@@ -59,7 +59,7 @@ def plan_summary(plan: Plan) -> list[str]:
     if plan.warmup_epochs:
         lines.append(f"lr warms up linearly from {plan.warmup_lr:.4g} to the end of epoch {plan.warmup_epochs:g}")
     lines += [
-        f"{group[0].name}: lr {group[1].lr:.4g} from epoch {group[1].first_epoch}"
+        f"phase {group[0].name}: lr {group[1].lr:.4g} from epoch {group[1].first_epoch} on"
         for group in rows(plan)
         if group[1:] and plan.lr_schedule.uses_steps
     ]
@@ -74,14 +74,14 @@ def plan_summary(plan: Plan) -> list[str]:
 
 
 def _lr(plan: Plan, group: Sequence[Phase]) -> str:
-    """The rates of a row without warm-up: one for each phase, or from where to where it falls if it does all along."""
+    """The rates of a row without warm-up: one for each phase, or first and last if the rate falls in every step."""
     if plan.lr_schedule.uses_steps:
         return ", ".join(f"{phase.lr:.4g}" for phase in group)
     return f"{group[0].lr:.3g} to {plan.scheduled_lr(group[-1], group[-1].last_epoch):.2g}"
 
 
 def rows(plan: Plan) -> list[Sequence[Phase]]:
-    """The phases, with those of one shape that only the rate tells apart (the two halves of `final`) together."""
+    """The phases of each row: the two halves of `final` differ only in their rate and share a row."""
     return [tuple(group) for _, group in groupby(plan.phases, key=lambda phase: phase.name)]
 
 

@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or not there, plain, and found again."""
+"""Checkpoint files: whole or absent, of plain types, and found again."""
 
 import os
 import pickle
@@ -45,7 +45,7 @@ def test_files_are_named_as_documented(checkpoints):
 
 
 def test_keep_bounds_the_epochs_but_not_best_and_last(tmp_path):
-    """Hundreds of checkpoints fill a disk; the best one must outlive its epoch's file."""
+    """Hundreds of checkpoints fill a disk; the best one must be kept when its epoch's file is deleted."""
     checkpoints = CheckpointFolder(tmp_path, "net", keep=2)
     for epoch in range(1, 6):
         checkpoints.save({"number": epoch}, epoch, is_best=epoch == 2)
@@ -53,8 +53,8 @@ def test_keep_bounds_the_epochs_but_not_best_and_last(tmp_path):
     assert number_in(checkpoints.best) == 2
 
 
-def test_a_run_taken_back_to_an_earlier_epoch_keeps_what_it_writes(tmp_path):
-    """After --resume-epoch 2 the old files of epochs 8 and 9 are not newer than the one of epoch 2 just written."""
+def test_a_run_resumed_at_an_earlier_epoch_keeps_what_it_writes(tmp_path):
+    """After --resume-epoch 2 the old files of epochs 8 and 9 are not newer than the file just written for epoch 2."""
     checkpoints = CheckpointFolder(tmp_path, "net", keep=2)
     for epoch in (8, 9, 2, 3, 4):
         checkpoints.save({"number": epoch}, epoch)
@@ -72,12 +72,12 @@ def test_where_there_are_no_hard_links_files_are_copied(checkpoints, monkeypatch
 
 
 def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(checkpoints):
-    """Checkpoints are what fills disks; torch's own message is a traceback about an inline container."""
+    """Checkpoints fill disks, and torch's own message is a traceback about an inline container."""
     checkpoints.save({"number": 1})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(TrainingError, match=r"net_last\.pth cannot be written .*what was there before is whole"):
+        with pytest.raises(TrainingError, match=r"net_last\.pth cannot be written.*disk.*--resume-epoch auto"):
             checkpoints.save({"number": 2, "values": torch.zeros(1_000_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -86,7 +86,7 @@ def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(checkpoints):
 
 
 def test_newest_is_the_last_state_and_else_the_last_whole_file(checkpoints):
-    """A disk that was full, or a copy cut off, must not cost more than the epochs since the last whole file."""
+    """A full disk or an incomplete copy must not cost more than the epochs since the last whole file."""
     assert checkpoints.newest() is None
     for epoch in (1, 2):
         checkpoints.save({"number": epoch}, epoch)
@@ -103,28 +103,28 @@ def test_newest_is_the_last_state_and_else_the_last_whole_file(checkpoints):
 def test_if_no_file_can_be_read_that_is_an_error_not_a_fresh_start(checkpoints):
     checkpoints.save({"number": 1})
     truncate(checkpoints.last)
-    with pytest.raises(DataError, match=r"no checkpoint in .*run can be read: .*net_last\.pth"):
+    with pytest.raises(DataError, match=r"/run .*net_last\.pth"):
         checkpoints.newest()
 
 
 def truncate(path: Path):
     content = path.read_bytes()
-    path.unlink()  # it may share its bytes with another name
+    path.unlink()  # it may be a hard link to another file
     path.write_bytes(content[: len(content) // 2])
 
 
 def test_a_truncated_file_is_refused_by_name(checkpoints):
     checkpoints.save({"number": 1, "values": torch.zeros(1000)})
     truncate(checkpoints.last)
-    with pytest.raises(DataError, match=r"net_last\.pth cannot be loaded: it is damaged"):
+    with pytest.raises(DataError, match=r"net_last\.pth"):
         read_checkpoint(checkpoints.last)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80", b"PK\x03\x04", b"<html>not found</html>", bytes(range(1, 256)) * 2])
 def test_anything_else_is_refused_by_name(tmp_path, content):
-    """A download that gave an error page has the right name and the wrong content."""
+    """A download may give an error page under the right name."""
     (tmp_path / "x.pth").write_bytes(content)
-    with pytest.raises(DataError, match=r"x\.pth cannot be loaded"):
+    with pytest.raises(DataError, match=r"x\.pth"):
         read_checkpoint(tmp_path / "x.pth")
 
 
@@ -139,24 +139,22 @@ class Attack:
 def test_a_pickle_that_would_run_code_is_refused_and_runs_none(tmp_path, monkeypatch, save):
     monkeypatch.chdir(tmp_path)
     save({"weights": {"a": torch.zeros(2)}, "extra": Attack()}, tmp_path / "x.pth")
-    with pytest.raises(DataError, match="Python objects"):
+    with pytest.raises(DataError, match=r"x\.pth.*Python objects"):
         read_checkpoint(tmp_path / "x.pth")
     assert not (tmp_path / "owned").exists()
 
 
 def test_a_file_without_a_dict_is_refused(tmp_path):
     torch.save([torch.zeros(2)], tmp_path / "x.pth")
-    with pytest.raises(DataError, match="holds a list"):
+    with pytest.raises(DataError, match=r"x\.pth.*\blist\b"):
         read_checkpoint(tmp_path / "x.pth")
 
 
 def test_a_missing_file_is_named_with_what_is_there_instead(checkpoints):
     checkpoints.save({"number": 1}, epoch=20)
-    with pytest.raises(
-        DataError, match=r"net_ep-0021\.pth does not exist; .*run holds net_ep-0020\.pth, net_last\.pth"
-    ):
+    with pytest.raises(DataError, match=r"net_ep-0021\.pth .*net_ep-0020\.pth, net_last\.pth"):
         read_checkpoint(checkpoints.epoch_file(21))
-    with pytest.raises(DataError, match=r"does not exist$"):
+    with pytest.raises(DataError, match=r"nowhere/x\.pth"):
         read_checkpoint(checkpoints.folder / "nowhere" / "x.pth")
 
 
@@ -167,9 +165,8 @@ def test_own_checkpoints_are_told_from_others():
 
 def kill_while_saving(server, folder, seconds):
     process = server.start(SAVER, folder, folder=folder.parent)
-    deadline = time.monotonic() + 30
     while not (folder / "net_last.pth").exists():
-        assert time.monotonic() < deadline
+        assert process.poll() is None, process.output()
         time.sleep(0.005)
     time.sleep(seconds)
     process.kill()
@@ -189,7 +186,7 @@ def check_whole(folder):
 
 @pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.slow)])
 def test_killed_while_saving_every_file_is_the_old_or_the_new_one_whole(server, tmp_path, kills):
-    """A half-written checkpoint that is taken for whole loses the run that it was to save."""
+    """If a half-written checkpoint is taken for a whole one, the run is lost."""
     folder = tmp_path / "run"
     leftovers = 0
     for _ in range(kills):

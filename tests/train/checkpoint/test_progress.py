@@ -1,4 +1,4 @@
-"""What a run has counted survives in a checkpoint, also in one of an older version."""
+"""The counts of a run are restored from its checkpoint, also from one of an older version."""
 
 from data.clips.types import BadVideo
 from evaluate.metrics import Scores

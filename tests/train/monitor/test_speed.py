@@ -1,4 +1,4 @@
-"""The speeds on the console."""
+"""The speeds that the console shows."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that a test moves."""
 
     def __init__(self):
         self.now = 100.0
@@ -64,8 +64,8 @@ def test_each_report_is_of_the_steps_since_the_last(clock):
     assert (speeds.read, speeds.forward, speeds.backward, speeds.clips) == (4.0, 4.0, 2.0, 1.0)
 
 
-def test_what_lies_between_epochs_is_no_part_of_the_speed(clock):
-    """Validation takes minutes: counted in, the first report of every epoch would show a slow and starved machine."""
+def test_time_between_epochs_does_not_count(clock):
+    """Validation takes minutes: if it counted, the first report of every epoch would show a machine that starves."""
     monitor = SpeedMonitor(CPU)
     clock.now += 1000
     monitor.restart()

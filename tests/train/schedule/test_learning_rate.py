@@ -36,7 +36,7 @@ def test_the_cosine_falls_from_the_whole_rate_to_none_by_half_in_the_middle():
 
 @pytest.mark.parametrize("cycles", [{}, {"short_cycles": True}, {"long_cycles": True}, {"per_epoch": True}])
 def test_under_cycles_the_rate_is_the_shape_s_factor_times_the_cosine(cycles):
-    """Each shape keeps its rate for each clip, while the whole falls; the warm-up ends on the curve."""
+    """The shapes keep their ratio while the rate falls; the warm-up ends on the curve."""
     cycles = cycles | {"long_cycles": True} if "per_epoch" in cycles else cycles
     plan = make_plan(
         clip_length=8, clip_size=64, batch_size=8, lr_base=0.4, lr_steps=(10, 20), end_epoch=30, num_videos=2000,

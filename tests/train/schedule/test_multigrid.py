@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -138,7 +139,7 @@ def test_epochs_are_one_and_a_half_times_the_nominal_and_shared_as_the_paper_doe
 @quick
 @given(st.lists(st.integers(20, 60), min_size=1, max_size=4), st.integers(20, 60), st.booleans())
 def test_all_shapes_of_an_lr_step_have_equally_many_steps(lengths, rest, short_cycles):
-    """What the long cycle is defined by, up to the rounding to whole epochs and whole batches."""
+    """This defines the long cycle, up to rounding to whole epochs and whole batches."""
     lr_steps = [sum(lengths[: i + 1]) for i in range(len(lengths))]
     arguments = PAPER | {"lr_steps": lr_steps, "end_epoch": lr_steps[-1] + rest}
     plan = make_plan(**arguments, long_cycles=True, short_cycles=short_cycles)
@@ -157,7 +158,7 @@ def test_all_shapes_of_an_lr_step_have_equally_many_steps(lengths, rest, short_c
 @quick
 @given(plan_arguments())
 def test_steps_to_the_unit(arguments):
-    """An epoch has exactly the whole batches that its videos fill, counted one by one; no rank waits for another."""
+    """An epoch has exactly the batches that its videos fill, counted one by one; no rank waits for another."""
     plan = make_plan(**arguments)
     num_videos = arguments["num_videos"]
     for epoch in {phase.first_epoch for phase in plan.phases}:
@@ -247,11 +248,11 @@ def test_clips_too_short_to_quarter_keep_a_frame():
     ]  # fmt: skip
 
 
-def test_a_small_dataset_gets_the_largest_batches_it_fills_and_is_told():
+def test_a_small_dataset_gets_the_largest_batches_it_fills_and_a_note():
     plan = make_plan(**PAPER | {"num_videos": 400}, **BOTH)
     assert plan.phases[0].batch_sizes == (256, 256, 256)
     assert plan.phases[1].batch_sizes == (256, 128, 128)
-    assert any("4 x 112: batch 256 instead of 512" in note and "400" in note for note in plan.notes)
+    assert any(re.search(r"4 x 112\b.*\b256\b.*\b512\b.*\b400\b", note) for note in plan.notes)
     tiny = make_plan(**PAPER | {"num_videos": 100}, **BOTH)
     assert [(p.batch_factor, p.lr) for p in tiny.phases[:4]] == [
         (3, pytest.approx(0.3)), (3, pytest.approx(0.3)), (2, pytest.approx(0.2)), (1, pytest.approx(0.1))
@@ -259,23 +260,23 @@ def test_a_small_dataset_gets_the_largest_batches_it_fills_and_is_told():
     assert all(size <= 100 for phase in tiny.phases for size in phase.batch_sizes)
 
 
-def test_lr_steps_too_close_for_a_shape_are_told():
+def test_lr_steps_too_close_for_a_shape_give_a_note():
     plan = make_plan(**PAPER | {"lr_steps": (4, 5), "end_epoch": 9}, **BOTH)
     assert plan.num_epochs == 14
     names = [phase.name for phase in plan.phases]
-    missing = [note for note in plan.notes if "gets no epoch" in note]
+    missing = [note for note in plan.notes if note.startswith("phase ")]
     assert missing
     for name in (f"{step}.{shape}" for step in (1, 2) for shape in (1, 2, 3, 4)):
         assert (name in names) != any(f"phase {name} " in note for note in missing)
     assert names[-1] == "final"
 
 
-def test_lr_steps_after_the_end_are_left_out_and_told():
-    """A short trial run with --end-epoch 5 must not need --lr-steps too."""
+def test_lr_steps_after_the_end_are_left_out_with_a_note():
+    """A short trial run with --end-epoch 5 must not need --lr-steps as well."""
     plan = make_plan(**PAPER | {"end_epoch": 5}, **BOTH)
     assert plan.num_epochs == 8
-    (note,) = plan.notes  # once for all of them
-    assert "94 154 196" in note
+    (note,) = plan.notes  # one for all of them
+    assert "--lr-steps 94 154 196" in note and "5" in note
     assert plan.phases[-1].frames == 16
     assert {phase.lr_steps_passed for phase in plan.phases} == {0}
 
@@ -283,10 +284,10 @@ def test_lr_steps_after_the_end_are_left_out_and_told():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_videos": 20}, "--batch-size 32: 20 training videos do not fill one batch; give --batch-size 20 or less"),
-        ({"num_videos": 100, "per_epoch": True}, "the 4 batches of an epoch; give --batch-size 25 or less"),
-        ({"world_size": 3}, "--batch-size 32 is the batch of all 3 ranks .* such as 33"),
-        ({"per_epoch": True, "long_cycles": False}, "--long-cycles"),
+        ({"num_videos": 20}, r"--batch-size 32\b.*\b20 .*--batch-size 20\b"),
+        ({"num_videos": 100, "per_epoch": True}, r"--batch-size 32\b.*\b100 .*\b4 .*--batch-size 25\b"),
+        ({"world_size": 3}, r"--batch-size 32\b.*\b3 ranks.*\b33\b"),
+        ({"per_epoch": True, "long_cycles": False}, "--multigrid per-epoch.*--long-cycles"),
         ({"lr_steps": (60, 40)}, "--lr-steps 60 40"),
         ({"lr_steps": (0, 40)}, "--lr-steps 0 40"),
         ({"lr_base": 0.0}, "--lr-base 0"),
@@ -310,7 +311,7 @@ def test_summary_counts_pixels_as_the_paper_does():
     brute = sum(s.batch_size * s.shape.frames * s.shape.height**2 for s in specs(multigrid, 1)) * 73
     assert multigrid.pixels_of(multigrid.phases[0]) == brute
     assert 3.2 < pixels[1] / pixels[0] < 3.6
-    assert any("0.29 times the pixels" in line for line in plan_summary(multigrid))
+    assert any(re.search(r"\b0\.29 times\b", line) for line in plan_summary(multigrid))
     assert plan_table(multigrid).row_count == 13
 
 
@@ -346,13 +347,14 @@ def test_command_knows_every_kind_of_schedule(tmp_path, capsys, flags, end_line)
 
 def test_command_refuses_bad_flags_in_one_line(tmp_path, capsys):
     for flags, message in (
-        (["--lr-steps", "a"], "'a' is not a list of whole numbers"),
-        (["--lr-step", "4"], "did you mean --lr-steps?"),
-        (["--long-cycles", "maybe"], "neither True nor False"),
+        (["--lr-steps", "a"], "--lr-steps.*'a'"),
+        (["--lr-step", "4"], r"'--lr-step'.*--lr-steps\b"),
+        (["--long-cycles", "maybe"], "--long-cycles.*'maybe'"),
     ):
         with pytest.raises(SystemExit) as stop:
             main([*flags, "--output", str(tmp_path / "plan.png")])
         assert stop.value.code == 2
-        assert message in capsys.readouterr().err
-    with pytest.raises(DataError, match=r"plan\.doc: give a file name that ends in \.png"):
+        error = capsys.readouterr().err
+        assert re.search(message, error) and error.count("\n") == 1
+    with pytest.raises(DataError, match=r"--output .*plan\.doc\b.*\.png"):
         main(["--output", str(tmp_path / "plan.doc")])

@@ -47,7 +47,7 @@ def test_an_epoch_visits_each_video_at_most_once(kind, num_videos, epoch, seed):
     seen = videos(batches(plan, epoch, seed=seed))
     assert len(set(seen)) == len(seen)
     assert set(seen) <= set(range(num_videos))
-    # What is left over does not fill another batch, or in the per-epoch variant one of each shape.
+    # The remaining videos do not fill another batch (in the per-epoch variant, one of each shape).
     cycle = [spec.batch_size for phase in plan.phases for spec in phase.short_cycle]
     assert num_videos - len(seen) < max(cycle) * (4 if kind == "per-epoch" else 1)
 
@@ -56,7 +56,7 @@ def test_an_epoch_visits_each_video_at_most_once(kind, num_videos, epoch, seed):
 @quick
 @given(epoch=st.integers(1, 10), world_size=st.sampled_from([1, 2, 4]))
 def test_ranks_are_in_step_and_together_see_what_one_rank_sees(kind, epoch, world_size):
-    """A rank with one batch more, or another shape, would hang the run; other clips would change the result."""
+    """One more batch, or another shape, on one rank would hang the run; other clips would change the result."""
     plan = plan_of(kind)
     whole = batches(plan, epoch)
     ranks = [batches(plan, epoch, rank=rank, world_size=world_size) for rank in range(world_size)]
@@ -103,7 +103,7 @@ class Echo(Dataset):
 
 
 def test_one_loader_with_the_same_workers_serves_every_shape_of_the_run():
-    """The loader must take each iteration's position from the sampler, though its workers live on."""
+    """The workers are kept, but each iteration must start at the sampler's new position."""
     plan = plan_of("both")
     sampler = ScheduleSampler(plan, seed=5)
     loader = DataLoader(Echo(), batch_sampler=sampler, num_workers=1, persistent_workers=True, collate_fn=list)
