@@ -7,7 +7,6 @@ its descendants inherit: so they can all be found, counted and killed, also when
 import gc
 import json
 import os
-import re
 import runpy
 import signal
 import subprocess
@@ -145,15 +144,6 @@ class Server:
         for process in self.processes:
             if process.status is None:
                 process.kill()
-
-
-def shared_memory() -> set[str]:
-    """The names in /dev/shm, without the temporary files of semaphores.
-
-    A process that is killed while the C library creates a semaphore leaves such a file, also in a test that runs beside
-    this one.
-    """
-    return {name for name in os.listdir("/dev/shm") if not re.fullmatch(r"sem\.\w{6}", name)}  # noqa: PTH208
 
 
 def _processes() -> list[tuple[int, int, int]]:

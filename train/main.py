@@ -16,7 +16,6 @@ from common.cli import run_command
 from common.errors import DataError, TrainingError
 from common.files import atomic_file
 from common.options import part, plain
-from common.processes import available_cpus
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import RandomClips, UniformClips
@@ -27,7 +26,7 @@ from data.loading.loader import BatchLoader, SequentialBatches
 from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.sub_batch_norm import use_sub_batch_norm
-from train.backend import tune_device
+from train.backend import prepare_device
 from train.checkpoint.files import FORMAT, Checkpoint, CheckpointFolder, versions
 from train.checkpoint.progress import Progress
 from train.checkpoint.start import (
@@ -107,7 +106,8 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
     start_logging(console, ranks.is_first, options.debug_mode)
     if ranks.is_first:
         log_to_file(_log_file(options, folder))
-    device = _prepare_device(options, ranks)
+    torch.manual_seed(options.random_seed)
+    device = prepare_device(options.device, options.precision, ranks)
     checkpoints = CheckpointFolder(folder, options.network, options.keep)
 
     start, splits, network, loaded, plan = on_all_ranks(ranks, lambda: _set_up(options, spec, ranks, checkpoints))
@@ -182,25 +182,6 @@ def _load(network: VideoNetwork, start: StartingPoint, options: TrainOptions, sp
             "--placement that it was trained with"
         )
     return report.loaded if options.fine_tune else ()
-
-
-def _prepare_device(options: TrainOptions, ranks: Ranks) -> torch.device:
-    torch.manual_seed(options.random_seed)
-    if torch.__version__.startswith("2.9.") and options.precision != "fp32":
-        LOG.warning(
-            "torch %s: mixed-precision Conv3d is several times slower in this version; install another one",
-            torch.__version__,
-        )
-    tune_device(options.device)
-    if options.device == "cpu":
-        if "OMP_NUM_THREADS" not in os.environ:
-            local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-            torch.set_num_threads(max(1, available_cpus() // local_ranks))
-        LOG.info("training on the CPU: %d processes, %d threads each", ranks.world_size, torch.get_num_threads())
-        return torch.device("cpu")
-    device = torch.device("cuda", ranks.local_rank)
-    LOG.info("training on %d x %s in %s", ranks.world_size, torch.cuda.get_device_name(device), options.precision)
-    return device
 
 
 def _prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.device) -> VideoNetwork:

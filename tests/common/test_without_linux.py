@@ -26,7 +26,7 @@ def test_a_network_is_trained_and_evaluated(server, tmp_path):
     assert (evaluated["videos"], evaluated["top1"]) == (3, trained["top1"])
 
 
-@pytest.mark.parametrize("call", ["sched_getaffinity", "memfd_create", "prctl", "mallopt", "/proc/"])
+@pytest.mark.parametrize("call", ["sched_getaffinity", "memfd_create", "prctl", "mallopt", "fcntl", "/proc/"])
 def test_only_common_asks_for_linux_s_own_calls(call):
     """Elsewhere the check that the call exists would be forgotten, and a command would fail on macOS."""
     packages = ("common", "data", "network", "evaluate", "train")

@@ -25,6 +25,7 @@ from network.resnet3d import Recursion
 from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.reading import read_checkpoint
 from tests.plans import make_plan
+from tests.runs import assert_same
 from tests.small_dataset import write_small_dataset
 from tests.tiny_network import TinyNetwork
 from train.checkpoint.files import CheckpointFolder
@@ -123,22 +124,6 @@ def final(folder):
     checkpoint = read_checkpoint(folder / "tiny_last.pth")
     checkpoint["progress"].pop("seconds")
     return checkpoint
-
-
-def assert_same(one, other, place="checkpoint"):
-    """Bit for bit."""
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), place
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), place
-        for key in one:
-            assert_same(one[key], other[key], f"{place}[{key!r}]")
-    elif isinstance(one, list):
-        assert len(one) == len(other), place
-        for index, pair in enumerate(zip(one, other, strict=True)):
-            assert_same(*pair, f"{place}[{index}]")
-    else:
-        assert one == other, place
 
 
 def test_a_run_reports_every_epoch_and_learns(splits, tmp_path):
