@@ -4,7 +4,7 @@ Each part of the program declares its own flags and gets an object with only the
 
     @dataclass(frozen=True)
     class LossOptions:
-        label_smoothing: float = option(0.0, "share of the target spread over all classes", "training", least=0)
+        label_smoothing: float = option(0.0, "share of the target spread over all classes", "training", minimum=0)
 
     add_options(parser, LossOptions())                   # --label-smoothing
     options = read_options(LossOptions, parser.parse_args())
@@ -33,11 +33,11 @@ class Flag:
 
     help: str
     group: str  # heading in the help
-    spellings: tuple[str, ...] = ()  # besides the field's name
+    aliases: tuple[str, ...] = ()  # besides the field's name
     choices: Sequence[str] | None = None
     metavar: str | None = None
     required: bool = False
-    least: float | None = None
+    minimum: float | None = None
     above: float | None = None
     below: float | None = None
     is_compared: bool = False
@@ -49,11 +49,11 @@ def option(
     help: str,
     group: str,
     *,
-    spellings: tuple[str, ...] = (),
+    aliases: tuple[str, ...] = (),
     choices: Iterable[str] | None = None,
     metavar: str | None = None,
     required: bool = False,
-    least: float | None = None,
+    minimum: float | None = None,
     above: float | None = None,
     below: float | None = None,
     is_compared: bool = False,
@@ -61,12 +61,12 @@ def option(
 ) -> Any:
     """A dataclass field that is a flag; the flag has the field's name, with `-` for `_`.
 
-    `least`, `above` and `below` bound its value. A resumed run warns if an `is_compared` value has changed, and refuses
-    a change of an `is_fixed` one. Runs made before the flag existed count as having its default.
+    `minimum`, `above` and `below` bound its value. `is_compared`: a resumed run warns if the value has changed.
+    `is_fixed`: it stops. A checkpoint older than the flag counts as having the default.
     """
     known = None if choices is None else tuple(choices)
-    bounds = (least, above, below)
-    flag = Flag(help, group, spellings, known, metavar, required, *bounds, is_compared, is_fixed)
+    bounds = (minimum, above, below)
+    flag = Flag(help, group, aliases, known, metavar, required, *bounds, is_compared, is_fixed)
     return dataclasses.field(default=default, metadata={"flag": flag})
 
 
@@ -75,7 +75,7 @@ def flags_of(kind: type | Any) -> dict[str, Flag]:
     return {field.name: field.metadata["flag"] for field in dataclasses.fields(kind) if "flag" in field.metadata}
 
 
-def spelled(field: str) -> str:
+def flag_name(field: str) -> str:
     """The flag of a field: `--lr-base` of `lr_base`."""
     return f"--{field.replace('_', '-')}"
 
@@ -84,17 +84,17 @@ def add_options(parser: argparse.ArgumentParser, defaults: Any, groups: Sequence
     """Add the flags of a dataclass, and return the groups of the help by their headings.
 
     `defaults` is an instance. `groups` are the headings to begin with, in order. Within a group, the flags of the class
-    itself come before those of the classes that it inherits from. Other spellings are accepted, not shown.
+    itself come before those of the classes that it inherits from. Other aliases are accepted, not shown.
     """
     flags, own = flags_of(defaults), type(defaults).__annotations__
     types = typing.get_type_hints(type(defaults))
     names = dict.fromkeys([*groups, *(flag.group for flag in flags.values())])
     headings: dict[str, Any] = {name: parser.add_argument_group(name) for name in names}
-    for field in sorted(flags, key=lambda field: field not in own):
+    for field in sorted(flags, key=lambda field: field not in own):  # own flags first, then inherited ones
         flag = flags[field]
         arguments = _argument(types[field], flag, getattr(defaults, field))
-        headings[flag.group].add_argument(spelled(field), dest=field, help=flag.help, **arguments)
-        for spelling in flag.spellings:
+        headings[flag.group].add_argument(flag_name(field), dest=field, help=flag.help, **arguments)
+        for spelling in flag.aliases:
             hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
             headings[flag.group].add_argument(spelling, dest=field, **arguments | hidden)
     return headings
@@ -132,12 +132,12 @@ def check_bounds(options: Any) -> None:
         value = getattr(options, field)
         if value is None:
             continue
-        if flag.least is not None and not value >= flag.least:
-            raise DataError(f"{spelled(field)} {value}: must be {flag.least:g} or more")
+        if flag.minimum is not None and not value >= flag.minimum:
+            raise DataError(f"{flag_name(field)} {value}: must be {flag.minimum:g} or more")
         if flag.above is not None and not value > flag.above:
-            raise DataError(f"{spelled(field)} {value}: must be above {flag.above:g}")
+            raise DataError(f"{flag_name(field)} {value}: must be above {flag.above:g}")
         if flag.below is not None and not value < flag.below:
-            raise DataError(f"{spelled(field)} {value}: must be below {flag.below:g}")
+            raise DataError(f"{flag_name(field)} {value}: must be below {flag.below:g}")
 
 
 def part(options: Any, kind: type[Options]) -> Options:
@@ -164,7 +164,9 @@ def differences(options: Any, before: dict[str, Any]) -> dict[str, tuple[Any, An
     for field, flag in flags_of(options).items():
         old = before.get(field, defaults[field])
         if old != now[field] and flag.is_fixed:
-            raise DataError(f"{spelled(field)} {now[field]}: the run to resume has {old}; give {spelled(field)} {old}")
+            raise DataError(
+                f"{flag_name(field)} {now[field]}: the run to resume has {old}; give {flag_name(field)} {old}"
+            )
         if old != now[field] and flag.is_compared:
-            found[spelled(field)] = (old, now[field])
+            found[flag_name(field)] = (old, now[field])
     return found

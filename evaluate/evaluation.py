@@ -18,7 +18,7 @@ from evaluate.metrics import Scores, ScoreSums
 from network import VideoNetwork
 from network.sub_batch_norm import aggregate_statistics
 
-Watch = Callable[[Iterable[Batch | None]], Iterator[Batch | None]]
+BatchWrapper = Callable[[Iterable[Batch | None]], Iterator[Batch | None]]
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def evaluate(
     device: torch.device,
     ranks: Ranks,
     precision: str = "fp32",
-    watch: Watch = iter,
+    watch: BatchWrapper = iter,
 ) -> Scores:
     """Scores over every video of all ranks' loaders, once each; the probabilities of a video's views are averaged.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 TOP_K = 5
 
 
-class Outputs(NamedTuple):
+class BatchOutputs(NamedTuple):
     """Loss, scores and labels of a batch of B examples."""
 
     loss_sum: Tensor  # (), the sum of the losses
@@ -38,20 +38,20 @@ def _one(num_classes: int) -> int:
 class Metric:
     """A value over many examples, computed from sums over them.
 
-    `count` returns the counts of a batch, of shape () or (n,). `size` returns n for a number of classes; n above 1 is
-    for counts of each class. `value` computes the metric from the n sums and the number of examples, which is above 0.
+    `count` returns the counts of a batch: n numbers on its device. It must not wait for the device, so no `.item()` and
+    no `torch.bincount`. `size` returns n for a number of classes, by default 1. `value` computes the metric from the n
+    sums and the number of examples, which is above 0.
     """
 
-    name: str  # column in the score files and tag in TensorBoard
-    label: str  # in the log
-    number_format: str  # of the value in the log, a format specification
-    count: Callable[[Outputs], Tensor]
+    name: str  # column in the score files, tag in TensorBoard, key in the JSON line
+    text: str  # the value in the log, such as "top-1 {:.2f}%"
+    count: Callable[[BatchOutputs], Tensor]
     value: Callable[[Sequence[float], float], float] = _mean
     size: Callable[[int], int] = _one
 
     def show(self, value: float) -> str:
         """The value as text for the log, such as `top-1 73.40%`."""
-        return f"{self.label} {value:{self.number_format}}" + ("%" if self.value is _percent else "")
+        return self.text.format(value)
 
 
 def is_in_top_k(scores: Tensor, labels: Tensor) -> Tensor:
@@ -61,9 +61,11 @@ def is_in_top_k(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 METRICS: list[Metric] = [
-    Metric("loss", "loss", ".4f", lambda batch: batch.loss_sum),
-    Metric("top1", "top-1", ".2f", lambda batch: is_in_top_k(batch.scores, batch.labels)[:, 0].sum(), _percent),
-    Metric("top5", "top-5", ".2f", lambda batch: is_in_top_k(batch.scores, batch.labels).any(dim=1).sum(), _percent),
+    Metric("loss", "loss {:.4f}", lambda outputs: outputs.loss_sum),
+    Metric("top1", "top-1 {:.2f}%", lambda outputs: is_in_top_k(outputs.scores, outputs.labels)[:, 0].sum(), _percent),
+    Metric(
+        "top5", "top-5 {:.2f}%", lambda outputs: is_in_top_k(outputs.scores, outputs.labels).any(dim=1).sum(), _percent
+    ),
 ]
 
 
@@ -122,7 +124,7 @@ class ScoreSums:
 
     def add(self, loss_sum: Tensor, scores: Tensor, labels: Tensor) -> None:
         """Add a batch: its summed loss (), its class scores (B, classes) and labels (B,)."""
-        outputs = Outputs(loss_sum.detach(), scores.detach(), labels)
+        outputs = BatchOutputs(loss_sum.detach(), scores.detach(), labels)
         counts = [metric.count(outputs).double().reshape(-1) for metric in METRICS]
         examples = torch.full((1,), len(labels), dtype=torch.float64, device=labels.device)
         self.sums += torch.cat([*counts, examples])

@@ -48,7 +48,7 @@ class LossOptions:
     )  # fmt: skip
     label_smoothing: float = option(
         0.0, "share of the training target that is spread evenly over all classes", "optimisation",
-        least=0, below=1, is_compared=True,
+        minimum=0, below=1, is_compared=True,
     )  # fmt: skip
 
 

@@ -83,8 +83,8 @@ def _start(options: TrainOptions, spec: DatasetSpec) -> int:
     except TrainingError as error:
         LOG.error("%s", error)
         return error.exit_status
-    except RuntimeError as error:  # torch has no exception types for the cases of _explain
-        return _explain(error)
+    except RuntimeError as error:  # torch raises a plain RuntimeError in the cases that _status_of_known_error knows
+        return _status_of_known_error(error)
 
 
 def _run_together(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
@@ -127,7 +127,7 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
         ranks,
         part(options, TrainerOptions),
         checkpoints,
-        _about(options, splits, loaded),
+        _run_facts(options, splits, loaded),
         _callbacks(folder, console, progress) if ranks.is_first and not options.evaluate else [],
         progress,
     )
@@ -158,14 +158,16 @@ def _set_up(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, checkpoints:
     for line in splits.report:
         LOG.info("%s", line)
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
-    loaded = _load(network, start, options, splits)
+    loaded = _load_weights(network, start, options, splits)
     plan = make_plan(part(options, ScheduleOptions), len(splits.train), ranks.world_size)
     if start.is_resume and not options.evaluate:
         check_schedule(start, options, len(splits.train), plan)
     return _SetUp(start, splits, network, loaded, plan)
 
 
-def _load(network: VideoNetwork, start: StartingPoint, options: TrainOptions, splits: Splits) -> tuple[str, ...]:
+def _load_weights(
+    network: VideoNetwork, start: StartingPoint, options: TrainOptions, splits: Splits
+) -> tuple[str, ...]:
     """Load the starting point's weights. Returns the names of the parameters that fine-tuning loaded."""
     if start.is_resume:
         check_same_run(start, _network_facts(options, splits), splits.train.classes)
@@ -230,7 +232,7 @@ def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: Ba
     try:
         report = trainer.fit(loader, sampler, val_loader)
     except StoppedBySignal:
-        LOG.warning("stopped by a signal; saved %s; --resume-epoch auto goes on from here", trainer.folder.last)
+        LOG.warning("stopped by a signal; saved %s; --resume-epoch auto resumes from it", trainer.folder.last)
         raise
     finally:
         for callback in trainer.callbacks:
@@ -249,7 +251,7 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
         "best_top1": done.best_top1,
     }
     if report and report.val:
-        result |= {name: report.val.values()[name] for name in ("top1", "top5", "loss")}
+        result |= report.val.values()
     return result | {"best": str(folder.best), "last": str(folder.last)}
 
 
@@ -257,8 +259,7 @@ def _evaluate(trainer: Trainer, val_loader: BatchLoader, start: StartingPoint) -
     scores = trainer.validate(val_loader)
     LOG.info("%s: %s on %d videos", start.path, scores.show(), scores.examples)
     if trainer.ranks.is_first:
-        values = scores.values()
-        result = {name: values[name] for name in ("top1", "top5", "loss")} | {"videos": int(scores.examples)}
+        result = scores.values() | {"videos": int(scores.examples)}
         print(json.dumps(result | {"checkpoint": str(start.path)}))
     return 0
 
@@ -292,7 +293,7 @@ def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _about(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -> Checkpoint:
+def _run_facts(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -> Checkpoint:
     """The part of the run's checkpoints that does not change during the run."""
     return {
         "format": FORMAT,
@@ -306,7 +307,7 @@ def _about(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -> Ch
     }
 
 
-def _explain(error: RuntimeError) -> int:
+def _status_of_known_error(error: RuntimeError) -> int:
     """Log the cause of a known RuntimeError of torch and return the exit status. Other errors are raised again."""
     reason = str(error).splitlines()[0]
     if "DataLoader worker" in reason:  # raised by a signal handler, at any line of the program

@@ -57,15 +57,14 @@ class OptimizerOptions:
         is_fixed=True,
     )
     momentum: float = option(
-        0.9, "momentum of sgd; first beta of adamw", "optimisation", least=0, below=1, is_compared=True
+        0.9, "momentum of sgd; first beta of adamw", "optimisation", minimum=0, below=1, is_compared=True
     )
     weight_decay: float = option(
-        1e-4, "weight decay; adamw usually needs more, such as 0.05", "optimisation", least=0, is_compared=True
+        1e-4, "weight decay; adamw usually needs more, such as 0.05", "optimisation", minimum=0, is_compared=True
     )
     clip_grad: float = option(
-        0.0, "scale gradients down to this norm where they exceed it; 0: never", "optimisation", least=0,
-        is_compared=True,
-    )  # fmt: skip
+        0.0, "clip the norm of the gradient to X; 0: no clipping", "optimisation", minimum=0, is_compared=True
+    )
     loaded_lr_factor: float = option(
         0.1, "with --fine-tune, loaded weights learn at this share of the learning rate", "optimisation", above=0
     )

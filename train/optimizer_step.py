@@ -39,7 +39,7 @@ class OptimizerStep:
         """Add the gradients of a loss ()."""
         self.scaler.scale(loss).backward()
 
-    def apply(self, loss: Tensor, lr: float, global_step: int) -> None:
+    def update(self, loss: Tensor, lr: float, global_step: int) -> None:
         """Update the weights and clear the gradients.
 
         After a step whose `loss` () on any rank, or whose gradient, is not finite, no update is made any more;
@@ -48,7 +48,7 @@ class OptimizerStep:
         is_bad = self.ranks.maximum((~torch.isfinite(loss)).float()) > 0
         set_lr(self.optimizer, lr)
         self.scaler.unscale_(self.optimizer)
-        self.grad_norm = self._clip()
+        self.grad_norm = self._clip_gradients()
         overflows = ~torch.isfinite(self.grad_norm)  # the same on all ranks: their gradients are averaged already
         if self.scaler.is_enabled():
             self.skipped += overflows
@@ -56,7 +56,7 @@ class OptimizerStep:
             is_bad = is_bad | overflows
         bad_step = torch.where(is_bad, global_step, -1)
         self.first_bad_step = torch.where(self.first_bad_step < 0, bad_step, self.first_bad_step)
-        self._update(overflows | (self.first_bad_step >= 0))
+        self._step_unless(overflows | (self.first_bad_step >= 0))
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -81,7 +81,7 @@ class OptimizerStep:
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
 
-    def _update(self, is_skipped: Tensor) -> None:
+    def _step_unless(self, is_skipped: Tensor) -> None:
         """Update the weights unless `is_skipped` (). GradScaler.step would only check for overflows."""
         if self.optimizer.defaults.get("fused"):
             self.optimizer.found_inf = is_skipped.float()  # type: ignore[attr-defined]
@@ -89,7 +89,7 @@ class OptimizerStep:
         elif not is_skipped:
             self.optimizer.step()
 
-    def _clip(self) -> Tensor:
+    def _clip_gradients(self) -> Tensor:
         with_gradient = [parameter for parameter in self.parameters if parameter.grad is not None]
         if self.clip_grad:
             return nn.utils.clip_grad_norm_(with_gradient, self.clip_grad)

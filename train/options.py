@@ -44,30 +44,28 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     """All options of a run. A script gives its dataset's defaults as an instance."""
 
     dataset: Path = option(Path(), "folder with jpg/<class>/<video>/frames.db", "data", metavar="DIR", required=True)
-    labels: Path | None = option(
-        None, "label file or folder (default: DATASET/labels, else DATASET/../../labels)", "data"
-    )
+    labels: Path | None = option(None, "label file or folder (default: DIR/labels, else DIR/../../labels)", "data")
     variant: str = ""  # set by --variant or --split, in scripts with several datasets
     train_frame_interval: tuple[int, ...] = option(
-        (2,), "distance of a clip's sampled frames, in frames; two numbers: lowest and highest to draw from", "data",
-        spellings=("--train-frame-inteval",), is_compared=True,
+        (2,), "distance between two sampled frames of a clip; two numbers: lowest and highest, drawn for each clip",
+        "data", aliases=("--train-frame-inteval",), is_compared=True,
     )  # fmt: skip
     val_frame_interval: int = option(
-        2, "distance of a clip's sampled frames in validation, in frames", "data",
-        spellings=("--val-frame-inteval",), least=1,
+        2, "distance between two sampled frames of a clip in validation", "data",
+        aliases=("--val-frame-inteval",), minimum=1,
     )  # fmt: skip
     val_clips: int = option(
-        1, "evenly spaced clips of each video in validation; their probabilities are averaged", "data", least=1
+        1, "evenly spaced clips of each video in validation; their probabilities are averaged", "data", minimum=1
     )
     val_batch_size: int = option(
-        0, "clips of a validation batch, over all GPUs; 0: as many as --batch-size", "data", least=0
+        0, "clips of a validation batch, over all GPUs; 0: as many as --batch-size", "data", minimum=0
     )
     augment: str = option(
         "full", "changes to training clips after the random crop; flip: mirror half of the clips; full: also colour, "
         "blur, noise and rotation", "data", choices=("none", "flip", "full"), is_compared=True,
     )  # fmt: skip
     random_seed: int = option(
-        1, "seed of the initial weights, the order of videos and the choice of clips", "data", least=0,
+        1, "seed of initial weights, order of videos, clips and augmentation", "data", minimum=0,
         is_compared=True,
     )  # fmt: skip
     workers: int = option(
@@ -78,21 +76,27 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
         "srtg_r3d_34", f"one of {PLAIN_NETWORKS}; the prefix srtg_ adds SRTG to any of them", "network and weights"
     )
     gates: bool = option(
-        False, "temporal gates: each block applies SRTG only to clips that are consistent in time",
+        False, "temporal gates: each block applies SRTG only to clips that are cycle-consistent",
         "network and weights",
     )  # fmt: skip
-    placement: str = option("final", "where in a residual block SRTG is", "network and weights", choices=PLACEMENTS)
+    placement: str = option(
+        "final",
+        "where SRTG is in a residual block. start: on the input; top, mid: after the first, second convolution; "
+        "end: before the addition; res: on the shortcut; final: on the output",
+        "network and weights",
+        choices=PLACEMENTS,
+    )
     pretrained_3d: Path | None = option(
         None, "checkpoint to load weights from; with --resume-epoch N, the checkpoint to resume", "network and weights",
-        spellings=("--pretrained_3d",), metavar="FILE",
+        aliases=("--pretrained_3d",), metavar="FILE",
     )  # fmt: skip
     fine_tune: bool = option(
         False, "weights of --pretrained-3d learn at --loaded-lr-factor of the learning rate, new ones at the full rate",
         "network and weights",
     )  # fmt: skip
     resume_epoch: str = option(
-        "", "resume the run: at epoch N, from the checkpoint of epoch N-1; auto: from the newest checkpoint, or start "
-        "if there is none", "network and weights", metavar="N|auto",
+        "", "resume the run. N: start epoch N from the checkpoint of epoch N-1; auto: from the newest checkpoint, or "
+        "start anew if there is none", "network and weights", metavar="N|auto",
     )  # fmt: skip
     evaluate: bool = option(
         False, "only validate the weights of --pretrained-3d or --resume-epoch", "network and weights"
@@ -101,24 +105,24 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
         "auto", "auto: the GPUs if torch sees any, else the CPU", "machine", choices=("auto", "cuda", "cpu")
     )
     gpus: int = option(
-        0, "GPUs of this machine to use, 0: all; on the CPU, processes to start, 0: one", "machine", least=0
+        0, "GPUs of this machine to use, 0: all; on the CPU, processes to start, 0: one", "machine", minimum=0
     )
     sync_bn: bool = option(
         False, "batch norm over the clips of all GPUs instead of each GPU's own", "machine", is_compared=True
     )
     checkpoint_activations: bool = option(
-        False, "keep only the input of each residual block and compute the rest again in the backward pass: less "
+        False, "activation checkpointing: keep only the input of each residual block, compute the rest again: less "
         "memory, more time", "machine",
     )  # fmt: skip
     model_dir: Path | None = option(
-        None, "folder for the folders of runs (default: results/<DATASET>)", "output", metavar="DIR"
+        None, "parent of the run's folder (default: results/<name of the dataset>)", "output", metavar="DIR"
     )
     task_name: str = option("", "name to append to the run's folder", "output")
     log_file: str = option(
         "train.log", "log file: a name in the run's folder, or a path with a /", "output", metavar="FILE"
     )
     keep: int = option(
-        10, "keep the checkpoints of the newest N epochs, and best and last; 0: keep all", "output", least=0
+        10, "keep the checkpoints of the newest N epochs, and best and last; 0: keep all", "output", minimum=0
     )
     debug_mode: bool = option(
         False, "log the parameters and every batch, and check each block's output for NaN and infinity (slow)", "output"

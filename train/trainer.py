@@ -24,7 +24,7 @@ from network.sub_batch_norm import set_num_splits
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import collect_state
-from train.distributed.process_group import parallel
+from train.distributed.process_group import wrap_in_ddp
 from train.distributed.stop_signal import StoppedBySignal, StopSignal
 from train.failures import admit_bad_videos, memory_error, not_finite_error
 from train.losses import Loss
@@ -45,23 +45,23 @@ class TrainerOptions:
         choices=("auto", *DTYPES), is_compared=True,
     )  # fmt: skip
     accumulate: int = option(
-        1, "parts of each batch that pass through a GPU one after the other, to need less memory", "optimisation",
-        least=1, is_compared=True,
+        1, "gradient accumulation: process each batch in N parts, to need less GPU memory", "optimisation",
+        minimum=1, is_compared=True,
     )  # fmt: skip
     on_bad_video: str = option(
-        "stop", "stop at a training video that cannot be read, or skip it: use another and log it", "data",
-        choices=("stop", "skip"),
+        "stop", "at a training video that cannot be read: stop the run, or skip it (read another video and log it)",
+        "data", choices=("stop", "skip"),
     )  # fmt: skip
     bad_video_limit: int = option(
-        100, "most videos of an epoch that --on-bad-video skip may replace, for each GPU", "data", least=1
+        100, "with --on-bad-video skip, stop if more than N videos of an epoch were replaced", "data", minimum=1
     )
-    val_frequency: int = option(1, "validate every N epochs, and after the last one", "output", least=1)
+    val_frequency: int = option(1, "validate every N epochs, and after the last one", "output", minimum=1)
     save_frequency: int = option(
-        1, "write the checkpoint <network>_ep-<epoch>.pth every N epochs, and after the last one", "output", least=1
+        1, "write the checkpoint <network>_ep-<epoch>.pth every N epochs, and after the last one", "output", minimum=1
     )
-    save_every_steps: int = option(0, "also save every N steps within an epoch; 0: never", "output", least=0)
-    save_every_minutes: float = option(0.0, "also save every X minutes within an epoch; 0: never", "output", least=0)
-    log_every: int = option(20, "log every N steps", "output", least=1)
+    save_every_steps: int = option(0, "also save every N steps within an epoch; 0: never", "output", minimum=0)
+    save_every_minutes: float = option(0.0, "also save every X minutes within an epoch; 0: never", "output", minimum=0)
+    log_every: int = option(20, "log every N steps", "output", minimum=1)
 
 
 class Trainer:
@@ -77,7 +77,7 @@ class Trainer:
         ranks: Ranks,
         options: TrainerOptions,
         folder: CheckpointFolder,
-        about: Checkpoint,
+        run_facts: Checkpoint,
         callbacks: Sequence[Callback],
         progress: Progress,
     ) -> None:
@@ -89,14 +89,14 @@ class Trainer:
         self.ranks = ranks
         self.options = options
         self.folder = folder
-        self.about = about  # the part of a checkpoint that stays the same: network, classes, options, versions
+        self.run_facts = run_facts  # the part of a checkpoint that stays the same: network, classes, options, versions
         self.callbacks = callbacks if ranks.is_first else ()
         self.progress = progress
         self.augment = Augment(DTYPES[options.precision])
-        self.parallel = parallel(network, device) if ranks.world_size > 1 else network
+        self.ddp_network = wrap_in_ddp(network, device) if ranks.world_size > 1 else network
         self.speed = SpeedMonitor(device)
         self.score_sums = ScoreSums(device, network.num_classes)
-        self.window = Scores()  # since the last report
+        self.scores_since_log = Scores()  # since the last report
         self.stop_signal = StopSignal(ranks.world_size)
         self.last_save = time.perf_counter()
 
@@ -108,7 +108,7 @@ class Trainer:
         report = None
         with self.stop_signal.listening():
             try:
-                for _ in range(self.progress.epoch, self.plan.num_epochs + 1):
+                while self.progress.epoch <= self.plan.num_epochs:
                     self.epoch_started = time.perf_counter() - self.progress.seconds
                     self.train_epoch(loader, sampler)
                     report = self.finish_epoch(val_loader)
@@ -120,12 +120,12 @@ class Trainer:
     def train_epoch(self, loader: BatchLoader, sampler: ScheduleSampler) -> None:
         """Run the remaining steps of the epoch."""
         progress, steps = self.progress, self.plan.steps_in_epoch(self.progress.epoch)
-        sampler.set_position(progress.epoch, progress.step)
+        sampler.set_position(progress.epoch, progress.step)  # the loader takes its batches from this sampler
         self.network.train()
         self.speed.restart()  # so that validation and saving do not count as time of a step
         batches = on_device(loader, self.device)
         while progress.step < steps:
-            self.stop_signal.share()
+            self.stop_signal.share()  # the ranks exchange signals while the step runs; the answer is read below
             spec = self.plan.step_spec(progress.epoch, progress.step)
             batch = self._next_batch(batches, spec, loader)
             try:
@@ -149,12 +149,12 @@ class Trainer:
             # Take every parts-th clip: these form the same sub-batches as in the whole batch.
             clips = self.augment(batch.frames[part::parts], batch.augmentation_params[part::parts])
             is_last = part == parts - 1
-            with nullcontext() if is_last else self._without_reduction():
+            with nullcontext() if is_last else self._no_gradient_sync():
                 losses.append(self._forward_backward(clips, batch.labels[part::parts], len(batch.labels)))
             if not is_last:
                 self.speed.mark()
         lr = self.plan.lr(self.progress.epoch, self.progress.step)
-        self.optimizer_step.apply(torch.stack(losses).sum(), lr, self.progress.global_step)
+        self.optimizer_step.update(torch.stack(losses).sum(), lr, self.progress.global_step)
         self.speed.mark()
         if self.device.type == "cpu":
             self._check_finite()  # on a GPU this would wait for the device in each step
@@ -163,7 +163,7 @@ class Trainer:
     def _forward_backward(self, clips: Tensor, labels: Tensor, batch_size: int) -> Tensor:
         """Add the gradients of normalised clips (B, 3, T, h, w). Returns their part () of the batch's mean loss."""
         with autocast(self.device, self.options.precision):
-            logits = self.parallel(clips)
+            logits = self.ddp_network(clips)
         loss_sum = self.loss(logits.float(), labels)
         self.speed.mark()
         self.optimizer_step.backward(loss_sum / batch_size)
@@ -173,16 +173,16 @@ class Trainer:
     def finish_epoch(self, val_loader: BatchLoader) -> EpochReport:
         """Validate, report and save the epoch, after its last step."""
         progress, options, epoch = self.progress, self.options, self.progress.epoch
-        self._collect_counts()
+        self._gather_counts()
         is_final = epoch == self.plan.num_epochs
         val = self.validate(val_loader) if epoch % options.val_frequency == 0 or is_final else None
-        is_best = progress.note_validation(val)
+        is_best = progress.update_best(val)
         progress.seconds = time.perf_counter() - self.epoch_started
         report = self._epoch_report(val, is_best)
         # Report before saving: a run killed in between resumes from an earlier checkpoint and reports this epoch again.
         for callback in self.callbacks:
             callback.on_epoch(report)
-        progress.finish_epoch()
+        progress.next_epoch()
         self.save(epoch if epoch % options.save_frequency == 0 or is_final else None, is_best)
         return report
 
@@ -195,17 +195,17 @@ class Trainer:
 
         TrainingError, and no checkpoint, if a loss was not finite.
         """
-        self._collect_counts()
+        self._gather_counts()
         if self.ranks.is_first:
             state = collect_state(self.network, self.optimizer_step, self.progress, self.device)
-            self.folder.save(self.about | state, epoch, is_best)
+            self.folder.save(self.run_facts | state, epoch, is_best)
         self.last_save = time.perf_counter()
 
     def _next_batch(self, batches: Iterator[Batch], spec: StepSpec, loader: BatchLoader) -> Batch:
         """Take the next batch and count its bad videos; DataError if there are too many."""
         asked = time.perf_counter()
         batch = next(batches)
-        self.speed.read(time.perf_counter() - asked, spec.batch_size)
+        self.speed.begin_step(time.perf_counter() - asked, spec.batch_size)
         limit = self.options.bad_video_limit if self.options.on_bad_video == "skip" else 0
         admit_bad_videos(batch.bad_videos, self.progress.bad_videos, limit)
         if LOG.isEnabledFor(logging.DEBUG):
@@ -225,10 +225,10 @@ class Trainer:
                 callback.on_log(report)
 
     def _log_report(self, spec: StepSpec, steps: int) -> LogReport:
-        self._fold_scores()
+        self._fetch_scores()
         self._check_finite()
         progress = self.progress
-        window, self.window = self.window, Scores()
+        window, self.scores_since_log = self.scores_since_log, Scores()
         speeds = self.speed.take()
         open_gates = {name: float(share) for name, share in self.network.open_gate_fractions().items()}
         self.network.reset_open_gate_fractions()
@@ -265,19 +265,19 @@ class Trainer:
             checkpoint=self.folder.last,
         )
 
-    def _fold_scores(self) -> None:
+    def _fetch_scores(self) -> None:
         """Fetch the counts from the device: the scores of all ranks, and the skipped updates."""
         self.progress.skipped_updates += self.optimizer_step.take_skipped()
         scores = self.score_sums.scores_of(self.ranks.sum(self.score_sums.take()))
-        self.window = self.window.plus(scores)
+        self.scores_since_log = self.scores_since_log.plus(scores)
         self.progress.scores = self.progress.scores.plus(scores)
 
-    def _collect_counts(self) -> None:
+    def _gather_counts(self) -> None:
         """Add up the epoch's counts of all ranks; afterwards only the first rank holds them.
 
         TrainingError if a loss was not finite.
         """
-        self._fold_scores()
+        self._fetch_scores()
         self._check_finite()
         progress = self.progress
         counts = self.ranks.gather((progress.repeated_frames, progress.bad_videos))
@@ -307,5 +307,5 @@ class Trainer:
         # The ranks' clocks differ, so the first rank decides for all.
         return bool(every_minutes) and self.ranks.decide(time.perf_counter() - self.last_save > 60 * every_minutes)
 
-    def _without_reduction(self) -> AbstractContextManager[None]:
-        return self.parallel.no_sync() if isinstance(self.parallel, DistributedDataParallel) else nullcontext()
+    def _no_gradient_sync(self) -> AbstractContextManager[None]:
+        return self.ddp_network.no_sync() if isinstance(self.ddp_network, DistributedDataParallel) else nullcontext()

@@ -51,7 +51,7 @@ class ClipDataset(Dataset[Clip]):
         """
         key = (self.seed, request.epoch, request.index)
         rng = np.random.default_rng(key)
-        # A second generator, so that the parameters do not depend on how many numbers the reading draws.
+        # A second generator: a clip's augmentation stays the same if reading draws more numbers, as for a replacement.
         params_rng = np.random.default_rng(np.random.SeedSequence(key, spawn_key=(0,)))
         params = self.sampling.augmentation_params(params_rng)
         bad: list[BadVideo] = []

@@ -17,10 +17,10 @@ from data.store.crop_box import CropBox
 
 
 class SampledFrames(NamedTuple):
-    """The frame indices of one clip, and how they had to differ from the request if the video is too short."""
+    """The frame indices of one clip, and what had to change if the video is too short."""
 
     indices: NDArray[np.int64]  # (T,), from 0, ascending
-    interval: int  # the distance between neighbours that fitted into the video; 1 if frames are repeated
+    interval: int  # the one used: smaller than asked for if the video is short, 1 if frames are repeated
     repeated: int  # how many of the T indices repeat the frame before them
 
 
@@ -52,7 +52,9 @@ def uniform_clips(num_frames: int, length: int, interval: int, clips: int) -> li
 
 def _fitting_interval(num_frames: int, length: int, interval: int) -> int:
     assert num_frames > 0 and length > 0 and interval > 0
-    return max(1, min(interval, (num_frames - 1) // max(length - 1, 1))) if length > 1 else interval
+    if length == 1:
+        return interval
+    return max(1, min(interval, (num_frames - 1) // (length - 1)))
 
 
 def _frames_from(start: int, num_frames: int, length: int, interval: int) -> SampledFrames:
@@ -93,7 +95,7 @@ class RandomClips:
 
     @property
     def views(self) -> int:
-        """One."""
+        """One clip."""
         return 1
 
     def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
@@ -105,7 +107,7 @@ class RandomClips:
         return random_crop(size, shape, self.flip, rng)
 
     def augmentation_params(self, rng: np.random.Generator) -> np.ndarray:
-        """Random ones with `augment`, else the identity's."""
+        """Random ones with `augment`, else none."""
         return random_params(rng) if self.augment else identity_params()
 
 
@@ -118,7 +120,7 @@ class UniformClips:
 
     @property
     def views(self) -> int:
-        """`clips`."""
+        """The number of clips."""
         return self.clips
 
     def frames(self, num_frames: int, request: ClipRequest, rng: np.random.Generator) -> list[SampledFrames]:
@@ -130,5 +132,5 @@ class UniformClips:
         return centre_crop(size, shape)
 
     def augmentation_params(self, rng: np.random.Generator) -> np.ndarray:
-        """The identity's."""
+        """No augmentation."""
         return identity_params()

@@ -42,7 +42,7 @@ class BadVideo(NamedTuple):
 class Clip(NamedTuple):
     """An item of ClipDataset: V views of one video; in training V is 1."""
 
-    frames: Tensor  # uint8 (V, T, h, w, 3), RGB; NO_FRAMES if the clip is lost, or if its frames are in a batch
+    frames: Tensor  # uint8 (V, T, h, w, 3), RGB; NO_FRAMES if no video could be read, or if they went into a batch
     label: int
     video: int  # the index of the video that was read
     repeated_frames: int

@@ -39,24 +39,24 @@ class ClassFolders:
         self.present = list_folders(jpg)
         folders: dict[str, list[str]] = {}
         for folder in self.present:
-            folders.setdefault(_spelling(folder), []).append(folder)
+            folders.setdefault(_canonical_name(folder), []).append(folder)
         owners: dict[str, str] = {}
         for name in classes:
-            owner = owners.setdefault(_spelling(name), name)
+            owner = owners.setdefault(_canonical_name(name), name)
             if owner != name:
                 raise DataError(f"classes {owner!r} and {name!r} of the labels would share a folder; rename one")
         self.of_class = {
-            name: sorted(folders.get(_spelling(name), []), key=lambda folder: (folder != name, folder))
+            name: sorted(folders.get(_canonical_name(name), []), key=lambda folder: (folder != name, folder))
             for name in classes
         }
         wanted = [folder for name in classes for folder in self.of_class[name]]
-        listings = list(parallel("class folders", self._list, wanted))
+        listings = list(in_threads("class folders", self._list, wanted))
         self.times = {folder: times for folder, (times, _) in zip(wanted, listings, strict=True)}
         self.videos = {folder: names for folder, (_, names) in zip(wanted, listings, strict=True)}
 
     def _list(self, folder: str) -> tuple[tuple[int, int], frozenset[str]]:
         """A folder's times and the names in it. The times are read first, so that a later change is noticed."""
-        return folder_time(self.jpg / folder), frozenset(list_names(self.jpg / folder))
+        return modification_times(self.jpg / folder), frozenset(list_names(self.jpg / folder))
 
     def locate(self, label: str, video_id: str) -> str | None:
         """The class folder that holds the video, or None if there is none."""
@@ -91,10 +91,10 @@ def inspect_videos(jpg: Path, videos: Sequence[FoundVideo]) -> list[FoundVideo]:
 
 def _in_chunks(inspect: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]) -> list[Result]:
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-    return [result for chunk in parallel("videos", inspect, chunks, CHUNK) for result in chunk]
+    return [result for chunk in in_threads("videos", inspect, chunks, CHUNK) for result in chunk]
 
 
-def folder_time(folder: Path) -> tuple[int, int]:
+def modification_times(folder: Path) -> tuple[int, int]:
     """When names in a folder were last added, removed or changed: mtime and ctime in nanoseconds. Raises DataError.
 
     Both are needed, as programs that copy folders set the mtime back to that of the original.
@@ -123,7 +123,9 @@ def list_folders(folder: Path) -> list[str]:
         raise DataError(f"{folder}: {error.strerror}") from None
 
 
-def parallel(what: str, function: Callable[[Item], Result], items: Sequence[Item], weight: int = 1) -> Iterator[Result]:
+def in_threads(
+    what: str, function: Callable[[Item], Result], items: Sequence[Item], weight: int = 1
+) -> Iterator[Result]:
     """Call a function for each item in threads; yield the results in order, with a progress bar if it takes long.
 
     `weight` is what each item counts in the bar. Uses only enough threads to keep one core busy: threads only hide disk
@@ -144,7 +146,7 @@ def parallel(what: str, function: Callable[[Item], Result], items: Sequence[Item
                 yield result
 
 
-def _spelling(name: str) -> str:
+def _canonical_name(name: str) -> str:
     return unicodedata.normalize("NFC", name).replace("_", " ")
 
 

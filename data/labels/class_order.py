@@ -28,6 +28,7 @@ def class_order(files: LabelFiles, spec: DatasetSpec, names: set[str]) -> tuple[
             f"{some(unknown, 'class')} of the labels {files.train} and {files.val} "
             f"{is_or_are(unknown)} not among the {len(index)} of the class index {path}"
             + (f"; did you mean {near!r}?" if near else "")
+            + "; correct the label files or the class index"
         )
     return tuple(name for name in index if name in names), f"classes in the order of {path}"
 

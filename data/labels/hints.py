@@ -31,7 +31,7 @@ def explain_missing(
     videos: str, rows: Sequence[LabelRow], folders: ClassFolders, found: Sequence[FoundVideo | None]
 ) -> str:
     """Say why none of a split's `videos` can be used: where one was looked for, what is there, what may be wrong."""
-    pairs = zip(rows, found, strict=True)
+    pairs = zip(rows, found, strict=True)  # explain the row that came closest to a usable video
     row, video = max(pairs, key=lambda pair: (pair[1] is not None, bool(folders.of_class[pair[0].label])))
     class_folder = video.class_folder if video else next(iter(folders.of_class[row.label]), row.label)
     looked = folders.jpg / class_folder / row.video_id
@@ -55,7 +55,7 @@ def explain_empty_classes(empty: Sequence[str], folders: ClassFolders) -> str:
 
 def hint_for_rows(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
     """What may be wrong if these rows have no video."""
-    similar: dict[str, dict[str, str]] = {}  # of each class folder: the ids of its names
+    similar: dict[str, dict[str, str]] = {}  # class folder -> {video id: name on disk}
     with_folder = ((row, folder) for row in rows for folder in folders.of_class[row.label])
     for row, folder in itertools.islice(with_folder, SEARCHED):
         if folder not in similar:
@@ -64,7 +64,7 @@ def hint_for_rows(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
         if name := similar[folder].get(VIDEO.sub("", row.youtube_id).removeprefix("v_")):
             return _hint_for_name(row, name, folders.jpg / folder / name)
     if similar:
-        return ". Hint: the classes are right, the videos are others: are the labels of another split or version?"
+        return ". Hint: the class folders hold no video of the labels: are the labels of another split or version?"
     spelled = {letters(folder): folder for folder in folders.present}
     for label in dict.fromkeys(row.label for row in rows):
         if near := spelled.get(letters(label)):

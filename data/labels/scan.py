@@ -47,13 +47,13 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec) -> Scan:
     rows = read_split_rows(files)
     classes, order = class_order(files, spec, {row.label for row in rows.train} | {row.label for row in rows.val})
     folders = ClassFolders(jpg, classes)
-    train, train_unusable, train_losses = _find_split("train", files.train, rows.train, folders, classes)
-    val, val_unusable, val_losses = _find_split("val", files.val, rows.val, folders, classes)
+    train, train_unusable, train_notes = _find_split("train", files.train, rows.train, folders, classes)
+    val, val_unusable, val_notes = _find_split("val", files.val, rows.val, folders, classes)
     lacking = _check_classes(train, val, folders)
     complete = f" (a complete copy has {spec.num_classes})" if spec.num_classes not in (None, len(classes)) else ""
     videos = f"{len(train)} train and {len(val)} val videos in {jpg}"
     summary = f"{spec.name}: {counted(len(classes), 'class')}{complete}, {videos}"
-    report = (*rows.report, order, summary, *train_losses, *val_losses, *lacking)
+    report = (*rows.report, order, summary, *train_notes, *val_notes, *lacking)
     return Scan(train, val, report, (*train_unusable, *val_unusable), tuple(folders.present), folders.times)
 
 

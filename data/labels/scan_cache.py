@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from common.errors import DataError
 from common.files import atomic_file
-from data.labels.class_folders import folder_time, inspect_videos, list_folders
+from data.labels.class_folders import inspect_videos, list_folders, modification_times
 from data.labels.scan import Scan
 from data.labels.shared_arrays import SharedArrays
 from data.labels.video_list import ARRAYS, FoundVideo, VideoList
@@ -104,7 +104,7 @@ def _read(path: Path, key: Mapping[str, Any]) -> tuple[Scan | None, str]:
         with zipfile.ZipFile(path) as archive:
             header = json.loads(_member(archive, "header").tobytes())
             if header["key"] != key:
-                return None, f"{path} is of other label files or of another version: scanned again"
+                return None, f"{path} was made for other label files or by another version: scanned again"
             scan = _unpack(header, archive)
         change = _change(Path(key["jpg"]), scan)
     except (FileNotFoundError, NotADirectoryError):
@@ -122,7 +122,7 @@ def _change(jpg: Path, scan: Scan) -> str:
     if tuple(list_folders(jpg)) != scan.present:
         return f"folders in {jpg} were added or removed"
     for folder, times in scan.folder_times.items():
-        if folder_time(jpg / folder) != times:
+        if modification_times(jpg / folder) != times:
             return f"names in {jpg / folder} were added, removed or changed"
     for then, now in zip(scan.unusable, inspect_videos(jpg, scan.unusable), strict=True):
         if then != now:

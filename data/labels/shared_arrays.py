@@ -20,7 +20,7 @@ class SharedArrays(Mapping[str, np.ndarray]):
     """Named read-only arrays of one dimension, in memory that child processes share.
 
     The memory is a file without a name, which the system frees when the last process ends or is killed. A forked child
-    inherits it; a spawned child gets its descriptor. Pickled for anything but a child process, the arrays become bytes.
+    inherits it; a spawned child gets its descriptor. Pickling for any other purpose copies the arrays.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:

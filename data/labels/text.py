@@ -33,7 +33,7 @@ def is_or_are(things: Sized) -> str:
 
 
 def near_name(name: str, others: Sequence[str], cutoff: float = 0.8) -> str | None:
-    """The one of other names that has the same letters and digits, or else the most similar one, if there is one."""
+    """The name in `others` with the same letters and digits; else the most similar one; else None."""
     same = {letters(other): other for other in others}.get(letters(name))
     return same or next(iter(difflib.get_close_matches(name, others, n=1, cutoff=cutoff)), None)
 

@@ -21,8 +21,8 @@ class Rate:
 @dataclass(frozen=True)
 class All(Rate):
     folder: Path = option(Path(), "folder", "data", required=True)
-    file: Path | None = option(None, "file", "data", spellings=("--fyle",))
-    count: int = option(1, "count", "data", least=1, below=9)
+    file: Path | None = option(None, "file", "data", aliases=("--fyle",))
+    count: int = option(1, "count", "data", minimum=1, below=9)
     fast: bool = option(False, "fast", "data")
     hidden: str = ""
 

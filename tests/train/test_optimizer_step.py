@@ -37,7 +37,7 @@ def step(net, optimizer_step, global_step, factor=1.0):
     inputs = torch.linspace(-1, 1, 12, device=net.weight.device).view(4, 3)
     loss = net(inputs).square().mean() * factor
     optimizer_step.backward(loss)
-    optimizer_step.apply(loss.detach(), BASE, global_step)
+    optimizer_step.update(loss.detach(), BASE, global_step)
 
 
 def state(net):

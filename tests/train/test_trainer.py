@@ -192,7 +192,7 @@ def test_an_accumulated_batch_gives_the_update_of_the_whole_with_the_same_sub_ba
     for accumulate in (1, parts):
         run = Run(splits, tmp_path, plan=plan, accumulate=accumulate)
         run.network.train()
-        run.trainer.speed.read(0.0, 32)
+        run.trainer.speed.begin_step(0.0, 32)
         run.trainer.train_step(next(iter(run.loader)), plan.step_spec(1, 0))
         networks.append(run.network)
         scores.append(run.trainer.score_sums.take())
@@ -220,7 +220,7 @@ def test_accumulated_gradients_are_those_of_the_mean_loss(splits, tmp_path):
     loss.backward()
     expected = [parameter.grad.clone() for parameter in run.network.parameters()]
     run.network.zero_grad()
-    run.trainer.speed.read(0.0, 4)
+    run.trainer.speed.begin_step(0.0, 4)
     for part in range(2):
         run.trainer._forward_backward(Normalise()(batch.frames[part::2]), batch.labels[part::2], 4)
     for parameter, gradient in zip(run.network.parameters(), expected, strict=True):

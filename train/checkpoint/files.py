@@ -74,10 +74,10 @@ class CheckpointFolder:
                 "--resume-epoch auto"
             ) from error
         if epoch is not None:
-            _duplicate(self.last, self.epoch_file(epoch))
+            _link_or_copy(self.last, self.epoch_file(epoch))
             self._drop_old(epoch)
         if is_best:
-            _duplicate(self.last, self.best)
+            _link_or_copy(self.last, self.best)
 
     def epoch_files(self) -> list[Path]:
         """The files of finished epochs that exist, oldest first."""
@@ -114,11 +114,12 @@ class CheckpointFolder:
         """
         files = self.epoch_files()
         if self.keep:
-            for path in files[: files.index(self.epoch_file(epoch)) + 1][: -self.keep]:
+            up_to_now = files[: files.index(self.epoch_file(epoch)) + 1]
+            for path in up_to_now[: -self.keep]:
                 path.unlink()
 
 
-def is_own(checkpoint: Checkpoint) -> bool:
+def is_resumable(checkpoint: Checkpoint) -> bool:
     """Whether this project wrote the checkpoint, so that training can be resumed from it."""
     return "format" in checkpoint and "position" in checkpoint
 
@@ -128,7 +129,7 @@ def versions() -> dict[str, str]:
     return {"srtg": VERSION, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
-def _duplicate(source: Path, target: Path) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     with atomic_file(target) as temporary:
         try:
             os.link(source, temporary)  # safe: `last` is replaced as a whole, its content never changes

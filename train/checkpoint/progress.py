@@ -30,14 +30,14 @@ class Progress:
         self.clips += clips
         self.repeated_frames += repeated_frames
 
-    def note_validation(self, val: Scores | None) -> bool:
+    def update_best(self, val: Scores | None) -> bool:
         """Whether a validation has the best top-1 so far; the state is then saved as `best`."""
         if val is None or not val.top1 > self.best_top1:
             return False
         self.best_top1 = val.top1
         return True
 
-    def finish_epoch(self) -> None:
+    def next_epoch(self) -> None:
         """Move to the first step of the next epoch, and reset the counts of the epoch."""
         self.epoch += 1
         self.step = 0

@@ -15,7 +15,7 @@ from common.options import differences
 from network import VideoNetwork
 from network.weights.loading import LoadReport, load_checkpoint
 from network.weights.reading import read_checkpoint
-from train.checkpoint.files import Checkpoint, CheckpointFolder, is_own
+from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.monitor.logs import LOG
 from train.schedule.plan import Plan
 
@@ -38,14 +38,15 @@ def find_starting_point(
 
     If torchrun restarts a run, it is resumed without a flag.
     """
-    newest = None if evaluate else _restarted_from(folder, resume_epoch)
+    restarted = None if evaluate else _restarted_from(folder, resume_epoch)
+    if restarted:
+        return _resume(*restarted)
     if resume_epoch == "auto":
-        newest = newest or folder.newest()
-    if newest:
-        return _resume(*newest)
-    if resume_epoch == "auto" and evaluate:
-        raise DataError(f"{folder.folder} holds no checkpoint to evaluate: give --pretrained-3d FILE")
-    if resume_epoch == "auto":
+        newest = folder.newest()
+        if newest:
+            return _resume(*newest)
+        if evaluate:
+            raise DataError(f"{folder.folder} holds no checkpoint to evaluate: give --pretrained-3d FILE")
         LOG.warning("nothing to resume in %s: the run starts at epoch 1", folder.folder)
     elif resume_epoch:
         return _resume_at(int(resume_epoch), folder, pretrained)
@@ -69,7 +70,7 @@ def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequen
         report, origin = load_checkpoint(network, start.checkpoint, list(classes))
     except NetworkError as error:
         raise NetworkError(f"{start.path}: {error}") from error
-    if is_own(start.checkpoint):
+    if is_resumable(start.checkpoint):
         origin += f", after {_describe_position(start.checkpoint)}"
     table = Table("", "tensors", "", title=escape(f"{start.path}: {origin}"), title_justify="left", box=box.SIMPLE_HEAD)
     for row in report.rows():
@@ -143,7 +144,7 @@ def _shown(value: object) -> str:
 
 
 def _resume(path: Path, checkpoint: Checkpoint) -> StartingPoint:
-    if not is_own(checkpoint):
+    if not is_resumable(checkpoint):
         raise DataError(
             f"{path} holds only weights, which cannot be resumed: give --pretrained-3d without --resume-epoch"
         )

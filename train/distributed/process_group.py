@@ -94,7 +94,7 @@ def process_group(device_type: str) -> Iterator[Ranks]:
     dist.destroy_process_group()
 
 
-def parallel(network: nn.Module, device: torch.device) -> nn.Module:
+def wrap_in_ddp(network: nn.Module, device: torch.device) -> nn.Module:
     """The network with gradients that are averaged over ranks.
 
     Each rank keeps its own buffers, such as batch statistics; Ranks.broadcast makes them equal.

@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StoppedBySignal(Exception):
-    """The run stopped after a signal, and its state is saved."""
+    """A rank received a signal. `Trainer.fit` saves the state and raises this again."""
 
 
 class StopSignal:

@@ -26,7 +26,7 @@ class SpeedMonitor:
         self.marks: list[list[float | torch.cuda.Event]] = []
         self.started = time.perf_counter()
 
-    def read(self, seconds: float, clips: int) -> None:
+    def begin_step(self, seconds: float, clips: int) -> None:
         """Begin a step whose batch of `clips` took `seconds` to come from the loader."""
         self.read_seconds += seconds
         self.clips += clips

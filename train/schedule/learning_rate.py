@@ -17,18 +17,18 @@ from common.options import option
 class LrSchedule(Protocol):
     """How the learning rate falls over a run."""
 
-    uses_steps: bool  # whether the rate falls at the lr steps
+    uses_lr_steps: bool  # whether the rate falls at the lr steps
 
     def __call__(self, progress: float, steps_passed: int) -> float:
         """The factor of the rate after a share `progress` (0 to 1) of the epochs and after `steps_passed` lr steps."""
 
 
 @dataclass(frozen=True)
-class StepSchedule:
+class LrStepSchedule:
     """Falls by `lr_factor` at each lr step."""
 
     lr_factor: float
-    uses_steps = True
+    uses_lr_steps = True
 
     def __call__(self, progress: float, steps_passed: int) -> float:
         """The factor after `steps_passed` lr steps."""
@@ -39,19 +39,21 @@ class StepSchedule:
 class CosineSchedule:
     """Falls along half a cosine from the full rate to zero over the run (Loshchilov & Hutter 2017, arXiv 1608.03983).
 
-    With cycles a run has 1.5 times the nominal epochs; `progress` is then a share of these.
+    `progress` is the share of the epochs that the run really has: with cycles, 1.5 times `--end-epoch`.
     """
 
-    lr_factor: float = 1.0  # ignored
-    uses_steps = False
+    uses_lr_steps = False
 
     def __call__(self, progress: float, steps_passed: int) -> float:
         """The factor after the share `progress` of the epochs."""
         return 0.5 * (1 + cos(pi * progress))
 
 
-SCHEDULES: dict[str, Callable[[float], LrSchedule]] = {"steps": StepSchedule, "cosine": CosineSchedule}
-"""Builders by name; each takes `--lr-factor`."""
+SCHEDULES: dict[str, Callable[["RateOptions"], LrSchedule]] = {
+    "steps": lambda options: LrStepSchedule(options.lr_factor),
+    "cosine": lambda options: CosineSchedule(),
+}
+"""Builders by name."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,13 @@ class RateOptions:
     """The flags of the learning rate."""
 
     lr_base: float = option(
-        0.1, "learning rate at --batch-size clips; long cycles raise it with their batch (--multigrid per-epoch: the "
-        "rate of the largest batch)", "schedule", above=0, is_compared=True,
+        0.1, "learning rate of a batch of --batch-size clips; long cycles multiply it by their batch factor. With "
+        "--multigrid per-epoch: learning rate of the largest batch", "schedule", above=0, is_compared=True,
     )  # fmt: skip
     lr_schedule: str = option(
         "steps",
-        "how the learning rate falls; cosine: to zero over the run, and --lr-steps only divide the long cycles",
+        "how the learning rate falls. steps: times --lr-factor at each of --lr-steps; cosine: to zero over the run "
+        "(--lr-steps then only divide the long cycles)",
         "schedule",
         choices=SCHEDULES,
         is_compared=True,
@@ -77,8 +80,8 @@ class RateOptions:
         0.1, "the learning rate is multiplied by this at each of --lr-steps", "schedule", above=0, is_compared=True
     )
     warmup_epochs: float | None = option(
-        None, "epochs of linear warm-up; 0: none (default: up to --end-epoch / 7 with long cycles, else 0)", "schedule",
-        is_compared=True,
+        None, "epochs of linear warm-up (default with long cycles: --end-epoch / 7, at most half of the first phase; "
+        "else 0)", "schedule", is_compared=True,
     )  # fmt: skip
     warmup_lr: float | None = option(
         None, "learning rate at the start of the warm-up (default: a tenth of --lr-base)", "schedule", is_compared=True

@@ -39,7 +39,7 @@ class _Base(NamedTuple):
 
 
 class _LongShape(NamedTuple):
-    """One shape of the long cycle, with batches that the videos fill."""
+    """One shape of the long cycle. No batch is larger than the number of videos."""
 
     frames: int
     size: int
@@ -51,7 +51,7 @@ class _LongShape(NamedTuple):
         return Fraction(sum(step.batch_size for step in self.steps), len(self.steps))
 
 
-class _Span(NamedTuple):
+class _PhaseDraft(NamedTuple):
     """A possible phase: it is dropped if it has no epoch after rounding."""
 
     name: str
@@ -64,25 +64,27 @@ class _Span(NamedTuple):
 def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) -> Plan:
     """The plan of a run over `num_videos` training videos, with batches divided over `world_size` ranks.
 
-    `end_epoch` and `lr_steps` are nominal: a run with cycles has 1.5 times as many epochs, except in the per-epoch
-    variant. The rate is `lr_base` at the base shape and grows with the long cycle's batch factor; in the per-epoch
-    variant `lr_base` is the rate of the largest batch, as in its authors' code. The default warm-up with the paper's
-    long cycles lasts a seventh of `end_epoch`, at most half of the first phase, and starts at a tenth of `lr_base`;
-    otherwise there is none. DataError names the flag to change.
+    Epochs: `end_epoch` and `lr_steps` are nominal. A run with cycles has 1.5 times as many, except in the per-epoch
+    variant.
+    Rate: `lr_base` is that of the base shape, and grows with the long cycle's batch factor. In the per-epoch variant it
+    is that of the largest batch, as in its authors' code.
+    Default warm-up: with the paper's long cycles, a seventh of `end_epoch`, at most half of the first phase, from a
+    tenth of `lr_base`. Otherwise there is none.
+    Errors: DataError names the flag to change.
     """
     warmup_lr = options.lr_base * DEFAULT_WARMUP_LR if options.warmup_lr is None else options.warmup_lr
     per_epoch = options.multigrid == "per-epoch"
     _check_numbers(options, num_videos, world_size, warmup_lr)
     if per_epoch and not options.long_cycles:
         raise DataError("--multigrid per-epoch needs long cycles: give --long-cycles too")
-    lr_schedule = SCHEDULES[options.lr_schedule](options.lr_factor)
+    lr_schedule = SCHEDULES[options.lr_schedule](options)
     steps, notes = _lr_steps(options, lr_schedule)
     base = _Base(options.clip_length, options.clip_size, options.batch_size, options.short_cycles)
     factors = LONG_CYCLE if options.long_cycles else LONG_CYCLE[-1:]
     shapes = _fitting_shapes(base, num_videos, factors, per_epoch, notes)
     spans = _spans(options, shapes, steps)
-    lr_unit = options.lr_base / _batch_factor(base, *LONG_CYCLE[0]) if per_epoch else options.lr_base
-    phases = _phases(spans, lr_unit, lr_schedule, len(shapes) if per_epoch else 1, notes)
+    base_shape_lr = options.lr_base / _batch_factor(base, *LONG_CYCLE[0]) if per_epoch else options.lr_base
+    phases = _phases(spans, base_shape_lr, lr_schedule, len(shapes) if per_epoch else 1, notes)
     warmup_epochs = options.warmup_epochs
     if warmup_epochs is None:
         longest = phases[0].num_epochs / 2 if options.long_cycles and not per_epoch else 0
@@ -96,7 +98,7 @@ def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) ->
         phases=phases,
         num_videos=num_videos,
         world_size=world_size,
-        lr_unit=lr_unit,
+        base_shape_lr=base_shape_lr,
         lr_schedule=lr_schedule,
         warmup_epochs=warmup_epochs,
         warmup_lr=warmup_lr,
@@ -126,7 +128,7 @@ def _lr_steps(options: ScheduleOptions, lr_schedule: LrSchedule) -> tuple[tuple[
     steps = usable_lr_steps(options.lr_steps, options.end_epoch)
     unused = " ".join(map(str, options.lr_steps[len(steps) :]))
     divides_cycles = options.long_cycles and options.multigrid == "paper"
-    if not lr_schedule.uses_steps and not divides_cycles:
+    if not lr_schedule.uses_lr_steps and not divides_cycles:
         return (), []
     notes = [f"--lr-steps {unused} are not used: the run has {options.end_epoch} nominal epochs"] if unused else []
     return steps, notes
@@ -149,14 +151,19 @@ def _long_shape(base: _Base, frames_factor: float, size_factor: float, limit: in
     frames, size = _scaled(base.frames, frames_factor), _scaled(base.size, size_factor)
     factor = _batch_factor(base, frames_factor, size_factor)
     factor = factor if limit is None else min(factor, limit)
+    return _LongShape(frames, size, factor, _short_cycle(base, frames, size, factor, limit))
+
+
+def _short_cycle(base: _Base, frames: int, size: int, factor: int, limit: int | None) -> tuple[StepSpec, ...]:
+    """The steps of a short cycle: crop and batch of each. Without short cycles, the one step of the long cycle."""
     steps = []
     for short in (*SHORT_CYCLE, size / base.size) if base.short_cycles else (size / base.size,):
         crop = _scaled(base.size, short)
-        ratio = max(1, round((size / (base.size * short)) ** 2))
-        ratio = ratio if limit is None else min(ratio, limit // factor)
-        batch_size = base.batch_size * factor * ratio
+        short_factor = max(1, round((size / (base.size * short)) ** 2))
+        short_factor = short_factor if limit is None else min(short_factor, limit // factor)
+        batch_size = base.batch_size * factor * short_factor
         steps.append(StepSpec(ClipShape(frames, crop, crop), batch_size, factor, base.frames // frames))
-    return _LongShape(frames, size, factor, tuple(steps))
+    return tuple(steps)
 
 
 def _fitting_shapes(
@@ -186,7 +193,7 @@ def _fitting_shapes(
     return shapes
 
 
-def _spans(options: ScheduleOptions, shapes: Sequence[_LongShape], lr_steps: tuple[int, ...]) -> list[_Span]:
+def _spans(options: ScheduleOptions, shapes: Sequence[_LongShape], lr_steps: tuple[int, ...]) -> list[_PhaseDraft]:
     """The possible phases of the chosen cycles."""
     if options.multigrid == "per-epoch":
         return _per_epoch_spans(shapes, (*lr_steps, options.end_epoch))
@@ -196,21 +203,21 @@ def _spans(options: ScheduleOptions, shapes: Sequence[_LongShape], lr_steps: tup
     return _fixed_spans(shapes[0], (*lr_steps, options.end_epoch), factor)
 
 
-def _fixed_spans(shape: _LongShape, epochs: Sequence[int], factor: Fraction) -> list[_Span]:
+def _fixed_spans(shape: _LongShape, epochs: Sequence[int], factor: Fraction) -> list[_PhaseDraft]:
     """One shape, with or without short cycle; `epochs` are the nominal ends of the lr steps."""
-    return [_Span(str(k + 1), int(epoch * factor), shape, k) for k, epoch in enumerate(epochs)]
+    return [_PhaseDraft(str(k + 1), int(epoch * factor), shape, k) for k, epoch in enumerate(epochs)]
 
 
-def _per_epoch_spans(shapes: Sequence[_LongShape], epochs: Sequence[int]) -> list[_Span]:
+def _per_epoch_spans(shapes: Sequence[_LongShape], epochs: Sequence[int]) -> list[_PhaseDraft]:
     """Every epoch has all shapes, with the same number of steps each."""
     return [
-        _Span(f"{k + 1}.{part + 1}", epoch, shape, k, part)
+        _PhaseDraft(f"{k + 1}.{part + 1}", epoch, shape, k, part)
         for k, epoch in enumerate(epochs)
         for part, shape in enumerate(shapes)
     ]
 
 
-def _long_cycle_spans(shapes: Sequence[_LongShape], lr_steps: Sequence[int], end_epoch: int) -> list[_Span]:
+def _long_cycle_spans(shapes: Sequence[_LongShape], lr_steps: Sequence[int], end_epoch: int) -> list[_PhaseDraft]:
     """The long cycle's phases: the same number of steps for each shape within an lr step, then a final phase.
 
     Lengths are exact fractions until the cumulated epochs are rounded, half to even. The final phase has the full
@@ -230,18 +237,18 @@ def _long_cycle_spans(shapes: Sequence[_LongShape], lr_steps: Sequence[int], end
     last_epochs = [round(sum(lengths[: i + 1]) * scale) for i in range(len(lengths))]
 
     spans = [
-        _Span(f"{i // len(shapes) + 1}.{i % len(shapes) + 1}", last, shapes[i % len(shapes)], i // len(shapes))
+        _PhaseDraft(f"{i // len(shapes) + 1}.{i % len(shapes) + 1}", last, shapes[i % len(shapes)], i // len(shapes))
         for i, last in enumerate(last_epochs[:-1])
     ]
     if lr_steps:
         start, end = last_epochs[-2:]
-        spans.append(_Span("final", (start + end) // 2, shapes[-1], len(lr_steps) - 1))
-        spans.append(_Span("final", end, shapes[-1], len(lr_steps)))
+        spans.append(_PhaseDraft("final", (start + end) // 2, shapes[-1], len(lr_steps) - 1))
+        spans.append(_PhaseDraft("final", end, shapes[-1], len(lr_steps)))
     return spans
 
 
 def _phases(
-    spans: Sequence[_Span], lr_unit: float, lr_schedule: LrSchedule, parts: int, notes: list[str]
+    spans: Sequence[_PhaseDraft], base_shape_lr: float, lr_schedule: LrSchedule, parts: int, notes: list[str]
 ) -> tuple[Phase, ...]:
     """The phases: all spans that have an epoch. Adds a note for each of the others."""
     phases: list[Phase] = []
@@ -249,6 +256,7 @@ def _phases(
     for i, span in enumerate(spans):
         shape = span.shape
         if span.last_epoch >= first:
+            schedule_factor = lr_schedule((first - 1) / spans[-1].last_epoch, span.lr_steps_passed)
             phase = Phase(
                 name=span.name,
                 first_epoch=first,
@@ -257,7 +265,7 @@ def _phases(
                 size=shape.size,
                 batch_size=shape.steps[-1].batch_size,
                 batch_factor=shape.batch_factor,
-                lr=lr_unit * lr_schedule((first - 1) / spans[-1].last_epoch, span.lr_steps_passed) * shape.batch_factor,
+                lr=base_shape_lr * schedule_factor * shape.batch_factor,
                 short_cycle=shape.steps,
                 max_interval_factor=shape.steps[-1].max_interval_factor,
                 lr_steps_passed=span.lr_steps_passed,

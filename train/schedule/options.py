@@ -10,14 +10,18 @@ from train.schedule.learning_rate import RateOptions
 class ScheduleOptions(RateOptions):
     """The base shape, the cycles, the learning rate and the number of epochs of a run."""
 
-    clip_length: int = option(16, "frames of a clip", "data", least=1, is_compared=True)
-    clip_size: int = option(256, "height and width of a clip, in pixels", "data", least=1, is_compared=True)
+    clip_length: int = option(16, "frames of a clip", "data", minimum=1, is_compared=True)
+    clip_size: int = option(256, "height and width of a clip, in pixels", "data", minimum=1, is_compared=True)
     batch_size: int = option(
-        32, "clips of a batch at the full shape, over all GPUs; cycles use larger batches of smaller clips", "schedule",
-        least=1, is_compared=True,
+        32, "clips of a batch at the base shape, over all GPUs; cycles use larger batches of smaller clips", "schedule",
+        minimum=1, is_compared=True,
     )  # fmt: skip
     end_epoch: int = option(
-        100, "nominal number of epochs; a run with cycles has 1.5 times as many", "schedule", least=1, is_compared=True
+        100,
+        "nominal number of epochs; a run with cycles has 1.5 times as many (not with --multigrid per-epoch)",
+        "schedule",
+        minimum=1,
+        is_compared=True,
     )
     long_cycles: bool = option(
         False, "multigrid: clip shape and batch change over the epochs", "schedule", is_compared=True
@@ -27,6 +31,6 @@ class ScheduleOptions(RateOptions):
     )
     multigrid: str = option(
         "paper", "order of the long cycles' four shapes; paper: one after the other within each lr step; per-epoch: "
-        "all in each epoch, and no more than --end-epoch epochs", "schedule", choices=("paper", "per-epoch"),
+        "all in each epoch, and the run has exactly --end-epoch epochs", "schedule", choices=("paper", "per-epoch"),
         is_compared=True,
     )  # fmt: skip

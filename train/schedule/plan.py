@@ -53,7 +53,7 @@ class Plan:
     phases: tuple[Phase, ...]
     num_videos: int
     world_size: int
-    lr_unit: float  # the rate at a batch factor of 1, before it falls
+    base_shape_lr: float  # the rate at a batch factor of 1, before it falls
     lr_schedule: LrSchedule
     warmup_epochs: float
     warmup_lr: float
@@ -88,7 +88,7 @@ class Plan:
     def clips_before(self, epoch: int, step: int) -> int:
         """The number of clips in the epoch's earlier steps, over all ranks."""
         phases = self._phases_in(epoch)
-        steps = self.steps_of(phases[0])
+        steps = self.steps_per_epoch(phases[0])
         starts = [phase.part * steps for phase in phases]
         return sum(
             _total(phase.batch_sizes, start, min(step, start + steps))
@@ -111,20 +111,20 @@ class Plan:
     def scheduled_lr(self, phase: Phase, progress: float) -> float:
         """The rate of a phase after `progress` epochs of the run, without warm-up."""
         factor = self.lr_schedule(progress / self.num_epochs, phase.lr_steps_passed)
-        return self.lr_unit * factor * phase.batch_factor
+        return self.base_shape_lr * factor * phase.batch_factor
 
     @property
     def total_steps(self) -> int:
         """The number of steps of the whole run."""
-        return sum(phase.num_epochs * self.steps_of(phase) for phase in self.phases)
+        return sum(phase.num_epochs * self.steps_per_epoch(phase) for phase in self.phases)
 
-    def steps_of(self, phase: Phase) -> int:
+    def steps_per_epoch(self, phase: Phase) -> int:
         """The number of steps of the phase in each of its epochs."""
         return self.steps_in_epoch(phase.first_epoch) // phase.parts
 
     def pixels_of(self, phase: Phase) -> int:
         """Clips x frames x height x width over the whole phase; the time it takes is about proportional to this."""
-        steps = self.steps_of(phase)
+        steps = self.steps_per_epoch(phase)
         pixels = tuple(spec.batch_size * spec.shape.frames * spec.shape.height**2 for spec in phase.short_cycle)
         return phase.num_epochs * _total(pixels, phase.part * steps, (phase.part + 1) * steps)
 

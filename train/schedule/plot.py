@@ -73,7 +73,7 @@ def _colours(plan: Plan) -> dict[tuple[int, int], str]:
 
 def _rates(plan: Plan, phase: Phase) -> tuple[list[float], list[float]]:
     """Epochs passed, and the rate there: at the start of each epoch and at the phase's end."""
-    steps = plan.steps_of(phase)
+    steps = plan.steps_per_epoch(phase)
     start = phase.part * steps
     epochs = range(phase.first_epoch, phase.last_epoch + 1)
     rates = [plan.lr(epoch, start) for epoch in epochs]
@@ -97,7 +97,7 @@ def _label_axes(axes: Sequence[Axes], plan: Plan) -> None:
     batch.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     batch.yaxis.set_minor_locator(NullLocator())
     rate.set_ylabel("learning rate")
-    if plan.lr_schedule.uses_steps:  # the cosine ends at zero, which a logarithmic axis cannot show
+    if plan.lr_schedule.uses_lr_steps:  # the cosine ends at zero, which a logarithmic axis cannot show
         rate.set_yscale("log")
         rate.yaxis.set_minor_locator(NullLocator())
     shares_epochs = any(phase.parts > 1 for phase in plan.phases)

@@ -35,7 +35,7 @@ def plan_table(plan: Plan) -> Table:
             _joined(phase.batch_sizes),
             *per_gpu,
             _lr(plan, group),
-            f"{sum(phase.num_epochs * plan.steps_of(phase) for phase in group):,}",
+            f"{sum(phase.num_epochs * plan.steps_per_epoch(phase) for phase in group):,}",
             f"{sum(map(plan.pixels_of, group)) / total:.1%}",
         )
     return table
@@ -61,7 +61,7 @@ def plan_summary(plan: Plan) -> list[str]:
     lines += [
         f"phase {group[0].name}: lr {group[1].lr:.4g} from epoch {group[1].first_epoch} on"
         for group in rows(plan)
-        if group[1:] and plan.lr_schedule.uses_steps
+        if group[1:] and plan.lr_schedule.uses_lr_steps
     ]
     epochs = {phase.first_epoch for phase in plan.phases}
     left = max(plan.num_videos - plan.clips_before(epoch, plan.steps_in_epoch(epoch)) for epoch in epochs)
@@ -75,7 +75,7 @@ def plan_summary(plan: Plan) -> list[str]:
 
 def _lr(plan: Plan, group: Sequence[Phase]) -> str:
     """The rates of a row without warm-up: one for each phase, or first and last if the rate falls in every step."""
-    if plan.lr_schedule.uses_steps:
+    if plan.lr_schedule.uses_lr_steps:
         return ", ".join(f"{phase.lr:.4g}" for phase in group)
     return f"{group[0].lr:.3g} to {plan.scheduled_lr(group[-1], group[-1].last_epoch):.2g}"
 

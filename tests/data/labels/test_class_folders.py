@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from common.errors import DataError
-from data.labels.class_folders import ClassFolders, find_videos, parallel
+from data.labels.class_folders import ClassFolders, find_videos, in_threads
 from data.labels.label_file import LabelRow
 from data.labels.video_list import pack
 from data.store.frame_store import FrameStore
@@ -98,7 +98,7 @@ def test_an_error_in_a_thread_reaches_the_caller():
         raise DataError(f"item {item}")
 
     with pytest.raises(DataError, match="item 1"):
-        list(parallel("things", fail, [1]))
+        list(in_threads("things", fail, [1]))
 
 
 def test_the_list_and_the_frame_store_agree_on_the_folder(tmp_path):

@@ -13,7 +13,7 @@ import torch
 from common.errors import DataError, TrainingError
 from network.weights.reading import read_checkpoint
 from tests.processes import ROOT
-from train.checkpoint.files import CheckpointFolder, is_own
+from train.checkpoint.files import CheckpointFolder, is_resumable
 
 SAVER = ROOT / "tests" / "scripts" / "save_in_a_loop.py"
 
@@ -159,8 +159,8 @@ def test_a_missing_file_is_named_with_what_is_there_instead(checkpoints):
 
 
 def test_own_checkpoints_are_told_from_others():
-    assert is_own({"format": 1, "position": {"epoch": 2, "step": 0}})
-    assert not is_own({"state_dict": {}, "epoch": 3})
+    assert is_resumable({"format": 1, "position": {"epoch": 2, "step": 0}})
+    assert not is_resumable({"state_dict": {}, "epoch": 3})
 
 
 def kill_while_saving(server, folder, seconds):

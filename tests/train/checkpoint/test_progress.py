@@ -22,6 +22,6 @@ def test_an_older_version_s_scores_are_read():
 def test_the_best_state_is_that_of_the_highest_top_1():
     progress = Progress()
     validations = [make_scores(1, hits, 4, 4) for hits in (2, 1, 2, 3)]
-    assert [progress.note_validation(val) for val in validations] == [True, False, False, True]
-    assert progress.note_validation(None) is False
+    assert [progress.update_best(val) for val in validations] == [True, False, False, True]
+    assert progress.update_best(None) is False
     assert progress.best_top1 == 75

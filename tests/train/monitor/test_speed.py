@@ -28,7 +28,7 @@ def clock(monkeypatch):
 
 def step(monitor, clock, clips=8, read=0.5, parts=((2.0, 4.0),)):
     clock.now += read
-    monitor.read(read, clips)
+    monitor.begin_step(read, clips)
     for number, (forward, backward) in enumerate(parts):
         if number:
             monitor.mark()
@@ -86,7 +86,7 @@ def test_on_a_gpu_the_passes_are_timed_without_waiting_for_them():
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        monitor.read(0.1, 8)
+        monitor.begin_step(0.1, 8)
         for _ in range(20):
             matrix = matrix @ matrix * 1e-3
         monitor.mark()

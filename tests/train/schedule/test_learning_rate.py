@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import DataError
 from tests.plans import make_plan
-from train.schedule.learning_rate import SCHEDULES, StepSchedule, usable_lr_steps, warmed_up_lr
+from train.schedule.learning_rate import SCHEDULES, LrStepSchedule, usable_lr_steps, warmed_up_lr
 
 
 def test_steps_at_or_after_the_end_are_never_taken():
@@ -20,7 +20,7 @@ def test_steps_that_do_not_increase_are_refused(lr_steps):
 
 
 def test_each_step_multiplies_by_the_factor():
-    assert [StepSchedule(0.5)(0.0, passed) for passed in range(3)] == pytest.approx([1, 0.5, 0.25])
+    assert [LrStepSchedule(0.5)(0.0, passed) for passed in range(3)] == pytest.approx([1, 0.5, 0.25])
 
 
 def test_warm_up_rises_in_equal_steps_and_arrives_without_a_jump():

@@ -145,8 +145,8 @@ def test_all_shapes_of_an_lr_step_have_equally_many_steps(lengths, rest, short_c
     plan = make_plan(**arguments, long_cycles=True, short_cycles=short_cycles)
     assert {len(list(group)) for _, group in groupby(plan.phases[:-2], key=lambda p: p.lr_steps_passed)} == {4}
     for first in range(0, len(plan.phases) - 2, 4):
-        steps = [phase.num_epochs * plan.steps_of(phase) for phase in plan.phases[first : first + 4]]
-        largest_epoch = plan.steps_of(plan.phases[first + 3])
+        steps = [phase.num_epochs * plan.steps_per_epoch(phase) for phase in plan.phases[first : first + 4]]
+        largest_epoch = plan.steps_per_epoch(plan.phases[first + 3])
         assert max(steps) - min(steps) <= 2 * largest_epoch
     # Fine-tuning saves the same share of steps as what comes before it.
     exact = sum(phase.num_epochs / (sum(p := phase.batch_sizes) / len(p)) for phase in plan.phases[:-2])
