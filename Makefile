@@ -21,7 +21,7 @@ setup: .venv/installed  ## create .venv with the pinned dependencies
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-demo: setup  ## make videos, convert them, train on them, resume, show the curves: about five minutes
+demo: setup  ## make videos, convert them, train on them, resume, show the curves: about two minutes on two cores
 	rm -rf $(DEMO)
 	$(BIN)/python -m data.prepare.synthetic $(DEMO) --videos 576 --val-videos 96 --size 48x48
 	$(BIN)/python -m data.prepare.convert $(DEMO)/videos $(DEMO)
