@@ -116,6 +116,22 @@ def test_killed_at_any_moment_a_run_ends_as_if_it_had_not_been(
     kill_and_resume(server, small_dataset, tmp_path, kills, *flags)
 
 
+@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.slow)])
+def test_killed_with_another_optimiser_schedule_and_loss_too(server, small_dataset, tmp_path, kills):
+    """AdamW counts its updates, and the cosine falls at each step: both must go on where they were."""
+    flags = ("--optimizer", "adamw", "--lr-base", 0.001, "--lr-schedule", "cosine", "--label-smoothing", 0.1)
+    kill_and_resume(server, small_dataset, tmp_path, kills, *flags, *SCHEDULES["both"], "--workers", 0)
+
+
+def test_another_optimiser_cannot_resume(server, small_dataset, tmp_path):
+    """Its state would be read into the wrong places."""
+    finish(start(server, small_dataset, tmp_path, "--end-epoch", 1, "--lr-steps", 9))
+    again = start(server, small_dataset, tmp_path, "--resume-epoch", "auto", "--optimizer", "adamw")
+    assert again.wait() == 2
+    assert again.stderr.count("\n") == 1
+    assert "--optimizer adamw" in again.stderr and "sgd" in again.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_killed_two_ranks_end_as_if_they_had_not_been(server, small_dataset, tmp_path, schedule):
