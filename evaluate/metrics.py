@@ -6,7 +6,7 @@ TensorBoard and the log use the list. Sums stay on the device until a report is 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,12 +14,24 @@ from torch import Tensor
 TOP_K = 5
 
 
-class BatchOutputs(NamedTuple):
+def is_in_top_k(scores: Tensor, labels: Tensor) -> Tensor:
+    """Whether the k-th best class of each example is its label: bool (B, min(5, classes))."""
+    best = scores.topk(min(TOP_K, scores.shape[1]), dim=1).indices
+    return best == labels[:, None]
+
+
+@dataclass(frozen=True)
+class BatchOutputs:
     """Loss, scores and labels of a batch of B examples."""
 
     loss_sum: Tensor  # (), the sum of the losses
     scores: Tensor  # (B, classes), logits or log-probabilities
     labels: Tensor  # (B,), int64
+
+    @cached_property
+    def hits(self) -> Tensor:
+        """See `is_in_top_k`; for all metrics that need it."""
+        return is_in_top_k(self.scores, self.labels)
 
 
 def _mean(sums: Sequence[float], examples: float) -> float:
@@ -54,18 +66,10 @@ class Metric:
         return self.text.format(value)
 
 
-def is_in_top_k(scores: Tensor, labels: Tensor) -> Tensor:
-    """Whether the k-th best class of each example is its label: bool (B, min(5, classes))."""
-    best = scores.topk(min(TOP_K, scores.shape[1]), dim=1).indices
-    return best == labels[:, None]
-
-
 METRICS: list[Metric] = [
     Metric("loss", "loss {:.4f}", lambda outputs: outputs.loss_sum),
-    Metric("top1", "top-1 {:.2f}%", lambda outputs: is_in_top_k(outputs.scores, outputs.labels)[:, 0].sum(), _percent),
-    Metric(
-        "top5", "top-5 {:.2f}%", lambda outputs: is_in_top_k(outputs.scores, outputs.labels).any(dim=1).sum(), _percent
-    ),
+    Metric("top1", "top-1 {:.2f}%", lambda outputs: outputs.hits[:, 0].sum(), _percent),
+    Metric("top5", "top-5 {:.2f}%", lambda outputs: outputs.hits.any(dim=1).sum(), _percent),
 ]
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from common.options import option
 
 Groups = list[dict[str, Any]]
+FLAGS = ("momentum", "nesterov", "betas", "weight_decay")  # what a group has of the flags
 
 
 def _sgd(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
@@ -22,14 +23,20 @@ def _sgd(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
         nesterov=options.momentum > 0,
         fused=True,
     )
-    if not options.momentum:
-        return optimizer
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            # If the first update is skipped, fused SGD leaves its momentum buffers uninitialised. Creating them as
-            # zeros is equivalent: the first real update then uses the gradient.
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    for group in optimizer.param_groups if options.momentum else ():
+        _create_momentum(optimizer, group["params"])
     return optimizer
+
+
+def _create_momentum(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
+    """Create missing momentum buffers as zeros: the first update then uses the gradient, as SGD's own does.
+
+    Fused SGD would leave a buffer that it creates uninitialised if the first update is skipped.
+    """
+    for parameter in parameters:
+        state = optimizer.state[parameter]
+        if state.get("momentum_buffer") is None:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _adamw(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
@@ -95,7 +102,14 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a state dict. Older versions called `lr_share` `lr_factor`."""
+    """Load a state dict. The flags of the resumed run apply, but for each group's share of the rate, which is kept.
+
+    Older versions called `lr_share` `lr_factor`.
+    """
+    flags = [{name: group[name] for name in FLAGS if name in group} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
-    for group in optimizer.param_groups:
+    for group, values in zip(optimizer.param_groups, flags, strict=True):
         group.setdefault("lr_share", group.pop("lr_factor", None))
+        group.update(values)
+        if group.get("nesterov"):
+            _create_momentum(optimizer, group["params"])

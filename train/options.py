@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from common.cli import CommandParser
-from common.errors import DataError, UserError
+from common.errors import DataError, NetworkError, UserError
 from common.options import add_options, option, read_options
 from common.processes import available_cpus
 from data.labels.dataset_spec import DatasetSpec
@@ -163,7 +163,10 @@ def check_options(options: TrainOptions) -> None:
         raise DataError(
             f"--train-frame-interval {' '.join(map(str, intervals))}: give one interval, or lowest and highest"
         )
-    check_name(options.network)
+    try:
+        check_name(options.network)
+    except NetworkError as error:
+        raise NetworkError(f"--network: {error}") from None
     resume = options.resume_epoch
     if resume not in ("", "auto") and not (resume.isdigit() and int(resume) > 1):
         raise DataError(f"--resume-epoch {resume}: give the epoch to resume at, 2 or more, or auto")

@@ -1,6 +1,7 @@
 """Why nothing is found: what to tell a user whose labels and folders do not match."""
 
 import itertools
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ def explain_missing(
     row, video = max(pairs, key=lambda pair: (pair[1] is not None, bool(folders.of_class[pair[0].label])))
     class_folder = video.class_folder if video else next(iter(folders.of_class[row.label]), row.label)
     looked = folders.jpg / class_folder / row.video_id
-    nearest = next(place for place in (looked, looked.parent, folders.jpg) if place.is_dir())
+    nearest = next(place for place in (looked, looked.parent, folders.jpg) if os.path.isdir(place))  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
     problem = f", but {looked} {video.problem}" if video else ""
     classes = "" if any(folders.of_class.values()) else f", the labels have {some(folders.of_class, 'class')}"
     hint = hint_for_folder(looked, looked) if video else hint_for_rows(rows, folders)
@@ -98,6 +99,6 @@ def _walk(folder: Path) -> Iterator[Path]:
     """The first files and folders of each level, which takes little time in a large dataset."""
     level = [folder]
     for _ in range(DEPTH):
-        folders = list(itertools.islice(filter(Path.is_dir, level), LISTED))
+        folders = list(itertools.islice(filter(os.path.isdir, level), LISTED))
         level = [path for folder in folders for path in sorted(folder.glob("*"))[:SEARCHED]]
         yield from level

@@ -1,5 +1,6 @@
 """A lock on a dataset folder, so that two runs do not remove each other's temporary files."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,10 @@ def only_run(out: Path, part: str = "", command: str = "convert") -> Iterator[No
     except Timeout:
         remedy = "wait for it, or give each its --shard" if command == "convert" else "wait for it"
         raise DataError(f"{out}: another {command} is running there; {remedy}") from None
-    except OSError:
-        pass  # a file system without locks
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DataError(f"{path} is a link, which no lock is taken through: delete it") from None
+        # else the file system has no locks
     try:
         yield
     finally:

@@ -108,3 +108,16 @@ def test_updates_are_those_of_the_optimiser_named(options, reference):
         plain.zero_grad()
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_resumed_run_takes_the_flags_of_now(kind):
+    """The log says that they changed; from the checkpoint's own they would be as before, in silence."""
+    before = make_optimizer(network(), OptimizerOptions(kind, momentum=0.0, weight_decay=0.1))
+    now = make_optimizer(network(), OptimizerOptions(kind, momentum=0.5, weight_decay=0.2))
+    expected = [{k: v for k, v in group.items() if k != "params"} for group in now.param_groups]
+    load_optimizer_state(now, before.state_dict())
+    assert [{k: v for k, v in group.items() if k != "params"} for group in now.param_groups] == expected
+    if kind == "sgd":  # one without momentum has saved none
+        buffers = [now.state[parameter]["momentum_buffer"] for parameter in now.param_groups[0]["params"]]
+        assert all((buffer == 0).all() for buffer in buffers)

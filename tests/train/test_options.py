@@ -124,7 +124,7 @@ MISTAKES = {
     "unknown flag": (["--batchsize", "3"], r"'--batchsize'.*--batch-size\b"),
     "unknown flag with a value": (["--learning-rate=3"], "--learning-rate=3"),
     "abbreviation": (["--batch", "3"], r"'--batch'.*--batch-size\b"),
-    "unknown network": (["--network", "srtg_r3d_35"], r"'srtg_r3d_35'.*srtg_r3d_(?!35)"),
+    "unknown network": (["--network", "srtg_r3d_35"], r"--network.*'srtg_r3d_35'.*srtg_r3d_(?!35)"),
     "unknown placement": (["--placement", "last"], "'last'"),
     "no number": (["--clip-size", "big"], "'big'"),
     "no list of numbers": (["--lr-steps", "40;60"], "'40;60'"),

@@ -32,7 +32,7 @@ def read_scores(path: Path) -> Curve:
             raise ValueError("it has no epochs")
         if missing := [name for name in ("epoch", "loss", "top1") if name not in rows[0]]:
             raise ValueError(f"it has no column {missing[0]}")
-        return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
+        return {name: [float("nan" if row[name] == "" else row[name]) for row in rows] for name in rows[0]}
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give the folder of a run that has finished an epoch") from None
     except (ValueError, TypeError, csv.Error) as error:
@@ -61,7 +61,7 @@ def scores_table(runs: dict[str, tuple[Curve, Curve]]) -> Table:
 def plot_scores(runs: dict[str, tuple[Curve, Curve]], output: Path) -> None:
     """Draw loss and top-1 over epochs: validation as solid lines, training as dashed lines."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-    for axis, score, label in zip(axes, ("loss", "top1"), ("cross-entropy", "top-1 (%)"), strict=True):
+    for axis, score, label in zip(axes, ("loss", "top1"), ("loss", "top-1 (%)"), strict=True):
         for number, (name, (train, val)) in enumerate(runs.items()):
             axis.plot(val["epoch"], val[score], f"C{number}o-", markersize=3, label=f"{name}, validation")
             axis.plot(train["epoch"], train[score], f"C{number}--", alpha=0.7, label=f"{name}, training")

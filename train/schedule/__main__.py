@@ -16,10 +16,10 @@ TABLE_WIDTH = 100  # columns that the table needs
 PAPER = ScheduleOptions(clip_size=224, lr_steps=(94, 154, 196), end_epoch=239, long_cycles=True, short_cycles=True)
 
 
-def parser() -> CommandParser:
+def parser(prog: str = "python -m train.schedule") -> CommandParser:
     """The parser of the command: the schedule's flags of the scripts, and this command's own."""
     result = CommandParser(
-        prog="python -m train.schedule",
+        prog=prog,
         description="Print the schedule of a training script with these flags, and draw it; needs no data. The "
         "defaults are the Multigrid paper's schedule for Kinetics-400: both cycles. Giving one of the two cycle flags "
         "switches the other cycle off.",
@@ -32,9 +32,9 @@ def parser() -> CommandParser:
     return result
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m train.schedule") -> int:
     """Run the command; exit status 0."""
-    namespace = parser().parse_args(arguments)
+    namespace = parser(prog).parse_args(arguments)
     neither_named = namespace.long_cycles is None and namespace.short_cycles is None
     namespace.long_cycles = neither_named or bool(namespace.long_cycles)
     namespace.short_cycles = neither_named or bool(namespace.short_cycles)

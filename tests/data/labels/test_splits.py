@@ -340,6 +340,7 @@ CONVERT = "data.prepare.convert"
     ("train", "build", "there", "hints"),
     [
         (IDS, lambda d: (d.root / "jpg").mkdir(), "jpg holds nothing", [CONVERT]),
+        (["wave," + 300 * "x"], lambda d: d.videos("wave/a"), "wave holds 1 name (a)", ["labels of another"]),
         (IDS, lambda d: d.files("a.avi", "b.avi"), "jpg holds 2 names (a.avi, b.avi)", ["jpg/a.avi", CONVERT]),
         (IDS, lambda d: d.files("wave/a.avi"), "wave holds 1 name (a.avi)", ["jpg/wave/a.avi", CONVERT]),
         (IDS, lambda d: d.files("wave/a/img_00001.jpg"), "no frames.db", ["jpg/wave/a/img_00001.jpg", CONVERT]),

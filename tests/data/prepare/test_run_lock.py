@@ -61,3 +61,12 @@ def test_a_file_system_without_locks_is_no_reason_to_stop(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with only_run(tmp_path):
         pass
+
+
+def test_a_lock_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    """No lock is taken through a link: two runs at once would remove each other's files."""
+    (tmp_path / "elsewhere").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".convert.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"convert\.lock.*link"), only_run(tmp_path / "out"):
+        pass

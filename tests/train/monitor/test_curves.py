@@ -78,6 +78,7 @@ MISTAKES = {
     "header only": damage("epoch,step,loss,top1,seconds\n"),
     "not a number": damage("epoch,step,loss,top1,seconds\n1,10,1.2,x,3\n"),
     "another file": damage("<html>\n<body>\n"),
+    "cut within a row": damage("epoch,loss,top1,seconds\n1,2,3,4\n2,1\n"),
     "too many cells": damage("epoch,loss,top1,seconds\n1,2,3,4,5\n"),
     "no top-1": damage("epoch,loss,seconds\n1,2,3\n"),
     "binary": lambda run: (run / "scores_train.csv").write_bytes(bytes(range(256))),

@@ -336,6 +336,7 @@ def test_command_prints_the_plan_and_draws_it(tmp_path):
         (["--long-cycles", "True"], "87, 130, 152, 162 | 218"),
         (["--long-cycles", "False"], "epochs 94 | 154 | 196 | 239"),
         (["--long-cycles", "--multigrid", "per-epoch"], "epochs 94 | 154 | 196 | 239"),
+        (["--lr-steps", "--long-cycles", "False"], "end at epochs 239"),
         (["--lr-steps", "10", "20", "--end-epoch", "30", "--num-videos", "500"], "30"),
     ],
 )
