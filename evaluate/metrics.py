@@ -56,20 +56,21 @@ class Metric:
     """
 
     name: str  # column in the score files, tag in TensorBoard, key in the JSON line
-    text: str  # the value in the log, such as "top-1 {:.2f}%"
+    text: str  # in the log, such as "top-1 {}%"
     count: Callable[[BatchOutputs], Tensor]
     value: Callable[[Sequence[float], float], float] = _mean
     size: Callable[[int], int] = _one
+    digits: int = 2  # after the point, in the log; a diverged loss is shown by its exponent
 
     def show(self, value: float) -> str:
         """The value as text for the log, such as `top-1 73.40%`."""
-        return self.text.format(value)
+        return self.text.format(f"{value:.{self.digits}f}" if abs(value) < 1e5 else f"{value:.2e}")
 
 
 METRICS: list[Metric] = [
-    Metric("loss", "loss {:.4f}", lambda outputs: outputs.loss_sum),
-    Metric("top1", "top-1 {:.2f}%", lambda outputs: outputs.hits[:, 0].sum(), _percent),
-    Metric("top5", "top-5 {:.2f}%", lambda outputs: outputs.hits.any(dim=1).sum(), _percent),
+    Metric("loss", "loss {}", lambda outputs: outputs.loss_sum, digits=4),
+    Metric("top1", "top-1 {}%", lambda outputs: outputs.hits[:, 0].sum(), _percent),
+    Metric("top5", "top-5 {}%", lambda outputs: outputs.hits.any(dim=1).sum(), _percent),
 ]
 
 

@@ -36,7 +36,6 @@ from train.checkpoint.start import (
     check_schedule,
     find_starting_point,
     load_pretrained,
-    log_table,
 )
 from train.checkpoint.state import restore_state
 from train.debug import check_blocks, log_network
@@ -45,7 +44,7 @@ from train.distributed.process_group import is_launched, is_lost_peer, on_all_ra
 from train.distributed.stop_signal import EXIT_STATUS, StoppedBySignal
 from train.losses import LossOptions, make_loss
 from train.monitor.callbacks import ConsoleLog, ProgressBar
-from train.monitor.logs import LOG, log_to_file, make_console, start_logging
+from train.monitor.logs import LOG, log_table, log_to_file, make_console, start_logging
 from train.monitor.reports import Callback, EpochReport
 from train.monitor.score_files import ScoreFiles
 from train.monitor.tensorboard import TensorBoardLog

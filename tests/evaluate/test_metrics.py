@@ -88,7 +88,7 @@ def per_class_metric(num_classes):
         hits, totals = sums[:num_classes], sums[num_classes:]
         return 100 * sum(hit / total for hit, total in zip(hits, totals, strict=True) if total) / num_classes
 
-    return Metric("mean_class", "mean class {:.2f}%", count, value, lambda classes: 2 * classes)
+    return Metric("mean_class", "mean class {}%", count, value, lambda classes: 2 * classes)
 
 
 def test_a_metric_may_count_for_each_class(monkeypatch):

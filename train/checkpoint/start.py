@@ -16,7 +16,7 @@ from network import VideoNetwork
 from network.weights.loading import LoadReport, load_checkpoint
 from network.weights.reading import read_checkpoint
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
-from train.monitor.logs import LOG
+from train.monitor.logs import LOG, log_table
 from train.schedule.plan import Plan
 
 RUN_ID = "TORCHELASTIC_RUN_ID"
@@ -77,16 +77,6 @@ def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequen
         table.add_row(*row)
     log_table(table)
     return report
-
-
-def log_table(table: Table) -> None:
-    """Log a rich table: as a table on the console, as text in the file."""
-    from rich.console import Console
-
-    console = Console(width=120, no_color=True)
-    with console.capture() as capture:
-        console.print(table)
-    LOG.info(capture.get().rstrip(), extra={"rich": table})
 
 
 def check_same_run(start: StartingPoint, network: dict[str, object], classes: Sequence[str]) -> None:

@@ -4,9 +4,11 @@ import logging
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 LOG = logging.getLogger("srtg")
+LOG_WIDTH = 120  # columns of lines and tables
 
 
 class ConsoleHandler(logging.Handler):
@@ -31,7 +33,7 @@ _STYLES = {"WARNING": "yellow", "ERROR": "red", "DEBUG": "dim"}
 def make_console() -> Console:
     """A console as wide as the terminal; 120 columns for a file or pipe, so that tables are not cut."""
     console = Console()
-    return console if console.is_terminal else Console(width=120)
+    return console if console.is_terminal else Console(width=LOG_WIDTH)
 
 
 def start_logging(console: Console, is_first_rank: bool, debug: bool) -> None:
@@ -52,3 +54,11 @@ def log_to_file(path: Path) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     LOG.addHandler(handler)
     logging.getLogger("py.warnings").addHandler(handler)
+
+
+def log_table(table: Table) -> None:
+    """Log a rich table: as a table on the console, as text in the file."""
+    console = Console(width=LOG_WIDTH, force_terminal=False, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    LOG.info(capture.get().rstrip(), extra={"rich": table})

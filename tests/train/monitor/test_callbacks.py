@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data.clips.types import BadVideo
 from evaluate.metrics import METRICS
 from tests.runs import make_scores
 from train.monitor.callbacks import ConsoleLog, ProgressBar, speed_text
-from train.monitor.logs import LOG, ConsoleHandler
+from train.monitor.logs import LOG, ConsoleHandler, log_table
 from train.monitor.reports import EpochReport, LogReport, Speeds
 from train.monitor.score_files import ScoreFiles
 from train.monitor.tensorboard import TensorBoardLog
@@ -100,12 +101,12 @@ def test_lines_fit_120_columns(console):
     """A terminal breaks a wider line, sometimes within a number."""
     gates = {f"layer{stage}.{block}": 1.0 for stage in range(1, 5) for block in range(36)}
     wide = replace(
-        LOGGED, num_epochs=358, step=51246, steps=51246, scores=make_scores(69.07, 4, 4, 4), memory_bytes=139 * 2**30,
+        LOGGED, num_epochs=358, step=51246, steps=51246, scores=make_scores(4e30, 4, 4, 4), memory_bytes=139 * 2**30,
         batch_shape=(4096, 3, 64, 320, 320), skipped_updates=99999, open_gates=gates,
     )  # fmt: skip
     ConsoleLog().on_log(wide)
     ConsoleLog().on_epoch(
-        epoch_report(358, num_epochs=358, seconds=86400.0, is_best=True, train=make_scores(69.07, 4, 4, 4),
+        epoch_report(358, num_epochs=358, seconds=86400.0, is_best=True, train=make_scores(4e30, 4, 4, 4),
                      val=make_scores(2.0, 240_000, 240_000, 240_000))
     )  # fmt: skip
     lines = plain(console).splitlines()
@@ -234,3 +235,15 @@ def test_a_score_file_of_an_older_version_keeps_all_its_columns(tmp_path, monkey
     first, second = rows(tmp_path / "scores_val.csv")
     assert first["epoch"] == "1" and first["top5"] == "" and first["gone"] == "x" and first["videos"] == "2"
     assert second["top5"] == "100.0000" and second["gone"] == ""
+
+
+def test_a_table_in_the_log_file_has_no_colour_codes(monkeypatch):
+    """They make the file unreadable in an editor, and grep blind."""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    messages = []
+    monkeypatch.setattr(LOG, "info", lambda message, extra: messages.append(message))
+    table = Table(title="Plan")
+    table.add_column("epoch", style="bold")
+    table.add_row("1")
+    log_table(table)
+    assert "epoch" in messages[0] and "\x1b" not in messages[0]
