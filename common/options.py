@@ -84,7 +84,7 @@ def add_options(parser: argparse.ArgumentParser, defaults: Any, groups: Sequence
     """Add the flags of a dataclass, and return the groups of the help by their headings.
 
     `defaults` is an instance. `groups` are the headings to begin with, in order. Within a group, the flags of the class
-    itself come before those of the classes that it inherits from. Other aliases are accepted, not shown.
+    itself come before those of the classes that it inherits from. Aliases work on the command line, but are not shown.
     """
     flags, own = flags_of(defaults), type(defaults).__annotations__
     types = typing.get_type_hints(type(defaults))

@@ -15,7 +15,7 @@ TOP_K = 5
 
 
 def is_in_top_k(scores: Tensor, labels: Tensor) -> Tensor:
-    """Whether the k-th best class of each example is its label: bool (B, min(5, classes))."""
+    """Column k tells whether the class that is ranked k (0: the best) is the label: bool (B, min(5, classes))."""
     best = scores.topk(min(TOP_K, scores.shape[1]), dim=1).indices
     return best == labels[:, None]
 
@@ -85,9 +85,11 @@ class Scores:
         """The scores of both sets of examples together."""
         if not self.sums or not other.sums:
             return self if self.sums else other
+        # A resumed run may have other metrics than before: those of one side alone have no value for the whole.
         sums = {
             name: tuple(mine + theirs for mine, theirs in zip(values, other.sums[name], strict=True))
             for name, values in self.sums.items()
+            if name in other.sums
         }
         return Scores(self.examples + other.examples, sums)
 

@@ -10,7 +10,7 @@ from torch import nn
 from common.options import option
 
 Groups = list[dict[str, Any]]
-FLAGS = ("momentum", "nesterov", "betas", "weight_decay")  # what a group has of the flags
+KEPT = ("params", "lr", "lr_share")  # what a group has that is not of a flag
 
 
 def _sgd(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
@@ -106,7 +106,7 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]
 
     Older versions called `lr_share` `lr_factor`.
     """
-    flags = [{name: group[name] for name in FLAGS if name in group} for group in optimizer.param_groups]
+    flags = [{name: group[name] for name in group if name not in KEPT} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, values in zip(optimizer.param_groups, flags, strict=True):
         group.setdefault("lr_share", group.pop("lr_factor", None))

@@ -108,3 +108,10 @@ def test_scores_of_before_a_metric_existed_have_no_number_for_it(monkeypatch):
     old = make_scores(2.0, 1, 2, 4)
     monkeypatch.setattr("evaluate.metrics.METRICS", [*metrics.METRICS, per_class_metric(3)])
     assert math.isnan(old.values()["mean_class"]) and old.top1 == 25
+
+
+def test_a_run_may_be_resumed_with_another_list_of_metrics():
+    """In the middle of an epoch: what one part did not count has no value, and the others go on."""
+    more = Scores(4, dict(make_scores(2.0, 1, 2, 4).sums) | {"new": (3.0,)})
+    for total in (more.plus(make_scores(6.0, 0, 1, 4)), make_scores(6.0, 0, 1, 4).plus(more)):
+        assert total.values() == {"loss": 1.0, "top1": 12.5, "top5": 37.5}
