@@ -141,8 +141,8 @@ class Trainer:
     def train_step(self, batch: Batch, spec: StepSpec) -> None:
         """Make one update from `batch`, this rank's clips of the step, on its device."""
         parts = self.options.accumulate
-        # If the number of sub-batches is a multiple of `parts`, each part holds whole sub-batches. Otherwise a part holds
-        # only some clips of a sub-batch, and batch-norm statistics cover fewer clips.
+        # If the number of sub-batches is a multiple of `parts`, each part holds whole sub-batches. Otherwise a part
+        # holds only some clips of a sub-batch, and batch-norm statistics cover fewer clips.
         set_num_splits(self.network, spec.batch_factor // math.gcd(spec.batch_factor, parts))
         losses = []
         for part in range(parts):
