@@ -111,7 +111,7 @@ def _argument(kind: Any, flag: Flag, default: Any) -> dict[str, Any]:
     if kind is bool:
         return arguments | {"type": boolean, "nargs": "?", "const": True, "metavar": flag.metavar or "True|False"}
     if typing.get_origin(kind) is tuple:
-        return arguments | {"nargs": "*", "action": StoreNumbers, "metavar": flag.metavar or "N"}
+        return arguments | {"nargs": "+", "action": StoreNumbers, "metavar": flag.metavar or "N"}
     assert kind in METAVARS, kind
     if flag.choices is None:
         arguments["metavar"] = flag.metavar or METAVARS[kind]

@@ -228,7 +228,7 @@ class Trainer:
         self._fetch_scores()
         self._check_finite()
         progress = self.progress
-        window, self.scores_since_log = self.scores_since_log, Scores()
+        scores, self.scores_since_log = self.scores_since_log, Scores()
         speeds = self.speed.take()
         open_gates = {name: float(share) for name, share in self.network.open_gate_fractions().items()}
         self.network.reset_open_gate_fractions()
@@ -238,7 +238,7 @@ class Trainer:
             step=progress.step,
             steps=steps,
             global_step=progress.global_step,
-            scores=window,
+            scores=scores,
             speeds=speeds,
             batch_shape=(spec.batch_size, 3, *spec.shape),
             lr=self.plan.lr(progress.epoch, progress.step - 1),

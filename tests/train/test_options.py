@@ -128,6 +128,7 @@ MISTAKES = {
     "unknown placement": (["--placement", "last"], "'last'"),
     "no number": (["--clip-size", "big"], "'big'"),
     "no list of numbers": (["--lr-steps", "40;60"], "'40;60'"),
+    "an empty variable of the shell": (["--lr-steps", "--gates"], "--lr-steps"),
     "neither true nor false": (["--gates", "maybe"], "--gates.*'maybe'"),
     "no frames": (["--clip-length", "0"], "--clip-length 0: .*1 or more"),
     "negative": (["--keep", "-1"], "--keep -1: .*0 or more"),

@@ -25,6 +25,8 @@ def parser(prog: str = "python -m train.schedule") -> CommandParser:
         "switches the other cycle off.",
     )
     add_options(result, PAPER)
+    # Here `--lr-steps` alone means none. A training script refuses it: it may come from an empty shell variable.
+    next(action for action in result._actions if action.dest == "lr_steps").nargs = "*"
     result.set_defaults(long_cycles=None, short_cycles=None)
     result.add_argument("--gpus", type=int, default=1, metavar="N", help="number of GPUs that share a batch")
     result.add_argument("--num-videos", type=int, default=240_000, metavar="N", help="number of training videos")

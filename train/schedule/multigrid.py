@@ -124,12 +124,15 @@ def _check_numbers(options: ScheduleOptions, num_videos: int, world_size: int, w
 
 
 def _lr_steps(options: ScheduleOptions, lr_schedule: LrSchedule) -> tuple[tuple[int, ...], list[str]]:
-    """The lr steps that divide the run, and a note on those after its end."""
+    """The lr steps that divide the run, and notes on flags without effect."""
     steps = usable_lr_steps(options.lr_steps, options.end_epoch)
     unused = " ".join(map(str, options.lr_steps[len(steps) :]))
     divides_cycles = options.long_cycles and options.multigrid == "paper"
     if not lr_schedule.uses_lr_steps and not divides_cycles:
-        return (), []
+        return (), [f"--lr-schedule {options.lr_schedule} does not use --lr-steps and --lr-factor"]
+    if not lr_schedule.uses_lr_steps:
+        name = options.lr_schedule
+        return steps, [f"--lr-schedule {name} does not use --lr-factor; --lr-steps only divide the long cycles"]
     notes = [f"--lr-steps {unused} are not used: the run has {options.end_epoch} nominal epochs"] if unused else []
     return steps, notes
 

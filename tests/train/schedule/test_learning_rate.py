@@ -61,7 +61,10 @@ def test_lr_steps_divide_a_cosine_run_into_long_cycles_alone():
         "clip_length": 8, "clip_size": 64, "batch_size": 8, "lr_base": 0.4, "lr_steps": (10, 20), "end_epoch": 30,
         "num_videos": 2000, "lr_schedule": "cosine",
     }  # fmt: skip
-    assert len(make_plan(**arguments).phases) == 1
+    fixed = make_plan(**arguments)
+    assert len(fixed.phases) == 1
+    for plan in (fixed, make_plan(**arguments, long_cycles=True)):  # a flag without effect is said
+        assert any("--lr-factor" in note and "--lr-steps" in note for note in plan.notes)
     assert [p.last_epoch for p in make_plan(**arguments, long_cycles=True).phases] == [
         p.last_epoch for p in make_plan(**arguments | {"lr_schedule": "steps"}, long_cycles=True).phases
     ]
