@@ -1,9 +1,36 @@
 """Files that are either complete or absent, even if the process is killed while it writes them."""
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from common.errors import DataError
+
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of network file systems that cannot flush a folder
+
+REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your disk quota is used up",
+    errno.EFBIG: "the file would be larger than this file system or `ulimit -f` allows",
+    errno.EMFILE: "this process has too many open files: raise `ulimit -n` or lower --workers",
+    errno.EROFS: "the file system is read-only",
+}
+
+
+def reason(error: OSError) -> str:
+    """Why a file could not be read or written, in the user's words: "the disk is full"."""
+    return REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+@contextmanager
+def write_errors(path: Path, remedy: str = "") -> Iterator[None]:
+    """Raise DataError "PATH cannot be written: REASON; `remedy`" for an OSError in the block, which writes `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {reason(error)}" + (f"; {remedy}" if remedy else "")) from error
 
 
 @contextmanager
@@ -18,9 +45,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         sync(temporary)
         temporary.replace(path)
-        sync(path.parent)
+        sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that led here is the one to report
+            temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
@@ -30,3 +58,12 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's entries to disk, where the file system can; some network file systems cannot."""
+    try:
+        sync(path)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise

@@ -29,7 +29,7 @@ from yt_dlp.cookies import YoutubeDLCookieJar
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import sync
+from common.files import sync, sync_folder
 from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import LabelRow, read_labels
 from data.prepare.report import Problem, Report, progress_bar, read_problems, write_problems
@@ -177,7 +177,7 @@ def _try(options: argparse.Namespace, job: LabelRow, folder: Path, warnings: lis
     place.parent.mkdir(exist_ok=True)
     sync(files[0])
     files[0].replace(place)
-    sync(place.parent)
+    sync_folder(place.parent)
     return DOWNLOADED, ""
 
 

@@ -1,38 +1,18 @@
 """A lock on a dataset folder, so that two runs do not remove each other's temporary files."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from common.errors import DataError
+from common.lock import locked
 
 
 @contextmanager
 def only_run(out: Path, part: str = "", command: str = "convert") -> Iterator[None]:
     """Hold the lock on one `part` of a command's work in `out`, which is created; DataError if another run holds it."""
-    path = out / f".{command}{part}.lock"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        path.open("a").close()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; is {out} a folder that you may write to?") from error
-    lock = FileLock(path, blocking=False, fallback_to_soft=False)  # a soft lock would outlive a killed run
-    try:
-        lock.acquire()
-    except Timeout:
-        remedy = "wait for it, or give each its --shard" if command == "convert" else "wait for it"
-        raise DataError(f"{out}: another {command} is running there; {remedy}") from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise DataError(f"{path} is a link, which no lock is taken through: delete it") from None
-        # else the file system has no locks
-    try:
+    remedy = "wait for it, or give each its --shard" if command == "convert" else "wait for it"
+    with locked(out / f".{command}{part}.lock", command, remedy):
         yield
-    finally:
-        lock.release()
 
 
 def check_idle(out: Path) -> None:

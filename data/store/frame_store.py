@@ -20,7 +20,7 @@ from urllib.parse import quote
 import numpy as np
 import simplejpeg
 
-from common.files import atomic_file, sync
+from common.files import atomic_file, sync_folder
 from data.store.crop_box import CropBox
 from data.store.jpeg import CropDecoder, decode_whole, jpeg_size
 from data.store.video_source import VideoSourceError
@@ -266,7 +266,7 @@ def write_frames(video_folder: Path, jpegs: Iterable[bytes]) -> int:
             video_folder.rmdir()
         raise
     if new_folder:
-        sync(video_folder.parent)
+        sync_folder(video_folder.parent)
     return count
 
 

@@ -1,7 +1,5 @@
 """Two runs in one folder would remove each other's temporary files."""
 
-import errno
-import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -49,24 +47,3 @@ def test_parts_of_a_conversion_run_side_by_side_but_nothing_is_deleted_meanwhile
     ):
         check_idle(tmp_path)
     check_idle(tmp_path)
-
-
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_no_reason_to_stop(
-    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(number, "no locks here")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with only_run(tmp_path):
-        pass
-
-
-def test_a_lock_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
-    """No lock is taken through a link: two runs at once would remove each other's files."""
-    (tmp_path / "elsewhere").touch()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / ".convert.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"convert\.lock.*link"), only_run(tmp_path / "out"):
-        pass

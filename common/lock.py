@@ -1,0 +1,74 @@
+"""Locks on folders: two processes that write the same files would mix or remove them."""
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from common.errors import DataError
+from common.files import reason
+
+
+@contextmanager
+def locked(path: Path, work: str, remedy: str = "wait for it") -> Iterator[None]:
+    """Hold the lock file `path` while the block runs. The folder is created; the file stays, and names its holder.
+
+    DataError if another process holds it: "FOLDER: another `work` is running there (process 12 on HOST); `remedy`". The
+    lock ends with its process, also when that is killed. A file system without locks is accepted: there is no lock.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _check_plain_file(path)
+        # A soft lock, which filelock would take where there are no others, would outlive a killed process.
+        lock = FileLock(path, blocking=False, fallback_to_soft=False)
+        lock.acquire()
+    except Timeout:
+        raise DataError(f"{path.parent}: another {work} is running there{_holder(path)}; {remedy}") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            yield
+            return
+        raise DataError(f"{path}: {reason(error)}; is {path.parent} a folder that you may write to?") from error
+    try:
+        _name_holder(path)
+        yield
+    finally:
+        lock.release()
+
+
+def _check_plain_file(path: Path) -> None:
+    """Create the file if it is missing; DataError for a link (its target is another file) or a pipe (it waits)."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        try:
+            os.close(os.open(path, flags, 0o666))
+        except FileExistsError:  # another process was faster
+            return _check_plain_file(path)
+        return
+    if stat.S_ISLNK(mode):
+        raise DataError(f"{path} is a link, which no lock is taken through: delete it")
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path} is not a plain file: delete it")
+
+
+def _name_holder(path: Path) -> None:
+    try:
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+    except OSError:  # a full disk: the lock holds without the name
+        return
+
+
+def _holder(path: Path) -> str:
+    """` (process 12 on HOST)`, if the lock file says so."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")[:200].strip()
+    except OSError:
+        return ""
+    return f" ({text})" if text else ""
