@@ -13,19 +13,19 @@ import torch
 from rich.console import Console
 
 from common.cli import run_command
-from common.errors import DataError, TrainingError
+from common.errors import TrainingError
 from common.files import atomic_file
 from common.options import part, plain
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
-from data.clips.sampling import RandomClips, UniformClips
-from data.clips.types import ClipShape
+from data.clips.sampling import RandomClips
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import Splits, load_splits
-from data.loading.loader import BatchLoader, SequentialBatches
+from data.loading.loader import BatchLoader
 from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.sub_batch_norm import use_sub_batch_norm
+from network.weights.reading import read_checkpoint
 from train.backend import prepare_device
 from train.checkpoint.files import FORMAT, Checkpoint, CheckpointFolder, versions
 from train.checkpoint.progress import Progress
@@ -35,6 +35,7 @@ from train.checkpoint.start import (
     check_same_run,
     check_schedule,
     find_starting_point,
+    has_same_videos,
     load_pretrained,
 )
 from train.checkpoint.state import restore_state
@@ -42,6 +43,8 @@ from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
 from train.distributed.process_group import is_launched, is_lost_peer, on_all_ranks, process_group
 from train.distributed.stop_signal import EXIT_STATUS, StoppedBySignal
+from train.evaluating import run_evaluation, val_loader
+from train.file_settings import Notes, settings_from_file
 from train.losses import LossOptions, make_loss
 from train.monitor.callbacks import ConsoleLog, ProgressBar
 from train.monitor.logs import LOG, log_table, log_to_file, make_console, start_logging
@@ -101,21 +104,34 @@ def _run_together(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int
 
 
 def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
-    console, folder = make_console(), _run_folder(options, spec)
+    console = make_console()
     start_logging(console, ranks.is_first, options.debug_mode)
+    pretrained, options, notes = on_all_ranks(ranks, lambda: _read_pretrained(options))
+    if options.evaluate:
+        folder = _run_folder(options, spec)
+        if ranks.is_first and "log_file" in options.given:
+            log_to_file(_log_file(options, folder))
+        return run_evaluation(options, spec, ranks, folder, pretrained)
+    folder = _run_folder(options, spec)
     if ranks.is_first:
         log_to_file(_log_file(options, folder))
+    for level, note in notes:
+        LOG.log(level, "%s", note)
     torch.manual_seed(options.random_seed)
     device = prepare_device(options.device, options.precision, ranks)
     checkpoints = CheckpointFolder(folder, options.network, options.keep)
 
-    start, splits, network, loaded, plan = on_all_ranks(ranks, lambda: _set_up(options, spec, ranks, checkpoints))
+    start, splits, network, loaded, plan = on_all_ranks(
+        ranks, lambda: _set_up(options, spec, ranks, checkpoints, pretrained)
+    )
     network = _prepare_network(network, options, device)
     optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
     progress = Progress()
     if start.is_resume:
         assert start.checkpoint is not None
         progress = restore_state(start.checkpoint, network, optimizer_step, device, ranks)
+        if not has_same_videos(start, _digests(splits), "val"):
+            progress.best_top1 = Progress().best_top1
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
     trainer = Trainer(
         network,
@@ -127,19 +143,16 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
         part(options, TrainerOptions),
         checkpoints,
         _run_facts(options, splits, loaded),
-        _callbacks(folder, console, progress) if ranks.is_first and not options.evaluate else [],
+        _callbacks(folder, console, progress) if ranks.is_first else [],
         progress,
     )
-    val_loader = _val_loader(options, splits, ranks)
-    if options.evaluate:
-        return _evaluate(trainer, val_loader, start)
     if ranks.is_first:
         checkpoints.remove_leftovers()
         _write_options(options, folder)
     log_table(plan_table(plan))
     for line in plan_summary(plan):
         LOG.info("%s", line)
-    return _fit(trainer, options, splits, val_loader)
+    return _fit(trainer, options, splits, val_loader(options, splits.val, ranks))
 
 
 class _SetUp(NamedTuple):
@@ -150,17 +163,33 @@ class _SetUp(NamedTuple):
     plan: Plan
 
 
-def _set_up(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, checkpoints: CheckpointFolder) -> _SetUp:
+def _read_pretrained(options: TrainOptions) -> tuple[Checkpoint | None, TrainOptions, Notes]:
+    """The checkpoint of --pretrained-3d, if it is needed, and the options with what it knows; notes for the log.
+
+    With `--resume-epoch auto`, the file may be gone once the run has checkpoints of its own.
+    """
+    path = options.pretrained_3d
+    if path is None or (options.resume_epoch == "auto" and not path.exists()):
+        return None, options, []
+    checkpoint = read_checkpoint(path)
+    if options.evaluate:
+        return checkpoint, options, []
+    return checkpoint, *settings_from_file(options, path, checkpoint)
+
+
+def _set_up(
+    options: TrainOptions, spec: DatasetSpec, ranks: Ranks, checkpoints: CheckpointFolder, pretrained: Checkpoint | None
+) -> _SetUp:
     """Read the files and apply the flags. Every mistake of the user in them is found here."""
-    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, options.evaluate)
+    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=pretrained)
     splits = load_splits(options.dataset, spec, options.labels)
     for line in splits.report:
         LOG.info("%s", line)
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
     loaded = _load_weights(network, start, options, splits)
     plan = make_plan(part(options, ScheduleOptions), len(splits.train), ranks.world_size)
-    if start.is_resume and not options.evaluate:
-        check_schedule(start, options, len(splits.train), plan)
+    if start.is_resume:
+        check_schedule(start, options, len(splits.train), plan, _digests(splits))
     return _SetUp(start, splits, network, loaded, plan)
 
 
@@ -177,11 +206,6 @@ def _load_weights(
     if start.checkpoint is None:
         return ()
     report = load_pretrained(network, start, splits.train.classes)
-    if options.evaluate and not report.complete:
-        raise DataError(
-            f"{start.path} lacks weights of the network, see the table in the log: give the --network, --gates and "
-            "--placement that it was trained with"
-        )
     return report.loaded if options.fine_tune else ()
 
 
@@ -208,15 +232,6 @@ def _optimizer_step(
             len(names) - len(new), options.loaded_lr_factor, len(new), ", ".join(new) or "none",
         )  # fmt: skip
     return OptimizerStep(network.parameters(), optimizer, device, ranks, options.precision, options.clip_grad)
-
-
-def _val_loader(options: TrainOptions, splits: Splits, ranks: Ranks) -> BatchLoader:
-    sampling = UniformClips(options.val_frame_interval, options.val_clips)
-    dataset = ClipDataset(splits.val, sampling, options.random_seed)
-    shape = ClipShape(options.clip_length, options.clip_size, options.clip_size)
-    batch_size = max(1, (options.val_batch_size or options.batch_size) // (ranks.world_size * options.val_clips))
-    batches = SequentialBatches(len(splits.val), batch_size, shape, ranks.rank, ranks.world_size)
-    return BatchLoader(dataset, batches, min(options.workers, len(batches.indices)), options.device == "cuda")
 
 
 def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: BatchLoader) -> int:
@@ -254,15 +269,6 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     return result | {"best": str(folder.best), "last": str(folder.last)}
 
 
-def _evaluate(trainer: Trainer, val_loader: BatchLoader, start: StartingPoint) -> int:
-    scores = trainer.validate(val_loader)
-    LOG.info("%s: %s on %d videos", start.path, scores.show(), scores.examples)
-    if trainer.ranks.is_first:
-        result = scores.values() | {"videos": int(scores.examples)}
-        print(json.dumps(result | {"checkpoint": str(start.path)}))
-    return 0
-
-
 def _callbacks(folder: Path, console: Console, progress: Progress) -> list[Callback]:
     return [ConsoleLog(), ProgressBar(console), ScoreFiles(folder), TensorBoardLog(folder, progress.global_step)]
 
@@ -292,6 +298,10 @@ def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:
     }
 
 
+def _digests(splits: Splits) -> dict[str, str]:
+    return {"train": splits.train.digest(), "val": splits.val.digest()}
+
+
 def _run_facts(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -> Checkpoint:
     """The part of the run's checkpoints that does not change during the run."""
     return {
@@ -300,6 +310,7 @@ def _run_facts(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -
         "classes": list(splits.train.classes),
         "loaded": list(loaded),
         "num_videos": len(splits.train),
+        "videos": _digests(splits),
         "options": plain(options),
         "versions": versions(),
         "run_id": os.environ.get(RUN_ID, "none"),

@@ -4,8 +4,9 @@ Each part of the training declares its own flags (ScheduleOptions, OptimizerOpti
 TrainOptions inherits from these and adds the remaining flags.
 """
 
+import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -46,17 +47,19 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     dataset: Path = option(Path(), "folder with jpg/<class>/<video>/frames.db", "data", metavar="DIR", required=True)
     labels: Path | None = option(None, "label file or folder (default: DIR/labels, else DIR/../../labels)", "data")
     variant: str = ""  # set by --variant or --split, in scripts with several datasets
+    given: tuple[str, ...] = ()  # the options that the command line gives; all others have the script's defaults
     train_frame_interval: tuple[int, ...] = option(
         (2,), "distance between two sampled frames of a clip; two numbers: lowest and highest, drawn for each clip",
         "data", aliases=("--train-frame-inteval",), is_compared=True,
     )  # fmt: skip
     val_frame_interval: int = option(
         2, "distance between two sampled frames of a clip in validation", "data",
-        aliases=("--val-frame-inteval",), minimum=1,
+        aliases=("--val-frame-inteval",), minimum=1, is_compared=True,
     )  # fmt: skip
     val_clips: int = option(
-        1, "evenly spaced clips of each video in validation; their probabilities are averaged", "data", minimum=1
-    )
+        1, "evenly spaced clips of each video in validation; their probabilities are averaged", "data", minimum=1,
+        is_compared=True,
+    )  # fmt: skip
     val_batch_size: int = option(
         0, "clips of a validation batch, over all GPUs; 0: as many as --batch-size", "data", minimum=0
     )
@@ -136,11 +139,18 @@ def parse_options(
     parser = make_parser(description, defaults, choice)
     namespace = parser.parse_args(argv)
     try:
-        options = read_options(TrainOptions, namespace)
+        options = replace(read_options(TrainOptions, namespace), given=_given(parser, argv, vars(namespace)))
         check_options(options)
     except UserError as error:
         parser.error(str(error))
     return options
+
+
+def _given(parser: CommandParser, argv: Sequence[str] | None, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the options `names` that the command line `argv` gives, also if it gives their default."""
+    absent = object()
+    namespace = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(names, absent)))
+    return tuple(name for name in sorted(names) if getattr(namespace, name) is not absent)
 
 
 def make_parser(description: str, defaults: TrainOptions, choice: DatasetChoice | None = None) -> CommandParser:

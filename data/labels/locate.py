@@ -79,6 +79,21 @@ def find_label_files(dataset: Path, spec: DatasetSpec, labels: Path | None = Non
     )
 
 
+def find_val_labels(dataset: Path, spec: DatasetSpec, labels: Path | None = None) -> tuple[Path | None, Path]:
+    """Return the train label file, if there is one, and the file with the val labels; as `find_label_files` does.
+
+    A label file that `labels` names holds the val labels, with or without those of other splits.
+    """
+    if labels is not None and labels.is_file():
+        return None, labels
+    for place in _usual_places(dataset) if labels is None else [labels]:
+        train, val = place / spec.train_labels, place / spec.val_labels
+        if val.is_file():
+            return (train if train.is_file() else None), val
+    files = find_label_files(dataset, spec, labels)
+    return files.train, files.val
+
+
 def _usual_places(dataset: Path) -> list[Path]:
     # If the dataset is a link, `<dataset>/../..` may be meant from the link or from its target.
     above = (Path(os.path.abspath(dataset)).parents, dataset.resolve().parents)  # noqa: PTH100 (keeps links)

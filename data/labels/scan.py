@@ -11,10 +11,10 @@ from data.labels.class_folders import ClassFolders, find_videos
 from data.labels.class_order import class_order
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.hints import explain_empty_classes, explain_missing, hint_for_rows
-from data.labels.label_file import LabelRow
+from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import LabelFiles
-from data.labels.split_rows import read_split_rows
-from data.labels.text import counted, first_names, is_or_are
+from data.labels.split_rows import read_split_rows, read_val_rows
+from data.labels.text import counted, first_names, is_or_are, near_name, some
 from data.labels.video_list import FoundVideo, VideoList, pack
 
 
@@ -55,6 +55,38 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec) -> Scan:
     summary = f"{spec.name}: {counted(len(classes), 'class')}{complete}, {videos}"
     report = (*rows.report, order, summary, *train_notes, *val_notes, *lacking)
     return Scan(train, val, report, (*train_unusable, *val_unusable), tuple(folders.present), folders.times)
+
+
+@_no_garbage_collection()
+def scan_val(
+    jpg: Path, files: tuple[Path | None, Path], spec: DatasetSpec, classes: Sequence[str] | None = None
+) -> tuple[VideoList, tuple[str, ...]]:
+    """Find the val videos alone; `files` are the train label file, if there is one, and the val label file.
+
+    Raises DataError if a label is not among `classes`, the class order of a network. Without `classes` the order is
+    that of `scan_dataset`.
+    """
+    train, val = files
+    rows, report = read_val_rows(val)
+    names = {row.label for row in rows}
+    if classes is None:
+        names |= {row.label for path in {train or val, val} for row in read_labels(path)}
+        classes, order = class_order(LabelFiles(train or val, val), spec, names)
+        report.append(order)
+    unknown = sorted(names.difference(classes))
+    if unknown:
+        near = near_name(unknown[0], classes)
+        raise DataError(
+            f"{some(unknown, 'class')} of {val} {is_or_are(unknown)} not among the {len(classes)} that the network was "
+            "trained on" + (f"; did you mean {near!r}?" if near else "")
+        )
+    folders = ClassFolders(jpg, classes)
+    videos, _, notes = _find_split("val", val, rows, folders, classes)
+    report.append(f"{spec.name}: {counted(len(classes), 'class')}, {len(videos)} val videos in {jpg}")
+    lacking = len(classes) - len(set(videos.labels.tolist()))
+    if lacking:
+        notes.append(f"no val video of {lacking} of the {len(classes)} classes")
+    return videos, (*report, *notes)
 
 
 def _find_split(

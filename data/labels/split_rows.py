@@ -24,6 +24,24 @@ def read_split_rows(files: LabelFiles) -> SplitRows:
     return rows._replace(report=rows.report + _check_overlap(files, rows))
 
 
+def read_val_rows(path: Path) -> tuple[list[LabelRow], list[str]]:
+    """The val rows of a label file, else its test rows; and lines for the log. DataError if it has neither.
+
+    Rows without a split count as val.
+    """
+    rows = read_labels(path)
+    for split, chosen in (
+        ("val", [row for row in rows if row.split in ("", "val")]),
+        ("test", [row for row in rows if row.split == "test"]),
+    ):
+        if chosen:
+            lines = [f"labels: {path}"]
+            if split == "test":
+                lines.append(f"{path} has no val rows: its {len(chosen)} test rows are used")
+            return chosen, lines
+    raise DataError(f"{path} has neither val nor test rows: give the label file of the videos to evaluate by --labels")
+
+
 def _read_both(files: LabelFiles) -> SplitRows:
     train, train_report = _rows_of_split("train", files.train)
     val, val_report = _rows_of_split("val", files.val)

@@ -1,13 +1,14 @@
 """The train and validation videos of a dataset: the entrance to this package."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 from data.labels.class_order import class_index_file
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.locate import find_jpg, find_label_files
-from data.labels.scan import scan_dataset
+from data.labels.locate import find_jpg, find_label_files, find_val_labels
+from data.labels.scan import scan_dataset, scan_val
 from data.labels.scan_cache import cached_scan, scan_key
 from data.labels.video_list import VideoList
 
@@ -40,3 +41,15 @@ def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None) ->
         places = [jpg.parent, files.train.parent]
         scan = cached_scan(places, spec.name, key, lambda: scan_dataset(jpg, files, spec))
     return Splits(scan.train, scan.val, scan.report)
+
+
+def load_val(
+    dataset: Path, spec: DatasetSpec, labels: Path | None = None, classes: Sequence[str] | None = None
+) -> tuple[VideoList, tuple[str, ...]]:
+    """Find the val videos alone, for an evaluation, and lines for the log. Training videos are not needed.
+
+    `classes` is the class order of a network; the labels may name fewer classes, but no others. The rest, and the
+    DataErrors, are as in `load_splits`.
+    """
+    jpg = find_jpg(dataset)
+    return scan_val(jpg, find_val_labels(jpg.parent, spec, labels), spec, classes)

@@ -1,5 +1,6 @@
 """The videos of a split, as arrays."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,18 @@ class VideoList:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def digest(self) -> str:
+        """A digest of the videos' names and class indices, in their order, and of the class names.
+
+        It is the same wherever the videos lie, and changes with every video that comes, goes, moves or gets another
+        label.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update("\n".join(self.classes).encode("utf-8", errors="surrogateescape"))
+        for name in ("names", "name_ends", "labels"):
+            digest.update(self.arrays[name].data)
+        return digest.hexdigest()
 
     def folder(self, index: int) -> Path:
         """The folder of video `index`, 0 to N-1, which holds its frames.db. Raises IndexError for any other index."""

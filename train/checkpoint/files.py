@@ -12,6 +12,7 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     classes         class names in the order of the classifier's rows
     loaded          names of the parameters that fine-tuning loaded from another checkpoint
     num_videos      number of training videos
+    videos          {"train", "val"}: digests of the videos' names and labels, in their order; older files lack it
     options         every option of the run
     run_id          torchrun's id of the run, or "none"
     versions        of Python, torch and the project

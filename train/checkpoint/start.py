@@ -1,7 +1,7 @@
 """Where a run starts: with new weights, with the weights of a checkpoint, or by resuming a checkpoint."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from common.options import differences
 from network import VideoNetwork
 from network.weights.loading import LoadReport, load_checkpoint
 from network.weights.reading import read_checkpoint
+from network.weights.recognising import has_network_facts
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.monitor.logs import LOG, log_table
 from train.schedule.plan import Plan
@@ -32,11 +33,16 @@ class StartingPoint:
 
 
 def find_starting_point(
-    folder: CheckpointFolder, pretrained: Path | None, resume_epoch: str, evaluate: bool = False
+    folder: CheckpointFolder,
+    pretrained: Path | None,
+    resume_epoch: str,
+    evaluate: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> StartingPoint:
     """Find the checkpoint that the flags ask for; DataError if it is missing or the run would overwrite another.
 
-    If torchrun restarts a run, it is resumed without a flag.
+    `checkpoint` is the content of the file `pretrained`, if it has been read. If torchrun restarts a run, it is resumed
+    without a flag.
     """
     restarted = None if evaluate else _restarted_from(folder, resume_epoch)
     if restarted:
@@ -49,14 +55,14 @@ def find_starting_point(
             raise DataError(f"{folder.folder} holds no checkpoint to evaluate: give --pretrained-3d FILE")
         LOG.warning("nothing to resume in %s: the run starts at epoch 1", folder.folder)
     elif resume_epoch:
-        return _resume_at(int(resume_epoch), folder, pretrained)
+        return _resume_at(int(resume_epoch), folder, pretrained, checkpoint)
     if not evaluate and folder.newest():
         raise DataError(
             f"{folder.folder} holds checkpoints of an earlier run: resume it with --resume-epoch auto, give this run "
             "another --task-name, or delete the folder"
         )
     if pretrained:
-        return StartingPoint(pretrained, read_checkpoint(pretrained))
+        return StartingPoint(pretrained, checkpoint or read_checkpoint(pretrained))
     return StartingPoint()
 
 
@@ -71,11 +77,13 @@ def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequen
     except NetworkError as error:
         raise NetworkError(f"{start.path}: {error}") from error
     if is_resumable(start.checkpoint):
-        origin += f", after {_describe_position(start.checkpoint)}"
+        origin += f", after {describe_position(start.checkpoint)}"
     table = Table("", "tensors", "", title=escape(f"{start.path}: {origin}"), title_justify="left", box=box.SIMPLE_HEAD)
     for row in report.rows():
         table.add_row(*row)
     log_table(table)
+    if "fc.weight" in report.loaded and not (has_network_facts(start.checkpoint) and start.checkpoint.get("classes")):
+        LOG.warning("%s names no classes: its classifier is taken to have the order of the labels' classes", start.path)
     return report
 
 
@@ -101,23 +109,32 @@ def check_same_run(start: StartingPoint, network: dict[str, object], classes: Se
         )
 
 
-def check_schedule(start: StartingPoint, options: Any, num_videos: int, plan: Plan) -> None:
-    """Warn if options (a dataclass of flags) differ from those of the run to resume.
+def check_schedule(
+    start: StartingPoint, options: Any, num_videos: int, plan: Plan, digests: Mapping[str, str] | None = None
+) -> None:
+    """Warn if options (a dataclass of flags) or videos differ from those of the run to resume.
 
-    DataError if they change the rest of an epoch that has begun: some videos would be read twice and others never.
+    `digests` are those of the training and validation videos and their labels, by split. DataError if a change alters
+    the rest of an epoch that has begun: some videos would be read twice and others never.
     """
     assert start.checkpoint is not None
     saved, position = start.checkpoint["options"], start.checkpoint["position"]
     changes = [
         f"{flag} {_shown(before)}, now {_shown(now)}" for flag, (before, now) in differences(options, saved).items()
     ]
+    changed_splits = [split for split in ("train", "val") if not has_same_videos(start, digests, split)]
     if start.checkpoint["num_videos"] != num_videos:
         changes.append(f"{start.checkpoint['num_videos']} training videos, now {num_videos}")
+    elif "train" in changed_splits:
+        changes.append("training videos or labels that differ from those now, or have another order")
+    if "val" in changed_splits:
+        changes.append("other validation videos or labels, so the best top-1 is counted anew")
     if changes:
         LOG.warning("%s was trained with %s", start.path, "; ".join(changes))
     epoch, step = position["epoch"], position["step"]
     if step and not (
         start.checkpoint["num_videos"] == num_videos
+        and "train" not in changed_splits
         and saved["random_seed"] == options.random_seed
         and epoch <= plan.num_epochs
         and step <= plan.steps_in_epoch(epoch)
@@ -127,6 +144,16 @@ def check_schedule(start: StartingPoint, options: Any, num_videos: int, plan: Pl
             f"{start.path} was saved after step {step} of epoch {epoch}, and the rest of this epoch would now differ "
             f"({'; '.join(changes)}): restore these values, or resume from a finished epoch with --resume-epoch N"
         )
+
+
+def has_same_videos(start: StartingPoint, digests: Mapping[str, str] | None, split: str) -> bool:
+    """Whether the checkpoint's run had the same videos in a split, with the same labels and in the same order.
+
+    True also if the checkpoint does not tell: older versions saved only the number of training videos.
+    """
+    assert start.checkpoint is not None
+    saved = start.checkpoint.get("videos")
+    return not saved or not digests or saved.get(split) == digests[split]
 
 
 def _shown(value: object) -> str:
@@ -141,20 +168,23 @@ def _resume(path: Path, checkpoint: Checkpoint) -> StartingPoint:
     return StartingPoint(path, checkpoint, is_resume=True)
 
 
-def _resume_at(epoch: int, folder: CheckpointFolder, pretrained: Path | None) -> StartingPoint:
+def _resume_at(
+    epoch: int, folder: CheckpointFolder, pretrained: Path | None, checkpoint: Checkpoint | None
+) -> StartingPoint:
     path = pretrained or folder.epoch_file(epoch - 1)
-    start = _resume(path, read_checkpoint(path))
+    start = _resume(path, checkpoint or read_checkpoint(path))
     assert start.checkpoint is not None
     position = start.checkpoint["position"]
     if (position["epoch"], position["step"]) != (epoch, 0):
         raise DataError(
             f"--resume-epoch {epoch} needs a checkpoint saved after epoch {epoch - 1}, but {path} was saved after "
-            f"{_describe_position(start.checkpoint)}"
+            f"{describe_position(start.checkpoint)}"
         )
     return start
 
 
-def _describe_position(checkpoint: Checkpoint) -> str:
+def describe_position(checkpoint: Checkpoint) -> str:
+    """Where a run's checkpoint was saved: `epoch 3` or `step 5 of epoch 4`."""
     position = checkpoint["position"]
     if position["step"]:
         return f"step {position['step']} of epoch {position['epoch']}"

@@ -1,0 +1,118 @@
+"""`--evaluate`: from a checkpoint and the validation videos to scores. No training data is needed."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import DataError
+from common.ranks import Ranks
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import UniformClips
+from data.clips.types import ClipShape
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.splits import load_val
+from data.labels.video_list import VideoList
+from data.loading.loader import BatchLoader, SequentialBatches
+from evaluate.evaluation import evaluate
+from network import VideoNetwork, create_network
+from network.weights.recognising import has_network_facts
+from train.backend import prepare_device
+from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
+from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
+from train.debug import check_blocks, log_network
+from train.distributed.process_group import on_all_ranks
+from train.file_settings import Notes, settings_from_file
+from train.monitor.logs import LOG
+from train.options import TrainOptions
+
+
+def val_loader(options: TrainOptions, videos: VideoList, ranks: Ranks) -> BatchLoader:
+    """A loader of the clips of all videos, once each, in rank order."""
+    sampling = UniformClips(options.val_frame_interval, options.val_clips)
+    dataset = ClipDataset(videos, sampling, options.random_seed)
+    shape = ClipShape(options.clip_length, options.clip_size, options.clip_size)
+    batch_size = max(1, (options.val_batch_size or options.batch_size) // (ranks.world_size * options.val_clips))
+    batches = SequentialBatches(len(videos), batch_size, shape, ranks.rank, ranks.world_size)
+    return BatchLoader(dataset, batches, min(options.workers, len(batches.indices)), options.device == "cuda")
+
+
+def run_evaluation(
+    options: TrainOptions, spec: DatasetSpec, ranks: Ranks, folder: Path, pretrained: Checkpoint | None
+) -> int:
+    """Score a checkpoint on the validation videos; the last line is JSON. Returns the exit status.
+
+    `folder` is the run's folder for `--resume-epoch`, `pretrained` the checkpoint of `--pretrained-3d`.
+    """
+    device = prepare_device(options.device, options.precision, ranks)
+    found = on_all_ranks(ranks, lambda: _find(options, folder, pretrained))
+    start, options, notes = found
+    for level, note in notes:
+        LOG.log(level, "%s", note)
+    network, videos, report = on_all_ranks(ranks, lambda: _load(options, spec, start))
+    for line in report:
+        LOG.info("%s", line)
+    if options.debug_mode:
+        log_network(network)
+        check_blocks(network)
+    scores = evaluate(network.to(device), val_loader(options, videos, ranks), device, ranks, options.precision)
+    LOG.info("%s: %s on %d videos", start.path, scores.show(), scores.examples)
+    if ranks.is_first:
+        print(json.dumps(scores.values() | {"videos": int(scores.examples)} | _facts(options, start)))
+    return 0
+
+
+def _find(
+    options: TrainOptions, folder: Path, pretrained: Checkpoint | None
+) -> tuple[StartingPoint, TrainOptions, Notes]:
+    """The checkpoint to evaluate, and the options with what it knows."""
+    checkpoints = CheckpointFolder(folder, options.network, options.keep)
+    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, True, pretrained)
+    assert start.checkpoint is not None and start.path is not None
+    options, notes = settings_from_file(options, start.path, start.checkpoint)
+    if is_resumable(start.checkpoint):
+        saved = f"evaluating {start.path}, saved after {describe_position(start.checkpoint)}"
+        if options.resume_epoch not in ("", "auto"):
+            saved += f": epoch {options.resume_epoch} starts from it"
+        notes.append((logging.INFO, saved))
+    return start, options, notes
+
+
+def _load(
+    options: TrainOptions, spec: DatasetSpec, start: StartingPoint
+) -> tuple[VideoNetwork, VideoList, tuple[str, ...]]:
+    """The network with all its weights, the videos, and lines for the log; DataError if weights are missing."""
+    assert start.checkpoint is not None
+    classes = start.checkpoint.get("classes") if has_network_facts(start.checkpoint) else None
+    videos, report = load_val(options.dataset, spec, options.labels, classes)
+    torch.manual_seed(options.random_seed)
+    network = create_network(options.network, len(videos.classes), options.gates, options.placement)
+    loaded = load_pretrained(network, start, videos.classes)
+    wrong = [tensor for tensor in loaded.skipped if tensor.name == "fc.weight"]
+    if wrong:
+        raise DataError(
+            f"{start.path} is a network of {wrong[0].shape_in_checkpoint[0]} classes, and the labels have "
+            f"{len(videos.classes)}: give the --labels of the classes that it was trained on"
+        )
+    if not loaded.complete:
+        raise DataError(
+            f"{start.path} lacks weights of {options.network}, see the table in the log: give the --network and "
+            "--placement that it was trained with"
+        )
+    return network, videos, report
+
+
+def _facts(options: TrainOptions, start: StartingPoint) -> dict[str, Any]:
+    """What was evaluated, for the JSON line."""
+    size = options.clip_size
+    return {
+        "checkpoint": str(start.path),
+        "network": options.network,
+        "gates": options.gates,
+        "placement": options.placement,
+        "clip": f"{options.clip_length}x{size}x{size}",
+        "interval": options.val_frame_interval,
+        "clips": options.val_clips,
+    }

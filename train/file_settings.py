@@ -1,0 +1,57 @@
+"""What a checkpoint knows of its network and clips takes the place of the script's defaults.
+
+A flag on the command line still overrides the file; the log says so. `options` are those of a script, with the names
+of the flags on its command line in `given`.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from network.weights.recognising import has_network_facts
+from train.checkpoint.files import Checkpoint
+
+NETWORK = ("network", "gates", "placement")
+CLIPS = ("clip_length", "clip_size", "val_frame_interval")
+Notes = list[tuple[int, str]]  # log level and text
+
+
+def settings_from_file(options: Any, path: Path, checkpoint: Checkpoint) -> tuple[Any, Notes]:
+    """The options, with the file's values in place of defaults: those of the network and, to evaluate, of the clips.
+
+    The notes are for the log: what is taken from the file, what a flag changes, and what the file does not say.
+    """
+    names = NETWORK + (CLIPS if options.evaluate else ())
+    saved = _saved(checkpoint)
+    differing = [name for name in names if name in saved and saved[name] != getattr(options, name)]
+    taken = {name: saved[name] for name in differing if name not in options.given}
+    changed = {name: saved[name] for name in differing if name in options.given}
+    action = "evaluating with" if options.evaluate else "this run has"
+    notes: Notes = []
+    if taken:
+        notes.append((logging.INFO, f"from {path}: {_shown(taken)}"))
+    if changed:
+        now = _shown({name: getattr(options, name) for name in changed})
+        notes.append(
+            (logging.WARNING, f"{path} was trained with {_shown(changed)}; {action} {now}, as the command line says")
+        )
+    unknown = [name for name in CLIPS if name not in saved and name not in options.given]
+    if options.evaluate and unknown:
+        assumed = _shown({name: getattr(options, name) for name in unknown})
+        notes.append((logging.WARNING, f"{path} does not say on which clips it was trained: evaluating with {assumed}"))
+    return replace(options, **taken), notes
+
+
+def _saved(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The values that the checkpoint holds, by the name of the option; none if another project wrote it."""
+    if not has_network_facts(checkpoint):
+        return {}
+    facts = checkpoint["network"]
+    saved = {"network": facts["name"], "gates": facts["gates"], "placement": facts["placement"]}
+    trained = checkpoint.get("options") or {}
+    return saved | {name: trained[name] for name in CLIPS if name in trained}
+
+
+def _shown(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
