@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,7 +135,7 @@ def test_a_checkpoint_holds_all_that_is_documented_in_plain_types(finished):
     assert set(plain_types(dict(checkpoint["weights"]))) == {dict, str, torch.Tensor}
     assert set(checkpoint) == {
         "format", "network", "weights", "optimizer", "scaler", "batch_norm", "position", "progress", "rng", "classes",
-        "loaded", "num_videos", "options", "run_id", "versions",
+        "loaded", "num_videos", "videos", "options", "run_id", "versions",
     }  # fmt: skip
     assert checkpoint["position"] == {"epoch": 3, "step": 0}
     assert checkpoint["classes"] == list(CLASSES)
@@ -156,6 +157,35 @@ def test_the_best_checkpoint_evaluates_to_the_score_it_was_chosen_for(finished, 
     views = tiny(*flags, "--val-clips", 3, "--val-batch-size", 2, folder=finished.stdout_file.parent)
     assert last_line(views)["videos"] == 7
     assert sorted(path.name for path in folder_of(finished).iterdir() if path.suffix != ".out") == before
+
+
+def test_an_evaluation_takes_network_and_clips_from_the_checkpoint(finished, tiny):
+    """With the script's defaults the scores would be those of another network or shape, without a word."""
+    best = folder_of(finished) / "srtg_tiny_best.pth"
+    process = tiny("--evaluate", "--pretrained-3d", best)
+    assert process.status == 0, process.output()
+    result = last_line(process)
+    assert result["top1"] == pytest.approx(last_line(finished)["best_top1"])
+    assert (result["network"], result["gates"], result["clip"], result["interval"]) == ("srtg_tiny", True, "4x32x32", 1)
+    assert not list(process.stdout_file.parent.glob("results/*"))  # an evaluation writes only where it is asked to
+    process = tiny(
+        "--evaluate", "--pretrained-3d", best, "--clip-size", 24, "--gates", "False", "--log-file", "./e.log"
+    )
+    assert (last_line(process)["gates"], last_line(process)["clip"]) == (False, "4x24x24")
+    for fact in ("gates True", "gates False", "clip size 32", "clip size 24"):
+        assert fact in (process.stdout_file.parent / "e.log").read_text()
+
+
+def test_an_evaluation_needs_no_training_videos(finished, tiny, tmp_path):
+    dataset = write_small_dataset(tmp_path / "data", train=1, val=7)
+    (dataset / "labels" / "train.csv").unlink()
+    shutil.rmtree(dataset / "jpg" / CLASSES[0] / "train_000")
+    best = folder_of(finished) / "srtg_tiny_best.pth"
+    process = tiny("--evaluate", "--pretrained-3d", best, dataset=dataset)
+    assert process.status == 0, process.output()
+    assert last_line(process)["top1"] == pytest.approx(last_line(finished)["best_top1"])
+    write_labels(dataset / "labels" / "val.csv", [("clapping", "val_000")])
+    assert_one_line(tiny("--evaluate", "--pretrained-3d", best, dataset=dataset), "val.csv", "clapping", "4")
 
 
 def test_the_same_command_again_does_not_overwrite_the_run(finished, tiny):
@@ -236,7 +266,7 @@ BAD_FLAGS = {
         ["--resume-epoch", "auto", "--evaluate"], ["custom/srtg_tiny_gates_False", "--pretrained-3d"]
     ),
     "part of the weights to evaluate": (
-        ["--pretrained-3d", "weights.pth", "--evaluate"], ["weights.pth", "--network", "--gates", "--placement"]
+        ["--pretrained-3d", "weights.pth", "--evaluate"], ["weights.pth", "--network", "--placement"]
     ),
     "lr steps": (["--lr-steps", 3, 2], ["--lr-steps 3 2"]),
     "warm-up": (["--warmup-epochs", 3], ["--warmup-epochs 3"]),

@@ -11,7 +11,7 @@ from common.errors import DataError
 from data.labels.class_order import read_class_index
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.locate import find_label_files
-from data.labels.splits import Splits, load_splits
+from data.labels.splits import Splits, load_splits, load_val
 from data.store.frame_store import FrameStore
 from tests.numbered import write_numbered_database
 
@@ -399,3 +399,45 @@ def test_a_folder_without_permission_is_named(whole):
         assert "Permission denied" in whole.error()
     finally:
         (whole.root / "jpg" / "wave").chmod(0o755)
+
+
+def test_an_evaluation_needs_the_val_videos_and_labels_alone(disk):
+    """Who evaluates has often not downloaded the training videos."""
+    disk.videos("wave/v1", "playing guitar/v2")
+    val = write(disk.root / "labels" / SPEC.val_labels, "label,id\nwave,v1\nplaying guitar,v2\n")
+    for labels in (None, val, val.parent):
+        videos, _ = load_val(disk.root, SPEC, labels)
+        assert videos.classes == ("playing guitar", "wave")
+        assert [videos.folder(i).name for i in range(len(videos))] == ["v1", "v2"]
+        assert videos.labels.tolist() == [1, 0]
+
+
+def test_an_evaluation_takes_the_class_order_of_the_network(disk):
+    """A class without val videos must not shift the rows of the classifier."""
+    disk.videos("wave/v1")
+    write(disk.root / "labels" / SPEC.val_labels, "label,id\nwave,v1\n")
+    videos, report = load_val(disk.root, SPEC, None, ["zoom", "wave", "abseil"])
+    assert videos.classes == ("zoom", "wave", "abseil") and videos.labels.tolist() == [1]
+    assert any("2 of the 3 classes" in line for line in report)
+    with pytest.raises(DataError, match=r"\(wave\).* 2 .*'waves'") as error:
+        load_val(disk.root, SPEC, None, ["waves", "abseil"])
+    assert SPEC.val_labels in str(error.value)
+
+
+def test_an_evaluation_takes_the_classes_of_the_train_labels_too_if_no_network_names_them(whole):
+    videos, _ = load_val(whole.root, SPEC)
+    assert videos.classes == whole.load().val.classes
+    assert videos.digest() == whole.load().val.digest()
+
+
+@pytest.mark.parametrize(("split", "ids"), [("train,val", ["v2"]), ("train,test", ["v2"]), ("train,train", None)])
+def test_an_evaluation_takes_val_rows_and_else_test_rows_of_one_file(disk, split, ids):
+    disk.videos("wave/v1", "wave/v2")
+    one, two = split.split(",")
+    labels = write(disk.root / "all.csv", f"label,id,split\nwave,v1,{one}\nwave,v2,{two}\n")
+    if ids is None:
+        with pytest.raises(DataError, match=r"all\.csv"):
+            load_val(disk.root, SPEC, labels)
+        return
+    videos, _ = load_val(disk.root, SPEC, labels)
+    assert [videos.folder(i).name for i in range(len(videos))] == ids

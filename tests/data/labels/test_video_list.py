@@ -42,3 +42,19 @@ def test_names_that_are_not_utf8_are_found_again(tmp_path):
     name = os.fsdecode(b"caf\xe9")
     videos = pack(tmp_path, ("a",), [(0, FoundVideo("a", name, 1, ""))])
     assert videos.folder(0) == tmp_path / "a" / name
+
+
+def test_the_digest_tells_whether_videos_labels_or_their_order_differ():
+    """A resumed run with other labels must not go on as if nothing had changed; the folder may have moved."""
+    videos = [(0, FoundVideo("a", "ab", 1, "")), (1, FoundVideo("b", "c", 1, ""))]
+    same = pack(Path("/one"), ("a", "b"), videos).digest()
+    assert pack(Path("/two"), ("a", "b"), videos).digest() == same
+    others = {
+        "order": pack(Path("/one"), ("a", "b"), videos[::-1]),
+        "labels": pack(Path("/one"), ("a", "b"), [(1 - label, video) for label, video in videos]),
+        "names": pack(Path("/one"), ("a", "b"), [(0, FoundVideo("a", "a", 1, "")), (1, FoundVideo("b", "bc", 1, ""))]),
+        "classes": pack(Path("/one"), ("a", "c"), videos),
+        "fewer": pack(Path("/one"), ("a", "b"), videos[:1]),
+    }
+    for name, other in others.items():
+        assert other.digest() != same, name

@@ -1,7 +1,9 @@
 """A run that is interrupted at any moment and resumed ends like a run without interruption."""
 
+import copy
 import random
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -205,6 +207,32 @@ def test_a_resume_in_the_middle_of_an_epoch_needs_the_same_batches(server, small
     assert again.wait() == 2
     assert re.search(r"step 3 of epoch 2.*--batch-size 4, now 8.*--resume-epoch N", again.stderr)
     assert again.stderr.count("\n") == 1
+
+
+def test_changed_labels_are_not_resumed_in_silence(server, small_dataset, tmp_path):
+    """In the middle of an epoch some videos would be read twice; a best top-1 on other videos cannot be compared."""
+    labels = tmp_path / "labels"
+    shutil.copytree(small_dataset / "labels", labels)
+    flags = ("--labels", labels, "--lr-steps", 9, "--keep", 0)
+    finish(start(server, small_dataset, tmp_path, *flags, "--end-epoch", 1))
+    last = tmp_path / "results" / "custom" / RUN / LAST
+    header, *lines = (labels / "train.csv").read_text().splitlines()
+    (labels / "train.csv").write_text("\n".join([header, *reversed(lines)]) + "\n")
+    header, *lines = (labels / "val.csv").read_text().splitlines()
+    (labels / "val.csv").write_text("\n".join([header, *lines[:4]]) + "\n")
+    checkpoint = read_checkpoint(last)
+    saved = copy.deepcopy(checkpoint)
+    checkpoint["position"] = {"epoch": 2, "step": 3}
+    checkpoint["progress"] |= {"epoch": 2, "step": 3, "clips": 12}
+    torch.save(checkpoint, last)
+    again = start(server, small_dataset, tmp_path, *flags, "--end-epoch", 2, "--resume-epoch", "auto")
+    assert again.wait() == 2
+    assert re.search(r"step 3 of epoch 2.*training videos.*--resume-epoch N", again.stderr)
+    saved["progress"]["best_top1"] = 100.0  # of the seven videos before
+    torch.save(saved, last)
+    output = finish(start(server, small_dataset, tmp_path, *flags, "--end-epoch", 2, "--resume-epoch", "auto"))
+    assert "training videos" in output and "validation videos" in output
+    assert read_checkpoint(last)["progress"]["best_top1"] == float(scores(last.parent)[-1]["top1"])
 
 
 def test_unfinished_files_of_killed_processes_are_removed(server, small_dataset, tmp_path):

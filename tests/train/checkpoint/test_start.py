@@ -252,6 +252,32 @@ def test_in_the_middle_of_an_epoch_its_clips_must_stay_the_same(changes):
         schedule(own(3, 5), **changes)
 
 
+VIDEOS = {"train": "a", "val": "b"}
+
+
+def resume_with_videos(checkpoint, digests):
+    check_schedule(StartingPoint(None, checkpoint, is_resume=True), options_of({}), 32, plan_of(), digests)
+
+
+def test_other_videos_or_labels_stop_a_resume_in_the_middle_of_an_epoch(caplog):
+    """As many videos in another order or with other labels: some would be read twice, or learnt as another class."""
+    resume_with_videos(own(3, 5, videos=VIDEOS), VIDEOS)
+    assert not caplog.records
+    with pytest.raises(DataError, match=r"after step 5 of epoch 3.*training videos.*--resume-epoch N"):
+        resume_with_videos(own(3, 5, videos=VIDEOS), VIDEOS | {"train": "c"})
+    caplog.clear()
+    resume_with_videos(own(3, 0, videos=VIDEOS), VIDEOS | {"train": "c"})
+    assert "training videos" in caplog.text
+    caplog.clear()
+    resume_with_videos(own(3, 5, videos=VIDEOS), VIDEOS | {"val": "c"})
+    assert "validation videos" in caplog.text and "training videos" not in caplog.text
+
+
+def test_a_checkpoint_without_digests_is_resumed(caplog):
+    resume_with_videos(own(3, 5), VIDEOS)
+    assert not caplog.records
+
+
 def test_in_the_middle_of_an_epoch_that_the_run_no_longer_has():
     with pytest.raises(DataError, match=r"--end-epoch 4, now 2.*--resume-epoch N"):
         schedule(own(3, 5), end_epoch=2)
@@ -306,6 +332,15 @@ def test_a_published_checkpoint_is_loaded_for_rgb_frames(caplog):
     assert not report.unexpected
     torch.testing.assert_close(target.stem[0].weight, source.stem[0].weight.flip(1))
     assert torch.equal(target.layer4[0].conv2[0][0].weight, source.layer4[0].conv2[0][0].weight)
+
+
+def test_a_classifier_without_class_names_is_said_to_have_the_order_of_the_labels(caplog):
+    """Nothing in the file can tell whether its rows mean the same classes."""
+    load_pretrained(network(), StartingPoint(Path("x.pth"), published(network(seed=1))), CLASSES)
+    assert re.search(r"x\.pth .*no classes", caplog.text)
+    caplog.clear()
+    load_pretrained(network(), StartingPoint(Path("x.pth"), own()), CLASSES)
+    assert "no classes" not in caplog.text
 
 
 def test_a_path_with_brackets_is_shown_as_it_is(caplog):

@@ -1,0 +1,56 @@
+"""What a checkpoint knows is not replaced by defaults in silence: scores would be those of another network."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from train.file_settings import settings_from_file
+from train.options import TrainOptions
+
+FACTS = {"name": "srtg_r3d_10", "gates": True, "placement": "mid", "num_classes": 3}
+OWN = {
+    "network": FACTS,
+    "weights": {"fc.bias": torch.zeros(3)},
+    "options": {"clip_length": 4, "clip_size": 32, "val_frame_interval": 3, "batch_size": 7},
+}
+PATH = Path("x.pth")
+
+
+def test_an_evaluation_takes_network_and_clips_from_the_file():
+    options, notes = settings_from_file(TrainOptions(evaluate=True), PATH, OWN)
+    assert (options.network, options.gates, options.placement) == ("srtg_r3d_10", True, "mid")
+    assert (options.clip_length, options.clip_size, options.val_frame_interval) == (4, 32, 3)
+    assert options.batch_size == TrainOptions().batch_size
+    ((level, text),) = notes
+    assert level == logging.INFO
+    for fact in ("x.pth", "srtg_r3d_10", "gates True", "placement mid", "clip length 4", "clip size 32"):
+        assert fact in text
+
+
+def test_a_flag_overrides_the_file_and_is_named():
+    given = TrainOptions(evaluate=True, gates=False, clip_size=64, given=("gates", "clip_size"))
+    options, notes = settings_from_file(given, PATH, OWN)
+    assert (options.gates, options.clip_size, options.placement) == (False, 64, "mid")
+    (warning,) = [text for level, text in notes if level == logging.WARNING]
+    for fact in ("x.pth", "gates True", "gates False", "clip size 32", "clip size 64"):
+        assert fact in warning
+    assert "placement" not in warning
+
+
+def test_a_new_run_takes_the_network_but_its_own_clips():
+    """Fine-tuning at another shape is usual; another network or placement with the same tensors is a mistake."""
+    options, _ = settings_from_file(TrainOptions(), PATH, OWN)
+    assert (options.network, options.gates, options.placement) == ("srtg_r3d_10", True, "mid")
+    assert options.clip_size == TrainOptions().clip_size
+
+
+def test_what_the_file_does_not_say_is_said():
+    foreign = {"state_dict": {"fc.bias": torch.zeros(3)}}
+    options, notes = settings_from_file(TrainOptions(evaluate=True), PATH, foreign)
+    assert options == TrainOptions(evaluate=True)
+    ((level, text),) = notes
+    assert level == logging.WARNING and "x.pth" in text and f"clip size {options.clip_size}" in text
+    given = TrainOptions(evaluate=True, given=("clip_length", "clip_size", "val_frame_interval"))
+    assert settings_from_file(given, PATH, foreign)[1] == []
+    assert settings_from_file(TrainOptions(), PATH, foreign)[1] == []
