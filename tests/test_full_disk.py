@@ -1,0 +1,120 @@
+"""A full disk: every command that writes says so in one line, and what was there before stays whole.
+
+Where root can mount one, the disk is a small tmpfs; elsewhere a limit on the size of files stands for it.
+"""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.store.frame_store import FrameStore
+from tests.numbered import encode_numbered_video
+from tests.processes import ENVIRONMENT, ROOT
+from tests.runs import LAST, RUN, TINY, TINY_FLAGS
+
+pytestmark = pytest.mark.slow
+FULL = ("disk is full", "larger than")  # ENOSPC; EFBIG under the limit
+Command = list[object]
+Finished = subprocess.CompletedProcess[str]
+
+
+def can_mount() -> bool:
+    """Whether this user may mount a file system in a namespace of its own."""
+    if shutil.which("unshare") is None:
+        return False
+    probe = ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+def run_on_small_disk(disk: Path, kib: int, command: Command, keep: Path | None = None) -> Finished:
+    """Run Python with `command` while the folder `disk` holds at most `kib` KiB; its files go to `keep` afterwards."""
+    disk.mkdir(exist_ok=True)
+    words = [str(word) for word in (sys.executable, *command)]
+    limit = None
+    if can_mount():
+        script = 'mount -t tmpfs -o size="$1k" none "$2" && d=$2 k=$3 && shift 3 && "$@"; s=$?; '
+        script += '[ -z "$k" ] || cp -r "$d/." "$k"; exit $s'
+        words = ["unshare", "-m", "sh", "-c", script, "sh", str(kib), str(disk), str(keep or ""), *words]
+    else:
+        limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (kib * 1024, kib * 1024))
+    if keep is not None:
+        keep.mkdir()
+    environment = os.environ | ENVIRONMENT
+    return subprocess.run(
+        words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, preexec_fn=limit
+    )
+
+
+def assert_full(process: Finished) -> None:
+    output = process.stdout + process.stderr
+    assert process.returncode in (1, 2), output
+    assert "Traceback" not in output, output
+    assert any(words in output for words in FULL), output
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, small_dataset: Path) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("trained")
+    command = [sys.executable, TINY, "--dataset", small_dataset, *TINY_FLAGS, "--workers", 0, "--model-dir", folder]
+    subprocess.run(
+        [str(word) for word in command], cwd=ROOT, env=os.environ | ENVIRONMENT, check=True, capture_output=True
+    )
+    return folder / RUN
+
+
+WRITERS: dict[str, Callable[[Path, Path, Path], Command]] = {
+    "curves": lambda disk, run, _: ["-m", "train.plot_scores", run, "--output", disk / "x.png"],
+    "schedule": lambda disk, *_: ["-m", "train.schedule", "--output", disk / "x.png"],
+    "preview": lambda disk, _, dataset: ["-m", "data.preview", dataset, "--output", disk / "x.png"],
+    "safetensors": lambda disk, run, _: ["-m", "train.export", run / LAST, disk / "x.safetensors"],
+    "videos": lambda disk, *_: ["-m", "data.prepare.synthetic", disk / "x", "--videos", 8, "--val-videos", 8],
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_command_that_writes_one_file(name: str, tmp_path: Path, trained: Path, small_dataset: Path) -> None:
+    """A user whose quota is used up must read that, and not the name of a function of a library."""
+    disk = tmp_path / "disk"
+    assert_full(run_on_small_disk(disk, 8, WRITERS[name](disk, trained, small_dataset)))
+
+
+def test_a_conversion_keeps_the_whole_videos_and_stops(tmp_path: Path) -> None:
+    for number in range(6):
+        encode_numbered_video(tmp_path / "videos" / "walk" / f"{number}.mp4", 40)
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    command = ["-m", "data.prepare.convert", tmp_path / "videos", disk / "out", "--workers", 1]
+    assert_full(run_on_small_disk(disk, 160, command, kept))
+    databases = list(kept.rglob("frames.db"))
+    if can_mount():
+        assert 0 < len(databases) < 6
+    for database in databases:
+        assert FrameStore(database.parent).check_numbering() == 40
+    assert not list(kept.rglob(".*.tmp*"))
+    shutil.copytree(kept / "out", tmp_path / "out", dirs_exist_ok=True) if databases else None
+    again = [sys.executable, "-m", "data.prepare.convert", tmp_path / "videos", tmp_path / "out"]
+    subprocess.run(list(map(str, again)), cwd=ROOT, env=os.environ | ENVIRONMENT, check=True, capture_output=True)
+    assert len(list((tmp_path / "out").rglob("frames.db"))) == 6
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 1.5, 2.5])
+def test_a_run_keeps_its_last_whole_checkpoint(
+    share: float, tmp_path: Path, trained: Path, small_dataset: Path
+) -> None:
+    """The disk holds `share` of a checkpoint beside the log; whatever stands there afterwards can be read."""
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    kib = 40 + int(share * (trained / LAST).stat().st_size / 1024)
+    flags = (*TINY_FLAGS, "--workers", 0, "--save-every-steps", 1)
+    process = run_on_small_disk(disk, kib, [TINY, "--dataset", small_dataset, *flags, "--model-dir", disk], kept)
+    assert_full(process)
+    for path in (kept / RUN).glob("*.pth"):
+        torch.load(path, weights_only=True)
+    assert not list((kept / RUN).glob(".*.tmp"))
