@@ -126,11 +126,9 @@ def check_schedule(
     if start.checkpoint["num_videos"] != num_videos:
         changes.append(f"{start.checkpoint['num_videos']} training videos, now {num_videos}")
     elif "train" in changed_splits:
-        changes.append("training videos or labels that differ from those now, or have another order")
+        changes.append("other training videos or labels than now, or in another order")
     if "val" in changed_splits:
-        changes.append("other validation videos or labels, so the best top-1 is counted anew")
-    if changes:
-        LOG.warning("%s was trained with %s", start.path, "; ".join(changes))
+        changes.append("other validation videos or labels than now, so the best top-1 is counted anew")
     epoch, step = position["epoch"], position["step"]
     if step and not (
         start.checkpoint["num_videos"] == num_videos
@@ -144,6 +142,8 @@ def check_schedule(
             f"{start.path} was saved after step {step} of epoch {epoch}, and the rest of this epoch would now differ "
             f"({'; '.join(changes)}): restore these values, or resume from a finished epoch with --resume-epoch N"
         )
+    if changes:
+        LOG.warning("%s was trained with %s", start.path, "; ".join(changes))
 
 
 def has_same_videos(start: StartingPoint, digests: Mapping[str, str] | None, split: str) -> bool:
