@@ -122,7 +122,7 @@ def test_a_video_that_takes_too_long_is_given_up(server, tmp_path, youtube_id):
     flags = ("--retries", "0", "--video-timeout", "1")
     handler = signal.getsignal(signal.SIGUSR1)
     outcome, reason, _ = fetch_one(server, tmp_path, youtube_id, *flags)
-    assert 1 <= time.monotonic() - began < 15  # the bytes would take minutes
+    assert 1 <= time.monotonic() - began < 60  # the bytes would take minutes
     assert outcome == FAILED
     assert "1 s" in reason
     assert files_in(tmp_path) == set()
