@@ -2,15 +2,25 @@
 
 import argparse
 import difflib
+import io
+import math
+import os
 import re
+import select
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from common import interrupt
 from common.errors import DataError, UserError
+from common.files import REASONS, reason
+from common.text import printable, quoted, shortened
 
 USAGE_ERROR = 2  # exit status after a mistake in the data or on the command line; argparse uses the same
+LARGEST = 2**31 - 1  # of whole numbers: torch and NumPy take no larger ones in many places
+LONGEST = 4000  # characters of a message; a path may have so many
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -75,6 +85,8 @@ class CommandParser(argparse.ArgumentParser):
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("formatter_class", HelpFormatter)
         super().__init__(*args, **kwargs)
+        for kind, parse in ((int, whole_number), (float, finite_number), (Path, path)):
+            self.register("type", kind, parse)  # an argument with `type=int` gets the project's way to read it
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """Parse as ArgumentParser does; an unknown argument ends the program with a suggestion and status 2."""
@@ -86,19 +98,72 @@ class CommandParser(argparse.ArgumentParser):
     def _describe_unknown(self, word: str) -> str:
         known = [flag for flag in self._option_string_actions if flag.startswith("--")]
         near = difflib.get_close_matches(word.split("=")[0], known, n=1, cutoff=0.5)
-        return f"unknown argument {word!r}" + (f", did you mean {near[0]}?" if near else "")
+        return f"unknown argument {quoted(word)}" + (f", did you mean {near[0]}?" if near else "")
 
     def error(self, message: str) -> NoReturn:
         """Print one line, without the usage, and exit with status 2."""
-        print(f"{self.prog}: error: {message} (--help lists the flags)", file=sys.stderr)
+        _print_error(f"{self.prog}: error: {message} (--help lists the flags)")
         sys.exit(USAGE_ERROR)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Exit after `--help`; its output may have no reader any more, as in `--help | head`."""
+        _flush_or_drop()
+        super().exit(status, message)
+
+
+def whole_number(text: str) -> int:
+    """The `type` of an argument that is a whole number, written in the digits 0 to 9.
+
+    `int` also takes `1_0`, digits of other scripts, and numbers that no library of the project can store.
+    """
+    if not re.fullmatch(r"[+-]?[0-9]+", text.strip()):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a whole number")
+    if len(text) > 20 or abs(int(text)) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is too large")
+    return int(text)
 
 
 def positive_integer(text: str) -> int:
     """The `type` of an argument that is a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    if not re.fullmatch(r"[0-9]+", text) or not text.strip("0"):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a whole number above 0")
+    if len(text) > 20 or int(text) > LARGEST:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is too large: {LARGEST} is the most")
     return int(text)
+
+
+def finite_number(text: str) -> float:
+    """The `type` of an argument that is a number, neither infinite nor NaN."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or "_" in text or not text.isascii():
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a finite number")
+    return number
+
+
+def path(text: str) -> Path:
+    """The `type` of an argument that is a path. An empty one, of an unset variable, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
+class StoreText(argparse.Action):
+    """The action of a flag whose value is a text: an empty one, of an unset variable, is refused."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the text; an empty one ends the program with a line that names the flag."""
+        if not values:
+            raise argparse.ArgumentError(self, "the value is empty: leave the flag out, or give it a value")
+        setattr(namespace, self.dest, values)
 
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -109,16 +174,18 @@ def boolean(text: str) -> bool:
     try:
         return BOOLEANS[text.strip().lower()]
     except KeyError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is neither True nor False") from None
 
 
 def numbers(texts: str | Iterable[str]) -> tuple[int, ...]:
     """The whole numbers of `40 60 75` or `40,60,75`, as one text or several; DataError if one is not a number."""
     joined = texts if isinstance(texts, str) else " ".join(texts)
-    try:
-        return tuple(int(word) for word in re.split(r"[,\s]+", joined) if word)
-    except ValueError:
-        raise DataError(f"{joined!r} is not a list of whole numbers such as 40 60 75 or 40,60,75") from None
+    words = [word for word in re.split(r"[,\s]+", joined) if word]
+    if not all(re.fullmatch(r"[+-]?[0-9]+", word) for word in words):
+        raise DataError(f"{quoted(joined)} is not a list of whole numbers such as 40 60 75 or 40,60,75")
+    if large := [word for word in words if len(word) > 20 or abs(int(word)) > LARGEST]:
+        raise DataError(f"{quoted(large[0])} is too large: {LARGEST} is the most")
+    return tuple(map(int, words))
 
 
 class StoreNumbers(argparse.Action):
@@ -139,12 +206,64 @@ class StoreNumbers(argparse.Action):
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:
-    """Run `main` and exit with its status. A UserError becomes one line on stderr and the error's exit status."""
+    """Run `main` and exit with its status. A UserError becomes one line on stderr and the error's exit status.
+
+    So does, as a last resort, a failed access to a file. A full disk or a limit of the system, also where only the
+    output meets it, is one line and status 1; no line if the output's reader has ended, as in `... | head`.
+    """
+    interrupt.restore()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not if it is closed, or a test's
+            stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding does not have
     try:
-        sys.exit(main())
+        status = main()
+        if sys.stdout:
+            sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        _print_error(f"error: {error}")
+        status = error.exit_status
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _print_error("interrupted")
+        status = interrupt.STATUS
+    except OSError as error:
+        status = _status_of(error)
+    sys.exit(status)
+
+
+def _status_of(error: OSError) -> int:
+    """Print the line of an error that is not the program's, and return the status; any other is raised again."""
+    if isinstance(error.filename, str | bytes | os.PathLike):
+        _print_error(f"error: {os.fsdecode(error.filename)}: {reason(error)}")
+        return USAGE_ERROR
+    is_unread = isinstance(error, BrokenPipeError) and _reader_has_ended()
+    if not is_unread and error.errno not in REASONS:
+        raise error
+    _flush_or_drop()
+    if not is_unread:
+        _print_error(f"error: {reason(error)}")
+    return 1
+
+
+def _reader_has_ended() -> bool:
+    """Whether stdout is a pipe that nobody reads any more."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # 0: errors alone
+        return bool(poll.poll(0))
+    except (OSError, ValueError, AttributeError):  # it is closed, or no file
+        return False
+
+
+def _flush_or_drop() -> None:
+    """Write what stdout still holds; if that fails, send it to nowhere, or Python would fail on it at exit."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _print_error(message: str) -> None:
+    with suppress(OSError):  # nobody reads it
+        print(shortened(printable(message), LONGEST), file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,20 @@ REASONS = {
 def reason(error: OSError) -> str:
     """Why a file could not be read or written, in the user's words: "the disk is full"."""
     return REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+def what_is_at(path: Path) -> str:
+    """What there is: "file", "folder", "pipe or device", or "" for nothing; DataError if the system does not tell.
+
+    `Path.exists` and the like raise for a name that is too long, and for what is in a folder without permission.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise DataError(f"{path}: {reason(error)}") from None
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "pipe or device"
 
 
 @contextmanager

@@ -14,13 +14,14 @@ A class may inherit from several such classes; `part` returns the options of one
 
 import argparse
 import dataclasses
+import math
 import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
-from common.cli import StoreNumbers, boolean
+from common.cli import LARGEST, StoreNumbers, StoreText, boolean
 from common.errors import DataError
 
 Options = TypeVar("Options")
@@ -40,6 +41,7 @@ class Flag:
     minimum: float | None = None
     above: float | None = None
     below: float | None = None
+    maximum: int = LARGEST  # of whole numbers
     is_compared: bool = False
     is_fixed: bool = False
 
@@ -56,16 +58,17 @@ def option(
     minimum: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    maximum: int = LARGEST,
     is_compared: bool = False,
     is_fixed: bool = False,
 ) -> Any:
     """A dataclass field that is a flag; the flag has the field's name, with `-` for `_`.
 
-    `minimum`, `above` and `below` bound its value. `is_compared`: a resumed run warns if the value has changed.
-    `is_fixed`: it stops. A checkpoint older than the flag counts as having the default.
+    `minimum`, `above` and `below` bound its value, and `maximum` that of a whole number. `is_compared`: a resumed run
+    warns if the value has changed. `is_fixed`: it stops. A checkpoint older than the flag counts as having the default.
     """
     known = None if choices is None else tuple(choices)
-    bounds = (minimum, above, below)
+    bounds = (minimum, above, below, maximum)
     flag = Flag(help, group, aliases, known, metavar, required, *bounds, is_compared, is_fixed)
     return dataclasses.field(default=default, metadata={"flag": flag})
 
@@ -115,7 +118,7 @@ def _argument(kind: Any, flag: Flag, default: Any) -> dict[str, Any]:
     assert kind in METAVARS, kind
     if flag.choices is None:
         arguments["metavar"] = flag.metavar or METAVARS[kind]
-    return arguments | {"type": kind}
+    return arguments | ({"action": StoreText} if kind is str else {"type": kind})
 
 
 def read_options(kind: type[Options], namespace: argparse.Namespace) -> Options:
@@ -127,7 +130,7 @@ def read_options(kind: type[Options], namespace: argparse.Namespace) -> Options:
 
 
 def check_bounds(options: Any) -> None:
-    """DataError that names the flag if a value is out of its bounds, or is NaN."""
+    """DataError that names the flag if a value is out of its bounds, NaN or infinite."""
     for field, flag in flags_of(options).items():
         value = getattr(options, field)
         if value is None:
@@ -138,6 +141,10 @@ def check_bounds(options: Any) -> None:
             raise DataError(f"{flag_name(field)} {value}: must be above {flag.above:g}")
         if flag.below is not None and not value < flag.below:
             raise DataError(f"{flag_name(field)} {value}: must be below {flag.below:g}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise DataError(f"{flag_name(field)} {value}: must be finite")
+        if isinstance(value, int) and value > flag.maximum:
+            raise DataError(f"{flag_name(field)} {value}: must be {flag.maximum} or less")
 
 
 def part(options: Any, kind: type[Options]) -> Options:

@@ -1,11 +1,15 @@
-"""What a process asks of the operating system: its CPUs, and a signal when its parent ends.
+"""What a process asks of the operating system: its CPUs, its environment, and a signal when its parent ends.
 
-Linux has calls for both. Elsewhere the functions use a substitute or do nothing.
+Linux has calls for the CPUs and the signal. Elsewhere the functions use a substitute or do nothing.
 """
 
 import ctypes
 import os
+import re
 from signal import Signals
+
+from common.errors import DataError
+from common.text import quoted
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
@@ -27,3 +31,14 @@ def signal_at_parent_death(number: Signals, parent: int | None = None) -> None:
 def available_cpus() -> int:
     """The number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment_number(name: str, minimum: int = 0) -> int:
+    """The whole number in an environment variable that torchrun sets; DataError if there is none."""
+    text = os.environ.get(name)
+    remedy = "start the run with torchrun or --gpus, or unset the variables of torchrun: RANK, LOCAL_WORLD_SIZE, ..."
+    if text is None:
+        raise DataError(f"the environment variable {name} is missing, but others of torchrun are set: {remedy}")
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < minimum:
+        raise DataError(f"the environment variable {name} is {quoted(text)}, not a number from {minimum}: {remedy}")
+    return int(text)

@@ -8,3 +8,7 @@ augment   a batch of clips augmented and normalised, on the device
 prepare   videos to frames.db, official annotations to label files, downloads
 preview   python -m data.preview: a picture of original and augmented clips
 """
+
+from common.interrupt import end_quietly_until_run
+
+end_quietly_until_run("data")

@@ -6,6 +6,7 @@ TrainOptions inherits from these and adds the remaining flags.
 
 import argparse
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,8 @@ import torch
 from common.cli import CommandParser
 from common.errors import DataError, NetworkError, UserError
 from common.options import add_options, option, read_options
-from common.processes import available_cpus
+from common.processes import available_cpus, environment_number
+from common.text import quoted
 from data.labels.dataset_spec import DatasetSpec
 from network import network_names
 from network.registry import check_name
@@ -28,6 +30,7 @@ from train.schedule.options import ScheduleOptions
 from train.trainer import TrainerOptions
 
 GROUPS = ("data", "network and weights", "schedule", "optimisation", "machine", "output")
+LONGEST_TASK_NAME = 200  # bytes; a folder's name has 255 on most file systems
 PLAIN_NETWORKS = ", ".join(name for name in network_names() if not name.startswith("srtg_"))
 
 
@@ -68,12 +71,12 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
         "blur, noise and rotation", "data", choices=("none", "flip", "full"), is_compared=True,
     )  # fmt: skip
     random_seed: int = option(
-        1, "seed of initial weights, order of videos, clips and augmentation", "data", minimum=0,
+        1, "seed of initial weights, order of videos, clips and augmentation", "data", minimum=0, maximum=2**63 - 1,
         is_compared=True,
     )  # fmt: skip
     workers: int = option(
         -1, "processes that read clips, for each GPU; 0: read in the training process; -1: by the number of CPU cores",
-        "data",
+        "data", minimum=-1,
     )  # fmt: skip
     network: str = option(
         "srtg_r3d_34", f"one of {PLAIN_NETWORKS}; the prefix srtg_ adds SRTG to any of them", "network and weights"
@@ -166,8 +169,6 @@ def make_parser(description: str, defaults: TrainOptions, choice: DatasetChoice 
 
 def check_options(options: TrainOptions) -> None:
     """Check what the bounds of single flags cannot; UserError names the flag."""
-    if options.random_seed >= 2**63:
-        raise DataError(f"--random-seed {options.random_seed}: must be below 2**63")
     intervals = options.train_frame_interval
     if len(intervals) not in (1, 2) or min(intervals) < 1 or intervals[0] > intervals[-1]:
         raise DataError(
@@ -177,8 +178,9 @@ def check_options(options: TrainOptions) -> None:
         check_name(options.network)
     except NetworkError as error:
         raise NetworkError(f"--network: {error}") from None
+    _check_task_name(options.task_name)
     resume = options.resume_epoch
-    if resume not in ("", "auto") and not (resume.isdigit() and int(resume) > 1):
+    if resume not in ("", "auto") and not (re.fullmatch("[0-9]{1,9}", resume) and int(resume) > 1):
         raise DataError(f"--resume-epoch {resume}: give the epoch to resume at, 2 or more, or auto")
     if options.fine_tune and not options.pretrained_3d:
         raise DataError("--fine-tune needs weights to start from: give --pretrained-3d FILE")
@@ -192,17 +194,25 @@ def check_options(options: TrainOptions) -> None:
         raise DataError("--precision fp16 needs a GPU: on the CPU use fp32 or bf16")
 
 
+def _check_task_name(name: str) -> None:
+    """It becomes a part of a folder's name, to which the network's name is added."""
+    if "/" in name or "\0" in name or name in (".", "..") or (name and not name.strip()):
+        raise DataError(f"--task-name {quoted(name)}: cannot be a part of a folder's name; give letters or digits")
+    if len(os.fsencode(name)) > LONGEST_TASK_NAME:
+        raise DataError(f"--task-name {quoted(name)}: must have {LONGEST_TASK_NAME} bytes or fewer")
+
+
 def resolve_auto(options: TrainOptions) -> TrainOptions:
     """Replace `auto`, --gpus 0 and --workers -1 by values for this machine; DataError if it has too few GPUs."""
     device = _device(options)
     gpus = options.gpus or (torch.cuda.device_count() if device == "cuda" else 1)
-    _check_batch(options, int(os.environ["WORLD_SIZE"]) if is_launched() else gpus)
+    _check_batch(options, environment_number("WORLD_SIZE", minimum=1) if is_launched() else gpus)
     precision = options.precision
     if precision == "auto":
         precision = "fp32" if device == "cpu" else "bf16" if torch.cuda.is_bf16_supported(False) else "fp16"
     workers = options.workers
     if workers < 0:
-        cores = available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", gpus))
+        cores = available_cpus() // (environment_number("LOCAL_WORLD_SIZE", minimum=1) if is_launched() else gpus)
         workers = max(1, min(16, cores if device == "cuda" else cores // 2))
     return replace(options, device=device, gpus=gpus, precision=precision, workers=workers)
 
@@ -211,7 +221,7 @@ def _device(options: TrainOptions) -> str:
     present = torch.cuda.device_count()
     device = options.device if options.device != "auto" else "cuda" if present else "cpu"
     if device == "cuda":
-        local_ranks = int(os.environ["LOCAL_WORLD_SIZE"]) if is_launched() else options.gpus
+        local_ranks = environment_number("LOCAL_WORLD_SIZE", minimum=1) if is_launched() else options.gpus
         if local_ranks > present or not present:
             asked = f"--gpus {local_ranks}" if local_ranks else "--device cuda"
             raise DataError(f"{asked}: this machine has {present} GPUs that torch can use")

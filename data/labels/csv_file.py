@@ -1,10 +1,48 @@
 """Reading CSV and text files with byte order marks, any line ending, spaces after commas, or quoted fields."""
 
 import csv
+import os
+import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from common.errors import DataError
+from common.files import reason
+from common.text import shortened
+
+LARGEST = 2**30  # bytes; the largest official annotations have a tenth of it
+NOT_UTF8 = "not UTF-8 text; save the file as UTF-8"
+
+
+@contextmanager
+def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """Open a text file, with or without a byte order mark. DataError for what is no plain file, or has over 1 GiB.
+
+    A pipe would be waited for, and a device may have no end.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            _check_kind(path, os.fstat(descriptor))
+        except DataError:
+            os.close(descriptor)
+            raise
+        with open(descriptor, encoding="utf-8-sig", newline=newline) as file:  # noqa: PTH123 (of a descriptor)
+            yield file
+    except OSError as error:
+        raise DataError(f"{path}: {reason(error)}") from None
+
+
+def _check_kind(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise DataError(f"{path} is a folder; give a file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path} is a pipe or a device, not a plain file; save its content to a file")
+    if status.st_size > LARGEST:
+        size = f"{status.st_size / 2**30:.1f} GiB"
+        raise DataError(f"{path} has {size}, and a text file of at most 1 GiB is expected: is it another file?")
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -15,7 +53,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """
     line = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path, newline="") as file:
             reader = csv.reader(file, skipinitialspace=True, strict=True)
             for row in reader:
                 line = reader.line_num
@@ -25,9 +63,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     except csv.Error as error:
         raise DataError(f"{path}, after line {line}: {error}") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path}, after line {line}: not UTF-8 text; save the file as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        raise DataError(f"{path}, after line {line}: {NOT_UTF8}") from None
 
 
 def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
@@ -39,6 +75,8 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     _, header = next(rows, (0, None))
     if header is None:
         raise DataError(f"{path}: the file is empty")
+    if any("\0" in name for name in header):  # in UTF-16 every second byte
+        raise DataError(f"{path}: {NOT_UTF8}")
     columns = [name.lower() for name in header]
 
     def checked() -> Iterator[tuple[int, list[str]]]:
@@ -46,7 +84,7 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
             if len(fields) != len(columns):
                 raise DataError(
                     f"{path}, line {line}: {len(fields)} fields where the header has {len(columns)} "
-                    f"({', '.join(columns)}); put names that hold commas in quotes"
+                    f"({shortened(', '.join(columns))}); put names that hold commas in quotes"
                 )
             yield line, fields
 
@@ -55,12 +93,16 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number, text) of each line that is not blank, without the spaces around it. Raises DataError."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+    text = read_text(path)
     for line, content in enumerate(text.split("\n"), start=1):
         if content.strip():
             yield line, content.strip()
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file. Raises DataError."""
+    try:
+        with open_text(path) as file:
+            return file.read()
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: {NOT_UTF8}") from None

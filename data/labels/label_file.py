@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from common.files import atomic_file
+from common.text import quoted, shortened
 from data.labels.csv_file import read_table
 
+LATEST = 1e9  # seconds, 31 years: later times are not of a video
+LONGEST_NAME = 255  # bytes of a name of a file or folder, on nearly all file systems
 SPLITS = {
     "": "",
     "train": "train",
@@ -49,7 +53,7 @@ def parse_split(text: str, place: str) -> str:
     split = SPLITS.get(text.lower())
     if split is None:
         known = ", ".join(name for name in SPLITS if name)
-        raise DataError(f"{place}: unknown split {text!r}; known are {known}")
+        raise DataError(f"{place}: unknown split {quoted(text)}; known are {known}")
     return split
 
 
@@ -59,24 +63,46 @@ def parse_seconds(text: str, column: str, place: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not math.isfinite(seconds) or seconds < 0:
-        raise DataError(f"{place}: {column} {text!r} is not a time in seconds")
+    if not 0 <= seconds <= LATEST:  # nor NaN
+        raise DataError(f"{place}: {column} {quoted(text)} is not a time in seconds")
     return seconds
+
+
+class FolderNameError(DataError):
+    """A class or an id that can name no folder."""
 
 
 def check_folder_name(name: str, what: str, place: str) -> None:
     """Raise DataError unless `name`, a class or an id, can name a folder."""
     if not name:
-        raise DataError(f"{place}: the {what} is empty")
+        raise FolderNameError(f"{place}: the {what} is empty")
     if "/" in name or "\0" in name or name in (".", ".."):
-        raise DataError(f"{place}: {what} {name!r} cannot name a folder; write it without '/'")
+        remedy = "; write it without '/'" if "/" in name else ""
+        raise FolderNameError(f"{place}: {what} {quoted(name)} cannot name a folder{remedy}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise FolderNameError(f"{place}: {what} {quoted(name)} is not Unicode text, so it can name no folder") from None
 
 
-def read_labels(path: Path) -> list[LabelRow]:
+def check_name_length(name: str, what: str) -> None:
+    """Raise DataError if a file system takes no such long name.
+
+    `read_labels` accepts it: a label file may list videos that nobody can have, and those are missing.
+    """
+    length = len(os.fsencode(name))
+    if length > LONGEST_NAME:
+        raise FolderNameError(
+            f"{what} {quoted(name)} has {length} bytes; a name of a file or folder has at most {LONGEST_NAME}"
+        )
+
+
+def read_labels(path: Path, refused: list[tuple[str, str]] | None = None) -> list[LabelRow]:
     """Read a label file: CSV with the columns `label`, `youtube_id` or `id`, and optional times and split.
 
     Other columns are ignored. Raises DataError, which names the line, for a missing column, an empty file, an invalid
     value, a repeated row, and two clips that would have the same folder because their times are equal in whole seconds.
+    With a list `refused`, rows whose class or id can name no folder are left out; it gets their places and reasons.
     """
     columns, lines = read_table(path)
     places = _find_columns(path, columns)
@@ -84,12 +110,18 @@ def read_labels(path: Path) -> list[LabelRow]:
     parse = _RowParser(path, places)
     seen: defaultdict[str, dict[str, LabelRow]] = defaultdict(dict)
     for line, fields in lines:
-        row = parse(line, fields)
+        try:
+            row = parse(line, fields)
+        except FolderNameError as error:
+            if refused is None:
+                raise
+            refused.append((f"{path.name}, line {line}", str(error).removeprefix(f"{path}, line {line}: ")))
+            continue
         first = seen[row.label].setdefault(row.video_id, row)
         if first is not row:
             _check_repetition(path, first, row)
         rows.append(row)
-    if not rows:
+    if not rows and not refused:
         raise DataError(f"{path}: no rows under the header")
     return rows
 
@@ -111,6 +143,10 @@ def _find_columns(path: Path, columns: list[str]) -> _Columns:
 
     label, video = place("label"), place("youtube_id") if "youtube_id" in columns else place("id")
     start, end = place("time_start"), place("time_end")
+    known = ("label", "youtube_id" if "youtube_id" in columns else "id", "time_start", "time_end", "split")
+    for name in known:
+        if columns.count(name) > 1:
+            raise DataError(f"{path}: the header has {columns.count(name)} columns {name}; remove all but one")
     missing = [
         name
         for name, absent in (
@@ -122,9 +158,12 @@ def _find_columns(path: Path, columns: list[str]) -> _Columns:
         if absent
     ]
     if missing or label is None or video is None:
+        header = ", ".join(columns)
+        separator = next((each for each in ";\t|" if each in header), "")
+        advice = f"; write commas for {separator!r}" if len(columns) == 1 and separator else ""
         raise DataError(
-            f"{path}: no column {', no column '.join(missing)}; its header is {', '.join(columns)!r}. The header of a "
-            "label file is label,youtube_id,time_start,time_end,split or label,id,split; official annotations are "
+            f"{path}: no column {', no column '.join(missing)}; its header is {quoted(header)}{advice}. The header of "
+            "a label file is label,youtube_id,time_start,time_end,split or label,id,split; official annotations are "
             "converted to it by python -m data.prepare.labels"
         )
     return _Columns(label, video, start, end, place("split"))
@@ -157,7 +196,8 @@ class _RowParser:
             return LabelRow(label, youtube_id, split, youtube_id, None, None, line)
         start, end = self._seconds(start_text, "time_start", line), self._seconds(end_text, "time_end", line)
         if end <= start:
-            raise DataError(f"{self._place(line)}: time_end {end_text} is not after time_start {start_text}")
+            times = f"time_end {shortened(end_text)} is not after time_start {shortened(start_text)}"
+            raise DataError(f"{self._place(line)}: {times}")
         suffix = self.suffixes.get((start, end))
         if suffix is None:
             suffix = self.suffixes[start, end] = clip_name("", start, end)
@@ -183,17 +223,19 @@ def _check_repetition(path: Path, first: LabelRow, row: LabelRow) -> None:
     if row.youtube_id != first.youtube_id or times != first_times:
         raise DataError(
             f"{path}: lines {first.line} and {row.line} are two clips of one folder: {describe_clip(first)} and "
-            f"{describe_clip(row)} of class {row.label!r} are both {row.video_id} in whole seconds; remove one"
+            f"{describe_clip(row)} of class {quoted(row.label)} are both {shortened(row.video_id)} in whole "
+            "seconds; remove one"
         )
     if row.split == first.split:
-        raise DataError(f"{path}: line {row.line} repeats line {first.line}: {row.label!r}, {row.video_id}; remove one")
+        video = f"{quoted(row.label)}, {shortened(row.video_id)}"
+        raise DataError(f"{path}: line {row.line} repeats line {first.line}: {video}; remove one")
 
 
 def describe_clip(row: LabelRow) -> str:
     """A clip's id and times as written, for messages."""
     if row.time_start is None or row.time_end is None:
-        return row.youtube_id
-    return f"{row.youtube_id} {format_seconds(row.time_start)}-{format_seconds(row.time_end)} s"
+        return shortened(row.youtube_id)
+    return f"{shortened(row.youtube_id)} {format_seconds(row.time_start)}-{format_seconds(row.time_end)} s"
 
 
 def format_seconds(seconds: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
+from common.files import what_is_at
 from data.labels.class_folders import list_names
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.hints import hint_for_folder
@@ -24,11 +25,12 @@ def find_jpg(dataset: Path) -> Path:
 
     Raises DataError, which says what is there instead, if there is no such folder.
     """
-    if not dataset.exists():
+    there = what_is_at(dataset)
+    if not there:
         raise DataError(f"dataset folder {dataset} does not exist; {_nearest_folder(dataset)}")
-    if not dataset.is_dir():
-        raise DataError(f"{dataset} is a file; a dataset is a folder that holds jpg/<class>/<video id>/frames.db")
-    if (dataset / "jpg").is_dir():
+    if there != "folder":
+        raise DataError(f"{dataset} is a {there}; a dataset is a folder that holds jpg/<class>/<video id>/frames.db")
+    if what_is_at(dataset / "jpg") == "folder":
         return dataset / "jpg"
     if dataset.name == "jpg":
         return dataset
@@ -56,10 +58,13 @@ def find_label_files(dataset: Path, spec: DatasetSpec, labels: Path | None = Non
 
     `labels` is a label file or a folder. The usual places are `<dataset>/labels` and `<dataset>/../../labels`.
     """
-    if labels is not None and labels.is_file():
-        return LabelFiles(labels, labels)
-    if labels is not None and not labels.is_dir():
-        raise DataError(f"{labels}: no such label file or folder")
+    if labels is not None:
+        there = what_is_at(labels)
+        if there == "file":
+            return LabelFiles(labels, labels)
+        if there != "folder":
+            problem = f" is a {there}, not a" if there else ": no such"
+            raise DataError(f"{labels}{problem} label file or folder")
     places = _usual_places(dataset) if labels is None else [labels]
     for place in places:
         files = _both_label_files(place, spec)
@@ -69,7 +74,7 @@ def find_label_files(dataset: Path, spec: DatasetSpec, labels: Path | None = Non
             return files
     looked = "; ".join(
         f"{place} holds {some([path.name for path in place.glob('*.csv')], 'CSV file')}"
-        if place.is_dir()
+        if what_is_at(place) == "folder"
         else f"{place} does not exist"
         for place in places
     )
@@ -102,7 +107,7 @@ def _usual_places(dataset: Path) -> list[Path]:
 
 def _both_label_files(place: Path, spec: DatasetSpec) -> LabelFiles | None:
     files = LabelFiles(place / spec.train_labels, place / spec.val_labels)
-    present = [path.is_file() for path in files]
+    present = [what_is_at(path) == "file" for path in files]
     if all(present):
         return files
     if any(present):

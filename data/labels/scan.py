@@ -14,7 +14,7 @@ from data.labels.hints import explain_empty_classes, explain_missing, hint_for_r
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import LabelFiles
 from data.labels.split_rows import read_split_rows, read_val_rows
-from data.labels.text import counted, first_names, is_or_are, near_name, some
+from data.labels.text import counted, first_names, is_or_are, near_name, some, spelling_notes
 from data.labels.video_list import FoundVideo, VideoList, pack
 
 
@@ -53,7 +53,8 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec) -> Scan:
     complete = f" (a complete copy has {spec.num_classes})" if spec.num_classes not in (None, len(classes)) else ""
     videos = f"{len(train)} train and {len(val)} val videos in {jpg}"
     summary = f"{spec.name}: {counted(len(classes), 'class')}{complete}, {videos}"
-    report = (*rows.report, order, summary, *train_notes, *val_notes, *lacking)
+    notes = (*spelling_notes(classes), *_shared_ids((*rows.train, *rows.val)))
+    report = (*rows.report, *notes, order, summary, *train_notes, *val_notes, *lacking)
     return Scan(train, val, report, (*train_unusable, *val_unusable), tuple(folders.present), folders.times)
 
 
@@ -87,6 +88,18 @@ def scan_val(
     if lacking:
         notes.append(f"no val video of {lacking} of the {len(classes)} classes")
     return videos, (*report, *notes)
+
+
+def _shared_ids(rows: Sequence[LabelRow]) -> list[str]:
+    """A line on ids (with their times) that rows of different classes have."""
+    if len({row.video_id for row in rows}) == len(rows):  # the usual case, in a third of the time
+        return []
+    label_of: dict[str, str] = {}
+    shared = {row.video_id: row.label for row in rows if label_of.setdefault(row.video_id, row.label) != row.label}
+    if not shared:
+        return []
+    examples = [f"{name} ({label_of[name]} and {label})" for name, label in shared.items()]
+    return [f"{counted(len(shared), 'id')} of the labels {is_or_are(shared)} in two classes: {first_names(examples)}"]
 
 
 def _find_split(

@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence, Sized
 
+from common.text import shortened
+
 SHOWN = 3  # names in a message
 
 
@@ -18,13 +20,13 @@ def some(names: Iterable[str], noun: str) -> str:
     if not ordered:
         return "nothing"
     dots = ", ..." if len(ordered) > SHOWN else ""
-    return f"{counted(len(ordered), noun)} ({', '.join(ordered[:SHOWN])}{dots})"
+    return f"{counted(len(ordered), noun)} ({', '.join(map(shortened, ordered[:SHOWN]))}{dots})"
 
 
 def first_names(names: Sequence[str]) -> str:
     """The first names as given, and the number of the others: "b, a, c, and 4 more"."""
     more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f", and {more} more" if more > 0 else "")
+    return ", ".join(map(shortened, names[:SHOWN])) + (f", and {more} more" if more > 0 else "")
 
 
 def is_or_are(things: Sized) -> str:
@@ -41,3 +43,14 @@ def near_name(name: str, others: Sequence[str], cutoff: float = 0.8) -> str | No
 def letters(name: str) -> str:
     """A name's letters and digits in lower case: equal for two spellings of a class."""
     return re.sub(r"[\W_]", "", name).casefold()
+
+
+def spelling_notes(names: Iterable[str]) -> list[str]:
+    """A line on names that differ only in case, spaces or punctuation: perhaps one class, spelled in two ways."""
+    spelled: dict[str, list[str]] = {}
+    for name in sorted(names):
+        spelled.setdefault(letters(name) or name, []).append(name)
+    pairs = [" and ".join(map(repr, map(shortened, same))) for same in spelled.values() if len(same) > 1]
+    if not pairs:
+        return []
+    return [f"{first_names(pairs)} are different classes, but differ only in case or punctuation: correct the labels?"]

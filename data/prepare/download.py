@@ -9,6 +9,7 @@ JavaScript runtime such as deno as its documentation says.
 """
 
 import argparse
+import errno
 import io
 import math
 import re
@@ -27,20 +28,25 @@ from urllib.parse import quote
 import yt_dlp
 from yt_dlp.cookies import YoutubeDLCookieJar
 
-from common.cli import CommandParser, positive_integer, run_command
+from common.cli import LARGEST, CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import sync, sync_folder
+from common.files import reason as why
+from common.files import sync, sync_folder, what_is_at
+from common.text import printable
+from data.labels.csv_file import read_text
 from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import LabelRow, read_labels
+from data.prepare.download_places import FAILURES, PARTIAL, downloaded_ids, folder_problem, id_problem
 from data.prepare.report import Problem, Report, progress_bar, read_problems, write_problems
 from data.prepare.run_lock import only_run
+from data.prepare.time_limit import TimeIsUp, time_limit
 from data.prepare.worker_pool import Beat, run_jobs
 from data.store.video_file import VideoError, check_whole
 
-FAILURES = "download_failures.csv"
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
-PARTIAL = ".partial"  # the folder in OUT that holds unfinished files
 DOWNLOADED, UNAVAILABLE, FAILED, UNWRITABLE = "downloaded", "unavailable", "failed", "unwritable"
+UNPLACED = "cannot be stored"  # under its class and id; the others can
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # no further file can be written either
 REFUSED = "the site refuses more: wait some hours, use --cookies, a longer --sleep and fewer --workers"
 DISK_ERRORS = re.compile(r"\[Errno \d+\] ((No space|Disk quota|Read-only|Permission denied|File too large).*)")
 
@@ -61,23 +67,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if "{id}" not in options.url_template:
         raise DataError(f"--url-template {options.url_template}: write {{id}} where the video's id belongs")
-    for flag in ("sleep", "retries", "max_failures"):
-        if not 0 <= getattr(options, flag) < math.inf:
-            raise DataError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: give 0 or more")
+    for flag, most in (("sleep", 86_400), ("retries", LARGEST), ("max_failures", LARGEST)):
+        if not 0 <= getattr(options, flag) <= most:
+            raise DataError(f"--{flag.replace('_', '-')} {getattr(options, flag):g}: give 0 or more, at most {most}")
+    refused: list[tuple[str, str]] = []
     first: dict[str, LabelRow] = {}
-    for row in [row for path in options.labels for row in read_labels(path)]:
+    for row in [row for path in options.labels for row in read_labels(path, refused)]:
         first.setdefault(row.youtube_id, row)
     report = Report(f"videos in {options.out}")
     report.count(DOWNLOADED, 0)
     with only_run(options.out, command="download"):
-        failures = {problem.item.rpartition("/")[2]: problem for problem in read_problems(options.out / FAILURES)}
+        if what_is_at(options.out / PARTIAL) not in ("", "folder") or (options.out / PARTIAL).is_symlink():
+            raise DataError(f"{options.out / PARTIAL}: unfinished files go to a folder of this name; move it away")
+        rows = tuple(f"{path.name}, line " for path in options.labels)
+        listed = [each for each in read_problems(options.out / FAILURES) if not each.item.startswith(rows)]
+        failures = {problem.item.rpartition("/")[2]: problem for problem in listed}
+        for place, reason in refused:
+            report.add(UNPLACED, place, reason)
+            failures[place] = report.problems[-1]
         try:
             notes = _download_all(options, first, failures, report)
         finally:
             shutil.rmtree(options.out / PARTIAL, ignore_errors=True)
             write_problems(options.out / FAILURES, failures.values())
     report.print(csv_path=options.out / FAILURES)
-    print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
+    for note in notes:
+        print(printable(note), file=sys.stderr)
     return 1 if report.counts.total() > report.counts[DOWNLOADED] + report.counts["already there"] else 0
 
 
@@ -85,18 +100,29 @@ def _download_all(
     options: argparse.Namespace, videos: dict[str, LabelRow], failures: dict[str, Problem], report: Report
 ) -> list[str]:
     """Download the videos (by id) that are not there, note them in `failures` and `report`, and return messages."""
-    files = options.out.glob("[!.]*/*")
-    there = {path.stem for path in files if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()}
+    there = downloaded_ids(options.out)
+    folders: dict[str, str] = {}  # of each class: why it can hold no video
     jobs = []
     for youtube_id, row in videos.items():
         known = failures.get(youtube_id)
+        if row.label not in folders:
+            folders[row.label] = folder_problem(options.out, row.label)
         if youtube_id in there:
             failures.pop(youtube_id, None)
             report.count("already there")
+        elif problem := folders[row.label] or id_problem(youtube_id):
+            report.add(UNPLACED, f"{row.label}/{youtube_id}", problem)
+            failures[youtube_id] = report.problems[-1]
         elif known and known.kind == UNAVAILABLE and not options.retry_failed:
             report.add(*known)
         else:
             jobs.append(row)
+    return _download_jobs(options, jobs, failures, report)
+
+
+def _download_jobs(
+    options: argparse.Namespace, jobs: list[LabelRow], failures: dict[str, Problem], report: Report
+) -> list[str]:
     warnings: Counter[str] = Counter()
     stopped = []
     in_a_row = 0
@@ -127,7 +153,7 @@ def _download_all(
 def fetch(options: argparse.Namespace, job: LabelRow, beat: Beat) -> tuple[str, str, list[str]]:
     """Download a video to OUT/<class>/<youtube id>.<ext>, where it appears once it is whole, or never.
 
-    Returns its outcome (DOWNLOADED, UNAVAILABLE, FAILED or UNWRITABLE), the reason and yt-dlp's warnings.
+    Returns its outcome (DOWNLOADED, UNAVAILABLE, FAILED, UNPLACED or UNWRITABLE), the reason and yt-dlp's warnings.
     """
     folder = options.out / PARTIAL / job.youtube_id
     warnings: list[str] = []
@@ -143,7 +169,7 @@ def fetch(options: argparse.Namespace, job: LabelRow, beat: Beat) -> tuple[str, 
                 break
             pause = min(60.0, 2 * pause)
     except OSError as error:
-        outcome, reason = UNWRITABLE, error.strerror or str(error)
+        outcome, reason = UNWRITABLE, why(error)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return outcome, reason, [re.sub(r"^\[[\w:]+\] (\S+: )?", "", warning) for warning in warnings]
@@ -151,33 +177,33 @@ def fetch(options: argparse.Namespace, job: LabelRow, beat: Beat) -> tuple[str, 
 
 def _try(options: argparse.Namespace, job: LabelRow, folder: Path, warnings: list[str], beat: Beat) -> tuple[str, str]:
     """Download once, continuing a partial file of the previous try; the outcome and the reason."""
-    deadline = time.monotonic() + options.video_timeout
-
-    def watch(_: dict[str, Any]) -> None:
-        beat()
-        if time.monotonic() > deadline:
-            raise yt_dlp.utils.DownloadCancelled(f"took longer than {options.video_timeout} s")
-
     try:
         # yt-dlp's errors are also raised, so that only its warnings have to be kept.
         logger = type("Logger", (), {"debug": str, "warning": warnings.append, "error": str})()
-        parameters = ytdlp_parameters(options, folder) | {"logger": logger, "progress_hooks": [watch]}
-        with yt_dlp.YoutubeDL(parameters) as downloader:
+        parameters = ytdlp_parameters(options, folder) | {"logger": logger, "progress_hooks": [lambda _: beat()]}
+        with time_limit(options.video_timeout), yt_dlp.YoutubeDL(parameters) as downloader:
             downloader.extract_info(options.url_template.replace("{id}", quote(job.youtube_id, safe="")))
         files = [path for path in folder.iterdir() if path.suffix not in (".part", ".ytdl")]
         if len(files) != 1 or files[0].suffix.lower() not in VIDEO_SUFFIXES:
             return FAILED, f"not one video came but {', '.join(path.name for path in files) or 'no file'}"
         check_whole(files[0])
+    except TimeIsUp:
+        return FAILED, f"took longer than {options.video_timeout} s"
     except yt_dlp.utils.YoutubeDLError as error:
         return classify(error)
     except VideoError as error:
         files[0].unlink()
         return FAILED, str(error)
     place = options.out / job.label / f"{job.youtube_id}{files[0].suffix.lower()}"
-    place.parent.mkdir(exist_ok=True)
     sync(files[0])
-    files[0].replace(place)
-    sync_folder(place.parent)
+    try:
+        place.parent.mkdir(exist_ok=True)
+        files[0].replace(place)
+        sync_folder(place.parent)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        return UNPLACED, f"{place}: {why(error)}"
     return DOWNLOADED, ""
 
 
@@ -249,7 +275,7 @@ def _rate(text: str) -> int:
 def _cookies(path: str) -> str:
     """The content of a cookies file: yt-dlp writes to a file that it is given."""
     try:
-        content = Path(path).read_text(encoding="utf-8")
+        content = read_text(Path(path))
         YoutubeDLCookieJar(io.StringIO(content)).load()
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{path}: {error}; export it in the Netscape format") from None

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from common.cli import CommandParser, run_command
 from common.errors import DataError
-from common.files import atomic_file
+from common.files import atomic_file, reason, what_is_at
+from common.text import printable, quoted, shortened
 from data.labels.label_file import LabelRow, describe_clip, write_labels
 from data.prepare.official.common import Dropped, Official
 from data.prepare.official.diving48 import read_diving48
@@ -27,7 +28,6 @@ from data.prepare.official.hmdb51 import read_hmdb51
 from data.prepare.official.kinetics import VARIANTS, read_kinetics, read_mini_kinetics
 from data.prepare.official.moments import read_moments
 from data.prepare.official.ucf101 import read_ucf101
-from data.prepare.report import printable
 
 SPLITS = ("train", "val", "test")
 
@@ -148,7 +148,7 @@ def _write(out: Path, files: dict[Path, list[LabelRow]], official: Official) -> 
     """Write label files and class index. Raises DataError if that would replace a file that was read."""
     index = out / official.class_index_name if official.class_index else None
     for path in [*files, *([index] if index else [])]:
-        if any(path.exists() and path.samefile(source) for source in official.sources):
+        if any(what_is_at(path) and path.samefile(source) for source in official.sources):
             raise DataError(f"{path} is one of the official files and would be replaced; give another folder for OUT")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def _write(out: Path, files: dict[Path, list[LabelRow]], official: Official) -> 
             with atomic_file(index) as temporary:
                 temporary.write_text("".join(f"{name}\n" for name in official.class_index), encoding="utf-8")
     except OSError as error:
-        raise DataError(f"{error.filename or out}: {error.strerror}") from None
+        raise DataError(f"{error.filename or out}: {reason(error)}") from None
 
 
 def _print_report(console: Console, files: dict[Path, list[LabelRow]], official: Official) -> None:
@@ -184,8 +184,8 @@ def _print_dropped(console: Console, dropped: Dropped) -> None:
     table = Table("not written because", title="rows left out", title_justify="left")
     table.add_column("rows", justify="right")
     table.add_column("the first", overflow="fold")
-    for reason, number in dropped.counts.items():
-        table.add_row(Text(printable(reason)), str(number), Text(printable(dropped.examples[reason])))
+    for why, number in dropped.counts.items():
+        table.add_row(Text(printable(why)), str(number), Text(printable(shortened(dropped.examples[why]))))
     console.print(table)
 
 
@@ -209,9 +209,8 @@ def _check_classes(files: dict[Path, list[LabelRow]], official: Official) -> lis
         for split in SPLITS[1:]:
             unknown = sorted(classes.get(f"{beginning}_{split}", set()) - train) if train else []
             if unknown:
-                notes.append(
-                    f"classes of {beginning}_{split}.csv without a training row: {len(unknown)}, as {unknown[0]!r}"
-                )
+                first = f"{len(unknown)}, as {quoted(unknown[0])}"
+                notes.append(f"classes of {beginning}_{split}.csv without a training row: {first}")
     return notes
 
 

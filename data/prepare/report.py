@@ -1,7 +1,6 @@
 """The result of a command: counts of outcomes and a list of problems, as a table and as a CSV file."""
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from common.errors import DataError
 from common.files import atomic_file
+from common.text import printable
 from data.labels.csv_file import read_table
 
 PRINTED_PROBLEMS = 50  # the CSV has them all
@@ -97,11 +97,6 @@ def read_problems(path: Path) -> list[Problem]:
     if columns != list(Problem._fields):
         raise DataError(f"{path}: the header is {','.join(columns)}, not {','.join(Problem._fields)}; move it away")
     return [Problem(*fields) for _, fields in lines]
-
-
-def printable(text: str) -> str:
-    """The text with bytes that are not UTF-8 replaced: file names may have them, and they cannot be printed."""
-    return os.fsencode(text).decode("utf-8", errors="replace")
 
 
 def progress_bar() -> Progress:

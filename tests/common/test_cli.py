@@ -1,14 +1,19 @@
 """How commands read flags, report mistakes and show their help."""
 
 import argparse
+import errno
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from common.cli import USAGE_ERROR, CommandParser, StoreNumbers, boolean, numbers, positive_integer, run_command
 from common.errors import DataError, TrainingError
+from tests.processes import ROOT
 
 
 def test_booleans_are_words_in_any_case():
@@ -23,7 +28,7 @@ def test_booleans_are_words_in_any_case():
 def test_a_positive_integer_is_at_least_one():
     """`--workers 0` or `--size 1.5` would fail later, without the flag's name."""
     assert positive_integer("12") == 12
-    for text in ("0", "-1", "1.5", "x", ""):
+    for text in ("0", "-1", "1.5", "x", "", "1_0", "٣", "²", str(2**31)):
         with pytest.raises(argparse.ArgumentTypeError, match=repr(text)):
             positive_integer(text)
 
@@ -33,6 +38,9 @@ def test_numbers_may_be_separated_by_spaces_or_commas():
     assert numbers([]) == numbers("") == ()
     with pytest.raises(DataError, match="'40 x'"):
         numbers(["40", "x"])
+    for large in (str(2**31), "9" * 5000):
+        with pytest.raises(DataError, match=large[:10]):
+            numbers(["40", large])
 
 
 def test_a_flag_of_numbers_takes_both_spellings_and_names_itself_on_error(capsys):
@@ -85,6 +93,96 @@ def test_a_command_reports_a_user_s_mistake_in_one_line(capsys, error, status, l
     with pytest.raises(SystemExit) as exit_:
         run_command(fail)
     assert (exit_.value.code, capsys.readouterr().err) == (status, line)
+
+
+def test_a_failed_access_to_a_file_is_one_line_that_names_it(capsys, tmp_path):
+    """A path that is too long, or a folder that is closed, is the user's to change; a traceback does not say so."""
+    long = tmp_path / ("x" * 300)
+    with pytest.raises(SystemExit) as exit_:
+        run_command(lambda: len(long.read_bytes()))
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert error.startswith("error: ") and str(long) in error and error.count("\n") == 1
+
+
+def test_a_failure_of_the_program_keeps_its_traceback():
+    """An OSError that names no file is not the user's to mend: whoever mends it needs the place."""
+
+    def fail() -> int:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    with pytest.raises(OSError, match="Invalid"):
+        run_command(fail)
+
+
+def test_what_names_hold_does_not_reach_the_terminal(capsys):
+    """An escape sequence in a class name could clear the screen, and a newline feign another message."""
+    with pytest.raises(SystemExit):
+        run_command(lambda: int(raised(DataError("class \x1b[31mred\nerror: \udcff \u202e" + "x" * 10**6))))
+    with pytest.raises(SystemExit):
+        CommandParser(prog="train").parse_args(["--\x1b[2J"])
+    error = capsys.readouterr().err
+    assert "\\x1b[31mred\\nerror: \ufffd \\u202e" in error and "\\x1b[2J" in error
+    assert not set("\x1b\udcff\u202e") & set(error) and error.count("\n") == 2 and len(error) < 6000
+
+
+def raised(error: Exception) -> str:
+    raise error
+
+
+def test_an_empty_path_is_no_path(capsys):
+    """An unset variable would mean the current folder."""
+    parser = CommandParser(prog="train")
+    parser.add_argument("--dataset", type=Path)
+    assert parser.parse_args(["--dataset", "."]).dataset == Path()
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--dataset", ""])
+    assert "--dataset" in capsys.readouterr().err
+
+
+PRINT = "from common.cli import run_command\nrun_command(lambda: print('line\\n' * {}) or 0)"
+
+
+def run_python(code: str, stdout: Any, environment: dict[str, str] | None = None) -> tuple[int, str]:
+    """The status and stderr of `python -c code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env=os.environ | (environment or {}),
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+HELP = "from common.cli import CommandParser\nCommandParser().parse_args(['--help'])"
+
+
+@pytest.mark.parametrize(("code", "status"), [(PRINT.format(1), 1), (PRINT.format(100_000), 1), (HELP, 0)])
+def test_a_reader_that_has_ended_is_no_mistake(code, status):
+    """`... | head` takes what it needs. The outputs fail at different places: in the middle, or at the end."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert run_python(code, writer) == (status, "")
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_an_output_that_takes_no_more_is_one_line(lines):
+    """A report sent to a full disk must not look like a complete one."""
+    with Path("/dev/full").open("w") as full:
+        status, error = run_python(PRINT.format(lines), full)
+    assert status == 1
+    assert error == "error: the disk is full\n"
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped():
+    """A class of another script than the terminal's must not end the command."""
+    code = "from common.cli import run_command\nrun_command(lambda: print('n\\u00e9') or 0)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"n\\xe9\n", b"")
 
 
 class Part(NamedTuple):

@@ -1,6 +1,7 @@
 """Flags from dataclasses: a field defines what the command line accepts and what a resumed run compares."""
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from common.cli import CommandParser
 from common.errors import DataError
-from common.options import add_options, differences, option, part, plain, read_options
+from common.options import add_options, check_bounds, differences, option, part, plain, read_options
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,30 @@ def test_a_script_s_defaults_are_an_instance():
     assert read(defaults=All(lr=0.5, fast=True)) == All(lr=0.5, fast=True, folder=Path("here"))
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--lr", "0"), ("--lr", "nan"), ("--count", "0"), ("--count", "9")])
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--lr", "0"), ("--count", "0"), ("--count", "9"), ("--count", str(2**31))]
+)
 def test_a_value_out_of_its_bounds_names_the_flag(flag, value):
     with pytest.raises(DataError, match=rf"{flag} .*must be"):
         read(flag, value)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_number_that_is_not_finite_names_the_flag(value):
+    """Infinite rates and bounds end in NaN weights, or in no bound at all."""
+    with pytest.raises(DataError, match=f"--lr {value}: must be"):
+        check_bounds(All(lr=value))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400", "1_0", "٣"])
+def test_a_number_is_read_as_it_is_written_everywhere_else(capsys, value):
+    """`1_0` is 10 for Python and a typing mistake for everyone else."""
+    parser = CommandParser(prog="x")
+    add_options(parser, All())
+    for flag in ("--lr", "--count"):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["--folder", "d", flag, value])
+        assert flag in (error := capsys.readouterr().err) and repr(value) in error
 
 
 def test_what_is_required_and_what_may_be_chosen_is_checked(capsys):

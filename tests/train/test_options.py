@@ -133,9 +133,9 @@ MISTAKES = {
     "no frames": (["--clip-length", "0"], "--clip-length 0: .*1 or more"),
     "negative": (["--keep", "-1"], "--keep -1: .*0 or more"),
     "no rate": (["--lr-base", "0"], r"--lr-base 0\.0: .*above 0"),
-    "rate not a number": (["--lr-base", "nan"], "--lr-base nan"),
-    "clip-grad not a number": (["--clip-grad", "nan"], "--clip-grad nan"),
-    "minutes not a number": (["--save-every-minutes", "nan"], "--save-every-minutes nan"),
+    "rate not a number": (["--lr-base", "nan"], "--lr-base: 'nan'"),
+    "clip-grad not a number": (["--clip-grad", "nan"], "--clip-grad: 'nan'"),
+    "minutes not a number": (["--save-every-minutes", "nan"], "--save-every-minutes: 'nan'"),
     "three intervals": (["--train-frame-interval", "1", "2", "3"], "--train-frame-interval 1 2 3"),
     "interval 0": (["--train-frame-interval", "0", "2"], "--train-frame-interval 0 2"),
     "intervals the wrong way": (["--train-frame-interval", "3", "1"], "--train-frame-interval 3 1"),
@@ -149,7 +149,23 @@ MISTAKES = {
     ),
     "evaluate nothing": (["--evaluate"], "--evaluate.*--pretrained-3d FILE.*--resume-epoch auto"),
     "half precision on the CPU": (["--device", "cpu", "--precision", "fp16"], "--precision fp16.*fp32.*bf16"),
-    "huge seed": (["--random-seed", str(2**64)], rf"--random-seed {2**64}.*2\*\*63"),
+    "infinite rate": (["--loaded-lr-factor", "inf"], "--loaded-lr-factor: 'inf'"),
+    "endless epochs": (["--end-epoch", "9" * 20], "--end-epoch: '9{20}'"),
+    "more than can be stored": (["--val-clips", str(2**31)], f"--val-clips {2**31}: .*{2**31 - 1}"),
+    "huge interval": (["--train-frame-interval", "9" * 23], "--train-frame-interval: '9{23}'"),
+    "digits without end": (["--lr-steps", "9" * 5000], "--lr-steps: '9{20,90}[^9]"),
+    "superscript epoch": (["--resume-epoch", "²"], "--resume-epoch ²"),
+    "huge epoch": (["--resume-epoch", "9" * 26], "--resume-epoch 9"),
+    "fewer workers than none": (["--workers", "-5"], "--workers -5"),
+    "an empty name": (["--task-name", ""], "--task-name: .*empty"),
+    "an empty path": (["--labels", ""], "--labels: .*empty"),
+    "a name of spaces": (["--task-name", "  "], "--task-name '  '"),
+    "a name of two folders": (["--task-name", "a/b"], "--task-name 'a/b'"),
+    "a name above": (["--task-name", ".."], "--task-name '..'"),
+    "a name that ends early": (["--task-name", "a\0b"], r"--task-name 'a\\x00b'"),
+    "a long name": (["--task-name", "n" * 300], "--task-name 'n{20,90}[^n]"),
+    "huge seed": (["--random-seed", str(2**64)], f"--random-seed: '{2**64}'"),
+    "first seed that is too large": (["--random-seed", str(2**63)], f"--random-seed: '{2**63}'"),
     "negative seed": (["--random-seed", "-3"], "--random-seed -3"),
 }
 
@@ -158,4 +174,6 @@ MISTAKES = {
 def test_a_mistake_is_one_line_that_names_it(capsys, name):
     words, expected = MISTAKES[name]
     dataset = [] if name == "no dataset" else ["--dataset", "DIR"]
-    assert re.search(expected, mistake(capsys, *dataset, *words))
+    message = mistake(capsys, *dataset, *words)
+    assert re.search(expected, message)
+    assert len(message) < 500

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from common.errors import DataError, NetworkError
 from common.options import differences
+from common.processes import environment_number
 from network import VideoNetwork
 from network.weights.loading import LoadReport, load_checkpoint
 from network.weights.reading import read_checkpoint
@@ -191,10 +192,15 @@ def describe_position(checkpoint: Checkpoint) -> str:
     return f"epoch {position['epoch'] - 1}"
 
 
+def _restarts() -> int:
+    name = "TORCHELASTIC_RESTART_COUNT"
+    return environment_number(name) if name in os.environ else 0
+
+
 def _restarted_from(folder: CheckpointFolder, resume_epoch: str) -> tuple[Path, Checkpoint] | None:
     """The newest checkpoint, if torchrun has restarted this run (after losing a process, or as a requeued job)."""
     run_id = os.environ.get(RUN_ID, "none")
-    if run_id == "none" and not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+    if run_id == "none" and not _restarts():
         return None
     newest = folder.newest()
     if newest and newest[1].get("run_id") == run_id and newest[1]["options"]["resume_epoch"] == resume_epoch:

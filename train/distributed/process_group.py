@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from common.cli import USAGE_ERROR
 from common.errors import DataError, UserError
-from common.processes import signal_at_parent_death
+from common.processes import environment_number, signal_at_parent_death
 from common.ranks import Ranks
 from train.distributed.rendezvous import launcher_store
 
@@ -76,7 +76,7 @@ def process_group(device_type: str) -> Iterator[Ranks]:
         return
     # If the launcher is killed, save and end. Otherwise this rank would train on and occupy its GPU.
     signal_at_parent_death(signal.SIGTERM)
-    ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")))
+    ranks = _ranks()
     if device_type == "cuda":
         torch.cuda.set_device(ranks.local_rank)
     dist.init_process_group(
@@ -92,6 +92,19 @@ def process_group(device_type: str) -> Iterator[Ranks]:
     # aborts, and a finished run looks failed.
     gc.collect()
     dist.destroy_process_group()
+
+
+def _ranks() -> Ranks:
+    """The ranks that the launcher's environment describes; DataError if it is incomplete or contradicts itself."""
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    rank, local_rank, world_size, local_size = (environment_number(name) for name in names)
+    if rank >= world_size or local_rank >= local_size or local_size > world_size:
+        values = ", ".join(f"{name}={os.environ[name]}" for name in names)
+        raise DataError(f"the environment variables {values} contradict each other: start the run with torchrun")
+    if "MASTER_ADDR" not in os.environ:
+        raise DataError("the environment variable MASTER_ADDR is missing: start the run with torchrun")
+    environment_number("MASTER_PORT", minimum=1)
+    return Ranks(rank, local_rank, world_size)
 
 
 def wrap_in_ddp(network: nn.Module, device: torch.device) -> nn.Module:

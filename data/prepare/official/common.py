@@ -1,10 +1,12 @@
 """The result of the readers of official annotations, and how they find their files."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import DataError
+from common.files import what_is_at
 from data.labels.label_file import LabelRow, clip_name
 
 ALL_SPLITS = (1, 2, 3)
@@ -57,10 +59,11 @@ def annotation_folder(annotations: Path, names: Sequence[str]) -> Path:
     (Official archives unpack to a folder inside.) Raises DataError if there is no such folder, or more than one.
     """
     what = " or ".join(names)
-    if not annotations.exists():
+    kind = what_is_at(annotations)
+    if not kind:
         raise DataError(f"{annotations}: no such file or folder")
-    if not annotations.is_dir():
-        raise DataError(f"{annotations} is a file; give the folder that holds {what}")
+    if kind != "folder":
+        raise DataError(f"{annotations} is a {kind}; give the folder that holds {what}")
 
     def has_one(folder: Path) -> bool:
         return any(next(folder.glob(name), None) for name in names)
@@ -80,8 +83,8 @@ def annotation_folder(annotations: Path, names: Sequence[str]) -> Path:
 def required_file(folder: Path, name: str) -> Path:
     """The path of a file that must exist. Raises DataError."""
     path = folder / name
-    if not path.is_file():
-        raise DataError(f"{path} is missing; it belongs to the official annotations")
+    if what_is_at(path) != "file":
+        raise DataError(f"{path} is missing, or no plain file; it belongs to the official annotations")
     return path
 
 
@@ -93,3 +96,8 @@ def check_splits_found(found: Sequence[int], split: int | None, folder: Path, na
     if split is not None or not absent:
         return []
     return [f"{folder} holds no {names} of split {' and '.join(absent)}"]
+
+
+def parse_index(text: str) -> int | None:
+    """The whole number, 0 or more, that a text is; None if it is none, or larger than any index."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None

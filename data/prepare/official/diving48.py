@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
+from common.text import quoted
+from data.labels.csv_file import read_text
 from data.labels.label_file import LabelRow, check_folder_name
 from data.prepare.official.common import Official, annotation_folder, make_row, required_file
 
@@ -40,12 +42,12 @@ def _read_vocabulary(path: Path) -> tuple[str, ...]:
     entries = _read_json_list(path)
     for position, entry in enumerate(entries):
         if not isinstance(entry, list) or not entry or not all(isinstance(word, str) and word for word in entry):
-            raise DataError(f"{path}: entry {position} is not a list of words: {entry!r}")
+            raise DataError(f"{path}: entry {position} is not a list of words: {quoted(entry)}")
     names = ["_".join(entry) for entry in entries]
     for position, name in enumerate(names):
         check_folder_name(name, "class", f"{path}, entry {position}")
         if names.index(name) != position:
-            raise DataError(f"{path}: entries {names.index(name)} and {position} are the same class, {name}")
+            raise DataError(f"{path}: entries {names.index(name)} and {position} are the same class, {quoted(name)}")
     return tuple(names)
 
 
@@ -54,12 +56,14 @@ def _read_set(path: Path, split: str, classes: tuple[str, ...]) -> list[LabelRow
     for position, entry in enumerate(_read_json_list(path)):
         place = f"{path}, entry {position}"
         if not isinstance(entry, dict) or not {"vid_name", "label"} <= entry.keys():
-            raise DataError(f"{place}: no vid_name and label in {entry!r}")
+            raise DataError(f"{place}: no vid_name and label in {quoted(entry)}")
         name, label = entry["vid_name"], entry["label"]
         if not isinstance(name, str):
-            raise DataError(f"{place}: vid_name {name!r} is not text")
+            raise DataError(f"{place}: vid_name {quoted(name)} is not text")
         if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(classes):
-            raise DataError(f"{place}: label {label!r} is not an index of the {len(classes)} classes in {VOCABULARY}")
+            raise DataError(
+                f"{place}: label {quoted(label)} is not an index of the {len(classes)} classes in {VOCABULARY}"
+            )
         check_folder_name(name, "vid_name", place)
         rows.append(make_row(classes[label], name, split, position))
     return rows
@@ -67,10 +71,12 @@ def _read_set(path: Path, split: str, classes: tuple[str, ...]) -> list[LabelRow
 
 def _read_json_list(path: Path) -> list[Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    except ValueError as error:  # not JSON, or not UTF-8
+        content = json.loads(read_text(path))
+    except RecursionError:
+        raise DataError(f"{path}: JSON of lists within lists, as no annotations have them") from None
+    except DataError:  # is a ValueError too
+        raise
+    except ValueError as error:  # not JSON, or a number of thousands of digits
         raise DataError(f"{path}: not JSON: {error}") from None
     if not isinstance(content, list):
         raise DataError(f"{path}: expected a JSON list, found {type(content).__name__}")

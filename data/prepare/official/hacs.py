@@ -6,6 +6,8 @@ Label 1 means that the clip shows the class, -1 that it does not.
 from pathlib import Path
 
 from common.errors import DataError
+from common.files import what_is_at
+from common.text import quoted
 from data.labels.csv_file import read_table
 from data.labels.label_file import check_folder_name, parse_seconds, parse_split
 from data.prepare.official.common import Official, annotation_folder, make_clip_row
@@ -16,7 +18,7 @@ FILES = "HACS_clips*.csv"
 
 def read_hacs(annotations: Path) -> Official:
     """Read the positive clips. Raises DataError."""
-    path = annotations if annotations.is_file() else _find_file(annotation_folder(annotations, [FILES]))
+    path = annotations if what_is_at(annotations) == "file" else _find_file(annotation_folder(annotations, [FILES]))
     columns, lines = read_table(path)
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
@@ -32,7 +34,7 @@ def read_hacs(annotations: Path) -> Official:
         elif label in ("", "0"):
             official.dropped.add("no label", f"line {line}: {youtube_id}")
         elif label not in ("1", "1.0"):
-            raise DataError(f"{place}: label {label!r} is neither 1 nor -1")
+            raise DataError(f"{place}: label {quoted(label)} is neither 1 nor -1")
         else:
             check_folder_name(name, "classname", place)
             check_folder_name(youtube_id, "youtube_id", place)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from common.errors import DataError
+from common.text import quoted
 from data.labels.csv_file import read_lines
 from data.labels.label_file import LabelRow, check_folder_name
 from data.prepare.official.common import Dropped, Official, annotation_folder, check_splits_found, make_row
@@ -35,12 +36,13 @@ def read_hmdb51(annotations: Path, split: int | None) -> Official:
 
 
 def _read_class(path: Path, label: str, number: int, dropped: Dropped) -> list[LabelRow]:
+    check_folder_name(label, "class", str(path))
     rows: list[LabelRow] = []
     for line, text in read_lines(path):
         place = f"{path}, line {line}"
         name, code = text.rsplit(maxsplit=1) if " " in text else (text, "")  # a file name may hold any other character
         if code != UNUSED and code not in CODES:
-            raise DataError(f"{place}: {text!r} is not a file name and 0, 1 or 2")
+            raise DataError(f"{place}: {quoted(text)} is not a file name and 0, 1 or 2")
         video_id = PurePosixPath(name).stem
         check_folder_name(video_id, "file name", place)
         if code == UNUSED:

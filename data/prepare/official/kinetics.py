@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from common.errors import DataError
+from common.files import what_is_at
 from data.labels.csv_file import read_lines, read_table
 from data.labels.label_file import SPLITS, LabelRow, check_folder_name, parse_seconds, parse_split
 from data.prepare.official.common import Dropped, Official, annotation_folder, make_clip_row
@@ -50,7 +51,7 @@ def read_mini_kinetics(annotations: Path, kinetics400: Path) -> Official:
     official = Official({"kinetics-200": []}, [*paths], class_counts=(200,), notes=notes)
     candidates: list[tuple[str, str, list[LabelRow]]] = []
     for split, name in ID_LISTS.items():
-        if not (folder / name).is_file():
+        if what_is_at(folder / name) != "file":
             official.notes.append(f"{folder} holds no {name}")
             continue
         official.sources.append(folder / name)
@@ -90,7 +91,7 @@ def _choose_clips(candidates: list[tuple[str, str, list[LabelRow]]], official: O
 
 def _clip_files(annotations: Path) -> tuple[list[Path], list[str]]:
     """The CSV files that list clips, and notes on those that do not."""
-    single = annotations.is_file()
+    single = what_is_at(annotations) == "file"
     paths = [annotations] if single else sorted(annotation_folder(annotations, ["*.csv"]).glob("*.csv"))
     lists = [path for path in paths if set(CLIP_COLUMNS) <= set(read_table(path)[0])]
     if not lists:

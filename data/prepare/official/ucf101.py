@@ -3,6 +3,8 @@
 from pathlib import Path, PurePosixPath
 
 from common.errors import DataError
+from common.files import what_is_at
+from common.text import quoted, shortened
 from data.labels.csv_file import read_lines
 from data.labels.label_file import LabelRow, check_folder_name
 from data.prepare.official.common import (
@@ -11,6 +13,7 @@ from data.prepare.official.common import (
     annotation_folder,
     check_splits_found,
     make_row,
+    parse_index,
     required_file,
 )
 
@@ -21,7 +24,7 @@ def read_ucf101(annotations: Path, split: int | None) -> Official:
     classes = _read_class_index(required_file(folder, "classInd.txt"))
     official = Official({}, [folder / "classInd.txt"], class_counts=(101,))
     official.class_index, official.class_index_name = tuple(classes.values()), "ucf101_classes.txt"
-    found = [number for number in ALL_SPLITS if (folder / f"trainlist{number:02d}.txt").is_file()]
+    found = [number for number in ALL_SPLITS if what_is_at(folder / f"trainlist{number:02d}.txt") == "file"]
     official.notes += check_splits_found(found, split, folder, "trainlist and testlist")
     for number in found if split is None else [split]:
         lists = {
@@ -40,14 +43,16 @@ def _read_class_index(path: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     for line, text in read_lines(path):
         number, _, name = text.partition(" ")
-        if not number.isdecimal() or not name.strip():
-            raise DataError(f"{path}, line {line}: {text!r} is not a number and a class name")
-        if int(number) in names:
-            raise DataError(f"{path}, line {line}: class number {number} is there twice")
-        names[int(number)] = name.strip()
+        index = parse_index(number)
+        if index is None or not name.strip():
+            raise DataError(f"{path}, line {line}: {quoted(text)} is not a number and a class name")
+        if index in names:
+            raise DataError(f"{path}, line {line}: class number {index} is there twice")
+        check_folder_name(name.strip(), "class", f"{path}, line {line}")
+        names[index] = name.strip()
     if sorted(names) != list(range(1, len(names) + 1)) or len(set(names.values())) != len(names):
         raise DataError(f"{path}: the class numbers are not 1 to {len(names)} with a name each")
-    return {number: names[number] for number in sorted(names)}
+    return {index: names[index] for index in sorted(names)}
 
 
 def _read_list(path: Path, split: str, classes: dict[int, str]) -> list[LabelRow]:
@@ -56,19 +61,24 @@ def _read_list(path: Path, split: str, classes: dict[int, str]) -> list[LabelRow
     rows: list[LabelRow] = []
     for line, text in read_lines(path):
         place = f"{path}, line {line}"
-        name, *numbers = text.rsplit(maxsplit=1) if text.split()[-1].isdecimal() else [text]
-        number = "".join(numbers)
+        *_, last = text.split()
+        number = parse_index(last)
+        if number is None and last.isdecimal():
+            raise DataError(f"{place}: class number {shortened(last)} is not in classInd.txt")
+        name = text if number is None else text.rsplit(maxsplit=1)[0]
         video = PurePosixPath(name)
         label = video.parent.name
         if label not in names:
-            raise DataError(f"{place}: folder {label!r} of {str(video)!r} is not among the classes of classInd.txt")
-        if number and classes.get(int(number)) != label:
             raise DataError(
-                f"{place}: class number {number} is {classes.get(int(number), 'none')} in classInd.txt, but the folder "
+                f"{place}: folder {quoted(label)} of {quoted(str(video))} is not among the classes of classInd.txt"
+            )
+        if number is not None and classes.get(number) != label:
+            raise DataError(
+                f"{place}: class number {number} is {classes.get(number, 'none')} in classInd.txt, but the folder "
                 f"is {label}"
             )
-        if split == "train" and not number:
-            raise DataError(f"{place}: {text!r} has no class number")
+        if split == "train" and number is None:
+            raise DataError(f"{place}: {quoted(text)} has no class number")
         # Keep the file's spelling, which may differ from its folder's: HandstandPushups/v_HandStandPushups_g01_c01.avi.
         check_folder_name(video.stem, "file name", place)
         rows.append(make_row(label, video.stem, split, line))

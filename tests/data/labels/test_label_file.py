@@ -1,5 +1,6 @@
 """Label files as users write and download them. An invalid row must be named, not guessed at."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import DataError
+from data.labels.csv_file import read_lines
 from data.labels.label_file import LabelRow, clip_name, read_labels, write_labels
 
 TIMED = "label,youtube_id,time_start,time_end,split\n"
@@ -126,6 +128,20 @@ def test_names_that_are_not_ascii_are_read(label_file):
         ("label,id\nwave,..\n", ["line 2", "'..'"]),
         ('label,id\nwave,a\n"wave,b\nwave,c\n', ["after line 2"]),
         (b"label,id\nwave,\xff\xfe\n", ["UTF-8"]),
+        ("label,id\nwave,a\n".encode("utf-16"), ["UTF-8"]),
+        ("label,id\nwave,a\n".encode("utf-16-le"), ["UTF-8"]),
+        (b"label,id\nwave,\xed\xa0\x80\n", ["UTF-8"]),
+        ("label;id\nwave;a\n", ["'label;id'", "commas for ';'"]),
+        ("label\tid\nwave\ta\n", ["commas for '\\t'"]),
+        ("label,label,id\nwave,box,a\n", ["2 columns label"]),
+        (TIMED + "wave,a,0,1e300,train\n", ["line 2", "time_end", "'1e300'"]),
+        (TIMED + "wave,a,0,inf,train\n", ["line 2", "time_end", "'inf'"]),
+        (",".join(f"c{i}" for i in range(100_000)) + "\n", ["no column label", "c0, c1"]),
+        ("label,id\n" + "wave," * 100_000 + "a\n", ["line 2", "100001 fields"]),
+        (TIMED + f"wave,a,{'9' * 100_000},1,train\n", ["line 2", "time_start"]),
+        (f"label,id,split\nwave,a,{'x' * 100_000}\n", ["line 2", "unknown split"]),
+        (f"label,id\nwave,{'x/' * 50_000}\n", ["line 2", "'x/x/"]),
+        (f"label,id\nwave,{'x' * 9000}\nwave,{'x' * 9000}\n", ["line 3 repeats line 2"]),
     ],
 )
 def test_an_invalid_file_is_an_error_that_names_file_line_and_value(label_file, content, words):
@@ -134,14 +150,37 @@ def test_an_invalid_file_is_an_error_that_names_file_line_and_value(label_file, 
         read_labels(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000, "what a file holds may be megabytes, and a terminal shows a few lines"
     for word in words:
         assert word in str(error.value)
 
 
-def test_a_missing_file_or_a_folder_is_a_clear_error(tmp_path):
-    for path in (tmp_path / "no.csv", tmp_path):
+def test_what_is_no_file_is_a_clear_error(tmp_path):
+    """A pipe would be waited for without a word, and a device without an end fills the memory."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    for path in (tmp_path / "no.csv", tmp_path, tmp_path / "pipe.csv", tmp_path / "zero.csv", tmp_path / ("x" * 300)):
         with pytest.raises(DataError, match=str(path)):
             read_labels(path)
+        with pytest.raises(DataError, match=str(path)):
+            list(read_lines(path))
+
+
+def test_a_file_too_large_for_labels_is_refused_before_it_is_read(tmp_path):
+    """A video given by mistake as label file must not be read into memory."""
+    with (tmp_path / "video.csv").open("wb") as file:
+        file.truncate(2**30 + 1)
+    with pytest.raises(DataError, match="1 GiB"):
+        read_labels(tmp_path / "video.csv")
+
+
+def test_names_that_no_folder_can_have_are_left_out_where_asked(label_file):
+    """A downloader goes on with the other rows, and must be able to say which it left out."""
+    refused = []
+    rows = read_labels(label_file("label,id\nwave,a\n..,b\nwave,x/y\nwave,c\n"), refused)
+    assert [row.video_id for row in rows] == ["a", "c"]
+    assert [place for place, _ in refused] == ["labels.csv, line 3", "labels.csv, line 4"]
+    assert all(reason.startswith(word) for (_, reason), word in zip(refused, ("label '..'", "id 'x/y'"), strict=True))
 
 
 def test_two_clips_that_fall_on_the_same_whole_seconds_are_an_error_that_names_both(label_file):

@@ -242,6 +242,32 @@ def test_a_video_in_both_splits_is_reported(whole):
     assert said(whole.load(), "in both the train and the val labels", "1 video, wave/b")
 
 
+def test_a_class_that_is_spelled_in_two_ways_is_reported(disk):
+    """They are two classes of the network, and each lacks the videos of the other."""
+    disk.videos("Wave/a", "Wave/b", "wave/c", "box/d").labels(["Wave,a", "Wave,b", "box,d"], ["wave,c"])
+    assert said(disk.load(), "'Wave' and 'wave'")
+
+
+def test_an_id_in_two_classes_is_reported(disk):
+    """The same video cannot be of both for a network with one class for each clip."""
+    disk.videos("wave/a", "wave/b", "box/a", "box/c").labels(["wave,a", "wave,b", "box,a"], ["box,c"])
+    splits = disk.load()
+    assert said(splits, "1 id", "a (wave and box)")
+    assert contents(splits) == [("a", "wave"), ("b", "wave"), ("a", "box"), ("c", "box")]
+
+
+def test_nothing_is_said_of_names_that_are_all_different(whole):
+    """A line that is always there is not read."""
+    assert not said(whole.load(), "two classes") and not said(whole.load(), "punctuation")
+
+
+def test_names_that_are_too_long_are_clear_errors(whole, tmp_path):
+    """`Path.exists` and the like raise for them."""
+    long = tmp_path / ("x" * 300)
+    for message in (whole.error(dataset=long), whole.error(labels=long)):
+        assert str(long) in message and "too long" in message
+
+
 def test_two_clips_of_one_folder_in_train_and_val_are_an_error_that_names_both(disk):
     disk.videos("wave/a_000001_000003").labels(["wave,a,1.0,3.0"], ["wave,a,1.5,3.5"], header=TIMED)
     message = disk.error()

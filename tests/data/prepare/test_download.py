@@ -20,6 +20,7 @@ from data.prepare.download import (
     DOWNLOADED,
     FAILED,
     UNAVAILABLE,
+    UNPLACED,
     UNWRITABLE,
     fetch,
     main,
@@ -114,12 +115,18 @@ def test_retries_are_counted(server, tmp_path):
         assert server.requests == {"cut": 2 * (retries + 1), "gone": 1, "busy": 1}
 
 
-def test_a_video_that_takes_too_long_is_given_up(server, tmp_path):
-    """A server that sends a byte now and then must not hold a worker for ever."""
-    outcome, reason, _ = fetch_one(server, tmp_path, "slow", "--retries", "0", "--video-timeout", "1")
+@pytest.mark.parametrize("youtube_id", ["slow", "drip", "drippage", "driphead"])
+def test_a_video_that_takes_too_long_is_given_up(server, tmp_path, youtube_id):
+    """A server that sends a byte now and then must not hold a worker for ever, whatever it sends so slowly."""
+    began = time.monotonic()
+    flags = ("--retries", "0", "--video-timeout", "1")
+    handler = signal.getsignal(signal.SIGUSR1)
+    outcome, reason, _ = fetch_one(server, tmp_path, youtube_id, *flags)
+    assert 1 <= time.monotonic() - began < 60  # the bytes would take minutes
     assert outcome == FAILED
     assert "1 s" in reason
     assert files_in(tmp_path) == set()
+    assert signal.getsignal(signal.SIGUSR1) == handler
 
 
 def test_a_pause_is_kept_before_each_video(server, tmp_path):
@@ -453,7 +460,9 @@ def test_two_runs_in_one_folder_do_not_meet(tmp_path):
         (["--limit-rate", "fast"], "--limit-rate: 'fast'.*500K"),
         (["--limit-rate", "0"], "--limit-rate: '0'"),
         (["--sleep", "-1"], "--sleep -1"),
-        (["--sleep", "nan"], "--sleep nan"),
+        (["--sleep", "nan"], "--sleep: 'nan'"),
+        (["--sleep", "1e9"], "--sleep 1e.09"),
+        (["--video-timeout", "9" * 30], "--video-timeout: '9{30}'"),
         (["--sleep", "long"], "--sleep: .*'long'"),
         (["--retries", "-1"], "--retries -1"),
         (["--retries", "1.5"], "--retries: .*'1.5'"),
@@ -484,3 +493,62 @@ def test_an_out_that_cannot_be_made_and_a_foreign_list_are_named(tmp_path):
     (tmp_path / "download_failures.csv").write_text("id,why\nx,y\n")
     with pytest.raises(DataError, match=r"download_failures\.csv.*id,why"):
         main([str(labels), str(tmp_path)])
+
+
+def run_on(server, out, labels, *flags):
+    flags = ("--url-template", server.url_template, "--sleep", "0", "--retries", "0", "--workers", "1", *flags)
+    return main([str(labels), str(out), *flags])
+
+
+def test_names_that_can_be_no_file_are_their_own_problem(server, tmp_path):
+    """One bad name must not cost the other videos, nor be fetched and thrown away at each start."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "file").write_text("mine")
+    (out / "link").symlink_to("nowhere")
+    classes = [".", "..", "a/b", "L" * 300, ".partial", "file", "link", ".download.lock", "download_failures.csv"]
+    ids = ["..", "a/b", "i" * 251, "i" * 300]
+    rows = [f"{label},v{number}" for number, label in enumerate(classes)] + [f"c,{each}" for each in ids]
+    labels = write_labels(tmp_path / "labels.csv", [*rows, "c,good"], header="label,id")
+    assert run_on(server, out, labels) == 1
+    assert set(server.requests) == {"good"}
+    assert files_in(out) == {"c/good.mp4", "file", "download_failures.csv"}
+    assert (out / "file").read_text() == "mine" and not (tmp_path / "out" / "nowhere").exists()
+    problems = read_failures(out)
+    assert len(problems) == len(rows)
+    assert all(kind == "cannot be stored" and len(reason) < 400 for kind, reason in problems.values())
+    write_labels(labels, ["c,good"], header="label,id")
+    assert run_on(server, out, labels) == 0
+    assert not [item for item in read_failures(out) if item.startswith("labels.csv")]
+
+
+def test_a_class_folder_that_closes_meanwhile_is_its_own_problem(server, tmp_path):
+    """A video that cannot be put in its place is no reason to stop the others."""
+    (tmp_path / "a class").write_text("mine")
+    outcome, reason, _ = fetch_one(server, tmp_path, "v1")
+    assert outcome == UNPLACED
+    assert str(tmp_path / "a class") in reason
+    assert files_in(tmp_path) == {"a class"}
+
+
+def test_names_that_begin_with_a_dot_are_fetched_once(server, tmp_path):
+    """They are hidden, and were fetched again at each start."""
+    labels = write_labels(tmp_path / "labels.csv", [".hidden,v1", "c,.v2", ".d,..v3"], header="label,id")
+    for asked in ({"v1", ".v2", "..v3"}, set()):
+        server.requests.clear()
+        assert run_on(server, tmp_path, labels) == 0
+        assert set(server.requests) == asked
+
+
+def test_a_folder_of_parts_that_is_none_is_named(server, tmp_path):
+    """Through a link, the parts would be written to, and removed from, another folder."""
+    labels = write_labels(tmp_path / "labels.csv", ["c,v1"], header="label,id")
+    (tmp_path / "elsewhere").mkdir()
+    for make in (lambda place: place.symlink_to("../elsewhere"), lambda place: place.write_text("mine")):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        place = tmp_path / "out" / ".partial"
+        make(place)
+        with pytest.raises(DataError, match=r"\.partial"):
+            run_on(server, tmp_path / "out", labels)
+        place.unlink()
+    assert not server.requests

@@ -524,6 +524,18 @@ def test_diving48_files_that_make_no_sense_are_an_error_with_the_entry(official,
     assert words in error_of("diving48", official, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, "[" + "9" * 5000 + "]", '[{"vid_name": "\\ud800", "label": 0}]'],
+    ids=["deep", "digits", "half a character"],
+)
+def test_json_that_python_chokes_on_is_named(official, tmp_path, content):
+    """Each was another traceback: RecursionError, ValueError, UnicodeEncodeError."""
+    diving(official, [])
+    write(official / "Diving48_V2_train.json", content)
+    assert "Diving48_V2_train.json" in error_of("diving48", official, tmp_path / "out")
+
+
 def test_a_truncated_json_file_is_named(official, tmp_path):
     diving(official, [])
     write(official / "Diving48_V2_train.json", '[{"vid_name"')
@@ -559,10 +571,46 @@ def test_a_folder_of_something_else_is_an_error_that_says_what_is_expected_and_w
     assert str(tmp_path / "nowhere") in error_of(name, tmp_path / "nowhere", tmp_path / "out")
 
 
+DIGITS = "9" * 5000  # more than Python turns into a number
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content"),
+    [
+        ("ucf101", "classInd.txt", f"{DIGITS} YoYo"),
+        ("ucf101", "classInd.txt", "1 .."),
+        ("ucf101", "classInd.txt", "² YoYo"),
+        ("ucf101", "trainlist01.txt", f"YoYo/v_YoYo_g25_c05.avi {DIGITS}"),
+        ("ucf101", "testlist01.txt", f"YoYo/v_YoYo_g25_c05.avi {DIGITS}"),
+        ("mit", "moments_categories.txt", f"yawning,{DIGITS}"),
+        ("mit", "moments_categories.txt", "..,0"),
+        ("mit", "trainingSet.csv", "x" * 100_000),
+        ("hacs", "HACS_clips_v1.1.1.csv", HACS + f"\nArchery,a,training,1,2,{DIGITS}"),
+        ("kinetics", "kinetics-400_train.csv", KINETICS + f"\nabseiling,a,0,{DIGITS},train"),
+        ("hmdb51", "wave_test_split1.txt", f"a.avi {DIGITS}"),
+    ],
+)
+def test_a_value_that_is_out_of_all_bounds_is_named_in_a_line(official, tmp_path, name, file, content):
+    """It is foreign text: neither a traceback nor a page of digits helps."""
+    ucf(official)
+    write(official / "moments_categories.txt", "yawning,0")
+    write(official / "trainingSet.csv", "yawning/a.mp4,yawning,3,0")
+    write(official / file, content)
+    message = error_of(name, official, tmp_path / "out")
+    assert file in message and len(message) < 1000
+
+
+@pytest.mark.parametrize("name", ["hacs", "kinetics", "mit", "ucf101", "hmdb51", "diving48"])
+def test_annotations_with_a_name_that_is_too_long_are_an_error(tmp_path, name):
+    """`Path.exists` raises for it."""
+    assert "too long" in error_of(name, tmp_path / ("x" * 300), tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["ucf", "a", "o"], "'ucf'"),
+        (["ucf101", "", "o"], "ANNOTATIONS: .*empty"),
         (["ucf101", "a", "o", "--variant", "400"], r"--variant .*ucf101"),
         (["kinetics", "a", "o", "--split", "1"], r"--split .*kinetics"),
         (["kinetics", "a", "o", "--variant", "500"], "500"),

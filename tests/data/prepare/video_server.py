@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -13,7 +13,8 @@ class VideoServer(ThreadingHTTPServer):
 
     gone: 404; busy: 429; flaky: 503 the first time; cut: half of the bytes each time; cutonce: half the first time, the
     rest for a Range after that; nolength: half, without saying how many there are; slow: a kilobyte now and then
-    until `release` is set; page: a web page instead of a video; notvideo: bytes that are none.
+    until `release` is set; drip, drippage, driphead: a video, a page, a header, one byte at a time; page: a web page
+    instead of a video; notvideo: bytes that are none.
     """
 
     daemon_threads = True
@@ -56,6 +57,13 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(b"not a video " * 1000)
         elif kind == "slow" and not self.server.release.is_set():
             self.reply(self.server.video, send=self.dribble)
+        elif kind == "drip":
+            self.reply(self.server.video, send=self.drip)
+        elif kind == "drippage":
+            self.reply(b"<" * 1000, send=self.drip, content_type="text/html")
+        elif kind == "driphead":
+            with suppress(OSError):
+                self.drip(b"H" * 1000)
         elif kind == "nolength":
             self.reply(self.server.video, send=self.half, length=False)
         elif kind == "cut" and not self.server.mended:
@@ -89,6 +97,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def half(self, body: bytes) -> None:
         self.wfile.write(body[: len(body) // 2])
+
+    def drip(self, body: bytes) -> None:
+        for position in range(len(body)):
+            self.wfile.write(body[position : position + 1])
+            if self.server.release.wait(0.2):
+                return
 
     def dribble(self, body: bytes) -> None:
         for position in range(0, len(body), 1024):

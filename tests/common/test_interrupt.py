@@ -1,0 +1,35 @@
+"""Ctrl-C in the seconds before a command has begun."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import train  # noqa: F401 - a command's package
+from tests.processes import ROOT
+
+WORDS = [("train_custom.py",), ("-m", "data.preview"), ("-m", "train.export")]
+
+
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+def test_while_torch_is_imported_it_is_one_line(tmp_path, words):
+    """People start a command, see the mistake and press Ctrl-C: a page from inside torch tells them nothing."""
+    (tmp_path / "torch.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    paths = os.pathsep.join((str(tmp_path), str(ROOT)))
+    process = subprocess.Popen(
+        [sys.executable, *words], cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "interrupted\n")
+
+
+def test_other_programs_keep_their_own_handling():
+    """A notebook or a test that imports the project must still get KeyboardInterrupt."""
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

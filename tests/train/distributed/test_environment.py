@@ -1,0 +1,37 @@
+"""The variables by which torchrun tells a process which rank it is."""
+
+import pytest
+
+from tests.runs import TINY, TINY_FLAGS
+
+WHOLE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+STORE = {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"LOCAL_WORLD_SIZE": "1"}, ["WORLD_SIZE"]),
+        (WHOLE | {"WORLD_SIZE": "abc"}, ["WORLD_SIZE", "'abc'"]),
+        (WHOLE | {"WORLD_SIZE": "9" * 5000}, ["WORLD_SIZE", "'999"]),
+        (WHOLE | {"LOCAL_WORLD_SIZE": "0"}, ["LOCAL_WORLD_SIZE", "'0'"]),
+        ({name: value for name, value in WHOLE.items() if name != "RANK"}, ["RANK", "missing"]),
+        (WHOLE | STORE | {"RANK": "1"}, ["RANK=1", "WORLD_SIZE=1"]),
+        (WHOLE, ["MASTER_ADDR"]),
+        (WHOLE | STORE | {"MASTER_PORT": "x"}, ["MASTER_PORT", "'x'"]),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_variables_that_no_launcher_sets_so_are_one_line(server, small_dataset, tmp_path, environment, words):
+    """Left over in a shell, they turn a run into a rank that waits for others, or into a traceback."""
+    process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, folder=tmp_path, environment=environment)
+    assert process.wait() == 2
+    assert process.stderr.startswith("error: ") and process.stderr.count("\n") == 1
+    assert len(process.stderr) < 600 and all(word in process.stderr for word in words)
+
+
+def test_a_number_of_restarts_that_is_none_is_one_line(server, small_dataset, tmp_path):
+    environment = {"TORCHELASTIC_RESTART_COUNT": "x"}
+    process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, folder=tmp_path, environment=environment)
+    assert process.wait() == 2
+    assert "TORCHELASTIC_RESTART_COUNT" in process.stderr and process.stderr.count("\n") == 1
