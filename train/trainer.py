@@ -163,8 +163,8 @@ class Trainer:
     def _forward_backward(self, clips: Tensor, labels: Tensor, batch_size: int) -> Tensor:
         """Add the gradients of normalised clips (B, 3, T, h, w). Returns their part () of the batch's mean loss."""
         with autocast(self.device, self.options.precision):
-            logits = self.ddp_network(clips)
-        loss_sum = self.loss(logits.float(), labels)
+            logits = self.ddp_network(clips).float()
+        loss_sum = self.loss(logits, labels)
         self.speed.mark()
         self.optimizer_step.backward(loss_sum / batch_size)
         self.score_sums.add(loss_sum, logits, labels)
