@@ -261,7 +261,7 @@ def main() -> int:
     parser.add_argument("--dataset", type=Path, help="converted synthetic videos; made if not given")
     parser.add_argument("--seeds", type=positive_integer, default=3)
     parser.add_argument("--epochs", type=positive_integer, default=7)
-    parser.add_argument("--figure", type=Path, default=Path("figures/initialisation.png"))
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the curves into this PNG")
     arguments = parser.parse_args()
     tune_device("cpu")
     with tempfile.TemporaryDirectory() as temporary:
@@ -277,8 +277,9 @@ def main() -> int:
     console = make_console()
     console.print(depth_table(runs))
     console.print(score_table(runs))
-    draw(runs, arguments.figure)
-    print(f"curves in {arguments.figure}")
+    if arguments.figure:
+        draw(runs, arguments.figure)
+        print(f"curves in {arguments.figure}")
     return 0
 
 

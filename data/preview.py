@@ -42,7 +42,7 @@ def main(prog: str = "python -m data.preview") -> int:
     parser.add_argument(
         "folder", type=Path, help="a dataset (contains jpg/) or the folder of a video (contains frames.db)"
     )
-    parser.add_argument("--output", type=Path, default=Path("augmentation.png"), help="the PNG file to write")
+    parser.add_argument("--output", type=Path, required=True, help="the PNG file to write")
     parser.add_argument("--rows", type=positive_integer, default=8, help="number of clips")
     parser.add_argument("--frames", type=positive_integer, default=3, help="frames per clip")
     parser.add_argument("--size", type=positive_integer, default=224, help="height and width of a clip in pixels")

@@ -15,9 +15,14 @@ TOP_K = 5
 
 
 def is_in_top_k(scores: Tensor, labels: Tensor) -> Tensor:
-    """Column k tells whether the class that is ranked k (0: the best) is the label: bool (B, min(5, classes))."""
-    best = scores.topk(min(TOP_K, scores.shape[1]), dim=1).indices
-    return best == labels[:, None]
+    """Column k tells whether the label is ranked k (0: the best) of all classes: bool (B, min(5, classes)).
+
+    Of classes with the same score the label is ranked last: a network that gives two classes the same score has not
+    told them apart. Any other order would depend on how classes are numbered, or on the device.
+    """
+    others = ~(scores < scores.gather(1, labels[:, None]))  # as good or better; also the label itself
+    ranks = torch.arange(1, min(TOP_K, scores.shape[1]) + 1, device=scores.device)
+    return others.sum(dim=1, keepdim=True) == ranks
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class BatchOutputs:
     """Loss, scores and labels of a batch of B examples."""
 
     loss_sum: Tensor  # (), the sum of the losses
-    scores: Tensor  # (B, classes), logits or log-probabilities
+    scores: Tensor  # (B, classes), logits or log-probabilities, float32: half precision makes different scores equal
     labels: Tensor  # (B,), int64
 
     @cached_property

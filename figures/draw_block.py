@@ -1,8 +1,11 @@
-"""Draws figures/srtg_block.png, the SRTG block in a residual block: python -m figures.draw_block"""
+"""Draws the SRTG block in a residual block: python -m figures.draw_block --output figures/srtg_block.png"""
 
 from pathlib import Path
 
 import matplotlib
+
+from common.cli import CommandParser, run_command
+from common.files import atomic_file
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -176,8 +179,11 @@ def draw_cycle(axes: Axes, left: float, returns: tuple[int, ...], verdict: str) 
     write(axes, (left + 1.5 * spread, 0.8), verdict, 11, weight="bold", colour=RED if verdict == "closed" else INK)
 
 
-def main() -> None:
-    """Write the picture next to this script."""
+def main() -> int:
+    """Write the picture that --output names."""
+    parser = CommandParser(prog="python -m figures.draw_block", description="Draw the SRTG block.")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the PNG file to write")
+    output = parser.parse_args().output
     figure, axes = plt.subplots(figsize=(17.7 * 0.88, 8.9 * 0.88))
     axes.set(xlim=(0, 17.7), ylim=(0, 8.9), aspect="equal")
     axes.axis("off")
@@ -185,8 +191,10 @@ def main() -> None:
     draw_srtg(axes)
     draw_cycles(axes)
     write(axes, (0.1, 0.1), "B clips, C channels, T frames of H×W pixels", 9.5, "left", colour=FAINT)
-    figure.savefig(Path(__file__).with_name("srtg_block.png"), dpi=125, bbox_inches="tight", pad_inches=0.15)
+    with atomic_file(output) as temporary:
+        figure.savefig(temporary, format="png", dpi=125, bbox_inches="tight", pad_inches=0.15)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

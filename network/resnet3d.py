@@ -31,7 +31,7 @@ from network.convs import (
     stem3d,
 )
 from network.registry import register
-from network.srtg import SqueezeAndRecursion
+from network.srtg import SqueezeAndRecursion, without_autocast
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 EXPANSION = 4
@@ -209,10 +209,12 @@ class ResNet3d(VideoNetwork):
         self._initialise()
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Clips (B, 3, T, H, W) of any length and size to logits (B, num_classes)."""
+        """Clips (B, 3, T, H, W) of any length and size to logits (B, num_classes), of the precision of the weights."""
         x = self.max_pool(self.stem(clips))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(x.mean((2, 3, 4)))
+        # Logits are float32 also under autocast: in half precision, those of different classes can become equal.
+        with without_autocast(x.device.type):
+            return self.fc(x.mean((2, 3, 4), dtype=self.fc.weight.dtype))
 
     def _initialise(self) -> None:
         for module in self.modules():

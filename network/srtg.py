@@ -89,7 +89,7 @@ class SqueezeAndRecursion(nn.Module):
     def _scale(self, squeezed: Tensor) -> Tensor:
         """The factors (B, C, T) for frame vectors (B, C, T)."""
         frames = squeezed.permute(2, 0, 1)
-        with _without_autocast(squeezed.device.type):
+        with without_autocast(squeezed.device.type):
             recursed = self.lstm(frames)
         scale = recursed.permute(1, 2, 0)
         if self.gates:
@@ -183,7 +183,7 @@ def _may_fuse() -> bool:
     return not torch._C._are_functorch_transforms_active()
 
 
-def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+def without_autocast(device_type: str) -> AbstractContextManager[object]:
     """Autocast switched off; the meta device has none."""
     return nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)
 
@@ -197,13 +197,14 @@ def temporal_gate(a: Tensor, b: Tensor) -> Tensor:
     """
     if a.shape[0] == 1:  # always consistent; len(a) would fix the number of frames of an exported network
         return torch.ones(a.shape[1], dtype=torch.bool, device=a.device)
-    # Half precision is too coarse to find the nearest frame.
+    # Half precision is too coarse to find the nearest frame. Autocast would compute the matrix product in it.
     precision = torch.promote_types(a.dtype, torch.float32)
     a, b = a.transpose(0, 1).to(precision), b.transpose(0, 1).to(precision)
-    distances = _squared_distances(a, b)
-    # Both directions at once: (2, B, T, ...).
-    soft_neighbours = torch.softmax(-torch.stack((distances, distances.mT)), dim=-1) @ torch.stack((b, a))
-    nearest = _squared_distances(soft_neighbours, torch.stack((a, b))).argmin(dim=-1)
+    with without_autocast(a.device.type):
+        distances = _squared_distances(a, b)
+        # Both directions at once: (2, B, T, ...).
+        soft_neighbours = torch.softmax(-torch.stack((distances, distances.mT)), dim=-1) @ torch.stack((b, a))
+        nearest = _squared_distances(soft_neighbours, torch.stack((a, b))).argmin(dim=-1)
     return (nearest == torch.arange(a.shape[1], device=a.device)).all(dim=-1).all(dim=0)
 
 

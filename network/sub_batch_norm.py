@@ -155,6 +155,22 @@ def use_sub_batch_norm(network: nn.Module, synchronise: bool = False) -> None:
             setattr(network.get_submodule(parent), name, replaced[module])
 
 
+@torch.no_grad()
+def smallest_norm_input(network: nn.Module, frames: int, height: int, width: int) -> int:
+    """The fewest values of a channel and clip, T*H*W, that a batch norm gets from clips of frames x height x width.
+
+    In training, batch norm needs two values or more over all clips that it normalises together. The network is run on
+    the meta device, where only shapes are computed; it must have been made there.
+    """
+    sizes = []
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+    hooks = [norm.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0][0, 0].numel())) for norm in norms]
+    network(torch.empty(2, 3, frames, height, width, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    return min(sizes, default=2)
+
+
 def set_num_splits(network: nn.Module, num_splits: int) -> None:
     """Set the number of sub-batches of every SubBatchNorm3d; no effect on those that have it already."""
     for norm in _norms(network).values():

@@ -14,6 +14,13 @@ COMMANDS = sorted(
 ) + sorted(path.relative_to(ROOT) for path in ROOT.glob("train_*.py"))
 
 
+def test_no_command_has_a_default_file_to_write():
+    """Run in a clone without flags, such a command would overwrite a tracked picture."""
+    assert len(COMMANDS) > 10
+    for path in [*COMMANDS, *sorted((ROOT / "figures").glob("*.py")), ROOT / "train/monitor/curves.py"]:
+        assert not re.search(r'default=Path\("[^")]*\.\w', (ROOT / path).read_text(encoding="utf-8")), path
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_the_help_has_a_usage_of_one_line_and_no_empty_defaults(server, tmp_path, command):
     """A page of usage, or `(default: None)` on every second flag, hides what matters."""

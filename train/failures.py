@@ -27,15 +27,33 @@ def admit_bad_videos(found: Sequence[BadVideo], so_far: list[BadVideo], limit: i
             )
 
 
-def memory_error(spec: StepSpec, world_size: int, accumulate: int, last: Path) -> TrainingError:
+def memory_error(plan: Plan, spec: StepSpec, accumulate: int, last: Path) -> TrainingError:
     """The error of a batch that does not fit the GPU's memory; `last` is the newest checkpoint."""
-    parts = 2 * accumulate
     return TrainingError(
-        f"the GPU's memory does not hold a batch of {spec.batch_size // world_size} clips of "
-        f"{'x'.join(map(str, spec.shape))} in {accumulate} parts. Give --accumulate {parts}, which keeps the schedule "
-        f"(where {parts} does not divide the number of sub-batches, batch-norm statistics cover fewer clips), or "
-        f"--checkpoint-activations, which takes more time; --resume-epoch auto resumes from {last}, if it was saved"
+        f"the GPU's memory does not hold a batch of {spec.batch_size // plan.world_size} clips of "
+        f"{'x'.join(map(str, spec.shape))} in {accumulate} parts. Give {_more_parts(plan, spec, accumulate)}"
+        "--checkpoint-activations, which takes more time, or a smaller --batch-size, which changes the schedule; "
+        f"--resume-epoch auto resumes from {last}, if it was saved"
     )
+
+
+def _more_parts(plan: Plan, spec: StepSpec, accumulate: int) -> str:
+    """The advice to divide the batch into more parts, or nothing if it has no more to give.
+
+    The next number of parts that keeps the statistics of batch norm at this shape, else the next that divides the
+    batch. Parts of one clip are not proposed: at small shapes batch norm cannot normalise them.
+    """
+    clips = plan.base_batch_size // plan.world_size
+    possible = [parts for parts in range(accumulate + 1, clips) if clips % parts == 0]
+    if not possible:
+        return ""
+    parts = next((parts for parts in possible if spec.batch_factor % parts == 0), possible[0])
+    changed = [other for other in plan.step_specs if other.norm_clips(1, parts) < other.norm_clips(1, accumulate)]
+    effect = "batch norm stays the same"
+    if changed:
+        shapes = ", ".join(dict.fromkeys("x".join(map(str, other.shape)) for other in changed))
+        effect = f"but batch norm covers fewer clips at {shapes}"
+    return f"--accumulate {parts} (the schedule stays the same, {effect}), or "
 
 
 def not_finite_error(plan: Plan, progress: Progress, global_step: int, last: Path) -> TrainingError:

@@ -51,6 +51,7 @@ from train.monitor.logs import LOG, log_table, log_to_file, make_console, start_
 from train.monitor.reports import Callback, EpochReport
 from train.monitor.score_files import ScoreFiles
 from train.monitor.tensorboard import TensorBoardLog
+from train.norm_clips import accumulation_warnings, check_norm_clips
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto
@@ -152,6 +153,8 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
     log_table(plan_table(plan))
     for line in plan_summary(plan):
         LOG.info("%s", line)
+    for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
+        LOG.warning("%s", line)
     return _fit(trainer, options, splits, val_loader(options, splits.val, ranks))
 
 
@@ -187,7 +190,9 @@ def _set_up(
         LOG.info("%s", line)
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
     loaded = _load_weights(network, start, options, splits)
-    plan = make_plan(part(options, ScheduleOptions), len(splits.train), ranks.world_size)
+    schedule = part(options, ScheduleOptions)
+    plan = make_plan(schedule, len(splits.train), ranks.world_size)
+    check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
     if start.is_resume:
         check_schedule(start, options, len(splits.train), plan, _digests(splits))
     return _SetUp(start, splits, network, loaded, plan)

@@ -1,7 +1,6 @@
 """The Trainer: runs the steps, epochs and checkpoints of a network on one device, alone or as one of several ranks."""
 
 import logging
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -131,7 +130,7 @@ class Trainer:
             try:
                 self.train_step(batch, spec)
             except torch.OutOfMemoryError as error:
-                raise memory_error(spec, self.ranks.world_size, self.options.accumulate, self.folder.last) from error
+                raise memory_error(self.plan, spec, self.options.accumulate, self.folder.last) from error
             self._report_step(spec, steps)
             if self.stop_signal.is_set():
                 raise StoppedBySignal
@@ -141,9 +140,7 @@ class Trainer:
     def train_step(self, batch: Batch, spec: StepSpec) -> None:
         """Make one update from `batch`, this rank's clips of the step, on its device."""
         parts = self.options.accumulate
-        # If the number of sub-batches is a multiple of `parts`, each part holds whole sub-batches. Otherwise a part
-        # holds only some clips of a sub-batch, and batch-norm statistics cover fewer clips.
-        set_num_splits(self.network, spec.batch_factor // math.gcd(spec.batch_factor, parts))
+        set_num_splits(self.network, spec.sub_batches(parts))
         losses = []
         for part in range(parts):
             # Take every parts-th clip: these form the same sub-batches as in the whole batch.
@@ -163,8 +160,8 @@ class Trainer:
     def _forward_backward(self, clips: Tensor, labels: Tensor, batch_size: int) -> Tensor:
         """Add the gradients of normalised clips (B, 3, T, h, w). Returns their part () of the batch's mean loss."""
         with autocast(self.device, self.options.precision):
-            logits = self.ddp_network(clips)
-        loss_sum = self.loss(logits.float(), labels)
+            logits = self.ddp_network(clips).float()
+        loss_sum = self.loss(logits, labels)
         self.speed.mark()
         self.optimizer_step.backward(loss_sum / batch_size)
         self.score_sums.add(loss_sum, logits, labels)

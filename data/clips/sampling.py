@@ -20,7 +20,7 @@ class SampledFrames(NamedTuple):
     """The frame indices of one clip, and what had to change if the video is too short."""
 
     indices: NDArray[np.int64]  # (T,), from 0, ascending
-    interval: int  # the one used: smaller than asked for if the video is short, 1 if frames are repeated
+    interval: float  # the one used: smaller than asked for if the video is short, 1 if frames are repeated
     repeated: int  # how many of the T indices repeat the frame before them
 
 
@@ -31,38 +31,47 @@ def random_clip(
 
     The interval is drawn from lowest to highest inclusive. `max_factor` (1 or more) multiplies the highest, so that the
     short clips of a multigrid cycle span as much of the action as the long ones (PySlowFast's long-cycle sampling
-    rate). If the video is shorter than the clip's span, the largest interval that fits is used; if not even 1 fits,
-    frames are repeated.
+    rate). A video shorter than the clip's span is covered from its first frame to its last, see `_frames_from`.
     """
     lowest, highest = intervals
     interval = int(rng.integers(lowest, max(lowest, int(highest * max_factor)) + 1))
-    interval = _fitting_interval(num_frames, length, interval)
-    span = (length - 1) * interval + 1
-    start = int(rng.integers(0, max(num_frames - span, 0) + 1))
+    # A short video has only one start. It is drawn all the same, from the starts of the largest whole interval that
+    # fits, so that the crop drawn next is the one of earlier versions.
+    fitting = interval if length == 1 else max(1, min(interval, (num_frames - 1) // (length - 1)))
+    start = int(rng.integers(0, _last_start(num_frames, length, fitting) + 1))
     return _frames_from(start, num_frames, length, interval)
 
 
 def uniform_clips(num_frames: int, length: int, interval: int, clips: int) -> list[SampledFrames]:
-    """`clips` clips with evenly spaced starts, from the first possible one to the last; a single clip is centred."""
-    interval = _fitting_interval(num_frames, length, interval)
-    last_start = max(num_frames - (length - 1) * interval - 1, 0)
+    """`clips` clips with evenly spaced starts, from the first possible one to the last; a single clip is centred.
+
+    In a video shorter than a clip's span all clips are the same, see `_frames_from`.
+    """
+    last_start = _last_start(num_frames, length, interval)
     starts = [last_start // 2] if clips == 1 else np.linspace(0, last_start, clips).round().astype(int).tolist()
     return [_frames_from(start, num_frames, length, interval) for start in starts]
 
 
-def _fitting_interval(num_frames: int, length: int, interval: int) -> int:
+def _last_start(num_frames: int, length: int, interval: int) -> int:
+    """The last frame at which a clip can start; 0 in a video that is too short."""
     assert num_frames > 0 and length > 0 and interval > 0
-    if length == 1:
-        return interval
-    return max(1, min(interval, (num_frames - 1) // (length - 1)))
+    return max(num_frames - (length - 1) * interval - 1, 0)
 
 
 def _frames_from(start: int, num_frames: int, length: int, interval: int) -> SampledFrames:
+    """The frames at `interval` from `start` on.
+
+    A video shorter than the clip's span is covered evenly from its first frame to its last: the interval is then a
+    fraction, and indices are rounded. A video of fewer frames than the clip has each of its frames, some repeated.
+    """
+    positions = np.arange(length, dtype=np.int64)
     if num_frames < length:
         # Spread the repeats over the clip: this slows the action down, while repeats at the end would freeze it.
-        indices = np.arange(length, dtype=np.int64) * num_frames // length
-        return SampledFrames(indices, interval, length - num_frames)
-    return SampledFrames(start + np.arange(length, dtype=np.int64) * interval, interval, 0)
+        return SampledFrames(positions * num_frames // length, 1, length - num_frames)
+    gaps, last = length - 1, num_frames - 1
+    if gaps * interval > last:
+        return SampledFrames((2 * positions * last + gaps) // (2 * gaps), last / gaps, 0)
+    return SampledFrames(start + positions * interval, interval, 0)
 
 
 class ClipSampling(Protocol):

@@ -76,6 +76,15 @@ def test_the_first_of_the_best_classes_is_top_1():
     assert hits.tolist() == [[False, True, False], [True, False, False]]
 
 
+@pytest.mark.parametrize("label", range(10))
+def test_a_tie_is_no_hit_whatever_the_number_of_the_class(label):
+    """A network that gives all classes the same score would else be right wherever the label is class 0."""
+    assert not is_in_top_k(torch.zeros(1, 10), torch.tensor([label])).any()
+    scores = torch.zeros(1, 10)
+    scores[0, [label, (label + 3) % 10]] = 1.0  # two best: the label is one of them, and counts as the second
+    assert is_in_top_k(scores, torch.tensor([label])).tolist() == [[False, True, False, False, False]]
+
+
 def per_class_metric(num_classes):
     """Mean accuracy over classes: hits and examples of each class are summed."""
 

@@ -221,8 +221,9 @@ def test_half_precision_logits_stay_near(dtype):
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         logits = network(clips)
     with torch.no_grad():
-        torch.testing.assert_close(logits.float(), network(clips), rtol=0.05, atol=0.02)
-    assert logits.dtype == dtype
+        expected = network(clips)
+    torch.testing.assert_close(logits, expected, rtol=0.05, atol=0.02)
+    assert torch.equal(logits, expected) == (dtype == torch.float32)
 
 
 @pytest.mark.parametrize(("name", "gates"), [("r2plus1d_10", False), ("srtg_r3d_10", True)])
@@ -249,6 +250,17 @@ def block_sizes(network: torch.nn.Module, clips: Tensor) -> Tensor:
     with torch.no_grad():
         network(clips)
     return torch.stack(sizes)
+
+
+@pytest.mark.parametrize("name", ["r3d_10", "srtg_r2plus1d_10"])
+def test_logits_of_half_precision_features_are_not_rounded(name):
+    """Rounded logits of different classes become equal: top-1 would be decided by the numbers of the classes."""
+    torch.manual_seed(0)
+    network = create_network(name, 400).eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = network(torch.randn(2, 3, 4, 32, 32))
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())
 
 
 @pytest.mark.parametrize("gates", [False, True])

@@ -55,6 +55,18 @@ def test_gate_measures_half_precision_vectors_in_float32(dtype):
     assert 0 < temporal_gate(a, b).sum() < 2000
 
 
+def test_gate_decides_under_autocast_as_in_float32():
+    """Frames of a video are alike: rounded to half precision, a frame's neighbour is found at another frame."""
+    generator = torch.Generator().manual_seed(0)
+    scene = 3 * torch.randn(1, 1000, 64, generator=generator)
+    a = scene + 0.1 * torch.randn(8, 1000, 64, generator=generator)
+    b = a + 0.02 * torch.randn(a.shape, generator=generator)
+    expected = temporal_gate(a, b)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(temporal_gate(a, b), expected)
+    assert 0 < expected.sum() < 1000
+
+
 def gated_block(clips: int) -> tuple[SqueezeAndRecursion, Tensor, Tensor]:
     """A gated module, an input x for which some gates open and some do not, and whether each clip's is open."""
     torch.manual_seed(0)

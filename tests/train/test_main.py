@@ -250,6 +250,8 @@ BAD_FLAGS = {
     "no GPU at all": (["--device", "cuda"], ["--device cuda", "0 GPUs"]),
     "batch over ranks": (["--gpus", 3], ["--batch-size 4", "3 GPUs", "multiple of 3"]),
     "batch over parts": (["--accumulate", 3], ["--batch-size 4", "--accumulate 3", "multiple of 3"]),
+    "one clip of one value": (["--batch-size", 1], ["--batch-size 1:", "4x32x32", "--batch-size 2"]),
+    "parts of one clip": (["--accumulate", 4], ["--accumulate 4:", "4x32x32", "--accumulate 2"]),
     "batch larger than the dataset": (["--batch-size", 33], ["--batch-size 33", "--batch-size 32"]),
     "network": (["--network", "srtg_r3d_35"], ["'srtg_r3d_35'", "srtg_r3d_50"]),
     "flag": (["--leaning-rate", 0.1], ["'--leaning-rate'"]),

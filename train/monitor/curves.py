@@ -76,22 +76,22 @@ def plot_scores(runs: dict[str, tuple[Curve, Curve]], output: Path) -> None:
 
 
 def main() -> int:
-    """Print the table and draw the curves; DataError names a wrong file or suffix."""
+    """Print the table and, with --output, draw the curves; DataError names a wrong file or suffix."""
     parser = CommandParser(prog="python -m train.plot_scores", description="Scores of runs as a table and as curves.")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, with its score files")
     parser.add_argument(
-        "--output", type=Path, default=Path("curves.png"), metavar="FILE",
-        help="the picture to write: .png, .pdf or .svg (default: curves.png)",
+        "--output", type=Path, metavar="FILE", help="draw the curves to this .png, .pdf or .svg",
     )  # fmt: skip
     arguments = parser.parse_args()
-    if arguments.output.suffix not in (".png", ".pdf", ".svg"):
+    if arguments.output is not None and arguments.output.suffix not in (".png", ".pdf", ".svg"):
         raise DataError(f"--output {arguments.output}: give a name that ends in .png, .pdf or .svg")
     runs = {
         run.name: (read_scores(run / "scores_train.csv"), read_scores(run / "scores_val.csv")) for run in arguments.runs
     }
     make_console().print(scores_table(runs))
-    plot_scores(runs, arguments.output)
-    print(f"curves in {arguments.output}")
+    if arguments.output is not None:
+        plot_scores(runs, arguments.output)
+        print(f"curves in {arguments.output}")
     return 0
 
 

@@ -25,17 +25,19 @@ from train.schedule.plan import Phase, Plan, StepSpec, steps_per_part
 EPOCH_FACTOR = Fraction(3, 2)  # a run with cycles visits the data 1.5 times as often as the nominal epochs say
 LONG_CYCLE = ((1 / 4, 0.5**0.5), (1 / 2, 0.5**0.5), (1 / 2, 1.0), (1.0, 1.0))  # of the base frames and crop
 SHORT_CYCLE = (1 / 2, 0.5**0.5)  # of the base crop; the third step has the long cycle's own crop
+PER_EPOCH_SHORT_CYCLE = ((0.5**0.5, 2), (1 / 2, 4))  # of the long cycle's crop, and batch; the first step has this crop
 DEFAULT_WARMUP = Fraction(1, 7)  # of the nominal epochs; the published Kinetics schedule warms up for 34 of 239
 DEFAULT_WARMUP_LR = 0.1  # of the base rate; the same schedule starts at 0.01 with a base rate of 0.1
 
 
 class _Base(NamedTuple):
-    """The base shape and batch, and whether there is a short cycle."""
+    """The base shape and batch, whether there is a short cycle, and whether it is that of the per-epoch variant."""
 
     frames: int
     size: int
     batch_size: int
     short_cycles: bool
+    per_epoch: bool
 
 
 class _LongShape(NamedTuple):
@@ -45,6 +47,11 @@ class _LongShape(NamedTuple):
     size: int
     batch_factor: int
     steps: tuple[StepSpec, ...]
+
+    @property
+    def batch_size(self) -> int:
+        """The batch at the long cycle's own crop; smaller crops have larger batches."""
+        return min(step.batch_size for step in self.steps)
 
     @property
     def mean_batch(self) -> Fraction:
@@ -79,7 +86,7 @@ def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) ->
         raise DataError("--multigrid per-epoch needs long cycles: give --long-cycles too")
     lr_schedule = SCHEDULES[options.lr_schedule](options)
     steps, notes = _lr_steps(options, lr_schedule)
-    base = _Base(options.clip_length, options.clip_size, options.batch_size, options.short_cycles)
+    base = _Base(options.clip_length, options.clip_size, options.batch_size, options.short_cycles, per_epoch)
     factors = LONG_CYCLE if options.long_cycles else LONG_CYCLE[-1:]
     shapes = _fitting_shapes(base, num_videos, factors, per_epoch, notes)
     spans = _spans(options, shapes, steps)
@@ -160,13 +167,26 @@ def _long_shape(base: _Base, frames_factor: float, size_factor: float, limit: in
 def _short_cycle(base: _Base, frames: int, size: int, factor: int, limit: int | None) -> tuple[StepSpec, ...]:
     """The steps of a short cycle: crop and batch of each. Without short cycles, the one step of the long cycle."""
     steps = []
-    for short in (*SHORT_CYCLE, size / base.size) if base.short_cycles else (size / base.size,):
-        crop = _scaled(base.size, short)
-        short_factor = max(1, round((size / (base.size * short)) ** 2))
+    for crop, short_factor in _short_crops(base, size):
         short_factor = short_factor if limit is None else min(short_factor, limit // factor)
         batch_size = base.batch_size * factor * short_factor
         steps.append(StepSpec(ClipShape(frames, crop, crop), batch_size, factor, base.frames // frames))
     return tuple(steps)
+
+
+def _short_crops(base: _Base, size: int) -> list[tuple[int, int]]:
+    """Crop and batch, in batches of the long cycle's shape, of each step at a long-cycle shape of `size` pixels.
+
+    In the paper the small crops are parts of the base crop. In the per-epoch variant they are parts of the long cycle's
+    crop, rounded as in its authors' code: down to whole pixels, then up to an even number.
+    """
+    if not base.short_cycles:
+        return [(size, 1)]
+    if base.per_epoch:
+        smaller = [(max(1, int(size * part)), batches) for part, batches in PER_EPOCH_SHORT_CYCLE]
+        return [(size, 1), *((min(size, crop + crop % 2), batches) for crop, batches in smaller)]
+    smaller = [(_scaled(base.size, part), round((size / (base.size * part)) ** 2)) for part in SHORT_CYCLE]
+    return [*((crop, max(1, batches)) for crop, batches in smaller), (size, 1)]
 
 
 def _fitting_shapes(
@@ -266,11 +286,11 @@ def _phases(
                 last_epoch=span.last_epoch,
                 frames=shape.frames,
                 size=shape.size,
-                batch_size=shape.steps[-1].batch_size,
+                batch_size=shape.batch_size,
                 batch_factor=shape.batch_factor,
                 lr=base_shape_lr * schedule_factor * shape.batch_factor,
                 short_cycle=shape.steps,
-                max_interval_factor=shape.steps[-1].max_interval_factor,
+                max_interval_factor=shape.steps[0].max_interval_factor,
                 lr_steps_passed=span.lr_steps_passed,
                 part=span.part,
                 parts=parts,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 from typing import NamedTuple
 
 from data.clips.types import ClipShape
@@ -15,6 +16,18 @@ class StepSpec(NamedTuple):
     batch_size: int  # clips of the whole batch, over all ranks
     batch_factor: int  # of the long cycle: the number of batch norm's sub-batches on each GPU
     max_interval_factor: float  # multiplies the highest sampling interval
+
+    def sub_batches(self, parts: int) -> int:
+        """The number of batch norm's sub-batches in each of the `parts` of --accumulate.
+
+        If `parts` divides the batch factor, each part has whole sub-batches, the same as without parts. Otherwise a
+        part has only some clips of a sub-batch.
+        """
+        return self.batch_factor // gcd(self.batch_factor, parts)
+
+    def norm_clips(self, ranks: int, parts: int) -> int:
+        """The clips that batch norm normalises together where `ranks` ranks divide each sub-batch (--sync-bn: 1)."""
+        return self.batch_size // (ranks * parts) // self.sub_batches(parts)
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,21 @@ class Plan:
         """The rate of a phase after `progress` epochs of the run, without warm-up."""
         factor = self.lr_schedule(progress / self.num_epochs, phase.lr_steps_passed)
         return self.base_shape_lr * factor * phase.batch_factor
+
+    @property
+    def base_batch_size(self) -> int:
+        """--batch-size: the clips of a batch at the base shape, over all ranks."""
+        return self.phases[0].batch_size // self.phases[0].batch_factor
+
+    @property
+    def step_specs(self) -> tuple[StepSpec, ...]:
+        """Every shape and batch that occurs in the run, in the order of the phases; short epochs have not all."""
+        found: dict[StepSpec, None] = {}
+        for phase in self.phases:
+            steps, cycle = self.steps_per_epoch(phase), phase.short_cycle
+            start = phase.part * steps
+            found |= dict.fromkeys(cycle[step % len(cycle)] for step in range(start, start + min(steps, len(cycle))))
+        return tuple(found)
 
     @property
     def total_steps(self) -> int:

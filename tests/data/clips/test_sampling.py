@@ -23,7 +23,7 @@ def random_clips(num_frames, length, intervals, max_factor=1.0, number=300):
 )
 def test_a_random_clip_is_in_the_video_ascending_and_evenly_spaced(num_frames, length, lowest, more, max_factor, seed):
     clip = random_clip(num_frames, length, (lowest, lowest + more), max_factor, np.random.default_rng(seed))
-    check_clip(clip, num_frames, length, highest=max(lowest, int((lowest + more) * max_factor)))
+    check_clip(clip, num_frames, length, lowest, highest=max(lowest, int((lowest + more) * max_factor)))
     if (length - 1) * lowest < num_frames:
         assert clip.interval >= lowest or length == 1  # an interval that fits is never lowered below the range
 
@@ -38,11 +38,11 @@ def test_uniform_clips_are_in_the_video_ascending_and_evenly_spaced(num_frames, 
     views = uniform_clips(num_frames, length, interval, clips)
     assert len(views) == clips
     for view in views:
-        check_clip(view, num_frames, length, highest=interval)
+        check_clip(view, num_frames, length, interval, interval)
     assert [view.indices[0] for view in views] == sorted(view.indices[0] for view in views)
 
 
-def check_clip(clip, num_frames, length, highest):
+def check_clip(clip, num_frames, length, lowest, highest):
     assert clip.indices.dtype == np.int64
     assert clip.indices.shape == (length,)
     assert clip.indices.min() >= 0
@@ -53,9 +53,38 @@ def check_clip(clip, num_frames, length, highest):
         assert (steps == 0).sum() == clip.repeated
         assert set(clip.indices) == set(range(num_frames))  # every frame there is, in order
         assert clip.interval == 1
-    else:
+    elif clip.interval == int(clip.interval) >= lowest:
         assert set(steps) <= {clip.interval}
-        assert 1 <= clip.interval <= highest
+        assert clip.interval <= highest
+    else:  # the whole video, as evenly as whole frames allow
+        assert clip.interval == (num_frames - 1) / (length - 1) < highest
+        even = np.linspace(0, num_frames - 1, length)
+        assert np.abs(clip.indices - even).max() <= 0.5
+        assert (clip.indices[0], clip.indices[-1]) == (0, num_frames - 1)
+        assert steps.min() >= 1  # no frame twice
+
+
+@given(
+    num_frames=st.integers(1, 400),
+    length=st.integers(1, 64),
+    lowest=st.integers(1, 8),
+    more=st.integers(0, 4),
+    max_factor=st.floats(1, 4),
+    seed=st.integers(0, 2**32),
+)
+def test_the_crop_drawn_next_and_clips_that_fit_are_those_of_earlier_versions(
+    num_frames, length, lowest, more, max_factor, seed
+):
+    """A run resumed with another version must read the same clips; only short videos get other frames."""
+    rng, earlier = np.random.default_rng(seed), np.random.default_rng(seed)
+    clip = random_clip(num_frames, length, (lowest, lowest + more), max_factor, rng)
+    drawn = int(earlier.integers(lowest, max(lowest, int((lowest + more) * max_factor)) + 1))
+    whole = drawn if length == 1 else max(1, min(drawn, (num_frames - 1) // (length - 1)))
+    start = int(earlier.integers(0, max(num_frames - (length - 1) * whole - 1, 0) + 1))
+    assert rng.bit_generator.state == earlier.bit_generator.state
+    if num_frames >= length and whole == drawn:
+        assert clip.indices.tolist() == [start + i * drawn for i in range(length)]
+        assert clip.interval == drawn
 
 
 def test_both_ends_of_the_range_of_intervals_and_all_starts_are_reached():
@@ -77,11 +106,15 @@ def test_max_factor_raises_only_the_highest_interval():
     assert {clip.interval for clip in random_clips(400, 4, (2, 2), max_factor=1.5)} == {2, 3}
 
 
-def test_a_video_shorter_than_the_span_gets_the_largest_interval_that_fits():
+def test_a_video_shorter_than_the_span_is_covered_from_its_first_frame_to_its_last():
+    """With whole intervals only, a clip of 16 frames at interval 2 from a video of 30 would show half of it."""
+    for clips in (1, 3):
+        for clip in uniform_clips(num_frames=30, length=16, interval=2, clips=clips):
+            assert clip.indices.tolist() == [0, 2, 4, 6, 8, 10, 12, 14, 15, 17, 19, 21, 23, 25, 27, 29]
+            assert clip.repeated == 0 and clip.interval == pytest.approx(29 / 15)
+    assert {tuple(clip.indices) for clip in random_clips(8, 4, (4, 6))} == {(0, 2, 5, 7)}
     clip = uniform_clips(num_frames=10, length=4, interval=5, clips=1)[0]
-    assert clip.indices.tolist() == [0, 3, 6, 9]
-    assert (clip.interval, clip.repeated) == (3, 0)
-    assert {tuple(clip.indices) for clip in random_clips(8, 4, (4, 6))} == {(0, 2, 4, 6), (1, 3, 5, 7)}
+    assert (clip.indices.tolist(), clip.interval, clip.repeated) == ([0, 3, 6, 9], 3, 0)
 
 
 def test_a_video_shorter_than_the_clip_repeats_frames_evenly_and_counts_them():

@@ -84,6 +84,16 @@ def test_short_cycle_of_each_long_shape():
     assert {plan.step_spec(300, step).batch_factor for step in range(3)} == {4}, "the short cycle leaves it alone"
 
 
+@quick
+@given(plan_arguments())
+def test_step_specs_are_those_of_the_steps(arguments):
+    """Checks of a run use this list: a missing shape would fail in mid-run, another would refuse a run that works."""
+    plan = make_plan(**arguments)
+    first = {phase.first_epoch for phase in plan.phases}
+    assert set(plan.step_specs) == {spec for epoch in first for spec in specs(plan, epoch)}
+    assert plan.base_batch_size == arguments["batch_size"]
+
+
 def test_each_cycle_alone():
     long = make_plan(**PAPER, long_cycles=True)
     assert [(p.frames, p.size, p.batch_factor) for p in long.phases] == [*SHAPES * 3, SHAPES[3], SHAPES[3]]
@@ -116,6 +126,22 @@ def test_per_epoch_variant_has_all_shapes_in_each_epoch():
     rates = [plan.lr(1, quarter * 500 + step) for quarter in range(4) for step in (0, 499)]
     assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125])
     assert plan.lr(95, 0) == pytest.approx(0.01)
+
+
+def test_per_epoch_variant_has_the_short_cycle_of_its_authors():
+    """Crops are parts of the long shape's, which comes first, in batches up to 32 B: their published 1536x4x80x80."""
+    plan = make_plan(**PAPER | {"batch_size": 48}, **BOTH, per_epoch=True)
+    small, full = ((158, 1), (112, 2), (80, 4)), ((224, 1), (158, 2), (112, 4))
+    for part, ((frames, _, factor), crops) in enumerate(zip(SHAPES, (small, small, full, full), strict=True)):
+        (phase,) = (phase for phase in plan.phases if phase.first_epoch == 1 and phase.part == part)
+        assert [(step.shape, step.batch_size, step.batch_factor) for step in phase.short_cycle] == [
+            (ClipShape(frames, crop, crop), 48 * factor * batches, factor) for crop, batches in crops
+        ]
+        assert (phase.size, phase.batch_size) == (crops[0][0], 48 * factor)
+    assert plan.step_spec(1, 2) == (ClipShape(4, 80, 80), 1536, 8, 4)
+    assert plan.phases[0].lr == pytest.approx(0.1), "the short cycle leaves it alone"
+    tiny = make_plan(**PAPER | {"clip_size": 3, "clip_length": 1}, **BOTH, per_epoch=True)
+    assert all(1 <= step.shape.height <= 3 for step in tiny.step_specs)
 
 
 @quick
