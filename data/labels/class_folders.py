@@ -40,14 +40,14 @@ class ClassFolders:
         self.present = list_folders(jpg)
         folders: dict[str, list[str]] = {}
         for folder in self.present:
-            folders.setdefault(_canonical_name(folder), []).append(folder)
+            folders.setdefault(canonical_name(folder), []).append(folder)
         owners: dict[str, str] = {}
         for name in classes:
-            owner = owners.setdefault(_canonical_name(name), name)
+            owner = owners.setdefault(canonical_name(name), name)
             if owner != name:
                 raise DataError(f"classes {owner!r} and {name!r} of the labels would share a folder; rename one")
         self.of_class = {
-            name: sorted(folders.get(_canonical_name(name), []), key=lambda folder: (folder != name, folder))
+            name: sorted(folders.get(canonical_name(name), []), key=lambda folder: (folder != name, folder))
             for name in classes
         }
         wanted = [folder for name in classes for folder in self.of_class[name]]
@@ -154,7 +154,8 @@ def in_threads(
                 yield result
 
 
-def _canonical_name(name: str) -> str:
+def canonical_name(name: str) -> str:
+    """The same text for all spellings of a class: `_` for spaces, and accents composed or not."""
     return unicodedata.normalize("NFC", name).replace("_", " ")
 
 

@@ -2,8 +2,9 @@
 
 Lists the videos in DATASET/jpg/<class>/<video>/ that are missing, empty, broken (proved damaged), unreadable (a program
 is writing them, permissions, memory, another format), have a wrong frame count, are stray (not in the labels) or hold
-temporary files of a killed run; also writes them to DATASET/verify_problems.csv. The exit status is 0 if there are none,
-else 1. Without --labels, the CSV files in DATASET/labels are used; if there are none, only the databases are checked.
+temporary files of a killed run; also writes them to DATASET/verify_problems.csv. The exit status is 0 if there are
+none, else 1. Without --labels, the CSV files in DATASET/labels are used; if there are none, only the databases are
+checked.
 """
 
 import argparse

@@ -19,8 +19,11 @@ from data.store.crop_box import CropBox, copy_crop, scratch_frame
 from data.store.turbojpeg import ALIGNMENT, MARGIN, Part, thread_decoder
 
 MAX_PIXELS = 2**25  # an 8K frame; a damaged header may state more, which would take minutes to decode
-# Each block of 8x8 pixels takes a bit or more, so fewer bytes cannot hold the pixels that a header states.
+# With Huffman codes, a block of 8x8 pixels takes a bit or more: fewer bytes cannot hold the pixels of a header.
 PIXELS_PER_BYTE = 1024
+# The markers (ISO 10918-1, table B.1) that begin a frame's header.
+PROGRESSIVE, ARITHMETIC = (0xC2, 0xC6, 0xCA, 0xCE), range(0xC9, 0xD0)
+NO_FRAME = (0xC4, 0xC8, 0xCC)  # the markers between them that begin something else
 # A progressive JPEG has ten scans. Each is a pass over all pixels: 1,600 scans of an 8K frame fit into 160 KB and take
 # seconds. They are counted only in frames of more than COUNTED pixels: in small ones they take no time worth it.
 MAX_SCANS, COUNTED = 100, 2**20
@@ -43,9 +46,11 @@ def jpeg_size(blob: bytes) -> tuple[int, int]:
         kind = NotDecodedError if other else ValueError
         raise kind(f"holds no readable JPEG: its {len(blob)} bytes begin with {blob[:8]!r}") from error
     pixels = height * width
-    if pixels < 1 or pixels > PIXELS_PER_BYTE * len(blob):
+    if pixels < 1:
         raise ValueError(f"holds a damaged JPEG: its header says {width}x{height} pixels")
     if pixels > MAX_PIXELS:
+        if pixels > PIXELS_PER_BYTE * len(blob) and _frame_marker(blob) not in ARITHMETIC:
+            raise ValueError(f"holds a damaged JPEG: its header says {width}x{height} pixels")
         raise NotDecodedError(f"is {width}x{height} pixels, and more than {MAX_PIXELS} are not decoded")
     return height, width
 
@@ -128,18 +133,18 @@ def _check_size(blob: bytes, size: tuple[int, int]) -> None:
 
 
 def _check_scans(blob: bytes, size: tuple[int, int]) -> None:
-    if size[0] * size[1] > COUNTED and _is_progressive(blob):
-        scans = blob.count(b"\xff\xda")  # no other bytes in a scan begin with ff
+    if size[0] * size[1] > COUNTED and _frame_marker(blob) in (*PROGRESSIVE, None):
+        scans = blob.count(b"\xff\xda")  # the data of a scan does not contain these bytes
         if scans > MAX_SCANS:
             raise NotDecodedError(f"holds a progressive JPEG of {scans} scans; more than {MAX_SCANS} are not decoded")
 
 
-def _is_progressive(blob: bytes) -> bool:
-    """Whether the frame header is that of a progressive JPEG, or cannot be found."""
+def _frame_marker(blob: bytes) -> int | None:
+    """The marker that begins the frame's header; None if it cannot be found."""
     position = 2
     while position + 4 <= len(blob) and blob[position] == 0xFF:
         marker = blob[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # these three are tables
-            return marker & 3 == 2
+        if 0xC0 <= marker <= 0xCF and marker not in NO_FRAME:
+            return marker
         position += 2 + int.from_bytes(blob[position + 2 : position + 4], "big")
-    return True
+    return None
