@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-import simplejpeg
 
 from data.prepare.deletion import is_being_written
 from data.prepare.verify import check_and_delete, main
 from data.store.frame_store import FrameStore, write_frames
+from tests.data.store.test_database import large_progressive_jpeg, memory_in_use
 from tests.numbered import frame_numbers, numbered_jpegs, write_database
 
 JPEGS = numbered_jpegs(range(6), 16, 16)
@@ -121,15 +120,13 @@ def test_a_whole_database_with_the_journal_of_an_ended_change_is_whole(tmp_path:
 
 def test_whole_frames_that_need_more_memory_than_there_is_are_left(tmp_path: Path) -> None:
     folder = tmp_path / "jpg" / "walk" / "a"
-    picture = np.random.default_rng(0).integers(0, 255, (40, 60, 1), dtype=np.uint8)
-    large = np.kron(picture, np.ones((100, 100, 1), np.uint8))
-    write_frames(folder, [simplejpeg.encode_jpeg(large, 90, "GRAY", "Gray")])
+    write_frames(folder, [large_progressive_jpeg()])
     pid = os.fork()  # as the limit would hit the other tests
     if pid == 0:
         status = 9
         try:
-            in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            for more in (1, 20, 60, 75, 90):
+            in_use = memory_in_use()
+            for more in range(0, 200, 20):
                 resource.setrlimit(resource.RLIMIT_AS, (in_use + more * 10**6, -1))
                 if "broken" in delete(tmp_path / "jpg", folder, "all"):
                     break
