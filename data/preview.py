@@ -1,5 +1,6 @@
 """python -m data.preview: a picture (contact sheet) of a dataset's clips before and after augmentation."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import atomic_file
+from common.files import atomic_file, write_errors
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE
 from data.augment.params import KINDS, named_params, random_params, random_params_of_kind
@@ -126,18 +127,16 @@ def draw_sheet(rows: list[Row], path: Path) -> None:
                 place.imshow(picture)
     for column, title in ((1, "original"), (frames + 2, "augmented")):
         axes[0, column].set_title(title, loc="left", fontsize=11)
-    try:
-        with atomic_file(path) as temporary:
-            figure.savefig(temporary, format="png")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+    with write_errors(path), atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _choose_video(folder: Path, rng: np.random.Generator) -> Path:
-    if (folder / DATABASE).is_file():
-        return folder
     jpg = folder / "jpg"
-    if not jpg.is_dir():
+    # Path.is_file raises for a name that is too long, or in a folder without permission.
+    if os.path.isfile(folder / DATABASE):  # noqa: PTH113
+        return folder
+    if not os.path.isdir(jpg):  # noqa: PTH112
         raise DataError(
             f"{folder} is neither a dataset (with a folder jpg) nor the folder of a video (with {DATABASE})"
         )

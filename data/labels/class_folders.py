@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from common.errors import DataError
+from common.files import reason
 from data.labels.label_file import LabelRow
 from data.labels.video_list import FoundVideo
-from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError
+from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError, count_text
 
 THREADS = 32  # at most; they hide the latency of network file systems
 CHUNK = 256  # videos that a thread searches for in one call
@@ -39,14 +40,14 @@ class ClassFolders:
         self.present = list_folders(jpg)
         folders: dict[str, list[str]] = {}
         for folder in self.present:
-            folders.setdefault(_canonical_name(folder), []).append(folder)
+            folders.setdefault(canonical_name(folder), []).append(folder)
         owners: dict[str, str] = {}
         for name in classes:
-            owner = owners.setdefault(_canonical_name(name), name)
+            owner = owners.setdefault(canonical_name(name), name)
             if owner != name:
                 raise DataError(f"classes {owner!r} and {name!r} of the labels would share a folder; rename one")
         self.of_class = {
-            name: sorted(folders.get(_canonical_name(name), []), key=lambda folder: (folder != name, folder))
+            name: sorted(folders.get(canonical_name(name), []), key=lambda folder: (folder != name, folder))
             for name in classes
         }
         wanted = [folder for name in classes for folder in self.of_class[name]]
@@ -102,7 +103,7 @@ def modification_times(folder: Path) -> tuple[int, int]:
     try:
         status = folder.stat()
     except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}") from None
+        raise DataError(f"{folder}: {reason(error)}") from None
     return status.st_mtime_ns, status.st_ctime_ns
 
 
@@ -111,16 +112,23 @@ def list_names(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)  # noqa: PTH208 (a Path for each name takes seconds)
     except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}") from None
+        raise DataError(f"{folder}: {reason(error)}") from None
 
 
 def list_folders(folder: Path) -> list[str]:
     """The sorted names of the folders in a folder. Raises DataError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir())
+            return sorted(entry.name for entry in entries if _is_folder(entry))
     except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}") from None
+        raise DataError(f"{folder}: {reason(error)}") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a folder without permission
+        return False
 
 
 def in_threads(
@@ -146,7 +154,8 @@ def in_threads(
                 yield result
 
 
-def _canonical_name(name: str) -> str:
+def canonical_name(name: str) -> str:
+    """The same text for all spellings of a class: `_` for spaces, and accents composed or not."""
     return unicodedata.normalize("NFC", name).replace("_", " ")
 
 
@@ -161,17 +170,13 @@ def _count_frames(folder: str) -> tuple[int, str]:
     The number in the file n_frames is not checked here: FrameStore counts the frames when it opens the database.
     """
     if not os.path.exists(f"{folder}/{DATABASE}"):  # noqa: PTH110
-        return 0, f"has no {DATABASE}"
+        return 0, _why_no_database(folder)
     try:
-        file = os.open(f"{folder}/{FRAME_COUNT}", os.O_RDONLY)  # three times faster than `open`
-        try:
-            text = os.read(file, 64)
-        finally:
-            os.close(file)
+        text = count_text(folder)
     except FileNotFoundError:
         return _count_stored_frames(folder)
     except OSError as error:
-        return 0, f"has a file {FRAME_COUNT} that cannot be read: {error.strerror}"
+        return 0, f"has a file {FRAME_COUNT} that cannot be read: {reason(error)}"
     try:
         frames = int(text)
     except ValueError:
@@ -179,6 +184,17 @@ def _count_frames(folder: str) -> tuple[int, str]:
     if not 0 < frames <= MAX_FRAMES:
         return 0, f"has {frames} in its file {FRAME_COUNT}"
     return frames, ""
+
+
+def _why_no_database(folder: str) -> str:
+    try:
+        os.stat(f"{folder}/{DATABASE}")  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        linked = os.path.islink(f"{folder}/{DATABASE}")  # noqa: PTH114
+        return f"has a {DATABASE} that is a link to nothing" if linked else f"has no {DATABASE}"
+    except OSError as error:
+        return f"has a {DATABASE} that cannot be looked for: {reason(error)}"
+    return f"had no {DATABASE} a moment ago"
 
 
 def _count_stored_frames(folder: str) -> tuple[int, str]:

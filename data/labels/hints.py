@@ -49,6 +49,8 @@ def explain_empty_classes(empty: Sequence[str], folders: ClassFolders) -> str:
     place = folders.jpg / next(iter(folders.of_class[empty[0]]), empty[0])
     near = None if place.name in folders.present else near_name(empty[0], folders.present)
     similar = f"; there is a folder {near!r}: rename it to the class's name" if near else ""
+    if os.path.islink(place) and place.name not in folders.present:  # noqa: PTH114 (raises for a name that is too long)
+        similar = ", which is a link that leads nowhere"
     which = f"{counted(len(empty), 'class')} of the labels: {first_names(list(map(repr, empty)))}"
     remedy = f"Convert the videos ({CONVERT}), or remove the rows of the class from the label files"
     return f"no usable video of {which}; looked in {place}{similar}. {remedy}"

@@ -25,8 +25,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from common.errors import DataError
-from common.files import atomic_file
-from data.labels.class_folders import inspect_videos, list_folders, modification_times
+from common.files import atomic_file, reason
+from data.labels.class_folders import canonical_name, inspect_videos, list_folders, modification_times
 from data.labels.scan import Scan
 from data.labels.shared_arrays import SharedArrays
 from data.labels.video_list import ARRAYS, FoundVideo, VideoList
@@ -89,7 +89,7 @@ def _hash(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        raise DataError(f"{path}: {reason(error)}") from None
 
 
 def _file_name(name: str, key: Mapping[str, Any]) -> str:
@@ -106,6 +106,7 @@ def _read(path: Path, key: Mapping[str, Any]) -> tuple[Scan | None, str]:
             if header["key"] != key:
                 return None, f"{path} was made for other label files or by another version: scanned again"
             scan = _unpack(header, archive)
+        _check(scan)
         change = _change(Path(key["jpg"]), scan)
     except (FileNotFoundError, NotADirectoryError):
         return None, ""
@@ -130,19 +131,53 @@ def _change(jpg: Path, scan: Scan) -> str:
     return ""
 
 
+def _check(scan: Scan) -> None:
+    """ValueError unless each video is a name in the folder of its class, as in every scan.
+
+    The file can be damaged or made by others in a way that its checksum holds.
+    """
+    for videos in (scan.train, scan.val):
+        class_of = {canonical_name(name): index for index, name in enumerate(videos.classes)}
+        if not set(videos.class_folders) <= scan.folder_times.keys() <= set(scan.present):
+            raise ValueError("it names folders that are not class folders of the dataset")
+        labels = np.array([class_of[canonical_name(folder)] for folder in videos.class_folders])
+        arrays = videos.arrays
+        if not np.array_equal(labels[arrays["folder_indices"]], arrays["labels"]):
+            raise ValueError("it gives videos another class than that of their folder")
+        ends = arrays["name_ends"].astype(np.int64)
+        lengths = np.diff(ends, prepend=0)
+        joined = arrays["names"].tobytes()
+        if lengths.min(initial=1) < 1 or ends[-1:].sum() != len(joined) or b"/" in joined or b"\0" in joined:
+            raise ValueError("it holds names that no folder can have")
+        if any(videos.folder(int(i)).name == ".." for i in np.flatnonzero(lengths <= 2)):
+            raise ValueError("it names the folder above")
+
+
 def _keep(path: Path, key: Mapping[str, Any], scan: Scan, began: int) -> str:
     """Write the result of a scan that began at the time `began` (ns); a line for the log if that is not possible."""
-    newest = max((time for times in scan.folder_times.values() for time in times), default=0)
-    if newest > began - SETTLED:
-        return f"the scan of {key['jpg']} is not kept, since videos were added or removed just before it"
+    now = time.time_ns()
+    changed = {folder: _last_change(times, now) for folder, times in scan.folder_times.items()}
+    newest = max(changed, key=changed.__getitem__, default="")
+    if newest and changed[newest] > began - SETTLED:
+        kept = f"the scan of {key['jpg']} is not kept, since"
+        if changed[newest] > now:
+            when = datetime.fromtimestamp(changed[newest] / 1e9).isoformat(" ", "seconds")
+            return f"{kept} {newest} was changed at {when}, which is in the future: is a clock wrong?"
+        return f"{kept} videos were added to {newest} or removed from it just before"
     try:
         for leftover in path.parent.glob(f".{path.name}.*.tmp"):
             leftover.unlink(missing_ok=True)  # of a process that was killed
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **_pack(key, scan))
     except OSError as error:
-        return f"{path} could not be written: {error.strerror}"
+        return f"{path} could not be written: {reason(error)}"
     return ""
+
+
+def _last_change(times: tuple[int, int], now: int) -> int:
+    """When a folder was last changed, by its mtime and ctime. Programs may set an mtime, also to a time to come."""
+    mtime, ctime = times
+    return ctime if mtime > now else max(mtime, ctime)
 
 
 def _pack(key: Mapping[str, Any], scan: Scan) -> dict[str, np.ndarray]:
@@ -166,7 +201,12 @@ def _unpack(header: Mapping[str, Any], archive: zipfile.ZipFile) -> Scan:
     """Undo `_pack`."""
     lists = []
     for split, class_folders in zip(("train", "val"), header["class_folders"], strict=True):
-        arrays = SharedArrays({name: _member(archive, f"{split}_{name}") for name in ARRAYS})
+        members = {name: _member(archive, f"{split}_{name}") for name in ARRAYS}
+        rows = len(members["labels"])
+        for name, dtype in ARRAYS.items():
+            if members[name].dtype != dtype or (name != "names" and members[name].shape != (rows,)):
+                raise ValueError(f"its array {name} is of another type or length")
+        arrays = SharedArrays(members)
         lists.append(VideoList(header["key"]["jpg"], tuple(header["classes"]), tuple(class_folders), arrays))
     return Scan(
         train=lists[0],
@@ -180,6 +220,8 @@ def _unpack(header: Mapping[str, Any], archive: zipfile.ZipFile) -> Scan:
 
 def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """An array of an npz file. Reads the member to its end, so that zipfile compares the checksum; np.load may not."""
+    if archive.getinfo(f"{name}.npy").compress_type != zipfile.ZIP_STORED:
+        raise ValueError("it is compressed, and may be larger than the memory")
     return np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import DataError
+from common.files import reason
 from common.memory import anonymous_file
 
 ALIGNMENT = 64
@@ -20,7 +22,8 @@ class SharedArrays(Mapping[str, np.ndarray]):
     """Named read-only arrays of one dimension, in memory that child processes share.
 
     The memory is a file without a name, which the system frees when the last process ends or is killed. A forked child
-    inherits it; a spawned child gets its descriptor. Pickling for any other purpose copies the arrays.
+    inherits it; a spawned child gets its descriptor. Pickling for any other purpose copies the arrays. DataError if
+    there is not enough memory.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -30,11 +33,16 @@ class SharedArrays(Mapping[str, np.ndarray]):
             assert array.ndim == 1, (name, array.shape)
             layout[name] = (array.dtype.str, size, array.size)
             size += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-        file = anonymous_file("arrays", max(size, 1))  # an empty file cannot be mapped
-        with mmap.mmap(file, 0) as memory:
-            for name, (dtype, offset, number) in layout.items():
-                np.frombuffer(memory, dtype, number, offset)[:] = arrays[name]
-        self._map(file, layout)
+        try:
+            file = anonymous_file("arrays", max(size, 1))  # an empty file cannot be mapped
+            with mmap.mmap(file, 0) as memory:
+                for name, (dtype, offset, number) in layout.items():
+                    np.frombuffer(memory, dtype, number, offset)[:] = arrays[name]
+            self._map(file, layout)
+        except OSError as error:
+            raise DataError(
+                f"cannot get {size / 1e6:.1f} MB of memory for the videos' names ({reason(error)})"
+            ) from error
 
     def _map(self, file: int, layout: dict[str, tuple[str, int, int]]) -> None:
         self._file = open(file, "rb", buffering=0)  # noqa: SIM115 - stays open as long as the arrays exist

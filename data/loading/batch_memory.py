@@ -1,5 +1,6 @@
 """Shared memory for batches: workers decode clips into it, the main process makes tensors of it without a copy."""
 
+import errno
 import mmap
 import os
 import warnings
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError
+from common.files import reason
 from common.memory import anonymous_file
 
 
@@ -33,9 +35,9 @@ class BatchMemory:
         try:
             self._map(anonymous_file("clips", size))
         except OSError as error:
+            remedy = ": give a smaller --batch-size or fewer --workers" if error.errno == errno.ENOMEM else ""
             raise DataError(
-                f"cannot get {size / 1e6:.0f} MB of memory for batches ({error.strerror}): give a smaller --batch-size "
-                "or fewer --workers"
+                f"cannot get {size / 1e6:.1f} MB of memory for batches ({reason(error)}){remedy}"
             ) from error
         self._reserved: set[int] = set()  # slots that workers may be writing to
         self._arrays: list[weakref.ref[np.ndarray] | None] = [None] * slots  # dead when no tensor of the slot is left

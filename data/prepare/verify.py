@@ -1,32 +1,45 @@
 """Check a dataset folder against its label files: python -m data.prepare.verify DATASET
 
-Lists the videos in DATASET/jpg/<class>/<video>/ that are missing, empty, broken, have a wrong frame count, are stray
-(not in the labels) or hold temporary files of a killed run; also writes them to DATASET/verify_problems.csv. The exit
-status is 0 if there are none, else 1. Without --labels, the CSV files in DATASET/labels are used; if there are none,
-only the databases are checked.
+Lists the videos in DATASET/jpg/<class>/<video>/ that are missing, empty, broken (proved damaged), unreadable (a program
+is writing them, permissions, memory, another format), have a wrong frame count, are stray (not in the labels) or hold
+temporary files of a killed run; also writes them to DATASET/verify_problems.csv. The exit status is 0 if there are
+none, else 1. Without --labels, the CSV files in DATASET/labels are used; if there are none, only the databases are
+checked.
 """
 
 import argparse
+import errno
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
+from common.files import reason
 from common.processes import available_cpus
 from data.labels.class_folders import ClassFolders, list_folders, list_names
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import find_jpg
+from data.prepare.deletion import Deletion, delete_broken, identity, is_being_written
 from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import check_idle
 from data.prepare.worker_pool import run_jobs
-from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError, leftovers
+from data.store.frame_store import (
+    DATABASE,
+    FRAME_COUNT,
+    REMEDY,
+    FrameStore,
+    FrameStoreError,
+    count_text,
+    leftovers,
+)
 
 CHUNK = 16  # frames decoded at a time
+CHUNK_PIXELS = 2**25  # fewer if they are large
 
 
 class Verdict(NamedTuple):
@@ -43,114 +56,150 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jpg = find_jpg(options.dataset)
     if options.delete_broken:
         check_idle(jpg.parent)
-    label_files = options.labels or sorted((jpg.parent / "labels").glob("*.csv"))
+    label_files = _label_files(options.labels, jpg.parent)
     rows = [row for path in label_files for row in read_labels(path)]
     report = Report(f"{jpg} against {', '.join(map(str, label_files)) or 'no label file'}")
     report.count("videos checked", 0)
     report.count("frames", 0)
-    if rows:
-        videos, problems = _compare(jpg, rows)
-    else:
-        videos, problems = _all_videos(jpg)
+    videos, problems = _compare(jpg, rows) if label_files else _all_videos(jpg)
     for problem in problems:
         report.add(*problem)
-    deleted = _check_videos(videos, jpg, options, report)
-    csv_path = jpg.parent / "verify_problems.csv"
+    deletion = _check_videos(videos, jpg, options, report)
+    csv_path: Path | None = jpg.parent / "verify_problems.csv"
     try:
-        write_problems(csv_path, report.problems)
+        write_problems(jpg.parent / "verify_problems.csv", report.problems)
     except DataError as error:  # a read-only dataset can be verified, too
-        print(error, file=sys.stderr)
+        print(f"{error}; the problems are listed here alone", file=sys.stderr)
+        csv_path = None
     report.print(csv_path=csv_path)
-    for path in deleted:
+    for path in deletion.deleted:
         print(f"deleted {printable(str(path))}")
+    for what in deletion.left:
+        print(f"left {printable(what)}")
     return 1 if report.problems else 0
 
 
 def check_video(decode: str, folder: Path, beat: Callable[[], None]) -> Verdict:
-    """Check one video folder; `decode` says which frames are decoded: "none", "first" or "all"."""
+    """Check one video folder; `decode` says which frames are decoded: "none", "first" or "all".
+
+    Kind "broken" is for databases that are proved damaged: they were read twice, and nobody writes them. Those that
+    cannot be read for another reason are "unreadable".
+    """
     left = leftovers(folder)
-    problems = (
-        [("leftover", f"of a killed run, or of one that is running: {', '.join(path.name for path in left)}")]
-        if left
-        else []
-    )
-    if not (folder / DATABASE).exists():
+    problems: list[tuple[str, str]] = []
+    if left:
+        names = ", ".join(path.name for path in left)
+        problems.append(("leftover", f"of a killed run, or of one that is running: {names}"))
+    try:
+        (folder / DATABASE).lstat()
+    except FileNotFoundError:
         others = sorted(set(list_names(folder)) - {path.name for path in left})
         held = f"; it holds {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}" if others else ""
         return Verdict(0, [*problems, ("empty", f"no {DATABASE}{held}")])
+    except OSError as error:
+        return Verdict(0, [*problems, ("unreadable", f"{DATABASE} cannot be looked for ({reason(error)})")])
+    before = identity(folder / DATABASE)
+    count, problem = _check_database(decode, folder, beat)
+    if problem and problem[0] == "broken":
+        again = _check_database(decode, folder, beat)
+        if again != (0, problem) or identity(folder / DATABASE) != before:
+            problem = ("unreadable", f"{problem[1].removesuffix(f'; {REMEDY}')}; but it changed while it was checked")
+        elif is_being_written(folder / DATABASE):
+            problem = ("unreadable", f"{problem[1].removesuffix(f'; {REMEDY}')}; but a program is writing it")
+    if problem:
+        return Verdict(0, [*problems, problem])
+    return Verdict(count, [*problems, *_check_count(folder, count)])
+
+
+def check_and_delete(decode: str, jpg: Path, folder: Path, beat: Callable[[], None]) -> tuple[Verdict, Deletion]:
+    """As check_video; then delete what is broken."""
+    before = identity(folder / DATABASE)
+    verdict = check_video(decode, folder, beat)
+    kinds = {kind for kind, _ in verdict.problems}
+    return verdict, delete_broken(jpg, folder, kinds, before) if kinds else Deletion([], [])
+
+
+def check_only(decode: str, folder: Path, beat: Callable[[], None]) -> tuple[Verdict, Deletion]:
+    """As check_video; nothing is deleted."""
+    return check_video(decode, folder, beat), Deletion([], [])
+
+
+def _check_database(decode: str, folder: Path, beat: Callable[[], None]) -> tuple[int, tuple[str, str] | None]:
+    """The number of frames; or 0 and the problem, as (kind, reason)."""
     try:
         with FrameStore(folder) as store:
             count = store.check_numbering()
             _decode(store, {"none": 0, "first": 1, "all": count}[decode], beat)
     except FrameStoreError as error:
-        reason = str(error).removeprefix(f"{folder}/")
-        return Verdict(0, [*problems, ("broken" if error.damaged else "unreadable", reason)])
-    said = _frame_count_said(folder)
-    if said != str(count):
-        problems.append(("wrong count", f"{FRAME_COUNT} says {said}, {DATABASE} holds {count}"))
-    return Verdict(count, problems)
+        return 0, ("broken" if error.damaged else "unreadable", str(error).removeprefix(f"{folder}/"))
+    return count, None
 
 
-def _frame_count_said(folder: Path) -> str:
+def _check_count(folder: Path, count: int) -> Iterator[tuple[str, str]]:
+    """What is wrong with the file n_frames."""
     try:
-        return (folder / FRAME_COUNT).read_text(errors="replace").strip()[:40] or "nothing"
+        said = count_text(str(folder)).decode(errors="replace").strip()[:40] or "nothing"
+    except FileNotFoundError:
+        said = "nothing (there is no such file)"
     except OSError as error:
-        return f"nothing ({error.strerror})"
+        yield "unreadable", f"{FRAME_COUNT} cannot be read ({reason(error)}); {DATABASE} holds {count} frames"
+        return
+    if said != str(count):
+        yield "wrong count", f"{FRAME_COUNT} says {said}, {DATABASE} holds {count}"
 
 
 def _decode(store: FrameStore, count: int, beat: Callable[[], None]) -> None:
     """Decode the first `count` frames, all of which must have the size of the first."""
-    for start in range(0, count, CHUNK):
+    if count == 0:
+        return
+    height, width = store.size()
+    chunk = min(CHUNK, max(1, CHUNK_PIXELS // (height * width)))
+    for start in range(0, count, chunk):
         beat()
         # `read` compares the sizes of the frames of one call: include the first each time.
-        store.read([0, *range(start, min(start + CHUNK, count))])
+        store.read([0, *range(start, min(start + chunk, count))])
 
 
-def _check_videos(videos: list[Path], jpg: Path, options: argparse.Namespace, report: Report) -> list[Path]:
-    """Check the video folders in parallel, and return what was deleted."""
-    deleted: list[Path] = []
+def _check_videos(videos: list[Path], jpg: Path, options: argparse.Namespace, report: Report) -> Deletion:
+    """Check the video folders in parallel, and return what was deleted and what was left."""
+    deletion = Deletion([], [])
+    check = (
+        partial(check_and_delete, options.decode, jpg) if options.delete_broken else partial(check_only, options.decode)
+    )
     with progress_bar() as progress:
         task = progress.add_task("verifying", total=len(videos))
-        for outcome in run_jobs(
-            partial(check_video, options.decode), videos, min(options.workers, max(1, len(videos)))
-        ):
+        for outcome in run_jobs(check, videos, min(options.workers, max(1, len(videos)))):
             progress.advance(task)
             report.count("videos checked")
-            verdict = outcome.result or Verdict(0, [("unreadable", outcome.reason)])
+            failed = Verdict(0, [("unreadable", outcome.reason)]), Deletion([], [])
+            verdict, of_video = outcome.result or failed
             report.count("frames", verdict.frames)
-            for kind, reason in verdict.problems:
-                report.add(kind, str(outcome.job.relative_to(jpg)), reason)
-            if options.delete_broken:
-                deleted += _delete(outcome.job, {kind for kind, _ in verdict.problems})
-    return deleted
+            for kind, why in verdict.problems:
+                report.add(kind, str(outcome.job.relative_to(jpg)), why)
+            deletion.deleted.extend(of_video.deleted)
+            deletion.left.extend(of_video.left)
+    return deletion
 
 
-def _delete(folder: Path, kinds: set[str]) -> list[Path]:
-    """Delete broken files, which convert makes again, and the folder if it is then empty; return what was deleted."""
+def _label_files(given: list[Path] | None, dataset: Path) -> list[Path]:
+    """The label files to compare with: those that --labels names, and the CSV files of folders that it names."""
     paths: list[Path] = []
-    if "leftover" in kinds:
-        paths += leftovers(folder)
-    if "broken" in kinds:
-        paths += [folder / (DATABASE + suffix) for suffix in ("", "-journal", "-wal", "-shm")]
-    if kinds & {"broken", "empty", "wrong count"}:
-        paths.append(folder / FRAME_COUNT)
-    deleted = [path for path in paths if path.is_file() and not path.is_symlink()]
-    for path in deleted:
-        path.unlink()
-    if kinds:
-        with suppress(OSError):  # the folder is not empty
-            folder.rmdir()
-            deleted.append(folder)
-    return deleted
+    for place in given or ([dataset / "labels"] if os.path.isdir(dataset / "labels") else []):  # noqa: PTH112
+        if os.path.isdir(place):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
+            names = sorted(name for name in list_names(place) if name.endswith(".csv"))
+            if given and not names:
+                raise DataError(f"--labels {place}: the folder holds no CSV file")
+            paths += [place / name for name in names]
+        else:
+            paths.append(place)
+    return paths
 
 
 def _compare(jpg: Path, rows: list[LabelRow]) -> tuple[list[Path], list[Problem]]:
     """The folders of the videos in the labels, and the missing and stray ones as problems."""
     folders = ClassFolders(jpg, sorted({row.label for row in rows}))
-    unlabelled = {folder: set(list_folders(jpg / folder)) for folder in folders.present}
     problems = list(_stray_files(jpg, "", folders.present))
-    for folder, videos in unlabelled.items():
-        problems += _stray_files(jpg, folder, videos)
+    unlabelled = {folder: set(_video_names(jpg, folder, problems)) for folder in folders.present}
     present: list[Path] = []
     for label, video_id in dict.fromkeys((row.label, row.video_id) for row in rows):
         place = next((folder for folder in folders.of_class[label] if video_id in unlabelled[folder]), None)
@@ -172,17 +221,33 @@ def _all_videos(jpg: Path) -> tuple[list[Path], list[Problem]]:
     """All video folders, and stray files as problems."""
     classes = list_folders(jpg)
     problems = list(_stray_files(jpg, "", classes))
-    videos: list[Path] = []
-    for folder in classes:
+    return [jpg / folder / name for folder in classes for name in _video_names(jpg, folder, problems)], problems
+
+
+def _video_names(jpg: Path, folder: str, problems: list[Problem]) -> list[str]:
+    """The video folders of a class folder. Its other names, or why it cannot be listed, become problems."""
+    try:
         names = list_folders(jpg / folder)
-        videos += [jpg / folder / name for name in names]
         problems += _stray_files(jpg, folder, names)
-    return videos, problems
+    except DataError as error:
+        problems.append(Problem("unreadable", folder, str(error)))
+        return []
+    return names
 
 
 def _stray_files(jpg: Path, folder: str, folders: Iterable[str]) -> Iterator[Problem]:
     for name in set(list_names(jpg / folder)).difference(folders):
-        yield Problem("stray", str(Path(folder, name)), "a file where only folders are expected")
+        yield Problem("stray", str(Path(folder, name)), _why_no_folder(jpg / folder / name))
+
+
+def _why_no_folder(path: Path) -> str:
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOENT):
+            return "a link that leads nowhere"
+        return f"cannot be looked at ({reason(error)})"
+    return "a file where only folders are expected"
 
 
 def _parser() -> CommandParser:
@@ -192,7 +257,13 @@ def _parser() -> CommandParser:
     )
     add = parser.add_argument
     add("dataset", type=Path, metavar="DATASET", help="the folder that holds jpg/<class>/<video>/frames.db")
-    add("--labels", type=Path, action="append", metavar="FILE", help="a label file; may be given several times")
+    add(
+        "--labels",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="a label file, or a folder of them; may be given several times",
+    )
     add(
         "--decode",
         choices=["none", "first", "all"],
@@ -209,7 +280,7 @@ def _parser() -> CommandParser:
         "--delete-broken",
         action="store_true",
         help=f"delete broken databases, wrong {FRAME_COUNT} files and leftovers, so that convert makes them again; "
-        "stray and unreadable files stay",
+        "stray and unreadable files stay, and all that is reached through a link",
     )
     return parser
 

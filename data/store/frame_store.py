@@ -8,35 +8,26 @@ primary key) and that of dataset2database (no key, no index, rows in any order).
 in both; nothing reads it.
 """
 
+import errno
 import os
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
-from urllib.parse import quote
+from typing import Any
 
 import numpy as np
 import simplejpeg
 
 from common.files import atomic_file, sync_folder
 from data.store.crop_box import CropBox
-from data.store.jpeg import CropDecoder, decode_whole, jpeg_size
-from data.store.video_source import VideoSourceError
+from data.store.database import ERRORS, REMEDY, FrameStoreError, database_error, open_database, shown
+from data.store.jpeg import CropDecoder, NotDecodedError, decode_whole, jpeg_size
 
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
-REMEDY = "delete the video's folder and convert it again (python -m data.prepare.verify DATASET --delete-broken does)"
-
-
-class FrameStoreError(VideoSourceError):
-    """A database or frame that cannot be read.
-
-    `damaged`: the file's content is bad (as opposed to its path, its permissions, or the index asked for).
-    """
-
-    damaged = False
+SCANNED = 1000  # rows read at a time
 
 
 class FrameStore:
@@ -58,7 +49,7 @@ class FrameStore:
         self._blobs: dict[int, bytes] = {}  # fetched by size() in this `with` block
 
     def __enter__(self) -> "FrameStore":
-        self._connection = self._open()
+        self._connection = open_database(self.path)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,9 +67,9 @@ class FrameStore:
         """The height and width in pixels of the frame at `index`, from its JPEG header."""
         with self._connected() as connection:
             blob = self._fetch(connection, self._checked(connection, index))
-        if self._connection is not None:
-            self._blobs[index] = blob
-        return self._jpeg_size(index, blob)
+            if self._connection is not None:
+                self._blobs[index] = blob
+            return self._jpeg_size(index, blob)
 
     def read(
         self, indices: Sequence[int], crop_box: CropBox | None = None, out: np.ndarray | None = None
@@ -97,7 +88,7 @@ class FrameStore:
         with self._connected() as connection:
             wanted = [self._checked(connection, index) for index in indices]
             blobs = {index: self._fetch(connection, index) for index in sorted(set(wanted))}
-        return self._decode(blobs, wanted, crop_box, out)
+            return self._decode(blobs, wanted, crop_box, out)
 
     def check_numbering(self) -> int:
         """Read every row's ObjId and return the number of frames; FrameStoreError for gaps, repeats and other names."""
@@ -124,42 +115,46 @@ class FrameStore:
             try:
                 decode(blobs[index], clip[position])
             except ValueError as error:
-                raise self._error(str(error), index) from error
+                raise self._jpeg_error(error, index) from error
         return clip
 
     def _jpeg_size(self, index: int, blob: bytes) -> tuple[int, int]:
         try:
             return jpeg_size(blob)
         except ValueError as error:
-            raise self._error(str(error), index) from error
+            raise self._jpeg_error(error, index) from error
 
     def _fetch(self, connection: sqlite3.Connection, index: int) -> bytes:
         if index in self._blobs:
             return self._blobs[index]
         rowid = index + 1 if self._rowids is None else self._rowids[index]
-        with self._sqlite_errors():
-            row = connection.execute("SELECT ObjId, frames FROM Images WHERE rowid = ?", (rowid,)).fetchone()
+        try:
+            row = connection.execute("SELECT ObjId, frames FROM Images WHERE _rowid_ = ?", (rowid,)).fetchone()
+        except ERRORS as error:
+            raise database_error(self.path, error) from error
         if row is None or _frame_number(row[0]) != index + 1:
             if self._rowids is not None:
-                raise self._error("changed while it was read")
+                raise self._damage("changed while it was read, or its table and index differ")
             self._scan(connection)
             return self._fetch(connection, self._checked(connection, index))
         if not isinstance(row[1], bytes):
-            raise self._error(f"holds {row[1]!r} instead of a JPEG", index)
+            raise self._damage(f"holds {row[1]!r} instead of a JPEG", index)
         return row[1]
 
     def _checked(self, connection: sqlite3.Connection, index: int) -> int:
         count = self._frame_count(connection)
         if not 0 <= index < count:
-            raise self._error(f"has {count} frames: index {index} is out of range", remedy="")
+            raise FrameStoreError(f"{self.path} has {count} frames: index {index} is out of range")
         return int(index)
 
     def _frame_count(self, connection: sqlite3.Connection) -> int:
         if self._count is None:
-            with self._sqlite_errors():
-                last = connection.execute("SELECT rowid, ObjId FROM Images ORDER BY rowid DESC LIMIT 1").fetchone()
+            try:
+                last = connection.execute("SELECT _rowid_, ObjId FROM Images ORDER BY _rowid_ DESC LIMIT 1").fetchone()
+            except ERRORS as error:
+                raise database_error(self.path, error) from error
             if last is None:
-                raise self._error("holds no frames")
+                raise self._damage("holds no frames")
             if _frame_number(last[1]) == last[0]:
                 self._count = last[0]  # rows seem to be in order; _fetch checks each row that it reads
             else:
@@ -168,81 +163,63 @@ class FrameStore:
         return self._count
 
     def _scan(self, connection: sqlite3.Connection) -> None:
-        """Find the row of each frame in one pass over the names; SQLite does not read the blobs' pages for that."""
-        with self._sqlite_errors():
-            rows = connection.execute("SELECT rowid, ObjId FROM Images").fetchall()
-        rowids = {_frame_number(name): rowid for rowid, name in rows}
-        try:
-            self._rowids = [rowids[number] for number in range(1, len(rows) + 1)]
-        except KeyError:
-            self._explain(rows)
-        if not rows:
-            raise self._error("holds no frames")
-        if rows[0][0] is None:  # the rows of a view have no rowid
-            raise self._error("has a view instead of a table Images")
-        self._count = len(rows)
+        """Find the row of each frame in one pass over the names; SQLite does not read the blobs' pages for that.
 
-    def _explain(self, rows: Sequence[tuple[int, object]]) -> NoReturn:
-        """Raise the error that says why the names are not those of frames 1, 2, ..."""
-        numbers: set[int] = set()
-        for _, name in rows:
-            number = _frame_number(name)
-            if number is None:
-                shown = name.decode(errors="replace") if isinstance(name, bytes) else name
-                raise self._error(f"has a row named {shown!r} where '<video id>/frame_<number>' is expected")
-            if number in numbers:
-                raise self._error(f"holds frame_{number:05d} twice")
-            numbers.add(number)
-        missing = next(number for number in range(1, len(rows) + 1) if number not in numbers)
-        raise self._error(f"lacks frame_{missing:05d}: it holds {len(rows)} frames numbered up to {max(numbers)}")
+        The first repeated name ends the pass: in a damaged file, the rows may lead to each other in circles.
+        """
+        rowids: dict[int, int] = {}
+        try:
+            cursor = connection.execute("SELECT _rowid_, ObjId FROM Images")
+            while rows := cursor.fetchmany(SCANNED):
+                found: dict[Any, int] = {_frame_number(name): rowid for rowid, name in rows}
+                if len(found) < len(rows) or None in found or not rowids.keys().isdisjoint(found):
+                    raise self._name_error(rows, set(rowids))
+                rowids |= found
+        except ERRORS as error:
+            raise database_error(self.path, error) from error
+        if not rowids:
+            raise self._damage("holds no frames")
+        try:
+            self._rowids = [rowids[number] for number in range(1, len(rowids) + 1)]
+        except KeyError as missing:
+            held = f"it holds {len(rowids)} frames numbered up to {max(rowids)}"
+            raise self._damage(f"lacks frame_{missing.args[0]:05d}: {held}") from None
+        self._count = len(rowids)
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        if self._connection is not None:
-            yield self._connection
-        else:
-            with closing(self._open()) as connection:
-                yield connection
-
-    def _open(self) -> sqlite3.Connection:
-        """Open read-only and without locks; refuse files that SQLite would misread, wait for, or create."""
         try:
-            mode = os.stat(self.path).st_mode  # noqa: PTH116 - as in __init__
-        except OSError as error:
-            remedy = "convert the video to frames (python -m data.prepare.convert)"
-            raise self._error(f"cannot be read ({error.strerror})", remedy=remedy) from error
-        if not stat.S_ISREG(mode):
-            raise self._error("is not a regular file")
-        for suffix in ("-journal", "-wal"):
-            if os.path.exists(self.path + suffix):  # noqa: PTH110 - as in __init__
-                raise self._error(
-                    f"has a {DATABASE}{suffix} beside it: a program is writing it, or was killed while writing",
-                    remedy=f"wait for that program, or {REMEDY}",
-                )
-        uri = f"file://{quote(os.path.abspath(os.fsencode(self.path)))}?mode=ro&immutable=1"  # noqa: PTH100 - as above
-        with self._sqlite_errors():
-            connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-        connection.text_factory = bytes  # names need not be UTF-8
-        return connection
+            if self._connection is not None:
+                yield self._connection
+            else:
+                with closing(open_database(self.path)) as connection:
+                    yield connection
+        except MemoryError as error:
+            raise database_error(self.path, error) from error
 
-    @contextmanager
-    def _sqlite_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's message may quote damaged names
-            try:
-                Path(self.path).open("rb").close()
-            except OSError as cause:
-                raise self._error(f"cannot be read ({cause.strerror})", remedy="") from error
-            if "disk I/O error" in str(error):
-                raise self._error(f"cannot be read ({error})", remedy="") from error
-            raise self._error(f"is not a complete frame database ({error})") from error
+    def _name_error(self, rows: Sequence[tuple[int, object]], numbers: set[int | None]) -> FrameStoreError:
+        """What is wrong with `rows`, of which one has no frame number, or that of another or of one in `numbers`."""
+        for _, name in rows:
+            number = _frame_number(name)
+            if number is None:
+                text = repr(shown(name.decode(errors="replace")) if isinstance(name, bytes) else name)
+                reason = f"has a row named {text} where '<video id>/frame_<number>' is expected"
+                if numbers:
+                    return self._damage(reason)
+                return FrameStoreError(f"{self.path} {reason}: it may be of another program")
+            if number in numbers:
+                return self._damage(f"holds frame_{number:05d} twice")
+            numbers.add(number)
+        raise AssertionError("no name is wrong")
 
-    def _error(self, reason: str, index: int | None = None, remedy: str = REMEDY) -> FrameStoreError:
+    def _jpeg_error(self, error: ValueError, index: int) -> FrameStoreError:
+        if isinstance(error, NotDecodedError):
+            return FrameStoreError(f"{self.path}: frame_{index + 1:05d} {error}")
+        return self._damage(str(error), index)
+
+    def _damage(self, reason: str, index: int | None = None) -> FrameStoreError:
         frame = "" if index is None else f": frame_{index + 1:05d}"
-        error = FrameStoreError(f"{self.path}{frame} {reason}" + (f"; {remedy}" if remedy else ""))
-        error.damaged = REMEDY in remedy
-        return error
+        return FrameStoreError(f"{self.path}{frame} {reason}; {REMEDY}", damaged=True)
 
 
 def write_frames(video_folder: Path, jpegs: Iterable[bytes]) -> int:
@@ -273,6 +250,19 @@ def write_frames(video_folder: Path, jpegs: Iterable[bytes]) -> int:
 def is_whole(video_folder: Path) -> bool:
     """Whether the folder has both files, as after write_frames has completed."""
     return (video_folder / FRAME_COUNT).is_file() and (video_folder / DATABASE).is_file()
+
+
+def count_text(video_folder: str) -> bytes:
+    """The beginning of the file n_frames; OSError, also if it is no plain file."""
+    # os.open is three times faster than open, and O_NONBLOCK does not wait for the writer of a named pipe.
+    file = os.open(f"{video_folder}/{FRAME_COUNT}", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        text = os.read(file, 64)
+        if not text.strip().isdigit() and not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        return text
+    finally:
+        os.close(file)
 
 
 def leftovers(video_folder: Path) -> list[Path]:

@@ -10,6 +10,8 @@ Scaled or not, with libjpeg-turbo 3 (turbojpeg.py) pixels outside the box are no
 Every JPEG is still read to its end, so that damage is found wherever it is.
 """
 
+import re
+
 import numpy as np
 import simplejpeg
 
@@ -17,6 +19,22 @@ from data.store.crop_box import CropBox, copy_crop, scratch_frame
 from data.store.turbojpeg import ALIGNMENT, MARGIN, Part, thread_decoder
 
 MAX_PIXELS = 2**25  # an 8K frame; a damaged header may state more, which would take minutes to decode
+# With Huffman codes, a block of 8x8 pixels takes a bit or more: fewer bytes cannot hold the pixels of a header.
+PIXELS_PER_BYTE = 1024
+# The markers (ISO 10918-1, table B.1) that begin a frame's header.
+PROGRESSIVE, ARITHMETIC = (0xC2, 0xC6, 0xCA, 0xCE), range(0xC9, 0xD0)
+NO_FRAME = (0xC4, 0xC8, 0xCC)  # the markers between them that begin something else
+# A progressive JPEG has ten scans. Each is a pass over all pixels: 1,600 scans of an 8K frame fit into 160 KB and take
+# seconds. They are counted only in frames of more than COUNTED pixels: in small ones they take no time worth it.
+MAX_SCANS, COUNTED = 100, 2**20
+OTHER_FORMATS = (b"\x89PNG", b"RIFF", b"GIF8", b"BM")
+_NOT_DAMAGE = re.compile(
+    "memory|unsupported|not supported|not implemented|omitted", re.IGNORECASE
+)  # libjpeg's messages
+
+
+class NotDecodedError(ValueError):
+    """A JPEG, or another picture, that may be whole but is not decoded: its kind, its size, or too little memory."""
 
 
 def jpeg_size(blob: bytes) -> tuple[int, int]:
@@ -24,9 +42,16 @@ def jpeg_size(blob: bytes) -> tuple[int, int]:
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(blob)
     except ValueError as error:
-        raise ValueError(f"holds no readable JPEG: its {len(blob)} bytes begin with {blob[:8]!r}") from error
-    if not 0 < height * width <= MAX_PIXELS:
+        other = blob.startswith(OTHER_FORMATS) or _NOT_DAMAGE.search(str(error))
+        kind = NotDecodedError if other else ValueError
+        raise kind(f"holds no readable JPEG: its {len(blob)} bytes begin with {blob[:8]!r}") from error
+    pixels = height * width
+    if pixels < 1:
         raise ValueError(f"holds a damaged JPEG: its header says {width}x{height} pixels")
+    if pixels > MAX_PIXELS:
+        if pixels > PIXELS_PER_BYTE * len(blob) and _frame_marker(blob) not in ARITHMETIC:
+            raise ValueError(f"holds a damaged JPEG: its header says {width}x{height} pixels")
+        raise NotDecodedError(f"is {width}x{height} pixels, and more than {MAX_PIXELS} are not decoded")
     return height, width
 
 
@@ -51,9 +76,11 @@ class CropDecoder:
     def decode(self, blob: bytes, out: np.ndarray) -> None:
         """Write the box of the JPEG to `out`, uint8 (out_height, out_width, 3).
 
-        ValueError if the JPEG has another size, ends early or is damaged; its message is to follow the frame's name.
+        ValueError if the JPEG has another size, ends early or is damaged, NotDecodedError if it may be whole; the
+        message is to follow the frame's name.
         Damage that leaves a valid JPEG of other content cannot be detected.
         """
+        _check_scans(blob, self._size)
         if self._decoder is not None and self._decoder.decode(
             blob, self._size, self._part, self._factor, self._fast, self._part_frame
         ):
@@ -75,7 +102,9 @@ class CropDecoder:
 
 def decode_whole(blob: bytes, out: np.ndarray) -> None:
     """Decode the whole JPEG exactly into `out`, uint8 (height, width, 3); errors as in CropDecoder.decode."""
-    _decode(blob, out, (out.shape[0], out.shape[1]), 1, fast=False)
+    size = (out.shape[0], out.shape[1])
+    _check_scans(blob, size)
+    _decode(blob, out, size, 1, fast=False)
 
 
 def _decode(blob: bytes, frame: np.ndarray, size: tuple[int, int], factor: int, fast: bool) -> None:
@@ -89,6 +118,8 @@ def _decode(blob: bytes, frame: np.ndarray, size: tuple[int, int], factor: int, 
         shape = simplejpeg.decode_jpeg(blob, "RGB", fastdct=fast, buffer=frame, **scaling).shape
     except ValueError as error:  # damaged, or too large for the buffer
         _check_size(blob, size)
+        if _NOT_DAMAGE.search(str(error)):
+            raise NotDecodedError(f"holds a JPEG that cannot be decoded ({error})") from error
         raise ValueError(f"holds a damaged JPEG ({error})") from error
     if shape != frame.shape:
         _check_size(blob, size)
@@ -99,3 +130,21 @@ def _check_size(blob: bytes, size: tuple[int, int]) -> None:
     found = jpeg_size(blob)
     if found != size:
         raise ValueError(f"is {found[1]}x{found[0]} pixels, but the first frame read is {size[1]}x{size[0]}")
+
+
+def _check_scans(blob: bytes, size: tuple[int, int]) -> None:
+    if size[0] * size[1] > COUNTED and _frame_marker(blob) in (*PROGRESSIVE, None):
+        scans = blob.count(b"\xff\xda")  # the data of a scan does not contain these bytes
+        if scans > MAX_SCANS:
+            raise NotDecodedError(f"holds a progressive JPEG of {scans} scans; more than {MAX_SCANS} are not decoded")
+
+
+def _frame_marker(blob: bytes) -> int | None:
+    """The marker that begins the frame's header; None if it cannot be found."""
+    position = 2
+    while position + 4 <= len(blob) and blob[position] == 0xFF:
+        marker = blob[position + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in NO_FRAME:
+            return marker
+        position += 2 + int.from_bytes(blob[position + 2 : position + 4], "big")
+    return None

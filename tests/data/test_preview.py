@@ -72,3 +72,11 @@ def test_each_kind_is_named(small_dataset: Path):
     assert all(title.startswith(starts) and "\n" not in title for title in titles)
     assert describe(identity_params(), flip=False) == "unchanged"
     assert describe(identity_params(), flip=True) == "flip"
+
+
+def test_a_path_that_is_too_long_or_closed_is_one_line(tmp_path: Path):
+    for folder in (tmp_path / ("x" * 300), tmp_path / "loop"):
+        if folder.name == "loop":
+            folder.symlink_to(folder)
+        with pytest.raises(DataError, match="neither a dataset"):
+            make_row(folder, SHAPE, None, (0, 0))

@@ -1,11 +1,12 @@
 """The search for videos: if this fails, videos that are on disk are missed, or get the class of another."""
 
+import os
 import shutil
 
 import pytest
 
 from common.errors import DataError
-from data.labels.class_folders import ClassFolders, find_videos, in_threads
+from data.labels.class_folders import ClassFolders, find_videos, in_threads, list_folders
 from data.labels.label_file import LabelRow
 from data.labels.video_list import pack
 from data.store.frame_store import FrameStore
@@ -59,6 +60,12 @@ def test_accents_composed_or_not_are_one_class(tmp_path):
         (lambda v: ((v / "n_frames").unlink(), (v / "frames.db").write_bytes(b"x" * 5000)), 0, "cannot be counted"),
         (lambda v: ((v / "n_frames").unlink(), (v / "n_frames").mkdir()), 0, "n_frames"),
         (lambda v: (shutil.rmtree(v), v.write_text("a file")), 0, "no frames.db"),
+        (lambda v: ((v / "n_frames").unlink(), os.mkfifo(v / "n_frames")), 0, "plain file"),
+        (lambda v: ((v / "n_frames").unlink(), (v / "n_frames").symlink_to("/dev/zero")), 0, "plain file"),
+        (lambda v: (v / "n_frames").write_text("9" * 5000), 0, "n_frames"),
+        (lambda v: ((v / "frames.db").unlink(), (v / "frames.db").symlink_to("gone")), 0, "link to nothing"),
+        (lambda v: ((v / "frames.db").unlink(), (v / "frames.db").symlink_to("frames.db")), 0, "symbolic links"),
+        (lambda v: (shutil.rmtree(v), v.symlink_to(v)), 0, "symbolic links"),
     ],
 )
 def test_the_number_of_frames_or_what_is_wrong_with_the_video(tmp_path, spoil, frames, problem):
@@ -67,6 +74,33 @@ def test_the_number_of_frames_or_what_is_wrong_with_the_video(tmp_path, spoil, f
     (video,) = find_videos(ClassFolders(tmp_path, ["wave"]), rows_of("wave/a?b#c%20"))
     assert video.frames == frames
     assert problem in video.problem and bool(video.problem) == bool(problem)
+
+
+def test_a_folder_without_permission_is_said_to_be_that(tmp_path):
+    folder = write_numbered_database(tmp_path / "wave" / "a", 4)
+    for parent in folder.parents[:5]:
+        if parent.owner() == folder.owner():
+            parent.chmod(0o755)
+    folder.chmod(0o444)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        (video,) = find_videos(ClassFolders(tmp_path, ["wave"]), rows_of("wave/a"))
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+    assert video.frames == 0 and "Permission denied" in video.problem
+
+
+def test_a_link_to_itself_among_the_classes_or_videos_costs_nothing_else(tmp_path):
+    write_numbered_database(tmp_path / "wave" / "a", 4)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "wave" / "loop").symlink_to(tmp_path / "wave" / "loop")
+    folders = ClassFolders(tmp_path, ["wave"])
+    assert folders.present == ["wave"] and list_folders(tmp_path / "wave") == ["a"]
+    found = find_videos(folders, rows_of("wave/a", "wave/loop"))
+    assert [video.frames for video in found] == [4, 0]
 
 
 def test_counting_leaves_nothing_beside_the_database(tmp_path):

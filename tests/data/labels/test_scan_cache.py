@@ -219,6 +219,24 @@ def test_the_scan_of_a_dataset_that_was_just_changed_is_not_kept(dataset, scans,
     assert len(scans) == 2
 
 
+def test_a_class_folder_dated_in_the_future_does_not_keep_the_scan_from_being_kept(dataset, scans):
+    """Programs that copy folders set their dates. When a folder is changed, the system dates its ctime itself."""
+    ahead = time.time() + 10**6
+    os.utime(dataset / "jpg/wave", (ahead, ahead))
+    load_splits(dataset, SPEC)
+    load_splits(dataset, SPEC)
+    assert len(scans) == 1
+    copy_video(dataset, "wave/gone")
+    os.utime(dataset / "jpg/wave", (ahead, ahead))
+    assert names(load_splits(dataset, SPEC)) == ["a", "gone", "d", "b", "e"]
+
+
+def test_a_clock_that_is_wrong_is_said_as_the_reason(dataset, monkeypatch):
+    now = time.time_ns() - 10**15
+    monkeypatch.setattr(scan_cache.time, "time_ns", lambda: now)
+    assert said(load_splits(dataset, SPEC), "not kept", "future", "clock")
+
+
 # Damage, and folders that cannot be written.
 
 
@@ -271,6 +289,51 @@ def test_damage_that_shortens_an_array_is_found(dataset, scans, whole, part):
 @pytest.mark.slow
 def test_a_file_damaged_in_many_ways(dataset, scans):
     check_damage(dataset, scans, 5000)
+
+
+def rewritten(path: Path, change: Callable[[dict, dict], object], **options: bool) -> None:
+    """Change the header and the arrays of a kept scan; its checksums hold."""
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    header = json.loads(arrays["header"].tobytes())
+    change(header, arrays)
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    (np.savez_compressed if options else np.savez)(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, arrays: header.update(class_folders=[["../../etc", "../../etc"], header["class_folders"][1]]),
+        lambda header, arrays: header.update(class_folders=[["playing_guitar", "/etc"], header["class_folders"][1]]),
+        lambda header, arrays: header.update(classes=header["classes"][::-1]),
+        lambda header, arrays: arrays.update(train_labels=arrays["train_labels"][::-1]),
+        lambda header, arrays: arrays.update(train_labels=arrays["train_labels"] + 100),
+        lambda header, arrays: arrays.update(train_folder_indices=arrays["train_folder_indices"][::-1]),
+        lambda header, arrays: arrays.update(train_name_ends=arrays["train_name_ends"][::-1]),
+        lambda header, arrays: arrays.update(train_name_ends=np.array([1, 900], np.uint32)),
+        lambda header, arrays: arrays.update(train_names=np.frombuffer(b"a/", np.uint8)),
+        lambda header, arrays: arrays.update(
+            train_names=np.frombuffer(b"..d", np.uint8), train_name_ends=np.array([2, 3], np.uint32)
+        ),
+        lambda header, arrays: arrays.update(train_labels=arrays["train_labels"].astype(np.float64)),
+        lambda header, arrays: arrays.update(train_labels=arrays["train_labels"][:1]),
+    ],
+)
+def test_a_file_that_no_scan_can_have_made_is_not_used(dataset, scans, change):
+    """It would train on other folders, or on other labels, without a word."""
+    first = load_splits(dataset, SPEC)
+    rewritten(index_of(dataset), change)
+    second = load_splits(dataset, SPEC)
+    assert contents(second) == contents(first)
+    assert len(scans) == 2 and said(second, "cannot be used", "scanned again")
+
+
+def test_a_compressed_file_is_not_used(dataset, scans):
+    """A small file may hold more than the memory."""
+    load_splits(dataset, SPEC)
+    rewritten(index_of(dataset), lambda header, arrays: None, compressed=True)
+    assert said(load_splits(dataset, SPEC), "compressed", "scanned again") and len(scans) == 2
 
 
 def test_if_the_dataset_cannot_be_written_the_scan_is_kept_beside_the_labels(dataset, scans, tmp_path):
@@ -333,7 +396,7 @@ def test_a_full_disk_costs_the_kept_scan_and_nothing_else(dataset, monkeypatch):
         splits = load_splits(dataset, SPEC)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert names(splits) == ["a", "d", "b", "e"] and said(splits, ".index", "could not be written", "File too large")
+    assert names(splits) == ["a", "d", "b", "e"] and said(splits, ".index", "could not be written", "ulimit -f")
     assert {path.suffix for path in (dataset / ".index").iterdir()} <= {".lock"}, "no half-written file"
 
 

@@ -2,11 +2,13 @@
 
 import multiprocessing
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from common.errors import DataError
 from data.labels.shared_arrays import SharedArrays
 
 SIZE = 1_000_000
@@ -82,3 +84,14 @@ def test_the_file_is_closed_with_the_last_array():
     assert kept.tolist() == [7, 8, 9]
     del kept
     assert descriptors() == before
+
+
+def test_too_little_memory_is_one_clear_error():
+    """As under `ulimit -f`; it would be a traceback at the start of a run."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"8\.0 MB.*ulimit -f"):
+            make()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -1,5 +1,7 @@
 """The memory of batches: a batch in use is never written to, and its slot is free when it is no longer used."""
 
+import resource
+
 import pytest
 import torch
 
@@ -58,3 +60,14 @@ def test_the_memory_is_page_locked():
     memory = BatchMemory(slots=2, slot_bytes=1 << 20)
     memory.page_lock()
     assert memory.tensor(memory.reserve(), (1 << 20,)).is_pinned()
+
+
+def test_a_limit_of_the_system_is_named_and_not_the_batch_size():
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"0\.1 MB.*ulimit -f") as caught:
+            BatchMemory(slots=1, slot_bytes=100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "--batch-size" not in str(caught.value)

@@ -122,7 +122,7 @@ CORPUS: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "database zero from the middle": (zeros(0.5), "frames.db"),
     "no database": (lambda folder: (folder / "frames.db").unlink(), "No such file"),
     "no folder": (lambda folder: folder.rename(folder.with_name("elsewhere")), "No such file"),
-    "directory instead of a file": (directory, UNREADABLE),
+    "directory instead of a file": (directory, "not a plain file"),
     "text instead of a database": (
         lambda f: (f / "frames.db").write_text("<html>" * 999),
         UNREADABLE,

@@ -1,0 +1,107 @@
+"""Deletes the files of broken videos: only what is proved damaged, and nothing through a link."""
+
+import fcntl
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from common.files import reason
+from data.store.frame_store import DATABASE, FRAME_COUNT, leftovers
+
+SQLITE_LOCKS = 0x40000000, 512  # place and number of the bytes that SQLite locks in each file (PENDING_BYTE)
+BESIDE = ("-journal", "-wal", "-shm")  # files of SQLite that mean nothing without their database
+
+
+class Deletion(NamedTuple):
+    """What was deleted of a video folder, and what was left, with the reason."""
+
+    deleted: list[Path]
+    left: list[str]
+
+
+def identity(path: Path) -> tuple[int, ...]:
+    """Numbers that change when a file is written or replaced; none if it cannot be found."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a program has the file open for writing, or has locked it as SQLite does to write.
+
+    False where the file system has neither leases nor locks.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        if hasattr(fcntl, "F_SETLEASE"):  # Linux refuses a lease if any program has the file open for writing
+            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # for a program that opens it now; ignored by default
+            try:
+                fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+                fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            except BlockingIOError:
+                return True
+            except OSError:  # a file of another user, or a file system without leases
+                pass
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, SQLITE_LOCKS[1], SQLITE_LOCKS[0])
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(file)
+    return False
+
+
+def delete_broken(jpg: Path, folder: Path, kinds: set[str], checked: tuple[int, ...]) -> Deletion:
+    """Delete what convert makes again of a video folder with problems of these kinds, and the folder if it is empty.
+
+    `checked` is the database's identity when it was found broken: if it has changed since, it is left.
+    """
+    deletion = Deletion([], [])
+    if os.path.realpath(folder) != os.path.join(os.path.realpath(jpg), folder.relative_to(jpg)):  # noqa: PTH118
+        deletion.left.append(f"{folder} is reached through a link")
+        return deletion
+    if "leftover" in kinds:
+        for path in leftovers(folder):
+            if is_being_written(path):
+                deletion.left.append(f"{path} is being written")
+            else:
+                _unlink(path, deletion)
+    count_is_wrong = bool(kinds & {"empty", "wrong count"})
+    if "broken" in kinds:
+        database = folder / DATABASE
+        if identity(database) != checked:
+            deletion.left.append(f"{database} was changed meanwhile")
+        elif _unlink(database, deletion):
+            count_is_wrong = True
+            for suffix in BESIDE:
+                _unlink(folder / (DATABASE + suffix), deletion)
+    if count_is_wrong:
+        _unlink(folder / FRAME_COUNT, deletion)
+    if deletion.deleted or "empty" in kinds:
+        with suppress(OSError):  # the folder is not empty
+            folder.rmdir()
+            deletion.deleted.append(folder)
+    return deletion
+
+
+def _unlink(path: Path, deletion: Deletion) -> bool:
+    """Delete a plain file, if there is one; whether it was deleted."""
+    if path.is_symlink():
+        deletion.left.append(f"{path} is a link")
+    elif path.is_file():
+        try:
+            path.unlink()
+        except OSError as error:
+            deletion.left.append(f"{path} cannot be deleted ({reason(error)})")
+        else:
+            deletion.deleted.append(path)
+            return True
+    return False
