@@ -23,7 +23,7 @@ MAX_VALUE = 2**27  # bytes of a JPEG or a name; a file may state up to 1 GB for 
 SHOWN = 200  # characters of a message or name that comes from the file
 
 _LIMIT_LENGTH = 0  # SQLITE_LIMIT_LENGTH of sqlite3.h
-_TABLES = "SELECT type, name, sql FROM sqlite_master WHERE name = 'Images' COLLATE NOCASE"
+_TABLES = "SELECT type, sql FROM sqlite_master WHERE name = 'Images' COLLATE NOCASE"
 # SQLite stores the statement with its first words in this spelling. The name must be checked, too: a crafted schema may
 # store the statement of one table under the name of another.
 _PLAIN_TABLE = re.compile(rb"""CREATE TABLE\s*["'`\[]?Images["'`\]]?\s*\(""", re.IGNORECASE)
@@ -137,7 +137,7 @@ def _holds_change(path: str) -> bool:
     return first not in (b"", b"\0") if path.endswith("-journal") else first != b""
 
 
-def _is_plain(kind: bytes, name: bytes, sql: object) -> bool:
+def _is_plain(kind: bytes, sql: object) -> bool:
     """Whether an entry of the schema is a table whose columns are all stored, and whose rows `_rowid_` numbers."""
     return (
         kind == b"table"
@@ -147,7 +147,7 @@ def _is_plain(kind: bytes, name: bytes, sql: object) -> bool:
     )
 
 
-def _no_plain_table(path: str, tables: list[tuple[bytes, bytes, object]], connection: sqlite3.Connection) -> Exception:
+def _no_plain_table(path: str, tables: list[tuple[bytes, object]], connection: sqlite3.Connection) -> Exception:
     if tables:
         return FrameStoreError(
             f"{path} has no plain table Images (a view, a virtual table, or one with computed columns or a column "

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ class FrameStore:
     def size(self, index: int = 0) -> tuple[int, int]:
         """The height and width in pixels of the frame at `index`, from its JPEG header."""
         with self._connected() as connection:
-            blob = self._fetch(connection, self._checked(connection, index))
+            self._checked(connection, [index])
+            blob = self._fetch(connection, index)
             if self._connection is not None:
                 self._blobs[index] = blob
             return self._jpeg_size(index, blob)
@@ -86,9 +87,12 @@ class FrameStore:
         if len(indices) == 0:
             raise ValueError("no frame indices given")
         with self._connected() as connection:
-            wanted = [self._checked(connection, index) for index in indices]
+            wanted = self._checked(connection, indices)
             blobs = {index: self._fetch(connection, index) for index in sorted(set(wanted))}
+        try:
             return self._decode(blobs, wanted, crop_box, out)
+        except MemoryError as error:
+            raise database_error(self.path, error) from error
 
     def check_numbering(self) -> int:
         """Read every row's ObjId and return the number of frames; FrameStoreError for gaps, repeats and other names."""
@@ -136,16 +140,20 @@ class FrameStore:
             if self._rowids is not None:
                 raise self._damage("changed while it was read, or its table and index differ")
             self._scan(connection)
-            return self._fetch(connection, self._checked(connection, index))
+            self._checked(connection, [index])
+            return self._fetch(connection, index)
         if not isinstance(row[1], bytes):
             raise self._damage(f"holds {row[1]!r} instead of a JPEG", index)
         return row[1]
 
-    def _checked(self, connection: sqlite3.Connection, index: int) -> int:
+    def _checked(self, connection: sqlite3.Connection, indices: Sequence[int]) -> list[int]:
+        """The indices as plain integers; FrameStoreError if one is out of range."""
         count = self._frame_count(connection)
-        if not 0 <= index < count:
-            raise FrameStoreError(f"{self.path} has {count} frames: index {index} is out of range")
-        return int(index)
+        wanted = [int(index) for index in indices]
+        if min(wanted) < 0 or max(wanted) >= count:
+            wrong = next(index for index in wanted if not 0 <= index < count)
+            raise FrameStoreError(f"{self.path} has {count} frames: index {wrong} is out of range")
+        return wanted
 
     def _frame_count(self, connection: sqlite3.Connection) -> int:
         if self._count is None:
@@ -186,16 +194,10 @@ class FrameStore:
             raise self._damage(f"lacks frame_{missing.args[0]:05d}: {held}") from None
         self._count = len(rowids)
 
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        try:
-            if self._connection is not None:
-                yield self._connection
-            else:
-                with closing(open_database(self.path)) as connection:
-                    yield connection
-        except MemoryError as error:
-            raise database_error(self.path, error) from error
+    def _connected(self) -> AbstractContextManager[sqlite3.Connection]:
+        if self._connection is not None:
+            return nullcontext(self._connection)
+        return closing(open_database(self.path))
 
     def _name_error(self, rows: Sequence[tuple[int, object]], numbers: set[int | None]) -> FrameStoreError:
         """What is wrong with `rows`, of which one has no frame number, or that of another or of one in `numbers`."""
