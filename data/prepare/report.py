@@ -2,10 +2,12 @@
 
 import csv
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,6 +19,7 @@ from common.files import atomic_file
 from data.labels.csv_file import read_table
 
 PRINTED_PROBLEMS = 50  # the CSV has them all
+PIPE_WIDTH = 120  # characters, of a table that goes to a file or pipe
 
 
 class Problem(NamedTuple):
@@ -39,6 +42,7 @@ class Report:
         self.title = title
         self.counts: Counter[str] = Counter()
         self.problems: list[Problem] = []
+        self.notes: list[str] = []
 
     def count(self, outcome: str, number: int = 1) -> None:
         """Add `number` to the count of an outcome; after 0, the table shows the outcome, too."""
@@ -50,8 +54,17 @@ class Report:
         self.problems.append(Problem(kind, item, " ".join(reason.split())))
 
     def print(self, console: Console | None = None, csv_path: Path | None = None) -> None:
-        """Print the table of counts, then that of problems (the first 50; `csv_path` says where the rest are)."""
-        console = console or Console()
+        """Print the tables of counts and of problems (the first 50; `csv_path` has the rest), then the notes.
+
+        `csv_path` is the list that was written, if any. An output that takes no more, such as a closed pipe or a full
+        disk, is given up: the exit status tells the outcome.
+        """
+        console = console or _console(sys.stdout)
+        self._print_tables(console, csv_path)
+        for note in self.notes:
+            console.print(Text(printable(note)), soft_wrap=True)
+
+    def _print_tables(self, console: Console, csv_path: Path | None) -> None:
         console.print(Text(printable(self.title)), soft_wrap=True)
         counts = Table("outcome")
         counts.add_column("number", justify="right")
@@ -112,5 +125,45 @@ def progress_bar() -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=_console(sys.stderr),
     )
+
+
+def _console(stream: TextIO | None) -> Console:
+    console = Console(file=cast(Any, _Lasting(stream)) if stream else None, stderr=stream is None)
+    if not console.is_terminal:
+        console.width = max(PIPE_WIDTH, console.width)
+    return console
+
+
+class _Lasting:
+    """An output stream that writes what its encoding lacks as escapes, and never fails: then it drops what comes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        encoding = self._stream.encoding or "utf-8"
+        try:
+            self._stream.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
+        except OSError:
+            self._give_up()
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written, or drop it."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Send the rest to nowhere: Python would fail on it again when the process ends."""
+        with suppress(OSError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)

@@ -41,8 +41,8 @@ def test_the_lock_of_another_process_is_named_and_ends_with_it(tmp_path: Path) -
 
 def test_parts_of_a_conversion_run_side_by_side_but_nothing_is_deleted_meanwhile(tmp_path: Path) -> None:
     with (
-        only_run(tmp_path, "_1_of_2"),
-        only_run(tmp_path, "_2_of_2"),
+        only_run(tmp_path, (1, 2)),
+        only_run(tmp_path, (2, 2)),
         pytest.raises(DataError, match=f"{tmp_path}.*another convert"),
     ):
         check_idle(tmp_path)
