@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -15,10 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from common.errors import DataError
-from common.files import atomic_file
+from common.files import atomic_file, reason
 from data.labels.csv_file import read_table
 
 PRINTED_PROBLEMS = 50  # the CSV has them all
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # ESC steers the terminal
 PIPE_WIDTH = 120  # characters, of a table that goes to a file or pipe
 
 
@@ -99,7 +101,7 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
             writer.writerow(Problem._fields)
             writer.writerows(sorted(problems))
     except OSError as error:
-        raise DataError(f"cannot write to {path.parent}: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be written: {reason(error)}") from error
 
 
 def read_problems(path: Path) -> list[Problem]:
@@ -113,8 +115,8 @@ def read_problems(path: Path) -> list[Problem]:
 
 
 def printable(text: str) -> str:
-    """The text with bytes that are not UTF-8 replaced: file names may have them, and they cannot be printed."""
-    return os.fsencode(text).decode("utf-8", errors="replace")
+    """The text with control characters and bytes that are not UTF-8 replaced: file names may have both."""
+    return CONTROL.sub("?", os.fsencode(text).decode("utf-8", errors="replace"))
 
 
 def progress_bar() -> Progress:
@@ -150,20 +152,22 @@ class _Lasting:
         encoding = self._stream.encoding or "utf-8"
         try:
             self._stream.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
-        except OSError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
         return len(text)
 
     def flush(self) -> None:
         """Flush what was written, or drop it."""
         try:
             self._stream.flush()
-        except OSError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: OSError) -> None:
         """Send the rest to nowhere: Python would fail on it again when the process ends."""
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
+            if self._stream is sys.stdout and not isinstance(error, BrokenPipeError):
+                print(f"the output cannot be written: {reason(error)}", file=sys.stderr)
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())
             os.close(null)

@@ -23,6 +23,8 @@ LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>
 PLAIN_FOLDER = "folders without JPEG frames"
 PICTURES = "frames, not converted: only JPEG frames are read; write them as JPEG, or as a video file"
 
+LOST = "a link to itself or to nothing"
+
 
 class Source(NamedTuple):
     """A video to convert: a file or a folder of JPEG frames, its class and id, and the part to cut out."""
@@ -54,7 +56,7 @@ class Shard(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Something in a folder. `kind` is "video", "frames" or "pictures"; else it is what is counted as ignored."""
+    """Something in a folder. `kind` is "video", "frames", "pictures" or a kind of what is ignored."""
 
     path: Path
     kind: str
@@ -77,6 +79,8 @@ def find_sources(videos: Path, out: Path) -> Sources:
         if not _is_folder(entry):
             if is_video(entry.name):
                 loose.append(entry.name)
+            elif _is_lost(entry):
+                problems.append(Problem("failed", entry.name, LOST))
             else:
                 ignored[_kind(entry)] += 1
         elif _identity(Path(entry.path)) != databases:
@@ -125,6 +129,8 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> 
     for row in rows:
         if (row.label, row.video_id) not in sources:  # else it is in two splits
             sources[row.label, row.video_id] = search.find(row)
+    # What cannot be read matters only to a row without a video, which is a problem of its own.
+    problems = [problem._replace(kind="warning") for problem in problems]
     problems += [found for found in sources.values() if isinstance(found, Problem)]
     problems += search.warnings
     found_videos = [found for found in sources.values() if isinstance(found, Source)]
@@ -221,6 +227,8 @@ def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_
             yield _folder_found(path, videos, problems)
         elif is_video(entry.name):
             yield _Found(path, "video", path.stem)
+        elif _is_lost(entry):
+            problems.append(Problem("failed", str(path.relative_to(videos)), LOST))
         else:
             yield _Found(path, _kind(entry), entry.name)
 
@@ -274,6 +282,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
+
+
+def _is_lost(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 (Path.exists raises for some loops)
 
 
 def is_video(name: str) -> bool:

@@ -56,11 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.add(*problem)
     deleted = _check_videos(videos, jpg, options, report)
     csv_path = jpg.parent / "verify_problems.csv"
+    listed: Path | None = csv_path
     try:
         write_problems(csv_path, report.problems)
     except DataError as error:  # a read-only dataset can be verified, too
         print(error, file=sys.stderr)
-    report.print(csv_path=csv_path)
+        listed = None
+    report.print(csv_path=listed)
     for path in deleted:
         print(f"deleted {printable(str(path))}")
     return 1 if report.problems else 0
