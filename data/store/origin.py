@@ -14,6 +14,7 @@ follow: unknown names are ignored.
 
 import os
 import sqlite3
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -154,15 +155,22 @@ def file_content(path: Path) -> tuple[int, str]:
 def folder_content(frames: Sequence[Path]) -> tuple[int, str]:
     """The bytes of all frames together, and a fingerprint: blake2b of names, sizes and the first and last file.
 
-    OSError.
+    OSError; VideoSourceError for what is no file, such as a pipe, which would never end.
     """
-    sizes = [path.stat().st_size for path in frames]
+    sizes = [_size(path) for path in frames]
     digest = blake2b(b"frames\n", digest_size=DIGEST)
     for path, size in zip(frames, sizes, strict=True):
         digest.update(b"%s\0%d\n" % (os.fsencode(path.name), size))
     for path in (frames[0], frames[-1]) if frames else ():
         digest.update(path.read_bytes())
     return sum(sizes), digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    status = path.stat() if path.exists() else None
+    if status is None or not stat.S_ISREG(status.st_mode):
+        raise VideoSourceError(f"{path.name} is no file, or a link to none")
+    return status.st_size
 
 
 def _text(value: str) -> str:
