@@ -70,7 +70,7 @@ def origin_of(settings: Settings, job: Job) -> Origin:
     start, end = job.span or (None, None)
     videos = settings.videos or job.source.parent
     return Origin(
-        videos=videos.resolve().name,
+        videos=_name(videos),
         source=job.source.relative_to(videos).as_posix(),
         size=size,
         content=content,
@@ -88,24 +88,25 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
     if job.source.is_dir() and job.span is not None:
         raise VideoError("is a folder of frames without times: the clip cannot be cut out")
     origin = origin_of(settings, job)
-    warnings: list[str] = []
+    left_out: list[str] = []
+    missing: list[str] = []  # of the video, by the names of its frames; the readers add what they find
     jpegs: Iterable[bytes]
     if job.source.is_dir():
         frames = _frames(job.source, settings.keep_partial)
-        warnings += frames.warnings
+        left_out, missing = frames.left_out, frames.gaps
         reader = JpegFolderReader(frames.files, settings.short_side, settings.quality, settings.keep_partial, beat)
         jpegs, found = reader, reader.warnings
     else:
         video = VideoReader(job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat)
         jpegs, found = (encode_jpeg(pixels, settings.quality) for pixels in video), video.warnings
     try:
-        write_frames(job.folder, _readable(jpegs), lambda: origin.rows([*warnings, *found]))
+        write_frames(job.folder, _readable(jpegs), lambda: origin.rows([*missing, *found]))
     except OSError as error:
         what = f"cannot be written ({reason(error)})"
         if error.errno in STOPPING:
             return Unwritable(what)
         raise DataError(what) from error
-    return [*warnings, *found]
+    return [*left_out, *missing, *found]
 
 
 def remove_leftovers(job: Job) -> None:
@@ -144,6 +145,11 @@ def _content(source: Path) -> tuple[int, str]:
 @lru_cache(maxsize=1024)  # many clips may be cut out of one file
 def _file_content(source: Path, _: tuple[int, ...]) -> tuple[int, str]:
     return file_content(source)
+
+
+@lru_cache
+def _name(videos: Path) -> str:
+    return videos.resolve().name
 
 
 def _frames(folder: Path, keep_partial: bool) -> Frames:

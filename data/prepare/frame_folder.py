@@ -16,10 +16,11 @@ NUMBER = re.compile(r"([0-9]+)")
 
 
 class Frames(NamedTuple):
-    """The JPEG files of a video in order, and what the user should know about them."""
+    """The JPEG files of a video in order, and what to warn of: pictures that are no frames, and missing frames."""
 
     files: list[Path]
-    warnings: list[str]
+    left_out: list[str]
+    gaps: list[str]
 
 
 class _Name(NamedTuple):
@@ -57,13 +58,14 @@ def find_frames(folder: Path, keep_partial: bool = False) -> Frames:
         raise VideoError(_several(series))
     if is_other_image(frames[0].path.name):
         raise VideoError(f"holds {frames[0].path.suffix[1:].upper()} frames, which are not read; write them as JPEG")
-    warnings = [f"left out {' and '.join(odd)}: not of the series of {frames[0].path.name}"] if odd else []
+    left_out = [f"left out {' and '.join(odd)}: not of the series of {frames[0].path.name}"] if odd else []
+    gaps: list[str] = []
     frames, numbers = _in_order(frames)
     if numbers and (gap := _gap(frames, numbers)):
         if not keep_partial:
             raise VideoError(f"{gap}; --keep-partial closes the gap")
-        warnings.append(f"{gap}: closed up")
-    return Frames([name.path for name in frames], warnings)
+        gaps.append(f"{gap}: closed up")
+    return Frames([name.path for name in frames], left_out, gaps)
 
 
 def _suffix(name: str) -> str:

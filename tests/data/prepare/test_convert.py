@@ -268,6 +268,25 @@ def test_a_frame_folder_that_was_changed_is_said(tmp_path: Path) -> None:
     assert (status, listed["walk/1"][0]) == (1, "differs")
 
 
+def test_keep_partial_for_some_videos_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    """It is given in a second run, for the few videos that failed in the first."""
+    for video, missing in (("whole", 9), ("gap", 2), ("thumb", 9)):
+        (tmp_path / "v" / "walk" / video).mkdir(parents=True)
+        for number, data in enumerate(numbered_jpegs(range(5))):
+            if number != missing:
+                (tmp_path / "v" / "walk" / video / f"{number}.jpg").write_bytes(data)
+    (tmp_path / "v" / "walk" / "thumb" / "thumb.jpg").write_bytes(numbered_jpegs([9])[0])
+    status, listed = rerun(tmp_path / "v", tmp_path / "out")
+    assert status == 1 and listed["walk/gap"][0] == "failed"
+    status, listed = rerun(tmp_path / "v", tmp_path / "out", "--keep-partial")
+    assert (status, set(listed)) == (0, {"walk/gap"})
+    assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "gap") == [0, 1, 3, 4]
+    assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "thumb") == list(range(5))
+    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial") == (0, {})
+    status, listed = rerun(tmp_path / "v", tmp_path / "out")
+    assert status == 1 and set(listed) == {"walk/gap"} and listed["walk/gap"][0] == "differs"
+
+
 def test_a_database_of_unknown_origin_is_kept_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Those of older versions and of dataset2database need not be made again."""
     encode_numbered_video(tmp_path / "v" / "walk" / "1.mp4", 3)

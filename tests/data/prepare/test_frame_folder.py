@@ -31,7 +31,7 @@ def test_frames_are_ordered_by_their_numbers(tmp_path: Path, ordered: list[str])
     touch(tmp_path, *ordered, "notes.txt", "._1.jpg")
     found = find_frames(tmp_path)
     assert [path.name for path in found.files] == ordered
-    assert found.warnings == []
+    assert not found.left_out and not found.gaps
 
 
 @pytest.mark.parametrize("others", ["flow_x_{:05d}.jpg", "cam2_{:05d}.jpg", "img_{:05d}.png"])
@@ -48,7 +48,7 @@ def test_a_thumbnail_is_left_out_and_named(tmp_path: Path) -> None:
     frames = [f"img_{n:03d}.jpg" for n in range(5)]
     touch(tmp_path, *frames, "thumbnail.jpg", "cover.png")
     assert names(tmp_path) == frames
-    (warning,) = find_frames(tmp_path).warnings
+    (warning,) = find_frames(tmp_path).left_out
     assert "thumbnail.jpg" in warning and "cover.png" in warning
 
 
@@ -59,7 +59,7 @@ def test_a_gap_fails_and_is_closed_only_when_told(tmp_path: Path) -> None:
         find_frames(tmp_path)
     found = find_frames(tmp_path, keep_partial=True)
     assert [path.name for path in found.files] == frames
-    assert "img_00005.jpg" in found.warnings[0]
+    assert "img_00005.jpg" in found.gaps[0]
 
 
 @pytest.mark.parametrize(("files", "shown"), [
