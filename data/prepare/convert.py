@@ -1,138 +1,187 @@
 """Convert videos to frame databases: python -m data.prepare.convert VIDEOS OUT
 
 VIDEOS/<class>/<file> becomes OUT/jpg/<class>/<file without suffix>/{frames.db,n_frames}. Videos that are already there
-are skipped: to continue an interrupted run, give the same command again. Failures do not stop the run; they are listed
-at the end and in OUT/convert_failures.csv.
+are skipped: to continue an interrupted run, give the same command again. A database that was made from something else
+stays, and is listed as `differs`. Failures do not stop the run, but a full disk does; they are listed at the end and in
+OUT/convert_failures.csv. The exit status is 1 if anything failed, is missing or differs.
 """
 
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
+from common.files import reason
 from common.processes import available_cpus
-from data.labels.label_file import read_labels
-from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
+from data.labels.class_folders import in_threads
+from data.labels.label_file import LabelRow, describe_clip, read_labels
+from data.labels.text import some
+from data.prepare.conversion import Job, Settings, There, Unwritable, convert_video, look, remove_leftovers
 from data.prepare.report import Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import only_run
-from data.prepare.sources import Shard, Sources, find_labelled_sources, find_sources
+from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources, is_video
 from data.prepare.worker_pool import Outcome, run_jobs
-from data.store.frame_store import is_whole, leftovers, write_frames
-from data.store.video_file import Span, VideoError, VideoReader
 
-
-class Settings(NamedTuple):
-    """How videos are converted."""
-
-    short_side: int
-    quality: int
-    keep_partial: bool
-    threads: int  # for decoding, in each worker
-
-
-class Job(NamedTuple):
-    """One video to convert into a folder."""
-
-    source: Path
-    span: Span | None
-    folder: Path
+CHUNK = 64  # videos that a thread looks at in one call
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Convert as the command line says; return the exit status."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    _check_folders(options.videos, options.out)
     found = _find(options.videos, options.out, options.labels, options.shard)
     report = Report(f"{options.videos} to {options.out / 'jpg'}")
     report.count("converted", 0)
-    jobs: list[Job] = []
-    for source in found.videos:
-        folder = options.out / "jpg" / source.label / source.video_id
-        if is_whole(folder):
-            report.count("already there")
-        else:
-            jobs.append(Job(source.path, source.span, folder))
     for problem in found.problems:
         report.add(*problem)
-    with only_run(options.out, _suffix(options.shard)):
-        workers = min(options.workers, max(1, len(jobs)))
-        settings = Settings(options.short_side, options.quality, options.keep_partial, options.workers // workers)
-        _convert(jobs, settings, workers, options.videos, report)
+    stopped = ""
+    with only_run(options.out, options.shard):
+        settings = Settings(options.short_side, options.quality, options.keep_partial, 1, options.videos)
+        jobs = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
+        if jobs:
+            workers = min(options.workers, len(jobs))
+            settings = settings._replace(threads=options.workers // workers)
+            stopped = _convert(jobs, settings, workers, report)
         csv_path = options.out / f"convert_failures{_suffix(options.shard)}.csv"
-        write_problems(csv_path, report.problems)
+        listed: Path | None = csv_path
+        try:
+            write_problems(csv_path, report.problems)
+        except DataError as error:
+            listed = None
+            if not stopped:  # else the same is said below
+                stopped = str(error)
     if found.ignored:
         report.count("ignored, no videos", found.ignored.total())
-    report.print(csv_path=csv_path)
-    if found.ignored:
-        print("ignored: " + ", ".join(f"{number} {printable(kind)}" for kind, number in sorted(found.ignored.items())))
-    return 1 if report.counts["failed"] or report.counts["missing"] else 0
+        kinds = (f"{number} {kind}" for kind, number in sorted(found.ignored.items()))
+        report.notes.append(f"ignored: {', '.join(kinds)}")
+    report.notes += found.notes
+    report.print(csv_path=listed)
+    if stopped:
+        print(f"error: {printable(stopped)}", file=sys.stderr)
+    return 1 if stopped or any(report.counts[kind] for kind in ("failed", "missing", "differs")) else 0
 
 
-def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> list[str]:
-    """Write the database of one video; return warnings. DataError if it cannot be decoded to its end."""
-    remove_leftovers(job)
-    if job.source.is_dir():
-        if job.span is not None:
-            raise VideoError("is a folder of frames without times: the clip cannot be cut out")
-        folder_reader = JpegFolderReader(job.source, settings.short_side, settings.quality, settings.keep_partial, beat)
-        write_frames(job.folder, folder_reader)
-        return folder_reader.warnings
-    reader = VideoReader(job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat)
-    write_frames(job.folder, (encode_jpeg(pixels, settings.quality) for pixels in reader))
-    return reader.warnings
-
-
-def remove_leftovers(job: Job) -> None:
-    """Remove the temporary files that a killed process left of a video, and then the folder if it is empty."""
-    for path in leftovers(job.folder):
-        path.unlink(missing_ok=True)
-    with suppress(OSError):
-        job.folder.rmdir()
+def _check_folders(videos: Path, out: Path) -> None:
+    """DataError if there is no folder of videos, or if databases and videos would be mixed."""
+    jpg = out / "jpg"
+    try:
+        if not videos.is_dir():
+            raise DataError(f"{videos}: no such folder; give the folder that holds the videos")
+        if (jpg.exists() or jpg.is_symlink()) and not jpg.is_dir():
+            raise DataError(f"{jpg} is no folder, or a link to none, but the databases go there; move it away")
+        inside = jpg.is_dir() and jpg.resolve() in (videos.resolve(), *videos.resolve().parents)
+        mixed = [path.name for path in jpg.iterdir() if is_video(path.name)] if jpg.is_dir() else []
+    except OSError as error:
+        raise DataError(f"{error.filename or videos}: {reason(error)}") from error
+    if inside:
+        raise DataError(f"{videos} is in {jpg}, where the databases go; give another OUT")
+    if mixed:
+        raise DataError(f"{jpg} holds {some(mixed, 'video')}, but the databases go there; give another OUT")
 
 
 def _find(videos: Path, out: Path, labels: list[Path], shard: Shard) -> Sources:
     """The sources of this shard."""
-    if not videos.is_dir():
-        raise DataError(f"{videos}: no such folder; give the folder that holds the videos")
-    if labels:
-        rows = [row for path in labels for row in read_labels(path)]
-        found = find_labelled_sources(videos, out, rows)
-    else:
-        found = find_sources(videos, out)
-    return Sources(
-        [video for video in found.videos if shard.has(f"{video.label}/{video.video_id}")],
-        [problem for problem in found.problems if shard.has(problem.item)],
-        found.ignored,
+    found = find_labelled_sources(videos, out, _read_rows(labels)) if labels else find_sources(videos, out)
+    return found._replace(
+        videos=[video for video in found.videos if shard.has(f"{video.label}/{video.video_id}")],
+        problems=[problem for problem in found.problems if shard.has(problem.item)],
     )
 
 
-def _convert(jobs: list[Job], settings: Settings, workers: int, videos: Path, report: Report) -> None:
-    outcomes: Iterator[Outcome[Job, list[str]]] = run_jobs(
-        partial(convert_video, settings), jobs, workers, clean_up=remove_leftovers
-    )
-    with progress_bar() as progress:
+def _read_rows(files: Sequence[Path]) -> list[LabelRow]:
+    """The rows of all label files. DataError if two files have two clips of one folder, as read_labels in one file."""
+    rows: list[LabelRow] = []
+    first: dict[tuple[str, str], tuple[Path, LabelRow]] = {}
+    for path in files:
+        for row in read_labels(path):
+            other, before = first.setdefault((row.label, row.video_id), (path, row))
+            if (before.youtube_id, before.time_start, before.time_end) != (
+                row.youtube_id,
+                row.time_start,
+                row.time_end,
+            ):
+                raise DataError(
+                    f"{path}, line {row.line} and {other}, line {before.line} are two clips of one folder: "
+                    f"{describe_clip(row)} and {describe_clip(before)} of class {row.label!r} are both "
+                    f"{row.video_id} in whole seconds; remove one"
+                )
+            rows.append(row)
+    return rows
+
+
+def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool, report: Report) -> list[Job]:
+    """The videos to convert: those that are not there, with `replace` also those that differ."""
+
+    def look_at(chunk: Sequence[Job]) -> list[There | str]:
+        return [_look(settings, job) for job in chunk]
+
+    every = [Job(video.path, video.span, jpg / video.label / video.video_id) for video in videos]
+    chunks = [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
+    found = (there for chunk in in_threads("what is there", look_at, chunks, CHUNK) for there in chunk)
+    jobs: list[Job] = []
+    states: Counter[str] = Counter()
+    for job, there in zip(every, found, strict=True):
+        if isinstance(there, str):
+            report.add("failed", _name(job, settings), there)
+        elif not there.is_whole:
+            jobs.append(job)
+        elif there.differences and replace:
+            jobs.append(job._replace(replaces=True))
+        elif there.differences:
+            item = str(job.folder.relative_to(jpg))
+            report.add("differs", item, f"{'; '.join(there.differences)}; --replace converts it again")
+        else:
+            states["already there" if there.has_origin else "already there, origin unknown"] += 1
+    for state, number in sorted(states.items()):
+        report.count(state, number)
+    if states["already there, origin unknown"]:
+        report.notes.append(
+            "origin unknown: these databases do not say what they were made from, so they were not compared with the "
+            "videos; to make one again, delete its folder"
+        )
+    return jobs
+
+
+def _look(settings: Settings, job: Job) -> There | str:
+    try:
+        return look(settings, job)
+    except DataError as error:
+        return str(error)
+
+
+def _convert(jobs: list[Job], settings: Settings, workers: int, report: Report) -> str:
+    """Convert the videos; return why the work stopped early, if it did."""
+    outcomes = run_jobs(partial(convert_video, settings), jobs, workers, clean_up=remove_leftovers)
+    with progress_bar() as progress, closing(outcomes):
         task = progress.add_task("converting", total=len(jobs))
-        for outcome in outcomes:
+        outcome: Outcome[Job, list[str] | Unwritable]
+        for number, outcome in enumerate(outcomes, start=1):
             progress.advance(task)
-            item = _name(outcome.job, videos)
+            item = _name(outcome.job, settings)
+            if isinstance(outcome.result, Unwritable):
+                report.add("failed", item, outcome.result.reason)
+                report.count("not begun or not finished", len(jobs) - number)
+                return f"stopped: {outcome.job.folder} {outcome.result.reason}; give the same command again to go on"
             if outcome.result is None:
                 report.add("failed", item, outcome.reason)
                 continue
-            report.count("converted")
+            report.count("replaced" if outcome.job.replaces else "converted")
             for warning in outcome.result:
                 report.add("warning", item, warning)
+    return ""
 
 
-def _name(job: Job, videos: Path) -> str:
+def _name(job: Job, settings: Settings) -> str:
     """The source's path and, of a clip, its seconds."""
     span = f" {job.span.start:g}-{job.span.end:g} s" if job.span else ""
-    return f"{job.source.relative_to(videos)}{span}"
+    return f"{job.source.relative_to(settings.videos or job.source.parent)}{span}"
 
 
 def _suffix(shard: Shard) -> str:
@@ -182,6 +231,12 @@ def _parser() -> CommandParser:
         "--keep-partial",
         action="store_true",
         help="keep the frames of a damaged video that can be decoded, with a warning, instead of failing the video",
+    )
+    add(
+        "--replace",
+        action="store_true",
+        help="convert again the videos whose database was made from another file or span, or with another --short-side "
+        "or --quality; the old database stays until the new one is complete",
     )
     return parser
 

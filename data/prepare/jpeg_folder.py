@@ -1,16 +1,16 @@
 """Encodes frames as JPEG, and reads them from a folder of JPEG files."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import simplejpeg
 
+from data.store.jpeg import jpeg_size
 from data.store.video_file import VideoError, scaled_size
 
-JPEG_SUFFIXES = {".jpg", ".jpeg"}
+PNG = b"\x89PNG"
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
@@ -18,14 +18,8 @@ def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     return simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="420")
 
 
-def jpeg_files(folder: Path) -> list[Path]:
-    """The JPEG files in a folder in the order of the numbers in their names: frame_2.jpg before frame_10.jpg."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() in JPEG_SUFFIXES and path.name[0] != "."]
-    return sorted(files, key=lambda path: _natural_order(path.stem))
-
-
 class JpegFolderReader:
-    """Iterates, once, over the frames in a folder of JPEG files: JPEG bytes.
+    """Iterates, once, over JPEG files, the frames of a video in order: JPEG bytes.
 
     All frames get the size of the first, with the shorter side scaled down to `short_side` pixels; a file that already
     has that size is passed on unchanged, others are scaled and encoded again. Every file is decoded to find damaged
@@ -35,13 +29,13 @@ class JpegFolderReader:
 
     def __init__(
         self,
-        folder: Path,
+        files: Sequence[Path],
         short_side: int,
         quality: int,
         keep_partial: bool = False,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        self.folder = folder
+        self.files = files
         self.warnings: list[str] = []
         self._short_side = short_side
         self._quality = quality
@@ -50,27 +44,32 @@ class JpegFolderReader:
 
     def __iter__(self) -> Iterator[bytes]:
         size: tuple[int, int] | None = None
-        for path in jpeg_files(self.folder):
+        for path in self.files:
             self._beat()
+            if not path.is_file():
+                raise VideoError(f"{path.name} is no file, or a link to none")
             data = path.read_bytes()
+            if data.startswith(PNG):
+                raise VideoError(f"{path.name} is a PNG file in spite of its name; write the frames as JPEG")
             try:
+                jpeg_size(data)  # refuses a size that would take gigabytes
                 pixels = simplejpeg.decode_jpeg(data, "RGB")
             except ValueError as error:
+                what = f"{path.name} {_damage(error)}"
                 if not self._keep_partial:
-                    raise VideoError(
-                        f"{path.name} is a damaged JPEG ({error}); --keep-partial leaves it out"
-                    ) from error
-                self.warnings.append(f"{path.name} is a damaged JPEG ({error}) and was left out")
+                    raise VideoError(f"{what}; --keep-partial leaves it out") from error
+                self.warnings.append(f"{what} and was left out")
                 continue
             size = size or scaled_size(pixels.shape[0], pixels.shape[1], self._short_side)
             yield data if pixels.shape[:2] == size else encode_jpeg(_resized(pixels, size), self._quality)
 
 
+def _damage(error: ValueError) -> str:
+    """What is wrong with a file; jpeg_size says it in words that follow a name, simplejpeg does not."""
+    text = str(error)
+    return text if text.startswith("holds ") else f"is a damaged JPEG ({text})"
+
+
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     shrinks = pixels.shape[0] > size[0]
     return cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def _natural_order(name: str) -> list[str | int]:
-    """A sorting key that compares digits as numbers: texts and numbers in turn."""
-    return [int(part) if position % 2 else part for position, part in enumerate(re.split(r"(\d+)", name))]

@@ -1,10 +1,13 @@
 """The result of a command: counts of outcomes and a list of problems, as a table and as a CSV file."""
 
 import csv
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -12,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from common.errors import DataError
-from common.files import atomic_file
+from common.files import atomic_file, reason
 from common.text import printable
 from data.labels.csv_file import read_table
 
 PRINTED_PROBLEMS = 50  # the CSV has them all
+PIPE_WIDTH = 120  # characters, of a table that goes to a file or pipe
 
 
 class Problem(NamedTuple):
@@ -39,6 +43,7 @@ class Report:
         self.title = title
         self.counts: Counter[str] = Counter()
         self.problems: list[Problem] = []
+        self.notes: list[str] = []
 
     def count(self, outcome: str, number: int = 1) -> None:
         """Add `number` to the count of an outcome; after 0, the table shows the outcome, too."""
@@ -50,8 +55,17 @@ class Report:
         self.problems.append(Problem(kind, item, " ".join(reason.split())))
 
     def print(self, console: Console | None = None, csv_path: Path | None = None) -> None:
-        """Print the table of counts, then that of problems (the first 50; `csv_path` says where the rest are)."""
-        console = console or Console()
+        """Print the tables of counts and of problems (the first 50; `csv_path` has the rest), then the notes.
+
+        `csv_path` is the list that was written, if any. An output that takes no more, such as a closed pipe or a full
+        disk, is given up: the exit status tells the outcome.
+        """
+        console = console or _console(sys.stdout)
+        self._print_tables(console, csv_path)
+        for note in self.notes:
+            console.print(Text(printable(note)), soft_wrap=True)
+
+    def _print_tables(self, console: Console, csv_path: Path | None) -> None:
         console.print(Text(printable(self.title)), soft_wrap=True)
         counts = Table("outcome")
         counts.add_column("number", justify="right")
@@ -86,7 +100,7 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
             writer.writerow(Problem._fields)
             writer.writerows(sorted(problems))
     except OSError as error:
-        raise DataError(f"cannot write to {path.parent}: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be written: {reason(error)}") from error
 
 
 def read_problems(path: Path) -> list[Problem]:
@@ -107,5 +121,47 @@ def progress_bar() -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=_console(sys.stderr),
     )
+
+
+def _console(stream: TextIO | None) -> Console:
+    console = Console(file=cast(Any, _Lasting(stream)) if stream else None, stderr=stream is None)
+    if not console.is_terminal:
+        console.width = max(PIPE_WIDTH, console.width)
+    return console
+
+
+class _Lasting:
+    """An output stream that writes what its encoding lacks as escapes, and never fails: then it drops what comes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        encoding = self._stream.encoding or "utf-8"
+        try:
+            self._stream.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
+        except OSError as error:
+            self._give_up(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written, or drop it."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """Send the rest to nowhere: Python would fail on it again when the process ends."""
+        with suppress(OSError, ValueError):
+            if self._stream is sys.stdout and not isinstance(error, BrokenPipeError):
+                print(f"the output cannot be written: {reason(error)}", file=sys.stderr)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
+from common.files import reason
 from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import LabelRow
 from data.labels.text import some
-from data.prepare.jpeg_folder import JPEG_SUFFIXES
+from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
+from data.prepare.frame_folder import is_jpeg, is_other_image
 from data.prepare.report import Problem
 from data.store.video_file import Span
 
@@ -19,6 +21,9 @@ SUFFIXES = VIDEO_SUFFIXES | {".3g2", ".asf", ".divx", ".f4v", ".gif", ".m2ts", "
 SUFFIXES |= {".mxf", ".ogv", ".rm", ".rmvb", ".vob", ".y4m"}
 LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>.jpg"
 PLAIN_FOLDER = "folders without JPEG frames"
+PICTURES = "frames, not converted: only JPEG frames are read; write them as JPEG, or as a video file"
+
+LOST = "a link to itself or to nothing"
 
 
 class Source(NamedTuple):
@@ -31,89 +36,12 @@ class Source(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The videos found, those that cannot be converted, and the number of ignored files by suffix."""
+    """The videos found, those that cannot be converted, the number of ignored files by suffix, and remarks."""
 
     videos: list[Source]
     problems: list[Problem]
     ignored: Counter[str]
-
-
-def find_sources(videos: Path, out: Path) -> Sources:
-    """Find VIDEOS/<class>/<file> and VIDEOS/<class>/<folder of JPEG frames>, sorted by name.
-
-    The databases are skipped if `out` is `videos`. DataError if there is no video in this layout.
-    """
-    loose: list[str] = []
-    ignored: Counter[str] = Counter()
-    found: dict[tuple[str, str], list[Path]] = {}
-    for entry in _entries(videos):
-        if not entry.is_dir():
-            if _is_video(Path(entry.path)):
-                loose.append(entry.name)
-            else:
-                ignored[_kind(entry)] += 1
-        elif not _same(Path(entry.path), out):
-            for path, inside in _videos_in(Path(entry.path)):
-                if path is None:
-                    ignored[inside] += 1
-                else:
-                    found.setdefault((entry.name, inside), []).append(path)
-    if loose:
-        raise DataError(
-            f"{videos} holds {some(loose, 'video')} outside class folders: {LAYOUT}; move each video into the folder "
-            "of its class, or name a label file with --labels"
-        )
-    if not found:
-        raise DataError(
-            f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in _entries(videos)], 'name')}"
-        )
-    sources: list[Source] = []
-    problems: list[Problem] = []
-    for (label, video_id), paths in found.items():
-        if len(paths) == 1:
-            sources.append(Source(paths[0], label, video_id))
-        else:
-            problems.append(Problem("failed", f"{label}/{video_id}", _ambiguous(paths, videos)))
-    return Sources(sources, problems, ignored)
-
-
-def find_labelled_sources(videos: Path, out: Path, rows: Iterable[LabelRow]) -> Sources:
-    """Find the video of each row of a label file by its name, anywhere under `videos`.
-
-    For a row with times this is a clip that is already cut, named as its folder will be, or else a part of the whole
-    video `<youtube_id>.*` or `v_<youtube_id>.*`. If several videos have the name, the one in a folder named after the
-    class is taken.
-    """
-    by_name: dict[str, list[Path]] = {}
-    ignored: Counter[str] = Counter()
-    for folder in _folders_under(videos, out):
-        for path, name in _videos_in(folder):
-            if path is not None:
-                by_name.setdefault(name, []).append(path)
-            elif name != PLAIN_FOLDER:
-                ignored[name] += 1
-    sources: dict[tuple[str, str], Source] = {}
-    problems: list[Problem] = []
-    for row in rows:
-        if (row.label, row.video_id) in sources:
-            continue  # in two splits
-        span = None
-        paths = by_name.get(row.video_id, [])
-        if not paths and row.time_start is not None and row.time_end is not None:
-            # HACS's own downloader names the whole videos v_<youtube id>.
-            paths = by_name.get(row.youtube_id) or by_name.get(f"v_{row.youtube_id}", [])
-            span = Span(row.time_start, row.time_end)
-        if len(paths) > 1:
-            paths = [path for path in paths if _spelling(path.parent.name) == _spelling(row.label)] or paths
-        item = f"{row.label}/{row.video_id}"
-        if not paths:
-            names = dict.fromkeys((row.video_id, row.youtube_id))
-            problems.append(Problem("missing", item, f"no video named {' or '.join(names)} under {videos}"))
-        elif len(paths) > 1:
-            problems.append(Problem("failed", item, _ambiguous(paths, videos)))
-        else:
-            sources[row.label, row.video_id] = Source(paths[0], row.label, row.video_id, span)
-    return Sources(list(sources.values()), problems, ignored)
+    notes: list[str]
 
 
 class Shard(NamedTuple):
@@ -127,63 +55,257 @@ class Shard(NamedTuple):
         return zlib.crc32(os.fsencode(item)) % self.parts == self.part % self.parts
 
 
-def _videos_in(folder: Path) -> Iterator[tuple[Path | None, str]]:
-    """Yield (path, id) of each video in a folder, and (None, kind) of everything else."""
-    for entry in _entries(folder):
-        path = Path(entry.path)
-        if entry.is_dir():
-            yield (path, entry.name) if _holds_jpegs(path) else (None, PLAIN_FOLDER)
-        elif _is_video(path):
-            yield path, path.stem
+class _Found(NamedTuple):
+    """Something in a folder. `kind` is "video", "frames", "pictures" or a kind of what is ignored."""
+
+    path: Path
+    kind: str
+    name: str  # of a video, its id
+    problem: str = ""
+
+
+def find_sources(videos: Path, out: Path) -> Sources:
+    """Find VIDEOS/<class>/<file> and VIDEOS/<class>/<folder of JPEG frames>, sorted by name.
+
+    The databases are skipped if `out` is `videos`. DataError if there is no video in this layout.
+    """
+    loose: list[str] = []
+    ignored: Counter[str] = Counter()
+    problems: list[Problem] = []
+    found: dict[tuple[str, str], list[Path]] = {}
+    databases = _identity(out / "jpg")
+    entries = list(_entries(videos, videos, problems))
+    for entry in entries:
+        if not _is_folder(entry):
+            if is_video(entry.name):
+                loose.append(entry.name)
+            elif _is_lost(entry):
+                problems.append(Problem("failed", entry.name, LOST))
+            else:
+                ignored[_kind(entry)] += 1
+        elif _identity(Path(entry.path)) != databases:
+            for each in _contents(Path(entry.path), videos, problems):
+                if each.problem:
+                    problems.append(Problem("failed", f"{entry.name}/{each.name}", each.problem))
+                elif each.kind in ("video", "frames"):
+                    found.setdefault((entry.name, each.name), []).append(each.path)
+                else:
+                    ignored[each.kind] += 1
+    if loose:
+        raise DataError(
+            f"{videos} holds {some(loose, 'video')} outside class folders: {LAYOUT}; move each video into the folder "
+            "of its class, or name a label file with --labels"
+        )
+    if not found and not problems:
+        raise DataError(f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}")
+    sources: list[Source] = []
+    for (label, video_id), paths in found.items():
+        if len(paths) == 1:
+            sources.append(Source(paths[0], label, video_id))
         else:
-            yield None, _kind(entry)
+            names = _names(paths, videos)
+            why = f"{names} would become the same database: remove or rename all but one"
+            problems.append(Problem("failed", f"{label}/{video_id}", why))
+    return Sources(sources, problems, ignored, [])
 
 
-def _folders_under(videos: Path, out: Path) -> Iterator[Path]:
-    """`videos` and all folders under it that hold no JPEG frames, sorted by name; a folder linked twice comes once."""
-    seen: set[tuple[int, int]] = set()
+def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> Sources:
+    """Find the video of each row of a label file by its name, anywhere under `videos`.
+
+    For a row with times this is a clip that is already cut, named as its folder will be, or else a part of the whole
+    video `<youtube_id>.*` or `v_<youtube_id>.*`. A video in the folder of another class is not taken: names such as
+    001.mp4 come in each class. The ids of YouTube name one video wherever it lies.
+    """
+    ignored: Counter[str] = Counter()
+    problems: list[Problem] = []
+    by_name: dict[str, list[_Found]] = {}
+    for each in _everything_under(videos, out, problems):
+        if each.kind in ("video", "frames", "pictures"):
+            by_name.setdefault(each.name, []).append(each)
+        elif each.kind != PLAIN_FOLDER:
+            ignored[each.kind] += 1
+    search = _Search(videos, by_name, rows)
+    sources: dict[tuple[str, str], Source | Problem] = {}
+    for row in rows:
+        if (row.label, row.video_id) not in sources:  # else it is in two splits
+            sources[row.label, row.video_id] = search.find(row)
+    # What cannot be read matters only to a row without a video, which is a problem of its own.
+    problems = [problem._replace(kind="warning") for problem in problems]
+    problems += [found for found in sources.values() if isinstance(found, Problem)]
+    problems += search.warnings
+    found_videos = [found for found in sources.values() if isinstance(found, Source)]
+    return Sources(found_videos, problems, ignored, search.notes())
+
+
+class _Search:
+    """Finds the videos of rows among those under `videos`, by name."""
+
+    def __init__(self, videos: Path, by_name: dict[str, list[_Found]], rows: Sequence[LabelRow]) -> None:
+        self.warnings: list[Problem] = []
+        self._videos = videos
+        self._by_name = by_name
+        places = {each.path.parent for found in by_name.values() for each in found}
+        self._classes = ClassesOfFiles(videos, places, {row.label for row in rows})
+        self._rows = {(row.label, row.video_id) for row in rows}
+        self._borrowed: list[tuple[Path, str]] = []
+
+    def find(self, row: LabelRow) -> Source | Problem:
+        """The row's video, or why there is none."""
+        spans: dict[str, Span | None] = {row.video_id: None}
+        if row.time_start is not None and row.time_end is not None:
+            whole = Span(row.time_start, row.time_end)
+            # HACS's own downloader names the whole videos v_<youtube id>.
+            spans |= {row.youtube_id: whole, f"v_{row.youtube_id}": whole}
+        item = f"{row.label}/{row.video_id}"
+        elsewhere: list[Path] = []
+        for name, span in spans.items():
+            there = self._by_name.get(name, [])
+            suitable = self._suitable(row, name, there)
+            if len(suitable) > 1:
+                names = _names([each.path for each in suitable], self._videos)
+                return Problem("failed", item, f"{names} may each be meant: remove or rename all but one")
+            if suitable and suitable[0].problem:
+                return Problem("failed", item, f"{_names([suitable[0].path], self._videos)}: {suitable[0].problem}")
+            if suitable:
+                return Source(suitable[0].path, row.label, row.video_id, span)
+            elsewhere += [each.path for each in there]
+        names = " or ".join(dict.fromkeys((row.video_id, row.youtube_id)))
+        if not elsewhere:
+            return Problem("missing", item, f"no video named {names} under {self._videos}")
+        lies = (
+            f"{_names(elsewhere, self._videos)} {'lies' if len(elsewhere) == 1 else 'lie'} in a folder of another class"
+        )
+        return Problem(
+            "missing", item, f"no video named {names} in a folder of its class, and {lies}; move it if meant"
+        )
+
+    def _suitable(self, row: LabelRow, name: str, there: Sequence[_Found]) -> Sequence[_Found]:
+        """Those of the videos of a name that may be the row's; more than one if it cannot be told which."""
+        owners = {each: self._classes.of(each.path) for each in there}
+        own = [each for each in there if row.label in owners[each]]
+        own = [each for each in own if len(owners[each]) == 1] or own
+        if own:
+            # <class>/<another class>/001.mp4 may be claimed by the rows of both.
+            claimed = any((other, row.video_id) in self._rows for other in owners[own[0]] - {row.label})
+            return [] if claimed and len(own) == 1 and not is_youtube_name(name) else own
+        free = [each for each in there if not owners[each]]
+        if is_youtube_name(name):
+            if there and not free:
+                self._borrowed.append((there[0].path, row.label))
+            return free or there
+        if free:
+            if self._classes.has_folder(row.label) and any(each.path.parent != self._videos for each in free):
+                self._warn_of(row, free)
+            return free
+        unknown = [each for each in there if not owners[each] & self._classes.known]
+        if not unknown or len(unknown) < len(there) or self._classes.has_folder(row.label):
+            return []
+        self._warn_of(row, unknown)
+        return unknown
+
+    def _warn_of(self, row: LabelRow, taken: Sequence[_Found]) -> None:
+        place = _names([each.path for each in taken], self._videos)
+        reason = f"taken from {place}, whose folder does not name its class"
+        self.warnings.append(Problem("warning", f"{row.label}/{row.video_id}", reason))
+
+    def notes(self) -> list[str]:
+        """A line about the videos that were taken from the folders of other classes."""
+        if not self._borrowed:
+            return []
+        path, label = self._borrowed[0]
+        return [
+            f"{len(self._borrowed)} taken from the folder of another class by their YouTube ids, the first: "
+            f"{path.relative_to(self._videos)} for class {label!r}"
+        ]
+
+
+def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_Found]:
+    """What a folder holds. Folders that cannot be read are added to `problems`."""
+    for entry in _entries(folder, videos, problems):
+        path = Path(entry.path)
+        if _is_folder(entry):
+            yield _folder_found(path, videos, problems)
+        elif is_video(entry.name):
+            yield _Found(path, "video", path.stem)
+        elif _is_lost(entry):
+            problems.append(Problem("failed", str(path.relative_to(videos)), LOST))
+        else:
+            yield _Found(path, _kind(entry), entry.name)
+
+
+def _folder_found(path: Path, videos: Path, problems: list[Problem]) -> _Found:
+    names = [entry.name for entry in _entries(path, videos, problems)]
+    inside = [name for name in names if is_video(name)]
+    if inside:
+        deeper = f"a folder of {some(inside, 'video')}, not converted: {LAYOUT}, or name a label file with --labels"
+        return _Found(path, PLAIN_FOLDER, path.name, deeper)
+    if any(is_jpeg(name) for name in names):
+        return _Found(path, "frames", path.name)
+    pictures = [name for name in names if is_other_image(name)]
+    if pictures:
+        kind = Path(pictures[0]).suffix[1:].upper()
+        return _Found(path, "pictures", path.name, f"{len(pictures)} {kind} {PICTURES}")
+    return _Found(path, PLAIN_FOLDER, path.name)
+
+
+def _everything_under(videos: Path, out: Path, problems: list[Problem]) -> Iterator[_Found]:
+    """What `videos` and all folders under it that hold no frames hold; a folder linked twice comes once."""
+    seen = {_identity(out / "jpg")}
     waiting = [videos]
     while waiting:
         folder = waiting.pop()
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen or _same(folder, out):
+        identity = _identity(folder)
+        if identity in seen:
             continue
-        seen.add((status.st_dev, status.st_ino))
-        yield folder
-        children = [Path(entry.path) for entry in _entries(folder) if entry.is_dir()]
-        waiting += [child for child in reversed(children) if not _holds_jpegs(child)]
+        seen.add(identity)
+        found = list(_contents(folder, videos, problems))
+        yield from found
+        waiting += [each.path for each in reversed(found) if each.kind == PLAIN_FOLDER]
 
 
-def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
+def _entries(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os.DirEntry[str]]:
+    """The entries of a folder by name. DataError if `videos` cannot be read; other folders become a problem."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}; give the folder that holds the videos") from error
+        if folder == videos:
+            raise DataError(f"{folder}: {reason(error)}; give the folder that holds the videos") from error
+        problem = Problem("failed", str(folder.relative_to(videos)), f"the folder cannot be read ({reason(error)})")
+        if problem not in problems:
+            problems.append(problem)
+        return []
 
 
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")  # macOS writes ._<name> beside <name>
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
-def _holds_jpegs(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return any(Path(entry.name).suffix.lower() in JPEG_SUFFIXES for entry in entries)
+def _is_lost(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 (Path.exists raises for some loops)
+
+
+def is_video(name: str) -> bool:
+    """Whether a file of this name is taken for a video."""
+    # macOS writes ._<name> beside <name>.
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("._")  # noqa: PTH122 (fast)
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
     return Path(entry.name).suffix.lower() or entry.name
 
 
-def _same(folder: Path, out: Path) -> bool:
-    """Whether the folder is the `jpg` of `out`, where databases are written."""
-    return folder.name == "jpg" and out.exists() and folder.parent.samefile(out)
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from others, whatever its path; None if there is no such folder."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
-def _ambiguous(paths: Sequence[Path], videos: Path) -> str:
-    names = " and ".join(str(path.relative_to(videos)) for path in sorted(paths))
-    return f"{names} would become the same database: remove or rename all but one"
-
-
-def _spelling(name: str) -> str:
-    return name.replace("_", " ").casefold()
+def _names(paths: Iterable[Path], videos: Path) -> str:
+    return " and ".join(str(path.relative_to(videos)) for path in sorted(paths))

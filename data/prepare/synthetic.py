@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +24,11 @@ import numpy as np
 
 from common.cli import CommandParser, run_command
 from common.errors import DataError
-from common.files import atomic_file
+from common.files import atomic_file, reason
 from common.processes import available_cpus
 from data.labels.label_file import LabelRow, write_labels
 from data.prepare.report import Report, progress_bar
+from data.prepare.run_lock import only_run
 from data.prepare.synthetic_scene import MAX_CLASSES, MIN_FRAMES, MIN_SIZE, class_table, draw_scene, render
 from data.prepare.worker_pool import run_jobs
 
@@ -132,7 +134,10 @@ def _make_video(settings: Settings, folder: Path, codec: str, video: Video, beat
     path = folder / video.path
     if path.exists():
         return False
-    encode(path, frames(), settings, codec)
+    try:
+        encode(path, frames(), settings, codec)
+    except OSError as error:
+        raise DataError(reason(error)) from error
     return True
 
 
@@ -143,27 +148,32 @@ def make_dataset(out: Path, settings: Settings, workers: int) -> Report:
     report.count("made", 0)
     try:
         _claim_folder(out, settings)
-        for label in class_table(settings.classes):
-            folder = out / "videos" / label
-            folder.mkdir(parents=True, exist_ok=True)
-            for leftover in folder.glob(".*.tmp"):  # of a run that was killed
-                leftover.unlink()
-        (out / "labels").mkdir(exist_ok=True)
-        with progress_bar() as bar:
-            task = bar.add_task("making videos", total=settings.videos)
-            make = partial(_make_video, settings, out / "videos", best_codec())
-            for outcome in run_jobs(make, list_videos(settings), workers):
-                if outcome.result is None:
-                    raise DataError(f"cannot make {out / 'videos' / outcome.job.path}: {outcome.reason}")
-                report.count("made" if outcome.result else "already there")
-                bar.advance(task)
+        with only_run(out, command="synthetic"):
+            _make_videos(out, settings, workers, report)
         for split in SPLITS:
             videos = (video for video in list_videos(settings) if video.split == split)
             rows = [LabelRow(video.label, video.video_id, split, video.video_id, None, None, 0) for video in videos]
             write_labels(out / "labels" / f"{split}.csv", rows)
     except OSError as error:
-        raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
+        raise DataError(f"cannot write to {out}: {reason(error)}") from error
     return report
+
+
+def _make_videos(out: Path, settings: Settings, workers: int, report: Report) -> None:
+    for label in class_table(settings.classes):
+        folder = out / "videos" / label
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(".*.tmp"):  # of a run that was killed
+            leftover.unlink()
+    (out / "labels").mkdir(exist_ok=True)
+    make = partial(_make_video, settings, out / "videos", best_codec())
+    with progress_bar() as bar, closing(run_jobs(make, list_videos(settings), workers)) as outcomes:
+        task = bar.add_task("making videos", total=settings.videos)
+        for outcome in outcomes:
+            if outcome.result is None:
+                raise DataError(f"cannot make {out / 'videos' / outcome.job.path}: {outcome.reason}")
+            report.count("made" if outcome.result else "already there")
+            bar.advance(task)
 
 
 def _claim_folder(out: Path, settings: Settings) -> None:
@@ -204,7 +214,7 @@ def write_contact_sheet(path: Path, out: Path, settings: Settings) -> None:
     try:
         draw_filmstrips(path, strips)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _parse_size(text: str) -> tuple[int, int]:

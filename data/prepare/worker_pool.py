@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
 from common.errors import DataError
+from common.files import reason
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -44,7 +45,7 @@ def run_jobs(
     `jobs` are taken one by one, when a worker is idle. `function` (picklable) gets a job and `beat`, which it must call
     at least every `stall_seconds`; else its worker is killed. `beat` also ends a worker whose run was killed. A job
     whose function raises or whose worker dies is not repeated; for the latter, `clean_up` is called in this process.
-    Leaving the iteration early, also by an exception, kills the workers.
+    Leaving the iteration early, also by an exception, kills the workers. DataError if they cannot start.
     """
     pending = iter(jobs)
     pool: list[_Worker[Job]] = []
@@ -52,7 +53,10 @@ def run_jobs(
     try:
         while True:
             while len(pool) < workers and (job := next(pending, None)) is not None:
-                pool.append(_Worker(function, stall_seconds))
+                try:
+                    pool.append(_Worker(function, stall_seconds))
+                except OSError as error:
+                    raise DataError(f"worker process {len(pool) + 1} cannot start: {reason(error)}") from error
                 pool[-1].give(job)
             if not pool:
                 return
@@ -65,7 +69,7 @@ def run_jobs(
                     lost = Outcome[Job, Result](worker.job, None, worker.death(stall_seconds))
                     worker.end()
                     if not any_started:
-                        raise RuntimeError(f"no worker process can start: {lost.reason}") from None
+                        raise DataError(f"no worker process can start: {lost.reason}; it says why above") from None
                     if clean_up:
                         clean_up(lost.job)
                     yield lost

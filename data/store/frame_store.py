@@ -1,6 +1,7 @@
 """Where a frame is read: frames.db, the frames of one video as JPEG blobs in an SQLite database.
 
-    <video folder>/frames.db     table Images(ObjId, frames, size); ObjId "<video id>/frame_%05d" from 1, frames a JPEG
+    <video folder>/frames.db     table Images(ObjId, frames, size); ObjId "<video id>/frame_%05d" from 1, frames a JPEG;
+                                 table Origin: what it was made from (origin.py)
     <video folder>/n_frames      text: the number of frames; written last, so a video that has it is complete
 
 This module is the only one that reads and writes these files. It reads two layouts: its own (rows in order, ObjId the
@@ -12,7 +13,7 @@ import errno
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from common.files import atomic_file, sync_folder
 from data.store.crop_box import CropBox
 from data.store.database import ERRORS, REMEDY, FrameStoreError, database_error, open_database, shown
 from data.store.jpeg import CropDecoder, NotDecodedError, decode_whole, jpeg_size
+from data.store.origin import write_origin
 
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
@@ -224,19 +226,24 @@ class FrameStore:
         return FrameStoreError(f"{self.path}{frame} {reason}; {REMEDY}", damaged=True)
 
 
-def write_frames(video_folder: Path, jpegs: Iterable[bytes]) -> int:
+def write_frames(
+    video_folder: Path, jpegs: Iterable[bytes], origin: Callable[[], Mapping[str, str]] | None = None
+) -> int:
     """Write a video's JPEG frames, in the order given, to frames.db and n_frames; return their number.
+
+    `origin` is called after the last frame; it gives the rows of the table Origin.
 
     If the process is killed, there is never a half-written frames.db, nor an n_frames that belongs to another
     frames.db: both are written under temporary names, and n_frames is renamed last. An older complete video stays
-    until the new database is complete. FrameStoreError if there are no frames or one is not a JPEG.
+    until the new database is complete. FrameStoreError if there are no frames or one is not a JPEG; OSError, with its
+    number, if a file cannot be written.
     """
     new_folder = not video_folder.exists()
     video_folder.mkdir(parents=True, exist_ok=True)
     count_file = video_folder / FRAME_COUNT
     try:
         with atomic_file(video_folder / DATABASE) as temporary:
-            count = _write_database(temporary, video_folder, jpegs)
+            count = _write_database(temporary, video_folder, jpegs, origin)
             count_file.unlink(missing_ok=True)
         with atomic_file(count_file) as temporary:
             temporary.write_text(str(count))
@@ -272,7 +279,9 @@ def leftovers(video_folder: Path) -> list[Path]:
     return [path for name in (DATABASE, FRAME_COUNT) for path in sorted(video_folder.glob(f".{name}.*.tmp*"))]
 
 
-def _write_database(path: Path, video_folder: Path, jpegs: Iterable[bytes]) -> int:
+def _write_database(
+    path: Path, video_folder: Path, jpegs: Iterable[bytes], origin: Callable[[], Mapping[str, str]] | None
+) -> int:
     video_id = os.fsencode(video_folder.name).decode("utf-8", errors="replace")
 
     def rows() -> Iterator[tuple[str, bytes, int]]:
@@ -284,16 +293,33 @@ def _write_database(path: Path, video_folder: Path, jpegs: Iterable[bytes]) -> i
             yield f"{video_id}/frame_{number:05d}", jpeg, width
 
     path.unlink(missing_ok=True)  # may be left by a killed process that had the same process id
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = OFF")  # a file that is renamed when complete needs no journal
-        connection.execute("PRAGMA synchronous = OFF")  # atomic_file flushes it once, at the end
-        connection.execute("CREATE TABLE Images (ObjId TEXT PRIMARY KEY, frames BLOB, size INT)")
-        connection.execute("BEGIN")
-        count = connection.executemany("INSERT INTO Images VALUES (?, ?, ?)", rows()).rowcount
-        connection.execute("COMMIT")
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = OFF")  # a file that is renamed when complete needs no journal
+            connection.execute("PRAGMA synchronous = OFF")  # atomic_file flushes it once, at the end
+            connection.execute("CREATE TABLE Images (ObjId TEXT PRIMARY KEY, frames BLOB, size INT)")
+            connection.execute("BEGIN")
+            count = connection.executemany("INSERT INTO Images VALUES (?, ?, ?)", rows()).rowcount
+            if origin is not None:
+                write_origin(connection, origin())
+            connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        raise _write_error(path, error) from error
     if count < 1:
         raise FrameStoreError(f"{video_folder}: the video has no frames to write")
     return count
+
+
+def _write_error(path: Path, error: sqlite3.Error) -> OSError:
+    """The system's reason why SQLite cannot write, which it does not tell: writing a little more has the same."""
+    try:
+        with path.open("ab", buffering=0) as file:
+            for _ in range(2):  # the first may be written in part
+                file.write(bytes(2**20))
+            os.fsync(file.fileno())
+    except OSError as cause:
+        return cause
+    return OSError(errno.ENOSPC if "disk is full" in str(error) else errno.EIO, str(error), str(path))
 
 
 def _clip_array(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:

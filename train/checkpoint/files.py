@@ -29,10 +29,10 @@ import torch
 
 from common.errors import DataError, TrainingError
 from common.files import atomic_file
+from common.version import VERSION
 from network.weights.reading import read_checkpoint
 
 FORMAT = 1
-VERSION = "0.1.0"
 
 Checkpoint = dict[str, Any]
 

@@ -3,7 +3,10 @@
 import csv
 import os
 import random
+import resource
+import shlex
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -21,7 +24,15 @@ from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, find_sources
 from data.store.frame_store import FrameStore, is_whole, leftovers
 from data.store.video_file import Span, VideoError
-from tests.numbered import encode_numbered_video, encode_video, frame_numbers, jpeg, numbered_frame, numbered_jpegs
+from tests.numbered import (
+    encode_numbered_video,
+    encode_video,
+    frame_numbers,
+    jpeg,
+    numbered_frame,
+    numbered_jpegs,
+    write_numbered_database,
+)
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = Settings(short_side=360, quality=90, keep_partial=False, threads=1)
@@ -185,6 +196,178 @@ def test_the_output_folder_is_not_taken_for_a_class(tmp_path: Path) -> None:
     assert [source.label for source in find_sources(tmp_path, tmp_path).videos] == ["walk"]
 
 
+# What is there already
+
+
+def rerun(videos: Path, out: Path, *flags: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    """The exit status of a further run, and what its list says."""
+    status = main([str(videos), str(out), "--workers", "1", *flags])
+    return status, failures(out / "convert_failures.csv")
+
+
+def test_another_video_of_the_same_name_is_not_taken_for_the_one_there(tmp_path: Path) -> None:
+    """Else train/walk/1.mp4 would stand for val/walk/1.mp4, and nobody would notice."""
+    out = tmp_path / "out"
+    encode_numbered_video(tmp_path / "train" / "walk" / "1.mp4", 6)
+    encode_numbered_video(tmp_path / "val" / "walk" / "1.mp4", 6, start=100)
+    encode_numbered_video(tmp_path / "val" / "walk" / "2.mp4", 6, start=200)
+    assert rerun(tmp_path / "train", out) == (0, {})
+    status, listed = rerun(tmp_path / "val", out)
+    assert status == 1
+    assert set(listed) == {"walk/1"} and listed["walk/1"][0] == "differs"
+    assert "train/walk/1.mp4" in listed["walk/1"][1] and "val/walk/1.mp4" in listed["walk/1"][1]
+    assert numbers_of(out / "jpg" / "walk" / "1") == list(range(6))
+    assert numbers_of(out / "jpg" / "walk" / "2") == list(range(200, 206))
+    assert rerun(tmp_path / "val", out, "--replace") == (0, {})
+    assert numbers_of(out / "jpg" / "walk" / "1") == list(range(100, 106))
+    assert rerun(tmp_path / "val", out) == (0, {})
+
+
+def test_the_same_bytes_under_another_path_are_the_same_video(tmp_path: Path) -> None:
+    source = encode_numbered_video(tmp_path / "a" / "walk" / "1.mp4", 6)
+    assert rerun(tmp_path / "a", tmp_path / "out")[0] == 0
+    before = (tmp_path / "out" / "jpg" / "walk" / "1" / "frames.db").stat().st_mtime_ns
+    (tmp_path / "b" / "walk").mkdir(parents=True)
+    (tmp_path / "b" / "walk" / "1.avi").write_bytes(source.read_bytes())
+    assert rerun(tmp_path / "b", tmp_path / "out", "--replace") == (0, {})
+    assert (tmp_path / "out" / "jpg" / "walk" / "1" / "frames.db").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("flags", "kind"), [(["--short-side", "24"], "size"), (["--quality", "50"], "quality")])
+def test_another_size_or_quality_is_said(tmp_path: Path, flags: list[str], kind: str) -> None:
+    encode_numbered_video(tmp_path / "v" / "walk" / "1.mp4", 3)
+    rerun(tmp_path / "v", tmp_path / "out")
+    status, listed = rerun(tmp_path / "v", tmp_path / "out", *flags)
+    assert status == 1
+    assert listed["walk/1"][0] == "differs" and listed["walk/1"][1].startswith(kind)
+
+
+def test_another_span_is_said(tmp_path: Path) -> None:
+    """Both spans have the same folder, which is named in whole seconds."""
+    encode_numbered_video(tmp_path / "v" / "1.mp4", 100)
+    for number, start in enumerate(("1.2", "1.6")):
+        (tmp_path / f"{number}.csv").write_text(f"label,id,time_start,time_end\nwalk,1,{start},3\n")
+    assert rerun(tmp_path / "v", tmp_path / "out", "--labels", str(tmp_path / "0.csv"))[0] == 0
+    status, listed = rerun(tmp_path / "v", tmp_path / "out", "--labels", str(tmp_path / "1.csv"))
+    assert status == 1
+    assert "1.2 to 3.0" in listed["walk/1_000001_000003"][1] and "1.6 to 3.0" in listed["walk/1_000001_000003"][1]
+    both = [flag for number in range(2) for flag in ("--labels", str(tmp_path / f"{number}.csv"))]
+    with pytest.raises(DataError, match="two clips of one folder"):
+        rerun(tmp_path / "v", tmp_path / "out", *both)
+
+
+def test_a_frame_folder_that_was_changed_is_said(tmp_path: Path) -> None:
+    source = tmp_path / "v" / "walk" / "1"
+    source.mkdir(parents=True)
+    for number, data in enumerate(numbered_jpegs(range(5))):
+        (source / f"{number}.jpg").write_bytes(data)
+    assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
+    assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
+    (source / "5.jpg").write_bytes(numbered_jpegs([5])[0])
+    status, listed = rerun(tmp_path / "v", tmp_path / "out")
+    assert (status, listed["walk/1"][0]) == (1, "differs")
+
+
+def test_keep_partial_for_some_videos_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    """It is given in a second run, for the few videos that failed in the first."""
+    for video, missing in (("whole", 9), ("gap", 2), ("thumb", 9)):
+        (tmp_path / "v" / "walk" / video).mkdir(parents=True)
+        for number, data in enumerate(numbered_jpegs(range(5))):
+            if number != missing:
+                (tmp_path / "v" / "walk" / video / f"{number}.jpg").write_bytes(data)
+    (tmp_path / "v" / "walk" / "thumb" / "thumb.jpg").write_bytes(numbered_jpegs([9])[0])
+    status, listed = rerun(tmp_path / "v", tmp_path / "out")
+    assert status == 1 and listed["walk/gap"][0] == "failed"
+    status, listed = rerun(tmp_path / "v", tmp_path / "out", "--keep-partial")
+    assert (status, set(listed)) == (0, {"walk/gap"})
+    assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "gap") == [0, 1, 3, 4]
+    assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "thumb") == list(range(5))
+    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial") == (0, {})
+    status, listed = rerun(tmp_path / "v", tmp_path / "out")
+    assert status == 1 and set(listed) == {"walk/gap"} and listed["walk/gap"][0] == "differs"
+
+
+def test_a_database_of_unknown_origin_is_kept_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of older versions and of dataset2database need not be made again."""
+    encode_numbered_video(tmp_path / "v" / "walk" / "1.mp4", 3)
+    write_numbered_database(tmp_path / "out" / "jpg" / "walk" / "1", 3, start=50, indexed=False)
+    assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
+    assert "origin unknown" in capsys.readouterr().out
+    assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "1") == [50, 51, 52]
+
+
+def test_a_damaged_database_is_not_called_already_there(tmp_path: Path) -> None:
+    encode_numbered_video(tmp_path / "v" / "walk" / "1.mp4", 3)
+    rerun(tmp_path / "v", tmp_path / "out")
+    (tmp_path / "out" / "jpg" / "walk" / "1" / "frames.db").write_bytes(b"x" * 5000)
+    status, listed = rerun(tmp_path / "v", tmp_path / "out")
+    assert status == 1 and listed["walk/1.mp4"][0] == "failed"
+
+
+def test_a_replacement_that_fails_leaves_the_old_video(tmp_path: Path) -> None:
+    source = encode_numbered_video(tmp_path / "v" / "walk" / "1.mp4", 3)
+    rerun(tmp_path / "v", tmp_path / "out")
+    source.write_bytes(source.read_bytes()[:-200])
+    status, listed = rerun(tmp_path / "v", tmp_path / "out", "--replace")
+    assert status == 1 and listed["walk/1.mp4"][0] == "failed"
+    assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "1") == [0, 1, 2]
+
+
+def test_one_name_that_cannot_be_a_folder_does_not_stop_the_others(tmp_path: Path) -> None:
+    encode_numbered_video(tmp_path / "v" / "1.mp4", 60)
+    rows = ["label,id,time_start,time_end", "walk,1,0,1", f"{'L' * 300},1,0,1", "walk,1,0,1e300"]
+    (tmp_path / "l.csv").write_text("\n".join(rows))
+    for _ in range(2):  # the second run finds OUT/jpg, and then what is there
+        status, listed = rerun(tmp_path / "v", tmp_path / "out", "--labels", str(tmp_path / "l.csv"))
+        assert status == 1
+        assert [kind for kind, _ in listed.values()] == ["failed"] * len(listed)
+        assert all("too long" in reason for _, reason in listed.values())
+        assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "1_000000_000001") == list(range(25))
+
+
+def test_a_full_disk_stops_the_run_and_keeps_what_is_whole(tmp_path: Path) -> None:
+    """Decoding all other videos for nothing takes days."""
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    for number in range(8):
+        encode_video(tmp_path / "v" / "walk" / f"{number}.mp4", [pixels] * 5, options={"crf": "30", "threads": "1"})
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = f"{shlex.quote(sys.executable)} -m data.prepare.convert {tmp_path}/v {disk} --workers 1"
+    check = f"for f in {disk}/jpg/walk/*; do ls -A $f; done; ls -A {disk}"
+    mounted = f"mount -t tmpfs -o size=300k none {disk} || exit 77; {command}; echo status $?; {check}"
+    run = subprocess.run(["unshare", "-rm", "sh", "-c", mounted], cwd=ROOT, capture_output=True, text=True)
+    if run.returncode == 77 or "unshare" in run.stderr:
+        pytest.skip("needs the right to mount")
+    assert "status 1" in run.stdout, run.stderr
+    assert run.stderr.count("the disk is full") == 1 and "Traceback" not in run.stderr
+    left = run.stdout.partition("status 1")[2].split()
+    assert 0 < left.count("n_frames") <= left.count("frames.db") < 8
+    assert not [name for name in left if name.endswith(".tmp")]
+
+
+def test_a_file_that_grows_too_large_fails_alone(tmp_path: Path) -> None:
+    source = encode_numbered_video(tmp_path / "v.mp4", 60)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(DataError, match="larger than"):
+            convert(source, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_databases_are_not_mixed_with_the_videos(tmp_path: Path) -> None:
+    encode_numbered_video(tmp_path / "jpg" / "a.mp4", 2)  # a class named jpg
+    encode_numbered_video(tmp_path / "walk" / "a.mp4", 2)
+    with pytest.raises(DataError, match=r"jpg holds 1 video \(a\.mp4\)"):
+        main([str(tmp_path), str(tmp_path)])
+    (tmp_path / "jpg" / "a.mp4").unlink()
+    assert main([str(tmp_path), str(tmp_path), "--workers", "1"]) == 0
+    with pytest.raises(DataError, match="another OUT"):
+        main([str(tmp_path / "jpg"), str(tmp_path)])
+
+
 # Single videos
 
 
@@ -254,6 +437,27 @@ def test_a_damaged_jpeg_file_does_not_get_in(tmp_path: Path) -> None:
     assert numbers_of(tmp_path / "out") == [0, 1, 3]
     with pytest.raises(VideoError, match="cannot be cut out"):
         convert(source, tmp_path / "cut", Span(0, 1))
+
+
+@pytest.mark.parametrize("keep_partial", [False, True])
+def test_a_huge_or_foreign_picture_is_refused_before_it_is_decoded(tmp_path: Path, keep_partial: bool) -> None:
+    """A header that promises 65000x65000 pixels would take 12 GB."""
+    data = bytearray(numbered_jpegs([0])[0])
+    place = data.find(b"\xff\xc0")
+    data[place + 5 : place + 9] = struct.pack(">HH", 65000, 65000)
+    settings = SETTINGS._replace(keep_partial=keep_partial)
+    (tmp_path / "v").mkdir()
+    for content, reason in ((bytes(data), "65000x65000|no frames"), (b"\x89PNG\r\n", "PNG")):
+        (tmp_path / "v" / "1.jpg").write_bytes(content)
+        with pytest.raises(DataError, match=reason):
+            convert(tmp_path / "v", tmp_path / "out", settings=settings)
+
+
+def test_a_pipe_among_the_frames_does_not_stop_the_work(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    os.mkfifo(tmp_path / "v" / "1.jpg")
+    with pytest.raises(DataError, match=r"1\.jpg is no file"):
+        convert(tmp_path / "v", tmp_path / "out")
 
 
 def test_chroma_is_halved_as_by_other_converters(tmp_path: Path) -> None:

@@ -41,9 +41,30 @@ def test_the_lock_of_another_process_is_named_and_ends_with_it(tmp_path: Path) -
 
 def test_parts_of_a_conversion_run_side_by_side_but_nothing_is_deleted_meanwhile(tmp_path: Path) -> None:
     with (
-        only_run(tmp_path, "_1_of_2"),
-        only_run(tmp_path, "_2_of_2"),
+        only_run(tmp_path, (1, 2)),
+        only_run(tmp_path, (2, 2)),
         pytest.raises(DataError, match=f"{tmp_path}.*another convert"),
     ):
         check_idle(tmp_path)
     check_idle(tmp_path)
+
+
+@pytest.mark.parametrize(("held", "wanted"), [
+    ((0, 2), (2, 2)), ((1, 2), (1, 3)), ((0, 1), (1, 2)), ((1, 2), (0, 1)), ((1, 1), (0, 1)), ((3, 16), (7, 8)),
+])  # fmt: skip
+def test_parts_that_overlap_refuse_each_other(tmp_path: Path, held: tuple[int, int], wanted: tuple[int, int]) -> None:
+    """They would remove each other's temporary files: videos would fail for no reason."""
+    with only_run(tmp_path, held):
+        for _ in range(2):  # the refused one leaves nothing that would refuse others
+            with pytest.raises(DataError, match=f"{tmp_path}.*another convert"), only_run(tmp_path, wanted):
+                pass
+    with only_run(tmp_path, wanted):
+        pass
+
+
+def test_two_folders_with_one_jpg_refuse_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a" / "jpg").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "jpg").symlink_to(tmp_path / "a" / "jpg")
+    with only_run(tmp_path / "a"), pytest.raises(DataError, match="another convert"), only_run(tmp_path / "b"):
+        pass

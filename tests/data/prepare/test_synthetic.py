@@ -14,6 +14,7 @@ import pytest
 from common.errors import DataError
 from data.labels.label_file import read_labels
 from data.prepare import synthetic
+from data.prepare.run_lock import only_run
 from data.prepare.synthetic import CODECS, Settings, encode, list_videos, main, make_dataset, render_video
 from data.prepare.synthetic_scene import class_table, draw_scene, render
 
@@ -268,3 +269,9 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_status_2(tmp_path):
     assert run.returncode == 2
     assert run.stderr.startswith(f"error: cannot write to {tmp_path}/file/out: Not a directory")
     assert run.stderr.count("\n") == 1
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
+    """It would remove the other's unfinished files, which would then fail."""
+    with only_run(tmp_path, command="synthetic"), pytest.raises(DataError, match="another synthetic"):
+        make_dataset(tmp_path, SMALL, 1)

@@ -144,7 +144,7 @@ def test_delete_broken_keeps_foreign_files_and_what_is_no_file(tmp_path: Path) -
 
 
 def test_nothing_is_deleted_while_a_conversion_is_at_work(damaged_dataset: Path) -> None:
-    with only_run(damaged_dataset, "_1_of_2"), pytest.raises(DataError, match=f"{damaged_dataset}.*another convert"):
+    with only_run(damaged_dataset, (1, 2)), pytest.raises(DataError, match=f"{damaged_dataset}.*another convert"):
         main([str(damaged_dataset), "--delete-broken"])
 
 

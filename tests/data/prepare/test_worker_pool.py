@@ -128,6 +128,19 @@ def test_a_worker_whose_parent_was_killed_ends_by_itself(tmp_path: Path) -> None
     assert (tmp_path / "cleaned up").exists()
 
 
+def test_too_few_open_files_are_one_line() -> None:
+    code = (
+        "import resource\n"
+        "from tests.data.prepare.test_worker_pool import *\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))\n"
+        "try:\n    list(run_jobs(act, [('fine', n) for n in range(50)], 40))\n"
+        "except DataError as error:\n    print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "ulimit -n" in run.stdout and run.stdout.count("\n") == 1
+    assert "Traceback" not in run.stderr
+
+
 def test_workers_that_cannot_even_start_end_the_run() -> None:
     with pytest.raises((RuntimeError, AttributeError, TypeError)):
         list(run_jobs(lambda job, beat: None, [1, 2, 3], 2))  # not picklable

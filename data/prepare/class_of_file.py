@@ -1,0 +1,63 @@
+"""Which class a video file belongs to, as far as its folders tell: names such as 001.mp4 come in each class."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+# 11 characters for 64 bits, 6 in each: the last one can only be one of 16. Ids of other origin, such as subject_001,
+# mostly end otherwise. The downloaders of HACS and Kinetics write v_<id> and <id>_<start>_<end>.
+YOUTUBE_NAME = re.compile(r"(v_)?[A-Za-z0-9_-]{10}[AEIMQUYcgkosw048](_[0-9]+_[0-9]+)?")
+
+
+def is_youtube_name(name: str) -> bool:
+    """Whether a file of this name, without suffix, is a video of YouTube or a clip of one."""
+    return YOUTUBE_NAME.fullmatch(name) is not None
+
+
+class ClassesOfFiles:
+    """The classes after which the folders of a file are named, at any depth under `videos`.
+
+    `places` are the folders that hold files. A folder beside one that is named after a class counts as that of a class,
+    too, even if the labels do not have it.
+    """
+
+    def __init__(self, videos: Path, places: Iterable[Path], labels: Iterable[str]) -> None:
+        self.known = frozenset(labels)
+        self._videos = videos
+        self._by_spelling: dict[str, set[str]] = {}
+        for label in self.known:
+            self._by_spelling.setdefault(_spelling(label), set()).add(label)
+        chains = {place: self._chain(place) for place in places}
+        folders = {folder for chain in chains.values() for folder in chain}
+        named = {folder: self._named(folder.name) for folder in folders}
+        beside = {folder.parent for folder, classes in named.items() if classes}
+        self._present = frozenset[str]().union(*named.values())
+        self._owners: dict[Path, frozenset[str]] = {}
+        for place, chain in chains.items():
+            classes = frozenset[str]().union(*(named[folder] for folder in chain))
+            others = frozenset(folder.name for folder in chain if folder.parent in beside)
+            self._owners[place] = classes or others
+
+    def of(self, path: Path) -> frozenset[str]:
+        """The classes of a file's folders; none if it lies in no class folder."""
+        return self._owners[path.parent]
+
+    def has_folder(self, label: str) -> bool:
+        """Whether any file lies in a folder of the class."""
+        return label in self._present
+
+    def _chain(self, place: Path) -> list[Path]:
+        chain = []
+        while place != self._videos:
+            chain.append(place)
+            place = place.parent
+        return chain
+
+    def _named(self, folder: str) -> frozenset[str]:
+        """The classes of the labels that a folder's name stands for: with `_` for spaces, in any case."""
+        return frozenset({folder} if folder in self.known else self._by_spelling.get(_spelling(folder), ()))
+
+
+def _spelling(name: str) -> str:
+    return unicodedata.normalize("NFC", name).replace("_", " ").casefold()

@@ -1,0 +1,159 @@
+"""The conversion of one video: what is there already, and how a database is made of a file or a folder of frames."""
+
+import errno
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import DataError
+from common.files import reason
+from data.prepare.frame_folder import Frames, find_frames
+from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
+from data.store.frame_store import DATABASE, is_whole, leftovers, write_frames
+from data.store.origin import Origin, file_content, folder_content, read_origin
+from data.store.video_file import Span, VideoError, VideoReader
+
+STOPPING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further video can be written either
+
+
+class Settings(NamedTuple):
+    """How videos are converted."""
+
+    short_side: int
+    quality: int
+    keep_partial: bool
+    threads: int  # for decoding, in each worker
+    videos: Path | None = None  # the folder that holds all sources
+
+
+class Job(NamedTuple):
+    """One video to convert into a folder."""
+
+    source: Path
+    span: Span | None
+    folder: Path
+    replaces: bool = False  # a database that was made from something else
+
+
+class Unwritable(NamedTuple):
+    """The result of a job that shows that no further one can be written either."""
+
+    reason: str
+
+
+class There(NamedTuple):
+    """What is in the folder of a job: nothing, or a database and how it differs from what the job would make."""
+
+    is_whole: bool
+    has_origin: bool = True
+    differences: tuple[str, ...] = ()
+
+
+def look(settings: Settings, job: Job) -> There:
+    """What is there already of a video. DataError if that, or the source, cannot be read."""
+    try:
+        if not is_whole(job.folder):
+            return There(False)
+    except OSError as error:
+        raise DataError(f"its folder cannot be made or read ({reason(error)})") from error
+    made = read_origin(job.folder / DATABASE)
+    if made is None:
+        return There(True, has_origin=False)
+    return There(True, differences=tuple(made.differences(origin_of(settings, job))))
+
+
+def origin_of(settings: Settings, job: Job) -> Origin:
+    """What a database made by this job will say of its source. DataError if that cannot be read."""
+    size, content = _content(job.source)
+    start, end = job.span or (None, None)
+    videos = settings.videos or job.source.parent
+    return Origin(
+        videos=_name(videos),
+        source=job.source.relative_to(videos).as_posix(),
+        size=size,
+        content=content,
+        start=start,
+        end=end,
+        short_side=settings.short_side,
+        quality=settings.quality,
+        keep_partial=settings.keep_partial,
+    )
+
+
+def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> list[str] | Unwritable:
+    """Write the database of one video; return warnings. DataError if it cannot be decoded to its end."""
+    remove_leftovers(job)
+    if job.source.is_dir() and job.span is not None:
+        raise VideoError("is a folder of frames without times: the clip cannot be cut out")
+    origin = origin_of(settings, job)
+    left_out: list[str] = []
+    missing: list[str] = []  # of the video, by the names of its frames; the readers add what they find
+    jpegs: Iterable[bytes]
+    if job.source.is_dir():
+        frames = _frames(job.source, settings.keep_partial)
+        left_out, missing = frames.left_out, frames.gaps
+        reader = JpegFolderReader(frames.files, settings.short_side, settings.quality, settings.keep_partial, beat)
+        jpegs, found = reader, reader.warnings
+    else:
+        video = VideoReader(job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat)
+        jpegs, found = (encode_jpeg(pixels, settings.quality) for pixels in video), video.warnings
+    try:
+        write_frames(job.folder, _readable(jpegs), lambda: origin.rows([*missing, *found]))
+    except OSError as error:
+        what = f"cannot be written ({reason(error)})"
+        if error.errno in STOPPING:
+            return Unwritable(what)
+        raise DataError(what) from error
+    return [*left_out, *missing, *found]
+
+
+def remove_leftovers(job: Job) -> None:
+    """Remove the temporary files that a killed process left of a video, and then the folder if it is empty."""
+    with suppress(OSError):
+        for path in leftovers(job.folder):
+            path.unlink(missing_ok=True)
+        job.folder.rmdir()
+
+
+def _readable(jpegs: Iterable[bytes]) -> Iterator[bytes]:
+    """The frames; a source that cannot be read raises VideoError, so that an OSError is always one of writing."""
+    try:
+        yield from jpegs
+    except OSError as error:
+        raise VideoError(f"cannot be read ({reason(error)})") from error
+
+
+def _content(source: Path) -> tuple[int, str]:
+    """Size and fingerprint of a file or a folder of frames."""
+    if source.is_dir():
+        files = _frames(source, keep_partial=True).files
+        try:
+            return folder_content(files)
+        except OSError as error:
+            raise VideoError(f"cannot be read ({reason(error)})") from error
+    if not source.is_file():
+        raise VideoError("is no file, or a link to none")
+    try:
+        status = source.stat()
+        return _file_content(source, (status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size))
+    except OSError as error:
+        raise VideoError(f"cannot be read ({reason(error)})") from error
+
+
+@lru_cache(maxsize=1024)  # many clips may be cut out of one file
+def _file_content(source: Path, _: tuple[int, ...]) -> tuple[int, str]:
+    return file_content(source)
+
+
+@lru_cache
+def _name(videos: Path) -> str:
+    return videos.resolve().name
+
+
+def _frames(folder: Path, keep_partial: bool) -> Frames:
+    try:
+        return find_frames(folder, keep_partial)
+    except OSError as error:
+        raise VideoError(f"cannot be read ({reason(error)})") from error

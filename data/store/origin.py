@@ -1,0 +1,178 @@
+"""What a video's frames.db was made from, kept in the database: table Origin, rows (name, value), both text.
+
+    videos, source        the name of the folder VIDEOS, and the path of the file (or folder of frames) in it
+    size, content         bytes, and a fingerprint: see file_content and folder_content
+    start, end            seconds; only of a clip that was cut out of the source
+    short_side, quality   as the frames were asked for
+    keep_partial          yes or no
+    warnings              what may be missing, a line each; only if there are any
+    version               of the project
+
+Databases of older versions and of dataset2database have no such table. FrameStore does not read it. Other rows may
+follow: unknown names are ignored.
+"""
+
+import os
+import sqlite3
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from urllib.parse import quote
+
+from common.version import VERSION
+from data.store.video_source import VideoSourceError
+
+PIECE = 65536  # bytes read at the beginning, in the middle and at the end of a file
+DIGEST = 16  # bytes
+MAX_WARNINGS = 20
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The source of a video and how it was converted."""
+
+    videos: str
+    source: str
+    size: int
+    content: str
+    start: float | None
+    end: float | None
+    short_side: int
+    quality: int
+    keep_partial: bool
+    warnings: str = ""
+    version: str = VERSION
+
+    def rows(self, warnings: Sequence[str] = ()) -> dict[str, str]:
+        """The rows of the table, with the warnings of the conversion."""
+        more = [f"and {len(warnings) - MAX_WARNINGS} more"] if len(warnings) > MAX_WARNINGS else []
+        rows = {
+            "videos": self.videos,
+            "source": self.source,
+            "size": str(self.size),
+            "content": self.content,
+            "start": "" if self.start is None else repr(self.start),
+            "end": "" if self.end is None else repr(self.end),
+            "short_side": str(self.short_side),
+            "quality": str(self.quality),
+            "keep_partial": "yes" if self.keep_partial else "no",
+            "warnings": "\n".join([*warnings[:MAX_WARNINGS], *more]) or self.warnings,
+            "version": self.version,
+        }
+        return {name: _text(value) for name, value in rows.items() if value}
+
+    def differences(self, now: "Origin") -> list[str]:
+        """What would be different if the video were made again as `now`: of file, span, size, quality, damage.
+
+        The same bytes under another path are no difference. Nor is --keep-partial, unless it left something out.
+        """
+        found = []
+        if (self.size, self.content) != (now.size, now.content):
+            same = ", of the same size" if self.size == now.size else ""
+            found.append(f"file: was {self._place()}, is {now._place()}{same}")
+        if (self.start, self.end) != (now.start, now.end):
+            found.append(f"span: was {self._span()}, is {now._span()}")
+        if self.short_side != now.short_side:
+            found.append(f"size: was --short-side {self.short_side}, is {now.short_side}")
+        if self.quality != now.quality:
+            found.append(f"quality: was {self.quality}, is {now.quality}")
+        if self.keep_partial and self.warnings and not now.keep_partial:
+            found.append(f"damage: was kept with --keep-partial ({self.warnings.splitlines()[0]})")
+        return found
+
+    def _place(self) -> str:
+        return f"{self.videos}/{self.source} ({self.size} bytes)"
+
+    def _span(self) -> str:
+        return "the whole" if self.start is None else f"{self.start!r} to {self.end!r} s"
+
+
+def write_origin(connection: sqlite3.Connection, rows: Mapping[str, str]) -> None:
+    """Add the table to a database that is being written."""
+    connection.execute("CREATE TABLE Origin (name TEXT, value TEXT)")
+    connection.executemany("INSERT INTO Origin VALUES (?, ?)", rows.items())
+
+
+def read_origin(database: Path) -> Origin | None:
+    """The origin that a frames.db names; None if it names none. VideoSourceError if it is damaged or unreadable."""
+    uri = f"file://{quote(os.path.abspath(os.fsencode(database)))}?mode=ro&immutable=1"  # noqa: PTH100 (Path is slow)
+    try:
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+            connection.text_factory = lambda data: data.decode("utf-8", errors="replace")
+            # There is one small row of each name. More would be another program's table.
+            rows = dict(connection.execute("SELECT name, value FROM Origin LIMIT 100").fetchall())
+    except sqlite3.Error as error:
+        if str(error).startswith(("no such table", "no such column")):
+            return None
+        try:
+            database.open("rb").close()
+        except OSError as cause:
+            raise VideoSourceError(f"{database} cannot be read ({cause.strerror})") from None
+        raise VideoSourceError(f"{database} is not a complete frame database ({error})") from None
+    return _origin(rows)
+
+
+def _origin(rows: Mapping[str, str]) -> Origin | None:
+    """None if a row is missing or is not what this module writes."""
+    try:
+        return Origin(
+            videos=rows.get("videos", ""),
+            source=rows["source"],
+            size=int(rows["size"]),
+            content=rows["content"],
+            start=float(rows["start"]) if "start" in rows else None,
+            end=float(rows["end"]) if "end" in rows else None,
+            short_side=int(rows["short_side"]),
+            quality=int(rows["quality"]),
+            keep_partial=rows["keep_partial"] == "yes",
+            warnings=rows.get("warnings", ""),
+            version=rows["version"],
+        )
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def file_content(path: Path) -> tuple[int, str]:
+    """The size of a file, and a fingerprint of it: blake2b of the size and of three pieces of 64 KiB.
+
+    The pieces are the first, the middle and the last one; a file of up to 192 KiB is read whole. OSError.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest = blake2b(b"%d\n" % size, digest_size=DIGEST)
+        if size <= 3 * PIECE:
+            digest.update(file.read(3 * PIECE))
+        else:
+            for place in (0, (size - PIECE) // 2, size - PIECE):
+                file.seek(place)
+                digest.update(file.read(PIECE))
+    return size, digest.hexdigest()
+
+
+def folder_content(frames: Sequence[Path]) -> tuple[int, str]:
+    """The bytes of all frames together, and a fingerprint: blake2b of names, sizes and the first and last file.
+
+    OSError; VideoSourceError for what is no file, such as a pipe, which would never end.
+    """
+    sizes = [_size(path) for path in frames]
+    digest = blake2b(b"frames\n", digest_size=DIGEST)
+    for path, size in zip(frames, sizes, strict=True):
+        digest.update(b"%s\0%d\n" % (os.fsencode(path.name), size))
+    for path in (frames[0], frames[-1]) if frames else ():
+        digest.update(path.read_bytes())
+    return sum(sizes), digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    status = path.stat() if path.exists() else None
+    if status is None or not stat.S_ISREG(status.st_mode):
+        raise VideoSourceError(f"{path.name} is no file, or a link to none")
+    return status.st_size
+
+
+def _text(value: str) -> str:
+    """File names may hold bytes that are not UTF-8, which SQLite's texts cannot."""
+    return os.fsencode(value).decode("utf-8", errors="replace")

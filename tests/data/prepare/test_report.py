@@ -1,0 +1,78 @@
+"""The result of a command reaches the user, and never changes the command's exit status."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.errors import DataError
+from data.prepare.report import Problem, Report, read_problems, write_problems
+
+ROOT = Path(__file__).parents[3]
+PRINT = """
+import sys
+from pathlib import Path
+from data.prepare.report import Report, progress_bar
+report = Report("videos")
+report.count("converted")
+report.add("failed", "walk/" + "x" * 30 + sys.argv[1], "the reason is as long as reasons often are")
+with progress_bar() as bar:
+    bar.add_task("converting", total=1)
+report.print()
+sys.exit(3)
+"""
+
+
+def run(name: str, **streams: object) -> "subprocess.CompletedProcess[str]":
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    environment |= streams.pop("environment", {})  # type: ignore[arg-type]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    return subprocess.run([sys.executable, "-c", PRINT, name], cwd=ROOT, env=environment, text=True, **streams)  # type: ignore[call-overload, no-any-return]
+
+
+def test_a_table_in_a_pipe_is_not_cut_at_80_columns() -> None:
+    """grep should find a reason in one line."""
+    done = run("a.mp4")
+    assert done.returncode == 3
+    assert any(
+        "a.mp4" in line and "the reason is as long as reasons often are" in line for line in done.stdout.splitlines()
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_full_disk_under_the_output_leaves_the_exit_status(stream: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run("a.mp4", **{stream: full})
+    assert done.returncode == 3
+    assert "Traceback" not in (done.stderr or "")
+    assert stream == "stderr" or "the disk is full" in done.stderr
+
+
+def test_a_closed_pipe_leaves_the_exit_status() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run("a.mp4", stdout=writer)
+    os.close(writer)
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
+
+
+def test_names_that_the_terminal_cannot_show_are_shown_otherwise() -> None:
+    done = run("né→\x1b[31m.mp4", environment={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
+    assert done.stdout.isascii() and "\x1b" not in done.stdout and ".mp4" in done.stdout
+    assert "\x1b" not in run("\x1b]0;title\x07.mp4").stdout
+
+
+def test_a_list_is_named_only_if_it_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report("videos")
+    report.add("failed", "a", "b")
+    report.print(csv_path=None)
+    assert "listed" not in capsys.readouterr().out
+    write_problems(tmp_path / "new" / "list.csv", report.problems)
+    assert read_problems(tmp_path / "new" / "list.csv") == [Problem("failed", "a", "b")]
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=f"{tmp_path}/file/list.csv"):
+        write_problems(tmp_path / "file" / "list.csv", report.problems)

@@ -1,0 +1,122 @@
+"""Each row of the labels gets its own video or none: another class's would teach the network the wrong class."""
+
+from pathlib import Path
+
+import pytest
+
+from data.labels.label_file import read_labels
+from data.prepare.class_of_file import is_youtube_name
+from data.prepare.sources import Sources, find_labelled_sources, find_sources
+
+YOUTUBE = "dQw4w9WgXcQ"
+
+
+def find(folder: Path, files: str, rows: str, times: bool = False) -> Sources:
+    """Search for rows "class,id class,id" among empty files "a/b.mp4 c.mp4"."""
+    for file in files.split():
+        path = folder / "videos" / file.replace("~", " ")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    header = "label,id,time_start,time_end" if times else "label,id"
+    lines = [header, *(row.replace("~", " ") for row in rows.split())]
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return find_labelled_sources(folder / "videos", folder / "out", read_labels(folder / "labels.csv"))
+
+
+def taken(found: Sources, folder: Path) -> dict[str, str]:
+    """Row -> the file that was taken for it."""
+    root = folder / "videos"
+    return {f"{video.label}/{video.video_id}": str(video.path.relative_to(root)) for video in found.videos}
+
+
+def test_another_classs_video_of_the_same_name_is_not_taken(tmp_path: Path) -> None:
+    found = find(tmp_path, "wave/001.mp4 wrestle/001.mp4 wrestle/002.mp4", "wave,001 wave,002 wrestle,001 wrestle,002")
+    assert taken(found, tmp_path) == {
+        "wave/001": "wave/001.mp4", "wrestle/001": "wrestle/001.mp4", "wrestle/002": "wrestle/002.mp4",
+    }  # fmt: skip
+    (problem,) = found.problems
+    assert (problem.kind, problem.item) == ("missing", "wave/002")
+    assert "wrestle/002.mp4" in problem.reason
+
+
+def test_class_folders_count_at_any_depth_and_in_any_spelling(tmp_path: Path) -> None:
+    files = "x/walk_dog/s1/clip0.mp4 x/Wrestle/s1/clip0.mp4"
+    found = find(tmp_path, files, "walk~dog,clip0 wrestle,clip0")
+    assert not found.problems
+    assert taken(found, tmp_path) == {
+        "walk dog/clip0": "x/walk_dog/s1/clip0.mp4", "wrestle/clip0": "x/Wrestle/s1/clip0.mp4",
+    }  # fmt: skip
+
+
+def test_classes_that_differ_in_case_have_each_their_own_folder(tmp_path: Path) -> None:
+    found = find(tmp_path, "run/1.mp4 Run/1.mp4", "run,1 Run,1")
+    assert taken(found, tmp_path) == {"run/1": "run/1.mp4", "Run/1": "Run/1.mp4"}
+
+
+@pytest.mark.parametrize("files", ["train/wave/1.mp4 val/wave/1.mp4", "wave/1.mp4 wave/1.avi", "1.mp4 other/1.mp4"])
+def test_two_candidates_are_named_and_none_is_taken(tmp_path: Path, files: str) -> None:
+    found = find(tmp_path, files, "wave,1")
+    (problem,) = found.problems
+    assert not found.videos and problem.kind == "failed"
+    assert all(file in problem.reason for file in files.split())
+
+
+@pytest.mark.parametrize(
+    "files", ["wave/1.mp4 zumba/2.mp4", "wave/1.mp4 wrestle/2.mp4", "wave/1.mp4 wrestle/a/b/2.mp4"]
+)
+def test_the_folder_of_a_class_that_the_labels_may_not_have_is_no_place_either(tmp_path: Path, files: str) -> None:
+    found = find(tmp_path, files, "wave,1 wave,2 wrestle,3")
+    assert taken(found, tmp_path) == {"wave/1": "wave/1.mp4"}
+    reasons = {problem.item: problem.reason for problem in found.problems}
+    assert files.split()[1] in reasons["wave/2"]
+
+
+def test_a_folder_that_names_two_classes_is_not_taken_for_both(tmp_path: Path) -> None:
+    assert taken(find(tmp_path, "wave/run/1.mp4", "wave,1 run,2"), tmp_path) == {"wave/1": "wave/run/1.mp4"}
+    assert not find(tmp_path, "wave/run/1.mp4", "wave,1 run,1").videos
+
+
+def test_videos_in_no_class_folder_are_found_anywhere(tmp_path: Path) -> None:
+    found = find(tmp_path, "1.mp4 deep/er/2.mp4", "wave,1 run,2")
+    assert taken(found, tmp_path) == {"wave/1": "1.mp4", "run/2": "deep/er/2.mp4"}
+    assert not found.problems and not found.notes
+
+
+def test_a_video_beside_class_folders_is_taken_with_a_warning_at_least(tmp_path: Path) -> None:
+    found = find(tmp_path, "wave/1.mp4 new/2.mp4", "wave,1 run,2")
+    assert taken(found, tmp_path)["run/2"] == "new/2.mp4"
+    assert [(problem.kind, problem.item) for problem in found.problems] == [("warning", "run/2")]
+
+
+@pytest.mark.parametrize("file", [f"{YOUTUBE}.mp4", f"v_{YOUTUBE}.mp4", f"{YOUTUBE}_000001_000003.mp4"])
+def test_a_youtube_video_is_taken_from_the_folder_of_another_class_and_said(tmp_path: Path, file: str) -> None:
+    """The downloaders of HACS and Kinetics keep one file for all clips of a video."""
+    found = find(tmp_path, f"wave/{file}", f"wave,{YOUTUBE},5,7 run,{YOUTUBE},1,3", times=True)
+    videos = {video.label: video for video in found.videos}
+    assert videos["run"].path.name == file
+    assert (videos["run"].span is None) == ("_0000" in file)
+    assert f"wave/{file}" in found.notes[0]
+
+
+def test_a_youtube_id_is_told_from_other_names() -> None:
+    """All ids of YouTube that the excerpts of HACS and Kinetics hold end in one of 16 characters."""
+    assert all(map(is_youtube_name, [YOUTUBE, "---QUuC4vJs", "v_a2X2hz1G6i8", "-0-A1Rxx0Zg_000010_000020"]))
+    assert not any(map(is_youtube_name, ["subject_001", "001", "clip0", YOUTUBE + "x", "a b" * 4]))
+
+
+def test_what_is_not_converted_is_named(tmp_path: Path) -> None:
+    for file in ("a/pngs/1.png", "a/jpgs/1.jpg", "a/deep/x.mp4", "a/deep/poster.jpg", "a/other/x.txt"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "a" / "loop").symlink_to("loop")
+    (tmp_path / "gone").symlink_to("nowhere")
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [video.video_id for video in found.videos] == ["jpgs"]
+    reasons = {problem.item: problem.reason for problem in found.problems}
+    assert set(reasons) == {"a/pngs", "a/deep", "a/loop", "gone"}
+    assert "PNG" in reasons["a/pngs"] and "x.mp4" in reasons["a/deep"]
+
+
+def test_a_row_whose_frames_are_png_files_is_told_so(tmp_path: Path) -> None:
+    found = find(tmp_path, "wave/1/1.png", "wave,1")
+    assert [(problem.kind, "PNG" in problem.reason) for problem in found.problems] == [("failed", True)]

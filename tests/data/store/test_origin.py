@@ -1,0 +1,119 @@
+"""A database says what it was made from; else another video could stand under its name and nobody would notice."""
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.version import VERSION
+from data.store.frame_store import FrameStore, write_frames
+from data.store.origin import PIECE, Origin, file_content, folder_content, read_origin
+from data.store.video_source import VideoSourceError
+from tests.numbered import frame_numbers, numbered_jpegs, write_database
+
+ORIGIN = Origin("train", "walk/a.mp4", 123, "ab" * 16, 1.5, 3.25, 360, 90, False)
+
+
+def test_it_is_read_back_as_written_and_the_frames_with_it(tmp_path: Path) -> None:
+    write_frames(tmp_path / "v", numbered_jpegs(range(5)), lambda: ORIGIN.rows(["one", "two"]))
+    assert read_origin(tmp_path / "v" / "frames.db") == replace(ORIGIN, warnings="one\ntwo")
+    assert frame_numbers(FrameStore(tmp_path / "v").read(range(5))) == list(range(5))
+    assert FrameStore(tmp_path / "v").check_numbering() == 5
+    whole = replace(ORIGIN, start=None, end=None, keep_partial=True)
+    write_frames(tmp_path / "w", numbered_jpegs(range(1)), whole.rows)
+    assert read_origin(tmp_path / "w" / "frames.db") == whole
+
+
+def test_the_table_is_what_the_documentation_says(tmp_path: Path) -> None:
+    """Other programs may read it."""
+    write_frames(tmp_path / "v", numbered_jpegs(range(5)), ORIGIN.rows)
+    with closing(sqlite3.connect(tmp_path / "v" / "frames.db")) as connection:
+        rows = connection.execute("SELECT name, value FROM Origin").fetchall()
+    assert dict(rows) == {
+        "videos": "train", "source": "walk/a.mp4", "size": "123", "content": "ab" * 16, "start": "1.5", "end": "3.25",
+        "short_side": "360", "quality": "90", "keep_partial": "no", "version": VERSION,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", [
+    None,
+    "CREATE TABLE Origin (name TEXT, value TEXT)",
+    "CREATE TABLE Origin (other)",
+    "CREATE TABLE Origin AS SELECT 'size' name, 'many' value",
+])  # fmt: skip
+def test_a_database_without_origin_has_none(tmp_path: Path, statement: str | None) -> None:
+    """Those of dataset2database and of older versions must stay usable, and so must those of other programs."""
+    write_database(tmp_path / "v", numbered_jpegs(range(3)), indexed=False)
+    if statement:
+        with closing(sqlite3.connect(tmp_path / "v" / "frames.db")) as connection:
+            connection.execute(statement)
+    assert read_origin(tmp_path / "v" / "frames.db") is None
+
+
+def test_later_rows_do_no_harm(tmp_path: Path) -> None:
+    write_frames(tmp_path / "v", numbered_jpegs(range(3)), lambda: ORIGIN.rows() | {"frame_rate": "25"})
+    assert read_origin(tmp_path / "v" / "frames.db") == ORIGIN
+
+
+def test_a_damaged_database_is_not_taken_for_one_without_origin(tmp_path: Path) -> None:
+    (tmp_path / "frames.db").write_bytes(b"SQLite format 3\0" + bytes(5000))
+    with pytest.raises(VideoSourceError, match=r"frames\.db"):
+        read_origin(tmp_path / "frames.db")
+    with pytest.raises(VideoSourceError, match="No such file"):
+        read_origin(tmp_path / "none.db")
+
+
+@pytest.mark.parametrize(("change", "kind"), [
+    ({"size": 124}, "file"), ({"content": "cd" * 16}, "file"), ({"end": 3.5}, "span"),
+    ({"start": None, "end": None}, "span"),
+    ({"short_side": 256}, "size"), ({"quality": 80}, "quality"),
+])  # fmt: skip
+def test_each_difference_is_named(change: dict[str, object], kind: str) -> None:
+    (found,) = ORIGIN.differences(replace(ORIGIN, **change))  # type: ignore[arg-type]
+    assert found.startswith(kind)
+
+
+def test_what_makes_the_same_frames_is_no_difference() -> None:
+    """--keep-partial for a few damaged videos must not make all others be converted again."""
+    same = replace(ORIGIN, videos="val", source="b/c.mp4", version="9", keep_partial=True)
+    assert ORIGIN.differences(same) == []
+    assert same.differences(ORIGIN) == []
+    partial = replace(same, warnings="decoding stops")
+    assert partial.differences(same) == []
+    assert len(partial.differences(ORIGIN)) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE, 3 * PIECE, 3 * PIECE + 1, 10 * PIECE + 7])
+def test_the_fingerprint_sees_beginning_middle_end_and_size(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "a").write_bytes(data)
+    found = file_content(tmp_path / "a")
+    assert found[0] == size
+    (tmp_path / "b").write_bytes(data)
+    assert file_content(tmp_path / "b") == found
+    places = {0, size // 2, size - 1} if size else set()
+    for place in places:
+        (tmp_path / "b").write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        assert file_content(tmp_path / "b")[1] != found[1], place
+    (tmp_path / "b").write_bytes(data + b"\0")
+    assert file_content(tmp_path / "b")[1] != found[1]
+
+
+def test_the_fingerprint_of_a_folder_sees_names_sizes_and_both_ends(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.jpg" for number in range(4)]
+    for path in files:
+        path.write_bytes(b"abc")
+    total, before = folder_content(files)
+    assert total == 12
+    assert folder_content(files[:3])[1] != before
+    for path, data in ((files[0], b"abd"), (files[1], b"abcd"), (files[3], b"xbc")):
+        path.write_bytes(data)
+        assert folder_content(files)[1] != before
+        path.write_bytes(b"abc")
+    assert folder_content(files)[1] == before
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(VideoSourceError, match=r"pipe\.jpg"):
+        folder_content([*files, tmp_path / "pipe.jpg"])
