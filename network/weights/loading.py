@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from common.errors import NetworkError
 from network.base import VideoNetwork
 from network.registry import create_network, network_names
+from network.weights.facts import saved_facts as saved_facts
 from network.weights.reading import read_checkpoint
 from network.weights.recognising import first_names, has_network_facts, network_facts, recognise
 
