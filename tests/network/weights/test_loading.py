@@ -95,7 +95,7 @@ def test_other_classes_leave_the_classifier_new(source):
 
 def test_class_names_that_do_not_fit_the_checkpoint_are_an_error(source):
     """A damaged class list would give rows the wrong names."""
-    with pytest.raises(NetworkError, match=r"\b3\b.*fc\.weight.*\b4\b"):
+    with pytest.raises(NetworkError, match=r"\b3\b.*fc\.weight.*\b4x512\b"):
         load_weights(new_network(), source.state_dict(), CLASSES[:3], CLASSES)
 
 
@@ -136,15 +136,16 @@ def test_weights_of_another_pool_are_refused():
     with torch.device("meta"):
         paper, torchvision = create_network("r2plus1d_18", 5), create_network("tv_r2plus1d_18", 5)
         weights = paper.state_dict()
+        facts = {"gates": False, "placement": "final", "num_classes": 5}
         for checkpoint in (
             {"state_dict": weights},
-            {"network": {"name": "srtg_r2plus1d_18"}, "weights": weights, "classes": list("abcde")},
+            {"network": facts | {"name": "srtg_r2plus1d_18"}, "weights": weights, "classes": list("abcde")},
         ):
             with pytest.raises(NetworkError, match=r"max-pool.*tv_r2plus1d_18"):
                 load_checkpoint(torchvision, checkpoint)
             load_checkpoint(paper, checkpoint)
         with pytest.raises(NetworkError, match=r"tv_r2plus1d_18.*max-pool"):
-            load_checkpoint(paper, {"network": {"name": "tv_r2plus1d_18"}, "weights": weights})
+            load_checkpoint(paper, {"network": facts | {"name": "tv_r2plus1d_18"}, "weights": weights})
 
 
 def test_network_of_a_checkpoint_comes_with_gates_weights_and_classes(tmp_path):
