@@ -15,7 +15,7 @@ from network.registry import create_network, network_names
 from network.weights.facts import saved_facts, shown
 from network.weights.reading import read_checkpoint
 from network.weights.recognising import network_facts, recognise
-from network.weights.tensors import check_tensors, converted, first_names, may_lack
+from network.weights.tensors import check_tensors, converted, first_names, may_lack, shape_text
 
 CLASSIFIER = ("fc.weight", "fc.bias")
 MOST_ROWS = 20  # of one state in a report
@@ -74,8 +74,8 @@ class LoadReport:
             (
                 "skipped",
                 shown(skipped.name),
-                f"{_shape(skipped.shape_in_checkpoint)} in the checkpoint, {_shape(skipped.shape_in_network)} in the "
-                f"network: {skipped.reason}",
+                f"{shape_text(skipped.shape_in_checkpoint)} in the checkpoint, "
+                f"{shape_text(skipped.shape_in_network)} in the network: {skipped.reason}",
             )
             for skipped in self.skipped
         ]
@@ -223,7 +223,7 @@ def _check_pool(network: VideoNetwork, source: str) -> None:
 def _check_class_count(state_dict: Mapping[str, Tensor], classes: Sequence[str]) -> None:
     for name in CLASSIFIER:
         if name in state_dict and state_dict[name].shape[:1] != (len(classes),):
-            shape = _shape(state_dict[name].shape)
+            shape = shape_text(state_dict[name].shape)
             raise NetworkError(f"the checkpoint names {len(classes)} classes, but its {name} is of shape {shape}")
 
 
@@ -242,7 +242,3 @@ def _shortened(rows: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, str,
         yield from same[:MOST_ROWS]
         if len(same) > MOST_ROWS:
             yield state, f"and {len(same) - MOST_ROWS} more rows", ""
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "scalar"

@@ -131,13 +131,17 @@ def _load(path: Path, file: BinaryIO, is_zip: bool) -> Any:
             ) from error
         if isinstance(error, MemoryError) or "allocate memory" in text:
             raise DataError(f"checkpoint {path} needs more memory than there is") from error
-        # torch's own text advises to load such a file without its safeguard.
-        why = (
-            f"{type(error).__name__}: {shown(text.splitlines()[0], 150)}" if text and "weights_only" not in text else ""
-        )
-        if not is_zip:
+        why = _why(error)
+        if not is_zip or "PytorchStreamReader" in text:  # torch's reader of zip files
             raise _damaged(path, why) from error
-        raise DataError(f"checkpoint {path} has no damage, but torch cannot load it ({why})") from error
+        raise DataError(f"checkpoint {path} has right checksums, but torch cannot load it ({why})") from error
+
+
+def _why(error: Exception) -> str:
+    """The cause that torch gives, without its advice to load the file without the safeguard."""
+    lines = [line.strip() for line in str(error).splitlines() if "WeightsUnpickler error" in line]
+    lines += [line.strip() for line in str(error).splitlines() if line.strip() and "weights_only" not in line]
+    return f"{type(error).__name__}: {shown(lines[0], 150)}" if lines else type(error).__name__
 
 
 def _damaged(path: Path, why: str) -> DamagedError:

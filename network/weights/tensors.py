@@ -1,6 +1,6 @@
 """Checks of the tensors that a file gives for weights: nothing is cast or broadcast that was not meant to be."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,6 +36,33 @@ def not_plain(tensor: Tensor) -> str:
     return "" if tensor.layout == torch.strided else "sparse"
 
 
+def why_unusable(value: object, shape: tuple[int, ...]) -> str:
+    """Why a value is no plain tensor of that shape on the CPU, with finite values; empty if it is one."""
+    if not isinstance(value, Tensor):
+        return f"is a {type(value).__name__}, not a tensor"
+    if kind := not_plain(value):
+        return f"is {kind}"
+    if value.shape != shape:
+        return f"has shape {shape_text(value.shape)}, not {shape_text(shape)}"
+    if value.device.type != "cpu":
+        return "has no values"
+    return "" if is_finite(value) else "has values that are not finite"
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is infinite or not a number. One pass, many times faster than `isfinite` on each value."""
+    if not tensor.numel() or not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    if tensor.is_complex():
+        return is_finite(torch.view_as_real(tensor))
+    return all(bool(torch.isfinite(value)) for value in torch.aminmax(tensor.detach()))
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """`64x3x7`, or `scalar`."""
+    return "x".join(map(str, shape)) or "scalar"
+
+
 def converted(name: str, tensor: Tensor, own: Tensor) -> Tensor:
     """`tensor` in the type of the network's `own`. Both have the same shape.
 
@@ -48,13 +75,12 @@ def converted(name: str, tensor: Tensor, own: Tensor) -> Tensor:
         raise NetworkError(f"{name} in the checkpoint is of {_type(tensor)}, but the network's of {_type(own)}")
     tensor = tensor.to(own.dtype)
     if tensor.is_floating_point() and tensor.numel() and not tensor.is_meta:
-        least, most = torch.aminmax(tensor.detach())
-        if not (torch.isfinite(least) and torch.isfinite(most)):
+        if not is_finite(tensor):
             raise NetworkError(
                 f"{name} in the checkpoint has values that are not finite: the network had diverged when it was saved; "
                 "take an earlier checkpoint"
             )
-        if name.endswith("running_var") and least < 0:
+        if name.endswith("running_var") and tensor.min() < 0:
             raise NetworkError(f"{name} in the checkpoint has negative values, which a variance has not")
     return tensor
 
@@ -70,7 +96,7 @@ def rows(state_dict: Mapping[str, Tensor], name: str) -> int:
     return shape[0] if shape else 0
 
 
-def first_names(mapping: Mapping[Any, Any], count: int = 3) -> str:
+def first_names(mapping: Collection[Any], count: int = 3) -> str:
     """The first keys of a mapping, for messages."""
     names = ", ".join(shown(name) for name in list(mapping)[:count]) or "none"
     return names + (f", ... ({len(mapping)} in all)" if len(mapping) > count else "")
