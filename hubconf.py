@@ -5,8 +5,9 @@ import functools
 import pathlib
 
 import network
-import network.weights.loading
+import network.weights.facts
 import network.weights.reading
+import network.weights.recognising
 
 dependencies = ["torch", "safetensors"]
 
@@ -28,10 +29,12 @@ def _create(
     if pretrained is None:
         return network.create_network(name, **{"num_classes": 400} | given)
     checkpoint = network.weights.reading.read_checkpoint(pathlib.Path(pretrained))
-    saved = network.weights.loading.saved_facts(checkpoint) or {"num_classes": 400}
-    facts = {key: saved[key] for key in ("num_classes", "gates", "placement") if key in saved}
-    created = network.create_network(name, **facts | given)
-    network.load_checkpoint(created, checkpoint, strict=True)
+    with network.weights.facts.in_file(pretrained):
+        saved = network.weights.facts.saved_facts(checkpoint)
+        facts = saved or network.weights.recognising.network_facts(checkpoint, name)
+        facts = {key: facts[key] for key in ("num_classes", "gates", "placement")}
+        created = network.create_network(name, **facts | given)
+        network.load_checkpoint(created, checkpoint, strict=True)
     return created
 
 

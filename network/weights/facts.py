@@ -1,6 +1,7 @@
 """What a checkpoint of this project says of its network; each value is checked before it is used."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from common.errors import NetworkError
@@ -48,6 +49,15 @@ def is_own(checkpoint: Mapping[str, Any]) -> bool:
 
 def _is_run(checkpoint: Mapping[str, Any]) -> bool:
     return {"format", "position", "progress"} <= checkpoint.keys()
+
+
+@contextmanager
+def in_file(path: object) -> Iterator[None]:
+    """Put the file's name before the message of a NetworkError in the block."""
+    try:
+        yield
+    except NetworkError as error:
+        raise NetworkError(f"{path}: {error}") from error
 
 
 def shown(value: object, length: int = 60) -> str:

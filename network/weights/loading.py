@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from common.errors import NetworkError
 from network.base import VideoNetwork
 from network.registry import create_network, network_names
-from network.weights.facts import saved_facts, shown
+from network.weights.facts import in_file, saved_facts, shown
 from network.weights.reading import read_checkpoint
 from network.weights.recognising import network_facts, recognise
 from network.weights.tensors import check_tensors, converted, first_names, may_lack, shape_text
@@ -91,13 +91,11 @@ def load_network(path: Path, name: str = "") -> LoadedNetwork:
     read; NetworkError if the network is unknown or the weights are not exactly those of the network.
     """
     checkpoint = read_checkpoint(path)
-    try:
+    with in_file(path):
         facts = network_facts(checkpoint, name)
         classes = (saved_facts(checkpoint) or {}).get("classes")
         network = create_network(**facts)
         load_checkpoint(network, checkpoint, classes, strict=True)
-    except NetworkError as error:
-        raise NetworkError(f"{path}: {error}") from error
     return LoadedNetwork(network.eval(), classes, facts)
 
 
