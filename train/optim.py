@@ -152,9 +152,6 @@ def _checked_state(optimizer: torch.optim.Optimizer, state: Any) -> dict[int, di
     if not isinstance(saved, Mapping) or not all(type(key) is int and 0 <= key < len(parameters) for key in saved):
         raise DataError("the optimiser's state in the checkpoint is not numbered as the parameters are")
     names = STATES.get(type(optimizer))
-    # SGD with momentum has its buffers from the start; the others create their state in the first update.
-    if type(optimizer) is torch.optim.SGD and len(saved) < len(parameters) and _had_momentum(state):
-        raise DataError(f"the checkpoint has the momentum of {len(saved)} of {len(parameters)} parameters")
     checked = {}
     for number, values in saved.items():
         if not isinstance(values, Mapping):
@@ -169,6 +166,10 @@ def _checked_state(optimizer: torch.optim.Optimizer, state: Any) -> dict[int, di
             name: _checked_tensor(f"{name} of parameter {number}", value, parameters[number], name in SCALARS)
             for name, value in kept.items()
         }
+    # SGD with momentum has its buffers from the start; the others create their state in the first update.
+    filled = sum(map(bool, checked.values()))
+    if type(optimizer) is torch.optim.SGD and filled < len(parameters) and _had_momentum(state):
+        raise DataError(f"the checkpoint has the momentum of {filled} of {len(parameters)} parameters")
     return checked
 
 
@@ -182,8 +183,8 @@ def _checked_tensor(what: str, value: Any, parameter: nn.Parameter, is_scalar: b
     shape = torch.Size() if is_scalar else parameter.shape
     if reason := why_unusable(value, shape):
         raise DataError(f"the optimiser's {what} in the checkpoint {reason}")
-    if not value.is_floating_point():
-        raise DataError(f"the optimiser's {what} in the checkpoint is of {value.dtype}, not of floating point")
+    if value.dtype != parameter.dtype:
+        raise DataError(f"the optimiser's {what} in the checkpoint is of {value.dtype}, not of {parameter.dtype}")
     if is_scalar:
         return value
     return torch.empty_like(parameter, device="cpu", requires_grad=False).copy_(value)

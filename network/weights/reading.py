@@ -139,7 +139,7 @@ def _load(path: Path, file: BinaryIO, is_zip: bool) -> Any:
 
 def _why(error: Exception) -> str:
     """The cause that torch gives, without its advice to load the file without the safeguard."""
-    lines = [line.strip() for line in str(error).splitlines() if "WeightsUnpickler error" in line]
+    lines = re.findall(r"WeightsUnpickler error: *(.+)", str(error))
     lines += [line.strip() for line in str(error).splitlines() if line.strip() and "weights_only" not in line]
     return f"{type(error).__name__}: {shown(lines[0], 150)}" if lines else type(error).__name__
 

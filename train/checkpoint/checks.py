@@ -40,7 +40,14 @@ def check_fields(prefix: str, values: Mapping[str, Any], checks: Mapping[str, Ch
         if name not in values:
             raise DataError(f"its field `{prefix}{name}` is missing")
         if not check(values[name]):
-            raise DataError(f"its field `{prefix}{name}` is {shown(values[name])}, which no run saves")
+            raise DataError(f"its field `{prefix}{name}` is {_text(values[name])}, which no run saves")
+
+
+def _text(value: object) -> str:
+    """A short dict or list as it is, anything else as `shown` has it."""
+    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
+    is_short = parts is not None and len(parts) < 5 and all(isinstance(part, int | float | str) for part in parts)
+    return shown(str(value)) if is_short else shown(value)
 
 
 def is_position(value: object) -> bool:
