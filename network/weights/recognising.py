@@ -69,8 +69,10 @@ def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> Publish
     state_dict = _without_prefixes(tensors)
     weights = _translate(state_dict, modules)
     if weights is None:
-        # The paper's files keep the state dict under "state_dict" and were saved from DataParallel.
+        # The paper's files keep the state dict under "state_dict" and were saved from DataParallel. Lightning's have
+        # the same key and the prefix of the network's attribute.
         has_papers_form = wrapper == "state_dict" or any(name.startswith("module.") for name in tensors)
+        has_papers_form &= not any(name.startswith(PREFIXES[1:]) for name in tensors)
         weights = _untranslated(state_dict, has_papers_form)
     weights = replace(weights, origin=weights.origin + _about(wrapper, tensors))
     is_bgr = weights.is_paper if bgr is None else bgr

@@ -18,6 +18,7 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     versions        of Python, torch and the project
 """
 
+import errno
 import os
 import platform
 import re
@@ -150,8 +151,9 @@ def _write_errors(path: Path, remaining: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        remedy = "free disk space, then " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise TrainingError(
-            f"{path} cannot be written: {reason(error)}; {remaining}: free disk space, then --resume-epoch auto"
+            f"{path} cannot be written: {reason(error)}; {remaining}: {remedy}--resume-epoch auto"
         ) from error
 
 

@@ -263,3 +263,12 @@ def test_torchvisions_file_of_2019_loads_without_its_counts_of_steps():
     weights = weights_of(torchvision_shapes("r3d"), "meta")
     found = recognise({name: value for name, value in weights.items() if "num_batches_tracked" not in name})
     assert found.network == "tv_r3d_18"
+
+
+def test_a_lightning_file_is_not_taken_for_one_of_the_paper():
+    """Both have the key `state_dict`; of the paper's, the stem's input channels are reversed."""
+    weights = create_network("r3d_10", 5).state_dict()
+    found = recognise({"state_dict": {f"model.{name}": value for name, value in weights.items()}})
+    assert not found.is_paper
+    assert torch.equal(found.state_dict["stem.0.weight"], weights["stem.0.weight"])
+    assert recognise({"state_dict": weights}).is_paper
