@@ -5,21 +5,35 @@ import functools
 import pathlib
 
 import network
+import network.weights.facts
 import network.weights.reading
+import network.weights.recognising
 
 dependencies = ["torch", "safetensors"]
 
 
 def _create(
-    name: str, num_classes: int = 400, pretrained: str | None = None, gates: bool = False, placement: str = "final"
+    name: str,
+    num_classes: int | None = None,
+    pretrained: str | None = None,
+    gates: bool | None = None,
+    placement: str | None = None,
 ) -> network.VideoNetwork:
     """A new network, or one with the weights of the file `pretrained` (.pth or .safetensors).
 
-    ValueError if the file cannot be read or does not have exactly the network's weights.
+    What is not given is as the file says, else 400 classes, no gates, placement "final". ValueError if the file cannot
+    be read, is of another network than `name` and the arguments say, or does not have exactly the network's weights.
     """
-    created = network.create_network(name, num_classes, gates, placement)
-    if pretrained is not None:
-        checkpoint = network.weights.reading.read_checkpoint(pathlib.Path(pretrained))
+    given = {"num_classes": num_classes, "gates": gates, "placement": placement}
+    given = {key: value for key, value in given.items() if value is not None}
+    if pretrained is None:
+        return network.create_network(name, **{"num_classes": 400} | given)
+    checkpoint = network.weights.reading.read_checkpoint(pathlib.Path(pretrained))
+    with network.weights.facts.in_file(pretrained):
+        saved = network.weights.facts.saved_facts(checkpoint)
+        facts = saved or network.weights.recognising.network_facts(checkpoint, name)
+        facts = {key: facts[key] for key in ("num_classes", "gates", "placement")}
+        created = network.create_network(name, **facts | given)
         network.load_checkpoint(created, checkpoint, strict=True)
     return created
 

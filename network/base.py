@@ -10,6 +10,9 @@ class VideoNetwork(nn.Module):
 
     name: str = ""
     """Its name in the registry; empty if `create_network` did not build it."""
+    gates: bool = False
+    placement: str = "final"
+    """As `create_network` built it."""
 
     @property
     def num_classes(self) -> int:

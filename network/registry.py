@@ -53,7 +53,7 @@ def create_network(name: str, num_classes: int, gates: bool = False, placement: 
     if not name.startswith("srtg_") and (gates or placement != "final"):
         warnings.warn(f"{name} has no SRTG blocks: gates and placement have no effect", stacklevel=2)
     network = _builders[name](num_classes, gates, placement)
-    network.name = name
+    network.name, network.gates, network.placement = name, gates, placement
     return network
 
 

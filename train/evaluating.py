@@ -18,7 +18,7 @@ from data.labels.video_list import VideoList
 from data.loading.loader import BatchLoader, SequentialBatches
 from evaluate.evaluation import evaluate
 from network import VideoNetwork, create_network
-from network.weights.recognising import has_network_facts
+from network.weights.facts import saved_facts
 from train.backend import prepare_device
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
@@ -85,7 +85,7 @@ def _load(
 ) -> tuple[VideoNetwork, VideoList, tuple[str, ...]]:
     """The network with all its weights, the videos, and lines for the log; DataError if weights are missing."""
     assert start.checkpoint is not None
-    classes = start.checkpoint.get("classes") if has_network_facts(start.checkpoint) else None
+    classes = (saved_facts(start.checkpoint) or {}).get("classes")
     videos, report = load_val(options.dataset, spec, options.labels, classes)
     torch.manual_seed(options.random_seed)
     network = create_network(options.network, len(videos.classes), options.gates, options.placement)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import atomic_file
+from common.files import atomic_file, write_errors
 from data.augment.normalise import MEAN, SCALE
 from network.weights.exporting import OPSET, export_onnx, export_program, export_safetensors
 from network.weights.loading import LoadedNetwork, load_network
@@ -29,12 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise DataError(f"{args.output}: the name must end in one of {', '.join(FORMATS)}")
     if not args.output.parent.is_dir():
         raise DataError(f"the folder {args.output.parent} does not exist: create it, or write elsewhere")
-    try:
-        loaded = load_network(args.checkpoint, args.network)
-        with atomic_file(args.output) as temporary:
-            takes = _write(loaded, temporary, args.output.suffix, (args.clip_length, args.clip_size, args.clip_size))
-    except OSError as error:
-        raise DataError(f"{args.checkpoint} cannot be exported to {args.output}: {error}") from error
+    loaded = load_network(args.checkpoint, args.network)
+    with write_errors(args.output), atomic_file(args.output) as temporary:
+        takes = _write(loaded, temporary, args.output.suffix, (args.clip_length, args.clip_size, args.clip_size))
     print(f"{args.output}: {loaded.facts['name']}, {loaded.facts['num_classes']} classes; {takes}")
     print(f"normalisation: RGB of 0 to 1, minus {NORMALISATION['mean']}, divided by {NORMALISATION['std']}")
     return 0

@@ -5,11 +5,13 @@ of the flags on its command line in `given`.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from network.weights.recognising import has_network_facts
+from common.errors import NetworkError
+from network.weights.facts import in_file, saved_facts, shown
 from train.checkpoint.files import Checkpoint
 
 NETWORK = ("network", "gates", "placement")
@@ -23,7 +25,8 @@ def settings_from_file(options: Any, path: Path, checkpoint: Checkpoint) -> tupl
     The notes are for the log: what is taken from the file, what a flag changes, and what the file does not say.
     """
     names = NETWORK + (CLIPS if options.evaluate else ())
-    saved = _saved(checkpoint)
+    with in_file(path):
+        saved = _saved(checkpoint)
     differing = [name for name in names if name in saved and saved[name] != getattr(options, name)]
     taken = {name: saved[name] for name in differing if name not in options.given}
     changed = {name: saved[name] for name in differing if name in options.given}
@@ -45,12 +48,16 @@ def settings_from_file(options: Any, path: Path, checkpoint: Checkpoint) -> tupl
 
 def _saved(checkpoint: Checkpoint) -> dict[str, Any]:
     """The values that the checkpoint holds, by the name of the option; none if another project wrote it."""
-    if not has_network_facts(checkpoint):
+    facts = saved_facts(checkpoint)
+    if not facts:
         return {}
-    facts = checkpoint["network"]
     saved = {"network": facts["name"], "gates": facts["gates"], "placement": facts["placement"]}
-    trained = checkpoint.get("options") or {}
-    return saved | {name: trained[name] for name in CLIPS if name in trained}
+    trained = checkpoint.get("options")
+    clips = {name: trained[name] for name in CLIPS if name in trained} if isinstance(trained, Mapping) else {}
+    wrong = [name for name, value in clips.items() if type(value) is not int or value < 1]
+    if wrong:
+        raise NetworkError(f"its option {wrong[0]} is {shown(clips[wrong[0]])}, not a whole number above 0")
+    return saved | clips
 
 
 def _shown(values: dict[str, Any]) -> str:

@@ -37,8 +37,9 @@ from train.checkpoint.start import (
     find_starting_point,
     has_same_videos,
     load_pretrained,
+    load_resumed,
+    resume_state,
 )
-from train.checkpoint.state import restore_state
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
 from train.distributed.process_group import is_launched, is_lost_peer, on_all_ranks, process_group
@@ -129,8 +130,7 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
     optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
     progress = Progress()
     if start.is_resume:
-        assert start.checkpoint is not None
-        progress = restore_state(start.checkpoint, network, optimizer_step, device, ranks)
+        progress = on_all_ranks(ranks, lambda: resume_state(start, network, optimizer_step, device, ranks))
         if not has_same_videos(start, _digests(splits), "val"):
             progress.best_top1 = Progress().best_top1
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
@@ -206,7 +206,7 @@ def _load_weights(
         check_same_run(start, _network_facts(options, splits), splits.train.classes)
         checkpoint = start.checkpoint
         assert checkpoint is not None
-        network.load_state_dict(checkpoint["weights"])
+        load_resumed(network, start)
         return tuple(checkpoint["loaded"])
     if start.checkpoint is None:
         return ()

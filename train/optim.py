@@ -1,16 +1,21 @@
 """The optimisers, by name, with a learning rate for each group of parameters. A new one is one entry in OPTIMIZERS."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from common.errors import DataError
 from common.options import option
+from network.weights.tensors import first_names, why_unusable
 
 Groups = list[dict[str, Any]]
 KEPT = ("params", "lr", "lr_share")  # what a group has that is not of a flag
+STATES = {torch.optim.SGD: ("momentum_buffer",), torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq")}
+"""What each optimiser keeps for a parameter: tensors of its shape, and SCALARS."""
+SCALARS = ("step",)
 
 
 def _sgd(groups: Groups, options: "OptimizerOptions") -> torch.optim.Optimizer:
@@ -104,12 +109,82 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load a state dict. The flags of the resumed run apply, but for each group's share of the rate, which is kept.
 
-    Older versions called `lr_share` `lr_factor`.
+    DataError, and nothing is loaded, if the state is not of this optimiser with these parameters. A tensor gets the
+    memory layout of its parameter: fused optimisers read both by position and check neither shape nor strides. Older
+    versions called `lr_share` `lr_factor`.
     """
+    state = {"state": _checked_state(optimizer, state), "param_groups": _checked_groups(optimizer, state)}
     flags = [{name: group[name] for name in group if name not in KEPT} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, values in zip(optimizer.param_groups, flags, strict=True):
-        group.setdefault("lr_share", group.pop("lr_factor", None))
         group.update(values)
         if group.get("nesterov"):
             _create_momentum(optimizer, group["params"])
+
+
+def _checked_groups(optimizer: torch.optim.Optimizer, state: Any) -> Groups:
+    """The groups of a saved state, if they have the optimiser's parameters in its order."""
+    groups = state.get("param_groups") if isinstance(state, Mapping) else None
+    own = optimizer.state_dict()["param_groups"]
+    if not isinstance(groups, list) or not all(isinstance(group, Mapping) for group in groups):
+        raise DataError("the optimiser's state in the checkpoint has no groups of parameters")
+    sizes, own_sizes = [[group.get("params") for group in some] for some in (groups, own)]
+    if sizes != own_sizes:
+        counts, own_counts = [
+            [len(params) if isinstance(params, list) else "no" for params in some] for some in (sizes, own_sizes)
+        ]
+        raise DataError(
+            f"the optimiser's state in the checkpoint is for other parameters (groups of {counts}, here {own_counts})"
+        )
+    checked = []
+    for group in groups:
+        share = group.get("lr_share", group.get("lr_factor"))
+        if not isinstance(share, int | float) or not 0 < share < float("inf"):
+            raise DataError("a group of the optimiser's state in the checkpoint has no share of the learning rate")
+        checked.append({name: value for name, value in group.items() if name != "lr_factor"} | {"lr_share": share})
+    return checked
+
+
+def _checked_state(optimizer: torch.optim.Optimizer, state: Any) -> dict[int, dict[str, Tensor]]:
+    """The state of each parameter, by the parameter's number, if it has what the optimiser reads and no more."""
+    saved = state.get("state") if isinstance(state, Mapping) else None
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if not isinstance(saved, Mapping) or not all(type(key) is int and 0 <= key < len(parameters) for key in saved):
+        raise DataError("the optimiser's state in the checkpoint is not numbered as the parameters are")
+    names = STATES.get(type(optimizer))
+    checked = {}
+    for number, values in saved.items():
+        if not isinstance(values, Mapping):
+            raise DataError(f"the optimiser's state of parameter {number} in the checkpoint is no dict")
+        kept = {name: value for name, value in values.items() if value is not None}  # plain SGD saves None
+        if names is not None and kept and set(kept) != set(names):
+            raise DataError(
+                f"the checkpoint is of another optimiser: for each parameter it has {first_names(kept)}, and "
+                f"{type(optimizer).__name__} needs {first_names(names)}"
+            )
+        checked[number] = {
+            name: _checked_tensor(f"{name} of parameter {number}", value, parameters[number], name in SCALARS)
+            for name, value in kept.items()
+        }
+    # SGD with momentum has its buffers from the start; the others create their state in the first update.
+    filled = sum(map(bool, checked.values()))
+    if type(optimizer) is torch.optim.SGD and filled < len(parameters) and _had_momentum(state):
+        raise DataError(f"the checkpoint has the momentum of {filled} of {len(parameters)} parameters")
+    return checked
+
+
+def _had_momentum(state: Mapping[str, Any]) -> bool:
+    groups = state.get("param_groups")
+    return isinstance(groups, list) and any(isinstance(group, Mapping) and group.get("momentum") for group in groups)
+
+
+def _checked_tensor(what: str, value: Any, parameter: nn.Parameter, is_scalar: bool) -> Tensor:
+    """The tensor, laid out as its parameter if it has its shape."""
+    shape = torch.Size() if is_scalar else parameter.shape
+    if reason := why_unusable(value, shape):
+        raise DataError(f"the optimiser's {what} in the checkpoint {reason}")
+    if value.dtype != parameter.dtype:
+        raise DataError(f"the optimiser's {what} in the checkpoint is of {value.dtype}, not of {parameter.dtype}")
+    if is_scalar:
+        return value
+    return torch.empty_like(parameter, device="cpu", requires_grad=False).copy_(value)

@@ -1,11 +1,13 @@
 """The weight update: loss scaling, gradient clipping, and no update from a loss or gradient that is not finite."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from common.errors import DataError
 from common.ranks import Ranks
 from train.optim import load_optimizer_state, set_lr
 
@@ -76,10 +78,16 @@ class OptimizerStep:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load a `state_dict`. A run in another precision starts with a new scaler."""
+        """Load a `state_dict`. A run in another precision starts with a new scaler.
+
+        DataError, and nothing is loaded, if it is not of these parameters or has values that no run saves.
+        """
+        scaler = state["scaler"]
+        if scaler and self.scaler.is_enabled():
+            _check_scaler(scaler, self.scaler.state_dict())
         load_optimizer_state(self.optimizer, state["optimizer"])
-        if state["scaler"] and self.scaler.is_enabled():
-            self.scaler.load_state_dict(state["scaler"])
+        if scaler and self.scaler.is_enabled():
+            self.scaler.load_state_dict(scaler)
 
     def _step_unless(self, is_skipped: Tensor) -> None:
         """Update the weights unless `is_skipped` (). GradScaler.step would only check for overflows."""
@@ -94,3 +102,12 @@ class OptimizerStep:
         if self.clip_grad:
             return nn.utils.clip_grad_norm_(with_gradient, self.clip_grad)
         return nn.utils.get_total_norm([parameter.grad for parameter in with_gradient if parameter.grad is not None])
+
+
+def _check_scaler(saved: Any, own: dict[str, Any]) -> None:
+    """DataError if a scaler's saved state lacks a number or has one that the scaler cannot have had."""
+    for name in own:
+        value = saved.get(name) if isinstance(saved, Mapping) else None
+        least = 0 if name == "_growth_tracker" else 1e-300
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value < math.inf:
+            raise DataError(f"the scaler's {name.strip('_')} in the checkpoint is missing or impossible")

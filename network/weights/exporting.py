@@ -4,6 +4,7 @@ ONNX files and programs compute what the network computes in evaluation mode.
 """
 
 import copy
+import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -137,8 +138,10 @@ def export_program(network: VideoNetwork, path: Path, shape: tuple[int, int, int
         # PyTorch's LSTM also has its weights in a list. The program does not use it.
         warnings.filterwarnings("ignore", ".*_flat_weights.*were assigned during export")
         program = torch.export.export(_exportable(network, _TorchLSTM), (example,), dynamic_shapes=(batch,))
-    with path.open("wb") as file:
-        torch.export.save(program, file, extra_files={"facts.json": json.dumps(dict(metadata))})
+    # torch's writer would end the process if the file took no more bytes.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={"facts.json": json.dumps(dict(metadata))})
+    path.write_bytes(content.getbuffer())
 
 
 def export_safetensors(

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from common.errors import NetworkError
 from network.base import VideoNetwork
 from network.registry import create_network, network_names
+from network.weights.facts import in_file, saved_facts, shown
 from network.weights.reading import read_checkpoint
-from network.weights.recognising import first_names, has_network_facts, network_facts, recognise
+from network.weights.recognising import network_facts, recognise
+from network.weights.tensors import check_tensors, converted, first_names, may_lack, shape_text
 
 CLASSIFIER = ("fc.weight", "fc.bias")
+MOST_ROWS = 20  # of one state in a report
 
 
 class LoadedNetwork(NamedTuple):
@@ -50,6 +53,8 @@ class LoadReport:
     """Only in the checkpoint: ignored."""
     classes_reordered: bool = False
     """Whether the classifier's rows were reordered to match the network's classes."""
+    converted: tuple[str, ...] = ()
+    """Names of loaded tensors that have another precision in the checkpoint."""
 
     @property
     def complete(self) -> bool:
@@ -62,18 +67,21 @@ class LoadReport:
         if self.classes_reordered:
             remark = "rows reordered to match the network's classes"
             rows = [(state, names, remark if names.startswith("fc.") else "") for state, names, _ in rows]
+        if self.converted:
+            more = f" and {len(self.converted) - 1} more" if len(self.converted) > 1 else ""
+            rows.append(("converted", self.converted[0] + more, "of another precision in the checkpoint"))
         rows += [
             (
                 "skipped",
-                skipped.name,
-                f"{_shape(skipped.shape_in_checkpoint)} in the checkpoint, {_shape(skipped.shape_in_network)} in the "
-                f"network: {skipped.reason}",
+                shown(skipped.name),
+                f"{shape_text(skipped.shape_in_checkpoint)} in the checkpoint, "
+                f"{shape_text(skipped.shape_in_network)} in the network: {skipped.reason}",
             )
             for skipped in self.skipped
         ]
         rows += [("new", tensors, "not in the checkpoint") for tensors in _by_stage(self.missing)]
         rows += [("unused", tensors, "not in the network") for tensors in _by_stage(self.unexpected)]
-        return rows
+        return list(_shortened(rows))
 
 
 def load_network(path: Path, name: str = "") -> LoadedNetwork:
@@ -83,13 +91,11 @@ def load_network(path: Path, name: str = "") -> LoadedNetwork:
     read; NetworkError if the network is unknown or the weights are not exactly those of the network.
     """
     checkpoint = read_checkpoint(path)
-    classes = checkpoint.get("classes") if has_network_facts(checkpoint) else None
-    try:
+    with in_file(path):
         facts = network_facts(checkpoint, name)
-        network = create_network(facts["name"], facts["num_classes"], facts["gates"], facts["placement"])
+        classes = (saved_facts(checkpoint) or {}).get("classes")
+        network = create_network(**facts)
         load_checkpoint(network, checkpoint, classes, strict=True)
-    except NetworkError as error:
-        raise NetworkError(f"{path}: {error}") from error
     return LoadedNetwork(network.eval(), classes, facts)
 
 
@@ -99,22 +105,25 @@ def load_checkpoint(
     """Load a checkpoint of this project or of another; the report, and a description of the checkpoint's source.
 
     `classes` are the network's; the rest is as in `load_weights`. NetworkError also if the weights were trained for a
-    network that computes something else from the same tensors: the message names the network that fits.
+    network that computes something else from the same tensors: the message names the network that fits. With `strict`
+    the network must be the checkpoint's also in name, gates and placement.
     """
-    if has_network_facts(checkpoint):
-        source = checkpoint["network"]["name"]
-        _check_pool(network, source)
-        report = load_weights(network, checkpoint["weights"], checkpoint.get("classes"), classes, strict)
-        return report, f"{source} of this project"
-    weights = recognise(checkpoint)
-    if weights.network and network.name and network.name.removeprefix("srtg_") != weights.network:
+    facts = saved_facts(checkpoint)
+    if facts:
+        if strict:
+            _check_same(network, facts)
+        _check_pool(network, facts["name"])
+        weights = check_tensors(checkpoint.get("weights"))
+        return load_weights(network, weights, facts["classes"], classes, strict), f"{facts['name']} of this project"
+    found = recognise(checkpoint)
+    if found.network and network.name and network.name.removeprefix("srtg_") != found.network:
         raise NetworkError(
-            f"the checkpoint is {weights.origin}, which {network.name} does not compute: take --network "
-            f"{weights.network}, or srtg_{weights.network} to add SRTG to it"
+            f"the checkpoint is {found.origin}, which {network.name} does not compute: take --network "
+            f"{found.network}, or srtg_{found.network} to add SRTG to it"
         )
-    if weights.is_paper:
+    if found.is_paper:
         _check_pool(network, "r3d_18")
-    return load_weights(network, weights.state_dict, strict=strict), weights.origin
+    return load_weights(network, found.state_dict, strict=strict), found.origin
 
 
 def load_weights(
@@ -127,8 +136,9 @@ def load_weights(
     """Load every tensor that has the same name and shape in `state_dict` and in `network`.
 
     If both class lists are given and hold the same names in another order, the classifier's rows are reordered; if
-    they hold different names, the classifier is skipped, even if the shapes agree. NetworkError if no tensor fits or,
-    with `strict`, if any does not; the network is then unchanged.
+    they hold different names, the classifier is skipped, even if the shapes agree. Another precision is converted.
+    NetworkError if no tensor fits or, with `strict`, if any does not, and for values as in `tensors.converted`; the
+    network is then unchanged.
     """
     own = network.state_dict()
     row_order: list[int] | None = None
@@ -149,13 +159,15 @@ def load_weights(
         if reason:
             skipped.append(SkippedTensor(name, tuple(tensor.shape), tuple(own[name].shape), reason))
         else:
-            matching[name] = tensor[row_order] if name in CLASSIFIER and row_order else tensor
+            values = converted(name, tensor, own[name])
+            matching[name] = values[row_order] if name in CLASSIFIER and row_order else values
     report = LoadReport(
         loaded=tuple(matching),
         skipped=tuple(skipped),
-        missing=tuple(name for name in own if name not in state_dict),
+        missing=tuple(name for name in own if name not in state_dict and not may_lack(state_dict, name)),
         unexpected=tuple(name for name in state_dict if name not in own),
         classes_reordered=CLASSIFIER[0] in matching and row_order is not None and row_order != sorted(row_order),
+        converted=tuple(name for name in matching if state_dict[name].dtype != own[name].dtype),
     )
     _check_report(report, state_dict, own, strict)
     network.load_state_dict(matching, strict=False)
@@ -174,6 +186,19 @@ def _check_report(
         differences = [f"{state} {tensors}" for state, tensors, _ in report.rows() if state != "loaded"]
         more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
         raise NetworkError(f"the checkpoint is not of this network: {'; '.join(differences[:4])}{more}")
+
+
+def _check_same(network: VideoNetwork, facts: Mapping[str, Any]) -> None:
+    """NetworkError if the network is another than the checkpoint's although the tensors may have the same shapes.
+
+    Networks that `create_network` did not build have no name and are not checked.
+    """
+    own: dict[str, object] = {"name": network.name, "num_classes": network.num_classes}
+    if network.name.startswith("srtg_"):  # the others have nothing that gates or placement could change
+        own |= {"gates": network.gates, "placement": network.placement}
+    differences = [f"{key} {facts[key]}, not {value}" for key, value in own.items() if facts[key] != value]
+    if network.name and differences:
+        raise NetworkError(f"the checkpoint is of another network: {'; '.join(differences)}")
 
 
 def _check_pool(network: VideoNetwork, source: str) -> None:
@@ -195,18 +220,23 @@ def _check_pool(network: VideoNetwork, source: str) -> None:
 
 def _check_class_count(state_dict: Mapping[str, Tensor], classes: Sequence[str]) -> None:
     for name in CLASSIFIER:
-        if name in state_dict and len(state_dict[name]) != len(classes):
-            raise NetworkError(
-                f"the checkpoint names {len(classes)} classes, but its {name} is for {len(state_dict[name])}"
-            )
+        if name in state_dict and state_dict[name].shape[:1] != (len(classes),):
+            shape = shape_text(state_dict[name].shape)
+            raise NetworkError(f"the checkpoint names {len(classes)} classes, but its {name} is of shape {shape}")
 
 
 def _by_stage(names: Sequence[str]) -> Iterator[str]:
     """The first and last name of each stage (stem, layer1, ..., fc), for tables."""
     for _, group in groupby(names, key=lambda name: name.split(".")[0]):
         tensors = list(group)
-        yield tensors[0] if len(tensors) == 1 else f"{tensors[0]} ... {tensors[-1]} ({len(tensors)} tensors)"
+        first, last = shown(tensors[0]), shown(tensors[-1])
+        yield first if len(tensors) == 1 else f"{first} ... {last} ({len(tensors)} tensors)"
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "scalar"
+def _shortened(rows: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, str, str]]:
+    """The first rows of each state. A file with thousands of other tensors would take minutes to print."""
+    for state, group in groupby(rows, key=lambda row: row[0]):
+        same = list(group)
+        yield from same[:MOST_ROWS]
+        if len(same) > MOST_ROWS:
+            yield state, f"and {len(same) - MOST_ROWS} more rows", ""

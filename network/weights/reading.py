@@ -1,33 +1,151 @@
 """Read files of weights (.pth, .safetensors), of this project and of others, into dicts."""
 
+import re
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from common.errors import DataError
+from common.files import reason
+from network.weights.facts import shown
+from network.weights.kinds import HEAD, not_a_file, not_weights
 from network.weights.safetensors_file import read_safetensors
+
+BLOCK = 2**20  # bytes read at a time while checksums are computed
+DIRECTORY = 0x10  # attribute of a zip entry; torch reads nothing for an entry that has it
+ZIP = b"PK\x03\x04"
+
+
+class DamagedError(DataError):
+    """A checkpoint whose bytes are damaged, unlike one that is missing, cannot be read or has other content."""
+
+
+class _Ignored:
+    """Stands for an object that weights do not need. Whatever the file says of it is dropped."""
+
+    def __new__(cls, *args: object) -> "_Ignored":
+        return super().__new__(cls)
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+# Scripts of others save their arguments and best scores beside the weights.
+IGNORED = (
+    "argparse.Namespace",
+    "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
+    "numpy.ndarray", "numpy.dtype",
+    "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath",
+    "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
+)  # fmt: skip
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The file's dict, tensors on the CPU; DataError if it is missing, damaged, or holds other Python objects."""
-    if not path.is_file():
-        there = sorted(other.name for other in _neighbours(path) if other.suffix in (".pth", ".pt", ".safetensors"))
-        hint = f"; {path.parent} holds {', '.join(there[-5:])}" if there else ""
-        raise DataError(f"checkpoint {path} does not exist{hint}")
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
+    """The file's dict, tensors on the CPU, after a check of its checksums.
+
+    DamagedError if its bytes are damaged. DataError if it is missing, cannot be read, is no checkpoint, or holds other
+    Python objects. Files of torch before 1.6 have no checksums.
+    """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load documents no errors; pickle, zip, runtime, key and I/O errors occur
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"checkpoint {path} cannot be loaded: it is damaged, or holds other Python objects than tensors and plain "
-            f"types, which could run code when unpickled ({reason[:200]})"
-        ) from error
+        _check_file(path)
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+            if kind := not_weights(head):
+                raise DamagedError(f"checkpoint {path} is {kind}")
+            if path.suffix == ".safetensors":
+                return read_safetensors(path)
+            is_zip = head.startswith(ZIP)
+            if is_zip:
+                _check_zip(path, file)
+            checkpoint = _load(path, file, is_zip)
+    except OSError as error:
+        raise DataError(f"checkpoint {path} cannot be read: {reason(error)}") from error
     if not isinstance(checkpoint, dict):
         raise DataError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights")
     return checkpoint
+
+
+def _check_file(path: Path) -> None:
+    kind = not_a_file(path)
+    if kind == "missing":
+        there = sorted(other.name for other in _neighbours(path) if other.suffix in (".pth", ".pt", ".safetensors"))
+        hint = f"; {path.parent} holds {', '.join(there[-5:])}" if there else ""
+        raise DataError(f"checkpoint {path} does not exist{hint}")
+    if kind:
+        raise DataError(f"checkpoint {path} is {kind}, not a file")
+
+
+def _check_zip(path: Path, file: BinaryIO) -> None:
+    """DamagedError if a checksum of the archive is wrong; torch compares none."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            if any("/code/" in entry.filename for entry in entries):
+                raise DataError(
+                    f"checkpoint {path} is a program of torch.jit.save: save its state_dict() with torch.save"
+                )
+            has_checksums = any(entry.CRC for entry in entries)  # torch can save without: then all are 0
+            wrong = next((entry.filename for entry in entries if has_checksums and not _is_whole(archive, entry)), None)
+    except (OSError, DataError):
+        raise
+    except Exception as error:  # zipfile documents few; zlib, EOF, runtime and other errors occur
+        raise _damaged(path, str(error) or type(error).__name__) from error
+    if wrong is not None:
+        raise _damaged(path, f"the checksum of {shown(wrong)} is wrong")
+
+
+def _is_whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    """Whether the entry has its checksum and torch reads the same bytes that zipfile reads."""
+    is_stored = entry.compress_type == zipfile.ZIP_STORED
+    if entry.external_attr & DIRECTORY or (is_stored and entry.file_size != entry.compress_size):
+        return False
+    try:
+        with archive.open(entry) as content:
+            while content.read(BLOCK):
+                pass
+    except zipfile.BadZipFile:
+        return False
+    return True
+
+
+def _load(path: Path, file: BinaryIO, is_zip: bool) -> Any:
+    file.seek(0)
+    try:
+        with torch.serialization.safe_globals([(_Ignored, name) for name in IGNORED]):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch.load documents no errors; pickle, zip, runtime, key and attribute errors occur
+        text = str(error)
+        found = re.search(r"GLOBAL (\S+)|whose module (\S+) is blocked", text)
+        if found:
+            raise DataError(
+                f"checkpoint {path} holds other Python objects than tensors and plain types "
+                f"({shown(found[1] or found[2])}), which could run code when loaded: save only its state_dict()"
+            ) from error
+        if isinstance(error, MemoryError) or "allocate memory" in text:
+            raise DataError(f"checkpoint {path} needs more memory than there is") from error
+        why = _why(error)
+        if not is_zip or "PytorchStreamReader" in text:  # torch's reader of zip files
+            raise _damaged(path, why) from error
+        raise DataError(f"checkpoint {path} has right checksums, but torch cannot load it ({why})") from error
+
+
+def _why(error: Exception) -> str:
+    """The cause that torch gives, without its advice to load the file without the safeguard."""
+    lines = re.findall(r"WeightsUnpickler error: *(.+)", str(error))
+    lines += [line.strip() for line in str(error).splitlines() if line.strip() and "weights_only" not in line]
+    return f"{type(error).__name__}: {shown(lines[0], 150)}" if lines else type(error).__name__
+
+
+def _damaged(path: Path, why: str) -> DamagedError:
+    return DamagedError(f"checkpoint {path} is damaged or incomplete, or is no checkpoint ({why})")
 
 
 def _neighbours(path: Path) -> list[Path]:

@@ -14,12 +14,15 @@ from torch import Tensor
 
 from common.errors import NetworkError
 from network.registry import create_network
+from network.weights.facts import KEYS, saved_facts, shown
+from network.weights.tensors import check_tensors, first_names, may_lack, rows
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
-"""Keys under which tools save the state dict in a checkpoint, in the order tried."""
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights")
+"""Keys under which tools save the state dict in a checkpoint."""
 
-PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel, DistributedDataParallel and torch.compile put before every name."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
+"""What DataParallel, DistributedDataParallel, torch.compile, and a LightningModule that has a network, put before every
+name. No network here has a part of these names."""
 
 
 @dataclass(frozen=True)
@@ -34,31 +37,25 @@ class PublishedWeights:
     """Whether the weights are of the networks published with the paper."""
 
 
-def has_network_facts(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether this project wrote the checkpoint; if so, it holds its network's facts and perhaps class names."""
-    return (
-        isinstance(checkpoint.get("network"), Mapping) and "name" in checkpoint["network"] and "weights" in checkpoint
-    )
-
-
 def network_facts(checkpoint: Mapping[str, Any], name: str = "") -> dict[str, Any]:
     """The arguments of `create_network` for a checkpoint: {"name", "gates", "placement", "num_classes"}.
 
     `name` is the network of a checkpoint of another project that does not name it. NetworkError if the network or the
     number of classes remains unknown, or if a checkpoint of this project is of another network than `name`.
     """
-    if has_network_facts(checkpoint):
-        facts = dict(checkpoint["network"])
+    facts = saved_facts(checkpoint)
+    if facts:
         if name and name != facts["name"]:
             raise NetworkError(f"the checkpoint is of {facts['name']}, not of {name}: leave --network out")
-        return facts
+        return {key: facts[key] for key in KEYS}
     weights = recognise(checkpoint)
     name = name or weights.network
     if not name:
         raise NetworkError("the checkpoint does not name its network: name it with --network")
-    if "fc.bias" not in weights.state_dict:
+    num_classes = rows(weights.state_dict, "fc.bias")
+    if not num_classes:
         raise NetworkError("the checkpoint has no classifier (fc.bias), so its number of classes is unknown")
-    return {"name": name, "gates": False, "placement": "final", "num_classes": len(weights.state_dict["fc.bias"])}
+    return {"name": name, "gates": False, "placement": "final", "num_classes": num_classes}
 
 
 def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> PublishedWeights:
@@ -72,28 +69,48 @@ def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> Publish
     state_dict = _without_prefixes(tensors)
     weights = _translate(state_dict, modules)
     if weights is None:
-        # The paper's files keep the state dict under "state_dict" and were saved from DataParallel.
+        # The paper's files keep the state dict under "state_dict" and were saved from DataParallel. Lightning's have
+        # the same key and the prefix of the network's attribute.
         has_papers_form = wrapper == "state_dict" or any(name.startswith("module.") for name in tensors)
+        has_papers_form &= not any(name.startswith(PREFIXES[1:]) for name in tensors)
         weights = _untranslated(state_dict, has_papers_form)
+    weights = replace(weights, origin=weights.origin + _about(wrapper, tensors))
     is_bgr = weights.is_paper if bgr is None else bgr
     return _for_rgb(weights) if is_bgr else weights
 
 
 def _unwrap(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor], list[str]]:
-    """The key of the state dict in a checkpoint (empty if the checkpoint is one), its tensors, its modules' paths.
+    """The keys that lead to the state dict in a checkpoint (none if it is one), its tensors, its modules' paths.
 
     PyTorch saves the modules' paths with a state dict; other tools may drop them. NetworkError if there is no state
-    dict.
+    dict, or more than one.
     """
-    for key in (*WRAPPERS, ""):
-        found = checkpoint.get(key) if key else checkpoint
-        if isinstance(found, Mapping) and any(isinstance(value, Tensor) for value in found.values()):
-            tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
-            return key, tensors, [_strip(path) for path in getattr(found, "_metadata", ())]
+    found = [(key, checkpoint[key]) for key in WRAPPERS if isinstance(checkpoint.get(key), Mapping)]
+    wrapped = [(key, value) for key, value in found if _has_tensors(value)]
+    if len(wrapped) > 1:
+        keys = " and ".join(f"`{key}`" for key, _ in wrapped)
+        raise NetworkError(f"the checkpoint has weights under {keys}: save those that you want alone")
+    if wrapped:
+        return _state_dict(*wrapped[0])
+    if _has_tensors(checkpoint):
+        return _state_dict("", checkpoint)
+    if len(found) == 1:
+        keys, tensors, modules = _unwrap(found[0][1])
+        return f"{found[0][0]}.{keys}", tensors, modules
     raise NetworkError(
         f"the checkpoint has no weights: its keys are {first_names(checkpoint)}; expected a state dict, or one under "
         f"the key {', '.join(WRAPPERS)}"
     )
+
+
+def _has_tensors(value: Mapping[Any, Any]) -> bool:
+    return any(isinstance(part, Tensor) for part in value.values())
+
+
+def _state_dict(key: str, found: Mapping[Any, Any]) -> tuple[str, dict[str, Tensor], list[str]]:
+    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    check_tensors(tensors)
+    return key, tensors, [_strip(path) for path in getattr(found, "_metadata", ())]
 
 
 def _without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -108,6 +125,14 @@ def _strip(name: str) -> str:
     while name.startswith(PREFIXES):
         name = name.split(".", 1)[1]
     return name
+
+
+def _about(wrapper: str, tensors: Mapping[str, Tensor]) -> str:
+    """What was removed from around a state dict and its names, for the user."""
+    prefixes = sorted({name[: len(name) - len(_strip(name))] for name in tensors} - {""})
+    removed = [f"under `{wrapper}`"] if wrapper else []
+    removed += [f"without the prefix `{shown(prefix)}`" for prefix in prefixes[:3]]
+    return f" ({', '.join(removed)})" if removed else ""
 
 
 def _untranslated(state_dict: dict[str, Tensor], has_papers_form: bool) -> PublishedWeights:
@@ -160,7 +185,7 @@ def _translate(state_dict: dict[str, Tensor], modules: Collection[str]) -> Publi
 
 def _torchvision_3d(state_dict: Mapping[str, Tensor]) -> PublishedWeights:
     second = state_dict.get("layer2.0.conv1.0.weight")
-    if second is not None and second.shape[2] == 1:
+    if second is not None and second.shape[2:3] == (1,):
         raise NetworkError(
             "the checkpoint is torchvision's mc3_18, whose later stages have no temporal convolutions or strides: no "
             "network here is like that; take r3d_18 (--network tv_r3d_18) or r2plus1d_18 (--network tv_r2plus1d_18)"
@@ -187,10 +212,6 @@ def _hara(state_dict: Mapping[str, Tensor]) -> PublishedWeights:
         )
     is_bottleneck = "layer1.0.conv3.weight" in state_dict
     renamed = {_from_hara(name, is_bottleneck): value for name, value in state_dict.items()}
-    for name in list(renamed):
-        # Some files are from PyTorch 0.3, which had no such counters. Nothing here depends on their values.
-        if name.endswith(".running_mean"):
-            renamed.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
     blocks = [
         len({name.split(".")[1] for name in renamed if name.startswith(f"layer{stage}.")}) for stage in range(1, 5)
     ]
@@ -211,24 +232,20 @@ def _from_hara(name: str, is_bottleneck: bool) -> str:
 
 def _checked(state_dict: dict[str, Tensor], network: str, origin: str) -> PublishedWeights:
     """The weights, if their tensors have the names and shapes of the network's; the classifier may be missing."""
-    num_classes = len(state_dict["fc.bias"]) if "fc.bias" in state_dict else 1
+    num_classes = rows(state_dict, "fc.bias") or 1
     try:
         with torch.device("meta"):
             own = create_network(network, num_classes).state_dict()
     except NetworkError:
         raise NetworkError(f"the checkpoint looks like {origin}, but there is no network {network} here") from None
     wrong = [name for name in own if name in state_dict and state_dict[name].shape != own[name].shape]
-    wrong += [name for name in own if name not in state_dict and not name.startswith("fc.")]
+    wrong += [
+        name for name in own if name not in state_dict and not name.startswith("fc.") and not may_lack(state_dict, name)
+    ]
     wrong += [name for name in state_dict if name not in own]
     if wrong:
         raise NetworkError(
-            f"the checkpoint looks like {origin}, but is of another architecture: {wrong[0]} differs, and "
+            f"the checkpoint looks like {origin}, but is of another architecture: {shown(wrong[0])} differs, and "
             f"{len(wrong) - 1} more tensors (pre-activation, ResNeXt and wide networks have the same names)"
         )
     return PublishedWeights(state_dict, origin, network)
-
-
-def first_names(mapping: Mapping[str, Any], count: int = 3) -> str:
-    """The first keys of a mapping, for messages."""
-    names = ", ".join(str(name) for name in list(mapping)[:count]) or "none"
-    return names + (f", ... ({len(mapping)} in all)" if len(mapping) > count else "")

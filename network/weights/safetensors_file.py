@@ -1,37 +1,69 @@
-"""safetensors files: weights without pickle; the metadata `srtg` holds the network's facts and the class names."""
+"""safetensors files: weights without pickle; the metadata `srtg` holds the network's facts and the class names.
+
+The format has no checksum. The metadata `srtg_crc32` of files written here has one; other readers ignore it.
+"""
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from common.errors import DataError
+from network.weights.facts import shown
+
+FACTS, CHECKSUM = "srtg", "srtg_crc32"
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
     """A checkpoint {"network", "classes", "weights"} if this project wrote the file, else its state dict.
 
-    DataError if the file cannot be read.
+    DataError if the file is damaged or no such file.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in sorted(file.keys())}
-        if "srtg" not in metadata:
-            return weights
-        return json.loads(metadata["srtg"]) | {"weights": weights}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as safetensors: damaged or another format ({error})") from error
+    except OSError:
+        raise
+    except Exception as error:  # SafetensorError for most damage; for types that torch lacks also others
+        raise DataError(f"{path} is damaged, or no safetensors file ({shown(str(error), 150)})") from error
+    if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(weights, metadata.get(FACTS, "")):
+        raise DataError(f"{path} is damaged: its checksum is wrong")
+    return weights if FACTS not in metadata else _facts(path, metadata[FACTS]) | {"weights": weights}
 
 
 def write_safetensors(
     path: Path, weights: Mapping[str, Tensor], network: Mapping[str, Any], classes: Sequence[str] | None
 ) -> None:
-    """Write weights, the network's facts (name, gates, placement, num_classes) and the class names."""
+    """Write weights, the network's facts (name, gates, placement, num_classes) and the class names. OSError."""
     facts = json.dumps({"network": dict(network), "classes": None if classes is None else list(classes)})
     contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
-    save_file(contiguous, path, metadata={"format": "pt", "srtg": facts})
+    metadata = {"format": "pt", FACTS: facts, CHECKSUM: _checksum(contiguous, facts)}
+    # safetensors' own file would be readable by its owner only, and its error would not say that a disk is full.
+    path.write_bytes(save(contiguous, metadata))
+
+
+def _checksum(weights: Mapping[str, Tensor], facts: str) -> str:
+    """The CRC-32 of the facts and of each tensor's name, type, shape and bytes, as 8 hex digits."""
+    value = zlib.crc32(facts.encode())
+    for name in sorted(weights):
+        tensor = weights[name]
+        value = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
+    return f"{value:08x}"
+
+
+def _facts(path: Path, text: str) -> dict[str, Any]:
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict) or not isinstance(facts.get("network"), dict) or "name" not in facts["network"]:
+        raise DataError(f"{path}: its metadata {FACTS!r} do not say what network it is of")
+    return {"network": facts["network"], "classes": facts.get("classes")}

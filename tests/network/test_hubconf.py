@@ -3,8 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
+import hubconf
+from common.errors import NetworkError
 from network import create_network, network_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,3 +33,32 @@ def test_torch_hub_has_every_network(tmp_path):
     assert done.returncode == 0, done.stderr
     total = float(weights["fc.weight"].sum())
     assert done.stdout.strip() == f"{len(network_names())} ['r3d_34', 'srtg_r3d_34'] {total}"
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """The file of a network with gates, within the block."""
+    facts = {"name": "srtg_r3d_10", "gates": True, "placement": "mid", "num_classes": 3}
+    torch.save({"network": facts, "weights": create_network(**facts).state_dict()}, tmp_path / "x.pth")
+    return str(tmp_path / "x.pth")
+
+
+def test_the_file_decides_what_the_caller_does_not_say(checkpoint):
+    """Without the gates the same weights compute something else, and no tensor shows it."""
+    network = hubconf.srtg_r3d_10(pretrained=checkpoint)
+    assert (network.num_classes, network.gates, network.placement) == (3, True, "mid")
+    assert (hubconf.srtg_r3d_10().num_classes, hubconf.srtg_r3d_10().gates) == (400, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "values"),
+    [
+        ("srtg_r3d_10", {"gates": False}, "gates True, not False"),
+        ("srtg_r3d_10", {"placement": "final"}, "placement mid, not final"),
+        ("srtg_r3d_10", {"num_classes": 4}, "num_classes 3, not 4"),
+        ("srtg_r3d_18", {}, "name srtg_r3d_10, not srtg_r3d_18"),
+    ],
+)
+def test_what_contradicts_the_file_is_an_error(checkpoint, name, arguments, values):
+    with pytest.raises(NetworkError, match=rf"x\.pth.*{values}"):
+        getattr(hubconf, name)(pretrained=checkpoint, **arguments)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from common.errors import DataError
 from train.optim import OptimizerOptions, load_optimizer_state, make_optimizer, set_lr
 
 
@@ -121,3 +122,72 @@ def test_a_resumed_run_takes_the_flags_of_now(kind):
     if kind == "sgd":  # one without momentum has saved none
         buffers = [now.state[parameter]["momentum_buffer"] for parameter in now.param_groups[0]["params"]]
         assert all((buffer == 0).all() for buffer in buffers)
+
+
+def saved_state(kind="sgd"):
+    """The state of an optimiser after one step, as a checkpoint has it."""
+    net = network()
+    optimizer = make_optimizer(net, OptimizerOptions(kind))
+    set_lr(optimizer, 0.1)
+    add_gradients(net, 0)
+    optimizer.step()
+    return copy.deepcopy(optimizer.state_dict())
+
+
+@pytest.mark.parametrize(
+    "momentum",
+    [
+        torch.zeros(3), torch.zeros(()), torch.zeros(10**6), torch.zeros(3, 4), torch.zeros(1).expand(10**6, 10**6),
+        torch.zeros(4, 3, dtype=torch.int32), torch.zeros(4, 3).half(), torch.full((4, 3), float("nan")), None, 1.0,
+        torch.zeros(4, 3).to_sparse(), torch.zeros(4, 3, device="meta"),
+    ],
+    ids=lambda value: f"{getattr(value, 'dtype', value)} {tuple(getattr(value, 'shape', ()))}",
+)  # fmt: skip
+def test_momentum_that_is_not_its_parameters_is_refused(momentum):
+    """The fused kernel checks no shape: it wrote behind the end of a shorter buffer, and the process crashed later."""
+    state = saved_state()
+    state["state"][0] = {"momentum_buffer": momentum}
+    with pytest.raises(DataError, match="momentum"):
+        load_optimizer_state(make_optimizer(network(), OptimizerOptions()), state)
+
+
+def test_momentum_gets_the_layout_of_its_parameter():
+    """The fused kernel reads by position: transposed in memory, each value would go to another weight."""
+    state = saved_state()
+    buffer = state["state"][0]["momentum_buffer"]
+    state["state"][0]["momentum_buffer"] = buffer.t().contiguous().t()
+    optimizer = make_optimizer(network(), OptimizerOptions())
+    load_optimizer_state(optimizer, state)
+    loaded = optimizer.state[optimizer.param_groups[0]["params"][0]]["momentum_buffer"]
+    assert torch.equal(loaded, buffer) and loaded.is_contiguous()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.clear(),
+        lambda state: state.update(param_groups=state["param_groups"] * 2),
+        lambda state: state["param_groups"][0].update(params=[1, 0, 2, 3]),
+        lambda state: state["param_groups"][0].update(lr_share=float("nan")),
+        lambda state: state["param_groups"][0].pop("lr_share"),
+        lambda state: state.update(state=5),
+        lambda state: state["state"].update({7: state["state"][0]}),
+        lambda state: state["state"].update({0: 5}),
+        lambda state: state["state"].pop(2),
+        lambda state: state.update(saved_state("adamw")),
+    ],
+)
+def test_a_state_of_other_parameters_is_refused(change):
+    """Momentum of another parameter, or lost, changes the run without a word."""
+    state = saved_state()
+    change(state)
+    with pytest.raises(DataError):
+        load_optimizer_state(make_optimizer(network(), OptimizerOptions()), state)
+
+
+def test_adamw_needs_all_that_it_keeps():
+    state = saved_state("adamw")
+    load_optimizer_state(make_optimizer(network(), OptimizerOptions("adamw")), copy.deepcopy(state))
+    del state["state"][1]["exp_avg_sq"]
+    with pytest.raises(DataError, match="exp_avg_sq"):
+        load_optimizer_state(make_optimizer(network(), OptimizerOptions("adamw")), state)

@@ -18,21 +18,24 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     versions        of Python, torch and the project
 """
 
+import errno
 import os
 import platform
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from common.errors import DataError, TrainingError
-from common.files import atomic_file
+from common.files import atomic_file, reason, write_errors
 from common.version import VERSION
-from network.weights.reading import read_checkpoint
-
-FORMAT = 1
+from network.weights.facts import FORMAT as FORMAT
+from network.weights.reading import DamagedError, read_checkpoint
+from train.monitor.logs import LOG
 
 Checkpoint = dict[str, Any]
 
@@ -44,6 +47,7 @@ class CheckpointFolder:
         self.folder = folder
         self.network = network
         self.keep = keep
+        self.damaged: list[Path] = []  # found by `newest`
 
     def epoch_file(self, epoch: int) -> Path:
         """The file of a finished epoch, from 1."""
@@ -62,23 +66,19 @@ class CheckpointFolder:
     def save(self, checkpoint: Checkpoint, epoch: int | None = None, is_best: bool = False) -> None:
         """Write `last`; also as the file of a finished `epoch` and as `best`, if asked. Each file is whole or absent.
 
-        TrainingError if the disk is full or fails.
+        TrainingError with the reason if the disk is full or fails.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
+        with _write_errors(self.last, "the checkpoint before it is intact"):
+            self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_file(self.last) as temporary:
-                torch.save(checkpoint, temporary)
-        except (OSError, RuntimeError) as error:  # torch raises RuntimeError for any failure of its writer
-            reason = str(error).splitlines()[0]
-            raise TrainingError(
-                f"{self.last} cannot be written ({reason}); the checkpoint before it is intact: free disk space, then "
-                "--resume-epoch auto"
-            ) from error
+                _torch_save(checkpoint, temporary)
+        targets = [self.epoch_file(epoch)] if epoch is not None else []
+        targets += [self.best] if is_best else []
+        for target in targets:
+            with _write_errors(target, f"{self.last.name} has been written"):
+                _link_or_copy(self.last, target)
         if epoch is not None:
-            _link_or_copy(self.last, self.epoch_file(epoch))
             self._drop_old(epoch)
-        if is_best:
-            _link_or_copy(self.last, self.best)
 
     def epoch_files(self) -> list[Path]:
         """The files of finished epochs that exist, oldest first."""
@@ -87,26 +87,40 @@ class CheckpointFolder:
         return [path for _, path in sorted(found)]
 
     def newest(self) -> tuple[Path, Checkpoint] | None:
-        """The newest readable checkpoint: `last`, else the newest readable epoch. None if there are no files.
+        """The newest whole checkpoint: `last`, else the newest whole epoch. None if there are no files.
 
-        DataError if there are files but none can be read.
+        A damaged file is skipped with a warning; `remove_leftovers` renames it. DataError if all files are damaged, and
+        if one cannot be read for another reason: it may be whole, and the run would overwrite it.
         """
-        candidates = [path for path in (self.last, *reversed(self.epoch_files())) if path.exists()]
-        problems = []
+        with write_errors(self.folder):
+            candidates = [path for path in (self.last, *reversed(self.epoch_files())) if os.path.lexists(path)]
+        damaged: dict[Path, str] = {}
         for path in candidates:
             try:
-                return path, read_checkpoint(path)
-            except DataError as error:
-                problems.append(str(error))
-        if problems:
-            raise DataError(f"no checkpoint in {self.folder} can be read: {'; '.join(problems)}")
+                checkpoint = read_checkpoint(path)
+            except DamagedError as error:
+                damaged[path] = str(error)
+                continue
+            if damaged and list(damaged) != self.damaged:
+                LOG.warning("%s: going on from the older %s", "; ".join(damaged.values()), path)
+            self.damaged = list(damaged)
+            return path, checkpoint
+        if damaged:
+            raise DataError(f"no checkpoint in {self.folder} can be read: {'; '.join(damaged.values())}")
         return None
 
     def remove_leftovers(self) -> None:
-        """Remove unfinished files of killed processes. Must not be called while another process writes here."""
-        for path in _list(self.folder):
-            if re.fullmatch(rf"\.{re.escape(self.network)}_.*\.pth\.\d+\.tmp", path.name):
-                path.unlink()
+        """Remove unfinished files of killed processes, and rename to `<name>.damaged` what `newest` found damaged.
+
+        Must not be called while another process writes here.
+        """
+        with write_errors(self.folder):
+            for path in _list(self.folder):
+                if re.fullmatch(r"\..+\.\d+\.tmp", path.name):  # of `atomic_file`
+                    path.unlink(missing_ok=True)
+            for path in self.damaged:
+                path.rename(_free_name(path))
+            self.damaged = []
 
     def _drop_old(self, epoch: int) -> None:
         """Keep the newest `keep` epoch files up to `epoch`, and delete older ones.
@@ -130,12 +144,47 @@ def versions() -> dict[str, str]:
     return {"srtg": VERSION, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
+@contextmanager
+def _write_errors(path: Path, remaining: str) -> Iterator[None]:
+    """Raise a TrainingError with the system's reason if the block, which writes `path`, fails."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "free disk space, then " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise TrainingError(
+            f"{path} cannot be written: {reason(error)}; {remaining}: {remedy}--resume-epoch auto"
+        ) from error
+
+
+def _torch_save(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint; OSError with the system's reason if that fails."""
+    try:
+        torch.save(checkpoint, path)
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error):  # raised by torch's signal handler, at any line of the program
+            raise
+        # torch says only at which byte its writer failed. One more block fails for the same reason.
+        with path.open("ab", buffering=0) as file:
+            for _ in range(16):
+                file.write(bytes(2**20))
+        raise OSError(str(error).splitlines()[0]) from error
+
+
 def _link_or_copy(source: Path, target: Path) -> None:
     with atomic_file(target) as temporary:
         try:
             os.link(source, temporary)  # safe: `last` is replaced as a whole, its content never changes
         except OSError:  # the file system has no hard links
             shutil.copyfile(source, temporary)
+
+
+def _free_name(path: Path) -> Path:
+    """`<name>.damaged`, or `<name>.damaged-2` and so on if that exists."""
+    name, number = f"{path.name}.damaged", 1
+    while os.path.lexists(path.with_name(name)):
+        number += 1
+        name = f"{path.name}.damaged-{number}"
+    return path.with_name(name)
 
 
 def _list(folder: Path) -> list[Path]:

@@ -1,8 +1,9 @@
 """Position and counts of a run. Each checkpoint saves them, so that a resumed run reports the same numbers."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from common.errors import DataError
 from data.clips.types import BadVideo
 from evaluate.metrics import Scores
 
@@ -50,7 +51,10 @@ class Progress:
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
-        """The progress of a `state_dict`."""
+        """The progress of a `state_dict`. DataError if it has fields that this version does not know."""
+        unknown = sorted(state.keys() - {field.name for field in fields(cls)})
+        if unknown:
+            raise DataError(f"its progress has the field {unknown[0]!r}, of another version of this project")
         bad_videos = [BadVideo(*bad) for bad in state["bad_videos"]]
         return cls(**(state | {"scores": _read_scores(state["scores"]), "bad_videos": bad_videos}))
 

@@ -6,19 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from common.errors import DataError, NetworkError
+from common.errors import DataError
 from common.options import differences
 from common.processes import environment_number
+from common.ranks import Ranks
 from network import VideoNetwork
-from network.weights.loading import LoadReport, load_checkpoint
+from network.weights.facts import in_file, saved_facts
+from network.weights.loading import LoadReport, load_checkpoint, load_weights
 from network.weights.reading import read_checkpoint
-from network.weights.recognising import has_network_facts
+from train.checkpoint.checks import check_resumable, is_position
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
+from train.checkpoint.progress import Progress
+from train.checkpoint.state import restore_state
 from train.monitor.logs import LOG, log_table
+from train.optimizer_step import OptimizerStep
 from train.schedule.plan import Plan
 
 RUN_ID = "TORCHELASTIC_RUN_ID"
@@ -73,19 +79,35 @@ def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequen
     NetworkError if nothing fits.
     """
     assert start.checkpoint is not None
-    try:
+    with in_file(start.path):
         report, origin = load_checkpoint(network, start.checkpoint, list(classes))
-    except NetworkError as error:
-        raise NetworkError(f"{start.path}: {error}") from error
     if is_resumable(start.checkpoint):
         origin += f", after {describe_position(start.checkpoint)}"
     table = Table("", "tensors", "", title=escape(f"{start.path}: {origin}"), title_justify="left", box=box.SIMPLE_HEAD)
     for row in report.rows():
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     log_table(table)
-    if "fc.weight" in report.loaded and not (has_network_facts(start.checkpoint) and start.checkpoint.get("classes")):
+    if "fc.weight" in report.loaded and not (saved_facts(start.checkpoint) or {}).get("classes"):
         LOG.warning("%s names no classes: its classifier is taken to have the order of the labels' classes", start.path)
     return report
+
+
+def load_resumed(network: VideoNetwork, start: StartingPoint) -> None:
+    """Load the weights of the checkpoint to resume; NetworkError if one does not fit, is missing or is not finite."""
+    assert start.checkpoint is not None
+    with in_file(start.path):
+        load_weights(network, start.checkpoint["weights"], strict=True)
+
+
+def resume_state(
+    start: StartingPoint, network: VideoNetwork, optimizer_step: OptimizerStep, device: torch.device, ranks: Ranks
+) -> Progress:
+    """`restore_state`, with the file's name in its error."""
+    assert start.checkpoint is not None
+    try:
+        return restore_state(start.checkpoint, network, optimizer_step, device, ranks)
+    except DataError as error:
+        raise DataError(f"{start.path} cannot be resumed: {error}") from error
 
 
 def check_same_run(start: StartingPoint, network: dict[str, object], classes: Sequence[str]) -> None:
@@ -166,6 +188,7 @@ def _resume(path: Path, checkpoint: Checkpoint) -> StartingPoint:
         raise DataError(
             f"{path} holds only weights, which cannot be resumed: give --pretrained-3d without --resume-epoch"
         )
+    check_resumable(path, checkpoint)
     return StartingPoint(path, checkpoint, is_resume=True)
 
 
@@ -187,6 +210,8 @@ def _resume_at(
 def describe_position(checkpoint: Checkpoint) -> str:
     """Where a run's checkpoint was saved: `epoch 3` or `step 5 of epoch 4`."""
     position = checkpoint["position"]
+    if not is_position(position):
+        return "an unknown step"
     if position["step"]:
         return f"step {position['step']} of epoch {position['epoch']}"
     return f"epoch {position['epoch'] - 1}"
@@ -203,6 +228,7 @@ def _restarted_from(folder: CheckpointFolder, resume_epoch: str) -> tuple[Path, 
     if run_id == "none" and not _restarts():
         return None
     newest = folder.newest()
-    if newest and newest[1].get("run_id") == run_id and newest[1]["options"]["resume_epoch"] == resume_epoch:
-        return newest
-    return None
+    if newest is None or newest[1].get("run_id") != run_id:
+        return None
+    check_resumable(*newest)
+    return newest if newest[1]["options"].get("resume_epoch") == resume_epoch else None

@@ -1,12 +1,15 @@
 """The part of a checkpoint that changes during a run: collected from a run and restored to it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from common.errors import DataError
 from common.ranks import Ranks
 from network import VideoNetwork
 from network.sub_batch_norm import SubBatchNorm3d, load_split_state, split_state
+from network.weights.tensors import not_plain, why_unusable
 from train.checkpoint.files import Checkpoint
 from train.checkpoint.progress import Progress
 from train.optimizer_step import OptimizerStep
@@ -31,16 +34,37 @@ def collect_state(
 def restore_state(
     checkpoint: Checkpoint, network: VideoNetwork, optimizer_step: OptimizerStep, device: torch.device, ranks: Ranks
 ) -> Progress:
-    """Restore everything but the weights, which are loaded already. Returns the progress to resume from."""
+    """Restore everything but the weights, which are loaded already. Returns the progress to resume from.
+
+    DataError if the state is not of this network and optimiser.
+    """
     # Plain batch norm has its statistics, aggregated, in the weights.
     if any(isinstance(module, SubBatchNorm3d) for module in network.modules()):
-        load_split_state(network, checkpoint["batch_norm"])
+        load_split_state(network, _checked_splits(network, checkpoint.get("batch_norm")))
     optimizer_step.load_state_dict(checkpoint)
-    torch.set_rng_state(checkpoint["rng"]["cpu"])
-    if device.type == "cuda" and "cuda" in checkpoint["rng"]:
-        torch.cuda.set_rng_state(checkpoint["rng"]["cuda"], device)
+    try:
+        torch.set_rng_state(checkpoint["rng"]["cpu"])
+        if device.type == "cuda" and "cuda" in checkpoint["rng"]:
+            torch.cuda.set_rng_state(checkpoint["rng"]["cuda"], device)
+    except RuntimeError as error:  # of another size, or no state that the generator could have had
+        raise DataError(f"its state of the random generators is damaged ({str(error).splitlines()[0]})") from error
     progress = Progress.from_state_dict(checkpoint["progress"])
     if not ranks.is_first:
         # These counts are of all ranks. The Trainer adds the ranks' counts up, so only the first rank keeps them.
         progress.repeated_frames, progress.bad_videos = 0, []
     return progress
+
+
+def _checked_splits(network: VideoNetwork, saved: Any) -> dict[str, torch.Tensor]:
+    """The statistics of sub-batches, if they are of this network's layers and all of equally many sub-batches."""
+    norms = {name: norm for name, norm in network.named_modules() if isinstance(norm, SubBatchNorm3d)}
+    expected = {f"{name}.{part}": norm for name, norm in norms.items() for part in ("split_mean", "split_var")}
+    if not isinstance(saved, Mapping) or (saved and saved.keys() != expected.keys()):
+        raise DataError("its field `batch_norm` does not have the statistics of this network's layers")
+    first = next(iter(saved.values()), None)
+    splits = first.shape[0] if isinstance(first, torch.Tensor) and not not_plain(first) and first.dim() == 2 else 1
+    for name, norm in expected.items() if saved else ():
+        reason = why_unusable(saved[name], (splits, norm.num_features))
+        if reason or not saved[name].is_floating_point() or (name.endswith("split_var") and saved[name].min() < 0):
+            raise DataError(f"its statistic {name} {reason or 'has values that no statistic has'}")
+    return dict(saved)

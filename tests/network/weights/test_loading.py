@@ -3,10 +3,11 @@ import torch
 
 from common.errors import DataError, NetworkError
 from network import VideoNetwork, create_network, load_checkpoint, load_weights
-from network.weights.loading import load_network
+from network.weights.loading import load_network, saved_facts
 from tests.network.weights.other_projects import HARA, hara_shapes, torchvision_shapes, weights_of
 
 CLASSES = ["run", "jump", "swim", "walk"]
+FACTS = {"name": "srtg_r3d_10", "gates": False, "placement": "final", "num_classes": 4}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_other_classes_leave_the_classifier_new(source):
 
 def test_class_names_that_do_not_fit_the_checkpoint_are_an_error(source):
     """A damaged class list would give rows the wrong names."""
-    with pytest.raises(NetworkError, match=r"\b3\b.*fc\.weight.*\b4\b"):
+    with pytest.raises(NetworkError, match=r"\b3\b.*fc\.weight.*\b4x512\b"):
         load_weights(new_network(), source.state_dict(), CLASSES[:3], CLASSES)
 
 
@@ -136,15 +137,16 @@ def test_weights_of_another_pool_are_refused():
     with torch.device("meta"):
         paper, torchvision = create_network("r2plus1d_18", 5), create_network("tv_r2plus1d_18", 5)
         weights = paper.state_dict()
+        facts = {"gates": False, "placement": "final", "num_classes": 5}
         for checkpoint in (
             {"state_dict": weights},
-            {"network": {"name": "srtg_r2plus1d_18"}, "weights": weights, "classes": list("abcde")},
+            {"network": facts | {"name": "srtg_r2plus1d_18"}, "weights": weights, "classes": list("abcde")},
         ):
             with pytest.raises(NetworkError, match=r"max-pool.*tv_r2plus1d_18"):
                 load_checkpoint(torchvision, checkpoint)
             load_checkpoint(paper, checkpoint)
         with pytest.raises(NetworkError, match=r"tv_r2plus1d_18.*max-pool"):
-            load_checkpoint(paper, {"network": {"name": "tv_r2plus1d_18"}, "weights": weights})
+            load_checkpoint(paper, {"network": facts | {"name": "tv_r2plus1d_18"}, "weights": weights})
 
 
 def test_network_of_a_checkpoint_comes_with_gates_weights_and_classes(tmp_path):
@@ -169,3 +171,114 @@ def test_network_of_a_checkpoint_of_others_is_the_one_named(tmp_path, source):
             load_network(tmp_path / "x.pth", name)
     with pytest.raises(DataError, match=r"y\.pth"):
         load_network(tmp_path / "y.pth", "srtg_r3d_10")
+
+
+def changed(source, name, value):
+    return source.state_dict() | {name: value}
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of sparse, quantised and nested tensors
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.zeros(4, 512).to_sparse(), "sparse"),
+        (torch.quantize_per_tensor(torch.zeros(4, 512), 0.1, 0, torch.qint8), "quantised"),
+        (torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "nested"),
+        (torch.zeros(4, 512, device="meta"), "no values"),
+        (torch.zeros(4, 512, dtype=torch.int32), "int32"),
+        (torch.zeros(4, 512, dtype=torch.bool), "bool"),
+        (torch.zeros(4, 512, dtype=torch.complex64), "complex64"),
+        (torch.full((4, 512), float("nan")), "not finite"),
+        (torch.full((4, 512), 1e300, dtype=torch.float64), "not finite"),
+        (None, "NoneType"),
+        ([1.0], "list"),
+    ],
+)
+def test_what_is_no_plain_finite_tensor_is_refused_by_name(source, value, words):
+    """It would be cast, fail in torch's kernels, or give NaN for every clip."""
+    network = new_network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    checkpoint = {"network": FACTS, "weights": changed(source, "fc.weight", value), "classes": CLASSES}
+    with pytest.raises(NetworkError, match=rf"fc\.weight .*{words}"):
+        load_checkpoint(network, checkpoint, CLASSES)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_negative_variance_is_refused(source):
+    """Its square root is NaN."""
+    name = "layer1.0.conv1.1.running_var"
+    with pytest.raises(NetworkError, match=r"layer1\.0\.conv1\.1\.running_var"):
+        load_weights(new_network(), changed(source, name, -torch.ones(64)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_another_precision_is_converted_and_said(source, dtype):
+    """A file of half precision is usual for download; the user should know that the weights were rounded."""
+    network = new_network()
+    report = load_weights(network, {name: tensor.to(dtype) for name, tensor in source.state_dict().items()})
+    assert report.complete and "fc.weight" in report.converted
+    assert "converted" in [state for state, _, _ in report.rows()]
+    assert torch.equal(network.fc.weight, source.fc.weight.to(dtype).float())
+
+
+def test_batch_norms_count_of_steps_may_be_missing(source):
+    """Files of old PyTorch, such as torchvision's of 2019, have none, and nothing depends on it."""
+    weights = {name: tensor for name, tensor in source.state_dict().items() if "num_batches_tracked" not in name}
+    assert load_weights(new_network(), weights, strict=True).complete
+
+
+@pytest.mark.parametrize("name", ["fc.weight", "fc.bias", "stem.0.weight"])
+def test_scalars_in_the_place_of_weights_are_an_error(source, name):
+    """`len` of a scalar is a TypeError of torch."""
+    checkpoint = {"network": FACTS, "weights": changed(source, name, torch.tensor(1.0)), "classes": CLASSES}
+    with pytest.raises(NetworkError, match=name.replace(".", r"\.")):
+        load_checkpoint(new_network(), checkpoint, CLASSES, strict=True)
+
+
+def test_thousands_of_other_tensors_are_not_all_listed(source):
+    """The table of 20,000 rows took half a minute to draw; names may hold whatever their author wrote."""
+    others = {f"n{number}\x1b[2J.x": torch.zeros(1) for number in range(5000)} | {"x" * 10**6: torch.zeros(1)}
+    rows = load_weights(new_network(), source.state_dict() | others).rows()
+    assert len(rows) < 60
+    assert any("4981 more" in names for _, names, _ in rows)
+    assert all(len(names) < 200 and names.isprintable() for _, names, _ in rows)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"gates": True}, {"placement": "mid"}, {"num_classes": 5}, {"name": "srtg_r3d_18"}]
+)
+def test_strict_loading_compares_what_no_tensor_shows(source, changes):
+    """The tensors of a network with gates fit one without, which computes something else from them."""
+    ((key, value),) = changes.items()
+    checkpoint = {"network": FACTS | changes, "weights": source.state_dict()}
+    with pytest.raises(NetworkError, match=rf"{key} {value}, not {FACTS[key]}"):
+        load_checkpoint(new_network(), checkpoint, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"format": "1"}, "format"), ({"network": 5}, "network"), ({"network": {"name": "r3d_10"}}, "gates"),
+        ({"network": FACTS | {"name": ["r3d_10"]}}, "network"), ({"network": FACTS | {"gates": 1}}, "gates"),
+        ({"network": FACTS | {"placement": "left"}}, "placement"),
+        ({"network": FACTS | {"num_classes": True}}, "number of classes"), ({"classes": 5}, "classes"),
+        ({"classes": ["a", 1, None, "b"]}, "classes"), ({"classes": ["a"] * 4}, "twice"),
+        ({"classes": ["a", "b"]}, "2 classes"),
+    ],
+)  # fmt: skip
+def test_what_a_checkpoint_says_of_its_network_is_checked(changes, word):
+    """A value of another type fails somewhere else later, or is taken for another."""
+    checkpoint = {"format": 1, "versions": {"srtg": "0.1.0"}, "network": FACTS, "classes": CLASSES, "weights": {}}
+    assert saved_facts(checkpoint) == FACTS | {"classes": CLASSES}
+    with pytest.raises(NetworkError, match=word):
+        saved_facts(checkpoint | changes)
+
+
+def test_a_later_format_names_the_version_that_wrote_it():
+    """Its fields may mean something else here."""
+    with pytest.raises(NetworkError, match=r"\b99\b.*\b7\.0\b"):
+        saved_facts({"format": 99, "versions": {"srtg": "7.0"}, "network": FACTS, "weights": {}})
+
+
+def test_a_checkpoint_of_others_has_no_saved_facts():
+    assert saved_facts({"state_dict": {"a": torch.zeros(1)}, "epoch": 3}) is None

@@ -1,7 +1,15 @@
 """Files of weights that other programs wrote."""
 
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
 from safetensors.torch import save_file
 
+from common.errors import DataError
 from network import create_network, load_checkpoint
 from network.weights.reading import read_checkpoint
 from tests.network.weights.exported import network_of
@@ -12,3 +20,57 @@ def test_safetensors_of_others_are_state_dicts(tmp_path):
     save_file(network_of("r3d_10").state_dict(), tmp_path / "x.safetensors")
     report, _ = load_checkpoint(create_network("r3d_10", 3), read_checkpoint(tmp_path / "x.safetensors"))
     assert report.complete
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"<!DOCTYPE html><html>Google Drive - Virus scan warning</html>", "HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS"),
+        (b"404: Not Found", "text"),
+        (b"", "empty"),
+        (b"\x1f\x8b\x08", "gzip"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_what_is_no_checkpoint_is_said(tmp_path, content, kind, ending):
+    """A download often gives a page or a pointer under the right name."""
+    (tmp_path / f"x.{ending}").write_bytes(content)
+    with pytest.raises(DataError, match=rf"x\.{ending} is .*{kind}"):
+        read_checkpoint(tmp_path / f"x.{ending}")
+
+
+def test_a_path_that_is_no_file_is_named_as_what_it_is(tmp_path):
+    """`does not exist` of a folder that is there sends the user the wrong way; a pipe would be waited for."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "link", "pipe"):
+        with pytest.raises(DataError, match=rf"/{name} is a {name}"):
+            read_checkpoint(tmp_path / name)
+    with pytest.raises(DataError, match=r"/dev/null is a device"):
+        read_checkpoint(Path("/dev/null"))
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_what_training_scripts_save_beside_the_weights_is_ignored(tmp_path, is_zip):
+    """Arguments, best scores as NumPy numbers and paths run no code and are not needed."""
+    weights = {"a": torch.arange(3.0)}
+    extras = {"args": argparse.Namespace(lr=1), "best": np.float64(77.5), "all": np.arange(3), "out": Path("x")}
+    torch.save({"state_dict": weights} | extras, tmp_path / "x.pth", _use_new_zipfile_serialization=is_zip)
+    assert torch.equal(read_checkpoint(tmp_path / "x.pth")["state_dict"]["a"], weights["a"])
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_other_objects_are_refused_without_torchs_advice(tmp_path, is_zip):
+    """torch advises to load the file with `weights_only=False`, which would run its code."""
+    torch.save({"a": torch.zeros(2), "x": os.mkdir}, tmp_path / "x.pth", _use_new_zipfile_serialization=is_zip)
+    with pytest.raises(DataError, match=r"x\.pth holds other Python objects.*mkdir") as caught:
+        read_checkpoint(tmp_path / "x.pth")
+    assert "weights_only" not in str(caught.value)
+
+
+def test_a_program_of_torchscript_is_named(tmp_path):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "x.pth"))
+    with pytest.raises(DataError, match=r"x\.pth .*torch\.jit.*state_dict"):
+        read_checkpoint(tmp_path / "x.pth")

@@ -220,3 +220,55 @@ def test_facts_of_other_checkpoints_are_recognised_or_asked_for(source):
     headless = {name: tensor for name, tensor in source.state_dict().items() if not name.startswith("fc.")}
     with pytest.raises(NetworkError, match=r"fc\.bias"):
         network_facts(headless, "srtg_r3d_10")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "said"),
+    [
+        (lambda w: {"weights": w}, "`weights`"),
+        (lambda w: {"model_state": w, "epoch": 3}, "`model_state`"),
+        (lambda w: {"state_dict": {"state_dict": w}}, "`state_dict.state_dict`"),
+        (lambda w: {"state_dict": {f"model.{name}": value for name, value in w.items()}}, "`model.`"),
+        (lambda w: {"state_dict": {f"module.net.{name}": value for name, value in w.items()}}, "`module.net.`"),
+    ],
+)
+def test_wrappers_and_prefixes_of_other_tools_are_removed_and_said(wrap, said):
+    """Lightning, SlowFast and hand-written scripts save the same weights in other places."""
+    weights = create_network("r3d_10", 5).state_dict()
+    found = recognise(wrap(weights), bgr=False)
+    assert found.state_dict.keys() == weights.keys()
+    assert said in found.origin
+
+
+def test_two_sets_of_weights_are_not_chosen_between():
+    """One may be the average of the other over time, or of another network."""
+    weights = create_network("r3d_10", 5).state_dict()
+    with pytest.raises(NetworkError, match="`model` and `net`"):
+        recognise({"model": weights, "net": weights})
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        {0: torch.zeros(2)}, {"state_dict": {(1, 2): torch.zeros(1)}}, {torch.tensor(1.0): torch.zeros(1)},
+        {None: torch.zeros(2), "state_dict": None}, {"state_dict": {}}, {},
+    ],
+)  # fmt: skip
+def test_tensors_without_names_are_an_error(checkpoint):
+    with pytest.raises(NetworkError):
+        recognise(checkpoint)
+
+
+def test_torchvisions_file_of_2019_loads_without_its_counts_of_steps():
+    weights = weights_of(torchvision_shapes("r3d"), "meta")
+    found = recognise({name: value for name, value in weights.items() if "num_batches_tracked" not in name})
+    assert found.network == "tv_r3d_18"
+
+
+def test_a_lightning_file_is_not_taken_for_one_of_the_paper():
+    """Both have the key `state_dict`; of the paper's, the stem's input channels are reversed."""
+    weights = create_network("r3d_10", 5).state_dict()
+    found = recognise({"state_dict": {f"model.{name}": value for name, value in weights.items()}})
+    assert not found.is_paper
+    assert torch.equal(found.state_dict["stem.0.weight"], weights["stem.0.weight"])
+    assert recognise({"state_dict": weights}).is_paper

@@ -1,9 +1,11 @@
 """Checkpoint files: whole or absent, of plain types, and found again."""
 
+import errno
 import os
 import pickle
 import random
 import resource
+import shutil
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from common.errors import DataError, TrainingError
 from network.weights.reading import read_checkpoint
 from tests.processes import ROOT
 from train.checkpoint.files import CheckpointFolder, is_resumable
+from train.monitor.logs import LOG
 
 SAVER = ROOT / "tests" / "scripts" / "save_in_a_loop.py"
 
@@ -77,7 +80,7 @@ def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(checkpoints):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(TrainingError, match=r"net_last\.pth cannot be written.*disk.*--resume-epoch auto"):
+        with pytest.raises(TrainingError, match=r"net_last\.pth cannot be written.*ulimit -f.*--resume-epoch auto"):
             checkpoints.save({"number": 2, "values": torch.zeros(1_000_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -98,6 +101,71 @@ def test_newest_is_the_last_state_and_else_the_last_whole_file(checkpoints):
     assert (path, checkpoint["number"]) == (checkpoints.epoch_file(2), 2)
     truncate(checkpoints.epoch_file(2))
     assert checkpoints.newest()[1]["number"] == 1
+
+
+def test_a_damaged_file_is_named_and_kept_for_its_owner(checkpoints, caplog, monkeypatch):
+    """Going on from an older epoch costs hours, which must not happen in silence; nor may the file be overwritten."""
+    monkeypatch.setattr(LOG, "propagate", True)
+    for epoch in (1, 2):
+        checkpoints.save({"number": epoch}, epoch)
+    truncate(checkpoints.last)
+    content = checkpoints.last.read_bytes()
+    for _ in range(2):  # a second rank
+        assert checkpoints.newest()[0] == checkpoints.epoch_file(2)
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert str(checkpoints.last) in message and str(checkpoints.epoch_file(2)) in message
+    assert checkpoints.last.exists()  # an evaluation changes nothing
+    checkpoints.remove_leftovers()
+    damaged = checkpoints.folder / "net_last.pth.damaged"
+    assert not checkpoints.last.exists() and damaged.read_bytes() == content
+    checkpoints.save({"number": 3})
+    truncate(checkpoints.last)
+    checkpoints.newest()
+    checkpoints.remove_leftovers()
+    assert damaged.read_bytes() == content
+    assert (checkpoints.folder / "net_last.pth.damaged-2").exists()
+
+
+def test_a_file_that_cannot_be_read_now_is_not_taken_for_damaged(checkpoints, monkeypatch):
+    """It may be whole once the disk or the permission is back; the run would have gone back and overwritten it."""
+    checkpoints.save({"number": 1}, 1)
+
+    def fail(path, *_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(DataError, match=r"net_last\.pth.*Input/output error"):
+        checkpoints.newest()
+    monkeypatch.undo()
+    checkpoints.last.unlink()
+    checkpoints.last.symlink_to(checkpoints.folder / "unmounted.pth")
+    with pytest.raises(DataError, match=r"net_last\.pth.*link"):
+        checkpoints.newest()
+
+
+def test_a_disk_that_fills_at_the_copy_is_named(checkpoints, monkeypatch):
+    """Where there are no hard links, the epoch file is a copy; the state itself has been written."""
+
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    def fill(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    with pytest.raises(TrainingError, match=r"net_ep-0001\.pth cannot be written: the disk is full.*net_last\.pth"):
+        checkpoints.save({"number": 1}, 1)
+    assert number_in(checkpoints.last) == 1 and names(checkpoints.folder) == ["net_last.pth"]
+
+
+def test_leftovers_of_all_files_are_removed_and_no_other_file(checkpoints):
+    """A run that is killed a hundred times would leave a hundred of them."""
+    checkpoints.save({"number": 1})
+    for name in (".options.json.9.tmp", ".scores_val.csv.99.tmp", ".net_last.pth.9.tmp", ".notes", "a.9.tmp"):
+        (checkpoints.folder / name).touch()
+    checkpoints.remove_leftovers()
+    assert names(checkpoints.folder) == [".notes", "a.9.tmp", "net_last.pth"]
 
 
 def test_if_no_file_can_be_read_that_is_an_error_not_a_fresh_start(checkpoints):

@@ -12,6 +12,7 @@ from network.resnet3d import Recursion
 from tests.plans import make_plan
 from tests.tiny_network import TinyNetwork
 from train.checkpoint.files import CheckpointFolder
+from train.checkpoint.progress import Progress
 from train.checkpoint.start import (
     StartingPoint,
     check_same_run,
@@ -44,7 +45,9 @@ def own(epoch=3, step=0, **changes):
     """A checkpoint of this project whose next step is `step` of `epoch`."""
     return {
         "format": 1, "position": {"epoch": epoch, "step": step}, "network": FACTS, "classes": CLASSES, "run_id": "none",
-        "weights": network().state_dict(), "options": OPTIONS, "num_videos": 32, "progress": {"clips": 4 * step},
+        "weights": network().state_dict(), "options": OPTIONS, "num_videos": 32,
+        "progress": Progress(epoch, step, clips=4 * step).state_dict(), "rng": {"cpu": torch.get_rng_state()},
+        "optimizer": {}, "scaler": {}, "loaded": [],
     } | changes  # fmt: skip
 
 

@@ -1,0 +1,96 @@
+"""What a checkpoint of this project says of its network; each value is checked before it is used."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from common.errors import NetworkError
+from network.srtg import PLACEMENTS
+
+FORMAT = 1
+"""Of the checkpoints that this version writes and reads."""
+
+KEYS = ("name", "gates", "placement", "num_classes")
+
+
+def saved_facts(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
+    """{"name", "gates", "placement", "num_classes", "classes"} of a checkpoint of this project; None for all others.
+
+    `classes` are the class names in the order of the logits, None if the file has no names. NetworkError if one of them
+    is missing or is no such value, or if another version of this project wrote the file in another format.
+    """
+    if not is_own(checkpoint):
+        return None
+    _check_format(checkpoint)
+    network = checkpoint.get("network")
+    if not isinstance(network, Mapping):
+        raise NetworkError(f"the checkpoint's field `network` is {_kind(network)}, not the network's name and settings")
+    missing = [key for key in KEYS if key not in network]
+    if missing:
+        raise NetworkError(f"the checkpoint's field `network` lacks {', '.join(missing)}")
+    name, gates, placement, num_classes = (network[key] for key in KEYS)
+    if not isinstance(name, str) or not name:
+        raise NetworkError(f"the checkpoint names its network by {_kind(name)}, not by a text")
+    if not isinstance(gates, bool):
+        raise NetworkError(f"the checkpoint's gates are {_kind(gates)}, neither True nor False")
+    if placement not in PLACEMENTS:
+        raise NetworkError(f"the checkpoint has an unknown placement: {shown(placement)}")
+    if type(num_classes) is not int or num_classes < 1:
+        raise NetworkError(f"the checkpoint's number of classes is {shown(num_classes)}, not a whole number above 0")
+    return {key: network[key] for key in KEYS} | {"classes": _classes(checkpoint.get("classes"), num_classes)}
+
+
+def is_own(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether this project wrote the checkpoint, so that it must say what network it is of."""
+    network, versions = checkpoint.get("network"), checkpoint.get("versions")
+    names_network = isinstance(network, Mapping) and "name" in network and "weights" in checkpoint
+    return names_network or (isinstance(versions, Mapping) and "srtg" in versions) or _is_run(checkpoint)
+
+
+def _is_run(checkpoint: Mapping[str, Any]) -> bool:
+    return {"format", "position", "progress"} <= checkpoint.keys()
+
+
+@contextmanager
+def in_file(path: object) -> Iterator[None]:
+    """Put the file's name before the message of a NetworkError in the block."""
+    try:
+        yield
+    except NetworkError as error:
+        raise NetworkError(f"{path}: {error}") from error
+
+
+def shown(value: object, length: int = 60) -> str:
+    """A value of unknown origin as text for a message: printable, in one line, and not long."""
+    text = value if isinstance(value, str) else _kind(value)
+    text = text[:length] + "..." if len(text) > length else text
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _check_format(checkpoint: Mapping[str, Any]) -> None:
+    found = checkpoint.get("format", FORMAT)  # a safetensors file has none
+    if type(found) is not int or found != FORMAT:
+        versions = checkpoint.get("versions")
+        writer = shown(versions.get("srtg", "unknown")) if isinstance(versions, Mapping) else "unknown"
+        raise NetworkError(
+            f"the checkpoint is of format {shown(found)}, written by version {writer} of this project; this version "
+            f"reads format {FORMAT}: use the version that wrote it"
+        )
+
+
+def _classes(classes: object, num_classes: int) -> list[str] | None:
+    if classes is None:
+        return None
+    if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes):
+        raise NetworkError("the checkpoint's field `classes` is no list of names")
+    if len(classes) != num_classes:
+        raise NetworkError(f"the checkpoint names {len(classes)} classes, but its network has {num_classes}")
+    if len(set(classes)) < len(classes):
+        twice = next(name for index, name in enumerate(classes) if name in classes[:index])
+        raise NetworkError(f"the checkpoint names the class {shown(twice)} twice")
+    return list(classes)
+
+
+def _kind(value: object) -> str:
+    """The value of a number, the type of anything else."""
+    return repr(value) if value is None or isinstance(value, bool | int | float) else f"a {type(value).__name__}"

@@ -1,0 +1,127 @@
+"""Whether a checkpoint of this project has all that a run needs to be resumed, before any of it is used."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import DataError, UserError
+from network.weights.facts import saved_facts, shown
+from network.weights.tensors import check_tensors, not_plain
+
+Check = Callable[[Any], bool]
+
+
+def is_count(value: object, least: int = 0) -> bool:
+    """Whether a value is a whole number of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_number(value: object, least: float = -math.inf, most: float = math.inf) -> bool:
+    """Whether a value is a finite number within the bounds."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and least <= value <= most
+    )
+
+
+def is_random_state(value: object) -> bool:
+    """Whether a value may be the state of a random generator: bytes in a row."""
+    return isinstance(value, torch.Tensor) and not not_plain(value) and value.dtype == torch.uint8 and value.dim() == 1
+
+
+def check_fields(prefix: str, values: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
+    """DataError with the first field that is missing or that its check refuses."""
+    for name, check in checks.items():
+        if name not in values:
+            raise DataError(f"its field `{prefix}{name}` is missing")
+        if not check(values[name]):
+            raise DataError(f"its field `{prefix}{name}` is {_text(values[name])}, which no run saves")
+
+
+def _text(value: object) -> str:
+    """A short dict or list as it is, anything else as `shown` has it."""
+    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
+    is_short = parts is not None and len(parts) < 5 and all(isinstance(part, int | float | str) for part in parts)
+    return shown(str(value)) if is_short else shown(value)
+
+
+def is_position(value: object) -> bool:
+    """Whether a value is a step of an epoch."""
+    return isinstance(value, Mapping) and is_count(value.get("epoch"), 1) and is_count(value.get("step"))
+
+
+def _is_scores(value: object) -> bool:
+    if isinstance(value, list):  # of older versions
+        return len(value) == 4 and all(type(number) in (int, float) for number in value)
+    if not isinstance(value, Mapping) or not is_number(value.get("examples"), 0):
+        return False
+    sums = value.get("sums")
+    return isinstance(sums, Mapping) and all(
+        isinstance(name, str) and isinstance(numbers, list | tuple) and all(type(n) in (int, float) for n in numbers)
+        for name, numbers in sums.items()
+    )
+
+
+def _is_bad_video(value: object) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and is_count(value[0])
+        and isinstance(value[1], str)
+        and (value[2] is None or is_count(value[2]))
+    )
+
+
+PROGRESS: dict[str, Check] = {
+    "epoch": lambda value: is_count(value, 1),
+    "step": is_count,
+    "global_step": is_count,
+    "skipped_updates": is_count,
+    "best_top1": lambda value: is_number(value, -1, 100),
+    "scores": _is_scores,
+    "clips": is_count,
+    "seconds": lambda value: is_number(value, 0),
+    "repeated_frames": is_count,
+    "bad_videos": lambda value: isinstance(value, list) and all(map(_is_bad_video, value)),
+}
+FIELDS: dict[str, Check] = {
+    "position": is_position,
+    "progress": lambda value: isinstance(value, Mapping),
+    "optimizer": lambda value: isinstance(value, Mapping),
+    "scaler": lambda value: isinstance(value, Mapping),
+    "rng": lambda value: isinstance(value, Mapping) and "cpu" in value and all(map(is_random_state, value.values())),
+    "classes": lambda value: value is not None,
+    "loaded": lambda value: isinstance(value, list | tuple) and all(isinstance(name, str) for name in value),
+    "num_videos": lambda value: is_count(value, 1),
+    "options": lambda value: isinstance(value, Mapping) and is_count(value.get("random_seed"), -(2**63)),
+}
+"""What must be there; `optimizer`, `scaler` and `rng` are checked against the run by `restore_state`."""
+
+
+def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """DataError with the file and the first field that is missing or has another type or range than was saved."""
+    try:
+        saved_facts(checkpoint)
+        weights = check_tensors(checkpoint.get("weights"))
+        check_fields("", checkpoint, FIELDS)
+        check_fields("progress.", checkpoint["progress"], PROGRESS)
+        _check_agreement(checkpoint, weights)
+    except UserError as error:
+        raise DataError(f"{path} cannot be resumed: {error}") from error
+
+
+def _check_agreement(checkpoint: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
+    position, progress = checkpoint["position"], checkpoint["progress"]
+    if any(position[key] != progress[key] for key in ("epoch", "step")):
+        raise DataError(
+            f"its position is step {position['step']} of epoch {position['epoch']}, its progress step "
+            f"{progress['step']} of epoch {progress['epoch']}"
+        )
+    unknown = [name for name in checkpoint["loaded"] if name not in weights]
+    if unknown:
+        raise DataError(f"its field `loaded` names {shown(unknown[0])}, which its weights lack")
