@@ -15,9 +15,12 @@ TOP_K = 5
 
 
 def is_in_top_k(scores: Tensor, labels: Tensor) -> Tensor:
-    """Column k tells whether the class that is ranked k (0: the best) is the label: bool (B, min(5, classes))."""
+    """Column k tells whether the class that is ranked k (0: the best) is the label: bool (B, min(5, classes)).
+
+    Scores (B, classes) with a NaN rank nothing: such an example has no hit.
+    """
     best = scores.topk(min(TOP_K, scores.shape[1]), dim=1).indices
-    return best == labels[:, None]
+    return (best == labels[:, None]) & ~scores.isnan().any(dim=1, keepdim=True)
 
 
 @dataclass(frozen=True)

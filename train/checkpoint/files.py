@@ -69,6 +69,8 @@ class CheckpointFolder:
             with atomic_file(self.last) as temporary:
                 torch.save(checkpoint, temporary)
         except (OSError, RuntimeError) as error:  # torch raises RuntimeError for any failure of its writer
+            if "DataLoader worker" in str(error):  # raised by torch's signal handler, at any line of the program
+                raise
             reason = str(error).splitlines()[0]
             raise TrainingError(
                 f"{self.last} cannot be written ({reason}); the checkpoint before it is intact: free disk space, then "
