@@ -164,7 +164,7 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, held: ExitStack
             on_all_ranks(ranks, lambda: ranks.is_first and log_to_file(log_file))
         return run_evaluation(options, spec, ranks, folder, pretrained)
     # A folder that does not exist is created later, when the command is known to be right.
-    is_locked = on_all_ranks(ranks, lambda: ranks.is_first and _exists(folder) and _lock(folder, held))
+    is_locked = on_all_ranks(ranks, lambda: ranks.is_first and _exists(folder, log_file) and _lock(folder, held))
     for level, note in notes:
         LOG.log(level, "%s", note)
     torch.manual_seed(options.random_seed)
@@ -336,8 +336,10 @@ def _log_file(options: TrainOptions, folder: Path) -> Path:
     return Path(options.log_file) if os.sep in options.log_file else folder / options.log_file
 
 
-def _exists(folder: Path) -> bool:
-    """Whether the run's folder is there; DataError if it can be neither used nor created."""
+def _exists(folder: Path, log_file: Path) -> bool:
+    """Whether the run's folder is there; DataError if it or the log file can be neither used nor created."""
+    if log_file.is_dir():
+        raise DataError(f"--log-file {log_file} is a folder: give a file")
     with write_errors(folder, "give another --model-dir or --task-name"):
         try:
             folder.stat()

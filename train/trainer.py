@@ -148,7 +148,6 @@ class Trainer:
         while progress.step < steps:
             spec = self.plan.step_spec(progress.epoch, progress.step)
             batch = self._next_batch(batches, spec, loader)
-            self._check_batch(batch)
             try:
                 self.train_step(batch, spec)
             except torch.OutOfMemoryError as error:
@@ -249,9 +248,11 @@ class Trainer:
             raise not_finite_state_error(bad, self.progress.epoch, self.progress.step, self.good_state)
 
     def _next_batch(self, batches: Iterator[Batch], spec: StepSpec, loader: BatchLoader) -> Batch:
+        """Take the next batch, once the ranks agree to go on; see `_check_batch`."""
         asked = time.perf_counter()
         batch = next(batches)
         self.speed.begin_step(time.perf_counter() - asked, spec.batch_size)
+        self._check_batch(batch)
         if LOG.isEnabledFor(logging.DEBUG):
             folders = " ".join(str(loader.dataset.videos.folder(index)) for index in batch.videos.tolist())
             LOG.debug("clips %s from %s", tuple(batch.frames.shape), folders)

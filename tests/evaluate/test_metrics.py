@@ -76,6 +76,12 @@ def test_the_first_of_the_best_classes_is_top_1():
     assert hits.tolist() == [[False, True, False], [True, False, False]]
 
 
+def test_outputs_that_are_not_a_number_hit_nothing():
+    """topk ranks NaN first, so a diverged network had the share of the first class as top-1."""
+    scores = torch.tensor([[math.nan] * 6, [0.1, math.nan, 0, 0, 0, 0], [9.0, 0, 0, 0, 0, -math.inf]])
+    assert is_in_top_k(scores, torch.tensor([0, 1, 0])).any(dim=1).tolist() == [False, False, True]
+
+
 def per_class_metric(num_classes):
     """Mean accuracy over classes: hits and examples of each class are summed."""
 

@@ -284,6 +284,85 @@ def test_the_step_of_a_bad_loss_is_named_also_if_it_is_seen_later(splits, tmp_pa
     assert not run.folder.last.exists()
 
 
+@pytest.mark.parametrize("name", ["layer2.0.conv1.0.0.weight", "stem.1.running_var"])
+def test_a_state_that_is_not_finite_replaces_no_good_one(splits, tmp_path, name):
+    """Batch norm's running variance may overflow while loss and gradient are finite; the run was lost with it."""
+
+    def overflow():
+        with torch.no_grad():
+            run.network.state_dict()[name].view(-1)[-1] = math.inf
+
+    run = Run(splits, tmp_path, listener=Listener(at_step={16: overflow}))
+    with pytest.raises(TrainingError) as error:
+        run.fit()
+    assert error.value.on_all_ranks
+    for fact in (f"weights.{name}", "step 8 of epoch 2", "tiny_last.pth is the last good state"):
+        assert fact in str(error.value)
+    assert run.position() == (2, 0)
+    for path in tmp_path.glob("*.pth"):
+        assert all(value.isfinite().all() for value in read_checkpoint(path)["weights"].values())
+    assert [report.epoch for report in run.listener.epochs] == [1]
+
+
+def test_a_validation_that_is_not_finite_is_neither_best_nor_the_end_of_an_epoch(splits, tmp_path):
+    run = Run(splits, tmp_path)
+    run.network.register_forward_hook(
+        lambda module, inputs, output: output * math.nan if not module.training and run.listener.epochs else output
+    )
+    with pytest.raises(TrainingError, match=r"after epoch 2, the validation loss is nan.*tiny_ep-0001\.pth"):
+        run.fit()
+    assert run.position() == (2, 8)
+    assert [path.name for path in run.folder.epoch_files()] == ["tiny_ep-0001.pth"]
+    assert read_checkpoint(run.folder.best)["position"] == {"epoch": 2, "step": 0}
+
+
+def test_only_a_state_of_this_run_is_called_good(splits, tmp_path):
+    """A file that another, diverged run has left is no remedy."""
+    (tmp_path / "tiny_last.pth").write_bytes(b"of an earlier run")
+    run = Run(splits, tmp_path)
+    poison(run.network, at_call=1)
+    with pytest.raises(TrainingError, match="no state has been saved yet"):
+        run.fit()
+
+
+def test_a_callback_that_fails_costs_neither_state_nor_epochs(splits, tmp_path):
+    def fail(*_):
+        raise ValueError("a spreadsheet was here")
+
+    run = Run(splits, tmp_path, listener=Listener(at_step={3: fail}, at_epoch=fail))
+    run.fit()
+    assert run.position() == (4, 0)
+    assert [report.epoch for report in run.listener.epochs] == [1, 2, 3]
+
+
+def test_a_run_killed_between_its_last_step_and_the_epoch_s_file_ends_like_another(splits, tmp_path):
+    """At each of these moments another file is missing."""
+
+    class Killed(BaseException):
+        pass
+
+    whole = Run(splits, tmp_path / "whole", plan=plan_of(splits, long_cycles=True, end_epoch=2, lr_steps=(1,)))
+    whole.fit()
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    for moment in ("validate", "_epoch_report"):
+        folder = tmp_path / moment
+        run = Run(splits, folder, plan=whole.plan)
+
+        def kill(*_):
+            raise Killed
+
+        setattr(run.trainer, moment, kill)
+        with pytest.raises(Killed):
+            run.fit()
+        resumed = Run(splits, folder, plan=whole.plan, start=read_checkpoint(run.folder.last))
+        resumed.fit()
+        assert resumed.listener.steps == whole.listener.steps - whole.plan.steps_in_epoch(1)
+        assert_same(final(folder), final(tmp_path / "whole"))
+        assert sorted(path.name for path in folder.iterdir()) == names
+        for ours, theirs in zip(resumed.listener.epochs, whole.listener.epochs, strict=True):
+            assert (ours.train, ours.val, ours.is_best) == (theirs.train, theirs.val, theirs.is_best)
+
+
 def test_debug_mode_names_the_block_where_it_begins(splits, tmp_path):
     run = Run(splits, tmp_path)
     check_blocks(run.network)

@@ -30,7 +30,7 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
         monitor_interval=1.0,
     )
     if is_ignored_hangup(signal.SIGHUP):  # by `nohup`; the launcher would obey it all the same
-        os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGQUIT"
+        config.signals_to_handle = "SIGTERM,SIGINT,SIGQUIT"
     # The launcher passes SIGTERM on to the ranks and waits until they have saved. It ignores SIGUSR1, so translate it.
     signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     logging.disable(logging.ERROR)  # the launcher's own long messages; `_exit_status` prints one line instead

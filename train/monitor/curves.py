@@ -7,6 +7,7 @@ Each RUN is a folder with scores_train.csv and scores_val.csv.
 
 import csv
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,10 +115,12 @@ def main() -> int:
 
 
 def _names(folders: Sequence[Path]) -> dict[str, Path]:
-    """A name for each run: its folder's, or the whole path if several folders have this name."""
-    found = list(dict.fromkeys(folders))
-    short = [folder.resolve().name for folder in found]
-    return {str(folder) if short.count(name) > 1 else name: folder for name, folder in zip(short, found, strict=True)}
+    """A name for each run: its folder's, or more of the path where several folders have this name."""
+    found = list({folder.resolve(): folder for folder in folders})
+    above = Path(os.path.commonpath([path.parent for path in found]))
+    short = [path.name for path in found]
+    names = [path.name if short.count(path.name) == 1 else str(path.relative_to(above)) for path in found]
+    return dict(zip(names, found, strict=True))
 
 
 if __name__ == "__main__":
