@@ -338,7 +338,7 @@ def _log_file(options: TrainOptions, folder: Path) -> Path:
 
 def _exists(folder: Path, log_file: Path) -> bool:
     """Whether the run's folder is there; DataError if it or the log file can be neither used nor created."""
-    if log_file.is_dir():
+    if os.path.isdir(log_file):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
         raise DataError(f"--log-file {log_file} is a folder: give a file")
     with write_errors(folder, "give another --model-dir or --task-name"):
         try:

@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -152,12 +153,22 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         others = set(multiprocessing.active_children())
         with _deferred_interrupts():
-            chunks = iter(self._chunks)
+            chunks = self._start_reading()
         self._workers += [process for process in multiprocessing.active_children() if process not in others]
         if self._pin_memory:
             self._memory.page_lock()
         for chunks_of_batch in zip(*[chunks] * self._chunks_per_batch, strict=True):
             yield self._join(chunks_of_batch)
+
+    def _start_reading(self) -> Iterator["_ReadChunk"]:
+        try:
+            return iter(self._chunks)
+        except OSError as error:  # workers cannot be started; torch's unfinished iterator fails when it is deleted
+            hook = sys.unraisablehook
+            sys.unraisablehook = lambda _: None
+            error.__traceback__ = None  # it holds the iterator, which is deleted here
+            sys.unraisablehook = hook
+            raise
 
     def _join(self, chunks: Sequence["_ReadChunk"]) -> Batch:
         """The batch of all its chunks."""

@@ -1,5 +1,6 @@
 """Callbacks whose failure neither ends a run nor keeps its state from being saved."""
 
+import os
 from collections.abc import Callable, Sequence
 
 from common.files import reason
@@ -42,7 +43,9 @@ class Guarded:
 
     def _report(self, name: str, error: Exception) -> None:
         why = (
-            f"{reason(error)} ({error.filename})" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            f"{reason(error)} ({os.fsdecode(error.filename or type(error).__name__)})"
+            if isinstance(error, OSError)
+            else f"{type(error).__name__}: {error}"
         )
         kind = (name, type(error).__name__)
         if kind not in self.reported:
