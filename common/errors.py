@@ -2,9 +2,16 @@
 
 
 class UserError(Exception):
-    """A mistake that the user can correct. The message names the file or flag, the value and the remedy."""
+    """A mistake that the user can correct. The message names the file or flag, the value and the remedy.
+
+    `on_all_ranks`: every rank raises this error, with the same message, in the same step.
+    """
 
     exit_status = 2
+
+    def __init__(self, message: str = "", on_all_ranks: bool = False) -> None:
+        super().__init__(message)
+        self.on_all_ranks = on_all_ranks
 
 
 class DataError(UserError, ValueError):
@@ -16,13 +23,6 @@ class NetworkError(UserError, ValueError):
 
 
 class TrainingError(UserError, RuntimeError):
-    """A run that cannot continue although its command was correct. The message says where it stopped.
-
-    `on_all_ranks`: every rank raises this error, with the same message, in the same step.
-    """
+    """A run that cannot continue although its command was correct. The message says where it stopped."""
 
     exit_status = 1
-
-    def __init__(self, message: str, on_all_ranks: bool = False) -> None:
-        super().__init__(message)
-        self.on_all_ranks = on_all_ranks

@@ -18,11 +18,12 @@ def is_in_top_k(scores: Tensor, labels: Tensor) -> Tensor:
     """Column k tells whether the label is ranked k (0: the best) of all classes: bool (B, min(5, classes)).
 
     Of classes with the same score the label is ranked last: a network that gives two classes the same score has not
-    told them apart. Any other order would depend on how classes are numbered, or on the device.
+    told them apart. Any other order would depend on how classes are numbered, or on the device. Scores (B, classes)
+    with a NaN rank nothing: such an example has no hit.
     """
     others = ~(scores < scores.gather(1, labels[:, None]))  # as good or better; also the label itself
     ranks = torch.arange(1, min(TOP_K, scores.shape[1]) + 1, device=scores.device)
-    return others.sum(dim=1, keepdim=True) == ranks
+    return (others.sum(dim=1, keepdim=True) == ranks) & ~scores.isnan().any(dim=1, keepdim=True)
 
 
 @dataclass(frozen=True)

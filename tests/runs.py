@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from data.clips.types import BadVideo
+from evaluate.evaluation import Evaluation
 from evaluate.metrics import Scores
 from network.weights.reading import read_checkpoint
 from tests.processes import ROOT
@@ -25,6 +27,12 @@ SCHEDULES = {
 def make_scores(loss_sum: float, top1: int, top5: int, examples: int) -> Scores:
     """Scores with these counts."""
     return Scores(examples, {"loss": (loss_sum,), "top1": (top1,), "top5": (top5,)})
+
+
+def evaluation(loss_sum: float, top1: int, top5: int, examples: int, bad: tuple[BadVideo, ...] = ()) -> Evaluation:
+    """A validation with these counts."""
+    scores = make_scores(loss_sum, top1, top5, examples)
+    return Evaluation(scores.examples, scores.sums, bad)
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -1,6 +1,5 @@
 """`--evaluate`: from a checkpoint and the validation videos to scores. No training data is needed."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 
 from common.errors import DataError
+from common.json_text import json_text
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import UniformClips
@@ -25,7 +25,7 @@ from train.checkpoint.start import StartingPoint, describe_position, find_starti
 from train.debug import check_blocks, log_network
 from train.distributed.process_group import on_all_ranks
 from train.file_settings import Notes, settings_from_file
-from train.monitor.logs import LOG
+from train.monitor.logs import LOG, print_result
 from train.options import TrainOptions
 
 
@@ -57,10 +57,16 @@ def run_evaluation(
     if options.debug_mode:
         log_network(network)
         check_blocks(network)
-    scores = evaluate(network.to(device), val_loader(options, videos, ranks), device, ranks, options.precision)
-    LOG.info("%s: %s on %d videos", start.path, scores.show(), scores.examples)
+    loader = val_loader(options, videos, ranks)
+    scores = evaluate(
+        network.to(device), loader, device, ranks, options.precision, bad_video_limit=options.bad_videos_allowed
+    )
+    LOG.info("%s: %s on %s", start.path, scores.show(), scores.show_videos())
+    for bad in scores.bad_videos:
+        LOG.warning("  video %d left out of the scores: %s", bad.video, bad.reason)
     if ranks.is_first:
-        print(json.dumps(scores.values() | {"videos": int(scores.examples)} | _facts(options, start)))
+        counts = {"videos": int(scores.examples), "bad_videos": len(scores.bad_videos)}
+        print_result(json_text(scores.values() | counts | _facts(options, start)))
     return 0
 
 

@@ -1,30 +1,39 @@
-"""Errors that stop a run: videos that cannot be read, too little memory, losses that are not finite."""
+"""Errors that stop a run: bad videos, too little memory, numbers that are not finite, lost processes."""
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from common.errors import DataError, TrainingError
+import torch
+from torch import Tensor
+
+from common.errors import TrainingError
 from data.clips.types import BadVideo
+from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
+from train.distributed.process_group import is_lost_peer
 from train.schedule.plan import Plan, StepSpec
 
+LESS_MEMORY = "lower --batch-size, --workers or --clip-size, or give --accumulate"
 
-def admit_bad_videos(found: Sequence[BadVideo], so_far: list[BadVideo], limit: int) -> None:
-    """Add a batch's bad videos to those of the epoch.
 
-    DataError if a video was not replaced, or if the epoch has more than `limit` bad videos (0: none is allowed).
-    """
+def bad_video_problem(found: Sequence[BadVideo], limit: int) -> str:
+    """Why a batch cannot be trained on: one of its videos was not replaced. `limit` 0: videos may not be replaced."""
     for bad in found:
         if limit == 0:
-            raise DataError(f"{bad.reason}; convert it again, or replace such videos with --on-bad-video skip")
-        so_far.append(bad)
+            return f"{bad.reason}; convert it again, or replace such videos with --on-bad-video skip"
         if bad.replacement is None:
-            raise DataError(f"{bad.reason}; none of the replacements tried could be read either: check --dataset")
-        if len(so_far) > limit:
-            raise DataError(
-                f"{bad.reason}; the epoch has {len(so_far)} bad videos and --bad-video-limit allows {limit}: convert "
-                "them again, or raise the limit"
-            )
+            return f"{bad.reason}; none of the replacements tried could be read either: check --dataset"
+    return ""
+
+
+def too_many_bad_videos(bad: BadVideo, count: int, limit: int) -> str:
+    """Why an epoch with `count` bad videos, of which `bad` is one, cannot go on."""
+    return (
+        f"{bad.reason}; the epoch has {count} bad videos and --bad-video-limit allows {limit}: convert them again, or "
+        "raise the limit"
+    )
 
 
 def memory_error(plan: Plan, spec: StepSpec, accumulate: int, last: Path) -> TrainingError:
@@ -56,17 +65,96 @@ def _more_parts(plan: Plan, spec: StepSpec, accumulate: int) -> str:
     return f"--accumulate {parts} (the schedule stays the same, {effect}), or "
 
 
-def not_finite_error(plan: Plan, progress: Progress, global_step: int, last: Path) -> TrainingError:
+def not_finite_error(plan: Plan, progress: Progress, global_step: int, good_state: Path | None) -> TrainingError:
     """The error of a step, at most an epoch back, whose loss or gradient was not finite."""
     epoch, step = _locate(plan, progress, global_step)
     spec = plan.step_spec(epoch, step)
-    state = f"{last} is the last good state" if last.exists() else "no checkpoint has been written yet"
     return TrainingError(
         f"the loss or its gradient is not finite at step {step + 1} of epoch {epoch}: batch {spec.batch_size}, shape "
         f"{'x'.join(map(str, spec.shape))}, lr {plan.lr(epoch, step):.3g}. No update was made from this step on; "
-        f"{state}. Lower --lr-base, set --clip-grad, raise --warmup-epochs or use --precision bf16 or fp32; "
-        "--debug-mode names the first block with such values",
+        f"{_good(good_state)}. {_remedy()}",
         on_all_ranks=True,
+    )
+
+
+def not_finite_state_error(name: str, epoch: int, step: int, good_state: Path | None) -> TrainingError:
+    """The error of a state with the tensor `name`, which is not finite; it is then not saved."""
+    return TrainingError(
+        f"{name} is not finite after step {step} of epoch {epoch}, so this state was not saved; {_good(good_state)}. "
+        f"{_remedy()}",
+        on_all_ranks=True,
+    )
+
+
+def not_finite_validation_error(error: TrainingError, epoch: int, folder: CheckpointFolder) -> TrainingError:
+    """The error of an epoch whose validation loss is not finite: `error`, and from where to go on."""
+    kept = [earlier for earlier in range(1, epoch) if folder.epoch_file(earlier).exists()]
+    earlier = f"{folder.last} has this state. "
+    if kept:
+        earlier += f"An earlier one is {folder.epoch_file(kept[-1])}: --resume-epoch {kept[-1] + 1}. "
+    return TrainingError(f"after epoch {epoch}, {error}; {earlier}{_remedy()}", on_all_ranks=True)
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """The name of the first floating-point tensor with NaN or infinity; empty if there is none.
+
+    Waits for the device once.
+    """
+    floats = {name: each for name, each in tensors.items() if each.is_floating_point() and each.numel()}
+    # The extremes of a tensor are NaN if one of its values is. `isfinite` would take twenty times as long on a CPU.
+    extremes = [extreme for each in floats.values() for extreme in torch.aminmax(each.detach())]
+    if not extremes or bool(torch.stack([each.float().to(extremes[0].device) for each in extremes]).isfinite().all()):
+        return ""
+    return next((name for name, each in floats.items() if not each.isfinite().all()), "")
+
+
+def named_tensors(state: Any, name: str) -> dict[str, Tensor]:
+    """The tensors within dicts and lists, by a name such as `optimizer.state.3.momentum_buffer`."""
+    if isinstance(state, Tensor):
+        return {name: state}
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(state, Mapping):
+        items = state.items()
+    elif isinstance(state, list | tuple):
+        items = enumerate(state)
+    return {found: each for key, value in items for found, each in named_tensors(value, f"{name}.{key}").items()}
+
+
+def describe_known_error(error: Exception) -> str:
+    """The cause of an exception that is not this project's, in one line with its remedy; empty if it is unknown."""
+    text = str(error)
+    lines = text.splitlines() or [type(error).__name__]
+    first = next((line for line in lines if "can't allocate memory" in line), lines[0])
+    if "can't allocate memory" in text or isinstance(error, MemoryError) or _number(error) == errno.ENOMEM:
+        return f"memory ran out ({first}): {LESS_MEMORY}"
+    if _number(error) in (errno.EMFILE, errno.ENFILE) or "Too many open files" in text or "ancdata" in text:
+        return f"too many open files ({first}): raise the limit of `ulimit -n`, or lower --workers"
+    if _number(error) == errno.EAGAIN or "can't start new thread" in text:
+        return (
+            f"no further process or thread can be started ({first}): raise the limit of `ulimit -u`, or lower --workers"
+        )
+    if "DataLoader worker" in first and "Caught " not in first:  # raised by a signal handler, at any line
+        return f"a process that reads clips died ({first}). If memory ran out, lower --workers or --batch-size"
+    if isinstance(error, RuntimeError) and is_lost_peer(error):
+        cause = first.split(". ")[0]
+        return (
+            f"lost the connection to another rank, which failed or was killed ({cause}); its own log gives the reason"
+        )
+    return ""
+
+
+def _number(error: Exception) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
+
+
+def _good(state: Path | None) -> str:
+    return f"{state} is the last good state" if state else "no state has been saved yet"
+
+
+def _remedy() -> str:
+    return (
+        "Lower --lr-base, set --clip-grad, raise --warmup-epochs or use --precision bf16 or fp32; --debug-mode names "
+        "the first block with such values"
     )
 
 

@@ -3,9 +3,10 @@
 `_run` shows the order: options, ranks, data, network, optimiser, schedule, trainer, fit.
 """
 
-import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -13,8 +14,10 @@ import torch
 from rich.console import Console
 
 from common.cli import run_command
-from common.errors import TrainingError
-from common.files import atomic_file
+from common.errors import DataError, TrainingError, UserError
+from common.files import atomic_file, write_errors
+from common.json_text import json_text
+from common.lock import locked
 from common.options import part, plain
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
@@ -42,13 +45,23 @@ from train.checkpoint.start import (
 )
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
-from train.distributed.process_group import is_launched, is_lost_peer, on_all_ranks, process_group
-from train.distributed.stop_signal import EXIT_STATUS, StoppedBySignal
+from train.distributed.process_group import is_launched, on_all_ranks, process_group
+from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from train.evaluating import run_evaluation, val_loader
+from train.failures import describe_known_error, first_not_finite, named_tensors
 from train.file_settings import Notes, settings_from_file
 from train.losses import LossOptions, make_loss
 from train.monitor.callbacks import ConsoleLog, ProgressBar
-from train.monitor.logs import LOG, log_table, log_to_file, make_console, start_logging
+from train.monitor.logs import (
+    FILE_ONLY,
+    LOG,
+    is_file_awaited,
+    log_table,
+    log_to_file,
+    make_console,
+    print_result,
+    start_logging,
+)
 from train.monitor.reports import Callback, EpochReport
 from train.monitor.score_files import ScoreFiles
 from train.monitor.tensorboard import TensorBoardLog
@@ -67,8 +80,8 @@ from train.trainer import Trainer, TrainerOptions
 def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: TrainOptions) -> NoReturn:
     """Run a script: parse its command line, train (or evaluate), and exit.
 
-    Exit status: 0 done; 1 the run failed; 2 a mistake on the command line or in the data; 143 stopped by SIGTERM or
-    SIGUSR1 after saving a checkpoint.
+    Exit status: 0 done; 1 the run failed; 2 a mistake on the command line or in the data; 129 stopped by SIGHUP, 143 by
+    SIGTERM or SIGUSR1, after saving a checkpoint if there was something to save.
     """
     choice = dataset if isinstance(dataset, DatasetChoice) else None
     options = parse_options(description, defaults, choice)
@@ -87,36 +100,73 @@ def _start(options: TrainOptions, spec: DatasetSpec) -> int:
     except TrainingError as error:
         LOG.error("%s", error)
         return error.exit_status
-    except RuntimeError as error:  # torch raises a plain RuntimeError in the cases that _status_of_known_error knows
-        return _status_of_known_error(error)
+    except (UserError, StoppedBySignal):
+        raise
+    except Exception as error:
+        reason = describe_known_error(error)
+        if not reason:
+            raise
+        LOG.error("%s", reason)
+        return 1
 
 
 def _run_together(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
-    """Run, and turn a failure of all ranks at once into an exit status, so that `process_group` closes normally."""
+    """Run, and turn what ends all ranks at once into an exit status, so that `process_group` closes normally."""
     try:
-        return _run(options, spec, ranks)
-    except TrainingError as error:
+        with stopping_at_once(), ExitStack() as held, _reason_in_log():
+            return _run(options, spec, ranks, held)
+    except UserError as error:
         if not error.on_all_ranks:
             raise
-        if ranks.is_first:
+        if ranks.is_first and isinstance(error, TrainingError):
             LOG.error("%s", error)
+        elif ranks.is_first:
+            print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    except StoppedBySignal:
-        return EXIT_STATUS
+    except StoppedBySignal as stop:
+        if not stop.is_saved:
+            if ranks.is_first and is_file_awaited() and not options.evaluate:
+                with suppress(DataError):  # it stops in any case
+                    log_to_file(_log_file(options, _run_folder(options, spec)))
+            LOG.warning("stopped by a signal (%s) outside of the training steps: there was nothing to save", stop.name)
+        return stop.exit_status
+    except KeyboardInterrupt:
+        if ranks.is_first:
+            raise
+        return 130  # the first rank says it
 
 
-def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
+@contextmanager
+def _reason_in_log() -> Iterator[None]:
+    """Write why the run ends to the log file, also where the console gets it in another way."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        LOG.warning("interrupted", extra=FILE_ONLY)
+        raise
+    except TrainingError:  # logged where it is caught
+        raise
+    except UserError as error:
+        LOG.error("%s", error, extra=FILE_ONLY)
+        raise
+    except Exception as error:
+        if not describe_known_error(error):
+            LOG.critical("the run failed", exc_info=True, extra=FILE_ONLY)
+        raise
+
+
+def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, held: ExitStack) -> int:
     console = make_console()
     start_logging(console, ranks.is_first, options.debug_mode)
     pretrained, options, notes = on_all_ranks(ranks, lambda: _read_pretrained(options))
-    if options.evaluate:
-        folder = _run_folder(options, spec)
-        if ranks.is_first and "log_file" in options.given:
-            log_to_file(_log_file(options, folder))
-        return run_evaluation(options, spec, ranks, folder, pretrained)
     folder = _run_folder(options, spec)
-    if ranks.is_first:
-        log_to_file(_log_file(options, folder))
+    log_file = _log_file(options, folder)
+    if options.evaluate:
+        if "log_file" in options.given:
+            on_all_ranks(ranks, lambda: ranks.is_first and log_to_file(log_file))
+        return run_evaluation(options, spec, ranks, folder, pretrained)
+    # A folder that does not exist is created later, when the command is known to be right.
+    is_locked = on_all_ranks(ranks, lambda: ranks.is_first and _exists(folder, log_file) and _lock(folder, held))
     for level, note in notes:
         LOG.log(level, "%s", note)
     torch.manual_seed(options.random_seed)
@@ -134,6 +184,7 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
         if not has_same_videos(start, _digests(splits), "val"):
             progress.best_top1 = Progress().best_top1
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
+    _check_finite(start, network, optimizer_step)
     trainer = Trainer(
         network,
         make_loss(part(options, LossOptions)),
@@ -146,10 +197,9 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
         _run_facts(options, splits, loaded),
         _callbacks(folder, console, progress) if ranks.is_first else [],
         progress,
+        start.path if start.is_resume else None,
     )
-    if ranks.is_first:
-        checkpoints.remove_leftovers()
-        _write_options(options, folder)
+    on_all_ranks(ranks, lambda: ranks.is_first and _begin(options, checkpoints, start, held, is_locked))
     log_table(plan_table(plan))
     for line in plan_summary(plan):
         LOG.info("%s", line)
@@ -250,14 +300,18 @@ def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: Ba
         LOG.warning("nothing to do: all %d epochs are done", plan.num_epochs)
     try:
         report = trainer.fit(loader, sampler, val_loader)
-    except StoppedBySignal:
-        LOG.warning("stopped by a signal; saved %s; --resume-epoch auto resumes from it", trainer.folder.last)
+    except StoppedBySignal as stop:
+        if stop.is_saved:
+            LOG.warning(
+                "stopped by a signal (%s); saved %s; --resume-epoch auto resumes from it",
+                stop.name,
+                trainer.folder.last,
+            )
         raise
     finally:
-        for callback in trainer.callbacks:
-            callback.close()
+        trainer.callbacks.close()
     if ranks.is_first:
-        print(json.dumps(_result(trainer, report)))
+        print_result(json_text(_result(trainer, report)))
     return 0
 
 
@@ -287,11 +341,51 @@ def _log_file(options: TrainOptions, folder: Path) -> Path:
     return Path(options.log_file) if os.sep in options.log_file else folder / options.log_file
 
 
-def _write_options(options: TrainOptions, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / "options.json") as temporary:
+def _exists(folder: Path, log_file: Path) -> bool:
+    """Whether the run's folder is there; DataError if it or the log file can be neither used nor created."""
+    if os.path.isdir(log_file):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+        raise DataError(f"--log-file {log_file} is a folder: give a file")
+    with write_errors(folder, "give another --model-dir or --task-name"):
+        try:
+            folder.stat()
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def _lock(folder: Path, held: ExitStack) -> bool:
+    """Lock the run's folder until `held` is closed, and create it. DataError if another run is there."""
+    held.enter_context(locked(folder / ".train.lock", "run", "wait for it, or give this run another --task-name"))
+    return True
+
+
+def _begin(
+    options: TrainOptions, checkpoints: CheckpointFolder, start: StartingPoint, held: ExitStack, is_locked: bool
+) -> bool:
+    """Write the first files of a run whose command is right. DataError if the folder cannot be written."""
+    folder = checkpoints.folder
+    if not is_locked:
+        _lock(folder, held)
+        if not start.is_resume and checkpoints.newest():
+            raise DataError(f"{folder}: another run has trained there since this one began; give another --task-name")
+    log_to_file(_log_file(options, folder))
+    checkpoints.remove_leftovers()
+    with write_errors(folder / "options.json"), atomic_file(folder / "options.json") as temporary:
         facts = {"options": plain(options), "versions": versions(), "command": sys.argv}
-        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json_text(facts, indent=2) + "\n", encoding="utf-8")
+    return True
+
+
+def _check_finite(start: StartingPoint, network: VideoNetwork, optimizer_step: OptimizerStep) -> None:
+    """DataError, on all ranks, if the checkpoint that a run starts from has NaN or infinity."""
+    tensors = named_tensors(network.state_dict(), "weights")
+    tensors |= named_tensors(optimizer_step.optimizer.state_dict()["state"], "optimizer")
+    if name := first_not_finite(tensors):
+        raise DataError(
+            f"{start.path or 'the new network'}: {name} is not finite; start from another checkpoint, of a run that is "
+            "still finite",
+            on_all_ranks=True,
+        )
 
 
 def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:
@@ -320,18 +414,3 @@ def _run_facts(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -
         "versions": versions(),
         "run_id": os.environ.get(RUN_ID, "none"),
     }
-
-
-def _status_of_known_error(error: RuntimeError) -> int:
-    """Log the cause of a known RuntimeError of torch and return the exit status. Other errors are raised again."""
-    reason = str(error).splitlines()[0]
-    if "DataLoader worker" in reason:  # raised by a signal handler, at any line of the program
-        LOG.error("a process that reads clips died (%s). If memory ran out, lower --workers or --batch-size", reason)
-    elif is_lost_peer(error):
-        LOG.error(
-            "lost the connection to another rank, which failed or was killed (%s); its own log gives the reason",
-            reason.split(". ")[0],
-        )
-    else:
-        raise error
-    return 1

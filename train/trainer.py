@@ -5,18 +5,20 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from common.errors import DataError, TrainingError
 from common.options import option
 from common.precision import DTYPES, autocast
 from common.ranks import Ranks
 from data.augment.augment import Augment
 from data.loading.loader import Batch, BatchLoader
 from data.loading.prefetch import on_device
-from evaluate.evaluation import evaluate
+from evaluate.evaluation import Evaluation, evaluate
 from evaluate.metrics import Scores, ScoreSums
 from network import VideoNetwork
 from network.sub_batch_norm import set_num_splits
@@ -25,8 +27,18 @@ from train.checkpoint.progress import Progress
 from train.checkpoint.state import collect_state
 from train.distributed.process_group import wrap_in_ddp
 from train.distributed.stop_signal import StoppedBySignal, StopSignal
-from train.failures import admit_bad_videos, memory_error, not_finite_error
+from train.failures import (
+    bad_video_problem,
+    first_not_finite,
+    memory_error,
+    named_tensors,
+    not_finite_error,
+    not_finite_state_error,
+    not_finite_validation_error,
+    too_many_bad_videos,
+)
 from train.losses import Loss
+from train.monitor.guarded import Guarded
 from train.monitor.logs import LOG
 from train.monitor.reports import Callback, EpochReport, LogReport
 from train.monitor.speed import SpeedMonitor
@@ -48,11 +60,11 @@ class TrainerOptions:
         minimum=1, is_compared=True,
     )  # fmt: skip
     on_bad_video: str = option(
-        "stop", "at a training video that cannot be read: stop the run, or skip it (read another video and log it)",
-        "data", choices=("stop", "skip"),
+        "stop", "at a video that cannot be read: save and stop the run, or skip the video and log it: in training "
+        "another is read, in validation the scores leave it out", "data", choices=("stop", "skip"),
     )  # fmt: skip
     bad_video_limit: int = option(
-        100, "with --on-bad-video skip, stop if more than N videos of an epoch were replaced", "data", minimum=1
+        100, "with --on-bad-video skip, stop if an epoch or a validation has more than N such videos", "data", minimum=1
     )
     val_frequency: int = option(1, "validate every N epochs, and after the last one", "output", minimum=1)
     save_frequency: int = option(
@@ -62,9 +74,14 @@ class TrainerOptions:
     save_every_minutes: float = option(0.0, "also save every X minutes within an epoch; 0: never", "output", minimum=0)
     log_every: int = option(20, "log every N steps", "output", minimum=1)
 
+    @property
+    def bad_videos_allowed(self) -> int:
+        """The bad videos that an epoch, or a validation, may have."""
+        return self.bad_video_limit if self.on_bad_video == "skip" else 0
+
 
 class Trainer:
-    """Trains `network` by `plan`, starting at `progress`."""
+    """Trains `network` by `plan`, starting at `progress`. `good_state` is the checkpoint resumed, if any."""
 
     def __init__(
         self,
@@ -79,6 +96,7 @@ class Trainer:
         run_facts: Checkpoint,
         callbacks: Sequence[Callback],
         progress: Progress,
+        good_state: Path | None = None,
     ) -> None:
         self.network = network
         self.loss = loss
@@ -89,20 +107,22 @@ class Trainer:
         self.options = options
         self.folder = folder
         self.run_facts = run_facts  # the part of a checkpoint that stays the same: network, classes, options, versions
-        self.callbacks = callbacks if ranks.is_first else ()
+        self.callbacks = Guarded(callbacks if ranks.is_first else ())
         self.progress = progress
+        self.good_state = good_state  # the newest checkpoint of this run whose numbers are finite
         self.augment = Augment(DTYPES[options.precision])
         self.ddp_network = wrap_in_ddp(network, device) if ranks.world_size > 1 else network
         self.speed = SpeedMonitor(device)
         self.score_sums = ScoreSums(device, network.num_classes)
         self.scores_since_log = Scores()  # since the last report
-        self.stop_signal = StopSignal(ranks.world_size)
+        self.stop_signal = StopSignal(ranks)
         self.last_save = time.perf_counter()
 
     def fit(self, loader: BatchLoader, sampler: ScheduleSampler, val_loader: BatchLoader) -> EpochReport | None:
         """Train to the plan's end. Returns the report of the last epoch, or None if no epoch was left.
 
-        StoppedBySignal after a signal, TrainingError on a loss that is not finite, DataError on a bad video.
+        StoppedBySignal after a signal and DataError on a bad video, both on all ranks and with the state saved;
+        TrainingError on numbers that are not finite, which are not saved.
         """
         report = None
         with self.stop_signal.listening():
@@ -111,8 +131,9 @@ class Trainer:
                     self.epoch_started = time.perf_counter() - self.progress.seconds
                     self.train_epoch(loader, sampler)
                     report = self.finish_epoch(val_loader)
-            except StoppedBySignal:
+            except StoppedBySignal as stop:
                 self.save()
+                stop.is_saved = True
                 raise
         return report
 
@@ -124,7 +145,6 @@ class Trainer:
         self.speed.restart()  # so that validation and saving do not count as time of a step
         batches = on_device(loader, self.device)
         while progress.step < steps:
-            self.stop_signal.share()  # the ranks exchange signals while the step runs; the answer is read below
             spec = self.plan.step_spec(progress.epoch, progress.step)
             batch = self._next_batch(batches, spec, loader)
             try:
@@ -132,8 +152,6 @@ class Trainer:
             except torch.OutOfMemoryError as error:
                 raise memory_error(self.plan, spec, self.options.accumulate, self.folder.last) from error
             self._report_step(spec, steps)
-            if self.stop_signal.is_set():
-                raise StoppedBySignal
             if progress.step < steps and self._is_save_due():
                 self.save()
 
@@ -168,58 +186,100 @@ class Trainer:
         return loss_sum.detach() / batch_size
 
     def finish_epoch(self, val_loader: BatchLoader) -> EpochReport:
-        """Validate, report and save the epoch, after its last step."""
+        """Validate, report and save the epoch, after its last step.
+
+        The state is also saved before the validation, so that nothing in it costs the epoch: a run that ends there
+        resumes with the validation.
+        """
         progress, options, epoch = self.progress, self.options, self.progress.epoch
-        self._gather_counts()
         is_final = epoch == self.plan.num_epochs
-        val = self.validate(val_loader) if epoch % options.val_frequency == 0 or is_final else None
+        progress.seconds = time.perf_counter() - self.epoch_started
+        val = None
+        if epoch % options.val_frequency == 0 or is_final:
+            self.save()
+            val = self._validate_epoch(val_loader)
+        else:
+            self._gather_counts()
         is_best = progress.update_best(val)
         progress.seconds = time.perf_counter() - self.epoch_started
         report = self._epoch_report(val, is_best)
         # Report before saving: a run killed in between resumes from an earlier checkpoint and reports this epoch again.
-        for callback in self.callbacks:
-            callback.on_epoch(report)
+        self.callbacks.on_epoch(report)
         progress.next_epoch()
         self.save(epoch if epoch % options.save_frequency == 0 or is_final else None, is_best)
         return report
 
-    def validate(self, loader: BatchLoader) -> Scores:
+    def validate(self, loader: BatchLoader) -> Evaluation:
         """Scores over every video of all ranks' loaders; StoppedBySignal after a signal."""
-        return evaluate(self.network, loader, self.device, self.ranks, self.options.precision, self._until_stopped)
+        return evaluate(
+            self.network, loader, self.device, self.ranks, self.options.precision, self._until_stopped,
+            self.options.bad_videos_allowed,
+        )  # fmt: skip
+
+    def _validate_epoch(self, loader: BatchLoader) -> Evaluation:
+        try:
+            return self.validate(loader)
+        except TrainingError as error:
+            raise not_finite_validation_error(error, self.progress.epoch, self.folder) from error
 
     def save(self, epoch: int | None = None, is_best: bool = False) -> None:
         """Write a checkpoint of the current state. All ranks must call this; the first one writes.
 
-        TrainingError, and no checkpoint, if a loss was not finite.
+        TrainingError on all ranks, and no checkpoint, if a loss, a weight or a batch-norm statistic is not finite.
         """
-        self._gather_counts()
+        self._check_state()
         if self.ranks.is_first:
             state = collect_state(self.network, self.optimizer_step, self.progress, self.device)
             self.folder.save(self.run_facts | state, epoch, is_best)
+        self.good_state = self.folder.last
         self.last_save = time.perf_counter()
 
+    def _check_state(self) -> None:
+        """Gather the counts of all ranks. TrainingError, on all of them, if the state is not finite."""
+        self._gather_counts()
+        tensors = named_tensors(self.network.state_dict(), "weights") | named_tensors(
+            self.optimizer_step.optimizer.state_dict()["state"], "optimizer"
+        )
+        bad = next(filter(None, self.ranks.gather(first_not_finite(tensors))), None)
+        if bad:
+            raise not_finite_state_error(bad, self.progress.epoch, self.progress.step, self.good_state)
+
     def _next_batch(self, batches: Iterator[Batch], spec: StepSpec, loader: BatchLoader) -> Batch:
-        """Take the next batch and count its bad videos; DataError if there are too many."""
+        """Take the next batch, once the ranks agree to go on; see `_check_batch`."""
         asked = time.perf_counter()
         batch = next(batches)
         self.speed.begin_step(time.perf_counter() - asked, spec.batch_size)
-        limit = self.options.bad_video_limit if self.options.on_bad_video == "skip" else 0
-        admit_bad_videos(batch.bad_videos, self.progress.bad_videos, limit)
+        self._check_batch(batch)
         if LOG.isEnabledFor(logging.DEBUG):
             folders = " ".join(str(loader.dataset.videos.folder(index)) for index in batch.videos.tolist())
             LOG.debug("clips %s from %s", tuple(batch.frames.shape), folders)
         return batch
 
+    def _check_batch(self, batch: Batch) -> None:
+        """Admit a batch for a step, if there was no signal.
+
+        StoppedBySignal, or DataError with the state saved, on all ranks: without this batch there is no step.
+        """
+        limit, bad_videos = self.options.bad_videos_allowed, self.progress.bad_videos
+        problem = bad_video_problem(batch.bad_videos, limit)
+        agreed = self.stop_signal.agree(bool(problem), len(bad_videos) + len(batch.bad_videos))
+        if agreed.signal:
+            raise StoppedBySignal(agreed.signal)
+        if agreed.has_problem or (limit and agreed.total > limit):
+            if not problem and batch.bad_videos:
+                problem = too_many_bad_videos(batch.bad_videos[-1], agreed.total, limit)
+            self.save()
+            first = next(filter(None, self.ranks.gather(problem)))
+            raise DataError(f"{first} ({self.folder.last} has the state before this batch)", on_all_ranks=True)
+        bad_videos += batch.bad_videos
+
     def _report_step(self, spec: StepSpec, steps: int) -> None:
         """Call the callbacks after a step, with a report of the last steps if one is due."""
         progress = self.progress
         progress.seconds = time.perf_counter() - self.epoch_started
-        for callback in self.callbacks:
-            callback.on_step(progress.step, steps)
+        self.callbacks.on_step(progress.step, steps)
         if progress.step % self.options.log_every == 0 or progress.step == steps:
-            report = self._log_report(spec, steps)
-            for callback in self.callbacks:
-                callback.on_log(report)
+            self.callbacks.on_log(self._log_report(spec, steps))
 
     def _log_report(self, spec: StepSpec, steps: int) -> LogReport:
         self._fetch_scores()
@@ -245,7 +305,7 @@ class Trainer:
             open_gates=open_gates,
         )
 
-    def _epoch_report(self, val: Scores | None, is_best: bool) -> EpochReport:
+    def _epoch_report(self, val: Evaluation | None, is_best: bool) -> EpochReport:
         progress, epoch = self.progress, self.progress.epoch
         return EpochReport(
             epoch=epoch,
@@ -287,15 +347,14 @@ class Trainer:
         """TrainingError, on all ranks, if the loss or gradient of a step was not finite."""
         bad_step = self.optimizer_step.bad_step()
         if bad_step is not None:
-            raise not_finite_error(self.plan, self.progress, bad_step, self.folder.last)
+            raise not_finite_error(self.plan, self.progress, bad_step, self.good_state)
 
     def _until_stopped(self, batches: Iterable[Batch | None]) -> Iterator[Batch | None]:
-        """Yield the batches of an evaluation; after a signal, StoppedBySignal on all ranks after the same batch."""
+        """Yield the batches of an evaluation; after a signal, StoppedBySignal on all ranks before the same batch."""
         for batch in batches:
-            self.stop_signal.share()
+            if number := self.stop_signal.agree().signal:
+                raise StoppedBySignal(number)
             yield batch
-            if self.stop_signal.is_set():
-                raise StoppedBySignal
 
     def _is_save_due(self) -> bool:
         every_steps, every_minutes = self.options.save_every_steps, self.options.save_every_minutes

@@ -6,14 +6,18 @@ the pixels through a pipe. So the main process copies no pixels, each batch may 
 memory depends on the batch and not on the number of workers.
 """
 
+import atexit
 import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.process import BaseProcess
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -139,17 +143,32 @@ class BatchLoader:
             # resuming in mid-epoch does not change the global random state.
             generator=torch.Generator(),
         )
+        self._workers: list[BaseProcess] = []
+        self._parent = os.getpid()
+        _LOADERS.add(self)
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
+        others = set(multiprocessing.active_children())
         with _deferred_interrupts():
-            chunks = iter(self._chunks)
+            chunks = self._start_reading()
+        self._workers += [process for process in multiprocessing.active_children() if process not in others]
         if self._pin_memory:
             self._memory.page_lock()
         for chunks_of_batch in zip(*[chunks] * self._chunks_per_batch, strict=True):
             yield self._join(chunks_of_batch)
+
+    def _start_reading(self) -> Iterator["_ReadChunk"]:
+        try:
+            return iter(self._chunks)
+        except OSError as error:  # workers cannot be started; torch's unfinished iterator fails when it is deleted
+            hook = sys.unraisablehook
+            sys.unraisablehook = lambda _: None
+            error.__traceback__ = None  # it holds the iterator, which is deleted here
+            sys.unraisablehook = hook
+            raise
 
     def _join(self, chunks: Sequence["_ReadChunk"]) -> Batch:
         """The batch of all its chunks."""
@@ -159,6 +178,24 @@ class BatchLoader:
         chunk = chunks[0].chunk
         frames = self._memory.tensor(chunk.slot, chunk.batch_shape(self.dataset.sampling.views))
         return collate(frames, [clips[position] for position in range(chunk.batch_size)])
+
+
+_LOADERS: "weakref.WeakSet[BatchLoader]" = weakref.WeakSet()
+
+
+@atexit.register  # after that of multiprocessing, which is imported above, so it runs before it
+def _kill_workers() -> None:
+    """Kill the workers of the loaders that are left when Python exits, as after an exception.
+
+    multiprocessing would send SIGTERM and wait for the workers, which obey it late (see `_start_worker`).
+    """
+    workers = [process for loader in _LOADERS if loader._parent == os.getpid() for process in loader._workers]
+    if workers and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report their death as an error
+    for process in workers:
+        process.kill()
+    for process in workers:
+        process.join()
 
 
 class _Chunk(NamedTuple):

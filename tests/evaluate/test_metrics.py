@@ -85,6 +85,13 @@ def test_a_tie_is_no_hit_whatever_the_number_of_the_class(label):
     assert is_in_top_k(scores, torch.tensor([label])).tolist() == [[False, True, False, False, False]]
 
 
+def test_outputs_that_are_not_a_number_hit_nothing():
+    """topk ranks NaN first, so a diverged network had the share of the first class as top-1."""
+    assert not is_in_top_k(torch.full((1, 3), math.nan), torch.tensor([1])).any()
+    scores = torch.tensor([[math.nan] * 6, [0.1, math.nan, 0, 0, 0, 0], [9.0, 0, 0, 0, 0, -math.inf]])
+    assert is_in_top_k(scores, torch.tensor([0, 1, 0])).any(dim=1).tolist() == [False, False, True]
+
+
 def per_class_metric(num_classes):
     """Mean accuracy over classes: hits and examples of each class are summed."""
 

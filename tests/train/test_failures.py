@@ -1,14 +1,23 @@
 """Errors that stop a run name the file or flag, the numbers and the remedy."""
 
+import errno
+import math
 import re
 from pathlib import Path
 
 import pytest
+import torch
 
-from common.errors import DataError
 from data.clips.types import BadVideo
 from tests.plans import make_plan
-from train.failures import admit_bad_videos, memory_error
+from train.failures import (
+    bad_video_problem,
+    describe_known_error,
+    first_not_finite,
+    memory_error,
+    named_tensors,
+    too_many_bad_videos,
+)
 
 
 def memory_message(step: int, accumulate: int, **options: int) -> str:
@@ -37,15 +46,49 @@ def test_parts_that_cannot_be_had_are_not_proposed():
     assert "--accumulate 3 " in memory_message(0, 1, batch_size=36)
 
 
-def test_bad_videos_are_admitted_up_to_the_limit():
+def test_a_bad_video_is_a_problem_unless_it_was_replaced():
     replaced, lost = BadVideo(1, "a/frames.db is damaged", 2), BadVideo(1, "b/frames.db is damaged", None)
-    so_far: list[BadVideo] = []
-    admit_bad_videos([replaced, replaced], so_far, 2)
-    assert so_far == [replaced, replaced]
+    assert bad_video_problem([replaced, replaced], 2) == bad_video_problem([], 0) == ""
     for found, limit, facts in (
-        ([replaced], 2, r"a/frames\.db.*\b3 .*--bad-video-limit allows 2\b"),
-        ([replaced], 0, r"a/frames\.db.*--on-bad-video skip"),
-        ([lost], 9, r"b/frames\.db.*--dataset"),
+        ([lost], 0, ("a/frames.db", "--on-bad-video skip")),
+        ([replaced, lost], 9, ("b/frames.db", "--dataset")),
     ):
-        with pytest.raises(DataError, match=facts):
-            admit_bad_videos(found, so_far, limit)
+        assert all(fact.replace("a/", "b/") in bad_video_problem(found, limit) for fact in facts)
+    message = too_many_bad_videos(replaced, 3, 2)
+    assert all(fact in message for fact in ("a/frames.db", "3 bad videos", "--bad-video-limit allows 2"))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_number_that_is_not_finite_is_found_wherever_it_is(value):
+    """A state with one such weight or statistic is lost, and must not replace a good one."""
+    state = {
+        "a": torch.randn(3, 4),
+        "b": [torch.ones(5, dtype=torch.int64), {"c": torch.zeros(7)}],
+        "d": torch.empty(0),
+    }
+    assert first_not_finite(named_tensors(state, "s")) == first_not_finite({}) == ""
+    state["b"][1]["c"][6] = value
+    assert first_not_finite(named_tensors(state, "s")) == "s.b.1.c"
+
+
+def no_memory():
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+def test_what_a_machine_lacks_is_one_line_that_says_what_to_lower():
+    """Torch's own message for too little memory has a line of source code; others are a bare errno."""
+    with pytest.raises(RuntimeError) as memory:
+        no_memory()
+    for error, facts in (
+        (memory.value, ("memory", "--batch-size", "--workers", "--clip-size")),
+        (RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\n{memory.value}"), ("--batch-size",)),
+        (MemoryError(), ("memory", "--batch-size")),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), ("memory", "--batch-size")),
+        (OSError(errno.EMFILE, "Too many open files"), ("ulimit -n", "--workers")),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), ("ulimit -u", "--workers")),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), ("pid 7", "--workers")),
+    ):
+        line = describe_known_error(error)
+        assert line and "\n" not in line and all(fact in line for fact in facts)
+    for error in (RuntimeError("shapes differ"), ValueError(""), OSError(errno.EACCES, "Permission denied", "x")):
+        assert describe_known_error(error) == ""  # a traceback tells more

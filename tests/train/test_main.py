@@ -79,6 +79,7 @@ def test_a_run_leaves_what_is_documented_where_it_is_documented(finished):
     assert {path.name for path in folder.iterdir()} == {
         "srtg_tiny_ep-0001.pth", "srtg_tiny_ep-0002.pth", "srtg_tiny_ep-0003.pth", "srtg_tiny_last.pth",
         "srtg_tiny_best.pth", "scores_train.csv", "scores_val.csv", "train.log", "options.json", "tensorboard",
+        ".train.lock",
     }  # fmt: skip
     assert [row["epoch"] for row in rows(folder / "scores_train.csv")] == ["1", "2", "3"]
     assert [row["videos"] for row in rows(folder / "scores_val.csv")] == ["7", "7", "7"]
@@ -325,11 +326,35 @@ def test_a_damaged_video_stops_training_with_its_name_or_is_replaced_and_listed(
     assert_one_line(process, "train_005/frames.db")
 
 
-def test_a_damaged_validation_video_is_an_error_in_any_case(tiny, tmp_path):
-    dataset = write_small_dataset(tmp_path / "data", train=4, val=4, frames=4)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_damaged_validation_video_costs_no_epoch(tiny, tmp_path, ranks):
+    """It is found after the epoch's last step. `stop` must keep that epoch, and `skip` must not score another video."""
+    dataset = write_small_dataset(tmp_path / "data", train=8, val=5, frames=4)
     (dataset / "jpg" / CLASSES[2] / "val_002" / "frames.db").write_bytes(b"no database")
-    process = tiny("--on-bad-video", "skip", dataset=dataset)
-    assert_one_line(process, "validation", "val_002/frames.db")
+    flags = ("--gpus", ranks, "--end-epoch", 1, "--lr-steps", 9, "--val-clips", 2)
+    stopped = tiny(*flags, dataset=dataset)
+    assert_one_line(stopped, "validation", "val_002/frames.db", "--on-bad-video skip")
+    run = folder_of(stopped, "srtg_tiny_gates_False")
+    assert torch.load(run / "srtg_tiny_last.pth", weights_only=True)["position"] == {"epoch": 1, "step": 2}
+    assert "val_002/frames.db" in (run / "train.log").read_text()
+    process = tiny(*flags, "--on-bad-video", "skip", "--resume-epoch", "auto", dataset=dataset)
+    assert process.status == 0, process.output()
+    assert "Speed" not in process.stdout  # straight to the validation
+    assert re.search(r"validation .*\(4 of 5 videos; 1 could not be read\)", process.stdout)
+    assert process.stdout.count("val_002/frames.db") == 1
+    (row,) = rows(run / "scores_val.csv")
+    assert (row["videos"], row["bad_videos"]) == ("4", "1")
+    assert [row["clips"] for row in rows(run / "scores_train.csv")] == ["8"]
+
+
+def test_a_validation_without_a_readable_video_is_no_score(tiny, tmp_path):
+    dataset = write_small_dataset(tmp_path / "data", train=4, val=2, frames=4)
+    for path in (dataset / "jpg").glob("*/val_*/frames.db"):
+        path.write_bytes(b"no database")
+    process = tiny("--end-epoch", 1, "--on-bad-video", "skip", "--model-dir", "a", dataset=dataset)
+    assert_one_line(process, "none of the 2 validation videos", "--dataset")
+    process = tiny("--end-epoch", 1, "--on-bad-video", "skip", "--bad-video-limit", 1, dataset=dataset)
+    assert_one_line(process, "2 bad videos", "--bad-video-limit allows 1")
 
 
 def test_too_many_damaged_videos_stop_the_run(tiny, tmp_path):
@@ -337,7 +362,7 @@ def test_too_many_damaged_videos_stop_the_run(tiny, tmp_path):
     for number in (0, 3, 5):
         (dataset / "jpg" / CLASSES[number % 4] / f"train_{number:03d}" / "frames.db").write_bytes(b"")
     process = tiny("--on-bad-video", "skip", "--bad-video-limit", 2, dataset=dataset)
-    assert_one_line(process, "frames.db", "3 bad videos", "--bad-video-limit allows 2")
+    assert_one_line(process, "frames.db", " bad videos", "--bad-video-limit allows 2")
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_status_1(tiny, tmp_path):
@@ -455,3 +480,120 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_process_and_no_shared_mem
         time.sleep(0.02)
     left = {name for name in used | shared_memory_of(members) if (Path("/dev/shm") / name).exists()}
     assert not left
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(server, tiny, small_dataset, tmp_path):
+    """Two runs mixed their score rows and overwrote each other's checkpoints, and both ended with status 0."""
+    flags = ("--model-dir", "runs", "--end-epoch", 500)
+    process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=tmp_path)
+    process.wait_for("Epoch [001/500] validation")
+    run = tmp_path / "runs" / "srtg_tiny_gates_False"
+    for more in ((), ("--resume-epoch", "auto")):
+        second = tiny("--model-dir", "runs", *more)
+        assert_one_line(second, run.relative_to(tmp_path), f"process {process.pid}", "--task-name")
+    evaluation = tiny("--model-dir", "runs", "--evaluate", "--resume-epoch", "auto")
+    assert evaluation.status == 0, evaluation.output()
+    process.send(signal.SIGKILL)
+    process.wait()
+    resumed = tiny("--model-dir", "runs", "--resume-epoch", "auto", "--end-epoch", 3)  # at once
+    assert resumed.status == 0 or "nothing to do" in resumed.stdout, resumed.output()
+    assert (run / "train.log").read_text().count("Plan of the run") == 2
+    assert "evaluating" not in (run / "train.log").read_text()
+
+
+def refused_folder(folder: Path) -> dict[str, tuple[object, ...]]:
+    (folder / "file").write_text("no folder")
+    (folder / "logs").mkdir()
+    return {
+        "file": ("--model-dir", "file"),
+        "proc": ("--model-dir", "/proc/here"),
+        "File name too long": ("--model-dir", "x" * 300),
+        "--log-file": ("--model-dir", "new", "--log-file", "./logs"),
+        "nowhere": ("--model-dir", "new", "--dataset", "nowhere"),
+    }
+
+
+def test_a_command_that_is_refused_leaves_nothing_behind(server, small_dataset, tmp_path):
+    """An empty run folder with a log looks like a run that has failed."""
+    for fact, flags in refused_folder(tmp_path).items():
+        process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=tmp_path)
+        process.wait()
+        assert_one_line(process, fact)
+        assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("output", ["closed pipe", "/dev/full"])
+def test_a_run_goes_on_without_its_console_and_says_why(small_dataset, tmp_path, output):
+    """`| head`, a killed `tee` or a closed terminal ended a run with no reason anywhere, and with nothing saved."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    target = writer if output == "closed pipe" else os.open(output, os.O_WRONLY)
+    command = [sys.executable, TINY, "--dataset", small_dataset, *TINY_FLAGS, "--end-epoch", 1, "--lr-steps", 9]
+    done = subprocess.run(
+        list(map(str, command)), cwd=tmp_path, env=os.environ | ENVIRONMENT, stdout=target, stderr=subprocess.PIPE,
+        check=False,
+    )  # fmt: skip
+    os.close(target)
+    assert (done.returncode, done.stderr) == (0, b"")
+    run = tmp_path / "results" / "custom" / "srtg_tiny_gates_False"
+    log = (run / "train.log").read_text()
+    assert log.count("standard output is gone") == 1 and "Epoch [001/001] validation" in log
+    assert (run / "srtg_tiny_ep-0001.pth").is_file()
+
+
+def test_text_that_the_console_cannot_show_ends_no_run(tmp_path):
+    """Class names may have any letters, and names of files any bytes, also those that move the cursor."""
+    dataset = write_small_dataset(tmp_path / "d\x1b[2Jé→", classes=("né→", "[red]"), train=4, val=2, frames=4)
+    with (dataset / "labels" / "train.csv").open("a") as file:
+        file.write("né→,missing\n")
+    for encoding in ("ascii", "utf-8:strict"):
+        command = [sys.executable, TINY, "--dataset", dataset, *TINY_FLAGS, "--end-epoch", 1, "--lr-steps", 9]
+        done = subprocess.run(
+            [*map(str, command), "--model-dir", encoding], cwd=tmp_path, capture_output=True, check=False,
+            env=os.environ | ENVIRONMENT | {"PYTHONIOENCODING": encoding},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert b"\x1b" not in done.stdout
+        (log,) = (tmp_path / encoding).glob("*/train.log")
+        assert "\x1b" not in log.read_text(encoding="utf-8")
+
+
+def test_the_terminal_s_end_is_like_other_signals_unless_it_is_ignored(server, small_dataset, tmp_path):
+    """SIGHUP ended a run with its steps unsaved; under nohup it must stay without effect."""
+    process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, "--end-epoch", 500, folder=tmp_path)
+    process.wait_for("Speed")
+    process.send(signal.SIGHUP)
+    assert process.wait() == 129, process.output()
+    run = tmp_path / "results" / "custom" / "srtg_tiny_gates_False"
+    assert "SIGHUP" in (run / "train.log").read_text().splitlines()[-1]
+    assert torch.load(run / "srtg_tiny_last.pth", weights_only=True)["progress"]["global_step"] > 0
+    flags = ("--end-epoch", 3, "--model-dir", "nohup")
+    command = ["nohup", sys.executable, TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags]
+    ignoring = subprocess.Popen(
+        list(map(str, command)), cwd=tmp_path, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+    assert ignoring.stdout is not None
+    for line in ignoring.stdout:
+        if "Speed" in line:
+            ignoring.send_signal(signal.SIGHUP)
+    assert ignoring.wait() == 0
+
+
+def test_a_signal_before_the_first_step_is_one_line(server, small_dataset, tmp_path):
+    process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, "--workers", 0, folder=tmp_path)
+    process.wait_for("training on the CPU")
+    process.send(signal.SIGTERM)
+    if process.wait() == 143:
+        assert "Traceback" not in process.output() and process.stderr == ""
+        assert process.stdout.splitlines()[-1].startswith("stopped by a signal (SIGTERM)")
+
+
+def test_weights_that_are_not_finite_are_neither_a_score_nor_a_start(finished, tiny, tmp_path):
+    """The last line was no JSON, and the top-1 was the share of the first class."""
+    weights = dict(torch.load(folder_of(finished) / "srtg_tiny_best.pth", weights_only=True)["weights"])
+    weights["stem.1.running_var"] = torch.full_like(weights["stem.1.running_var"], float("nan"))
+    torch.save({"state_dict": weights}, tmp_path / "nan.pth")
+    process = tiny("--gates", "--evaluate", "--pretrained-3d", "nan.pth")
+    assert process.status == 1
+    assert "loss is nan" in process.stdout.splitlines()[-1] and "Traceback" not in process.output()
+    assert_one_line(tiny("--gates", "--pretrained-3d", "nan.pth"), "nan.pth", "stem.1.running_var")

@@ -284,6 +284,85 @@ def test_the_step_of_a_bad_loss_is_named_also_if_it_is_seen_later(splits, tmp_pa
     assert not run.folder.last.exists()
 
 
+@pytest.mark.parametrize("name", ["layer2.0.conv1.0.0.weight", "stem.1.running_var"])
+def test_a_state_that_is_not_finite_replaces_no_good_one(splits, tmp_path, name):
+    """Batch norm's running variance may overflow while loss and gradient are finite; the run was lost with it."""
+
+    def overflow():
+        with torch.no_grad():
+            run.network.state_dict()[name].view(-1)[-1] = math.inf
+
+    run = Run(splits, tmp_path, listener=Listener(at_step={16: overflow}))
+    with pytest.raises(TrainingError) as error:
+        run.fit()
+    assert error.value.on_all_ranks
+    for fact in (f"weights.{name}", "step 8 of epoch 2", "tiny_last.pth is the last good state"):
+        assert fact in str(error.value)
+    assert run.position() == (2, 0)
+    for path in tmp_path.glob("*.pth"):
+        assert all(value.isfinite().all() for value in read_checkpoint(path)["weights"].values())
+    assert [report.epoch for report in run.listener.epochs] == [1]
+
+
+def test_a_validation_that_is_not_finite_is_neither_best_nor_the_end_of_an_epoch(splits, tmp_path):
+    run = Run(splits, tmp_path)
+    run.network.register_forward_hook(
+        lambda module, inputs, output: output * math.nan if not module.training and run.listener.epochs else output
+    )
+    with pytest.raises(TrainingError, match=r"after epoch 2, the validation loss is nan.*tiny_ep-0001\.pth"):
+        run.fit()
+    assert run.position() == (2, 8)
+    assert [path.name for path in run.folder.epoch_files()] == ["tiny_ep-0001.pth"]
+    assert read_checkpoint(run.folder.best)["position"] == {"epoch": 2, "step": 0}
+
+
+def test_only_a_state_of_this_run_is_called_good(splits, tmp_path):
+    """A file that another, diverged run has left is no remedy."""
+    (tmp_path / "tiny_last.pth").write_bytes(b"of an earlier run")
+    run = Run(splits, tmp_path)
+    poison(run.network, at_call=1)
+    with pytest.raises(TrainingError, match="no state has been saved yet"):
+        run.fit()
+
+
+def test_a_callback_that_fails_costs_neither_state_nor_epochs(splits, tmp_path):
+    def fail(*_):
+        raise ValueError("a spreadsheet was here")
+
+    run = Run(splits, tmp_path, listener=Listener(at_step={3: fail}, at_epoch=fail))
+    run.fit()
+    assert run.position() == (4, 0)
+    assert [report.epoch for report in run.listener.epochs] == [1, 2, 3]
+
+
+def test_a_run_killed_between_its_last_step_and_the_epoch_s_file_ends_like_another(splits, tmp_path):
+    """At each of these moments another file is missing."""
+
+    class Killed(BaseException):
+        pass
+
+    whole = Run(splits, tmp_path / "whole", plan=plan_of(splits, long_cycles=True, end_epoch=2, lr_steps=(1,)))
+    whole.fit()
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    for moment in ("validate", "_epoch_report"):
+        folder = tmp_path / moment
+        run = Run(splits, folder, plan=whole.plan)
+
+        def kill(*_):
+            raise Killed
+
+        setattr(run.trainer, moment, kill)
+        with pytest.raises(Killed):
+            run.fit()
+        resumed = Run(splits, folder, plan=whole.plan, start=read_checkpoint(run.folder.last))
+        resumed.fit()
+        assert resumed.listener.steps == whole.listener.steps - whole.plan.steps_in_epoch(1)
+        assert_same(final(folder), final(tmp_path / "whole"))
+        assert sorted(path.name for path in folder.iterdir()) == names
+        for ours, theirs in zip(resumed.listener.epochs, whole.listener.epochs, strict=True):
+            assert (ours.train, ours.val, ours.is_best) == (theirs.train, theirs.val, theirs.is_best)
+
+
 def test_debug_mode_names_the_block_where_it_begins(splits, tmp_path):
     run = Run(splits, tmp_path)
     check_blocks(run.network)
@@ -397,7 +476,7 @@ def test_a_second_signal_does_not_damage_the_file(splits, tmp_path, monkeypatch)
 def test_an_epoch_is_reported_before_it_is_saved(splits, tmp_path):
     """A run killed in between reports the epoch again. In the other order its row would be lost."""
 
-    class Killed(Exception):
+    class Killed(BaseException):  # a callback's Exception would not end the run
         pass
 
     def kill(report):
@@ -429,7 +508,7 @@ def saves_of(splits, tmp_path, **settings):
 
 
 def test_checkpoints_come_when_they_were_asked_for(splits, tmp_path):
-    ends = [(2, 0), (3, 0), (4, 0)]
+    ends = [(1, 8), (2, 0), (2, 8), (3, 0), (3, 8), (4, 0)]  # before and after each validation
     all_files = [f"tiny_ep-000{epoch}.pth" for epoch in (1, 2, 3)]
     assert saves_of(splits, tmp_path / "plain") == (ends, all_files)
     positions, _ = saves_of(splits, tmp_path / "steps", save_every_steps=3)
@@ -438,6 +517,8 @@ def test_checkpoints_come_when_they_were_asked_for(splits, tmp_path):
     assert positions == sorted([*ends, *((epoch, step) for epoch in (1, 2, 3) for step in range(1, 8))])
     # The last epoch always has its file and its validation; `last` is written after every epoch.
     assert saves_of(splits, tmp_path / "second", save_frequency=2) == (ends, all_files[1:])
+    without = [(2, 0), (3, 0), (3, 8), (4, 0)]
+    assert saves_of(splits, tmp_path / "val", val_frequency=4) == (without, all_files)
 
 
 def test_validation_comes_every_so_many_epochs_and_at_the_end(splits, tmp_path):
@@ -455,6 +536,8 @@ def naive_scores(network, splits, clips):
     with torch.no_grad():
         for (request,) in loader:
             clip = dataset[request]
+            if clip.is_lost:
+                continue
             probabilities = network(Normalise()(clip.frames.permute(0, 4, 1, 2, 3))).softmax(1).mean(0)
             losses.append(-math.log(probabilities[clip.label]))
             hits += int(probabilities.argmax()) == clip.label
@@ -491,8 +574,16 @@ def damaged_splits(tmp_path, train=(), val=()):
 
 def test_a_bad_video_stops_the_run_with_its_file(tmp_path):
     splits = damaged_splits(tmp_path, train=[9])
+    run = Run(splits, tmp_path)
     with pytest.raises(DataError, match=r"train_009/frames\.db .*--on-bad-video skip"):
-        Run(splits, tmp_path).fit()
+        run.fit()
+    # The steps before it are saved, and a run with the mended video ends as if it had never been damaged.
+    assert run.position() == (1, run.listener.steps)
+    assert run.listener.steps > 0
+    mended = load_splits(write_small_dataset(tmp_path / "mended", frames=4), SPEC)
+    Run(mended, tmp_path, start=read_checkpoint(run.folder.last)).fit()
+    Run(mended, tmp_path / "whole").fit()
+    assert_same(final(tmp_path), final(tmp_path / "whole"))
 
 
 def test_bad_videos_are_replaced_and_listed_up_to_the_limit(tmp_path):
@@ -503,7 +594,7 @@ def test_bad_videos_are_replaced_and_listed_up_to_the_limit(tmp_path):
         assert {bad.video for bad in report.bad_videos} == {3, 9, 20}  # each epoch asks for all videos
         assert all(bad.replacement is not None for bad in report.bad_videos)
         assert report.train.examples == 32
-    with pytest.raises(DataError, match=r"frames\.db .*\b3 bad videos.*--bad-video-limit allows 2\b"):
+    with pytest.raises(DataError, match=r"frames\.db .*\b\d bad videos.*--bad-video-limit allows 2\b"):
         Run(splits, tmp_path / "limited", skip=True, bad_video_limit=2).fit()
 
 
@@ -513,12 +604,32 @@ def test_if_no_video_can_be_read_the_run_stops(tmp_path):
         Run(splits, tmp_path, skip=True, bad_video_limit=100).fit()
 
 
+@pytest.mark.parametrize(("clips", "batch_size"), [(1, 3), (3, 1)])
+def test_a_bad_video_in_validation_is_left_out_of_the_scores(tmp_path, clips, batch_size):
+    """If another video were read in its place, that one would count twice."""
+    splits = damaged_splits(tmp_path, val=[0, 6])
+    run = Run(splits, tmp_path, skip=True, plan=plan_of(splits, end_epoch=1, lr_steps=()), bad_video_limit=2,
+              val=validation(splits, clips, batch_size))  # fmt: skip
+    val = run.fit().val
+    assert [(bad.video, bad.replacement) for bad in val.bad_videos] == [(0, None), (6, None)]
+    assert val.examples == 5 and val.show_videos() == "5 of 7 videos; 2 could not be read"
+    loss, top1, videos = naive_scores(run.network, splits, clips)
+    assert (val.loss, val.top1, videos) == (pytest.approx(loss, rel=1e-4), top1, 5)
+
+
 @pytest.mark.parametrize("skip", [False, True])
-def test_a_bad_video_in_validation_is_an_error_whatever_the_policy(tmp_path, skip):
-    """If a video were replaced or left out, scores of different runs could not be compared."""
-    splits = damaged_splits(tmp_path, val=[6])
-    with pytest.raises(DataError, match=r"validation.*val_006/frames\.db"):
-        Run(splits, tmp_path, skip=skip, bad_video_limit=100).fit()
+def test_a_bad_video_in_validation_does_not_cost_the_epoch(tmp_path, skip):
+    """It is found after hours of training; a resumed run must not train them again."""
+    splits = damaged_splits(tmp_path, val=[5, 6])
+    run = Run(splits, tmp_path, skip=skip, bad_video_limit=1)
+    with pytest.raises(DataError, match=r"validation.*frames\.db"):
+        run.fit()
+    assert run.position() == (1, 8)
+    resumed = Run(splits, tmp_path, start=read_checkpoint(run.folder.last), skip=True)
+    resumed.fit()
+    assert [report.epoch for report in resumed.listener.epochs] == [1, 2, 3]
+    assert resumed.listener.steps == 16
+    assert [report.train.examples for report in resumed.listener.epochs] == [32, 32, 32]
 
 
 def test_frames_repeated_in_short_videos_are_reported(tmp_path):

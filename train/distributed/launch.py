@@ -11,6 +11,8 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from train.distributed.stop_signal import is_ignored_hangup
+
 
 def launch(ranks: int, argv: Sequence[str]) -> int:
     """Run the command line `argv` as `ranks` processes of this machine; return the exit status of the run.
@@ -27,6 +29,8 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
         max_restarts=0,
         monitor_interval=1.0,
     )
+    if is_ignored_hangup(signal.SIGHUP):  # by `nohup`; the launcher would obey it all the same
+        config.signals_to_handle = "SIGTERM,SIGINT,SIGQUIT"
     # The launcher passes SIGTERM on to the ranks and waits until they have saved. It ignores SIGUSR1, so translate it.
     signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     logging.disable(logging.ERROR)  # the launcher's own long messages; `_exit_status` prints one line instead

@@ -1,52 +1,86 @@
-"""Stops a run after a signal, on all ranks after the same step."""
+"""Stops a run after a signal or a problem of one rank, on all ranks before the same step."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 
-EXIT_STATUS = 143  # of a run that saved and stopped after a signal: 128 + SIGTERM, as in a shell
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+from common.ranks import Ranks
+
+# The signals that stop a run, and its exit status then. A job script asks for 143 after SIGUSR1 as after SIGTERM.
+SIGNALS = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGHUP: 129}
 
 
-class StoppedBySignal(Exception):
-    """A rank received a signal. `Trainer.fit` saves the state and raises this again."""
+class StoppedBySignal(BaseException):
+    """A rank received a signal. No `except Exception` may swallow it. `is_saved`: the state was saved since."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.name = signal.Signals(number).name
+        self.exit_status = SIGNALS[signal.Signals(number)]
+        self.is_saved = False
+
+
+class Agreement(NamedTuple):
+    """What the ranks know together before a step; the same on all ranks."""
+
+    signal: int | None  # that any of them has received
+    has_problem: bool  # whether any of them has one
+    total: int  # the sum of their counts
+
+
+@contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """Inside this context, a signal raises StoppedBySignal where the program is: there is nothing to save yet."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise StoppedBySignal(number)
+
+    with _handling(stop):
+        yield
 
 
 class StopSignal:
-    """Records SIGTERM and SIGUSR1 (preemption). Further signals do not interrupt the checkpoint that is then saved."""
+    """Records the first signal. Further ones do not interrupt the checkpoint that is then saved."""
 
-    def __init__(self, world_size: int) -> None:
-        self.received = False
-        self.world_size = world_size
-        self.flag = torch.zeros(1)
-        self.work: dist.Work | None = None
+    def __init__(self, ranks: Ranks) -> None:
+        self.received: int | None = None
+        self.ranks = ranks
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Inside this context, record the signals instead of ending the process."""
-        before = {number: signal.signal(number, self._note) for number in SIGNALS}
-        try:
+        with _handling(self._note):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+        self.received = self.received or number
 
-    def share(self) -> None:
-        """Start telling the other ranks; call it when a step begins. The exchange runs beside the step."""
-        self.flag.fill_(self.received)
-        if self.world_size > 1:
-            self.work = dist.all_reduce(self.flag, dist.ReduceOp.MAX, async_op=True)
+    def agree(self, has_problem: bool = False, count: int = 0) -> Agreement:
+        """What the ranks know together; every rank must call it. It waits for the other ranks, not for the device."""
+        if self.ranks.world_size == 1:
+            return Agreement(self.received, has_problem, count)
+        own = [self.received == number for number in SIGNALS]
+        *received, problems, total = self.ranks.sum(torch.tensor([*own, has_problem, count])).tolist()
+        found = [number for number, ranks in zip(SIGNALS, received, strict=True) if ranks]
+        return Agreement(found[0] if found else None, problems > 0, total)
 
-    def is_set(self) -> bool:
-        """Whether any rank had received a signal when this step began; the same answer on all ranks."""
-        if self.work:
-            self.work.wait()
-            self.work = None
-        return bool(self.flag)
+
+@contextmanager
+def _handling(handler: "signal._HANDLER") -> Iterator[None]:
+    """Inside this context, `handler` gets the signals. An ignored SIGHUP stays ignored: `nohup` asks for that."""
+    numbers = [number for number in SIGNALS if not is_ignored_hangup(number)]
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def is_ignored_hangup(number: int) -> bool:
+    """Whether this is SIGHUP, and `nohup` or the shell has this process ignore it."""
+    return number == signal.SIGHUP and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

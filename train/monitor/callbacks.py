@@ -45,15 +45,17 @@ class ConsoleLog:
             LOG.debug("open gates: %s", " ".join(f"{name} {share:.2f}" for name, share in report.open_gates.items()))
 
     def on_epoch(self, report: EpochReport) -> None:
-        """The epoch's scores, its repeated frames and its replaced videos."""
+        """The epoch's scores, its repeated frames, and the videos that could not be read."""
         text = Text(f"Epoch [{report.epoch:03d}/{report.num_epochs:03d}] done in {report.seconds:.1f} s | ", "bold")
         text.append(f"train {report.train.show()}")
         LOG.info(text.plain, extra={"rich": text})
         if report.val:
             text = Text(f"Epoch [{report.epoch:03d}/{report.num_epochs:03d}] validation ", "bold")
-            text.append(f"{report.val.show()} ({report.val.examples:.0f} videos)")
+            text.append(f"{report.val.show()} ({report.val.show_videos()})")
             text.append(" best" if report.is_best else "", "green")
             LOG.info(text.plain, extra={"rich": text})
+            for bad in report.val.bad_videos:
+                LOG.warning("    video %d left out of the scores: %s", bad.video, bad.reason)
         if report.repeated_frames:
             LOG.info("  %d frames were repeated in clips longer than their videos", report.repeated_frames)
         if report.bad_videos:

@@ -6,15 +6,20 @@ Each RUN is a folder with scores_train.csv and scores_val.csv.
 """
 
 import csv
+import math
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from common.cli import CommandParser, run_command
 from common.errors import DataError
-from common.files import atomic_file
+from common.files import atomic_file, write_errors
 from train.monitor.logs import make_console
 
 matplotlib.use("Agg")
@@ -23,14 +28,14 @@ from matplotlib import pyplot as plt
 Curve = dict[str, list[float]]
 
 
-def read_scores(path: Path) -> Curve:
-    """The columns of a score file, by name; DataError if the file is missing or damaged."""
+def read_scores(path: Path, columns: Sequence[str]) -> Curve:
+    """The columns of a score file, by name; DataError if the file is missing or damaged, or lacks one of `columns`."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         if not rows:
             raise ValueError("it has no epochs")
-        if missing := [name for name in ("epoch", "loss", "top1") if name not in rows[0]]:
+        if missing := [name for name in columns if name not in rows[0]]:
             raise ValueError(f"it has no column {missing[0]}")
         return {name: [float("nan" if row[name] == "" else row[name]) for row in rows] for name in rows[0]}
     except OSError as error:
@@ -46,9 +51,9 @@ def scores_table(runs: dict[str, tuple[Curve, Curve]]) -> Table:
     for heading in ("epochs", "minutes", "train top-1", "val top-1", "best val top-1"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, (train, val) in runs.items():
-        best = max(range(len(val["top1"])), key=val["top1"].__getitem__)
+        best = max(range(len(val["top1"])), key=lambda row: (not math.isnan(val["top1"][row]), val["top1"][row]))
         table.add_row(
-            name,
+            escape(name),
             f"{train['epoch'][-1]:.0f}",
             f"{sum(train['seconds']) / 60:.1f}",
             f"{train['top1'][-1]:.2f} %",
@@ -62,21 +67,26 @@ def plot_scores(runs: dict[str, tuple[Curve, Curve]], output: Path) -> None:
     """Draw loss and top-1 over epochs: validation as solid lines, training as dashed lines."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     for axis, score, label in zip(axes, ("loss", "top1"), ("loss", "top-1 (%)"), strict=True):
-        for number, (name, (train, val)) in enumerate(runs.items()):
+        for number, (run, (train, val)) in enumerate(runs.items()):
+            name = run.replace("$", r"\$")  # matplotlib reads formulas between dollars
             axis.plot(val["epoch"], val[score], f"C{number}o-", markersize=3, label=f"{name}, validation")
             axis.plot(train["epoch"], train[score], f"C{number}--", alpha=0.7, label=f"{name}, training")
         axis.set(xlabel="epoch", ylabel=label)
         axis.grid(alpha=0.3)
     axes[1].set_ylim(0, 100)
     axes[1].legend(frameon=False, fontsize="small")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(output) as temporary:
-        figure.savefig(temporary, dpi=150, format=output.suffix[1:] or "png")
+    with write_errors(output, "give another --output"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(output) as temporary:
+            figure.savefig(temporary, dpi=150, format=output.suffix[1:] or "png")
     plt.close(figure)
 
 
 def main() -> int:
-    """Print the table and, with --output, draw the curves; DataError names a wrong file or suffix."""
+    """Print the table and, with --output, draw the curves; DataError names a wrong file or suffix.
+
+    Exit status 1 if some of the runs had no scores and were left out.
+    """
     parser = CommandParser(prog="python -m train.plot_scores", description="Scores of runs as a table and as curves.")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, with its score files")
     parser.add_argument(
@@ -85,14 +95,32 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.output is not None and arguments.output.suffix not in (".png", ".pdf", ".svg"):
         raise DataError(f"--output {arguments.output}: give a name that ends in .png, .pdf or .svg")
-    runs = {
-        run.name: (read_scores(run / "scores_train.csv"), read_scores(run / "scores_val.csv")) for run in arguments.runs
-    }
-    make_console().print(scores_table(runs))
+    runs, problems = {}, []
+    for name, run in _names(arguments.runs).items():
+        try:
+            train = read_scores(run / "scores_train.csv", ("epoch", "loss", "top1", "seconds"))
+            runs[name] = (train, read_scores(run / "scores_val.csv", ("epoch", "loss", "top1")))
+        except DataError as error:
+            problems.append(str(error))
+    if not runs:
+        raise DataError("; ".join(problems))
+    for problem in problems:
+        print(f"warning: {problem}; this run is left out", file=sys.stderr)
+    console = make_console()
+    console.print(scores_table(runs))
     if arguments.output is not None:
         plot_scores(runs, arguments.output)
-        print(f"curves in {arguments.output}")
-    return 0
+        console.print(f"curves in {arguments.output}", soft_wrap=True, highlight=False, markup=False)
+    return 1 if problems else 0
+
+
+def _names(folders: Sequence[Path]) -> dict[str, Path]:
+    """A name for each run: its folder's, or more of the path where several folders have this name."""
+    found = list({folder.resolve(): folder for folder in folders})
+    above = Path(os.path.commonpath([path.parent for path in found]))
+    short = [path.name for path in found]
+    names = [path.name if short.count(path.name) == 1 else str(path.relative_to(above)) for path in found]
+    return dict(zip(names, found, strict=True))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,66 @@
 """The log of a run: in colour on the console, as plain text in a file."""
 
 import logging
+import os
+import re
+import sys
+from logging.handlers import MemoryHandler
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common.files import reason, write_errors
+
 LOG = logging.getLogger("srtg")
 LOG_WIDTH = 120  # columns of lines and tables
+FILE_ONLY = {"file_only": True}  # `extra` of a record that is not for the console
+MOST_RECORDS = 100_000  # held until there is a file
+
+
+class StandardOutput:
+    """Standard output as a file that never fails.
+
+    When its reader is gone or the disk is full, `failure` says so and the output is dropped. Characters that its
+    encoding lacks are written as escapes.
+    """
+
+    def __init__(self) -> None:
+        self.failure = ""
+        self.stream: Any = sys.stdout  # a progress bar replaces sys.stdout by one that prints through the console
+        if hasattr(self.stream, "reconfigure"):
+            self.stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """Write, unless it has failed before."""
+        return self._try("write", text) or 0
+
+    def flush(self) -> None:
+        """Flush, unless it has failed before."""
+        self._try("flush")
+
+    def _try(self, method: str, *arguments: str) -> Any:
+        if self.failure or self.stream is None:
+            return None
+        try:
+            return getattr(self.stream, method)(*arguments)
+        except (OSError, ValueError) as error:  # ValueError: it was closed
+            self.failure = reason(error) if isinstance(error, OSError) else str(error)
+            self._drop()
+            return None
+
+    def __getattr__(self, name: str) -> Any:
+        """`encoding`, `isatty`, `fileno`: those of standard output."""
+        return getattr(self.stream, name)
+
+    def _drop(self) -> None:
+        """Send what is still written there nowhere; else Python would fail to flush it at its exit."""
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+        except (OSError, ValueError):  # it is no file, or is closed
+            return
 
 
 class ConsoleHandler(logging.Handler):
@@ -20,25 +72,76 @@ class ConsoleHandler(logging.Handler):
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
+        self.is_gone = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
-        message = getattr(record, "rich", None) or Text(record.getMessage(), style=_STYLES.get(record.levelname, ""))
-        self.console.print(message, soft_wrap=True, highlight=False)
+        """Print one record. If standard output has failed, log that once."""
+        if hasattr(record, "file_only"):
+            return
+        text = Text(printable(record.getMessage()), style=_STYLES.get(record.levelname, ""))
+        self.console.print(getattr(record, "rich", None) or text, soft_wrap=True, highlight=False)
+        failure = getattr(self.console.file, "failure", "")
+        if failure and not self.is_gone:
+            self.is_gone = True
+            LOG.warning("standard output is gone (%s): the run goes on, and only the log file has its lines", failure)
 
 
 _STYLES = {"WARNING": "yellow", "ERROR": "red", "DEBUG": "dim"}
 
 
+def printable(text: str) -> str:
+    """The text with control characters as escapes: in a name, they could move the cursor or change colours."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+class LogFile(logging.FileHandler):
+    """Appends to the log file. If it cannot be written, a warning says so once; each later line is tried again."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        self.has_failed = False
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line or lines of a record."""
+        return printable(super().format(record))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Warn on the console, the first time; logging would print a traceback for each line."""
+        error = sys.exc_info()[1]
+        if not self.has_failed:
+            self.has_failed = True
+            why = reason(error) if isinstance(error, OSError) else str(error)
+            LOG.warning(
+                "%s cannot be written (%s): lines may be missing there; the run goes on", self.baseFilename, why
+            )
+
+    def close(self) -> None:
+        """Close the file; lines that could not be written are lost."""
+        try:
+            super().close()
+        except OSError as error:
+            if not self.has_failed:
+                print(f"{self.baseFilename} cannot be written ({reason(error)})", file=sys.stderr)
+
+
 def make_console() -> Console:
-    """A console as wide as the terminal; 120 columns for a file or pipe, so that tables are not cut."""
-    console = Console()
-    return console if console.is_terminal else Console(width=LOG_WIDTH)
+    """A console as wide as the terminal; 120 columns for a file or pipe, so that tables are not cut.
+
+    If standard output fails, it drops what is printed.
+    """
+    output: Any = StandardOutput()
+    console = Console(file=output)
+    return console if console.is_terminal else Console(file=output, width=LOG_WIDTH)
 
 
 def start_logging(console: Console, is_first_rank: bool, debug: bool) -> None:
-    """Log to the console. Ranks other than the first log only errors: their warnings would repeat the first's."""
-    LOG.handlers = [ConsoleHandler(console)]
+    """Log to the console, and hold the lines for `log_to_file`.
+
+    Ranks other than the first log only errors: their warnings would repeat the first's.
+    """
+    held = MemoryHandler(MOST_RECORDS, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+    LOG.handlers = [ConsoleHandler(console), held] if is_first_rank else [ConsoleHandler(console)]
     LOG.propagate = False
     LOG.setLevel(logging.ERROR if not is_first_rank else logging.DEBUG if debug else logging.INFO)
     logging.captureWarnings(True)
@@ -47,13 +150,24 @@ def start_logging(console: Console, is_first_rank: bool, debug: bool) -> None:
     warnings.setLevel(LOG.level)
 
 
-def log_to_file(path: Path) -> None:
-    """Also log to a file; append if it exists."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-    LOG.addHandler(handler)
-    logging.getLogger("py.warnings").addHandler(handler)
+def log_to_file(path: Path) -> bool:
+    """Also log to a file, the lines so far included; append if it exists. DataError if it cannot be written."""
+    with write_errors(path, "give another --log-file or --model-dir"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = LogFile(path)
+    held = [each for each in LOG.handlers if isinstance(each, MemoryHandler)]
+    # `handlers` of LOG and of warnings are one list.
+    LOG.handlers[:] = [each for each in LOG.handlers if each not in held] + [handler]
+    for each in held:
+        each.setTarget(handler)
+        each.flush()
+        each.close()
+    return True
+
+
+def is_file_awaited() -> bool:
+    """Whether lines are held for a log file that is not yet open."""
+    return any(isinstance(each, MemoryHandler) for each in LOG.handlers)
 
 
 def log_table(table: Table) -> None:
@@ -62,3 +176,8 @@ def log_table(table: Table) -> None:
     with console.capture() as capture:
         console.print(table)
     LOG.info(capture.get().rstrip(), extra={"rich": table})
+
+
+def print_result(text: str) -> None:
+    """Print the last line of a run, for machines."""
+    Console(file=StandardOutput()).print(text, soft_wrap=True, highlight=False, markup=False)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from data.clips.types import BadVideo
+from evaluate.evaluation import Evaluation
 from evaluate.metrics import Scores
 
 
@@ -47,7 +48,7 @@ class EpochReport:
     global_step: int
     lr: float
     train: Scores
-    val: Scores | None  # None if the epoch had no validation
+    val: Evaluation | None  # None if the epoch had no validation
     is_best: bool
     seconds: float  # of training and validation, summed over all parts of an interrupted epoch
     clips: int
@@ -57,7 +58,10 @@ class EpochReport:
 
 
 class Callback(Protocol):
-    """Receives the reports of a run. Only the first rank has callbacks."""
+    """Receives the reports of a run. Only the first rank has callbacks.
+
+    If one raises an exception, `Guarded` logs it and calls the callback again at its next report.
+    """
 
     def on_step(self, step: int, steps: int) -> None:
         """Called after every step: `step` of the epoch's `steps` are done. Must not wait for the device."""

@@ -5,15 +5,22 @@ from pathlib import Path
 
 from common.files import atomic_file
 from evaluate.metrics import Scores
+from train.monitor.logs import LOG
 from train.monitor.reports import EpochReport, LogReport
+
+Row = dict[str, object]
 
 
 class ScoreFiles:
-    """`scores_train.csv` and `scores_val.csv`: one row per epoch, also if the run was interrupted and resumed."""
+    """`scores_train.csv` and `scores_val.csv`: one row per epoch, also if the run was interrupted and resumed.
+
+    A row that cannot be written is written with the next one.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.train_file = folder / "scores_train.csv"
         self.val_file = folder / "scores_val.csv"
+        self.unwritten: dict[Path, list[Row]] = {self.train_file: [], self.val_file: []}
 
     def on_step(self, step: int, steps: int) -> None:
         """Nothing."""
@@ -23,35 +30,81 @@ class ScoreFiles:
 
     def on_epoch(self, report: EpochReport) -> None:
         """Write the epoch's rows in place of rows of this and later epochs, which an interrupted run may have left."""
-        row: dict[str, object] = {"epoch": report.epoch, "step": report.global_step, "lr": f"{report.lr:.6g}"}
+        row: Row = {"epoch": report.epoch, "step": report.global_step, "lr": f"{report.lr:.6g}"}
         row |= _columns(report.train) | {
             "clips": report.clips,
             "seconds": f"{report.seconds:.2f}",
             "repeated_frames": report.repeated_frames,
             "bad_videos": len(report.bad_videos),
         }
-        _replace_rows_from(self.train_file, report.epoch, row)
+        self.unwritten[self.train_file].append(row)
         if report.val:
             row = {"epoch": report.epoch, "step": report.global_step}
-            row |= _columns(report.val) | {"videos": f"{report.val.examples:.0f}"}
-            _replace_rows_from(self.val_file, report.epoch, row)
+            row |= _columns(report.val) | {
+                "videos": f"{report.val.examples:.0f}",
+                "bad_videos": len(report.val.bad_videos),
+            }
+            self.unwritten[self.val_file].append(row)
+        self._write()
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Try once more to write what is left."""
+        self._write()
+
+    def _write(self) -> None:
+        for path, rows in self.unwritten.items():
+            if rows:
+                _replace_rows(path, rows)
+                rows.clear()
 
 
-def _columns(scores: Scores) -> dict[str, object]:
+def _columns(scores: Scores) -> Row:
     return {name: f"{value:.6f}" if name == "loss" else f"{value:.4f}" for name, value in scores.values().items()}
 
 
-def _replace_rows_from(path: Path, epoch: int, row: dict[str, object]) -> None:
-    """Drop the rows of `epoch` and later, and append `row`. Columns that only older versions wrote are kept."""
-    rows: list[dict[str, object]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [dict(old) for old in csv.DictReader(file) if int(old["epoch"]) < epoch]
-    columns = dict.fromkeys([*row, *(name for old in rows for name in old)])
+def _replace_rows(path: Path, new: list[Row]) -> None:
+    """Drop the rows from the first new epoch on, and append the new rows. Columns of older versions are kept."""
+    first = min(int(str(row["epoch"])) for row in new)
+    rows = [*(row for row in _read(path) if int(str(row["epoch"])) < first), *new]
+    columns = dict.fromkeys([*new[-1], *(name for row in rows for name in row)])
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
-        writer.writerows([*rows, row])
+        writer.writerows(rows)
+
+
+def _read(path: Path) -> list[Row]:
+    """The rows of a score file; none if it is missing. A damaged one, as by a spreadsheet, is moved aside."""
+    if not path.exists():
+        return []
+    try:
+        return _parse(path)
+    except (ValueError, csv.Error, IsADirectoryError) as error:  # ValueError: also text that is not UTF-8
+        aside = _free_name(path)
+        path.rename(aside)
+        LOG.warning("%s is no score file of a run (%s): it is now %s, and a new one begins", path, error, aside.name)
+        return []
+
+
+def _parse(path: Path) -> list[Row]:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet writes a mark at the beginning
+        header, *lines = [cells for cells in csv.reader(file) if any(cells)] or [[]]
+    if header and "epoch" not in header:
+        raise ValueError("it has no column epoch")
+    rows = []
+    for number, cells in enumerate(lines, start=1):
+        if len(cells) != len(header):
+            raise ValueError(f"row {number} has {len(cells)} cells and the header {len(header)}")
+        rows.append(dict[str, object](zip(header, cells, strict=True)))
+        int(str(rows[-1]["epoch"]))  # ValueError if it is no number
+    return rows
+
+
+def _free_name(path: Path) -> Path:
+    """`scores_train.csv.damaged`, or with a number if that exists."""
+    name = path.with_name(f"{path.name}.damaged")
+    number = 1
+    while name.exists() or name.is_symlink():
+        number += 1
+        name = path.with_name(f"{path.name}.damaged.{number}")
+    return name

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from common.errors import DataError
-from common.files import atomic_file
+from common.files import atomic_file, write_errors
 from train.schedule.plan import Phase, Plan
 from train.schedule.table import rows
 
@@ -21,7 +21,7 @@ WIDTH, SHORT_WIDTH = 2.4, 0.9  # of lines: the long cycle's own crop; the other 
 def draw_plan(plan: Plan, path: Path) -> None:
     """Draw frames, crop, batch and rate over the epochs, and the time of each phase.
 
-    Creates the folder of `path`; DataError if the suffix is unknown.
+    Creates the folder of `path`; DataError if the suffix is unknown or the file cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"--output {path}: give a file name that ends in {', '.join(SUFFIXES)}")
@@ -41,9 +41,10 @@ def draw_plan(plan: Plan, path: Path) -> None:
     _mark_lr_steps(axes, plan)
     _draw_time(figure.add_subplot(grid[4]), plan, colours)
     _add_legend(figure, plan, colours)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
+    with write_errors(path, "give another --output"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
 
 
 def _line(

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,6 +22,7 @@ from data.clips.types import NO_FRAMES, BadVideo, Clip, ClipRequest, ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
 from data.loading.loader import Batch, BatchLoader, SequentialBatches, collate
+from tests.processes import ROOT
 from tests.small_dataset import write_small_dataset
 
 SPEC = DatasetSpec("custom", "train.csv", "val.csv")
@@ -280,3 +283,39 @@ def test_ctrl_c_while_the_workers_start_is_not_lost(splits):
         next(iter(loader))
     assert not interrupts
     check_equal(kept(loader), read(splits, 0))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import UniformClips
+from data.clips.types import ClipShape
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.splits import load_splits
+from data.loading.loader import BatchLoader, SequentialBatches
+videos = load_splits(Path(sys.argv[1]), DatasetSpec("custom", "train.csv", "val.csv")).val
+dataset = ClipDataset(videos, UniformClips(2), 1)
+loader = BatchLoader(dataset, SequentialBatches(len(videos), 2, ClipShape(4, 32, 32)), 2, pin_memory=False)
+for batch in loader:
+    pass
+if len(sys.argv) > 2:
+    raise ValueError("the reason")
+print("end", flush=True)
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_loader_that_a_script_leaves_behind_ends_with_it(small_dataset, tmp_path, fails):
+    """Python waited ten seconds for its workers, and a false report of their death hid the real error."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, script, small_dataset, *(["fail"] if fails else [])],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == fails
+    if fails:
+        assert done.stderr.splitlines()[-1] == "ValueError: the reason"
+    else:
+        assert (done.stdout, done.stderr) == ("end\n", "")

@@ -15,6 +15,7 @@ import pytest
 from network.weights.reading import read_checkpoint
 from tests.processes import Process, Server
 from tests.runs import LAST, RUN, TINY, TINY_FLAGS, assert_all_whole, assert_same_run, rows, state
+from tests.small_dataset import write_small_dataset
 
 TORCHRUN = ("-m", "torch.distributed.run")
 LENGTH = ("--workers", 0, "--end-epoch", 5, "--lr-steps", 2, 4)
@@ -206,3 +207,20 @@ def test_two_machines_lose_one_and_take_it_back(server, small_dataset, tmp_path,
     epochs = [int(row["epoch"]) for row in rows(tmp_path / "run" / RUN / "scores_train.csv")]
     assert epochs == list(range(1, epochs[-1] + 1))
     assert f'"epochs": {epochs[-1]},' in both()
+
+
+@pytest.mark.parametrize("policy", [("stop",), ("skip", "--bad-video-limit", 1)])
+def test_a_bad_video_of_one_rank_saves_the_steps_of_all(server, tmp_path, policy):
+    """The other rank was killed in its step, and all since the last checkpoint was lost."""
+    dataset = write_small_dataset(tmp_path / "data", train=16, val=2, frames=4)
+    for number in (3, 4, 9):
+        next(dataset.glob(f"jpg/*/train_{number:03d}/frames.db")).write_bytes(b"no database")
+    flags = ("--gpus", 2, "--workers", 0, "--end-epoch", 2, "--model-dir", "run", "--on-bad-video", *policy)
+    process = start(server, dataset, tmp_path, *flags, "--batch-size", 2, "--lr-steps", 9)
+    assert process.wait() == 2
+    assert process.stderr.count("\n") == 1 and "frames.db" in process.stderr, process.stderr
+    last = read_checkpoint(tmp_path / "run" / RUN / LAST)
+    assert last["position"]["epoch"] == 1
+    assert last["position"]["step"] == process.stdout.count("Batch [")
+    assert last["progress"]["clips"] == 2 * last["position"]["step"]
+    assert "frames.db" in (tmp_path / "run" / RUN / "train.log").read_text().splitlines()[-1]

@@ -1,9 +1,11 @@
 """The reports of a run: console, score files, TensorBoard, progress bar."""
 
 import csv
+import errno
 import io
 import logging
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -13,8 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from data.clips.types import BadVideo
 from evaluate.metrics import METRICS
-from tests.runs import make_scores
+from tests.runs import evaluation, make_scores
 from train.monitor.callbacks import ConsoleLog, ProgressBar, speed_text
+from train.monitor.guarded import Guarded
 from train.monitor.logs import LOG, ConsoleHandler, log_table
 from train.monitor.reports import EpochReport, LogReport, Speeds
 from train.monitor.score_files import ScoreFiles
@@ -36,7 +39,7 @@ def published_metrics(monkeypatch):
 def epoch_report(epoch, val=True, **changes):
     report = EpochReport(
         epoch=epoch, num_epochs=9, global_step=10 * epoch, lr=0.1 / epoch, train=make_scores(8.0, 1, 3, 4),
-        val=make_scores(2.5, 1, 2, 2) if val else None, is_best=False, seconds=12.5, clips=40, repeated_frames=0,
+        val=evaluation(2.5, 1, 2, 2) if val else None, is_best=False, seconds=12.5, clips=40, repeated_frames=0,
         bad_videos=(), checkpoint=None,
     )  # fmt: skip
     return replace(report, **changes)
@@ -107,7 +110,7 @@ def test_lines_fit_120_columns(console):
     ConsoleLog().on_log(wide)
     ConsoleLog().on_epoch(
         epoch_report(358, num_epochs=358, seconds=86400.0, is_best=True, train=make_scores(4e30, 4, 4, 4),
-                     val=make_scores(2.0, 240_000, 240_000, 240_000))
+                     val=evaluation(2.0, 240_000, 240_000, 240_000))
     )  # fmt: skip
     lines = plain(console).splitlines()
     assert len(lines) == 4 and max(map(len, lines)) <= 120, lines
@@ -143,7 +146,7 @@ def test_each_epoch_has_a_row_of_scores(tmp_path):
         "clips": "40", "seconds": "12.50", "repeated_frames": "0", "bad_videos": "0",
     }  # fmt: skip
     assert val[1] == {"epoch": "3", "step": "30", "loss": "1.250000", "top1": "50.0000", "top5": "100.0000",
-                      "videos": "2"}  # fmt: skip
+                      "videos": "2", "bad_videos": "0"}  # fmt: skip
 
 
 def test_a_run_resumed_at_an_earlier_epoch_replaces_its_rows(tmp_path):
@@ -229,7 +232,7 @@ def test_a_score_file_of_an_older_version_keeps_all_its_columns(tmp_path, monkey
     """A new metric is a new column; a resumed run must neither fail at old rows nor lose their columns."""
     files = ScoreFiles(tmp_path)
     files.on_epoch(epoch_report(1))
-    old = (tmp_path / "scores_val.csv").read_text().replace("videos", "videos,gone").replace(",2\n", ",2,x\n")
+    old = (tmp_path / "scores_val.csv").read_text().replace("bad_videos", "gone").replace(",2,0\n", ",2,x\n")
     (tmp_path / "scores_val.csv").write_text(old.replace(",top5", "").replace(",100.0000", ""), newline="")
     files.on_epoch(epoch_report(2))
     first, second = rows(tmp_path / "scores_val.csv")
@@ -247,3 +250,119 @@ def test_a_table_in_the_log_file_has_no_colour_codes(monkeypatch):
     table.add_row("1")
     log_table(table)
     assert "epoch" in messages[0] and "\x1b" not in messages[0]
+
+
+DAMAGES = {
+    "semicolons": lambda text: text.replace(",", ";").encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "a row cut short": lambda text: text[:-20].encode(),
+    "a row with more cells": lambda text: text.rstrip().encode() + b",9,9\n",
+    "no epoch": lambda text: text.replace("epoch", "e", 1).encode(),
+    "an epoch that is no number": lambda text: re.sub(r"\n\d,", "\none,", text).encode(),
+    "NULs": lambda text: bytes(200),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_score_file_is_kept_aside_and_a_new_one_begins(tmp_path, console, name):
+    """A spreadsheet that saved the file must cost neither its rows nor, as before, every later epoch."""
+    files = ScoreFiles(tmp_path)
+    files.on_epoch(epoch_report(1))
+    for number, aside in enumerate(("scores_train.csv.damaged", "scores_train.csv.damaged.2"), start=2):
+        damaged = DAMAGES[name]((tmp_path / "scores_train.csv").read_text())
+        (tmp_path / "scores_train.csv").write_bytes(damaged)
+        files.on_epoch(epoch_report(number))
+        assert (tmp_path / aside).read_bytes() == damaged
+        assert plain(console).count(f"it is now {aside}") == 1
+        assert [row["epoch"] for row in rows(tmp_path / "scores_train.csv")] == [str(number)]
+    assert [row["epoch"] for row in rows(tmp_path / "scores_val.csv")] == ["1", "2", "3"]
+
+
+HARMLESS = {
+    "a mark of a spreadsheet": lambda text: "\ufeff" + text,
+    "an empty row": lambda text: text + ",,,,,,,,,\n\n",
+    "a column more": lambda text: "\n".join(f"{line},x" for line in text.splitlines()) + "\n",
+    "nothing yet": lambda text: text,
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_score_file_that_can_be_read_keeps_its_rows(tmp_path, name):
+    files = ScoreFiles(tmp_path)
+    files.on_epoch(epoch_report(1))
+    path = tmp_path / "scores_train.csv"
+    path.write_text(HARMLESS[name](path.read_text()), newline="")
+    files.on_epoch(epoch_report(2))
+    assert [(row["epoch"], row["clips"]) for row in rows(path)] == [("1", "40"), ("2", "40")]
+    path.write_text("")
+    files.on_epoch(epoch_report(3))
+    assert [row["epoch"] for row in rows(path)] == ["3"]
+    assert not list(tmp_path.glob("*.damaged*"))
+
+
+class Failing:
+    """A callback that cannot write until `works`."""
+
+    works = False
+
+    def __init__(self):
+        self.reports = []
+
+    def on_step(self, step, steps):
+        self.on_log(step)
+
+    def on_log(self, report):
+        self.reports.append(report)
+        if not self.works:
+            raise OSError(errno.ENOSPC, "No space left on device", "curve.dat")
+
+    def on_epoch(self, report):
+        self.on_log(report)
+
+    def close(self):
+        self.on_log("closed")
+
+
+def test_a_callback_that_fails_is_reported_once_and_tried_again(console):
+    """A full disk for the curves must not end a run of weeks."""
+    first, second = Failing(), Failing()
+    second.works = True
+    guarded = Guarded([first, second])
+    for _ in range(3):
+        guarded.on_step(1, 2)
+        guarded.on_log(LOGGED)
+    guarded.on_epoch(epoch_report(1))
+    first.works = True
+    guarded.close()
+    assert plain(console).count("the disk is full (curve.dat)") == 1
+    assert plain(console).count("\n") == 1
+    assert len(first.reports) == len(second.reports) == 8
+
+
+def test_rows_that_could_not_be_written_are_written_with_the_next(tmp_path):
+    files = ScoreFiles(tmp_path / "run")
+    with pytest.raises(FileNotFoundError):
+        files.on_epoch(epoch_report(1))
+    (tmp_path / "run").mkdir()
+    files.on_epoch(epoch_report(2))
+    for name in ("scores_train.csv", "scores_val.csv"):
+        assert [row["epoch"] for row in rows(tmp_path / "run" / name)] == ["1", "2"]
+
+
+def test_tensorboard_begins_a_new_file_after_an_error(tmp_path, console, capfd):
+    """Its folder may be removed, or the disk full for a while; its thread's traceback would fill the terminal."""
+    board = TensorBoardLog(tmp_path, steps_done=0)
+    guarded = Guarded([board])
+    (tmp_path / "tensorboard").write_text("no folder")
+    guarded.on_log(LOGGED)
+    guarded.on_epoch(epoch_report(72))
+    (tmp_path / "tensorboard").unlink()
+    guarded.on_log(replace(LOGGED, global_step=730))
+    shutil.rmtree(tmp_path / "tensorboard")
+    for step in (740, 750, 760):
+        guarded.on_log(replace(LOGGED, global_step=step))
+        guarded.on_epoch(epoch_report(step // 10))
+    guarded.close()
+    assert scalars(tmp_path)["schedule/lr"][-1] == (760, pytest.approx(0.1))
+    assert plain(console).count("TensorBoardLog failed") in (1, 2)  # no folder; folder gone
+    assert "Traceback" not in "".join(capfd.readouterr())

@@ -1,13 +1,16 @@
 """`python -m train.plot_scores` on the score files of two runs: a table, a picture, and one line for a mistake."""
 
+import os
 import re
+import subprocess
 import sys
 
 import pytest
 
 from common.cli import run_command
-from evaluate.metrics import Scores
-from tests.runs import make_scores
+from evaluate.evaluation import Evaluation
+from tests.processes import ROOT
+from tests.runs import evaluation, make_scores
 from train.monitor.curves import main
 from train.monitor.reports import EpochReport
 from train.monitor.score_files import ScoreFiles
@@ -15,7 +18,7 @@ from train.monitor.score_files import ScoreFiles
 TOP1 = {"plain": (10, 40, 30), "gated": (20, 50, 60, 55)}  # of each epoch's validation, in percent
 
 
-def report(epoch: int, val: Scores) -> EpochReport:
+def report(epoch: int, val: Evaluation) -> EpochReport:
     return EpochReport(
         epoch=epoch, num_epochs=9, global_step=10 * epoch, lr=0.1, train=make_scores(150.0, 5, 70, 100), val=val,
         is_best=False, seconds=90.0, clips=100, repeated_frames=0, bad_videos=(), checkpoint=None,
@@ -29,7 +32,7 @@ def runs(tmp_path):
         (tmp_path / name).mkdir()
         files = ScoreFiles(tmp_path / name)
         for epoch, top1 in enumerate(scores, start=1):
-            files.on_epoch(report(epoch, make_scores(120.0, top1, 90, 100)))
+            files.on_epoch(report(epoch, evaluation(120.0, top1, 90, 100)))
     return [tmp_path / name for name in TOP1]
 
 
@@ -81,6 +84,7 @@ MISTAKES = {
     "cut within a row": damage("epoch,loss,top1,seconds\n1,2,3,4\n2,1\n"),
     "too many cells": damage("epoch,loss,top1,seconds\n1,2,3,4,5\n"),
     "no top-1": damage("epoch,loss,seconds\n1,2,3\n"),
+    "no seconds": damage("epoch,loss,top1\n1,2,3\n"),
     "binary": lambda run: (run / "scores_train.csv").write_bytes(bytes(range(256))),
 }
 
@@ -89,10 +93,54 @@ MISTAKES = {
 def test_a_folder_without_whole_score_files_is_one_line_that_names_the_file(runs, tmp_path, monkeypatch, capsys, name):
     """A traceback of the csv module would not say which of many runs is damaged."""
     MISTAKES[name](runs[1])
-    status, out, error = plot(monkeypatch, capsys, *runs, "--output", tmp_path / "curves.png")
+    status, out, error = plot(monkeypatch, capsys, runs[1], "--output", tmp_path / "curves.png")
     assert status == 2 and not out
     assert error.count("\n") == 1 and str(runs[1] / "scores_train.csv") in error
     assert not (tmp_path / "curves.png").exists()
+    # The other runs are drawn, and the status tells that one is missing.
+    status, out, error = plot(monkeypatch, capsys, *runs, "--output", tmp_path / "curves.png")
+    assert status == 1 and "plain" in out and "gated" not in out
+    assert error.count("\n") == 1 and str(runs[1] / "scores_train.csv") in error
+    assert (tmp_path / "curves.png").exists()
+
+
+def test_two_runs_of_the_same_name_are_two_curves(runs, tmp_path, monkeypatch, capsys):
+    """Runs of different datasets have the same folder name; one would silently replace the other."""
+    (tmp_path / "other" / "plain").mkdir(parents=True)
+    for path in runs[1].iterdir():
+        (tmp_path / "other" / "plain" / path.name).write_bytes(path.read_bytes())
+    both = (runs[0], tmp_path / "other" / "plain")
+    status, out, _ = plot(monkeypatch, capsys, *both, "--output", tmp_path / "curves.png")
+    assert status == 0 and "40.00 % in epoch 2" in out and "60.00 % in epoch 3" in out
+    monkeypatch.chdir(runs[0])
+    status, out, _ = plot(monkeypatch, capsys, ".", "--output", tmp_path / "curves.png")
+    assert status == 0 and out.split("plain")[1:]
+
+
+def test_a_score_that_is_not_a_number_is_never_the_best(runs, tmp_path, monkeypatch, capsys):
+    path = runs[0] / "scores_val.csv"
+    path.write_text("\ufeff" + path.read_text().replace("10.0000", "nan", 1))  # also with a spreadsheet's mark
+    status, out, _ = plot(monkeypatch, capsys, runs[0], "--output", tmp_path / "curves.png")
+    assert status == 0 and "40.00 % in epoch 2" in out
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(runs, tmp_path, monkeypatch, capsys):
+    (tmp_path / "folder.png").mkdir()
+    for output in (tmp_path / "folder.png", runs[0] / "scores_val.csv" / "curves.png"):
+        status, _, error = plot(monkeypatch, capsys, runs[0], "--output", output)
+        assert status == 2
+        assert error.count("\n") == 1 and str(output) in error and "--output" in error
+
+
+def test_a_reader_that_ends_early_changes_nothing(runs, tmp_path):
+    """`| head` is how a long table is looked at; the picture must be drawn all the same."""
+    command = [sys.executable, "-m", "train.plot_scores", *runs, "--output", tmp_path / "curves.png"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "curves.png").exists()
 
 
 def test_a_wrong_suffix_is_one_line_that_names_the_file(runs, tmp_path, monkeypatch, capsys):
