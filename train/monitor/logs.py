@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import sys
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -12,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.files import reason, write_errors
+from common.files import reason
+from common.text import printable, write_errors
 
 LOG = logging.getLogger("srtg")
 LOG_WIDTH = 120  # columns of lines and tables
@@ -78,7 +78,7 @@ class ConsoleHandler(logging.Handler):
         """Print one record. If standard output has failed, log that once."""
         if hasattr(record, "file_only"):
             return
-        text = Text(printable(record.getMessage()), style=_STYLES.get(record.levelname, ""))
+        text = Text(printable(record.getMessage(), keep="\n\t"), style=_STYLES.get(record.levelname, ""))
         self.console.print(getattr(record, "rich", None) or text, soft_wrap=True, highlight=False)
         failure = getattr(self.console.file, "failure", "")
         if failure and not self.is_gone:
@@ -87,11 +87,6 @@ class ConsoleHandler(logging.Handler):
 
 
 _STYLES = {"WARNING": "yellow", "ERROR": "red", "DEBUG": "dim"}
-
-
-def printable(text: str) -> str:
-    """The text with control characters as escapes: in a name, they could move the cursor or change colours."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 class LogFile(logging.FileHandler):
@@ -104,7 +99,7 @@ class LogFile(logging.FileHandler):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line or lines of a record."""
-        return printable(super().format(record))
+        return printable(super().format(record), keep="\n\t")
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Warn on the console, the first time; logging would print a traceback for each line."""
