@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.files import reason
-from common.text import printable, write_errors
+from common.files import reason, write_errors
+from common.text import printable
 
 LOG = logging.getLogger("srtg")
 LOG_WIDTH = 120  # columns of lines and tables
