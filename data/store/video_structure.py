@@ -38,7 +38,7 @@ def breaks(path: Path, stream_id: int) -> Iterator[Break]:
     """
     size = path.stat().st_size
     with path.open("rb", buffering=0) as file:
-        window = _Window(file)
+        window = _Window(file, size)
         start = window.at(0, 16)
         for magic, walk in WALKS.items():
             if start.startswith(magic):
@@ -50,13 +50,15 @@ def breaks(path: Path, stream_id: int) -> Iterator[Break]:
 class _Window:
     """Reads a few bytes at rising places of a file."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
         self._base, self._data = 0, b""
 
     def at(self, place: int, count: int) -> bytes:
         """The bytes there; fewer at the file's end."""
         start = place - self._base
+        if place >= self._size:
+            return b""
         if start < 0 or start + count > len(self._data):
             self._file.seek(place)
             self._base, self._data, start = place, self._file.read(max(WINDOW, count)), 0
@@ -82,7 +84,7 @@ def _matroska(window: _Window, size: int) -> Iterator[Break]:
         if name not in MATROSKA_IDS or length_length > 8:
             yield Break(start, place)
             start = place = window.find(CLUSTER, place)
-            if place < 0:
+            if not 0 <= place < size:
                 return
             continue
         start = place

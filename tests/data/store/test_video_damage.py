@@ -70,6 +70,26 @@ def test_a_hole_is_found(tmp_path: Path, name: str, encoding: dict[str, object],
         assert reader.warnings
 
 
+@pytest.mark.parametrize("name", ["v.webm", "v.avi", "v.flv", "v.wmv", "v.ogv", "v.gif", "v.mpg", "v.ts", "v.y4m"])
+def test_any_bytes_are_looked_through(tmp_path: Path, name: str) -> None:
+    codecs = {".avi": "mpeg4", ".flv": "flv", ".wmv": "wmv2", ".gif": "gif", ".mpg": "mpeg1video", ".ts": "mpeg2video"}
+    codec = {**codecs, ".y4m": "rawvideo"}.get(Path(name).suffix, "libvpx")
+    path = encode_numbered_video(
+        tmp_path / name, 5, codec=codec, pixel_format="rgb8" if codec == "gif" else "yuv420p", options={"b": "1M"}
+    )
+    data, damages = path.read_bytes(), random.Random(2)
+    assert not list(breaks(path, 256))
+    for trial in range(120):
+        damaged = bytearray(data[: damages.randrange(1, 300)] if trial % 3 == 0 else data)
+        for _ in range(8):
+            damaged[damages.randrange(min(200, len(damaged)))] = damages.choice([0, 255, damages.randrange(256)])
+        path.write_bytes(damaged)
+        assert all(found.start <= found.place for found in breaks(path, 256))
+    # A length of 2**63 bytes and more.
+    path.write_bytes(data[:16] + b"\xff" * 24 + data[40:])
+    assert all(found.start <= found.place for found in breaks(path, 256))
+
+
 @pytest.mark.parametrize("name", ["v.flv", "v.webm", "v.ogv", "v.ts", "v.gif", "v.y4m"])
 def test_a_file_that_ends_within_a_frame_fails(tmp_path: Path, name: str) -> None:
     codecs = {".flv": H264, ".ts": H264, ".gif": {"codec": "gif", "pixel_format": "rgb8"}}
