@@ -83,11 +83,15 @@ def encode_video(
     pixel_format: str = "yuv420p",
     rate: int = 25,
     first_pts: int = 0,
+    pts: Sequence[int] | None = None,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Path:
-    """Encode RGB frames (H, W, 3) to a video file and return its path. The suffix decides the container."""
+    """Encode RGB frames (H, W, 3) to a video file and return its path. The suffix decides the container.
+
+    `pts` are the frames' times in units of 1 / `rate`, by default one after the other from `first_pts` on.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", container_options=container_options or {}) as container:
         container.metadata.update(metadata or {})
@@ -98,7 +102,7 @@ def encode_video(
                 stream.height, stream.width = pixels.shape[:2]
                 stream.codec_context.time_base = Fraction(1, rate)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = first_pts + index, Fraction(1, rate)
+            frame.pts, frame.time_base = pts[index] if pts else first_pts + index, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

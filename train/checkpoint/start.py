@@ -163,7 +163,8 @@ def check_schedule(
     ):
         raise DataError(
             f"{start.path} was saved after step {step} of epoch {epoch}, and the rest of this epoch would now differ "
-            f"({'; '.join(changes) or 'this version divides the epoch in another way'}): restore these values, or resume from a finished epoch with --resume-epoch N"
+            f"({'; '.join(changes) or 'this version divides it in another way'}): restore these values, or resume from "
+            "a finished epoch with --resume-epoch N"
         )
     if changes:
         LOG.warning("%s was trained with %s", start.path, "; ".join(changes))

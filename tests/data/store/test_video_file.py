@@ -208,7 +208,7 @@ def test_what_is_no_video_says_why(tmp_path: Path) -> None:
         ("link", "a link to none"),
         ("empty", "0 bytes"),
         ("text", "cannot be opened as a video"),
-        ("playlist", "cannot be opened as a video|has no video stream"),
+        ("playlist", "HLS"),
         ("sound", "no video stream"),
     ):
         with pytest.raises(VideoError, match=reason):
@@ -222,7 +222,7 @@ def test_a_damaged_video_fails_unless_the_rest_is_wanted(tmp_path: Path, name: s
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 3000] = bytes(3000)
     path.write_bytes(data)
-    with pytest.raises(VideoError, match="frames"):
+    with pytest.raises(VideoError, match="--keep-partial"):
         list(VideoReader(path, 360))
     reader = VideoReader(path, 360, keep_partial=True)
     assert 10 < len(list(reader)) <= 60

@@ -1,0 +1,209 @@
+"""Decodes a video from a time on: each frame once, in the order of showing, with its time and what went wrong."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import NamedTuple
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from data.store.video_container import reason
+from data.store.video_damage import zeros_replace_data
+
+# Formats whose index and times are exact. In others, a search by time lands behind the time or between keyframes.
+SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+# Formats without times, or with times in the order of storage: the n-th frame has the n-th time.
+COUNTED = {"avi", "mpegvideo", "h264", "hevc", "m4v", "h263", "h261", "vvc", "vc1", "mjpeg", "obu"}
+# Recordings of broadcasts: they start anywhere, and their clock may jump.
+PROGRAM = "mpeg"
+RECORDED = {"mpegts", PROGRAM, "mpegvideo", "h264", "hevc"}
+LEAPS = (0.0, 1.0, 10.0)  # seconds before a time where a keyframe that is shown before that time is looked for
+JUMP, OFF = 10.0, 1.0  # seconds
+
+
+class Fault(NamedTuple):
+    """Something that went wrong, at a time in seconds from the stream's start."""
+
+    time: float
+    what: str
+
+
+class TimedFrame(NamedTuple):
+    """A decoded frame, its time in seconds from the stream's start, and how long it is to be shown (0: not known)."""
+
+    frame: VideoFrame
+    time: float
+    duration: float
+
+
+class FrameDecoder:
+    """The frames of a stream. After each, `faults` are those of the packets read since the last sound start.
+
+    `first_byte` and `last_byte` are where the packets that the frames need lie in the file.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream, threads: int, beat: Callable[[], None]) -> None:
+        stream.codec_context.thread_count = threads
+        stream.thread_type = "AUTO" if threads > 1 else "NONE"
+        assert stream.time_base is not None
+        self.faults: list[Fault] = []
+        self.first_byte = self.last_byte = 0
+        self.skipped = 0  # frames before the first keyframe of a recording
+        self.tick = float(stream.time_base)
+        self._container = container
+        self._stream = stream
+        self._beat = beat
+        self._format = container.format.name
+        self._codec = stream.codec_context.name
+        self._step = 1.0 / float(stream.average_rate or stream.guessed_rate or 25)
+
+    @property
+    def counted(self) -> bool:
+        """Whether times are counted from the first frame on, so that a loss shifts all frames behind it."""
+        return self._format in COUNTED or self._format == PROGRAM
+
+    def frames(self, start: float, end: float) -> Iterator[TimedFrame]:
+        """The frames from a keyframe at or before `start` on, up to `end` or a little further."""
+        if start > 0 and self._format in SEEKABLE:
+            for leap in LEAPS:
+                frames = self._after_seek(start - leap, start, end)
+                first = next(frames, None)
+                if first is not None and first.time <= start:
+                    return chain([first], frames)
+            self._container.seek(min(self._stream.start_time or 0, 0), stream=self._stream)
+            self._forget()
+        return self._from_keyframe(start, end) if self._format in RECORDED else self._decode(start, end)
+
+    def _after_seek(self, time: float, start: float, end: float) -> Iterator[TimedFrame]:
+        """The frames from the keyframe on that a search finds; those shown before it may lack their references."""
+        self._forget()
+        try:
+            self._container.seek((self._stream.start_time or 0) + int(max(0.0, time) / self.tick), stream=self._stream)
+        except av.FFmpegError:
+            return
+        found = False
+        for each in self._decode(start, end):
+            found = found or each.frame.key_frame
+            if found:
+                yield each
+
+    def _from_keyframe(self, start: float, end: float) -> Iterator[TimedFrame]:
+        """The frames of a recording from its first keyframe on; what comes before cannot be decoded."""
+        found = False
+        for each in self._decode(start, end):
+            if not found and each.frame.key_frame:
+                found = True
+                self.faults = [fault for fault in self.faults if fault.time >= each.time]
+            if found:
+                yield each
+            else:
+                self.skipped += 1
+
+    def _forget(self) -> None:
+        self.faults.clear()
+        self.first_byte = self.last_byte = 0
+
+    def _decode(self, start: float, end: float) -> Iterator[TimedFrame]:
+        clock = _Clock(self._stream, self._format, self._step)
+        place = 0
+        for packet in self._packets():
+            time = clock.packet(packet)
+            if packet.size:
+                place = packet.pos if packet.pos is not None else place  # a part of the packet before has no place
+                if packet.is_keyframe and time <= start and not self.counted:
+                    self._forget()
+                    self.first_byte = place
+                if time < end:
+                    self.last_byte = max(self.last_byte, place + packet.size)
+                self._inspect(packet, time)
+            try:
+                frames = self._stream.decode(packet if packet.size else None)
+            except av.error.EOFError:
+                return
+            except av.FFmpegError as error:
+                self.faults.append(Fault(time, f"packets cannot be decoded ({reason(error)})"))
+                continue
+            for frame in frames:
+                self._beat()
+                yield TimedFrame(frame, clock.frame(frame), float(frame.duration or 0) * self.tick)
+
+    def _packets(self) -> Iterator[Packet]:
+        """The packets, and an empty one at the end only: a decoder takes it for the end."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError as error:
+                self.faults.append(Fault(0.0, f"reading stops ({reason(error)})"))
+                packet = None
+            if packet is None:
+                yield Packet()
+                return
+            if packet.size:
+                yield packet
+
+    def _inspect(self, packet: Packet, time: float) -> None:
+        if packet.is_corrupt and self._format != "mpegts":  # there the mark also stands where recordings were joined
+            self.faults.append(Fault(time, "a packet is cut short"))
+        elif zeros_replace_data(self._codec, bytes(packet)):
+            self.faults.append(Fault(time, "zeros stand in place of data"))
+
+
+class _Clock:
+    """Gives packets and frames their times in seconds from the stream's start."""
+
+    def __init__(self, stream: VideoStream, format_name: str, step: float) -> None:
+        self._start = stream.start_time or 0
+        assert stream.time_base is not None
+        self._scale = stream.time_base.as_integer_ratio()
+        self._step = step
+        self._counted = format_name in COUNTED
+        self._recorded = format_name in RECORDED
+        self._program = format_name == PROGRAM
+        self._expected: int | None = None  # the next frame's time
+        self._stored: deque[int] = deque()
+        self._first_stored: int | None = None
+        self._shift = 0.0
+        self._last = -step
+
+    def packet(self, packet: Packet) -> float:
+        """The time of a packet's frame, as far as the packet tells."""
+        if self._counted and packet.dts is not None:
+            if self._first_stored is None:
+                self._first_stored = packet.dts
+            self._stored.append(packet.dts)
+            return self._seconds(packet.dts - self._first_stored)
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        return self._last if stamp is None else self._seconds(stamp - self._start) + self._shift
+
+    def frame(self, frame: VideoFrame) -> float:
+        """The next frame's time."""
+        if self._counted:
+            known = self._stored.popleft() - (self._first_stored or 0) if self._stored else None
+        else:
+            known = None if frame.pts is None else frame.pts - self._start
+        if self._program:
+            known = self._by_durations(known, frame.duration)
+        time = self._last + self._step if known is None else self._seconds(known) + self._shift
+        if self._recorded and self._last >= 0 and not self._last - self._step / 2 < time < self._last + JUMP:
+            self._shift += self._last + self._step - time
+            time = self._last + self._step
+        self._last = time
+        return time
+
+    def _by_durations(self, known: int | None, duration: int) -> int | None:
+        """The time from those of the frames before: times of frames that share a packet are some frames off."""
+        if known is not None and (self._expected is None or abs(self._seconds(known - self._expected)) >= OFF):
+            self._expected = known
+        time = self._expected
+        if time is not None:
+            self._expected = time + (duration or round(self._step / self._seconds(1)))
+        return time
+
+    def _seconds(self, ticks: int) -> float:
+        numerator, denominator = self._scale
+        return ticks * numerator / denominator  # integers: rounded once

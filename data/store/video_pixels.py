@@ -1,0 +1,113 @@
+"""Turns decoded frames into RGB arrays: colours by the video's own matrix and range, upright, scaled down."""
+
+from typing import Any
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+from data.store.video_container import VideoError, check_size
+
+# Numbers of ITU-T H.273, which FFmpeg uses too.
+RGB, BT709, UNSPECIFIED, RESERVED, BT470BG, SMPTE170M = 0, 1, 2, 3, 5, 6
+CONVERTIBLE = {RGB, BT709, UNSPECIFIED, RESERVED, 4, BT470BG, SMPTE170M, 7, 9, 10}  # 4 FCC, 7 SMPTE 240M, 9, 10 BT.2020
+PALETTES = {"pal8", "monob", "monow"}
+LIMITED, FULL, BICUBIC = int(ColorRange.MPEG), int(ColorRange.JPEG), int(Interpolation.BICUBIC)
+
+
+class Upright:
+    """Turns decoded frames into upright RGB arrays uint8 (H, W, 3), all of the first one's scaled size."""
+
+    def __init__(self, short_side: int) -> None:
+        self._short_side = short_side
+        self._size: tuple[int, int] | None = None
+        self._kind: tuple[object, ...] = ()  # of the frame before, which decides the following three
+        self._source, self._levels, self._by_table = SMPTE170M, LIMITED, False
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame, limited_grey: bool = False) -> np.ndarray:
+        """The frame's pixels. `limited_grey`: of grey frames, an unspecified range is the limited one."""
+        check_size(frame.width, frame.height)
+        transpose, flip_columns, flip_rows = _orientation(frame)
+        if self._size is None:
+            stored = (frame.width, frame.height) if transpose else (frame.height, frame.width)
+            self._size = scaled_size(*stored, self._short_side)
+        height, width = self._size[::-1] if transpose else self._size
+        kind = (frame.colorspace, frame.color_range, frame.format.name, frame.width, frame.height)
+        if kind != self._kind:
+            matrix, full = colours(frame, limited_grey)
+            self._by_table = not full and _without_matrix(frame)
+            # Where source and target are equal, PyAV leaves FFmpeg's defaults, or the settings of the frame before. So
+            # the target is 5, which RGB does not use, and the source never: 6 is another name of it.
+            self._source = SMPTE170M if matrix == BT470BG else matrix
+            self._levels = FULL if full or self._by_table else LIMITED
+            self._kind = kind
+        pixels = self._reformatter.reformat(
+            frame,
+            width,
+            height,
+            "rgb24",
+            src_colorspace=self._source,
+            dst_colorspace=BT470BG,
+            src_color_range=self._levels,
+            dst_color_range=FULL,
+            interpolation=BICUBIC,
+        ).to_ndarray()
+        if self._by_table:
+            pixels = LIMITED_TO_FULL[pixels]
+        if transpose:
+            pixels = pixels.transpose(1, 0, 2)
+        return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
+
+
+LIMITED_TO_FULL = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+
+
+def colours(frame: VideoFrame, limited_grey: bool) -> tuple[int, bool]:
+    """The matrix by which the frame turns into RGB, and whether its levels are those of the full range.
+
+    As ffmpeg and OpenCV do, an unspecified matrix is taken as BT.601 whatever the size, as for the frames that
+    published weights were trained on. An unspecified range is taken as full for RGB and grey, and as limited else.
+    VideoError for a matrix that FFmpeg does not convert.
+    """
+    matrix, levels, name = int(frame.colorspace), int(frame.color_range), frame.format.name
+    if matrix not in CONVERTIBLE and not _without_matrix(frame):
+        raise VideoError(f"its colours (matrix {matrix} of ITU-T H.273) cannot be converted to RGB")
+    if matrix in (RGB, UNSPECIFIED, RESERVED) or matrix not in CONVERTIBLE:
+        matrix = SMPTE170M
+    if name in PALETTES:
+        return matrix, True
+    if levels in (LIMITED, FULL):
+        return matrix, levels == FULL
+    return matrix, name.startswith("yuvj") or (_without_matrix(frame) and not (limited_grey and _is_grey(name)))
+
+
+def _is_grey(name: str) -> bool:
+    return name.startswith(("gray", "ya"))
+
+
+def _without_matrix(frame: VideoFrame) -> bool:
+    """Whether the frame is grey or RGB: FFmpeg takes its levels for full range, whatever it says."""
+    return frame.format.is_rgb or frame.format.name in PALETTES or _is_grey(frame.format.name)
+
+
+def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """The size (height, width) with the shorter side scaled down to `short_side` pixels; never scaled up."""
+    scale = short_side / min(height, width)
+    return (height, width) if scale >= 1 else (max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """Whether the display matrix transposes the frame, and whether it then mirrors the columns and the rows.
+
+    The matrix (ISO 14496-12, 8.5.3), in rows a b u, c d v, x y w, shows the pixel of column p and row q at column
+    a p + c q and row b p + d q. Other angles are taken as the nearest multiple of 90 degrees.
+    """
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False, False, False
+    matrix = np.frombuffer(data, np.int32)
+    a, b, c, d = (int(value) for value in matrix[[0, 1, 3, 4]])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, c < 0, b < 0
+    return False, a < 0, d < 0

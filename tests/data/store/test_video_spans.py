@@ -1,0 +1,60 @@
+"""Cuts: a clip of other frames than those of its time would carry the wrong label."""
+
+from pathlib import Path
+
+import pytest
+
+from data.store.video_file import Span, VideoReader
+from tests.numbered import encode_numbered_video, frame_number
+
+H264 = {"codec": "libx264", "options": {"g": "30", "bf": "2", "crf": "10", "preset": "fast", "threads": "1"}}
+OPEN_GOP = {"codec": "libx264", "options": {**H264["options"], "x264-params": "open-gop=1"}}  # type: ignore[dict-item]
+COARSE = {"qmin": "2", "qmax": "4", "b": "1M", "g": "30"}
+MPEG2 = {"codec": "mpeg2video", "options": {**COARSE, "bf": "2"}}
+MPEG4 = {"codec": "mpeg4", "options": {**COARSE, "bf": "2"}}
+VP8 = {"codec": "libvpx", "options": {"b": "1M", "deadline": "realtime"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("v.avi", H264),
+        ("v.avi", MPEG4),
+        ("v.avi", {"codec": "mjpeg", "pixel_format": "yuvj420p", "options": {"q": "3"}}),
+        ("v.mpg", {"codec": "mpeg1video", "options": {**COARSE, "bf": "2"}}),
+        ("v.vob", MPEG2),
+        ("v.m2v", MPEG2),
+        ("v.ts", H264),
+        ("v.ts", OPEN_GOP),
+        ("v.ts", MPEG2),
+        ("v.m2ts", {**H264, "first_pts": 777}),
+        ("v.mkv", H264),
+        ("v.mkv", OPEN_GOP),
+        ("v.mkv", MPEG2),
+        ("v.mkv", {**H264, "container_options": {"live": "1"}}),
+        ("v.mp4", OPEN_GOP),
+        ("v.mp4", MPEG4),
+        ("v.mp4", {**H264, "container_options": {"movflags": "frag_keyframe+empty_moov"}}),
+        ("v.mov", H264),
+        ("v.flv", H264),
+        ("v.wmv", {"codec": "wmv2", "options": COARSE}),
+        ("v.webm", VP8),
+        ("v.ogv", VP8),
+    ],
+)
+def test_the_frames_of_a_span_are_those_of_its_time(tmp_path: Path, name: str, encoding: dict[str, object]) -> None:
+    path = encode_numbered_video(tmp_path / name, 150, 32, 48, **encoding)
+    whole = [frame_number(frame) for frame in VideoReader(path, 360)]
+    assert whole == list(range(150))
+    for start, end in ((0.0, 0.4), (0.5, 1.5), (1.16, 1.3), (1.2, 1.24), (2.38, 2.5), (3.61, 4.39), (5.5, 5.98)):
+        frames = [frame_number(frame) for frame in VideoReader(path, 360, Span(start, end))]
+        assert frames == [n for n in range(150) if start <= n / 25 < end], (start, end)
+
+
+def test_spans_of_a_variable_rate_are_those_of_their_time(tmp_path: Path) -> None:
+    pts = [n + 3 * (n // 7) + 20 * (n // 31) for n in range(120)]
+    for name in ("v.mp4", "v.mkv", "v.ts", "v.flv"):
+        path = encode_numbered_video(tmp_path / name, 120, 32, 48, pts=pts, **H264)
+        for start, end in ((0.9, 1.7), (3.0, 4.44), (6.2, 7.0)):
+            frames = [frame_number(frame) for frame in VideoReader(path, 360, Span(start, end))]
+            assert frames == [n for n in range(120) if start <= pts[n] / 25 < end], (name, start, end)
