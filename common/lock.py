@@ -1,7 +1,9 @@
-"""Locks on folders: two processes that write the same files would mix or remove them."""
+"""Who writes a file or folder: locks against a second process, and a look for other programs."""
 
 import errno
+import fcntl
 import os
+import signal
 import socket
 import stat
 from collections.abc import Iterator
@@ -12,6 +14,8 @@ from filelock import FileLock, Timeout
 
 from common.errors import DataError
 from common.files import reason
+
+SQLITE_LOCKS = 0x40000000, 512  # place and number of the bytes that SQLite locks in each file (PENDING_BYTE)
 
 
 @contextmanager
@@ -72,3 +76,32 @@ def _holder(path: Path) -> str:
     except OSError:
         return ""
     return f" ({text})" if text else ""
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a program has the file open for writing, or has locked it as SQLite does to write.
+
+    False where the file system has neither leases nor locks.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        if hasattr(fcntl, "F_SETLEASE"):  # Linux refuses a lease if any program has the file open for writing
+            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # for a program that opens it now; ignored by default
+            try:
+                fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+                fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            except BlockingIOError:
+                return True
+            except OSError:  # a file of another user, or a file system without leases
+                pass
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, SQLITE_LOCKS[1], SQLITE_LOCKS[0])
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(file)
+    return False

@@ -1,16 +1,14 @@
 """Deletes the files of broken videos: only what is proved damaged, and nothing through a link."""
 
-import fcntl
 import os
-import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from common.files import reason
+from common.lock import is_being_written
 from data.store.frame_store import DATABASE, FRAME_COUNT, leftovers
 
-SQLITE_LOCKS = 0x40000000, 512  # place and number of the bytes that SQLite locks in each file (PENDING_BYTE)
 BESIDE = ("-journal", "-wal", "-shm")  # files of SQLite that mean nothing without their database
 
 
@@ -28,35 +26,6 @@ def identity(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def is_being_written(path: Path) -> bool:
-    """Whether a program has the file open for writing, or has locked it as SQLite does to write.
-
-    False where the file system has neither leases nor locks.
-    """
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        if hasattr(fcntl, "F_SETLEASE"):  # Linux refuses a lease if any program has the file open for writing
-            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # for a program that opens it now; ignored by default
-            try:
-                fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-                fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-            except BlockingIOError:
-                return True
-            except OSError:  # a file of another user, or a file system without leases
-                pass
-        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, SQLITE_LOCKS[1], SQLITE_LOCKS[0])
-    except (BlockingIOError, PermissionError):
-        return True
-    except OSError:  # a file system without locks
-        return False
-    finally:
-        os.close(file)
-    return False
 
 
 def delete_broken(jpg: Path, folder: Path, kinds: set[str], checked: tuple[int, ...]) -> Deletion:

@@ -32,4 +32,4 @@ def test_only_common_asks_for_linux_s_own_calls(call):
     packages = ("common", "data", "network", "evaluate", "train")
     files = [path for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
     users = {str(path.relative_to(ROOT)) for path in files if call in path.read_text(encoding="utf-8")}
-    assert users <= {"common/memory.py", "common/processes.py"}
+    assert users <= {"common/lock.py", "common/memory.py", "common/processes.py"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from data.prepare.deletion import is_being_written
+from common.lock import is_being_written
 from data.prepare.verify import check_and_delete, main
 from data.store.frame_store import FrameStore, write_frames
 from tests.data.store.test_database import large_progressive_jpeg, memory_in_use
