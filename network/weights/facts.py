@@ -28,6 +28,9 @@ def saved_facts(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     missing = [key for key in KEYS if key not in network]
     if missing:
         raise NetworkError(f"the checkpoint's field `network` lacks {', '.join(missing)}")
+    unknown = [key for key in network if key not in KEYS]
+    if unknown:
+        raise NetworkError(f"the checkpoint's network has the setting {shown(unknown[0])}, of another version")
     name, gates, placement, num_classes = (network[key] for key in KEYS)
     if not isinstance(name, str) or not name:
         raise NetworkError(f"the checkpoint names its network by {_kind(name)}, not by a text")

@@ -19,7 +19,7 @@ def check_tensors(weights: object) -> dict[str, Tensor]:
         raise NetworkError(f"the checkpoint's weights are a {type(weights).__name__}, not tensors under names")
     for name, tensor in weights.items():
         if not isinstance(name, str):
-            raise NetworkError(f"the checkpoint's weights are numbered or have a {type(name).__name__}, not a name")
+            raise NetworkError(f"the checkpoint's weights have a key of type {type(name).__name__}, not a name")
         if not isinstance(tensor, Tensor):
             raise NetworkError(f"{shown(name)} in the checkpoint is a {type(tensor).__name__}, not a tensor")
         if kind := not_plain(tensor):

@@ -11,7 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from common.errors import DataError
+from common.errors import DataError, NetworkError
 from common.options import differences
 from common.processes import environment_number
 from common.ranks import Ranks
@@ -93,10 +93,18 @@ def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequen
 
 
 def load_resumed(network: VideoNetwork, start: StartingPoint) -> None:
-    """Load the weights of the checkpoint to resume; NetworkError if one does not fit, is missing or is not finite."""
+    """Load the weights of the checkpoint to resume.
+
+    NetworkError if one does not fit, is missing, is not finite or was rounded since: a run saves its own precision.
+    """
     assert start.checkpoint is not None
     with in_file(start.path):
-        load_weights(network, start.checkpoint["weights"], strict=True)
+        report = load_weights(network, start.checkpoint["weights"], strict=True)
+        if report.converted:
+            raise NetworkError(
+                f"{report.converted[0]} has another precision than a run saves: load the weights into a new run, "
+                "--pretrained-3d without --resume-epoch"
+            )
 
 
 def resume_state(

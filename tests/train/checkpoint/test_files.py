@@ -130,8 +130,12 @@ def test_a_file_that_cannot_be_read_now_is_not_taken_for_damaged(checkpoints, mo
     """It may be whole once the disk or the permission is back; the run would have gone back and overwritten it."""
     checkpoints.save({"number": 1}, 1)
 
-    def fail(path, *_, **__):
-        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+    open_file = Path.open
+
+    def fail(path, *args):
+        if path == checkpoints.last:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return open_file(path, *args)
 
     monkeypatch.setattr(Path, "open", fail)
     with pytest.raises(DataError, match=r"net_last\.pth.*Input/output error"):
