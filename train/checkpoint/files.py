@@ -68,15 +68,22 @@ class CheckpointFolder:
 
         TrainingError with the reason if the disk is full or fails.
         """
+        targets = [self.epoch_file(epoch)] if epoch is not None else []
+        targets += [self.best] if is_best else []
+        problem: TrainingError | None = None
         with _write_errors(self.last, "the checkpoint before it is intact"):
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_file(self.last) as temporary:
                 _torch_save(checkpoint, temporary)
-        targets = [self.epoch_file(epoch)] if epoch is not None else []
-        targets += [self.best] if is_best else []
-        for target in targets:
-            with _write_errors(target, f"{self.last.name} has been written"):
-                _link_or_copy(self.last, target)
+                try:
+                    # First: a run that is killed in between resumes from the `last` of before and writes them again.
+                    for target in targets:
+                        with _write_errors(target, f"{self.last.name} has been written"):
+                            _link_or_copy(temporary, target)
+                except TrainingError as error:
+                    problem = error
+        if problem:
+            raise problem
         if epoch is not None:
             self._drop_old(epoch)
 
