@@ -48,7 +48,7 @@ from train.distributed.launch import launch
 from train.distributed.process_group import is_launched, on_all_ranks, process_group
 from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from train.evaluating import run_evaluation, val_loader
-from train.failures import describe_known_error, first_not_finite, named_tensors
+from train.failures import describe_known_error
 from train.file_settings import Notes, settings_from_file
 from train.losses import LossOptions, make_loss
 from train.monitor.callbacks import ConsoleLog, ProgressBar
@@ -184,7 +184,6 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, held: ExitStack
         if not has_same_videos(start, _digests(splits), "val"):
             progress.best_top1 = Progress().best_top1
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
-    _check_finite(start, network, optimizer_step)
     trainer = Trainer(
         network,
         make_loss(part(options, LossOptions)),
@@ -374,18 +373,6 @@ def _begin(
         facts = {"options": plain(options), "versions": versions(), "command": sys.argv}
         temporary.write_text(json_text(facts, indent=2) + "\n", encoding="utf-8")
     return True
-
-
-def _check_finite(start: StartingPoint, network: VideoNetwork, optimizer_step: OptimizerStep) -> None:
-    """DataError, on all ranks, if the checkpoint that a run starts from has NaN or infinity."""
-    tensors = named_tensors(network.state_dict(), "weights")
-    tensors |= named_tensors(optimizer_step.optimizer.state_dict()["state"], "optimizer")
-    if name := first_not_finite(tensors):
-        raise DataError(
-            f"{start.path or 'the new network'}: {name} is not finite; start from another checkpoint, of a run that is "
-            "still finite",
-            on_all_ranks=True,
-        )
 
 
 def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:

@@ -593,7 +593,5 @@ def test_weights_that_are_not_finite_are_neither_a_score_nor_a_start(finished, t
     weights = dict(torch.load(folder_of(finished) / "srtg_tiny_best.pth", weights_only=True)["weights"])
     weights["stem.1.running_var"] = torch.full_like(weights["stem.1.running_var"], float("nan"))
     torch.save({"state_dict": weights}, tmp_path / "nan.pth")
-    process = tiny("--gates", "--evaluate", "--pretrained-3d", "nan.pth")
-    assert process.status == 1
-    assert "loss is nan" in process.stdout.splitlines()[-1] and "Traceback" not in process.output()
-    assert_one_line(tiny("--gates", "--pretrained-3d", "nan.pth"), "nan.pth", "stem.1.running_var")
+    for flags in (("--evaluate",), ()):
+        assert_one_line(tiny("--gates", *flags, "--pretrained-3d", "nan.pth"), "nan.pth", "stem.1.running_var")
