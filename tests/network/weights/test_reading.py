@@ -70,6 +70,7 @@ def test_other_objects_are_refused_without_torchs_advice(tmp_path, is_zip):
     assert "weights_only" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's, that TorchScript is deprecated
 def test_a_program_of_torchscript_is_named(tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "x.pth"))
     with pytest.raises(DataError, match=r"x\.pth .*torch\.jit.*state_dict"):
