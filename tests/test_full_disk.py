@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from data.store.frame_store import FrameStore
+from network import create_network
 from tests.numbered import encode_numbered_video
 from tests.processes import ENVIRONMENT, ROOT
 from tests.runs import LAST, RUN, TINY, TINY_FLAGS
@@ -68,6 +69,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, small_dataset: Path) -> Pa
     subprocess.run(
         [str(word) for word in command], cwd=ROOT, env=os.environ | ENVIRONMENT, check=True, capture_output=True
     )
+    network = create_network("r3d_10", 4)
+    facts = {"name": "r3d_10", "gates": False, "placement": "final", "num_classes": 4}
+    torch.save({"network": facts, "weights": network.state_dict()}, folder / RUN / "r3d_10.pth")
     return folder / RUN
 
 
@@ -75,8 +79,9 @@ WRITERS: dict[str, Callable[[Path, Path, Path], Command]] = {
     "curves": lambda disk, run, _: ["-m", "train.plot_scores", run, "--output", disk / "x.png"],
     "schedule": lambda disk, *_: ["-m", "train.schedule", "--output", disk / "x.png"],
     "preview": lambda disk, _, dataset: ["-m", "data.preview", dataset, "--output", disk / "x.png"],
-    "safetensors": lambda disk, run, _: ["-m", "train.export", run / LAST, disk / "x.safetensors"],
-    "videos": lambda disk, *_: ["-m", "data.prepare.synthetic", disk / "x", "--videos", 8, "--val-videos", 8],
+    "safetensors": lambda disk, run, _: ["-m", "train.export", run / "r3d_10.pth", disk / "x.safetensors"],
+    "program": lambda disk, run, _: ["-m", "train.export", run / "r3d_10.pth", disk / "x.pt2", "--clip-size", 32],
+    "videos": lambda disk, *_: ["-m", "data.prepare.synthetic", disk / "x", "--videos", 8, "--val-videos", 4],
 }
 
 

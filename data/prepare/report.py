@@ -16,7 +16,7 @@ from rich.text import Text
 
 from common.errors import DataError
 from common.files import atomic_file, reason
-from common.text import printable
+from common.text import printable, shortened
 from data.labels.csv_file import read_table
 
 PRINTED_PROBLEMS = 50  # the CSV has them all
@@ -109,7 +109,9 @@ def read_problems(path: Path) -> list[Problem]:
         return []
     columns, lines = read_table(path)
     if columns != list(Problem._fields):
-        raise DataError(f"{path}: the header is {','.join(columns)}, not {','.join(Problem._fields)}; move it away")
+        raise DataError(
+            f"{path}: the header is {shortened(','.join(columns))}, not {','.join(Problem._fields)}; move it away"
+        )
     return [Problem(*fields) for _, fields in lines]
 
 

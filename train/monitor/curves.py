@@ -20,6 +20,7 @@ from rich.table import Table
 from common.cli import CommandParser, run_command
 from common.errors import DataError
 from common.files import atomic_file, write_errors
+from common.text import shortened
 from train.monitor.logs import make_console
 
 matplotlib.use("Agg")
@@ -41,7 +42,7 @@ def read_scores(path: Path, columns: Sequence[str]) -> Curve:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give the folder of a run that has finished an epoch") from None
     except (ValueError, TypeError, csv.Error) as error:
-        raise DataError(f"{path} is not a score file of a run, or is damaged: {error}") from None
+        raise DataError(f"{path} is not a score file of a run, or is damaged: {shortened(str(error), 200)}") from None
 
 
 def scores_table(runs: dict[str, tuple[Curve, Curve]]) -> Table:

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from common.files import atomic_file
+from common.text import quoted, shortened
 from evaluate.metrics import Scores
 from train.monitor.logs import LOG
 from train.monitor.reports import EpochReport, LogReport
@@ -82,7 +83,10 @@ def _read(path: Path) -> list[Row]:
     except (ValueError, csv.Error, IsADirectoryError) as error:  # ValueError: also text that is not UTF-8
         aside = _free_name(path)
         path.rename(aside)
-        LOG.warning("%s is no score file of a run (%s): it is now %s, and a new one begins", path, error, aside.name)
+        LOG.warning(
+            "%s is no score file of a run (%s): it is now %s, and a new one begins",
+            path, shortened(str(error), 200), aside.name,
+        )  # fmt: skip
         return []
 
 
@@ -95,6 +99,11 @@ def _parse(path: Path) -> list[Row]:
     for number, cells in enumerate(lines, start=1):
         if len(cells) != len(header):
             raise ValueError(f"row {number} has {len(cells)} cells and the header {len(header)}")
+        for cell in filter(None, cells):
+            try:
+                float(cell)
+            except ValueError:
+                raise ValueError(f"row {number} has {quoted(cell)} where a number is expected") from None
         rows.append(dict[str, object](zip(header, cells, strict=True)))
         int(str(rows[-1]["epoch"]))  # ValueError if it is no number
     return rows
