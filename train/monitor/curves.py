@@ -30,7 +30,7 @@ Curve = dict[str, list[float]]
 
 
 def read_scores(path: Path, columns: Sequence[str]) -> Curve:
-    """The columns of a score file, by name; DataError if the file is missing or damaged, or lacks one of `columns`."""
+    """These columns of a score file, by name; DataError if the file is missing or damaged, or lacks one of them."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -38,7 +38,7 @@ def read_scores(path: Path, columns: Sequence[str]) -> Curve:
             raise ValueError("it has no epochs")
         if missing := [name for name in columns if name not in rows[0]]:
             raise ValueError(f"it has no column {missing[0]}")
-        return {name: [float("nan" if row[name] == "" else row[name]) for row in rows] for name in rows[0]}
+        return {name: [float("nan" if row[name] == "" else row[name]) for row in rows] for name in columns}
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give the folder of a run that has finished an epoch") from None
     except (ValueError, TypeError, csv.Error) as error:

@@ -66,7 +66,7 @@ def _columns(scores: Scores) -> Row:
 def _replace_rows(path: Path, new: list[Row]) -> None:
     """Drop the rows from the first new epoch on, and append the new rows. Columns of older versions are kept."""
     first = min(int(str(row["epoch"])) for row in new)
-    rows = [*(row for row in _read(path) if int(str(row["epoch"])) < first), *new]
+    rows = [*(row for row in _read(path, set(new[-1])) if int(str(row["epoch"])) < first), *new]
     columns = dict.fromkeys([*new[-1], *(name for row in rows for name in row)])
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(columns))
@@ -74,12 +74,12 @@ def _replace_rows(path: Path, new: list[Row]) -> None:
         writer.writerows(rows)
 
 
-def _read(path: Path) -> list[Row]:
+def _read(path: Path, numbers: set[str]) -> list[Row]:
     """The rows of a score file; none if it is missing. A damaged one, as by a spreadsheet, is moved aside."""
     if not path.exists():
         return []
     try:
-        return _parse(path)
+        return _parse(path, numbers)
     except (ValueError, csv.Error, IsADirectoryError) as error:  # ValueError: also text that is not UTF-8
         aside = _free_name(path)
         path.rename(aside)
@@ -90,7 +90,8 @@ def _read(path: Path) -> list[Row]:
         return []
 
 
-def _parse(path: Path) -> list[Row]:
+def _parse(path: Path, numbers: set[str]) -> list[Row]:
+    """The rows; ValueError if the file has another form, or other text than numbers in the columns `numbers`."""
     with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet writes a mark at the beginning
         header, *lines = [cells for cells in csv.reader(file) if any(cells)] or [[]]
     if header and "epoch" not in header:
@@ -99,9 +100,9 @@ def _parse(path: Path) -> list[Row]:
     for number, cells in enumerate(lines, start=1):
         if len(cells) != len(header):
             raise ValueError(f"row {number} has {len(cells)} cells and the header {len(header)}")
-        for cell in filter(None, cells):
+        for name, cell in zip(header, cells, strict=True):
             try:
-                float(cell)
+                float(cell or "nan") if name in numbers else None
             except ValueError:
                 raise ValueError(f"row {number} has {quoted(cell)} where a number is expected") from None
         rows.append(dict[str, object](zip(header, cells, strict=True)))

@@ -388,5 +388,8 @@ def test_random_damage_gives_the_right_answer_or_an_error(tmp_path: Path, indexe
                 assert str(folder) in str(error) and len(str(error)) < 1500
                 errors += 1
             else:
-                assert np.array_equal(found, expected) or not all(jpeg in data for jpeg in jpegs)  # type: ignore[arg-type]
+                # A page that says it has fewer rows hides the last frames; verify compares their number with n_frames.
+                hides_last = use is len and found < 8  # type: ignore[operator]
+                is_right = hides_last or np.array_equal(found, expected)  # type: ignore[arg-type]
+                assert is_right or not all(jpeg in data for jpeg in jpegs)
     assert errors > rounds / 2
