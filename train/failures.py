@@ -22,7 +22,7 @@ def bad_video_problem(found: Sequence[BadVideo], limit: int) -> str:
     """Why a batch cannot be trained on: one of its videos was not replaced. `limit` 0: videos may not be replaced."""
     for bad in found:
         if limit == 0:
-            return f"{bad.reason}; convert it again, or replace such videos with --on-bad-video skip"
+            return f"{bad.reason}; or read other videos in place of such ones: --on-bad-video skip"
         if bad.replacement is None:
             return f"{bad.reason}; none of the replacements tried could be read either: check --dataset"
     return ""

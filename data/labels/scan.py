@@ -122,7 +122,7 @@ def _find_split(
         hint = hint_for_rows(missing, folders) if len(missing) > len(rows) // 2 else ""
         lines.append(f"{len(missing)} of {videos} {is_or_are(missing)} not on disk: {names}{hint}")
     if unusable:
-        names = first_names([f"{video.class_folder}/{video.name} {video.problem}" for video in unusable])
+        names = first_names([f"{video.class_folder}/{video.name} {video.problem}" for video in unusable], 300)
         lines.append(f"{len(unusable)} of {videos} {is_or_are(unusable)} on disk but cannot be used: {names}")
     return pack(folders.jpg, classes, usable), unusable, lines
 

@@ -23,10 +23,10 @@ def some(names: Iterable[str], noun: str) -> str:
     return f"{counted(len(ordered), noun)} ({', '.join(map(shortened, ordered[:SHOWN]))}{dots})"
 
 
-def first_names(names: Sequence[str]) -> str:
-    """The first names as given, and the number of the others: "b, a, c, and 4 more"."""
+def first_names(names: Sequence[str], limit: int = 80) -> str:
+    """The first names as given, of about `limit` characters each, and the number of others: "b, a, c, and 4 more"."""
     more = len(names) - SHOWN
-    return ", ".join(map(shortened, names[:SHOWN])) + (f", and {more} more" if more > 0 else "")
+    return ", ".join(shortened(name, limit) for name in names[:SHOWN]) + (f", and {more} more" if more > 0 else "")
 
 
 def is_or_are(things: Sized) -> str:

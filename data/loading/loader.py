@@ -7,6 +7,7 @@ memory depends on the batch and not on the number of workers.
 """
 
 import atexit
+import errno
 import math
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from common.errors import DataError
 from common.processes import signal_at_parent_death
 from data.clips.dataset import ClipDataset
 from data.clips.types import BadVideo, Clip, ClipRequest, ClipShape
@@ -168,6 +170,11 @@ class BatchLoader:
             sys.unraisablehook = lambda _: None
             error.__traceback__ = None  # it holds the iterator, which is deleted here
             sys.unraisablehook = hook
+            if error.errno == errno.ENOSPC:  # of the semaphores of their queues
+                raise DataError(
+                    "/dev/shm is full, which the processes that read clips need: enlarge it (docker run --shm-size), "
+                    "or give --workers 0"
+                ) from error
             raise
 
     def _join(self, chunks: Sequence["_ReadChunk"]) -> Batch:

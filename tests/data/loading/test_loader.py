@@ -1,5 +1,6 @@
 """Batches and the processes that read them: the right clips, in order, without leaks, whatever the workers do."""
 
+import errno
 import multiprocessing
 import os
 import re
@@ -15,7 +16,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
+from common.errors import DataError
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import RandomClips, UniformClips
 from data.clips.types import NO_FRAMES, BadVideo, Clip, ClipRequest, ClipShape
@@ -319,3 +322,16 @@ def test_a_loader_that_a_script_leaves_behind_ends_with_it(small_dataset, tmp_pa
         assert done.stderr.splitlines()[-1] == "ValueError: the reason"
     else:
         assert (done.stdout, done.stderr) == ("end\n", "")
+
+
+def test_a_full_dev_shm_is_named_with_a_remedy(small_dataset, monkeypatch):
+    """In a container /dev/shm may have 64 KB; "the disk is full" would send a user to the wrong disk."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    dataset = ClipDataset(load_splits(small_dataset, SPEC).val, UniformClips(1), 0)
+    loader = BatchLoader(dataset, SequentialBatches(7, 2, ClipShape(2, 16, 16)), workers=1, pin_memory=False)
+    monkeypatch.setattr(DataLoader, "__iter__", refuse)
+    with pytest.raises(DataError, match=r"/dev/shm.*--workers 0"):
+        next(iter(loader))
