@@ -35,7 +35,8 @@ class BatchMemory:
         try:
             self._map(anonymous_file("clips", size))
         except OSError as error:
-            remedy = ": give a smaller --batch-size or fewer --workers" if error.errno == errno.ENOMEM else ""
+            flags = "--batch-size, --clip-size, --clip-length, --val-clips or --workers"
+            remedy = f": lower {flags}" if error.errno == errno.ENOMEM else ""
             raise DataError(
                 f"cannot get {size / 1e6:.1f} MB of memory for batches ({reason(error)}){remedy}"
             ) from error
