@@ -103,9 +103,10 @@ def _load(
             f"{len(videos.classes)}: give the --labels of the classes that it was trained on"
         )
     if not loaded.complete:
+        lacks = bool(loaded.missing or loaded.skipped)
+        what = f"lacks weights of {options.network}" if lacks else f"has weights that {options.network} has not"
         raise DataError(
-            f"{start.path} lacks weights of {options.network}, see the table in the log: give the --network and "
-            "--placement that it was trained with"
+            f"{start.path} {what}, see the table in the log: give the --network and --placement that it was trained with"
         )
     return network, videos, report
 
