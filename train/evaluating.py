@@ -106,7 +106,8 @@ def _load(
         lacks = bool(loaded.missing or loaded.skipped)
         what = f"lacks weights of {options.network}" if lacks else f"has weights that {options.network} has not"
         raise DataError(
-            f"{start.path} {what}, see the table in the log: give the --network and --placement that it was trained with"
+            f"{start.path} {what}, see the table in the log: give the --network and --placement that it was trained "
+            "with"
         )
     return network, videos, report
 
