@@ -1,5 +1,6 @@
 """Read files of weights (.pth, .safetensors), of this project and of others, into dicts."""
 
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -15,7 +16,9 @@ from network.weights.safetensors_file import read_safetensors
 
 BLOCK = 2**20  # bytes read at a time while checksums are computed
 DIRECTORY = 0x10  # attribute of a zip entry; torch reads nothing for an entry that has it
-ZIP = b"PK\x03\x04"
+ZIP, ZIP_END, ZIP64_LOCATOR = b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x07"
+FARTHEST_END = 2**16 + 22  # bytes from a zip file's end to its record of the end, which a comment may follow
+BYTEARRAY = b"bytearray\n"  # as a pickle names the type
 
 
 class DamagedError(DataError):
@@ -90,6 +93,8 @@ def _check_zip(path: Path, file: BinaryIO) -> None:
                 raise DataError(
                     f"checkpoint {path} is a program of torch.jit.save: save its state_dict() with torch.save"
                 )
+            if why := _ambiguous(file, archive):
+                raise _damaged(path, why)
             has_checksums = any(entry.CRC for entry in entries)  # torch can save without: then all are 0
             wrong = next((entry.filename for entry in entries if has_checksums and not _is_whole(archive, entry)), None)
     except (OSError, DataError):
@@ -98,6 +103,29 @@ def _check_zip(path: Path, file: BinaryIO) -> None:
         raise _damaged(path, str(error) or type(error).__name__) from error
     if wrong is not None:
         raise _damaged(path, f"the checksum of {shown(wrong)} is wrong")
+
+
+def _ambiguous(file: BinaryIO, archive: zipfile.ZipFile) -> str:
+    """Why torch could read another content than zipfile, whose checksums are compared; empty if it cannot.
+
+    zipfile corrects the offsets if bytes precede the archive, as in two files that were joined; torch does not. torch
+    ignores the case of names.
+    """
+    entries = archive.infolist()
+    if len({entry.filename.lower() for entry in entries}) < len(entries):
+        return "its archive has two parts of the same name"
+    start = max(0, file.seek(0, os.SEEK_END) - FARTHEST_END)
+    file.seek(start)
+    tail = file.read()
+    at = tail.rfind(ZIP_END)
+    end = start + at
+    directory = int.from_bytes(tail[at + 16 : at + 20], "little")
+    if tail[at - 20 : at - 16] == ZIP64_LOCATOR:
+        if int.from_bytes(tail[at - 12 : at - 4], "little") != end - 76:  # 20 bytes of the locator, 56 of the record
+            return "other bytes precede its archive"
+        directory = int.from_bytes(tail[at - 28 : at - 20], "little")
+    is_first = min(entry.header_offset for entry in entries) == 0 if entries else True
+    return "" if is_first and directory == archive.start_dir else "other bytes precede its archive"
 
 
 def _is_whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
