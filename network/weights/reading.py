@@ -4,7 +4,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import torch
 
@@ -17,8 +17,9 @@ from network.weights.safetensors_file import read_safetensors
 BLOCK = 2**20  # bytes read at a time while checksums are computed
 DIRECTORY = 0x10  # attribute of a zip entry; torch reads nothing for an entry that has it
 ZIP, ZIP_END, ZIP64_LOCATOR = b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x07"
+MOST_HEADER = 30 + 2 * 2**16  # bytes before an entry's content
 FARTHEST_END = 2**16 + 22  # bytes from a zip file's end to its record of the end, which a comment may follow
-BYTEARRAY = b"bytearray\n"  # as a pickle names the type
+BYTEARRAY = b"bytearray\n"  # as a pickle names the type. torch allows it, and a few bytes make one of any size
 
 
 class DamagedError(DataError):
@@ -66,6 +67,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             is_zip = head.startswith(ZIP)
             if is_zip:
                 _check_zip(path, file)
+            elif _has_text(file, BYTEARRAY):
+                raise _other_objects(path, "bytearray")
             checkpoint = _load(path, file, is_zip)
     except OSError as error:
         raise DataError(f"checkpoint {path} cannot be read: {reason(error)}") from error
@@ -95,6 +98,9 @@ def _check_zip(path: Path, file: BinaryIO) -> None:
                 )
             if why := _ambiguous(file, archive):
                 raise _damaged(path, why)
+            pickles = [entry for entry in entries if entry.filename.lower().endswith("data.pkl")]
+            if any(_mentions(BYTEARRAY, file, archive, entry) for entry in pickles):
+                raise _other_objects(path, "bytearray")
             has_checksums = any(entry.CRC for entry in entries)  # torch can save without: then all are 0
             wrong = next((entry.filename for entry in entries if has_checksums and not _is_whole(archive, entry)), None)
     except (OSError, DataError):
@@ -153,16 +159,40 @@ def _load(path: Path, file: BinaryIO, is_zip: bool) -> Any:
         text = str(error)
         found = re.search(r"GLOBAL (\S+)|whose module (\S+) is blocked", text)
         if found:
-            raise DataError(
-                f"checkpoint {path} holds other Python objects than tensors and plain types "
-                f"({shown(found[1] or found[2])}), which could run code when loaded: save only its state_dict()"
-            ) from error
+            raise _other_objects(path, shown(found[1] or found[2])) from error
         if isinstance(error, MemoryError) or "allocate memory" in text:
             raise DataError(f"checkpoint {path} needs more memory than there is") from error
         why = _why(error)
         if not is_zip or "PytorchStreamReader" in text:  # torch's reader of zip files
             raise _damaged(path, why) from error
         raise DataError(f"checkpoint {path} has right checksums, but torch cannot load it ({why})") from error
+
+
+def _mentions(text: bytes, file: BinaryIO, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    """Whether an entry has `text`."""
+    if entry.compress_type == zipfile.ZIP_STORED:  # read past zipfile, which refuses entries without checksums
+        file.seek(entry.header_offset)
+        return text in file.read(entry.compress_size + MOST_HEADER)
+    with archive.open(entry) as content:
+        return _has_text(content, text)
+
+
+def _has_text(content: IO[bytes], text: bytes) -> bool:
+    """Whether a file has `text`."""
+    content.seek(0)
+    end = b""
+    while block := content.read(BLOCK):
+        if text in block or text in end + block[: len(text)]:
+            return True
+        end = block[-len(text) :]
+    return False
+
+
+def _other_objects(path: Path, name: str) -> DataError:
+    return DataError(
+        f"checkpoint {path} holds other Python objects than tensors and plain types ({name}), which could run code or "
+        "take all memory when loaded: save only its state_dict()"
+    )
 
 
 def _why(error: Exception) -> str:

@@ -182,3 +182,18 @@ def test_an_archive_that_another_program_wrote_loads(tmp_path):
         for entry in archive.infolist():
             copy.writestr(entry.filename, archive.read(entry))
     assert is_same(read_checkpoint(other), read_checkpoint(path))
+
+
+def test_a_small_file_does_not_take_all_memory(tmp_path):
+    """torch's list of safe types has bytearray: a pickle of 50 bytes makes one of any size."""
+    path = tmp_path / "x.pth"
+    pickled = b"\x80\x02c__builtin__\nbytearray\nJ\x00\x5e\xd0\xb2\x85R."
+    torch.save({"a": torch.zeros(1)}, path)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "y.pth", "w") as copy:
+        for entry in archive.infolist():
+            is_pickle = entry.filename.endswith("data.pkl")
+            copy.writestr(entry.filename, pickled if is_pickle else archive.read(entry))
+    (tmp_path / "old.pth").write_bytes(pickled)
+    for name in ("y.pth", "old.pth"):
+        with pytest.raises(DataError, match=rf"{name}.*bytearray.*memory"):
+            read_checkpoint(tmp_path / name)
