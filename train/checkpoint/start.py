@@ -15,6 +15,7 @@ from common.errors import DataError, NetworkError
 from common.options import differences
 from common.processes import environment_number
 from common.ranks import Ranks
+from common.text import quoted, shortened
 from network import VideoNetwork
 from network.weights.facts import in_file, saved_facts
 from network.weights.loading import LoadReport, load_checkpoint, load_weights
@@ -134,9 +135,9 @@ def check_same_run(start: StartingPoint, network: dict[str, object], classes: Se
         pairs = zip(old, classes, strict=False)
         first = next((pair for pair in pairs if pair[0] != pair[1]), (len(old), len(classes)))
         raise DataError(
-            f"{start.path} was trained with other classes or another class order ({first[0]!r}, in the labels now "
-            f"{first[1]!r}): restore the label files, or load its weights into a new run: --pretrained-3d without "
-            "--resume-epoch"
+            f"{start.path} was trained with other classes or another class order ({quoted(first[0])}, in the labels "
+            f"now {quoted(first[1])}): restore the label files, or load its weights into a new run: --pretrained-3d "
+            "without --resume-epoch"
         )
 
 
@@ -189,7 +190,7 @@ def has_same_videos(start: StartingPoint, digests: Mapping[str, str] | None, spl
 
 
 def _shown(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return shortened(" ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _resume(path: Path, checkpoint: Checkpoint) -> StartingPoint:

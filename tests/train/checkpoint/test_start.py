@@ -46,7 +46,8 @@ def own(epoch=3, step=0, **changes):
     return {
         "format": 1, "position": {"epoch": epoch, "step": step}, "network": FACTS, "classes": CLASSES, "run_id": "none",
         "weights": network().state_dict(), "options": OPTIONS, "num_videos": 32,
-        "progress": Progress(epoch, step, clips=4 * step).state_dict(), "rng": {"cpu": torch.get_rng_state()},
+        "progress": Progress(epoch, step, 8 * epoch + step, clips=4 * step).state_dict(),
+        "rng": {"cpu": torch.get_rng_state()},
         "optimizer": {}, "scaler": {}, "loaded": [],
     } | changes  # fmt: skip
 
