@@ -16,6 +16,7 @@ from network.weights.safetensors_file import read_safetensors
 
 BLOCK = 2**20  # bytes read at a time while checksums are computed
 DIRECTORY = 0x10  # attribute of a zip entry; torch reads nothing for an entry that has it
+EXPORTED = (".onnx", ".pt2")  # endings
 ZIP, ZIP_END, ZIP64_LOCATOR = b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x07"
 MOST_HEADER = 30 + 2 * 2**16  # bytes before an entry's content
 FARTHEST_END = 2**16 + 22  # bytes from a zip file's end to its record of the end, which a comment may follow
@@ -60,6 +61,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         _check_file(path)
         with path.open("rb") as file:
             head = file.read(HEAD)
+            if path.suffix.lower() in EXPORTED:
+                raise DataError(
+                    f"checkpoint {path} is a network for other programs: only .pth, .pt and .safetensors can be loaded"
+                )
             if kind := not_weights(head):
                 raise DamagedError(f"checkpoint {path} is {kind}")
             if path.suffix == ".safetensors":
