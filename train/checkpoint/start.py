@@ -60,17 +60,56 @@ def find_starting_point(
             return _resume(*newest)
         if evaluate:
             raise DataError(f"{folder.folder} holds no checkpoint to evaluate: give --pretrained-3d FILE")
-        LOG.warning("nothing to resume in %s: the run starts at epoch 1", folder.folder)
+        if not folder.files():
+            LOG.warning("nothing to resume in %s: the run starts at epoch 1", folder.folder)
     elif resume_epoch:
+        if not evaluate and pretrained:
+            _check_own(pretrained, folder)
         return _resume_at(int(resume_epoch), folder, pretrained, checkpoint)
-    if not evaluate and folder.newest():
+    if not evaluate:
+        check_unused(folder)
+    if pretrained:
+        return StartingPoint(pretrained, checkpoint or read_checkpoint(pretrained))
+    return StartingPoint()
+
+
+def check_unused(folder: CheckpointFolder) -> None:
+    """DataError if the folder holds any checkpoint of the network, which a new run would overwrite."""
+    files = folder.files()
+    if files == [folder.best]:
+        raise DataError(
+            f"{folder.folder} holds {folder.best.name} of an earlier run and nothing that is newer: give this run "
+            "another --task-name (with --pretrained-3d FILE to start from it), or move the file away"
+        )
+    if files:
         raise DataError(
             f"{folder.folder} holds checkpoints of an earlier run: resume it with --resume-epoch auto, give this run "
             "another --task-name, or delete the folder"
         )
-    if pretrained:
-        return StartingPoint(pretrained, checkpoint or read_checkpoint(pretrained))
-    return StartingPoint()
+
+
+def strangers_to(start: StartingPoint, folder: CheckpointFolder, progress: Progress) -> list[Path]:
+    """The checkpoints in the folder that are not of the run to resume, as `CheckpointFolder.strangers` has it.
+
+    Without a `best` of it, the best top-1 is counted anew: a best score always has its file.
+    """
+    assert start.path is not None and start.checkpoint is not None
+    found = folder.strangers(start.path, start.checkpoint, progress.best_top1)
+    if folder.best in found or not folder.best_is_of(progress.best_top1):
+        if progress.best_top1 >= 0:
+            LOG.info("%s has no file of the best top-1 so far: it is counted anew", folder.folder)
+        progress.best_top1 = Progress().best_top1
+    return found
+
+
+def move_aside(start: StartingPoint, folder: CheckpointFolder, strangers: Sequence[Path]) -> None:
+    """Rename `strangers_to` the run, and log that."""
+    moved = folder.move_aside(strangers)
+    if moved:
+        LOG.warning(
+            "%s holds checkpoints of another attempt than %s, from which this run goes on; they are now %s",
+            folder.folder, start.path, ", ".join(path.name for path in moved),
+        )  # fmt: skip
 
 
 def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequence[str]) -> LoadReport:
@@ -199,6 +238,15 @@ def _resume(path: Path, checkpoint: Checkpoint) -> StartingPoint:
         )
     check_resumable(path, checkpoint)
     return StartingPoint(path, checkpoint, is_resume=True)
+
+
+def _check_own(path: Path, folder: CheckpointFolder) -> None:
+    """DataError if the run of a file from elsewhere would overwrite the checkpoints in the folder."""
+    if folder.files() and path.parent.resolve() != folder.folder.resolve():
+        raise DataError(
+            f"{folder.folder} holds checkpoints of an earlier run, and {path} is none of them: give this run another "
+            "--task-name, or resume the earlier one without --pretrained-3d"
+        )
 
 
 def _resume_at(
