@@ -31,7 +31,7 @@ def _create(
     checkpoint = network.weights.reading.read_checkpoint(pathlib.Path(pretrained))
     with network.weights.facts.in_file(pretrained):
         saved = network.weights.facts.saved_facts(checkpoint)
-        facts = saved or network.weights.recognising.network_facts(checkpoint, name)
+        facts = network.weights.recognising.network_facts(checkpoint, "" if saved else name)
         facts = {key: facts[key] for key in ("num_classes", "gates", "placement")}
         created = network.create_network(name, **facts | given)
         network.load_checkpoint(created, checkpoint, strict=True)

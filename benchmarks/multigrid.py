@@ -74,8 +74,9 @@ def train(folder: Path, name: str, epochs: int, seed: int) -> Run:
         "--end-epoch", str(epochs), "--random-seed", str(seed), "--keep", "1", *SCHEDULES[name],
     )  # fmt: skip
     run = folder / "runs" / f"srtg_r3d_10_gates_False_{task}"
-    scores = (read_scores(run / f"scores_{split}.csv") for split in ("train", "val"))
-    return Run(*scores, processor_seconds=_processor_seconds() - before)
+    train = read_scores(run / "scores_train.csv", ("seconds", "clips"))
+    val = read_scores(run / "scores_val.csv", ("top1",))
+    return Run(train, val, processor_seconds=_processor_seconds() - before)
 
 
 def costs(run: Run, target: float) -> Costs:

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from common.errors import DataError
 
@@ -37,6 +38,40 @@ def what_is_at(path: Path) -> str:
     except OSError as error:
         raise DataError(f"{path}: {reason(error)}") from None
     return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "pipe or device"
+
+
+class OtherFileError(DataError):
+    """What is at a path is not a plain file of a sane size."""
+
+
+@contextmanager
+def open_plain(path: Path, largest: int, newline: str | None = None) -> Iterator[TextIO]:
+    """Open a text file of at most `largest` bytes, with or without a byte order mark; OSError as by `open`.
+
+    OtherFileError for a larger one and for what is no plain file: a pipe would be waited for, a device may have no end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        _check_plain(path, os.fstat(descriptor), largest)
+        file = open(descriptor, encoding="utf-8-sig", newline=newline)  # noqa: PTH123, SIM115 (of a descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    with file:
+        yield file
+
+
+def _check_plain(path: Path, status: os.stat_result, largest: int) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise OtherFileError(f"{path} is a folder; give a file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise OtherFileError(f"{path} is a pipe or a device, not a plain file; save its content to a file")
+    if status.st_size > largest:
+        most, unit = (largest >> 30, "GiB") if largest >= 2**30 else (largest >> 20, "MiB")
+        size = f"{status.st_size / 2**30:.1f} GiB" if status.st_size >= 2**30 else f"{status.st_size / 2**20:.1f} MiB"
+        raise OtherFileError(
+            f"{path} has {size}, and a text file of at most {most} {unit} is expected: is it another file?"
+        )
 
 
 @contextmanager

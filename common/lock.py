@@ -46,9 +46,9 @@ def locked(path: Path, work: str, remedy: str = "wait for it") -> Iterator[None]
 
 
 def _check_plain_file(path: Path) -> None:
-    """Create the file if it is missing; DataError for a link (its target is another file) or a pipe (it waits)."""
+    """Create the file if it is missing; DataError for a link (it is another file too) or a pipe (it waits)."""
     try:
-        mode = path.lstat().st_mode
+        status = path.lstat()
     except FileNotFoundError:
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
         try:
@@ -56,10 +56,12 @@ def _check_plain_file(path: Path) -> None:
         except FileExistsError:  # another process was faster
             return _check_plain_file(path)
         return
-    if stat.S_ISLNK(mode):
+    if stat.S_ISLNK(status.st_mode):
         raise DataError(f"{path} is a link, which no lock is taken through: delete it")
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path} is not a plain file: delete it")
+    if status.st_nlink > 1:  # the holder's name would replace the content of the other
+        raise DataError(f"{path} is a hard link to another file: delete it")
 
 
 def _name_holder(path: Path) -> None:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from common.cli import LARGEST, StoreNumbers, StoreText, boolean
 from common.errors import DataError
+from common.text import shortened
 
 Options = TypeVar("Options")
 METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH"}  # values in the help
@@ -171,8 +172,10 @@ def differences(options: Any, before: dict[str, Any]) -> dict[str, tuple[Any, An
     for field, flag in flags_of(options).items():
         old = before.get(field, defaults[field])
         if old != now[field] and flag.is_fixed:
+            before_text = shortened(str(old))
             raise DataError(
-                f"{flag_name(field)} {now[field]}: the run to resume has {old}; give {flag_name(field)} {old}"
+                f"{flag_name(field)} {now[field]}: the run to resume has {before_text}; give {flag_name(field)} "
+                f"{before_text}"
             )
         if old != now[field] and flag.is_compared:
             found[flag_name(field)] = (old, now[field])

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from common.cli import LARGEST
 from common.errors import NetworkError
 from network.weights.facts import in_file, saved_facts, shown
 from train.checkpoint.files import Checkpoint
@@ -39,6 +40,8 @@ def settings_from_file(options: Any, path: Path, checkpoint: Checkpoint) -> tupl
         notes.append(
             (logging.WARNING, f"{path} was trained with {_shown(changed)}; {action} {now}, as the command line says")
         )
+    with in_file(path):
+        _check_size(replace(options, **taken), taken)
     unknown = [name for name in CLIPS if name not in saved and name not in options.given]
     if options.evaluate and unknown:
         assumed = _shown({name: getattr(options, name) for name in unknown})
@@ -54,10 +57,21 @@ def _saved(checkpoint: Checkpoint) -> dict[str, Any]:
     saved = {"network": facts["name"], "gates": facts["gates"], "placement": facts["placement"]}
     trained = checkpoint.get("options")
     clips = {name: trained[name] for name in CLIPS if name in trained} if isinstance(trained, Mapping) else {}
-    wrong = [name for name, value in clips.items() if type(value) is not int or value < 1]
-    if wrong:
-        raise NetworkError(f"its option {wrong[0]} is {shown(clips[wrong[0]])}, not a whole number above 0")
+    for name, value in clips.items():
+        if type(value) is not int or value < 1:
+            raise NetworkError(f"its option {name} is {shown(value)}, not a whole number above 0")
+        if value > LARGEST:
+            raise NetworkError(f"its option {name} is {shown(value)}: {LARGEST} is the most")
     return saved | clips
+
+
+def _check_size(options: Any, taken: Mapping[str, Any]) -> None:
+    """NetworkError if clips of the size that the file gives have more values than a tensor may have here."""
+    if taken.keys() & CLIPS[:2] and 3 * options.clip_length * options.clip_size**2 > LARGEST:
+        raise NetworkError(
+            f"its clips of {options.clip_length} frames of {options.clip_size}x{options.clip_size} are too large: give "
+            "--clip-length and --clip-size"
+        )
 
 
 def _shown(values: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -41,7 +41,9 @@ from train.checkpoint.start import (
     has_same_videos,
     load_pretrained,
     load_resumed,
+    move_aside,
     resume_state,
+    strangers_to,
 )
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
@@ -178,11 +180,12 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, held: ExitStack
     )
     network = _prepare_network(network, options, device)
     optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
-    progress = Progress()
+    progress, strangers = Progress(), list[Path]()
     if start.is_resume:
         progress = on_all_ranks(ranks, lambda: resume_state(start, network, optimizer_step, device, ranks))
         if not has_same_videos(start, _digests(splits), "val"):
             progress.best_top1 = Progress().best_top1
+        strangers = on_all_ranks(ranks, lambda: strangers_to(start, checkpoints, progress))
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
     trainer = Trainer(
         network,
@@ -198,7 +201,7 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, held: ExitStack
         progress,
         start.path if start.is_resume else None,
     )
-    on_all_ranks(ranks, lambda: ranks.is_first and _begin(options, checkpoints, start, held, is_locked))
+    on_all_ranks(ranks, lambda: ranks.is_first and _begin(options, checkpoints, start, strangers, held, is_locked))
     log_table(plan_table(plan))
     for line in plan_summary(plan):
         LOG.info("%s", line)
@@ -324,7 +327,7 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     }
     if report and report.val:
         result |= report.val.values()
-    return result | {"best": str(folder.best), "last": str(folder.last)}
+    return result | {"best": str(folder.best) if folder.best.exists() else None, "last": str(folder.last)}
 
 
 def _callbacks(folder: Path, console: Console, progress: Progress) -> list[Callback]:
@@ -359,16 +362,22 @@ def _lock(folder: Path, held: ExitStack) -> bool:
 
 
 def _begin(
-    options: TrainOptions, checkpoints: CheckpointFolder, start: StartingPoint, held: ExitStack, is_locked: bool
+    options: TrainOptions,
+    checkpoints: CheckpointFolder,
+    start: StartingPoint,
+    strangers: Sequence[Path],
+    held: ExitStack,
+    is_locked: bool,
 ) -> bool:
     """Write the first files of a run whose command is right. DataError if the folder cannot be written."""
     folder = checkpoints.folder
     if not is_locked:
         _lock(folder, held)
-        if not start.is_resume and checkpoints.newest():
+        if checkpoints.files():
             raise DataError(f"{folder}: another run has trained there since this one began; give another --task-name")
     log_to_file(_log_file(options, folder))
     checkpoints.remove_leftovers()
+    move_aside(start, checkpoints, strangers)
     with write_errors(folder / "options.json"), atomic_file(folder / "options.json") as temporary:
         facts = {"options": plain(options), "versions": versions(), "command": sys.argv}
         temporary.write_text(json_text(facts, indent=2) + "\n", encoding="utf-8")

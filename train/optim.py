@@ -166,10 +166,12 @@ def _checked_state(optimizer: torch.optim.Optimizer, state: Any) -> dict[int, di
             name: _checked_tensor(f"{name} of parameter {number}", value, parameters[number], name in SCALARS)
             for name, value in kept.items()
         }
-    # SGD with momentum has its buffers from the start; the others create their state in the first update.
     filled = sum(map(bool, checked.values()))
+    # SGD with momentum has its buffers from the start; the others create their state in the first update.
     if type(optimizer) is torch.optim.SGD and filled < len(parameters) and _had_momentum(state):
         raise DataError(f"the checkpoint has the momentum of {filled} of {len(parameters)} parameters")
+    if names is not None and 0 < filled < len(parameters):
+        raise DataError(f"the checkpoint has the optimiser's state of {filled} of {len(parameters)} parameters")
     return checked
 
 

@@ -1,15 +1,13 @@
 """Reading CSV and text files with byte order marks, any line ending, spaces after commas, or quoted fields."""
 
 import csv
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from common.errors import DataError
-from common.files import reason
+from common.files import open_plain, reason
 from common.text import shortened
 
 LARGEST = 2**30  # bytes; the largest official annotations have a tenth of it
@@ -23,26 +21,10 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     A pipe would be waited for, and a device may have no end.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        try:
-            _check_kind(path, os.fstat(descriptor))
-        except DataError:
-            os.close(descriptor)
-            raise
-        with open(descriptor, encoding="utf-8-sig", newline=newline) as file:  # noqa: PTH123 (of a descriptor)
+        with open_plain(path, LARGEST, newline) as file:
             yield file
     except OSError as error:
         raise DataError(f"{path}: {reason(error)}") from None
-
-
-def _check_kind(path: Path, status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise DataError(f"{path} is a folder; give a file in it")
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path} is a pipe or a device, not a plain file; save its content to a file")
-    if status.st_size > LARGEST:
-        size = f"{status.st_size / 2**30:.1f} GiB"
-        raise DataError(f"{path} has {size}, and a text file of at most 1 GiB is expected: is it another file?")
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

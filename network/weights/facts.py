@@ -10,6 +10,9 @@ from network.srtg import PLACEMENTS
 FORMAT = 1
 """Of the checkpoints that this version writes and reads."""
 
+LONGEST_NUMBER = 128
+"""Bits of a whole number that is shown. Python refuses to show the largest."""
+
 KEYS = ("name", "gates", "placement", "num_classes")
 
 
@@ -96,4 +99,6 @@ def _classes(classes: object, num_classes: int) -> list[str] | None:
 
 def _kind(value: object) -> str:
     """The value of a number, the type of anything else."""
+    if isinstance(value, int) and value.bit_length() > LONGEST_NUMBER:
+        return f"a number of {value.bit_length()} bits"
     return repr(value) if value is None or isinstance(value, bool | int | float) else f"a {type(value).__name__}"

@@ -1,9 +1,10 @@
 """Read files of weights (.pth, .safetensors), of this project and of others, into dicts."""
 
+import os
 import re
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import torch
 
@@ -15,7 +16,11 @@ from network.weights.safetensors_file import read_safetensors
 
 BLOCK = 2**20  # bytes read at a time while checksums are computed
 DIRECTORY = 0x10  # attribute of a zip entry; torch reads nothing for an entry that has it
-ZIP = b"PK\x03\x04"
+EXPORTED = (".onnx", ".pt2")  # endings
+ZIP, ZIP_END, ZIP64_LOCATOR = b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x07"
+MOST_HEADER = 30 + 2 * 2**16  # bytes before an entry's content
+FARTHEST_END = 2**16 + 22  # bytes from a zip file's end to its record of the end, which a comment may follow
+BYTEARRAY = b"bytearray\n"  # as a pickle names the type. torch allows it, and a few bytes make one of any size
 
 
 class DamagedError(DataError):
@@ -56,6 +61,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         _check_file(path)
         with path.open("rb") as file:
             head = file.read(HEAD)
+            if path.suffix.lower() in EXPORTED:
+                raise DataError(
+                    f"checkpoint {path} is a network for other programs: only .pth, .pt and .safetensors can be loaded"
+                )
             if kind := not_weights(head):
                 raise DamagedError(f"checkpoint {path} is {kind}")
             if path.suffix == ".safetensors":
@@ -63,6 +72,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             is_zip = head.startswith(ZIP)
             if is_zip:
                 _check_zip(path, file)
+            elif _has_text(file, BYTEARRAY):
+                raise _other_objects(path, "bytearray")
             checkpoint = _load(path, file, is_zip)
     except OSError as error:
         raise DataError(f"checkpoint {path} cannot be read: {reason(error)}") from error
@@ -90,6 +101,11 @@ def _check_zip(path: Path, file: BinaryIO) -> None:
                 raise DataError(
                     f"checkpoint {path} is a program of torch.jit.save: save its state_dict() with torch.save"
                 )
+            if why := _ambiguous(file, archive):
+                raise _damaged(path, why)
+            pickles = [entry for entry in entries if entry.filename.lower().endswith("data.pkl")]
+            if any(_mentions(BYTEARRAY, file, archive, entry) for entry in pickles):
+                raise _other_objects(path, "bytearray")
             has_checksums = any(entry.CRC for entry in entries)  # torch can save without: then all are 0
             wrong = next((entry.filename for entry in entries if has_checksums and not _is_whole(archive, entry)), None)
     except (OSError, DataError):
@@ -98,6 +114,29 @@ def _check_zip(path: Path, file: BinaryIO) -> None:
         raise _damaged(path, str(error) or type(error).__name__) from error
     if wrong is not None:
         raise _damaged(path, f"the checksum of {shown(wrong)} is wrong")
+
+
+def _ambiguous(file: BinaryIO, archive: zipfile.ZipFile) -> str:
+    """Why torch could read another content than zipfile, whose checksums are compared; empty if it cannot.
+
+    zipfile corrects the offsets if bytes precede the archive, as in two files that were joined; torch does not. torch
+    ignores the case of names.
+    """
+    entries = archive.infolist()
+    if len({entry.filename.lower() for entry in entries}) < len(entries):
+        return "its archive has two parts of the same name"
+    start = max(0, file.seek(0, os.SEEK_END) - FARTHEST_END)
+    file.seek(start)
+    tail = file.read()
+    at = tail.rfind(ZIP_END)
+    end = start + at
+    directory = int.from_bytes(tail[at + 16 : at + 20], "little")
+    if tail[at - 20 : at - 16] == ZIP64_LOCATOR:
+        if int.from_bytes(tail[at - 12 : at - 4], "little") != end - 76:  # 20 bytes of the locator, 56 of the record
+            return "other bytes precede its archive"
+        directory = int.from_bytes(tail[at - 28 : at - 20], "little")
+    is_first = min(entry.header_offset for entry in entries) == 0 if entries else True
+    return "" if is_first and directory == archive.start_dir else "other bytes precede its archive"
 
 
 def _is_whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
@@ -125,16 +164,40 @@ def _load(path: Path, file: BinaryIO, is_zip: bool) -> Any:
         text = str(error)
         found = re.search(r"GLOBAL (\S+)|whose module (\S+) is blocked", text)
         if found:
-            raise DataError(
-                f"checkpoint {path} holds other Python objects than tensors and plain types "
-                f"({shown(found[1] or found[2])}), which could run code when loaded: save only its state_dict()"
-            ) from error
+            raise _other_objects(path, shown(found[1] or found[2])) from error
         if isinstance(error, MemoryError) or "allocate memory" in text:
             raise DataError(f"checkpoint {path} needs more memory than there is") from error
         why = _why(error)
         if not is_zip or "PytorchStreamReader" in text:  # torch's reader of zip files
             raise _damaged(path, why) from error
         raise DataError(f"checkpoint {path} has right checksums, but torch cannot load it ({why})") from error
+
+
+def _mentions(text: bytes, file: BinaryIO, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    """Whether an entry has `text`."""
+    if entry.compress_type == zipfile.ZIP_STORED:  # read past zipfile, which refuses entries without checksums
+        file.seek(entry.header_offset)
+        return text in file.read(entry.compress_size + MOST_HEADER)
+    with archive.open(entry) as content:
+        return _has_text(content, text)
+
+
+def _has_text(content: IO[bytes], text: bytes) -> bool:
+    """Whether a file has `text`."""
+    content.seek(0)
+    end = b""
+    while block := content.read(BLOCK):
+        if text in block or text in end + block[: len(text)]:
+            return True
+        end = block[-len(text) :]
+    return False
+
+
+def _other_objects(path: Path, name: str) -> DataError:
+    return DataError(
+        f"checkpoint {path} holds other Python objects than tensors and plain types ({name}), which could run code or "
+        "take all memory when loaded: save only its state_dict()"
+    )
 
 
 def _why(error: Exception) -> str:

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from common.errors import NetworkError
-from network.registry import create_network
+from network.registry import create_network, network_names
 from network.weights.facts import KEYS, saved_facts, shown
-from network.weights.tensors import check_tensors, first_names, may_lack, rows
+from network.weights.tensors import check_tensors, first_names, may_lack, rows, shape_text
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights")
 """Keys under which tools save the state dict in a checkpoint."""
+
+DEEPEST = 5
+"""Wrappers around each other that are opened."""
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
 """What DataParallel, DistributedDataParallel, torch.compile, and a LightningModule that has a network, put before every
@@ -47,7 +50,9 @@ def network_facts(checkpoint: Mapping[str, Any], name: str = "") -> dict[str, An
     if facts:
         if name and name != facts["name"]:
             raise NetworkError(f"the checkpoint is of {facts['name']}, not of {name}: leave --network out")
-        return {key: facts[key] for key in KEYS}
+        own = {key: facts[key] for key in KEYS}
+        _check_classifier(own, check_tensors(checkpoint.get("weights")))
+        return own
     weights = recognise(checkpoint)
     name = name or weights.network
     if not name:
@@ -55,7 +60,28 @@ def network_facts(checkpoint: Mapping[str, Any], name: str = "") -> dict[str, An
     num_classes = rows(weights.state_dict, "fc.bias")
     if not num_classes:
         raise NetworkError("the checkpoint has no classifier (fc.bias), so its number of classes is unknown")
-    return {"name": name, "gates": False, "placement": "final", "num_classes": num_classes}
+    found = {"name": name, "gates": False, "placement": "final", "num_classes": num_classes}
+    _check_classifier(found, weights.state_dict)
+    return found
+
+
+def _check_classifier(facts: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> None:
+    """NetworkError if the file's classifier is not that of the network: it alone decides how large the network is."""
+    name, num_classes = facts["name"], facts["num_classes"]
+    if name not in network_names():
+        return  # `create_network` says so
+    if num_classes != rows(state_dict, "fc.bias"):
+        raise NetworkError(
+            f"the checkpoint's network has {shown(num_classes)} classes, but the file has a classifier of "
+            f"{rows(state_dict, 'fc.bias') or 'none'} (fc.bias)"
+        )
+    with torch.device("meta"):
+        own = create_network(**facts).state_dict()
+    for part in ("fc.weight", "fc.bias"):
+        found = state_dict.get(part)
+        if part in own and (found is None or found.shape != own[part].shape or found.is_meta):
+            what = "has no" if found is None or found.is_meta else f"has {shape_text(found.shape)} as"
+            raise NetworkError(f"the checkpoint {what} {part}; {name} has {shape_text(own[part].shape)}")
 
 
 def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> PublishedWeights:
@@ -79,7 +105,7 @@ def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> Publish
     return _for_rgb(weights) if is_bgr else weights
 
 
-def _unwrap(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor], list[str]]:
+def _unwrap(checkpoint: Mapping[str, Any], depth: int = 0) -> tuple[str, dict[str, Tensor], list[str]]:
     """The keys that lead to the state dict in a checkpoint (none if it is one), its tensors, its modules' paths.
 
     PyTorch saves the modules' paths with a state dict; other tools may drop them. NetworkError if there is no state
@@ -94,8 +120,8 @@ def _unwrap(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor], list
         return _state_dict(*wrapped[0])
     if _has_tensors(checkpoint):
         return _state_dict("", checkpoint)
-    if len(found) == 1:
-        keys, tensors, modules = _unwrap(found[0][1])
+    if len(found) == 1 and depth < DEEPEST:  # a dict may hold itself
+        keys, tensors, modules = _unwrap(found[0][1], depth + 1)
         return f"{found[0][0]}.{keys}", tensors, modules
     raise NetworkError(
         f"the checkpoint has no weights: its keys are {first_names(checkpoint)}; expected a state dict, or one under "

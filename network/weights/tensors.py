@@ -28,12 +28,15 @@ def check_tensors(weights: object) -> dict[str, Tensor]:
 
 
 def not_plain(tensor: Tensor) -> str:
-    """What a tensor is if it is not a plain one: "sparse", "quantised", "nested"; empty if it is plain."""
+    """What a tensor is if it is not a plain one: "sparse", "quantised", "nested", "expanded"; empty if it is plain."""
     if tensor.is_nested:
         return "nested"
     if tensor.is_quantized:
         return "quantised"
-    return "" if tensor.layout == torch.strided else "sparse"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    # A file of a kilobyte can ask for any amount of memory so.
+    return "expanded" if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes() else ""
 
 
 def why_unusable(value: object, shape: tuple[int, ...]) -> str:

@@ -60,6 +60,10 @@ def test_a_lock_file_that_is_a_link_is_refused_and_its_target_is_untouched(tmp_p
     with pytest.raises(DataError, match=r"\.lock.*link"), locked(tmp_path / ".lock", "training"):
         pass
     assert (tmp_path / "elsewhere").read_text() == "mine"
+    (tmp_path / ".hard").hardlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"\.hard.*link"), locked(tmp_path / ".hard", "training"):
+        pass
+    assert (tmp_path / "elsewhere").read_text() == "mine"
     os.mkfifo(tmp_path / ".pipe")
     with pytest.raises(DataError, match=r"\.pipe"), locked(tmp_path / ".pipe", "training"):
         pass

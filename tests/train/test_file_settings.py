@@ -3,8 +3,10 @@
 import logging
 from pathlib import Path
 
+import pytest
 import torch
 
+from common.errors import NetworkError
 from train.file_settings import settings_from_file
 from train.options import TrainOptions
 
@@ -54,3 +56,23 @@ def test_what_the_file_does_not_say_is_said():
     given = TrainOptions(evaluate=True, given=("clip_length", "clip_size", "val_frame_interval"))
     assert settings_from_file(given, PATH, foreign)[1] == []
     assert settings_from_file(TrainOptions(), PATH, foreign)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("val_frame_interval", 10**18, "val_frame_interval is 10+: 2147483647 is the most"),
+        ("clip_length", 1 << 20_000, "clip_length is a number of 20001 bits"),
+        ("clip_length", 10**6, "clips of 1000000 frames of 32x32 are too large.*--clip-length"),
+        ("clip_size", 20_000, "clips of 4 frames of 20000x20000 are too large"),
+    ],
+    ids=["interval", "bits", "frames", "pixels"],
+)
+def test_values_that_no_flag_takes_are_the_file_s_fault(name, value, said):
+    """The bounds of the flags were not applied to them: the evaluation ran out of memory, or ended in a traceback."""
+    bad = OWN | {"options": OWN["options"] | {name: value}}
+    with pytest.raises(NetworkError, match=rf"x\.pth: its .*{said}"):
+        settings_from_file(TrainOptions(evaluate=True), PATH, bad)
+    if value < 10**9:
+        given = TrainOptions(evaluate=True, clip_length=4, clip_size=32, given=("clip_length", "clip_size"))
+        assert settings_from_file(given, PATH, bad)[0].clip_size == 32

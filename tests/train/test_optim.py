@@ -191,3 +191,13 @@ def test_adamw_needs_all_that_it_keeps():
     del state["state"][1]["exp_avg_sq"]
     with pytest.raises(DataError, match="exp_avg_sq"):
         load_optimizer_state(make_optimizer(network(), OptimizerOptions("adamw")), state)
+
+
+def test_adamw_of_a_part_of_the_parameters_is_refused():
+    """The others would start anew, at the size of the first step, in the middle of a run."""
+    state = saved_state("adamw")
+    del state["state"][1]
+    with pytest.raises(DataError, match="state of 3 of 4 parameters"):
+        load_optimizer_state(make_optimizer(network(), OptimizerOptions("adamw")), state)
+    state["state"] = {}
+    load_optimizer_state(make_optimizer(network(), OptimizerOptions("adamw")), state)

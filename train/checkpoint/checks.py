@@ -8,25 +8,29 @@ from typing import Any
 import torch
 
 from common.errors import DataError, UserError
+from evaluate.metrics import METRICS
 from network.weights.facts import saved_facts, shown
 from network.weights.tensors import check_tensors, not_plain
+from train.checkpoint.progress import read_scores
 
 Check = Callable[[Any], bool]
 
 
-def is_count(value: object, least: int = 0) -> bool:
-    """Whether a value is a whole number of at least `least`."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+LARGEST_COUNT = 2**53 - 1
+"""The largest whole number below which a float64 has all."""
+MOST_IN_LIST = 1000
+"""Values of one option."""
+
+
+def is_count(value: object, least: int = 0, most: int = LARGEST_COUNT) -> bool:
+    """Whether a value is a whole number within the bounds."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def is_number(value: object, least: float = -math.inf, most: float = math.inf) -> bool:
     """Whether a value is a finite number within the bounds."""
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and least <= value <= most
-    )
+    is_plain = math.isfinite(value) if isinstance(value, float) else is_count(value, -LARGEST_COUNT)
+    return is_plain and least <= value <= most  # type: ignore[operator]
 
 
 def is_random_state(value: object) -> bool:
@@ -46,8 +50,23 @@ def check_fields(prefix: str, values: Mapping[str, Any], checks: Mapping[str, Ch
 def _text(value: object) -> str:
     """A short dict or list as it is, anything else as `shown` has it."""
     parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
-    is_short = parts is not None and len(parts) < 5 and all(isinstance(part, int | float | str) for part in parts)
+    is_short = parts is not None and len(parts) < 5 and all(map(_is_scalar, parts))
     return shown(str(value)) if is_short else shown(value)
+
+
+def _is_scalar(value: object) -> bool:
+    """Whether a value is plain and, if a number, one that Python shows."""
+    return value is None or isinstance(value, float | str) or (isinstance(value, int) and value.bit_length() <= 64)
+
+
+def _is_option(value: object) -> bool:
+    """Whether a value is as `common.options.plain` makes them. A nested list of a few bytes can take years to show."""
+    is_list = isinstance(value, list | tuple) and len(value) <= MOST_IN_LIST
+    return all(map(_is_scalar, value)) if is_list else _is_scalar(value)  # type: ignore[call-overload]
+
+
+def _is_sum(value: object) -> bool:
+    return type(value) is float or is_count(value, -LARGEST_COUNT)
 
 
 def is_position(value: object) -> bool:
@@ -57,12 +76,12 @@ def is_position(value: object) -> bool:
 
 def _is_scores(value: object) -> bool:
     if isinstance(value, list):  # of older versions
-        return len(value) == 4 and all(type(number) in (int, float) for number in value)
+        return len(value) == 4 and all(map(_is_sum, value))
     if not isinstance(value, Mapping) or not is_number(value.get("examples"), 0):
         return False
     sums = value.get("sums")
     return isinstance(sums, Mapping) and all(
-        isinstance(name, str) and isinstance(numbers, list | tuple) and all(type(n) in (int, float) for n in numbers)
+        isinstance(name, str) and isinstance(numbers, list | tuple) and all(map(_is_sum, numbers))
         for name, numbers in sums.items()
     )
 
@@ -82,7 +101,7 @@ PROGRESS: dict[str, Check] = {
     "step": is_count,
     "global_step": is_count,
     "skipped_updates": is_count,
-    "best_top1": lambda value: is_number(value, -1, 100),
+    "best_top1": lambda value: is_number(value, 0, 100) or (is_number(value) and value == -1),
     "scores": _is_scores,
     "clips": is_count,
     "seconds": lambda value: is_number(value, 0),
@@ -98,7 +117,7 @@ FIELDS: dict[str, Check] = {
     "classes": lambda value: value is not None,
     "loaded": lambda value: isinstance(value, list | tuple) and all(isinstance(name, str) for name in value),
     "num_videos": lambda value: is_count(value, 1),
-    "options": lambda value: isinstance(value, Mapping) and is_count(value.get("random_seed"), -(2**63)),
+    "options": lambda value: isinstance(value, Mapping) and is_count(value.get("random_seed"), -(2**63), 2**64),
 }
 """What must be there; `optimizer`, `scaler` and `rng` are checked against the run by `restore_state`."""
 
@@ -110,7 +129,14 @@ def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
         weights = check_tensors(checkpoint.get("weights"))
         check_fields("", checkpoint, FIELDS)
         check_fields("progress.", checkpoint["progress"], PROGRESS)
+        for name, value in checkpoint["options"].items():
+            if not isinstance(name, str) or not _is_option(value):
+                raise DataError(f"its option {shown(name)} is {shown(value)}, which no run saves")
+        videos = checkpoint.get("videos")
+        if videos is not None and not (isinstance(videos, Mapping) and all(map(_is_scalar, videos.values()))):
+            raise DataError(f"its field `videos` is {shown(videos)}, which no run saves")
         _check_agreement(checkpoint, weights)
+        _check_progress(checkpoint["progress"], checkpoint["network"]["num_classes"])
     except UserError as error:
         raise DataError(f"{path} cannot be resumed: {error}") from error
 
@@ -125,3 +151,26 @@ def _check_agreement(checkpoint: Mapping[str, Any], weights: Mapping[str, torch.
     unknown = [name for name in checkpoint["loaded"] if name not in weights]
     if unknown:
         raise DataError(f"its field `loaded` names {shown(unknown[0])}, which its weights lack")
+
+
+def _check_progress(progress: Mapping[str, Any], num_classes: int) -> None:
+    """DataError if the counts contradict each other: the scores of the epoch would be those of something else."""
+    epoch, step, steps, clips = (progress[name] for name in ("epoch", "step", "global_step", "clips"))
+    scores = read_scores(progress["scores"])
+    if steps < epoch - 1 + step:
+        raise DataError(f"its progress has {steps} steps in all, too few for step {step} of epoch {epoch}")
+    if progress["skipped_updates"] > steps:
+        raise DataError(f"its progress has {progress['skipped_updates']} skipped updates in {steps} steps")
+    if (clips < step) if step else clips:
+        raise DataError(f"its progress has {clips} clips after step {step} of an epoch")
+    sums = [number for numbers in scores.sums.values() for number in numbers]
+    if scores.examples > clips or (not scores.examples and any(sums)):
+        raise DataError(f"its progress has scores of {scores.examples:g} examples, but {clips} clips in this epoch")
+    sizes = {metric.name: metric.size(num_classes) for metric in METRICS}
+    if scores.examples and not sizes.keys() & scores.sums.keys():
+        raise DataError(f"its scores have none of the metrics {', '.join(sizes)}")
+    for name, numbers in scores.sums.items():
+        if len(numbers) != sizes.get(name, len(numbers)):
+            raise DataError(f"its score {shown(name)} has {len(numbers)} numbers, not {sizes[name]}")
+        if name in ("top1", "top5") and not all(0 <= number <= scores.examples for number in numbers):
+            raise DataError(f"its score {name} counts {numbers[0]:g} hits in {scores.examples:g} examples")

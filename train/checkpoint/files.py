@@ -23,18 +23,19 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from common.errors import DataError, TrainingError
-from common.files import atomic_file, reason, write_errors
+from common.files import atomic_file, reason, what_is_at, write_errors
 from common.version import VERSION
 from network.weights.facts import FORMAT as FORMAT
 from network.weights.reading import DamagedError, read_checkpoint
+from train.checkpoint.checks import FIELDS, PROGRESS, check_fields
 from train.monitor.logs import LOG
 
 Checkpoint = dict[str, Any]
@@ -89,9 +90,64 @@ class CheckpointFolder:
 
     def epoch_files(self) -> list[Path]:
         """The files of finished epochs that exist, oldest first."""
-        pattern = re.compile(re.escape(self.network) + r"_ep-(\d{4,})\.pth")
+        return [path for _, path in sorted(self._numbered())]
+
+    def files(self) -> list[Path]:
+        """All checkpoints that exist: those of epochs, oldest first, then `best` and `last`."""
+        with write_errors(self.folder):
+            return [*self.epoch_files(), *filter(os.path.lexists, (self.best, self.last))]
+
+    def strangers(self, path: Path, checkpoint: Checkpoint, best_top1: float) -> list[Path]:
+        """The checkpoints here that are not of the run which goes on from `checkpoint`, read from the file `path`.
+
+        They were saved later than its position, as by a run that is then rewound, or `best` has another top-1 than the
+        run's `best_top1`. A run that was killed while it saved the end of an epoch finds the files of that epoch, which
+        it writes again.
+        """
+        with write_errors(self.folder):
+            position = _position(checkpoint)
+            is_last = _is_same(path, self.last)
+            finished = position[0] if is_last else position[0] - 1
+            found = [file for epoch, file in sorted(self._numbered()) if epoch > finished]
+            if os.path.lexists(self.best) and not self._is_best_of(path, checkpoint, best_top1):
+                found.append(self.best)
+            # At the end: a process that is killed while it moves them still finds `last`.
+            if os.path.lexists(self.last) and not is_last:
+                saved = read_plain_part(self.last)
+                if saved is None or _position(saved) > position:
+                    found.append(self.last)
+        return [file for file in found if file not in self.damaged and not _is_same(file, path)]
+
+    def _is_best_of(self, path: Path, checkpoint: Checkpoint, best_top1: float) -> bool:
+        """Whether `best` has the run's best top-1, or is of the validation at which the run was killed."""
+        if _is_same(self.best, path):
+            return True
+        saved = read_plain_part(self.best)
+        if saved is None:
+            return False
+        if _position(saved) > _position(checkpoint):
+            return bool(saved["progress"]["global_step"] == checkpoint["progress"]["global_step"])
+        return bool(saved["progress"]["best_top1"] == best_top1)
+
+    def best_is_of(self, best_top1: float) -> bool:
+        """Whether `best` is there and has this top-1."""
+        saved = read_plain_part(self.best)
+        return saved is not None and bool(saved["progress"]["best_top1"] == best_top1)
+
+    def move_aside(self, paths: Sequence[Path]) -> list[Path]:
+        """Rename files to `<name>.abandoned`, or with a number if that exists. Returns the new paths."""
+        moved = []
+        with write_errors(self.folder):
+            for path in paths:
+                moved.append(_free_name(path, "abandoned"))
+                path.rename(moved[-1])
+        return moved
+
+    def _numbered(self) -> list[tuple[int, Path]]:
+        """The files of finished epochs with the epochs; a folder of such a name is none."""
+        pattern = re.compile(re.escape(self.network) + r"_ep-([0-9]{4,})\.pth")
         found = [(int(match[1]), path) for path in _list(self.folder) if (match := pattern.fullmatch(path.name))]
-        return [path for _, path in sorted(found)]
+        return [(epoch, path) for epoch, path in found if not path.is_dir()]
 
     def newest(self) -> tuple[Path, Checkpoint] | None:
         """The newest whole checkpoint: `last`, else the newest whole epoch. None if there are no files.
@@ -123,16 +179,16 @@ class CheckpointFolder:
         """
         with write_errors(self.folder):
             for path in _list(self.folder):
-                if re.fullmatch(r"\..+\.\d+\.tmp", path.name):  # of `atomic_file`
+                if re.fullmatch(r"\..+\.[0-9]+\.tmp", path.name) and not path.is_dir():  # of `atomic_file`
                     path.unlink(missing_ok=True)
             for path in self.damaged:
-                path.rename(_free_name(path))
+                path.rename(_free_name(path, "damaged"))
             self.damaged = []
 
     def _drop_old(self, epoch: int) -> None:
         """Keep the newest `keep` epoch files up to `epoch`, and delete older ones.
 
-        Ignore files of later epochs: they were left by a run that was since rewound.
+        Ignore files of later epochs: somebody has put them there since the run was resumed, which moves them aside.
         """
         files = self.epoch_files()
         if self.keep:
@@ -185,13 +241,36 @@ def _link_or_copy(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def _free_name(path: Path) -> Path:
-    """`<name>.damaged`, or `<name>.damaged-2` and so on if that exists."""
-    name, number = f"{path.name}.damaged", 1
+def _free_name(path: Path, what: str) -> Path:
+    """`<name>.damaged` for `what` "damaged", or `<name>.damaged-2` and so on if that exists."""
+    name, number = f"{path.name}.{what}", 1
     while os.path.lexists(path.with_name(name)):
         number += 1
-        name = f"{path.name}.damaged-{number}"
+        name = f"{path.name}.{what}-{number}"
     return path.with_name(name)
+
+
+def read_plain_part(path: Path) -> Mapping[str, Any] | None:
+    """A checkpoint of a run, to look at its position and counts: no tensor is read. None if there is none."""
+    try:
+        if what_is_at(path) != "file":
+            return None
+        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        check_fields("", checkpoint, {name: FIELDS[name] for name in ("position", "progress")})
+        check_fields("progress.", checkpoint["progress"], PROGRESS)
+    except Exception:  # torch.load documents no errors
+        return None
+    return dict(checkpoint)
+
+
+def _position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
+    return checkpoint["position"]["epoch"], checkpoint["position"]["step"]
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return path.samefile(other)
+    return False
 
 
 def _list(folder: Path) -> list[Path]:

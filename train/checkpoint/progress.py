@@ -56,10 +56,11 @@ class Progress:
         if unknown:
             raise DataError(f"its progress has the field {unknown[0]!r}, of another version of this project")
         bad_videos = [BadVideo(*bad) for bad in state["bad_videos"]]
-        return cls(**(state | {"scores": _read_scores(state["scores"]), "bad_videos": bad_videos}))
+        return cls(**(state | {"scores": read_scores(state["scores"]), "bad_videos": bad_videos}))
 
 
-def _read_scores(saved: Any) -> Scores:
+def read_scores(saved: Any) -> Scores:
+    """The scores of a saved progress."""
     if isinstance(saved, list):  # older versions: the sums of loss, top-1 and top-5, then the number of examples
         *sums, examples = saved
         if not examples:

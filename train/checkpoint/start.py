@@ -15,6 +15,7 @@ from common.errors import DataError, NetworkError
 from common.options import differences
 from common.processes import environment_number
 from common.ranks import Ranks
+from common.text import quoted, shortened
 from network import VideoNetwork
 from network.weights.facts import in_file, saved_facts
 from network.weights.loading import LoadReport, load_checkpoint, load_weights
@@ -60,17 +61,56 @@ def find_starting_point(
             return _resume(*newest)
         if evaluate:
             raise DataError(f"{folder.folder} holds no checkpoint to evaluate: give --pretrained-3d FILE")
-        LOG.warning("nothing to resume in %s: the run starts at epoch 1", folder.folder)
+        if not folder.files():
+            LOG.warning("nothing to resume in %s: the run starts at epoch 1", folder.folder)
     elif resume_epoch:
+        if not evaluate and pretrained:
+            _check_own(pretrained, folder)
         return _resume_at(int(resume_epoch), folder, pretrained, checkpoint)
-    if not evaluate and folder.newest():
+    if not evaluate:
+        check_unused(folder)
+    if pretrained:
+        return StartingPoint(pretrained, checkpoint or read_checkpoint(pretrained))
+    return StartingPoint()
+
+
+def check_unused(folder: CheckpointFolder) -> None:
+    """DataError if the folder holds any checkpoint of the network, which a new run would overwrite."""
+    files = folder.files()
+    if files == [folder.best]:
+        raise DataError(
+            f"{folder.folder} holds {folder.best.name} of an earlier run and nothing that is newer: give this run "
+            "another --task-name (with --pretrained-3d FILE to start from it), or move the file away"
+        )
+    if files:
         raise DataError(
             f"{folder.folder} holds checkpoints of an earlier run: resume it with --resume-epoch auto, give this run "
             "another --task-name, or delete the folder"
         )
-    if pretrained:
-        return StartingPoint(pretrained, checkpoint or read_checkpoint(pretrained))
-    return StartingPoint()
+
+
+def strangers_to(start: StartingPoint, folder: CheckpointFolder, progress: Progress) -> list[Path]:
+    """The checkpoints in the folder that are not of the run to resume, as `CheckpointFolder.strangers` has it.
+
+    Without a `best` of it, the best top-1 is counted anew: a best score always has its file.
+    """
+    assert start.path is not None and start.checkpoint is not None
+    found = folder.strangers(start.path, start.checkpoint, progress.best_top1)
+    if folder.best in found or not folder.best_is_of(progress.best_top1):
+        if progress.best_top1 >= 0:
+            LOG.info("%s has no file of the best top-1 so far: it is counted anew", folder.folder)
+        progress.best_top1 = Progress().best_top1
+    return found
+
+
+def move_aside(start: StartingPoint, folder: CheckpointFolder, strangers: Sequence[Path]) -> None:
+    """Rename `strangers_to` the run, and log that."""
+    moved = folder.move_aside(strangers)
+    if moved:
+        LOG.warning(
+            "%s holds checkpoints of another attempt than %s, from which this run goes on; they are now %s",
+            folder.folder, start.path, ", ".join(path.name for path in moved),
+        )  # fmt: skip
 
 
 def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequence[str]) -> LoadReport:
@@ -134,9 +174,9 @@ def check_same_run(start: StartingPoint, network: dict[str, object], classes: Se
         pairs = zip(old, classes, strict=False)
         first = next((pair for pair in pairs if pair[0] != pair[1]), (len(old), len(classes)))
         raise DataError(
-            f"{start.path} was trained with other classes or another class order ({first[0]!r}, in the labels now "
-            f"{first[1]!r}): restore the label files, or load its weights into a new run: --pretrained-3d without "
-            "--resume-epoch"
+            f"{start.path} was trained with other classes or another class order ({quoted(first[0])}, in the labels "
+            f"now {quoted(first[1])}): restore the label files, or load its weights into a new run: --pretrained-3d "
+            "without --resume-epoch"
         )
 
 
@@ -189,7 +229,7 @@ def has_same_videos(start: StartingPoint, digests: Mapping[str, str] | None, spl
 
 
 def _shown(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return shortened(" ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _resume(path: Path, checkpoint: Checkpoint) -> StartingPoint:
@@ -199,6 +239,15 @@ def _resume(path: Path, checkpoint: Checkpoint) -> StartingPoint:
         )
     check_resumable(path, checkpoint)
     return StartingPoint(path, checkpoint, is_resume=True)
+
+
+def _check_own(path: Path, folder: CheckpointFolder) -> None:
+    """DataError if the run of a file from elsewhere would overwrite the checkpoints in the folder."""
+    if folder.files() and path.parent.resolve() != folder.folder.resolve():
+        raise DataError(
+            f"{folder.folder} holds checkpoints of an earlier run, and {path} is none of them: give this run another "
+            "--task-name, or resume the earlier one without --pretrained-3d"
+        )
 
 
 def _resume_at(

@@ -22,6 +22,7 @@ from common.errors import DataError
 from common.files import atomic_file, write_errors
 from common.text import shortened
 from train.monitor.logs import make_console
+from train.monitor.score_files import parse_rows
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -32,16 +33,15 @@ Curve = dict[str, list[float]]
 def read_scores(path: Path, columns: Sequence[str]) -> Curve:
     """These columns of a score file, by name; DataError if the file is missing or damaged, or lacks one of them."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = parse_rows(path, columns)
         if not rows:
             raise ValueError("it has no epochs")
         if missing := [name for name in columns if name not in rows[0]]:
             raise ValueError(f"it has no column {missing[0]}")
-        return {name: [float("nan" if row[name] == "" else row[name]) for row in rows] for name in columns}
+        return {name: [float(str(row[name]) or "nan") for row in rows] for name in columns}
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give the folder of a run that has finished an epoch") from None
-    except (ValueError, TypeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is not a score file of a run, or is damaged: {shortened(str(error), 200)}") from None
 
 

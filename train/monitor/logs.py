@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common.errors import DataError
 from common.files import reason, write_errors
 from common.text import printable
 
@@ -149,6 +150,8 @@ def log_to_file(path: Path) -> bool:
     """Also log to a file, the lines so far included; append if it exists. DataError if it cannot be written."""
     with write_errors(path, "give another --log-file or --model-dir"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_fifo():
+            raise DataError(f"{path} is a pipe, which the run would wait for: delete it, or give another --log-file")
         handler = LogFile(path)
     held = [each for each in LOG.handlers if isinstance(each, MemoryHandler)]
     # `handlers` of LOG and of warnings are one list.

@@ -1,15 +1,17 @@
 """The scores of a run as CSV files, one row per epoch."""
 
 import csv
+from collections.abc import Collection
 from pathlib import Path
 
-from common.files import atomic_file
+from common.files import OtherFileError, atomic_file, open_plain
 from common.text import quoted, shortened
 from evaluate.metrics import Scores
 from train.monitor.logs import LOG
 from train.monitor.reports import EpochReport, LogReport
 
 Row = dict[str, object]
+LARGEST = 2**26  # bytes; a row has about 100
 
 
 class ScoreFiles:
@@ -79,8 +81,11 @@ def _read(path: Path, numbers: set[str]) -> list[Row]:
     if not path.exists():
         return []
     try:
-        return _parse(path, numbers)
-    except (ValueError, csv.Error, IsADirectoryError) as error:  # ValueError: also text that is not UTF-8
+        rows = parse_rows(path, numbers)
+        for row in rows:
+            int(str(row["epoch"]))  # ValueError if it is no number
+        return rows
+    except (ValueError, csv.Error, OtherFileError) as error:  # ValueError: also text that is not UTF-8
         aside = _free_name(path)
         path.rename(aside)
         LOG.warning(
@@ -90,9 +95,12 @@ def _read(path: Path, numbers: set[str]) -> list[Row]:
         return []
 
 
-def _parse(path: Path, numbers: set[str]) -> list[Row]:
-    """The rows; ValueError if the file has another form, or other text than numbers in the columns `numbers`."""
-    with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet writes a mark at the beginning
+def parse_rows(path: Path, numbers: Collection[str]) -> list[Row]:
+    """The rows; ValueError if the file has another form, or other text than numbers in the columns `numbers`.
+
+    csv.Error, OtherFileError and OSError, if it is no text, no plain file or cannot be read.
+    """
+    with open_plain(path, LARGEST, newline="") as file:  # a spreadsheet writes a mark at the beginning
         header, *lines = [cells for cells in csv.reader(file) if any(cells)] or [[]]
     if header and "epoch" not in header:
         raise ValueError("it has no column epoch")
@@ -106,7 +114,6 @@ def _parse(path: Path, numbers: set[str]) -> list[Row]:
             except ValueError:
                 raise ValueError(f"row {number} has {quoted(cell)} where a number is expected") from None
         rows.append(dict[str, object](zip(header, cells, strict=True)))
-        int(str(rows[-1]["epoch"]))  # ValueError if it is no number
     return rows
 
 

@@ -146,3 +146,54 @@ def test_safetensors_are_readable_by_whom_the_umask_lets(tmp_path):
     write_safetensors(tmp_path / "x.safetensors", network().state_dict(), FACTS, None)
     (tmp_path / "other").touch()
     assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_two_joined_checkpoints_are_refused(tmp_path):
+    """zipfile checks the second one and torch loads the first, damaged one: other weights in silence."""
+    path = tmp_path / "x.pth"
+    torch.save({"a": torch.arange(100.0)}, path)
+    whole = path.read_bytes()
+    at = whole.index(torch.arange(100.0).numpy().tobytes()) + 200
+    bad = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+    for before in (bad, whole, b"PK\x03\x04" + bytes(60)):
+        path.write_bytes(before + whole)
+        with pytest.raises(DamagedError, match=r"x\.pth is damaged.*bytes precede"):
+            read_checkpoint(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_with_two_parts_of_one_name_is_refused(tmp_path):
+    """Which of them torch loads is chance; it takes `Data/0` for `data/0`."""
+    for name in ("x/data/0", "x/Data/0"):
+        path = tmp_path / "x.pth"
+        torch.save({"a": torch.arange(100.0)}, path)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(name, bytes(400))
+        with pytest.raises(DamagedError, match=r"x\.pth.*same name"):
+            read_checkpoint(path)
+
+
+def test_an_archive_that_another_program_wrote_loads(tmp_path):
+    """Its record of the end may be of the older form, and a comment may follow it."""
+    path, other = tmp_path / "x.pth", tmp_path / "y.pth"
+    torch.save({"a": torch.arange(100.0)}, path)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as copy:
+        copy.comment = b"a comment"
+        for entry in archive.infolist():
+            copy.writestr(entry.filename, archive.read(entry))
+    assert is_same(read_checkpoint(other), read_checkpoint(path))
+
+
+def test_a_small_file_does_not_take_all_memory(tmp_path):
+    """torch's list of safe types has bytearray: a pickle of 50 bytes makes one of any size."""
+    path = tmp_path / "x.pth"
+    pickled = b"\x80\x02c__builtin__\nbytearray\nJ\x00\x5e\xd0\xb2\x85R."
+    torch.save({"a": torch.zeros(1)}, path)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "y.pth", "w") as copy:
+        for entry in archive.infolist():
+            is_pickle = entry.filename.endswith("data.pkl")
+            copy.writestr(entry.filename, pickled if is_pickle else archive.read(entry))
+    (tmp_path / "old.pth").write_bytes(pickled)
+    for name in ("y.pth", "old.pth"):
+        with pytest.raises(DataError, match=rf"{name}.*bytearray.*memory"):
+            read_checkpoint(tmp_path / name)

@@ -75,3 +75,11 @@ def test_a_program_of_torchscript_is_named(tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "x.pth"))
     with pytest.raises(DataError, match=r"x\.pth .*torch\.jit.*state_dict"):
         read_checkpoint(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("name", ["x.onnx", "x.pt2"])
+def test_an_exported_network_is_named(tmp_path, name):
+    """`damaged or incomplete` of a good file sends the user the wrong way."""
+    (tmp_path / name).write_bytes(b"\x08\x08\x12\x07pytorch")
+    with pytest.raises(DataError, match=rf"{name} .*only \.pth, \.pt and \.safetensors can be loaded"):
+        read_checkpoint(tmp_path / name)

@@ -10,6 +10,7 @@ from common.errors import NetworkError
 from network import VideoNetwork, create_network, load_checkpoint, load_weights, recognise
 from network.weights.recognising import network_facts
 from tests.network.plain_formulation import clips
+from tests.network.weights.exported import network_of
 from tests.network.weights.other_projects import (
     HARA,
     hara_logits,
@@ -204,7 +205,8 @@ def test_what_has_no_counterpart_is_refused_with_a_reason(weights, reason):
 def test_facts_of_this_projects_checkpoints_are_those_saved():
     """Gates and placement have no tensors: a network built without them would predict something else."""
     saved = {"name": "srtg_r3d_10", "gates": True, "placement": "mid", "num_classes": 4}
-    assert network_facts({"network": saved, "weights": {}}) == saved
+    classifier = {"fc.bias": torch.zeros(4), "fc.weight": torch.zeros(4, 512)}
+    assert network_facts({"network": saved, "weights": classifier}) == saved
     with pytest.raises(NetworkError, match=r"srtg_r3d_10.*r3d_18.*--network"):
         network_facts({"network": saved, "weights": {}}, "r3d_18")
 
@@ -213,6 +215,7 @@ def test_facts_of_other_checkpoints_are_recognised_or_asked_for(source):
     """The number of classes comes from the classifier, the network from the weights or the user."""
     facts = {"gates": False, "placement": "final"}
     weights = weights_of(hara_shapes(*HARA["resnet3d_10"]), "meta")
+    weights |= {"fc.bias": torch.zeros(5), "fc.weight": torch.zeros(5, 512)}
     assert network_facts(weights) == {"name": "resnet3d_10", "num_classes": 5, **facts}
     assert network_facts(source.state_dict(), "srtg_r3d_10") == {"name": "srtg_r3d_10", "num_classes": 4, **facts}
     with pytest.raises(NetworkError, match="--network"):
@@ -272,3 +275,43 @@ def test_a_lightning_file_is_not_taken_for_one_of_the_paper():
     assert not found.is_paper
     assert torch.equal(found.state_dict["stem.0.weight"], weights["stem.0.weight"])
     assert recognise({"state_dict": weights}).is_paper
+
+
+def many_classes(count, saved_rows=3, **changes):
+    """A checkpoint that claims `count` classes."""
+    facts = {"name": "r3d_10", "gates": False, "placement": "final", "num_classes": count}
+    weights = network_of("r3d_10", num_classes=saved_rows).state_dict() | changes
+    return {"network": facts, "weights": {name: value for name, value in weights.items() if value is not None}}
+
+
+@pytest.mark.parametrize(
+    "count", [4, 2 * 10**7, 10**12, 10**30, 1 << 20_000], ids=["4", "2e7", "1e12", "1e30", "large"]
+)
+def test_a_number_of_classes_that_the_file_does_not_hold_is_refused(count):
+    """The network would be built first, and 20 million classes take 41 GB."""
+    with pytest.raises(NetworkError, match=r"classes, but the file has a classifier of 3") as caught:
+        network_facts(many_classes(count))
+    assert len(str(caught.value)) < 200
+    with pytest.raises(NetworkError, match=r"classes, but the file has a classifier of none"):
+        network_facts(many_classes(count, **{"fc.weight": None, "fc.bias": None}))
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_small_classifier_does_not_ask_for_a_large_network(is_own):
+    """Expanded and empty tensors have any size in a file of a kilobyte."""
+    count = 2 * 10**7
+    for bias, weight in [
+        (torch.zeros(1).expand(count), torch.zeros(1, 1).expand(count, 512)),
+        (torch.zeros(count, device="meta"), torch.zeros(count, 512, device="meta")),
+        (torch.zeros(count, dtype=torch.uint8), torch.zeros(count, 1, dtype=torch.uint8)),
+    ]:
+        checkpoint = many_classes(count, **{"fc.bias": bias, "fc.weight": weight})
+        with pytest.raises(NetworkError, match=r"fc\.\w+ in the checkpoint is expanded|has no fc|has 20000000x1 as fc"):
+            network_facts(checkpoint if is_own else checkpoint["weights"], "" if is_own else "r3d_10")
+
+
+def test_a_dict_that_holds_itself_is_refused():
+    checkpoint = {"epoch": 1}
+    checkpoint["model"] = checkpoint
+    with pytest.raises(NetworkError, match="no weights"):
+        recognise(checkpoint)

@@ -41,7 +41,7 @@ def new_run(sub_batches=False):
 
 
 def checkpoint_of(sub_batches=False):
-    state = collect_state(*new_run(sub_batches), Progress(epoch=3), CPU)
+    state = collect_state(*new_run(sub_batches), Progress(epoch=3, global_step=16), CPU)
     facts = {
         "format": 1, "network": FACTS, "classes": ["a", "b", "c"], "loaded": [], "num_videos": 32,
         "options": {"random_seed": 1, "resume_epoch": ""}, "versions": {"srtg": "0.1.0"}, "run_id": "none",
@@ -141,3 +141,61 @@ def test_a_run_is_checked_before_it_is_resumed(tmp_path):
     for resume_epoch in ("auto", "2"):
         with pytest.raises(DataError, match="position"):
             find_starting_point(folder, None, resume_epoch)
+
+
+def scores(examples, **sums):
+    return {"examples": examples, "sums": {"loss": [1.0], "top1": [0.0], "top5": [0.0]} | sums}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"scores": scores(100, top1=[97.0])}, "100 examples, but 0 clips"),
+        ({"scores": scores(0, top1=[97.0])}, "examples, but 0 clips"), ({"scores": [1.0, 2.0, 3.0, 4.0]}, "0 clips"),
+        ({"clips": 8}, "8 clips after step 0"), ({"step": 3, "clips": 2}, "2 clips after step 3"),
+        ({"global_step": 0}, "0 steps in all"), ({"global_step": 10**30}, "global_step"),
+        ({"global_step": 1 << 20_000}, "global_step"), ({"seconds": 1 << 20_000}, "seconds"),
+        ({"skipped_updates": 17}, "17 skipped"), ({"best_top1": -0.5}, "best_top1"),
+        ({"step": 1, "clips": 8, "scores": scores(8, top1=[1.0, 2.0])}, "top1 has 2 numbers"),
+        ({"step": 1, "clips": 8, "scores": scores(8, top1=[9.0])}, "9 hits in 8"),
+        ({"step": 1, "clips": 8, "scores": {"examples": 8, "sums": {"x": [1.0]}}}, "none of the metrics"),
+        ({"step": 1, "clips": 8, "scores": scores(8, loss=[1 << 20_000])}, "scores"),
+    ],
+)  # fmt: skip
+def test_progress_that_contradicts_itself_is_refused(changes, said):
+    """The scores of another epoch were reported, and some values ended in a traceback."""
+    checkpoint = checkpoint_of()
+    checkpoint["progress"] |= changes
+    checkpoint["position"] = {"epoch": 3, "step": checkpoint["progress"]["step"]}
+    with pytest.raises(DataError, match=rf"x\.pth.*{said}") as caught:
+        check_resumable(Path("x.pth"), checkpoint)
+    assert len(str(caught.value)) < 300
+
+
+def test_progress_of_the_middle_of_an_epoch_is_accepted():
+    """A metric that a run no longer has, and sums of no examples, are no contradiction."""
+    checkpoint = checkpoint_of()
+    for changes in (
+        {"step": 0, "clips": 0, "scores": scores(0.0, loss=[0.0])},
+        {"step": 2, "clips": 8, "best_top1": 100, "scores": scores(7.0, top1=[6.0], top5=[7.0], before=[1.0, 2.0])},
+        {"step": 2, "clips": 8, "best_top1": 0.0, "scores": [2.5, 1.0, 2.0, 4.0]},
+    ):
+        checkpoint["progress"] |= changes
+        checkpoint["position"] = {"epoch": 3, "step": changes["step"]}
+        check_resumable(Path("x.pth"), checkpoint)
+
+
+def test_options_that_no_run_saves_are_refused_at_once():
+    """Lists within lists of a few bytes would be shown as text without end."""
+    nested = [1, 2]
+    for _ in range(60):
+        nested = [nested, nested]
+    for name, value in (("momentum", nested), ("keep", 1 << 20_000), (5, 1), ("given", [{}]), ("given", [1] * 10**5)):
+        checkpoint = checkpoint_of()
+        checkpoint["options"][name] = value
+        with pytest.raises(DataError, match=rf"x\.pth.*option {name}"):
+            check_resumable(Path("x.pth"), checkpoint)
+    checkpoint = checkpoint_of()
+    checkpoint["videos"] = [nested]
+    with pytest.raises(DataError, match=r"x\.pth.*videos"):
+        check_resumable(Path("x.pth"), checkpoint)

@@ -64,6 +64,19 @@ def test_a_run_resumed_at_an_earlier_epoch_keeps_what_it_writes(tmp_path):
     assert [path.name for path in checkpoints.epoch_files()] == [f"net_ep-{n:04d}.pth" for n in (3, 4, 8, 9)]
 
 
+def test_a_folder_named_like_a_checkpoint_ends_no_run(tmp_path):
+    """With --keep, each epoch ended with an error about a file that nobody had written."""
+    checkpoints = CheckpointFolder(tmp_path, "net", keep=1)
+    for name in ("net_ep-0000.pth", ".net_last.pth.1.tmp"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "net_ep-٠٠٠٠.pth").write_bytes(b"digits of another script")
+    for epoch in (1, 2):
+        checkpoints.save({"number": epoch}, epoch)
+    checkpoints.remove_leftovers()
+    assert checkpoints.epoch_files() == [checkpoints.epoch_file(2)]
+    assert len(names(tmp_path)) == 5
+
+
 def test_where_there_are_no_hard_links_files_are_copied(checkpoints, monkeypatch):
     def refuse(*_):
         raise OSError("not on this file system")

@@ -1,6 +1,7 @@
 """A run that is interrupted at any moment and resumed ends like a run without interruption."""
 
 import copy
+import json
 import random
 import re
 import shutil
@@ -51,6 +52,8 @@ def test_two_runs_are_one(server, small_dataset, tmp_path):
     flags = ("--model-dir", "three", "--end-epoch", 4, "--pretrained_3d", given, "--resume-epoch", 4)
     finish(start(server, small_dataset, tmp_path, *flags))
     one, three = tmp_path / "one" / RUN, tmp_path / "three" / RUN
+    assert (three / "srtg_tiny_best.pth").exists()
+    assert state(three)["progress"]["best_top1"] == pytest.approx(float(scores(three)[-1]["top1"]), abs=1e-3)
     assert scores(three) == [row for row in scores(one) if row["epoch"] == "4"]
     assert state(three).keys() == state(one).keys()
     assert all(value.equal(state(one)["weights"][name]) for name, value in state(three)["weights"].items())
@@ -80,6 +83,13 @@ def test_resuming_at_an_earlier_epoch_replaces_the_later_ones(server, small_data
     run = tmp_path / "one" / RUN
     assert [row["epoch"] for row in rows(run / "scores_train.csv")] == ["1", "2", "3"]
     assert [row["lr"] for row in rows(run / "scores_train.csv")] == ["0.02", "0.01", "0.001"]
+    # What the first attempt had written later is kept beside, and the best score is that of the best file.
+    moved = {"srtg_tiny_ep-0002.pth", "srtg_tiny_ep-0003.pth", LAST}
+    assert {f"{name}.abandoned" for name in moved} <= {path.name for path in run.glob("*.abandoned")}
+    assert re.search(r"ep-0002\.pth\.abandoned, .*ep-0003\.pth\.abandoned", output)
+    result = json.loads(output.splitlines()[-1])
+    assert result["best_top1"] == read_checkpoint(tmp_path / result["best"])["progress"]["best_top1"]
+    assert result["best_top1"] == state(run)["progress"]["best_top1"]
 
 
 def kill_and_resume(server: Server, dataset: Path, folder: Path, kills: int, *flags: object) -> None:

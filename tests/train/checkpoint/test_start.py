@@ -19,6 +19,8 @@ from train.checkpoint.start import (
     check_schedule,
     find_starting_point,
     load_pretrained,
+    move_aside,
+    strangers_to,
 )
 from train.monitor.logs import LOG
 from train.optim import OptimizerOptions, make_optimizer
@@ -46,7 +48,8 @@ def own(epoch=3, step=0, **changes):
     return {
         "format": 1, "position": {"epoch": epoch, "step": step}, "network": FACTS, "classes": CLASSES, "run_id": "none",
         "weights": network().state_dict(), "options": OPTIONS, "num_videos": 32,
-        "progress": Progress(epoch, step, clips=4 * step).state_dict(), "rng": {"cpu": torch.get_rng_state()},
+        "progress": Progress(epoch, step, 8 * epoch + step, clips=4 * step).state_dict(),
+        "rng": {"cpu": torch.get_rng_state()},
         "optimizer": {}, "scaler": {}, "loaded": [],
     } | changes  # fmt: skip
 
@@ -90,9 +93,100 @@ def test_resuming_at_an_epoch_takes_the_file_of_the_one_before(folder):
 def test_resuming_at_an_epoch_from_a_file_given(folder, tmp_path):
     """`--pretrained_3d FILE --resume-epoch 21`, as the original's second command has it; also into a new folder."""
     torch.save(own(21), tmp_path / "elsewhere.pth")
-    folder.save(own(5), 4)
     start = find_starting_point(folder, tmp_path / "elsewhere.pth", "21")
     assert (start.path, start.is_resume, position_of(start)) == (tmp_path / "elsewhere.pth", True, (21, 0))
+
+
+def test_a_file_from_elsewhere_does_not_overwrite_the_run_of_the_folder(folder, tmp_path):
+    """Two runs would be mixed in one folder, the older one's last and best states lost."""
+    torch.save(own(21), tmp_path / "elsewhere.pth")
+    folder.save(own(5), 4)
+    with pytest.raises(DataError, match=r"/run .*elsewhere\.pth .*--task-name"):
+        find_starting_point(folder, tmp_path / "elsewhere.pth", "21")
+    assert find_starting_point(folder, folder.last, "5").path == folder.last
+    find_starting_point(folder, tmp_path / "elsewhere.pth", "21", evaluate=True)
+
+
+@pytest.mark.parametrize("resume_epoch", ["", "auto"])
+def test_a_best_file_alone_is_not_overwritten(folder, resume_epoch):
+    """It may be all that was kept of a run of weeks, after the other files were deleted for their size."""
+    folder.save(own(), is_best=True)
+    folder.last.unlink()
+    for pretrained in (None, folder.best):
+        with pytest.raises(DataError, match=r"/run .*srtg_tiny_best\.pth .*--task-name"):
+            find_starting_point(folder, pretrained, resume_epoch)
+    assert find_starting_point(folder, folder.best, "3").is_resume
+
+
+def saved(epoch, top1=-1.0, step=0, global_step=None):
+    """A checkpoint whose run has this best top-1."""
+    number = 8 * (epoch - 1) + step if global_step is None else global_step
+    progress = Progress(epoch, step, best_top1=top1, global_step=number)
+    return own(epoch, step, progress=progress.state_dict())
+
+
+def resumed(folder, resume_epoch, pretrained=None):
+    """The best top-1 of a resumed run and the names of the files that it moved aside."""
+    start = find_starting_point(folder, pretrained, resume_epoch)
+    progress = Progress.from_state_dict(start.checkpoint["progress"])
+    strangers = strangers_to(start, folder, progress)
+    folder.remove_leftovers()
+    move_aside(start, folder, strangers)
+    return progress.best_top1, {path.name for path in strangers}
+
+
+def test_a_run_that_is_rewound_moves_the_files_of_later_epochs_aside(folder, caplog):
+    """The best top-1 must be that of the best file, and no later resume may take the abandoned attempt for this run."""
+    for epoch, top1 in ((1, 10.0), (2, 25.0), (3, 20.0), (4, 43.75)):
+        folder.save(saved(epoch + 1, max(top1, 25.0) if epoch > 1 else top1), epoch, is_best=top1 != 20.0)
+    names = {path.name for path in (folder.epoch_file(3), folder.epoch_file(4), folder.best, folder.last)}
+    assert resumed(folder, "3") == (-1.0, names)
+    assert [name in caplog.text for name in names] == [True] * 4
+    assert {path.name for path in folder.folder.glob("*.abandoned")} == {f"{name}.abandoned" for name in names}
+    assert position_of(find_starting_point(folder, None, "auto")) == (3, 0)  # `last` is not yet written
+    with pytest.raises(DataError, match="ep-0004"):
+        find_starting_point(folder, None, "5")
+    folder.save(saved(4, 12.5), 3, is_best=True)
+    assert resumed(folder, "auto") == (12.5, set())
+    content = folder.folder / f"{folder.epoch_file(3).name}.abandoned"
+    before = content.read_bytes()
+    assert resumed(folder, "3")[1] == {folder.epoch_file(3).name, folder.best.name, folder.last.name}
+    assert content.read_bytes() == before and content.with_name(f"{content.name}-2").exists()
+
+
+def test_a_run_that_is_resumed_where_it_stopped_moves_nothing(folder):
+    folder.save(saved(2, 10.0), 1, is_best=True)
+    folder.save(saved(3, 10.0), 2)
+    assert resumed(folder, "auto") == (10.0, set())
+    assert resumed(folder, "3") == (10.0, set())
+    folder.save(saved(3, 10.0, step=4))
+    assert resumed(folder, "auto") == (10.0, set())
+    # Killed when the files of epoch 3 were written and `last` not yet: they are written again.
+    end = saved(3, 10.0, step=8, global_step=24)
+    folder.save(saved(4, 30.0, global_step=24), 3, is_best=True)
+    folder.save(end)
+    assert resumed(folder, "auto") == (-1.0, set())
+
+
+def test_a_best_top_1_without_its_file_is_counted_anew(folder, tmp_path):
+    """A score of another folder's run would never be beaten, and the result named a file that did not exist."""
+    torch.save(saved(21, 60.0), tmp_path / "elsewhere.pth")
+    assert resumed(folder, "21", tmp_path / "elsewhere.pth") == (-1.0, set())
+    folder.save(saved(22, 30.0), 21, is_best=True)
+    assert resumed(folder, "auto") == (30.0, set())
+    folder.save(saved(23, 40.0), 22)  # of a best file that is of another attempt
+    assert resumed(folder, "auto") == (-1.0, {folder.best.name})
+
+
+def test_a_damaged_last_is_moved_aside_once(folder):
+    folder.save(saved(3, 10.0), 2, is_best=True)
+    folder.save(saved(3, 10.0, step=4))
+    content = folder.last.read_bytes()
+    folder.last.write_bytes(content[: len(content) // 2])
+    assert resumed(folder, "auto") == (10.0, set())
+    assert folder.last.with_name(f"{folder.last.name}.damaged").exists()
+    folder.last.write_bytes(content[: len(content) // 2])
+    assert resumed(folder, "3") == (10.0, {folder.last.name})  # not read before, and may be of a later state
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(20, 0), (22, 0), (21, 3)])

@@ -4,6 +4,7 @@ import csv
 import errno
 import io
 import logging
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -13,12 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from common.errors import DataError
 from data.clips.types import BadVideo
 from evaluate.metrics import METRICS
 from tests.runs import evaluation, make_scores
 from train.monitor.callbacks import ConsoleLog, ProgressBar, speed_text
 from train.monitor.guarded import Guarded
-from train.monitor.logs import LOG, ConsoleHandler, log_table
+from train.monitor.logs import LOG, ConsoleHandler, log_table, log_to_file
 from train.monitor.reports import EpochReport, LogReport, Speeds
 from train.monitor.score_files import ScoreFiles
 from train.monitor.tensorboard import TensorBoardLog
@@ -276,6 +278,25 @@ def test_a_damaged_score_file_is_kept_aside_and_a_new_one_begins(tmp_path, conso
         assert plain(console).count(f"it is now {aside}") == 1
         assert [row["epoch"] for row in rows(tmp_path / "scores_train.csv")] == [str(number)]
     assert [row["epoch"] for row in rows(tmp_path / "scores_val.csv")] == ["1", "2", "3"]
+
+
+def test_a_pipe_or_a_huge_file_in_place_of_scores_is_moved_aside(tmp_path, console):
+    """A pipe was waited for without end, and the memory of a huge file is not there in the middle of a run."""
+    os.mkfifo(tmp_path / "scores_train.csv")
+    (tmp_path / "scores_val.csv").touch()
+    os.truncate(tmp_path / "scores_val.csv", 2**31)
+    ScoreFiles(tmp_path).on_epoch(epoch_report(1))
+    for name in ("scores_train.csv", "scores_val.csv"):
+        assert [row["epoch"] for row in rows(tmp_path / name)] == ["1"]
+        assert plain(console).count(f"it is now {name}.damaged") == 1
+    assert (tmp_path / "scores_train.csv.damaged").is_fifo()
+
+
+def test_a_pipe_in_place_of_the_log_is_one_line(tmp_path):
+    """The run waited without a word until somebody read the pipe."""
+    os.mkfifo(tmp_path / "train.log")
+    with pytest.raises(DataError, match=r"train\.log is a pipe.*--log-file"):
+        log_to_file(tmp_path / "train.log")
 
 
 HARMLESS = {

@@ -85,6 +85,8 @@ MISTAKES = {
     "too many cells": damage("epoch,loss,top1,seconds\n1,2,3,4,5\n"),
     "no top-1": damage("epoch,loss,seconds\n1,2,3\n"),
     "no seconds": damage("epoch,loss,top1\n1,2,3\n"),
+    "a pipe": lambda run: ((run / "scores_train.csv").unlink(), os.mkfifo(run / "scores_train.csv")),
+    "2 GiB": lambda run: os.truncate(run / "scores_train.csv", 2**31),
     "binary": lambda run: (run / "scores_train.csv").write_bytes(bytes(range(256))),
 }
 
