@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     loaded = load_network(args.checkpoint, args.network)
     with write_errors(args.output), atomic_file(args.output) as temporary:
         takes = _write(loaded, temporary, args.output.suffix, (args.clip_length, args.clip_size, args.clip_size))
+    print(f"{args.checkpoint}: {loaded.origin}")
     print(f"{args.output}: {loaded.facts['name']}, {loaded.facts['num_classes']} classes; {takes}")
     print(f"normalisation: RGB of 0 to 1, minus {NORMALISATION['mean']}, divided by {NORMALISATION['std']}")
     return 0

@@ -29,6 +29,8 @@ class LoadedNetwork(NamedTuple):
     """Class names in the order of the logits; None if the checkpoint has no names."""
     facts: dict[str, Any]
     """{"name", "gates", "placement", "num_classes"}: the arguments of `create_network`."""
+    origin: str
+    """What the checkpoint was taken for, and what was changed in it."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ def load_network(path: Path, name: str = "") -> LoadedNetwork:
         facts = network_facts(checkpoint, name)
         classes = (saved_facts(checkpoint) or {}).get("classes")
         network = create_network(**facts)
-        load_checkpoint(network, checkpoint, classes, strict=True)
-    return LoadedNetwork(network.eval(), classes, facts)
+        _, origin = load_checkpoint(network, checkpoint, classes, strict=True)
+    return LoadedNetwork(network.eval(), classes, facts, origin)
 
 
 def load_checkpoint(

@@ -95,11 +95,11 @@ def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> Publish
     state_dict = _without_prefixes(tensors)
     weights = _translate(state_dict, modules)
     if weights is None:
-        # The paper's files keep the state dict under "state_dict" and were saved from DataParallel. Lightning's have
-        # the same key and the prefix of the network's attribute.
-        has_papers_form = wrapper == "state_dict" or any(name.startswith("module.") for name in tensors)
-        has_papers_form &= not any(name.startswith(PREFIXES[1:]) for name in tensors)
-        weights = _untranslated(state_dict, has_papers_form)
+        # The paper's files keep the state dict under "state_dict" and were saved from DataParallel. Others have one of
+        # both: torch.save({"state_dict": ...}) of any project, or a network in DistributedDataParallel.
+        signs = (wrapper == "state_dict", any(name.startswith("module.") for name in tensors))
+        is_others = any(name.startswith(PREFIXES[1:]) for name in tensors)
+        weights = _untranslated(state_dict, all(signs) and not is_others, any(signs) and not is_others)
     weights = replace(weights, origin=weights.origin + _about(wrapper, tensors))
     is_bgr = weights.is_paper if bgr is None else bgr
     return _for_rgb(weights) if is_bgr else weights
@@ -161,12 +161,15 @@ def _about(wrapper: str, tensors: Mapping[str, Tensor]) -> str:
     return f" ({', '.join(removed)})" if removed else ""
 
 
-def _untranslated(state_dict: dict[str, Tensor], has_papers_form: bool) -> PublishedWeights:
+def _untranslated(state_dict: dict[str, Tensor], is_paper: bool, may_be_paper: bool) -> PublishedWeights:
     """Weights that have this project's names already."""
     # Only networks built as the paper's nest their convolutions one level deeper.
-    if has_papers_form and "layer1.0.conv2.0.0.weight" in state_dict:
+    has_papers_names = "layer1.0.conv2.0.0.weight" in state_dict
+    if is_paper and has_papers_names:
         return PublishedWeights(state_dict, "the networks published with the paper", is_paper=True)
     origin = "a state dict"
+    if may_be_paper and has_papers_names:
+        origin += ", taken as trained on RGB (the paper's files, on BGR, have the key `state_dict` and `module.` names)"
     if _is_r2plus1d_18(state_dict):
         origin += " (torchvision's r2plus1d_18 has the same tensors: if it is that, --network must be tv_r2plus1d_18)"
     return PublishedWeights(state_dict, origin)

@@ -34,7 +34,7 @@ def test_command_writes_onnx_that_answers_as_the_network(tmp_path, capsys):
     pytest.importorskip("onnxscript")
     torch.save(checkpoint_of("srtg_tiny", gates=True), tmp_path / "x.pth")
     export.main([str(tmp_path / "x.pth"), str(tmp_path / "x.onnx")])
-    network, classes, _ = load_network(tmp_path / "x.pth")
+    network, classes, *_ = load_network(tmp_path / "x.pth")
     assert classes == CLASSES
     shapes = [(2, 3, 4, 32, 40), (1, 3, 16, 48, 48), (3, 3, 1, 32, 32), (1, 3, 33, 32, 32)]
     session = check_onnx(network, tmp_path / "x.onnx", shapes)

@@ -52,8 +52,18 @@ def test_the_papers_form_is_recognised_in_every_family(name):
     """Weights of a family that is not recognised would get RGB frames where they need BGR."""
     with torch.device("meta"):
         state_dict = create_network(name, 400).state_dict()
-    assert recognise({"state_dict": state_dict}).is_paper
-    assert recognise({f"module.{tensor}": value for tensor, value in state_dict.items()}).is_paper
+    parallel = {f"module.{tensor}": value for tensor, value in state_dict.items()}
+    assert recognise({"state_dict": parallel}).is_paper
+
+
+def test_a_file_with_half_of_the_papers_form_is_taken_as_rgb_and_said_to_be(source):
+    """Any project saves {"state_dict": ...}, and any run on several GPUs `module.` names: the stem stays as it is."""
+    weights = source.state_dict()
+    for checkpoint in ({"state_dict": weights}, {"model": {f"module.{name}": each for name, each in weights.items()}}):
+        found = recognise(checkpoint)
+        assert not found.is_paper
+        assert torch.equal(found.state_dict["stem.0.weight"], source.stem[0].weight)
+        assert "RGB" in found.origin and "BGR" in found.origin
 
 
 @pytest.mark.parametrize("wrap", [lambda weights: weights, lambda weights: {"model": weights, "epoch": 3}])
@@ -274,7 +284,7 @@ def test_a_lightning_file_is_not_taken_for_one_of_the_paper():
     found = recognise({"state_dict": {f"model.{name}": value for name, value in weights.items()}})
     assert not found.is_paper
     assert torch.equal(found.state_dict["stem.0.weight"], weights["stem.0.weight"])
-    assert recognise({"state_dict": weights}).is_paper
+    assert recognise({"state_dict": {f"module.{name}": value for name, value in weights.items()}}).is_paper
 
 
 def many_classes(count, saved_rows=3, **changes):

@@ -121,7 +121,7 @@ def test_a_best_file_alone_is_not_overwritten(folder, resume_epoch):
 def saved(epoch, top1=-1.0, step=0, global_step=None):
     """A checkpoint whose run has this best top-1."""
     number = 8 * (epoch - 1) + step if global_step is None else global_step
-    progress = Progress(epoch, step, best_top1=top1, global_step=number)
+    progress = Progress(epoch, step, best_top1=top1, global_step=number, clips=4 * step)
     return own(epoch, step, progress=progress.state_dict())
 
 
