@@ -4,7 +4,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -40,6 +40,24 @@ class _Ignored:
         pass
 
 
+class _WithoutBytearray:
+    """A file whose pickles torch reads, with a DataError where they name bytearray. A search would read all tensors."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self.file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def readline(self) -> bytes:
+        """The next line: pickles have names of types in lines."""
+        line = self.file.readline()
+        if line == BYTEARRAY:
+            raise _other_objects(self.path, "bytearray")
+        return line
+
+
 # Scripts of others save their arguments and best scores beside the weights.
 IGNORED = (
     "argparse.Namespace",
@@ -72,8 +90,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             is_zip = head.startswith(ZIP)
             if is_zip:
                 _check_zip(path, file)
-            elif _has_text(file, BYTEARRAY):
-                raise _other_objects(path, "bytearray")
             checkpoint = _load(path, file, is_zip)
     except OSError as error:
         raise DataError(f"checkpoint {path} cannot be read: {reason(error)}") from error
@@ -157,8 +173,9 @@ def _load(path: Path, file: BinaryIO, is_zip: bool) -> Any:
     file.seek(0)
     try:
         with torch.serialization.safe_globals([(_Ignored, name) for name in IGNORED]):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except OSError:
+            guarded = file if is_zip else cast(BinaryIO, _WithoutBytearray(path, file))
+            return torch.load(guarded, map_location="cpu", weights_only=True)
+    except (OSError, DataError):
         raise
     except Exception as error:  # torch.load documents no errors; pickle, zip, runtime, key and attribute errors occur
         text = str(error)
@@ -178,18 +195,12 @@ def _mentions(text: bytes, file: BinaryIO, archive: zipfile.ZipFile, entry: zipf
     if entry.compress_type == zipfile.ZIP_STORED:  # read past zipfile, which refuses entries without checksums
         file.seek(entry.header_offset)
         return text in file.read(entry.compress_size + MOST_HEADER)
-    with archive.open(entry) as content:
-        return _has_text(content, text)
-
-
-def _has_text(content: IO[bytes], text: bytes) -> bool:
-    """Whether a file has `text`."""
-    content.seek(0)
     end = b""
-    while block := content.read(BLOCK):
-        if text in block or text in end + block[: len(text)]:
-            return True
-        end = block[-len(text) :]
+    with archive.open(entry) as content:
+        while block := content.read(BLOCK):
+            if text in end + block:
+                return True
+            end = block[-len(text) :]
     return False
 
 
