@@ -74,7 +74,8 @@ def _name_holder(path: Path) -> None:
 def _holder(path: Path) -> str:
     """` (process 12 on HOST)`, if the lock file says so."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")[:200].strip()
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(200).strip()
     except OSError:
         return ""
     return f" ({text})" if text else ""
