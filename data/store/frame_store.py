@@ -150,7 +150,7 @@ class FrameStore:
         except ERRORS as error:
             raise database_error(self.path, error) from error
         video, number = (b"", None) if row is None else _parts(row[0])
-        if number == index + 1 and video != self._video:
+        if self._video not in (video, None) and number == index + 1:
             raise self._two_videos(video)
         if number != index + 1:
             if self._rowids is not None:
