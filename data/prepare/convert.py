@@ -62,10 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kinds = (f"{number} {kind}" for kind, number in sorted(found.ignored.items()))
         report.notes.append(f"ignored: {', '.join(kinds)}")
     report.notes += found.notes
-    report.print(csv_path=listed)
+    is_printed = report.print(csv_path=listed)
     if stopped:
         print(f"error: {printable(stopped)}", file=sys.stderr)
-    return 1 if stopped or any(report.counts[kind] for kind in ("failed", "missing", "differs")) else 0
+    return (
+        1 if stopped or not is_printed or any(report.counts[kind] for kind in ("failed", "missing", "differs")) else 0
+    )
 
 
 def _check_folders(videos: Path, out: Path) -> None:

@@ -90,10 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             shutil.rmtree(options.out / PARTIAL, ignore_errors=True)
             write_problems(options.out / FAILURES, failures.values())
-    report.print(csv_path=options.out / FAILURES)
+    is_printed = report.print(csv_path=options.out / FAILURES)
     for note in notes:
         print(printable(note), file=sys.stderr)
-    return 1 if report.counts.total() > report.counts[DOWNLOADED] + report.counts["already there"] else 0
+    is_complete = report.counts.total() == report.counts[DOWNLOADED] + report.counts["already there"]
+    return 0 if is_complete and is_printed else 1
 
 
 def _download_all(

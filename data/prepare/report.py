@@ -54,16 +54,18 @@ class Report:
         self.counts[kind] += 1
         self.problems.append(Problem(kind, item, " ".join(reason.split())))
 
-    def print(self, console: Console | None = None, csv_path: Path | None = None) -> None:
+    def print(self, console: Console | None = None, csv_path: Path | None = None) -> bool:
         """Print the tables of counts and of problems (the first 50; `csv_path` has the rest), then the notes.
 
-        `csv_path` is the list that was written, if any. An output that takes no more, such as a closed pipe or a full
-        disk, is given up: the exit status tells the outcome.
+        `csv_path` is the list that was written, if any. An output that takes no more is given up. Returns False if that
+        is a fault, as a full disk is, and True if its reader has ended.
         """
-        console = console or _console(sys.stdout)
+        output = _Lasting(sys.stdout) if sys.stdout and console is None else None
+        console = console or _console(output)
         self._print_tables(console, csv_path)
         for note in self.notes:
             console.print(Text(printable(note)), soft_wrap=True)
+        return output is None or not output.has_failed
 
     def _print_tables(self, console: Console, csv_path: Path | None) -> None:
         console.print(Text(printable(self.title)), soft_wrap=True)
@@ -123,12 +125,12 @@ def progress_bar() -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=_console(sys.stderr),
+        console=_console(_Lasting(sys.stderr) if sys.stderr else None),
     )
 
 
-def _console(stream: TextIO | None) -> Console:
-    console = Console(file=cast(Any, _Lasting(stream)) if stream else None, stderr=stream is None)
+def _console(stream: "_Lasting | None") -> Console:
+    console = Console(file=cast(Any, stream), stderr=stream is None)
     if not console.is_terminal:
         console.width = max(PIPE_WIDTH, console.width)
     return console
@@ -139,6 +141,7 @@ class _Lasting:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.has_failed = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -162,6 +165,7 @@ class _Lasting:
     def _give_up(self, error: OSError) -> None:
         """Send the rest to nowhere: Python would fail on it again when the process ends."""
         with suppress(OSError, ValueError):
+            self.has_failed |= not isinstance(error, BrokenPipeError)
             if self._stream is sys.stdout and not isinstance(error, BrokenPipeError):
                 print(f"the output cannot be written: {reason(error)}", file=sys.stderr)
             null = os.open(os.devnull, os.O_WRONLY)

@@ -277,8 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = make_dataset(options.out, settings, options.workers)
     if sheet:
         write_contact_sheet(sheet, options.out, settings)
-    report.print()
-    return 0
+    return 0 if report.print() else 1
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Check a dataset folder against its label files: python -m data.prepare.verify DATASET
 
 Lists the videos in DATASET/jpg/<class>/<video>/ that are missing, empty, broken (proved damaged), unreadable (a program
-is writing them, permissions, memory, another format), have a wrong frame count, are stray (not in the labels) or hold
-temporary files of a killed run; also writes them to DATASET/verify_problems.csv. The exit status is 0 if there are
-none, else 1. Without --labels, the CSV files in DATASET/labels are used; if there are none, only the databases are
-checked.
+is writing them, permissions, memory, another format), have a wrong frame count or another video's name, are stray (not
+in the labels) or hold temporary files of a killed run; also writes them to DATASET/verify_problems.csv. The exit status
+is 0 if there are none, else 1. Without --labels, the CSV files in DATASET/labels are used; if there are none, only the
+databases are checked.
 """
 
 import argparse
@@ -21,9 +21,11 @@ from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
 from common.files import reason
 from common.processes import available_cpus
+from common.text import quoted
 from data.labels.class_folders import ClassFolders, list_folders, list_names
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import find_jpg
+from data.labels.text import some
 from data.prepare.deletion import Deletion, delete_broken, identity, is_being_written
 from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import check_idle
@@ -37,16 +39,30 @@ from data.store.frame_store import (
     count_text,
     leftovers,
 )
+from data.store.origin import Origin, read_origin
 
 CHUNK = 16  # frames decoded at a time
 CHUNK_PIXELS = 2**25  # fewer if they are large
 
 
 class Verdict(NamedTuple):
-    """The result for a video folder: the number of frames in its database, and its problems as (kind, reason)."""
+    """The result for a video folder: the number of frames in its database, and its problems as (kind, reason).
+
+    `has_damage`: convert --keep-partial made it of a damaged video, which is no problem.
+    """
 
     frames: int
     problems: list[tuple[str, str]]
+    has_damage: bool = False
+
+
+class _Found(NamedTuple):
+    """What is in a database: the frames, the video that it names and its origin; or the problem, as (kind, reason)."""
+
+    frames: int = 0
+    video_id: str = ""
+    origin: Origin | None = None
+    problem: tuple[str, str] | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,12 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DataError as error:  # a read-only dataset can be verified, too
         print(f"{error}; the problems are listed here alone", file=sys.stderr)
         csv_path = None
-    report.print(csv_path=csv_path)
+    is_printed = report.print(csv_path=csv_path)
     for path in deletion.deleted:
         print(f"deleted {printable(str(path))}")
     for what in deletion.left:
         print(f"left {printable(what)}")
-    return 1 if report.problems else 0
+    return 1 if report.problems or not is_printed else 0
 
 
 def check_video(decode: str, folder: Path, beat: Callable[[], None]) -> Verdict:
@@ -99,16 +115,19 @@ def check_video(decode: str, folder: Path, beat: Callable[[], None]) -> Verdict:
     except OSError as error:
         return Verdict(0, [*problems, ("unreadable", f"{DATABASE} cannot be looked for ({reason(error)})")])
     before = identity(folder / DATABASE)
-    count, problem = _check_database(decode, folder, beat)
+    found = _check_database(decode, folder, beat)
+    problem = found.problem
     if problem and problem[0] == "broken":
         again = _check_database(decode, folder, beat)
-        if again != (0, problem) or identity(folder / DATABASE) != before:
+        if again != found or identity(folder / DATABASE) != before:
             problem = ("unreadable", f"{problem[1].removesuffix(f'; {REMEDY}')}; but it changed while it was checked")
         elif is_being_written(folder / DATABASE):
             problem = ("unreadable", f"{problem[1].removesuffix(f'; {REMEDY}')}; but a program is writing it")
     if problem:
         return Verdict(0, [*problems, problem])
-    return Verdict(count, [*problems, *_check_count(folder, count)])
+    problems += [*_check_count(folder, found.frames), *_check_name(folder, found.video_id)]
+    has_damage = found.origin is not None and found.origin.keep_partial and found.origin.warnings != ""
+    return Verdict(found.frames, problems, has_damage)
 
 
 def check_and_delete(decode: str, jpg: Path, folder: Path, beat: Callable[[], None]) -> tuple[Verdict, Deletion]:
@@ -124,15 +143,15 @@ def check_only(decode: str, folder: Path, beat: Callable[[], None]) -> tuple[Ver
     return check_video(decode, folder, beat), Deletion([], [])
 
 
-def _check_database(decode: str, folder: Path, beat: Callable[[], None]) -> tuple[int, tuple[str, str] | None]:
-    """The number of frames; or 0 and the problem, as (kind, reason)."""
+def _check_database(decode: str, folder: Path, beat: Callable[[], None]) -> _Found:
     try:
         with FrameStore(folder) as store:
             count = store.check_numbering()
             _decode(store, {"none": 0, "first": 1, "all": count}[decode], beat)
+            return _Found(count, store.video_id(), read_origin(folder / DATABASE))
     except FrameStoreError as error:
-        return 0, ("broken" if error.damaged else "unreadable", str(error).removeprefix(f"{folder}/"))
-    return count, None
+        kind = "broken" if error.damaged else "unreadable"
+        return _Found(problem=(kind, str(error).removeprefix(f"{folder}/")))
 
 
 def _check_count(folder: Path, count: int) -> Iterator[tuple[str, str]]:
@@ -146,6 +165,16 @@ def _check_count(folder: Path, count: int) -> Iterator[tuple[str, str]]:
         return
     if said != str(count):
         yield "wrong count", f"{FRAME_COUNT} says {said}, {DATABASE} holds {count}"
+
+
+def _check_name(folder: Path, video_id: str) -> Iterator[tuple[str, str]]:
+    """Whether the frames are of another video than the folder's name says; names may differ in a suffix."""
+    if not video_id:
+        return
+    target = Path(os.path.realpath(folder / DATABASE)).parent  # another name if the folder or the file is a link
+    names = [os.fsencode(place.name).decode(errors="replace") for place in (folder, target)]
+    if not any(video_id in (name, Path(name).stem) or Path(video_id).stem == name for name in names):
+        yield "other name", f"{DATABASE} holds frames of {quoted(video_id)}; was it copied, or the folder renamed?"
 
 
 def _decode(store: FrameStore, count: int, beat: Callable[[], None]) -> None:
@@ -163,6 +192,7 @@ def _decode(store: FrameStore, count: int, beat: Callable[[], None]) -> None:
 def _check_videos(videos: list[Path], jpg: Path, options: argparse.Namespace, report: Report) -> Deletion:
     """Check the video folders in parallel, and return what was deleted and what was left."""
     deletion = Deletion([], [])
+    partly: list[str] = []
     check = (
         partial(check_and_delete, options.decode, jpg) if options.delete_broken else partial(check_only, options.decode)
     )
@@ -174,10 +204,15 @@ def _check_videos(videos: list[Path], jpg: Path, options: argparse.Namespace, re
             failed = Verdict(0, [("unreadable", outcome.reason)]), Deletion([], [])
             verdict, of_video = outcome.result or failed
             report.count("frames", verdict.frames)
+            if verdict.has_damage:
+                partly.append(str(outcome.job.relative_to(jpg)))
             for kind, why in verdict.problems:
                 report.add(kind, str(outcome.job.relative_to(jpg)), why)
             deletion.deleted.extend(of_video.deleted)
             deletion.left.extend(of_video.left)
+    if partly:
+        report.count("kept with damage", len(partly))
+        report.notes.append(f"kept with damage, by convert --keep-partial: {some(partly, 'video')}")
     return deletion
 
 

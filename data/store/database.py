@@ -22,11 +22,17 @@ DAMAGE = ("malformed", "not a database")  # in SQLite's messages for SQLITE_CORR
 MAX_VALUE = 2**27  # bytes of a JPEG or a name; a file may state up to 1 GB for each
 SHOWN = 200  # characters of a message or name that comes from the file
 
+# SQLite reads the whole schema before the first query. In a damaged or crafted file its rows may have no end, or each
+# be large. A schema of ours takes 30 steps, and has statements of less than 100 bytes.
+MAX_SCHEMA_STEPS = 20_000  # of SQLite's virtual machine: a thousand tables
+MAX_SCHEMA_TEXT = 2**16  # bytes of a statement
+
 _LIMIT_LENGTH = 0  # SQLITE_LIMIT_LENGTH of sqlite3.h
-_TABLES = "SELECT type, sql FROM sqlite_master WHERE name = 'Images' COLLATE NOCASE"
+_TABLES = "SELECT type, sql FROM sqlite_master WHERE name = '{}' COLLATE NOCASE"
+_TABLES_IMAGES = _TABLES.format("Images")
 # SQLite stores the statement with its first words in this spelling. The name must be checked, too: a crafted schema may
 # store the statement of one table under the name of another.
-_PLAIN_TABLE = re.compile(rb"""CREATE TABLE\s*["'`\[]?Images["'`\]]?\s*\(""", re.IGNORECASE)
+_PLAIN_TABLE = re.compile(rb"""CREATE TABLE\s*["'`\[]?(\w+)["'`\]]?\s*\(""", re.IGNORECASE)
 _NOT_STORED = re.compile(rb"\bas\b|_rowid_", re.IGNORECASE)  # `name type AS (expression)`, or a column _rowid_
 
 
@@ -55,10 +61,14 @@ def open_database(path: str) -> sqlite3.Connection:
         connection.text_factory = bytes  # names need not be UTF-8
         set_limit = getattr(connection, "setlimit", None)  # since Python 3.11
         if set_limit is not None:
-            set_limit(_LIMIT_LENGTH, MAX_VALUE)
-        tables = connection.execute(_TABLES).fetchall()
-        if len(tables) != 1 or not _is_plain(*tables[0]):
+            set_limit(_LIMIT_LENGTH, MAX_SCHEMA_TEXT)
+        connection.set_progress_handler(_stop, MAX_SCHEMA_STEPS)
+        tables = connection.execute(_TABLES_IMAGES).fetchall()
+        if len(tables) != 1 or not _is_plain(b"images", *tables[0]):
             raise _no_plain_table(path, tables, connection)
+        connection.set_progress_handler(None, 0)
+        if set_limit is not None:
+            set_limit(_LIMIT_LENGTH, MAX_VALUE)
     except ERRORS as error:
         connection.close()
         raise database_error(path, error) from error
@@ -66,6 +76,15 @@ def open_database(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def has_plain_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether there is a table of that name (letters alone) from which SQLite reads what is stored and no more.
+
+    May raise ERRORS.
+    """
+    tables = connection.execute(_TABLES.format(name)).fetchall()
+    return len(tables) == 1 and _is_plain(name.lower().encode(), *tables[0])
 
 
 def database_error(path: str, error: Exception) -> FrameStoreError:
@@ -77,6 +96,8 @@ def database_error(path: str, error: Exception) -> FrameStoreError:
     except OSError as cause:
         return FrameStoreError(f"{path} cannot be read ({reason(cause)})")
     text = shown(str(error))
+    if text == "interrupted":
+        return FrameStoreError(f"{path}: its schema does not end; it is not read; move it away, and {CONVERT}")
     if isinstance(error, UnicodeDecodeError) or any(words in text for words in DAMAGE):
         return FrameStoreError(f"{path} is not a complete frame database ({text}); {REMEDY}", damaged=True)
     if "unable to open" in text and len(os.path.abspath(os.fsencode(path))) > 500:  # noqa: PTH100 - as above
@@ -137,14 +158,16 @@ def _holds_change(path: str) -> bool:
     return first not in (b"", b"\0") if path.endswith("-journal") else first != b""
 
 
-def _is_plain(kind: bytes, sql: object) -> bool:
+def _stop() -> int:
+    return 1
+
+
+def _is_plain(name: bytes, kind: bytes, sql: object) -> bool:
     """Whether an entry of the schema is a table whose columns are all stored, and whose rows `_rowid_` numbers."""
-    return (
-        kind == b"table"
-        and isinstance(sql, bytes)
-        and _PLAIN_TABLE.match(sql) is not None
-        and not _NOT_STORED.search(sql)
-    )
+    if kind != b"table" or not isinstance(sql, bytes) or _NOT_STORED.search(sql):
+        return False
+    statement = _PLAIN_TABLE.match(sql)
+    return statement is not None and statement[1].lower() == name
 
 
 def _no_plain_table(path: str, tables: list[tuple[bytes, object]], connection: sqlite3.Connection) -> Exception:

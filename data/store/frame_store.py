@@ -47,6 +47,7 @@ class FrameStore:
         self.path = os.path.join(video_folder, DATABASE)  # noqa: PTH118 - done for each clip, and Path is slow
         self._connection: sqlite3.Connection | None = None
         self._count: int | None = None
+        self._video: bytes | None = None  # what all names have before "frame_"
         self._rowids: list[int] | None = None  # rowid of each frame; None as long as row n seems to hold frame n
         self._blobs: dict[int, bytes] = {}  # fetched by size() in this `with` block
 
@@ -97,10 +98,20 @@ class FrameStore:
             raise database_error(self.path, error) from error
 
     def check_numbering(self) -> int:
-        """Read every row's ObjId and return the number of frames; FrameStoreError for gaps, repeats and other names."""
+        """Read every row's ObjId and return the number of frames.
+
+        FrameStoreError for gaps, repeats, other names and frames of two videos.
+        """
         with self._connected() as connection:
             self._scan(connection)
             return self._frame_count(connection)
+
+    def video_id(self) -> str:
+        """The video's name as the ObjIds have it, without folders before it; empty if they have none."""
+        with self._connected() as connection:
+            self._frame_count(connection)
+        assert self._video is not None
+        return self._video.decode(errors="replace").rstrip("/").rpartition("/")[2]
 
     def _decode(
         self, blobs: dict[int, bytes], indices: list[int], crop_box: CropBox | None, out: np.ndarray | None
@@ -138,7 +149,10 @@ class FrameStore:
             row = connection.execute("SELECT ObjId, frames FROM Images WHERE _rowid_ = ?", (rowid,)).fetchone()
         except ERRORS as error:
             raise database_error(self.path, error) from error
-        if row is None or _frame_number(row[0]) != index + 1:
+        video, number = (b"", None) if row is None else _parts(row[0])
+        if self._video not in (video, None) and number == index + 1:
+            raise self._two_videos(video)
+        if number != index + 1:
             if self._rowids is not None:
                 raise self._damage("changed while it was read, or its table and index differ")
             self._scan(connection)
@@ -165,7 +179,9 @@ class FrameStore:
                 raise database_error(self.path, error) from error
             if last is None:
                 raise self._damage("holds no frames")
-            if _frame_number(last[1]) == last[0]:
+            video, number = _parts(last[1])
+            if number == last[0]:
+                self._video = video
                 self._count = last[0]  # rows seem to be in order; _fetch checks each row that it reads
             else:
                 self._scan(connection)
@@ -178,17 +194,24 @@ class FrameStore:
         The first repeated name ends the pass: in a damaged file, the rows may lead to each other in circles.
         """
         rowids: dict[int, int] = {}
+        videos: set[bytes] = set()
         try:
             cursor = connection.execute("SELECT _rowid_, ObjId FROM Images")
             while rows := cursor.fetchmany(SCANNED):
-                found: dict[Any, int] = {_frame_number(name): rowid for rowid, name in rows}
+                parts = [_parts(name) for _, name in rows]
+                found: dict[Any, int] = {number: row[0] for (_, number), row in zip(parts, rows, strict=True)}
+                videos.update([video for video, _ in parts])
                 if len(found) < len(rows) or None in found or not rowids.keys().isdisjoint(found):
                     raise self._name_error(rows, set(rowids))
                 rowids |= found
+                if len(videos) > 1:
+                    self._video, other = sorted(videos)[:2]
+                    raise self._two_videos(other)
         except ERRORS as error:
             raise database_error(self.path, error) from error
         if not rowids:
             raise self._damage("holds no frames")
+        (self._video,) = videos
         try:
             self._rowids = [rowids[number] for number in range(1, len(rowids) + 1)]
         except KeyError as missing:
@@ -204,7 +227,7 @@ class FrameStore:
     def _name_error(self, rows: Sequence[tuple[int, object]], numbers: set[int | None]) -> FrameStoreError:
         """What is wrong with `rows`, of which one has no frame number, or that of another or of one in `numbers`."""
         for _, name in rows:
-            number = _frame_number(name)
+            _, number = _parts(name)
             if number is None:
                 text = repr(shown(name.decode(errors="replace")) if isinstance(name, bytes) else name)
                 reason = f"has a row named {text} where '<video id>/frame_<number>' is expected"
@@ -215,6 +238,10 @@ class FrameStore:
                 return self._damage(f"holds frame_{number:05d} twice")
             numbers.add(number)
         raise AssertionError("no name is wrong")
+
+    def _two_videos(self, other: bytes) -> FrameStoreError:
+        names = sorted(repr(shown(name.decode(errors="replace").rstrip("/"))) for name in (self._video or b"", other))
+        return self._damage(f"holds frames of {names[0]} and of {names[1]}")
 
     def _jpeg_error(self, error: ValueError, index: int) -> FrameStoreError:
         if isinstance(error, NotDecodedError):
@@ -333,9 +360,9 @@ def _clip_array(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
     return out
 
 
-def _frame_number(name: object) -> int | None:
-    """The number after the last "frame_" of an ObjId; None if the ObjId has no such number."""
+def _parts(name: object) -> tuple[bytes, int | None]:
+    """What an ObjId has before its last "frame_", and the number after it; None if the ObjId has no such number."""
     if not isinstance(name, bytes):
-        return None
-    _, separator, digits = name.rpartition(b"frame_")
-    return int(digits) if separator and digits.isdigit() and len(digits) < 19 else None
+        return b"", None
+    video, separator, digits = name.rpartition(b"frame_")
+    return video, int(digits) if separator and digits.isdigit() and len(digits) < 19 else None

@@ -17,17 +17,19 @@ import sqlite3
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
-from urllib.parse import quote
 
 from common.version import VERSION
+from data.store.database import ERRORS, database_error, has_plain_table, open_database
 from data.store.video_source import VideoSourceError
 
 PIECE = 65536  # bytes read at the beginning, in the middle and at the end of a file
 DIGEST = 16  # bytes
 MAX_WARNINGS = 20
+MAX_LETTERS = 2**16  # of a value that is read; the rest is left out
+_ROWS = f"SELECT substr(name, 1, 100), typeof(value), substr(value, 1, {MAX_LETTERS}) FROM Origin LIMIT 100"
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,9 @@ class Origin:
         return "the whole" if self.start is None else f"{self.start!r} to {self.end!r} s"
 
 
+_NAMES = frozenset(field.name for field in fields(Origin))
+
+
 def write_origin(connection: sqlite3.Connection, rows: Mapping[str, str]) -> None:
     """Add the table to a database that is being written."""
     connection.execute("CREATE TABLE Origin (name TEXT, value TEXT)")
@@ -97,26 +102,30 @@ def write_origin(connection: sqlite3.Connection, rows: Mapping[str, str]) -> Non
 
 
 def read_origin(database: Path) -> Origin | None:
-    """The origin that a frames.db names; None if it names none. VideoSourceError if it is damaged or unreadable."""
-    uri = f"file://{quote(os.path.abspath(os.fsencode(database)))}?mode=ro&immutable=1"  # noqa: PTH100 (Path is slow)
-    try:
-        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
-            connection.text_factory = lambda data: data.decode("utf-8", errors="replace")
-            # There is one small row of each name. More would be another program's table.
-            rows = dict(connection.execute("SELECT name, value FROM Origin LIMIT 100").fetchall())
-    except sqlite3.Error as error:
-        if str(error).startswith(("no such table", "no such column")):
-            return None
+    """The origin that a frames.db names; None if it names none. FrameStoreError if it is damaged or unreadable."""
+    path = str(database)
+    with closing(open_database(path)) as connection:
         try:
-            database.open("rb").close()
-        except OSError as cause:
-            raise VideoSourceError(f"{database} cannot be read ({cause.strerror})") from None
-        raise VideoSourceError(f"{database} is not a complete frame database ({error})") from None
-    return _origin(rows)
+            if not has_plain_table(connection, "Origin"):
+                return None
+            # There is one small row of each name. More would be another program's table.
+            rows = connection.execute(_ROWS).fetchall()
+        except ERRORS as error:
+            if str(error).startswith("no such column"):
+                return None
+            raise database_error(path, error) from error
+    return _origin({_decoded(name): _decoded(value) if kind == b"text" else None for name, kind, value in rows})
 
 
-def _origin(rows: Mapping[str, str]) -> Origin | None:
-    """None if a row is missing or is not what this module writes."""
+def _decoded(text: bytes) -> str:
+    return text.decode(errors="replace")
+
+
+def _origin(found: Mapping[str, str | None]) -> Origin | None:
+    """None if a row is missing or is not what this module writes, as a value that is no text."""
+    rows = {name: value for name, value in found.items() if value is not None}
+    if any(name in _NAMES for name in found.keys() - rows.keys()):
+        return None
     try:
         return Origin(
             videos=rows.get("videos", ""),

@@ -1,7 +1,11 @@
 """What is wrong in a dataset folder is listed, and only what can be made again is deleted."""
 
 import csv
+import os
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +17,14 @@ from data.prepare import convert
 from data.prepare.run_lock import only_run
 from data.prepare.verify import check_video, main
 from data.store.frame_store import FrameStore, write_frames
+from data.store.origin import Origin
 from tests.numbered import (
     encode_numbered_video,
     numbered_jpegs,
     write_database,
     write_numbered_database,
 )
+from tests.processes import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +178,47 @@ def test_frames_that_were_never_put_into_a_database_are_called_empty_with_what_i
     (folder / "frame_00001.jpg").write_bytes(b"x")
     ((kind, reason),) = check_video("first", folder, lambda: None).problems
     assert kind == "empty" and "frame_00001.jpg" in reason
+
+
+def test_a_database_of_another_video_is_listed_and_stays(tmp_path: Path) -> None:
+    """Else a class would be trained with the videos of another, and nobody would notice."""
+    for label, name in (("a", "val_5"), ("b", "train_2"), ("b", "train_3")):
+        write_numbered_database(tmp_path / "jpg" / label / name, 3)
+    shutil.copy(tmp_path / "jpg/a/val_5/frames.db", tmp_path / "jpg/b/train_2/frames.db")
+    assert main([str(tmp_path), "--workers", "1", "--delete-broken"]) == 1
+    assert problems(tmp_path) == {("other name", "b/train_2")}
+    assert (tmp_path / "jpg/b/train_2/frames.db").is_file()
+
+
+def test_names_with_suffixes_and_dots_and_links_are_the_same_video(tmp_path: Path) -> None:
+    """dataset2database may keep the suffix of a video file."""
+    for number, (written, name) in enumerate([("v.mp4", "v"), ("v", "v.mp4"), ("v 1.2", "v 1.2"), ("v", "v")]):
+        folder = write_numbered_database(tmp_path / str(number) / written, 2)
+        shutil.copytree(folder, tmp_path / "jpg" / str(number) / name)
+        assert kinds(tmp_path / "jpg" / str(number) / name) == []
+    (tmp_path / "link").symlink_to(folder)
+    assert kinds(tmp_path / "link") == []
+    assert kinds(folder.rename(folder.with_name("V"))) == ["other name"]
+    write_frames(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")), numbered_jpegs(range(2)))
+    assert kinds(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))) == []
+
+
+def test_videos_kept_with_damage_are_counted_and_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    origin = Origin("videos", "walk/a.mp4", 1, "ab", None, None, 360, 90, True)
+    write_frames(tmp_path / "jpg" / "walk" / "a", numbered_jpegs(range(3)), lambda: origin.rows(["decoding stops"]))
+    write_frames(tmp_path / "jpg" / "walk" / "b", numbered_jpegs(range(3)), origin.rows)
+    assert main([str(tmp_path), "--workers", "1"]) == 0
+    assert "kept with damage, by convert --keep-partial: 1 video (walk/a)" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_list_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
+    """A job would take status 0 for a sound dataset, though nothing was said of it."""
+    write_numbered_database(tmp_path / "jpg" / "walk" / "a", 2)
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "data.prepare.verify", str(tmp_path), "--workers", "1"]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1 and "the disk is full" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--decode", "some"], ["--workers", "0"], ["--delete-brokn"]])

@@ -351,6 +351,45 @@ def test_n_frames_that_is_no_plain_file_is_not_waited_for(tmp_path: Path) -> Non
             count_text(str(tmp_path / str(number)))
 
 
+def endless_schema(folder: Path) -> Path:
+    """A database whose schema repeats the row of the index of Images 61^12 times, each of them legal."""
+    write_numbered_database(folder, 6, 16, 16)
+    data = (folder / "frames.db").read_bytes()
+    pages = [data[start : start + 4096] for start in range(0, len(data), 4096)]
+    cells = [data[at : at + 2] for at in range(108, 108 + 2 * int.from_bytes(data[103:105], "big"), 2)]
+    first = len(pages) + 1  # two leaves, each with one of the rows, and on them the inner pages
+    for cell in cells[:2]:
+        pages.append(b"\x0d\0\0\0\x01" + cell + b"\0" + cell + data[110:4096].rjust(4086, b"\0"))
+
+    def inner(children: list[int], start: int) -> bytes:
+        cells = b"".join(child.to_bytes(4, "big") + bytes([n + 1]) for n, child in enumerate(children[:-1]))
+        places = b"".join((4096 - len(cells) + 5 * n).to_bytes(2, "big") for n in range(len(children) - 1))
+        head = b"\x05\0\0" + (len(children) - 1).to_bytes(2, "big") + (4096 - len(cells)).to_bytes(2, "big") + b"\0"
+        return (head + children[-1].to_bytes(4, "big") + places).ljust(4096 - start - len(cells), b"\0") + cells
+
+    for _ in range(11):
+        pages.append(inner([len(pages)] * 61, 0))
+    header = bytearray(data[:100])
+    header[28:32] = len(pages).to_bytes(4, "big")
+    pages[0] = bytes(header) + inner([first, *[len(pages)] * 61], 100)
+    (folder / "frames.db").write_bytes(b"".join(pages))
+    return folder
+
+
+@pytest.mark.timeout(30)
+def test_a_schema_without_end_is_refused_at_once(tmp_path: Path) -> None:
+    """SQLite reads the whole schema before the first query: training would wait for it, without a word."""
+    error = refused(endless_schema(tmp_path / "v"))
+    assert "schema does not end" in str(error) and not error.damaged
+
+
+def test_a_database_with_many_other_tables_is_read(tmp_path: Path) -> None:
+    tables = [f"CREATE TABLE t{number} (a PRIMARY KEY, b)" for number in range(300)]
+    values = "INSERT INTO Images VALUES (?, ?, 16)"
+    folder = database(tmp_path / "v", *tables, "CREATE TABLE Images (ObjId, frames, size)", values=values)
+    assert frame_numbers(FrameStore(folder).read(range(6))) == list(range(6))
+
+
 # Random damage
 
 

@@ -87,6 +87,18 @@ def test_a_folder_whose_name_is_not_utf8_is_written_and_read(tmp_path: Path) -> 
     assert frame_numbers(FrameStore(folder).read([1, 0])) == [1, 0]
 
 
+@pytest.mark.parametrize("indexed", [True, False])
+@pytest.mark.parametrize("order", [range(6), range(5, -1, -1)])
+def test_frames_of_two_videos_in_one_database_are_damage(tmp_path: Path, indexed: bool, order: range) -> None:
+    """Else a clip would show two videos under one label."""
+    folder = write_numbered_database(tmp_path / "v", 6, indexed=indexed, order=order)
+    alter(folder, "UPDATE Images SET ObjId = 'w/frame_00003' WHERE ObjId = 'v/frame_00003'")
+    for use in (FrameStore.check_numbering, lambda store: store.read([1, 2])):
+        with pytest.raises(FrameStoreError, match="holds frames of 'v' and of 'w'") as caught:
+            use(FrameStore(folder))
+        assert caught.value.damaged
+
+
 @pytest.mark.parametrize("text", ["3", "999", "nonsense", ""])
 def test_the_database_is_counted_whatever_n_frames_says(tmp_path: Path, text: str) -> None:
     folder = write_numbered_database(tmp_path / "v", 5, n_frames=text)

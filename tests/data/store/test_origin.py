@@ -10,7 +10,7 @@ import pytest
 
 from common.version import VERSION
 from data.store.frame_store import FrameStore, write_frames
-from data.store.origin import PIECE, Origin, file_content, folder_content, read_origin
+from data.store.origin import MAX_LETTERS, PIECE, Origin, file_content, folder_content, read_origin
 from data.store.video_source import VideoSourceError
 from tests.numbered import frame_numbers, numbered_jpegs, write_database
 
@@ -51,6 +51,50 @@ def test_a_database_without_origin_has_none(tmp_path: Path, statement: str | Non
         with closing(sqlite3.connect(tmp_path / "v" / "frames.db")) as connection:
             connection.execute(statement)
     assert read_origin(tmp_path / "v" / "frames.db") is None
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("query", [
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x AS name, x AS value FROM c WHERE x < 0",
+    "SELECT 'source' AS name, hex(zeroblob(400000000)) AS value",
+])  # fmt: skip
+def test_a_view_in_place_of_the_table_is_not_run(tmp_path: Path, query: str) -> None:
+    """convert would wait for it for ever, deaf to SIGTERM, or take gigabytes."""
+    write_database(tmp_path / "v", numbered_jpegs(range(3)))
+    with closing(sqlite3.connect(tmp_path / "v" / "frames.db")) as connection:
+        connection.execute(f"CREATE VIEW Origin AS {query}")
+    assert read_origin(tmp_path / "v" / "frames.db") is None
+
+
+@pytest.mark.parametrize("change", [
+    "UPDATE Origin SET value = 7 WHERE name = 'size'",
+    "INSERT INTO Origin VALUES ('warnings', 7)",
+    "UPDATE Origin SET value = x'61' WHERE name = 'source'",
+    "UPDATE Origin SET value = NULL WHERE name = 'start'",
+])  # fmt: skip
+def test_a_value_that_is_no_text_is_not_taken_for_an_origin(tmp_path: Path, change: str) -> None:
+    """A number in place of the warnings would end convert with a traceback."""
+    write_frames(tmp_path / "v", numbered_jpegs(range(3)), ORIGIN.rows)
+    with closing(sqlite3.connect(tmp_path / "v" / "frames.db")) as connection:
+        connection.execute("ALTER TABLE Origin RENAME TO Old")
+        connection.execute("CREATE TABLE Origin (name, value)")
+        connection.execute("INSERT INTO Origin SELECT * FROM Old")
+        connection.execute(change)
+        connection.commit()
+    assert read_origin(tmp_path / "v" / "frames.db") is None
+
+
+def test_a_huge_value_is_read_in_part_and_one_of_a_change_that_goes_on_not_at_all(tmp_path: Path) -> None:
+    write_frames(tmp_path / "v", numbered_jpegs(range(3)), ORIGIN.rows)
+    path = tmp_path / "v" / "frames.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE Origin SET value = ? WHERE name = 'source'", ("a" * 10**6,))
+        connection.commit()
+    made = read_origin(path)
+    assert made is not None and made.source == "a" * MAX_LETTERS
+    (tmp_path / "v" / "frames.db-journal").write_bytes(b"x" * 512)
+    with pytest.raises(VideoSourceError, match="is writing it"):
+        read_origin(path)
 
 
 def test_later_rows_do_no_harm(tmp_path: Path) -> None:
