@@ -61,7 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.count("ignored, no videos", found.ignored.total())
         kinds = (f"{number} {kind}" for kind, number in sorted(found.ignored.items()))
         report.notes.append(f"ignored: {', '.join(kinds)}")
-    report.notes += found.notes
     report.print(csv_path=listed)
     if stopped:
         print(f"error: {printable(stopped)}", file=sys.stderr)

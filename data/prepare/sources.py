@@ -36,12 +36,11 @@ class Source(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The videos found, those that cannot be converted, the number of ignored files by suffix, and remarks."""
+    """The videos found, those that cannot be converted, and the number of ignored files by suffix."""
 
     videos: list[Source]
     problems: list[Problem]
     ignored: Counter[str]
-    notes: list[str]
 
 
 class Shard(NamedTuple):
@@ -106,7 +105,7 @@ def find_sources(videos: Path, out: Path) -> Sources:
             names = _names(paths, videos)
             why = f"{names} would become the same database: remove or rename all but one"
             problems.append(Problem("failed", f"{label}/{video_id}", why))
-    return Sources(sources, problems, ignored, [])
+    return Sources(sources, problems, ignored)
 
 
 def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> Sources:
@@ -114,7 +113,7 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> 
 
     For a row with times this is a clip that is already cut, named as its folder will be, or else a part of the whole
     video `<youtube_id>.*` or `v_<youtube_id>.*`. A video in the folder of another class is not taken: names such as
-    001.mp4 come in each class. The ids of YouTube name one video wherever it lies.
+    001.mp4 come in each class. The ids of YouTube name one video wherever it lies, if most ids of the rows are such ids.
     """
     ignored: Counter[str] = Counter()
     problems: list[Problem] = []
@@ -134,7 +133,7 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> 
     problems += [found for found in sources.values() if isinstance(found, Problem)]
     problems += search.warnings
     found_videos = [found for found in sources.values() if isinstance(found, Source)]
-    return Sources(found_videos, problems, ignored, search.notes())
+    return Sources(found_videos, problems, ignored)
 
 
 class _Search:
@@ -147,7 +146,10 @@ class _Search:
         places = {each.path.parent for found in by_name.values() for each in found}
         self._classes = ClassesOfFiles(videos, places, {row.label for row in rows})
         self._rows = {(row.label, row.video_id) for row in rows}
-        self._borrowed: list[tuple[Path, str]] = []
+        self._wholes = {(row.label, row.video_id) for row in rows if row.time_start is None}
+        ids = {row.youtube_id for row in rows}
+        # Of other names, some look like ids of YouTube by chance: video_00004, but not video_00005.
+        self._from_youtube = 2 * sum(map(is_youtube_name, ids)) > len(ids)
 
     def find(self, row: LabelRow) -> Source | Problem:
         """The row's video, or why there is none."""
@@ -187,12 +189,13 @@ class _Search:
         if own:
             # <class>/<another class>/001.mp4 may be claimed by the rows of both.
             claimed = any((other, row.video_id) in self._rows for other in owners[own[0]] - {row.label})
-            return [] if claimed and len(own) == 1 and not is_youtube_name(name) else own
+            return [] if claimed and len(own) == 1 and not self._is_youtube(name) else own
         free = [each for each in there if not owners[each]]
-        if is_youtube_name(name):
-            if there and not free:
-                self._borrowed.append((there[0].path, row.label))
-            return free or there
+        if self._is_youtube(name):
+            unclaimed = [each for each in there if not any((other, name) in self._wholes for other in owners[each])]
+            if unclaimed and not free:
+                self._warn_of(row, unclaimed)
+            return free or unclaimed
         if free:
             if self._classes.has_folder(row.label) and any(each.path.parent != self._videos for each in free):
                 self._warn_of(row, free)
@@ -208,15 +211,8 @@ class _Search:
         reason = f"taken from {place}, whose folder does not name its class"
         self.warnings.append(Problem("warning", f"{row.label}/{row.video_id}", reason))
 
-    def notes(self) -> list[str]:
-        """A line about the videos that were taken from the folders of other classes."""
-        if not self._borrowed:
-            return []
-        path, label = self._borrowed[0]
-        return [
-            f"{len(self._borrowed)} taken from the folder of another class by their YouTube ids, the first: "
-            f"{path.relative_to(self._videos)} for class {label!r}"
-        ]
+    def _is_youtube(self, name: str) -> bool:
+        return self._from_youtube and is_youtube_name(name)
 
 
 def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_Found]:
