@@ -113,7 +113,7 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> 
 
     For a row with times this is a clip that is already cut, named as its folder will be, or else a part of the whole
     video `<youtube_id>.*` or `v_<youtube_id>.*`. A video in the folder of another class is not taken: names such as
-    001.mp4 come in each class. The ids of YouTube name one video wherever it lies, if most ids of the rows are such ids.
+    001.mp4 come in each class. The ids of YouTube name one video wherever it lies, if most rows have such ids.
     """
     ignored: Counter[str] = Counter()
     problems: list[Problem] = []
