@@ -98,6 +98,7 @@ def count_frames(job: Job) -> int:
 
 def write_count(job: Job) -> None:
     """Write the file n_frames of a whole database that lacks it. DataError."""
+    remove_leftovers(job)  # of a run that was killed before it wrote this file
     count = count_frames(job)
     path = job.folder / FRAME_COUNT
     with write_errors(path), atomic_file(path) as temporary:

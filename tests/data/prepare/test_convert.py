@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -496,6 +497,24 @@ def test_a_huge_or_foreign_picture_is_refused_before_it_is_decoded(tmp_path: Pat
         (tmp_path / "v" / "1.jpg").write_bytes(content)
         with pytest.raises(DataError, match=reason):
             convert(tmp_path / "v", tmp_path / "out", settings=settings)
+
+
+def test_a_frame_of_gigabytes_is_not_read_whole(tmp_path: Path) -> None:
+    """A sparse file of any size takes no memory: 16 workers would fill that of the machine."""
+    (tmp_path / "1").mkdir()
+    for number, data in enumerate(numbered_jpegs(range(3))):
+        (tmp_path / "1" / f"{number}.jpg").write_bytes(data)
+    with (tmp_path / "1" / "1.jpg").open("ab") as file:
+        file.truncate(2**28)
+    tracemalloc.start()
+    try:
+        with pytest.raises(VideoError, match=r"1\.jpg .*bytes"):
+            convert(tmp_path / "1", tmp_path / "out")
+        assert convert(tmp_path / "1", tmp_path / "out", settings=SETTINGS._replace(keep_partial=True))
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+    assert numbers_of(tmp_path / "out") == [0, 2]
 
 
 def test_a_pipe_among_the_frames_does_not_stop_the_work(tmp_path: Path) -> None:

@@ -278,6 +278,21 @@ def test_a_cut_has_the_frames_from_start_until_before_end(
     assert bool(reader.warnings) == (end == 99.0)
 
 
+@pytest.mark.parametrize("fragmented", [False, True])
+def test_a_table_of_more_samples_than_bytes_is_not_opened(tmp_path: Path, fragmented: bool) -> None:
+    """FFmpeg would take gigabytes for a few wrong bits in a small file."""
+    flags = {"movflags": "frag_keyframe+empty_moov"} if fragmented else {}
+    path = encode_numbered_video(tmp_path / "v.mp4", 20, container_options=flags)
+    assert read_numbers(path) == list(range(20))
+    data = bytearray(path.read_bytes())
+    count = data.index(b"trun") + 8 if fragmented else data.index(b"stsz") + 12
+    assert data[count : count + 4] == (20).to_bytes(4, "big") or fragmented
+    data[count : count + 4] = (50_000_000).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match="50000000"):
+        read_numbers(path)
+
+
 def test_a_cut_behind_the_end_fails(tmp_path: Path) -> None:
     path = encode_numbered_video(tmp_path / "v.mp4", 50)
     with pytest.raises(VideoError, match="no frames from 8 to 9 s"):
