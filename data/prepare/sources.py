@@ -24,6 +24,8 @@ PLAIN_FOLDER = "folders without JPEG frames"
 PICTURES = "frames, not converted: only JPEG frames are read; write them as JPEG, or as a video file"
 
 LOST = "a link to itself or to nothing"
+HIDDEN = "hidden (names that begin with a dot)"  # unfinished downloads, folders of deleted files
+SPACE = "its name, or that of its class, begins or ends with a space, which label files do not keep: rename it"
 
 
 class Source(NamedTuple):
@@ -75,7 +77,9 @@ def find_sources(videos: Path, out: Path) -> Sources:
     databases = _identity(out / "jpg")
     entries = list(_entries(videos, videos, problems))
     for entry in entries:
-        if not _is_folder(entry):
+        if _is_hidden(entry):
+            ignored[HIDDEN] += 1
+        elif not _is_folder(entry):
             if is_video(entry.name):
                 loose.append(entry.name)
             elif _is_lost(entry):
@@ -99,7 +103,9 @@ def find_sources(videos: Path, out: Path) -> Sources:
         raise DataError(f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}")
     sources: list[Source] = []
     for (label, video_id), paths in found.items():
-        if len(paths) == 1:
+        if label != label.strip() or video_id != video_id.strip():
+            problems.append(Problem("failed", str(paths[0].relative_to(videos)), SPACE))
+        elif len(paths) == 1:
             sources.append(Source(paths[0], label, video_id))
         else:
             names = _names(paths, videos)
@@ -219,7 +225,9 @@ def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_
     """What a folder holds. Folders that cannot be read are added to `problems`."""
     for entry in _entries(folder, videos, problems):
         path = Path(entry.path)
-        if _is_folder(entry):
+        if _is_hidden(entry):
+            yield _Found(path, HIDDEN, entry.name)
+        elif _is_folder(entry):
             yield _folder_found(path, videos, problems)
         elif is_video(entry.name):
             yield _Found(path, "video", path.stem)
@@ -278,6 +286,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
+
+
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    """Whether it would be a class or a video, but for the dot before its name."""
+    return entry.name.startswith(".") and (is_video(entry.name) or _is_folder(entry))
 
 
 def _is_lost(entry: os.DirEntry[str]) -> bool:

@@ -132,6 +132,30 @@ def test_what_is_not_converted_is_named(tmp_path: Path) -> None:
     assert "PNG" in reasons["a/pngs"] and "x.mp4" in reasons["a/deep"]
 
 
+def test_hidden_files_and_folders_are_no_videos(tmp_path: Path) -> None:
+    """Deleted and unfinished videos would be trained on, or a class .Trash-1000 would appear."""
+    for file in ("a/1.mp4", "a/.2.mp4", "a/.old/1.jpg", ".Trash-1000/files/3.mp4", ".partial/4.mp4", "a/._1.mp4"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [f"{video.label}/{video.video_id}" for video in found.videos] == ["a/1"] and not found.problems
+    assert max(found.ignored.values()) == 4
+    (tmp_path / "labels.csv").write_text("label,id\na,1\na,3\n")
+    found = find_labelled_sources(tmp_path, tmp_path / "out", read_labels(tmp_path / "labels.csv"))
+    assert [video.video_id for video in found.videos] == ["1"]
+
+
+def test_a_name_that_label_files_cannot_hold_is_refused(tmp_path: Path) -> None:
+    """They drop the space at its end: the database would be stray, and its row missing."""
+    for file in ("a/1 .mp4", "b /1.mp4", "a/2.mp4"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [video.video_id for video in found.videos] == ["2"]
+    assert {problem.item for problem in found.problems} == {"a/1 .mp4", "b /1.mp4"}
+    assert {problem.kind for problem in found.problems} == {"failed"}
+
+
 def test_a_row_whose_frames_are_png_files_is_told_so(tmp_path: Path) -> None:
     found = find(tmp_path, "wave/1/1.png", "wave,1")
     assert [(problem.kind, "PNG" in problem.reason) for problem in found.problems] == [("failed", True)]
