@@ -163,6 +163,8 @@ def test_a_video(suffix: str, tmp_path: Path, numbers: random.Random) -> None:
             assert outcome.reason and "\n" not in outcome.reason and "Error: " not in outcome.reason, outcome
             continue
         frames, warnings = outcome.result
-        if len(frames) < 45:  # nothing tells a single dropped frame from a pause
+        was_cut = int(outcome.job.stem) % 4 == 1
+        if len(frames) < 45 and not (suffix == "ts" and was_cut):  # nothing tells how long a transport stream was
+            # Nor does anything tell a single dropped frame from a pause.
             assert warnings, f"{outcome.job}: {len(frames)} of 50 frames without a warning"
         assert len(frames) <= 50

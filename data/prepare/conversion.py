@@ -1,18 +1,27 @@
 """The conversion of one video: what is there already, and how a database is made of a file or a folder of frames."""
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from common.files import reason
+from common.files import atomic_file, reason, write_errors
 from data.prepare.frame_folder import Frames, find_frames
 from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
-from data.store.frame_store import DATABASE, is_whole, leftovers, write_frames
-from data.store.origin import Origin, file_content, folder_content, read_origin
+from data.store.frame_store import (
+    DATABASE,
+    FRAME_COUNT,
+    FrameStore,
+    FrameStoreError,
+    is_whole,
+    leftovers,
+    write_frames,
+)
+from data.store.origin import Origin, file_content, folder_content, read_origin, whole_content
 from data.store.video_file import Span, VideoError, VideoReader
 
 STOPPING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further video can be written either
@@ -49,19 +58,51 @@ class There(NamedTuple):
     is_whole: bool
     has_origin: bool = True
     differences: tuple[str, ...] = ()
+    is_damaged: bool = False  # something may be missing of the video, as --keep-partial allows
+    is_counted: bool = True  # it has the file n_frames
 
 
 def look(settings: Settings, job: Job) -> There:
     """What is there already of a video. DataError if that, or the source, cannot be read."""
     try:
-        if not is_whole(job.folder):
+        is_counted = is_whole(job.folder)
+        if not is_counted and not (job.folder / DATABASE).is_file():
             return There(False)
     except OSError as error:
         raise DataError(f"its folder cannot be made or read ({reason(error)})") from error
+    if not is_counted and count_frames(job) == 0:
+        return There(False)
     made = read_origin(job.folder / DATABASE)
     if made is None:
-        return There(True, has_origin=False)
-    return There(True, differences=tuple(made.differences(origin_of(settings, job))))
+        uncounted = f"origin: unknown, of a whole {DATABASE} without {FRAME_COUNT}"
+        return There(True, False, () if is_counted else (uncounted,))
+    now = origin_of(settings, job)
+    if made.whole:
+        now = _with_whole(now, job.source)
+    return There(True, True, tuple(made.differences(now)), made.is_damaged, is_counted)
+
+
+def count_frames(job: Job) -> int:
+    """The number of frames in the database of a job; 0 if it is proved damaged. DataError if it cannot be read."""
+    try:
+        with FrameStore(job.folder) as store:
+            count = store.check_numbering()
+            for index in (0, count - 1):
+                store.read([index])
+    except FrameStoreError as error:
+        if error.damaged:
+            return 0
+        raise
+    return count
+
+
+def write_count(job: Job) -> None:
+    """Write the file n_frames of a whole database that lacks it. DataError."""
+    remove_leftovers(job)  # of a run that was killed before it wrote this file
+    count = count_frames(job)
+    path = job.folder / FRAME_COUNT
+    with write_errors(path), atomic_file(path) as temporary:
+        temporary.write_text(str(count))
 
 
 def origin_of(settings: Settings, job: Job) -> Origin:
@@ -100,7 +141,7 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
         video = VideoReader(job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat)
         jpegs, found = (encode_jpeg(pixels, settings.quality) for pixels in video), video.warnings
     try:
-        write_frames(job.folder, _readable(jpegs), lambda: origin.rows([*missing, *found]))
+        write_frames(job.folder, _readable(jpegs), lambda: _rows(origin, job.source, [*missing, *found]))
     except OSError as error:
         what = f"cannot be written ({reason(error)})"
         if error.errno in STOPPING:
@@ -121,6 +162,21 @@ def _readable(jpegs: Iterable[bytes]) -> Iterator[bytes]:
     """The frames; a source that cannot be read raises VideoError, so that an OSError is always one of writing."""
     try:
         yield from jpegs
+    except OSError as error:
+        raise VideoError(f"cannot be read ({reason(error)})") from error
+
+
+def _rows(origin: Origin, source: Path, warnings: Sequence[str]) -> dict[str, str]:
+    """The rows of the table Origin, for a damaged source with a fingerprint of all its bytes."""
+    if replace(origin, warnings="\n".join(warnings)).is_damaged:
+        origin = _with_whole(origin, source)
+    return origin.rows(warnings)
+
+
+def _with_whole(origin: Origin, source: Path) -> Origin:
+    try:
+        files = _frames(source, keep_partial=True).files if source.is_dir() else [source]
+        return replace(origin, whole=whole_content(files))
     except OSError as error:
         raise VideoError(f"cannot be read ({reason(error)})") from error
 

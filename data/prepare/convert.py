@@ -22,13 +22,23 @@ from common.processes import available_cpus
 from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, describe_clip, read_labels
 from data.labels.text import some
-from data.prepare.conversion import Job, Settings, There, Unwritable, convert_video, look, remove_leftovers
+from data.prepare.conversion import (
+    Job,
+    Settings,
+    There,
+    Unwritable,
+    convert_video,
+    look,
+    remove_leftovers,
+    write_count,
+)
 from data.prepare.report import Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources, is_video
 from data.prepare.worker_pool import Outcome, run_jobs
 
 CHUNK = 64  # videos that a thread looks at in one call
+WITH_DAMAGE = "already there, with damage"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.count("ignored, no videos", found.ignored.total())
         kinds = (f"{number} {kind}" for kind, number in sorted(found.ignored.items()))
         report.notes.append(f"ignored: {', '.join(kinds)}")
-    report.notes += found.notes
     is_printed = report.print(csv_path=listed)
     if stopped:
         print(f"error: {printable(stopped)}", file=sys.stderr)
@@ -134,13 +143,13 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
             report.add("failed", _name(job, settings), there)
         elif not there.is_whole:
             jobs.append(job)
-        elif there.differences and replace:
+        elif (there.differences or there.is_damaged) and replace:
             jobs.append(job._replace(replaces=True))
         elif there.differences:
             item = str(job.folder.relative_to(jpg))
             report.add("differs", item, f"{'; '.join(there.differences)}; --replace converts it again")
         else:
-            states["already there" if there.has_origin else "already there, origin unknown"] += 1
+            states[_state(there)] += 1
     for state, number in sorted(states.items()):
         report.count(state, number)
     if states["already there, origin unknown"]:
@@ -148,14 +157,28 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
             "origin unknown: these databases do not say what they were made from, so they were not compared with the "
             "videos; to make one again, delete its folder"
         )
+    if states[WITH_DAMAGE]:
+        report.notes.append("with damage: something may be missing of these videos; --replace converts them again")
     return jobs
 
 
 def _look(settings: Settings, job: Job) -> There | str:
     try:
-        return look(settings, job)
+        there = look(settings, job)
+        if there.is_whole and not there.is_counted and not there.differences:
+            write_count(job)
+        return there
     except DataError as error:
         return str(error)
+
+
+def _state(there: There) -> str:
+    """What a database counts as that stays and does not differ."""
+    if not there.has_origin:
+        return "already there, origin unknown"
+    if there.is_damaged:
+        return WITH_DAMAGE
+    return "already there" if there.is_counted else "already there, n_frames written"
 
 
 def _convert(jobs: list[Job], settings: Settings, workers: int, report: Report) -> str:
@@ -238,7 +261,7 @@ def _parser() -> CommandParser:
         "--replace",
         action="store_true",
         help="convert again the videos whose database was made from another file or span, or with another --short-side "
-        "or --quality; the old database stays until the new one is complete",
+        "or --quality, and those with damage; the old database stays until the new one is complete",
     )
     return parser
 

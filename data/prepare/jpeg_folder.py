@@ -11,6 +11,7 @@ from data.store.jpeg import jpeg_size
 from data.store.video_file import VideoError, scaled_size
 
 PNG = b"\x89PNG"
+MAX_BYTES = 2**27  # of a file: four bytes for each of the most pixels that are read
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
@@ -48,10 +49,13 @@ class JpegFolderReader:
             self._beat()
             if not path.is_file():
                 raise VideoError(f"{path.name} is no file, or a link to none")
-            data = path.read_bytes()
+            is_huge = path.stat().st_size > MAX_BYTES
+            data = b"" if is_huge else path.read_bytes()
             if data.startswith(PNG):
                 raise VideoError(f"{path.name} is a PNG file in spite of its name; write the frames as JPEG")
             try:
+                if is_huge:
+                    raise ValueError(f"more than {MAX_BYTES} bytes, which no picture that is read has")
                 jpeg_size(data)  # refuses a size that would take gigabytes
                 pixels = simplejpeg.decode_jpeg(data, "RGB")
             except ValueError as error:

@@ -24,6 +24,8 @@ PLAIN_FOLDER = "folders without JPEG frames"
 PICTURES = "frames, not converted: only JPEG frames are read; write them as JPEG, or as a video file"
 
 LOST = "a link to itself or to nothing"
+HIDDEN = "hidden (names that begin with a dot)"  # unfinished downloads, folders of deleted files
+SPACE = "its name, or that of its class, begins or ends with a space, which label files do not keep: rename it"
 
 
 class Source(NamedTuple):
@@ -36,12 +38,11 @@ class Source(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The videos found, those that cannot be converted, the number of ignored files by suffix, and remarks."""
+    """The videos found, those that cannot be converted, and the number of ignored files by suffix."""
 
     videos: list[Source]
     problems: list[Problem]
     ignored: Counter[str]
-    notes: list[str]
 
 
 class Shard(NamedTuple):
@@ -76,7 +77,9 @@ def find_sources(videos: Path, out: Path) -> Sources:
     databases = _identity(out / "jpg")
     entries = list(_entries(videos, videos, problems))
     for entry in entries:
-        if not _is_folder(entry):
+        if _is_hidden(entry):
+            ignored[HIDDEN] += 1
+        elif not _is_folder(entry):
             if is_video(entry.name):
                 loose.append(entry.name)
             elif _is_lost(entry):
@@ -100,13 +103,15 @@ def find_sources(videos: Path, out: Path) -> Sources:
         raise DataError(f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}")
     sources: list[Source] = []
     for (label, video_id), paths in found.items():
-        if len(paths) == 1:
+        if label != label.strip() or video_id != video_id.strip():
+            problems.append(Problem("failed", str(paths[0].relative_to(videos)), SPACE))
+        elif len(paths) == 1:
             sources.append(Source(paths[0], label, video_id))
         else:
             names = _names(paths, videos)
             why = f"{names} would become the same database: remove or rename all but one"
             problems.append(Problem("failed", f"{label}/{video_id}", why))
-    return Sources(sources, problems, ignored, [])
+    return Sources(sources, problems, ignored)
 
 
 def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> Sources:
@@ -114,7 +119,7 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> 
 
     For a row with times this is a clip that is already cut, named as its folder will be, or else a part of the whole
     video `<youtube_id>.*` or `v_<youtube_id>.*`. A video in the folder of another class is not taken: names such as
-    001.mp4 come in each class. The ids of YouTube name one video wherever it lies.
+    001.mp4 come in each class. The ids of YouTube name one video wherever it lies, if most rows have such ids.
     """
     ignored: Counter[str] = Counter()
     problems: list[Problem] = []
@@ -134,7 +139,7 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> 
     problems += [found for found in sources.values() if isinstance(found, Problem)]
     problems += search.warnings
     found_videos = [found for found in sources.values() if isinstance(found, Source)]
-    return Sources(found_videos, problems, ignored, search.notes())
+    return Sources(found_videos, problems, ignored)
 
 
 class _Search:
@@ -147,7 +152,10 @@ class _Search:
         places = {each.path.parent for found in by_name.values() for each in found}
         self._classes = ClassesOfFiles(videos, places, {row.label for row in rows})
         self._rows = {(row.label, row.video_id) for row in rows}
-        self._borrowed: list[tuple[Path, str]] = []
+        self._wholes = {(row.label, row.video_id) for row in rows if row.time_start is None}
+        ids = {row.youtube_id for row in rows}
+        # Of other names, some look like ids of YouTube by chance: video_00004, but not video_00005.
+        self._from_youtube = 2 * sum(map(is_youtube_name, ids)) > len(ids)
 
     def find(self, row: LabelRow) -> Source | Problem:
         """The row's video, or why there is none."""
@@ -187,12 +195,13 @@ class _Search:
         if own:
             # <class>/<another class>/001.mp4 may be claimed by the rows of both.
             claimed = any((other, row.video_id) in self._rows for other in owners[own[0]] - {row.label})
-            return [] if claimed and len(own) == 1 and not is_youtube_name(name) else own
+            return [] if claimed and len(own) == 1 and not self._is_youtube(name) else own
         free = [each for each in there if not owners[each]]
-        if is_youtube_name(name):
-            if there and not free:
-                self._borrowed.append((there[0].path, row.label))
-            return free or there
+        if self._is_youtube(name):
+            unclaimed = [each for each in there if not any((other, name) in self._wholes for other in owners[each])]
+            if unclaimed and not free:
+                self._warn_of(row, unclaimed)
+            return free or unclaimed
         if free:
             if self._classes.has_folder(row.label) and any(each.path.parent != self._videos for each in free):
                 self._warn_of(row, free)
@@ -208,22 +217,17 @@ class _Search:
         reason = f"taken from {place}, whose folder does not name its class"
         self.warnings.append(Problem("warning", f"{row.label}/{row.video_id}", reason))
 
-    def notes(self) -> list[str]:
-        """A line about the videos that were taken from the folders of other classes."""
-        if not self._borrowed:
-            return []
-        path, label = self._borrowed[0]
-        return [
-            f"{len(self._borrowed)} taken from the folder of another class by their YouTube ids, the first: "
-            f"{path.relative_to(self._videos)} for class {label!r}"
-        ]
+    def _is_youtube(self, name: str) -> bool:
+        return self._from_youtube and is_youtube_name(name)
 
 
 def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_Found]:
     """What a folder holds. Folders that cannot be read are added to `problems`."""
     for entry in _entries(folder, videos, problems):
         path = Path(entry.path)
-        if _is_folder(entry):
+        if _is_hidden(entry):
+            yield _Found(path, HIDDEN, entry.name)
+        elif _is_folder(entry):
             yield _folder_found(path, videos, problems)
         elif is_video(entry.name):
             yield _Found(path, "video", path.stem)
@@ -282,6 +286,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
+
+
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    """Whether it would be a class or a video, but for the dot before its name."""
+    return entry.name.startswith(".") and (is_video(entry.name) or _is_folder(entry))
 
 
 def _is_lost(entry: os.DirEntry[str]) -> bool:

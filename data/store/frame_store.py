@@ -11,6 +11,7 @@ in both; nothing reads it.
 
 import errno
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,8 @@ from data.store.origin import write_origin
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
 SCANNED = 1000  # rows read at a time
+# As atomic_file names them, and SQLite the journal beside one. Others, such as .frames.db.tmp, may be the user's.
+TEMPORARY = re.compile(rf"\.({re.escape(DATABASE)}|{FRAME_COUNT})\.[0-9]+\.tmp(-journal)?")
 
 
 class FrameStore:
@@ -303,7 +306,7 @@ def count_text(video_folder: str) -> bytes:
 
 def leftovers(video_folder: Path) -> list[Path]:
     """The temporary files in a folder where write_frames was killed or is still writing."""
-    return [path for name in (DATABASE, FRAME_COUNT) for path in sorted(video_folder.glob(f".{name}.*.tmp*"))]
+    return sorted(path for path in video_folder.glob(".*.tmp*") if TEMPORARY.fullmatch(path.name))
 
 
 def _write_database(

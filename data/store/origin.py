@@ -6,6 +6,7 @@
     short_side, quality   as the frames were asked for
     keep_partial          yes or no
     warnings              what may be missing, a line each; only if there are any
+    whole                 a fingerprint of all bytes of a damaged source; only if it is known to be damaged
     version               of the project
 
 Databases of older versions and of dataset2database have no such table. FrameStore does not read it. Other rows may
@@ -15,7 +16,7 @@ follow: unknown names are ignored.
 import os
 import sqlite3
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from hashlib import blake2b
@@ -30,6 +31,7 @@ DIGEST = 16  # bytes
 MAX_WARNINGS = 20
 MAX_LETTERS = 2**16  # of a value that is read; the rest is left out
 _ROWS = f"SELECT substr(name, 1, 100), typeof(value), substr(value, 1, {MAX_LETTERS}) FROM Origin LIMIT 100"
+NO_DAMAGE = ("is HDR", "frames before the first keyframe")  # warnings about sound files have one of these
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Origin:
     keep_partial: bool
     warnings: str = ""
     version: str = VERSION
+    whole: str = ""
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether something may be missing of the video. Its file may have been completed since, at the same size."""
+        lines = self.warnings.splitlines()
+        return any(not any(words in line for words in NO_DAMAGE) for line in lines)
 
     def rows(self, warnings: Sequence[str] = ()) -> dict[str, str]:
         """The rows of the table, with the warnings of the conversion."""
@@ -63,6 +72,7 @@ class Origin:
             "keep_partial": "yes" if self.keep_partial else "no",
             "warnings": "\n".join([*warnings[:MAX_WARNINGS], *more]) or self.warnings,
             "version": self.version,
+            "whole": self.whole,
         }
         return {name: _text(value) for name, value in rows.items() if value}
 
@@ -75,6 +85,8 @@ class Origin:
         if (self.size, self.content) != (now.size, now.content):
             same = ", of the same size" if self.size == now.size else ""
             found.append(f"file: was {self._place()}, is {now._place()}{same}")
+        elif self.whole and now.whole and self.whole != now.whole:
+            found.append(f"file: {now._place()} was damaged, and other bytes of it have changed since")
         if (self.start, self.end) != (now.start, now.end):
             found.append(f"span: was {self._span()}, is {now._span()}")
         if self.short_side != now.short_side:
@@ -139,6 +151,7 @@ def _origin(found: Mapping[str, str | None]) -> Origin | None:
             keep_partial=rows["keep_partial"] == "yes",
             warnings=rows.get("warnings", ""),
             version=rows["version"],
+            whole=rows.get("whole", ""),
         )
     except (KeyError, ValueError, TypeError):
         return None
@@ -171,8 +184,26 @@ def folder_content(frames: Sequence[Path]) -> tuple[int, str]:
     for path, size in zip(frames, sizes, strict=True):
         digest.update(b"%s\0%d\n" % (os.fsencode(path.name), size))
     for path in (frames[0], frames[-1]) if frames else ():
-        digest.update(path.read_bytes())
+        for piece in _pieces(path):
+            digest.update(piece)
     return sum(sizes), digest.hexdigest()
+
+
+def whole_content(files: Sequence[Path]) -> str:
+    """A fingerprint of all bytes of the files: blake2b. OSError."""
+    digest = blake2b(digest_size=DIGEST)
+    for path in files:
+        digest.update(b"%d\n" % path.stat().st_size)
+        for piece in _pieces(path):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, a mebibyte at a time: a frame of 3 GB, which no JPEG has, would fill the memory."""
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(2**20):
+            yield piece
 
 
 def _size(path: Path) -> int:

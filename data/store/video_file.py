@@ -1,6 +1,7 @@
 """Reads an encoded video with PyAV: its frames upright, scaled, in the order in which they are shown."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from data.store.video_structure import breaks
 __all__ = ["Span", "VideoError", "VideoReader", "check_whole", "scaled_size"]
 
 KEPT_PROMISE = 0.9  # a video with less than this part of its announced frames or seconds gets a warning
+DURATION = re.compile(r"([0-9]+):([0-9]{2}):([0-9]{2}(?:\.[0-9]+)?)")  # of a stream of Matroska, as muxers tag it
 HDR = {16: "PQ", 18: "HLG"}
 ABSENT_IS_LIMITED = {"h264", "hevc"}  # codecs whose standard says so
 
@@ -133,9 +135,20 @@ class VideoReader:
         elif stream.frames:
             if count < KEPT_PROMISE * stream.frames - 1:
                 self.warnings.append(f"{count} frames where the header promises {stream.frames}")
+        elif "matroska" in container.format.name:
+            promised = _stated_seconds(container, stream)
+            if promised and self._ends_early(promised):
+                self.warnings.append(f"the last frame is at {last:.2f} s where the header promises {promised:.2f} s")
         elif container.duration and last < KEPT_PROMISE * container.duration / av.time_base - 1:
             promised = container.duration / av.time_base
             self.warnings.append(f"the last frame is at {last:.2f} s where the header promises {promised:.2f} s")
+
+    def _ends_early(self, promised: float) -> bool:
+        """Whether the frames end before a stated duration by more than rounding, a pause or an inexact writer makes."""
+        span = self._times[-1] - self._times[0]
+        step = span / max(1, len(self._times) - 1)
+        missing = promised - max(self._times[-1] + step, self._times[-1] + self._durations[-1])
+        return missing > max(0.25, 4 * step, (1 - KEPT_PROMISE) * promised)
 
     def _lose(self, what: str, time: float | None = None) -> None:
         """Fail, or warn once of each kind of fault."""
@@ -145,6 +158,19 @@ class VideoReader:
         if what not in self._faults:
             self._faults.add(what)
             self.warnings.append(text)
+
+
+def _stated_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """How long a Matroska or WebM file says that its video is; 0 if it does not.
+
+    The duration of the file is that of the longest stream: sound may go on after the video.
+    """
+    if stated := DURATION.fullmatch(stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, stated.groups())
+        end = 3600 * hours + 60 * minutes + seconds
+    else:
+        end = container.duration / av.time_base if container.duration and len(container.streams) == 1 else 0.0
+    return end - float((stream.start_time or 0) * (stream.time_base or 0))
 
 
 def check_whole(path: Path) -> None:

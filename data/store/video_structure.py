@@ -218,7 +218,8 @@ def _ogg_sum_holds(page: bytes) -> bool:
 def _gif(window: _Window, size: int) -> Iterator[Break]:
     """Blocks of sub-blocks, up to the trailer."""
 
-    def after_colours(place: int, flags: int) -> int:
+    def after_colours(place: int, flags_place: int) -> int:
+        flags = int.from_bytes(window.at(flags_place, 1), "big")  # 0 where the file ends before
         return place + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
 
     def after_sub_blocks(place: int) -> int:
@@ -226,7 +227,7 @@ def _gif(window: _Window, size: int) -> Iterator[Break]:
             place += 1 + length
         return place + 1
 
-    start, place = 0, after_colours(13, window.at(10, 1)[0])
+    start, place = 0, after_colours(13, 10)
     while place < size:
         kind = window.at(place, 1)
         if kind == b";":
@@ -236,7 +237,7 @@ def _gif(window: _Window, size: int) -> Iterator[Break]:
             return
         start = place
         if kind == b",":
-            place = after_colours(place + 10, window.at(place + 9, 1)[0]) - 1
+            place = after_colours(place + 10, place + 9) - 1
         place = after_sub_blocks(place + 2)
     if place > size:
         yield Break(start, size)

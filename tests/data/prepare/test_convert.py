@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -296,6 +297,52 @@ def test_a_database_of_unknown_origin_is_kept_and_counted(tmp_path: Path, capsys
     assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "1") == [50, 51, 52]
 
 
+def test_a_damaged_file_that_was_completed_in_place_is_not_taken_for_the_old_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A preallocated download has its size from the beginning, and its holes may lie outside of the fingerprint."""
+    noise = np.random.default_rng(0).integers(0, 255, (60, 192, 256, 3)).astype(np.uint8)
+    source = encode_video(tmp_path / "v" / "walk" / "1.avi", noise, codec="mpeg4")
+    whole = source.read_bytes()
+    place = len(whole) // 4
+    assert len(whole) > 8 * 65536
+    source.write_bytes(whole[:place] + bytes(8192) + whole[place + 8192 :])
+    status, listed = rerun(tmp_path / "v", tmp_path / "out", "--keep-partial")
+    assert (status, listed["walk/1.avi"][0]) == (0, "warning")
+    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial") == (0, {})
+    assert "already there, with damage" in capsys.readouterr().out
+    rerun(tmp_path / "v", tmp_path / "out", "--keep-partial", "--replace")
+    assert "replaced" in capsys.readouterr().out
+    source.write_bytes(whole)
+    status, listed = rerun(tmp_path / "v", tmp_path / "out", "--keep-partial")
+    assert (status, listed["walk/1"][0]) == (1, "differs")
+    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial", "--replace") == (0, {})
+    assert (tmp_path / "out" / "jpg" / "walk" / "1" / "n_frames").read_text() == "60"
+    assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
+
+
+def test_a_whole_database_without_n_frames_is_not_overwritten(tmp_path: Path) -> None:
+    """Its frames may be worth more than the video that has its name now; only the small file is missing."""
+    videos, jpg = tmp_path / "v", tmp_path / "out" / "jpg"
+    for video in ("same", "other", "unknown", "damaged"):
+        encode_numbered_video(videos / "walk" / f"{video}.mp4", 3)
+    assert rerun(videos, tmp_path / "out") == (0, {})
+    encode_numbered_video(videos / "walk" / "other.mp4", 4, start=90)
+    (jpg / "walk" / "unknown" / "frames.db").unlink()
+    write_numbered_database(jpg / "walk" / "unknown", 3, start=50, indexed=False)
+    damaged = jpg / "walk" / "damaged" / "frames.db"
+    damaged.write_bytes(damaged.read_bytes()[:3000])
+    for count in jpg.glob("*/*/n_frames"):
+        count.unlink()
+    before = {path: path.stat().st_mtime_ns for path in jpg.rglob("frames.db") if path != damaged}
+    status, listed = rerun(videos, tmp_path / "out")
+    assert status == 1 and {path: path.stat().st_mtime_ns for path in before} == before
+    assert {item: kind for item, (kind, _) in listed.items()} == {"walk/other": "differs", "walk/unknown": "differs"}
+    assert numbers_of(jpg / "walk" / "same") == [0, 1, 2] and numbers_of(jpg / "walk" / "damaged") == [0, 1, 2]
+    assert rerun(videos, tmp_path / "out", "--replace") == (0, {})
+    assert numbers_of(jpg / "walk" / "other") == [90, 91, 92, 93] and numbers_of(jpg / "walk" / "unknown") == [0, 1, 2]
+
+
 def test_a_damaged_database_is_not_called_already_there(tmp_path: Path) -> None:
     encode_numbered_video(tmp_path / "v" / "walk" / "1.mp4", 3)
     rerun(tmp_path / "v", tmp_path / "out")
@@ -450,6 +497,24 @@ def test_a_huge_or_foreign_picture_is_refused_before_it_is_decoded(tmp_path: Pat
         (tmp_path / "v" / "1.jpg").write_bytes(content)
         with pytest.raises(DataError, match=reason):
             convert(tmp_path / "v", tmp_path / "out", settings=settings)
+
+
+def test_a_frame_of_gigabytes_is_not_read_whole(tmp_path: Path) -> None:
+    """A sparse file of any size takes no memory: 16 workers would fill that of the machine."""
+    (tmp_path / "1").mkdir()
+    for number, data in enumerate(numbered_jpegs(range(3))):
+        (tmp_path / "1" / f"{number}.jpg").write_bytes(data)
+    with (tmp_path / "1" / "1.jpg").open("ab") as file:
+        file.truncate(2**28)
+    tracemalloc.start()
+    try:
+        with pytest.raises(VideoError, match=r"1\.jpg .*bytes"):
+            convert(tmp_path / "1", tmp_path / "out")
+        assert convert(tmp_path / "1", tmp_path / "out", settings=SETTINGS._replace(keep_partial=True))
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+    assert numbers_of(tmp_path / "out") == [0, 2]
 
 
 def test_a_pipe_among_the_frames_does_not_stop_the_work(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_folder_that_names_two_classes_is_not_taken_for_both(tmp_path: Path) -
 def test_videos_in_no_class_folder_are_found_anywhere(tmp_path: Path) -> None:
     found = find(tmp_path, "1.mp4 deep/er/2.mp4", "wave,1 run,2")
     assert taken(found, tmp_path) == {"wave/1": "1.mp4", "run/2": "deep/er/2.mp4"}
-    assert not found.problems and not found.notes
+    assert not found.problems
 
 
 def test_a_video_beside_class_folders_is_taken_with_a_warning_at_least(tmp_path: Path) -> None:
@@ -95,7 +95,22 @@ def test_a_youtube_video_is_taken_from_the_folder_of_another_class_and_said(tmp_
     videos = {video.label: video for video in found.videos}
     assert videos["run"].path.name == file
     assert (videos["run"].span is None) == ("_0000" in file)
-    assert f"wave/{file}" in found.notes[0]
+    (problem,) = (problem for problem in found.problems if problem.kind == "warning")
+    assert problem.item.startswith("run/") and f"wave/{file}" in problem.reason
+
+
+@pytest.mark.parametrize("others", ["wave,video_00005 jump,video_00005 run,video_00006 ", ""])
+def test_a_name_that_only_looks_like_a_youtube_id_is_not_taken_from_another_class(tmp_path: Path, others: str) -> None:
+    """Else `wave` would be taught with a video of `jump`."""
+    files = "jump/video_00004.mp4 wave/x.mp4"
+    found = find(tmp_path, files, f"{others}wave,video_00004 jump,video_00004")
+    assert taken(found, tmp_path) == {"jump/video_00004": "jump/video_00004.mp4"}
+    assert ("missing", "wave/video_00004") in [(problem.kind, problem.item) for problem in found.problems]
+
+
+def test_most_ids_must_be_of_youtube_before_another_classs_folder_is_searched(tmp_path: Path) -> None:
+    found = find(tmp_path, "jump/video_00004.mp4 wave/x.mp4", "wave,video_00004 wave,x jump,y")
+    assert taken(found, tmp_path) == {"wave/x": "wave/x.mp4"}
 
 
 def test_a_youtube_id_is_told_from_other_names() -> None:
@@ -115,6 +130,30 @@ def test_what_is_not_converted_is_named(tmp_path: Path) -> None:
     reasons = {problem.item: problem.reason for problem in found.problems}
     assert set(reasons) == {"a/pngs", "a/deep", "a/loop", "gone"}
     assert "PNG" in reasons["a/pngs"] and "x.mp4" in reasons["a/deep"]
+
+
+def test_hidden_files_and_folders_are_no_videos(tmp_path: Path) -> None:
+    """Deleted and unfinished videos would be trained on, or a class .Trash-1000 would appear."""
+    for file in ("a/1.mp4", "a/.2.mp4", "a/.old/1.jpg", ".Trash-1000/files/3.mp4", ".partial/4.mp4", "a/._1.mp4"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [f"{video.label}/{video.video_id}" for video in found.videos] == ["a/1"] and not found.problems
+    assert max(found.ignored.values()) == 4
+    (tmp_path / "labels.csv").write_text("label,id\na,1\na,3\n")
+    found = find_labelled_sources(tmp_path, tmp_path / "out", read_labels(tmp_path / "labels.csv"))
+    assert [video.video_id for video in found.videos] == ["1"]
+
+
+def test_a_name_that_label_files_cannot_hold_is_refused(tmp_path: Path) -> None:
+    """They drop the space at its end: the database would be stray, and its row missing."""
+    for file in ("a/1 .mp4", "b /1.mp4", "a/2.mp4"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [video.video_id for video in found.videos] == ["2"]
+    assert {problem.item for problem in found.problems} == {"a/1 .mp4", "b /1.mp4"}
+    assert {problem.kind for problem in found.problems} == {"failed"}
 
 
 def test_a_row_whose_frames_are_png_files_is_told_so(tmp_path: Path) -> None:

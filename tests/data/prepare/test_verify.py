@@ -134,7 +134,9 @@ def test_delete_broken_deletes_what_convert_makes_again_and_that_alone(
 
     for name in ("cut", "gap", "uncounted", "miscounted", "hollow", "gone"):
         encode_numbered_video(damaged_dataset.parent / "videos" / "play_guitar" / f"{name}.mp4", 6)
-    assert convert.main([str(damaged_dataset.parent / "videos"), str(damaged_dataset), "--workers", "1"]) == 0
+    assert (
+        convert.main([str(damaged_dataset.parent / "videos"), str(damaged_dataset), "--workers", "1", "--replace"]) == 0
+    )
     main([str(damaged_dataset), "--workers", "1"])
     assert problems(damaged_dataset) == {each for each in EXPECTED if each[0] == "stray"}
 

@@ -487,6 +487,14 @@ def test_an_old_count_never_stands_beside_a_new_database(tmp_path: Path, monkeyp
     assert not is_whole(folder)
 
 
+def test_only_files_that_this_module_writes_are_leftovers(tmp_path: Path) -> None:
+    """They are deleted; a user's copy beside the database is not."""
+    ours = {".frames.db.12.tmp", ".frames.db.12.tmp-journal", ".n_frames.7.tmp"}
+    for name in (*ours, ".frames.db.old.tmp", ".frames.db.12.tmp.bak", ".frames.db.tmp", ".n_frames.7.tmp2"):
+        (tmp_path / name).touch()
+    assert {path.name for path in leftovers(tmp_path)} == ours
+
+
 def test_files_left_by_a_killed_process_with_the_same_id_do_no_harm(tmp_path: Path) -> None:
     folder = tmp_path / "v"
     write_database(folder, numbered_jpegs(range(9)))

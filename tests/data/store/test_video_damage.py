@@ -90,6 +90,18 @@ def test_any_bytes_are_looked_through(tmp_path: Path, name: str) -> None:
     assert all(found.start <= found.place for found in breaks(path, 256))
 
 
+def test_a_gif_that_ends_within_a_descriptor_keeps_its_good_frames(tmp_path: Path) -> None:
+    """The last byte of a descriptor says how long the colours behind it are."""
+    path = encode_numbered_video(tmp_path / "v.gif", 4, codec="gif", pixel_format="rgb8")
+    data = path.read_bytes()
+    last = data.rindex(b"\0,\0") + 1
+    for end in range(last + 1, last + 14):
+        path.write_bytes(data[:end])
+        reader = VideoReader(path, 360, keep_partial=True)
+        assert len(list(reader)) >= 3, end
+        assert reader.warnings, end
+
+
 @pytest.mark.parametrize("name", ["v.flv", "v.webm", "v.ogv", "v.ts", "v.gif", "v.y4m"])
 def test_a_file_that_ends_within_a_frame_fails(tmp_path: Path, name: str) -> None:
     codecs = {".flv": H264, ".ts": H264, ".gif": {"codec": "gif", "pixel_format": "rgb8"}}

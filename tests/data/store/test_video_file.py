@@ -278,6 +278,53 @@ def test_a_cut_has_the_frames_from_start_until_before_end(
     assert bool(reader.warnings) == (end == 99.0)
 
 
+@pytest.mark.parametrize("tag", ["DURATION", "DURATIOX"])
+def test_a_matroska_video_that_ends_before_its_stated_end_is_said(tmp_path: Path, tag: str) -> None:
+    """A wrong bit in a length may hide all frames behind it. Sound that goes on after the video is no loss."""
+    files = {}
+    for name, frames in (("short.mkv", 31), ("long.mkv", 50), ("sound.mkv", 31)):
+        with av.open(str(tmp_path / name), "w") as container:
+            video = container.add_stream("mpeg4", rate=25)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            sound = container.add_stream("pcm_s16le", rate=8000, layout="mono") if name == "sound.mkv" else None
+            for number in range(frames):
+                frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24")
+                container.mux(video.encode(frame))
+            container.mux(video.encode(None))
+            if sound is not None:
+                samples = av.AudioFrame.from_ndarray(np.zeros((1, 32000), np.int16), format="s16", layout="mono")
+                samples.sample_rate = 8000
+                container.mux(sound.encode(samples))
+        files[name] = (tmp_path / name).read_bytes().replace(b"DURATION", tag.encode())
+    # The short video with the header of the long one, which says 2 s.
+    with av.open(str(tmp_path / "long.mkv")) as container:
+        assert container.duration == 2_000_000
+    place = files["long.mkv"].index(b"\x44\x89\x88") + 3
+    short = files["short.mkv"]
+    files["short.mkv"] = short[:place] + files["long.mkv"][place : place + 8] + short[place + 8 :]
+    files["short.mkv"] = files["short.mkv"].replace(b"00:00:01.24", b"00:00:02.00")
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        reader = VideoReader(tmp_path / name, 360)
+        assert len(list(reader)) == (50 if name == "long.mkv" else 31)
+        assert bool(reader.warnings) == (name == "short.mkv"), (name, reader.warnings)
+
+
+@pytest.mark.parametrize("fragmented", [False, True])
+def test_a_table_of_more_samples_than_bytes_is_not_opened(tmp_path: Path, fragmented: bool) -> None:
+    """FFmpeg would take gigabytes for a few wrong bits in a small file."""
+    flags = {"movflags": "frag_keyframe+empty_moov"} if fragmented else {}
+    path = encode_numbered_video(tmp_path / "v.mp4", 20, container_options=flags)
+    assert read_numbers(path) == list(range(20))
+    data = bytearray(path.read_bytes())
+    count = data.index(b"trun") + 8 if fragmented else data.index(b"stsz") + 12
+    assert data[count : count + 4] == (20).to_bytes(4, "big") or fragmented
+    data[count : count + 4] = (50_000_000).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match="50000000"):
+        read_numbers(path)
+
+
 def test_a_cut_behind_the_end_fails(tmp_path: Path) -> None:
     path = encode_numbered_video(tmp_path / "v.mp4", 50)
     with pytest.raises(VideoError, match="no frames from 8 to 9 s"):
