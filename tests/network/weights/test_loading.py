@@ -139,7 +139,7 @@ def test_weights_of_another_pool_are_refused():
         weights = paper.state_dict()
         facts = {"gates": False, "placement": "final", "num_classes": 5}
         for checkpoint in (
-            {"state_dict": weights},
+            {"state_dict": {f"module.{name}": tensor for name, tensor in weights.items()}},
             {"network": facts | {"name": "srtg_r2plus1d_18"}, "weights": weights, "classes": list("abcde")},
         ):
             with pytest.raises(NetworkError, match=r"max-pool.*tv_r2plus1d_18"):
@@ -154,7 +154,7 @@ def test_network_of_a_checkpoint_comes_with_gates_weights_and_classes(tmp_path):
     source = create_network("srtg_r3d_10", 4, gates=True, placement="mid").eval()
     facts = {"name": "srtg_r3d_10", "gates": True, "placement": "mid", "num_classes": 4}
     torch.save({"network": facts, "weights": source.state_dict(), "classes": CLASSES}, tmp_path / "x.pth")
-    network, classes, read = load_network(tmp_path / "x.pth")
+    network, classes, read, _ = load_network(tmp_path / "x.pth")
     assert (classes, read, network.name, network.training) == (CLASSES, facts, "srtg_r3d_10", False)
     clips = torch.randn(2, 3, 4, 24, 24)
     assert torch.equal(logits(network, clips), logits(source, clips))
@@ -163,7 +163,7 @@ def test_network_of_a_checkpoint_comes_with_gates_weights_and_classes(tmp_path):
 def test_network_of_a_checkpoint_of_others_is_the_one_named(tmp_path, source):
     """A state dict does not say what network it is for, and has no class names."""
     torch.save(source.state_dict(), tmp_path / "x.pth")
-    network, classes, facts = load_network(tmp_path / "x.pth", "srtg_r3d_10")
+    network, classes, facts, _ = load_network(tmp_path / "x.pth", "srtg_r3d_10")
     assert (classes, facts["num_classes"]) == (None, 4)
     assert torch.equal(network.fc.weight, source.fc.weight)
     for name in ("", "srtg_r3d_18"):
