@@ -5,8 +5,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from common.errors import DataError
 from common.files import reason
@@ -16,21 +17,26 @@ LARGEST = 2**30  # bytes; the largest official annotations have a tenth of it
 NOT_UTF8 = "not UTF-8 text; save the file as UTF-8"
 
 
-@contextmanager
-def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
-    """Open a text file, with or without a byte order mark. DataError for what is no plain file, or has over 1 GiB.
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file to read its bytes. DataError for what is no plain file, or has over 1 GiB; OSError as of `open`.
 
     A pipe would be waited for, and a device may have no end.
     """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        try:
-            _check_kind(path, os.fstat(descriptor))
-        except DataError:
-            os.close(descriptor)
-            raise
-        with open(descriptor, encoding="utf-8-sig", newline=newline) as file:  # noqa: PTH123 (of a descriptor)
-            yield file
+        _check_kind(path, os.fstat(descriptor))
+        return open(descriptor, "rb")  # noqa: PTH123 (of a descriptor; the caller closes it)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+@contextmanager
+def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """Open a text file, with or without a byte order mark. DataError as of `open_plain`, or if it cannot be read."""
+    try:
+        with open_plain(path) as file, TextIOWrapper(file, encoding="utf-8-sig", newline=newline) as text:
+            yield text
     except OSError as error:
         raise DataError(f"{path}: {reason(error)}") from None
 
@@ -42,7 +48,7 @@ def _check_kind(path: Path, status: os.stat_result) -> None:
         raise DataError(f"{path} is a pipe or a device, not a plain file; save its content to a file")
     if status.st_size > LARGEST:
         size = f"{status.st_size / 2**30:.1f} GiB"
-        raise DataError(f"{path} has {size}, and a text file of at most 1 GiB is expected: is it another file?")
+        raise DataError(f"{path} has {size}, and a file of at most 1 GiB is expected: is it another file?")
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

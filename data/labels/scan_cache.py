@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from common.errors import DataError
 from common.files import atomic_file, reason
 from data.labels.class_folders import canonical_name, inspect_videos, list_folders, modification_times
+from data.labels.csv_file import open_plain
 from data.labels.scan import Scan
 from data.labels.shared_arrays import SharedArrays
 from data.labels.video_list import ARRAYS, FoundVideo, VideoList
@@ -85,7 +86,8 @@ def _scan(key: Mapping[str, Any], scan: Callable[[], Scan]) -> Scan:
 
 def _hash(path: Path) -> str | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with open_plain(path) as file:
+            return hashlib.sha256(file.read()).hexdigest()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -101,7 +103,7 @@ def _file_name(name: str, key: Mapping[str, Any]) -> str:
 def _read(path: Path, key: Mapping[str, Any]) -> tuple[Scan | None, str]:
     """The scan kept in `path` if it is up to date; else None and, if there is a file, the reason."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_plain(path) as file, zipfile.ZipFile(file) as archive:
             header = json.loads(_member(archive, "header").tobytes())
             if header["key"] != key:
                 return None, f"{path} was made for other label files or by another version: scanned again"

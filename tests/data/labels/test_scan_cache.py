@@ -336,6 +336,42 @@ def test_a_compressed_file_is_not_used(dataset, scans):
     assert said(load_splits(dataset, SPEC), "compressed", "scanned again") and len(scans) == 2
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".lock"])
+def test_a_pipe_in_place_of_a_file_of_the_index_is_not_waited_for(dataset, scans, suffix):
+    """The run would hang without a word."""
+    load_splits(dataset, SPEC)
+    path = index_of(dataset)
+    for file in (path, path.with_suffix(suffix)):
+        file.unlink(missing_ok=True)
+    os.mkfifo(path.with_suffix(suffix))
+    process, result = in_process(lambda: load_splits(dataset, SPEC).report)
+    try:
+        report = result()
+    finally:
+        process.kill()
+        process.join()
+    assert suffix == ".lock" or any("is a pipe" in line and "scanned again" in line for line in report)
+    assert names(load_splits(dataset, SPEC)) == ["a", "d", "b", "e"] and not scans[1:], "the new scan is kept"
+
+
+@pytest.mark.parametrize("small", [0, 1_000_000])
+def test_a_pipe_in_place_of_the_class_index_is_an_error(dataset, monkeypatch, small):
+    monkeypatch.setattr(splits_module, "SMALL", small)
+    os.mkfifo(dataset / "labels/classes.txt")
+
+    def message() -> str:
+        with pytest.raises(DataError) as error:
+            load_splits(dataset, SPEC)
+        return str(error.value)
+
+    process, result = in_process(message)
+    try:
+        assert f"{dataset / 'labels/classes.txt'} is a pipe" in str(result())
+    finally:
+        process.kill()
+        process.join()
+
+
 def test_if_the_dataset_cannot_be_written_the_scan_is_kept_beside_the_labels(dataset, scans, tmp_path):
     (dataset / ".index").write_text("in the way")
     shutil.move(dataset / "labels", tmp_path / "mine")
@@ -433,7 +469,7 @@ def in_process(function: Callable[[], object]) -> tuple[multiprocessing.process.
     process.start()
 
     def result() -> object:
-        assert ours.poll(60)
+        assert ours.poll(30)
         return ours.recv()
 
     return process, result
