@@ -5,8 +5,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from common.errors import DataError
 
@@ -44,21 +45,25 @@ class OtherFileError(DataError):
     """What is at a path is not a plain file of a sane size."""
 
 
-@contextmanager
-def open_plain(path: Path, largest: int, newline: str | None = None) -> Iterator[TextIO]:
-    """Open a text file of at most `largest` bytes, with or without a byte order mark; OSError as by `open`.
+def open_plain(path: Path, largest: int) -> BinaryIO:
+    """Open a file of at most `largest` bytes to read them; OSError as by `open`.
 
     OtherFileError for a larger one and for what is no plain file: a pipe would be waited for, a device may have no end.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         _check_plain(path, os.fstat(descriptor), largest)
-        file = open(descriptor, encoding="utf-8-sig", newline=newline)  # noqa: PTH123, SIM115 (of a descriptor)
+        return open(descriptor, "rb")  # noqa: PTH123 (of a descriptor; the caller closes it)
     except BaseException:
         os.close(descriptor)
         raise
-    with file:
-        yield file
+
+
+@contextmanager
+def open_plain_text(path: Path, largest: int, newline: str | None = None) -> Iterator[TextIO]:
+    """Open a text file as `open_plain` does; it may have a byte order mark."""
+    with open_plain(path, largest) as file, TextIOWrapper(file, encoding="utf-8-sig", newline=newline) as text:
+        yield text
 
 
 def _check_plain(path: Path, status: os.stat_result, largest: int) -> None:
@@ -69,9 +74,7 @@ def _check_plain(path: Path, status: os.stat_result, largest: int) -> None:
     if status.st_size > largest:
         most, unit = (largest >> 30, "GiB") if largest >= 2**30 else (largest >> 20, "MiB")
         size = f"{status.st_size / 2**30:.1f} GiB" if status.st_size >= 2**30 else f"{status.st_size / 2**20:.1f} MiB"
-        raise OtherFileError(
-            f"{path} has {size}, and a text file of at most {most} {unit} is expected: is it another file?"
-        )
+        raise OtherFileError(f"{path} has {size}, and at most {most} {unit} are expected: is it another file?")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from common.errors import DataError
+from common.files import what_is_at
 from data.labels.csv_file import read_lines
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.locate import LabelFiles
@@ -17,7 +18,7 @@ def class_order(files: LabelFiles, spec: DatasetSpec, names: set[str]) -> tuple[
     DataError if the class index file lacks a name.
     """
     path = class_index_file(files, spec)
-    if path is None or not path.is_file():
+    if path is None or not what_is_at(path):
         reason = f": there is no class index {path}" if path else ""
         return tuple(sorted(names)), f"classes in the order of their sorted names{reason}"
     index = read_class_index(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from common.errors import DataError
-from common.files import open_plain, reason
+from common.files import open_plain_text, reason
 from common.text import shortened
 
 LARGEST = 2**30  # bytes; the largest official annotations have a tenth of it
@@ -21,7 +21,7 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     A pipe would be waited for, and a device may have no end.
     """
     try:
-        with open_plain(path, LARGEST, newline) as file:
+        with open_plain_text(path, LARGEST, newline) as file:
             yield file
     except OSError as error:
         raise DataError(f"{path}: {reason(error)}") from None

@@ -2,8 +2,9 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from common.errors import DataError
 from common.files import what_is_at
@@ -11,6 +12,8 @@ from data.labels.class_folders import list_names
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.hints import hint_for_folder
 from data.labels.text import near_name, some
+
+Found = TypeVar("Found")
 
 
 class LabelFiles(NamedTuple):
@@ -58,22 +61,44 @@ def find_label_files(dataset: Path, spec: DatasetSpec, labels: Path | None = Non
 
     `labels` is a label file or a folder. The usual places are `<dataset>/labels` and `<dataset>/../../labels`.
     """
-    if labels is not None:
-        there = what_is_at(labels)
-        if there == "file":
-            return LabelFiles(labels, labels)
-        if there != "folder":
-            problem = f" is a {there}, not a" if there else ": no such"
-            raise DataError(f"{labels}{problem} label file or folder")
+    if labels is not None and _is_label_file(labels):
+        return LabelFiles(labels, labels)
+    return _search(dataset, spec, labels, _both_label_files)
+
+
+def find_val_labels(dataset: Path, spec: DatasetSpec, labels: Path | None = None) -> tuple[Path | None, Path]:
+    """Return the train label file, if there is one, and the file with the val labels; as `find_label_files` does.
+
+    The places are searched in the same order, so that an evaluation takes the labels of the training. Only the train
+    labels may be absent. A label file that `labels` names holds the val labels, with or without those of other splits.
+    """
+    if labels is not None and _is_label_file(labels):
+        return None, labels
+    return _search(dataset, spec, labels, _val_label_file)
+
+
+def _is_label_file(labels: Path) -> bool:
+    """Whether `--labels` names a file; False for a folder. DataError for anything else."""
+    there = what_is_at(labels)
+    if there not in ("file", "folder"):
+        problem = f" is a {there}, not a" if there else ": no such"
+        raise DataError(f"{labels}{problem} label file or folder")
+    return there == "file"
+
+
+def _search(
+    dataset: Path, spec: DatasetSpec, labels: Path | None, in_place: Callable[[Path, DatasetSpec], Found | None]
+) -> Found | LabelFiles:
+    """What `in_place` finds in the first place that has label files. DataError if none has."""
     places = _usual_places(dataset) if labels is None else [labels]
     for place in places:
-        files = _both_label_files(place, spec)
+        files: Found | LabelFiles | None = in_place(place, spec)
         if files is None and place == places[0]:  # the other places are shared with other datasets
             files = _single_label_file(place)
         if files is not None:
             return files
     looked = "; ".join(
-        f"{place} holds {some([path.name for path in place.glob('*.csv')], 'CSV file')}"
+        f"{place} holds {some(map(str, _csv_files(place)), 'CSV file')}"
         if what_is_at(place) == "folder"
         else f"{place} does not exist"
         for place in places
@@ -84,25 +109,17 @@ def find_label_files(dataset: Path, spec: DatasetSpec, labels: Path | None = Non
     )
 
 
-def find_val_labels(dataset: Path, spec: DatasetSpec, labels: Path | None = None) -> tuple[Path | None, Path]:
-    """Return the train label file, if there is one, and the file with the val labels; as `find_label_files` does.
-
-    A label file that `labels` names holds the val labels, with or without those of other splits.
-    """
-    if labels is not None and labels.is_file():
-        return None, labels
-    for place in _usual_places(dataset) if labels is None else [labels]:
-        train, val = place / spec.train_labels, place / spec.val_labels
-        if val.is_file():
-            return (train if train.is_file() else None), val
-    files = find_label_files(dataset, spec, labels)
-    return files.train, files.val
-
-
 def _usual_places(dataset: Path) -> list[Path]:
     # If the dataset is a link, `<dataset>/../..` may be meant from the link or from its target.
     above = (Path(os.path.abspath(dataset)).parents, dataset.resolve().parents)  # noqa: PTH100 (keeps links)
     return [dataset / "labels", *dict.fromkeys(parents[1] / "labels" for parents in above if len(parents) > 1)]
+
+
+def _val_label_file(place: Path, spec: DatasetSpec) -> tuple[Path | None, Path] | None:
+    train, val = place / spec.train_labels, place / spec.val_labels
+    if what_is_at(val) != "file":
+        return _both_label_files(place, spec)
+    return (train if what_is_at(train) == "file" else None), val
 
 
 def _both_label_files(place: Path, spec: DatasetSpec) -> LabelFiles | None:
@@ -118,7 +135,11 @@ def _both_label_files(place: Path, spec: DatasetSpec) -> LabelFiles | None:
 
 def _single_label_file(place: Path) -> LabelFiles | None:
     """The only CSV file of a folder, unless its name says that it is for one split."""
-    paths = sorted(place.glob("*.csv"))
-    if len(paths) != 1 or re.search(r"train|val|test", paths[0].stem, re.IGNORECASE):
+    names = _csv_files(place) if what_is_at(place) == "folder" else []
+    if len(names) != 1 or re.search(r"train|val|test", Path(names[0]).stem, re.IGNORECASE):
         return None
-    return LabelFiles(paths[0], paths[0])
+    return LabelFiles(place / names[0], place / names[0])
+
+
+def _csv_files(folder: Path) -> list[str]:
+    return [name for name in list_names(folder) if name.endswith(".csv")]

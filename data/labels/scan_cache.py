@@ -3,8 +3,10 @@
     <dataset>/.index/<name>-<number>.npz     beside the label files if the dataset's folder cannot be written
 
 The file is reused as long as nothing it was made from has changed: label files, class index, paths, class-folder
-timestamps, and the problems found in unusable videos. Changes inside a usable video's folder are not detected, and need
-not be: FrameStore counts the frames again on opening. The file may be deleted at any time.
+timestamps, and the problems found in unusable videos. A digest over the whole result finds what was damaged or mixed
+up, and the class order is compared with that of the class index. Who may write the file can forge its digest: as with
+the label files, give that right only to whom you trust. Changes inside a usable video's folder are not detected, and
+need not be: FrameStore counts the frames again on opening. The file may be deleted at any time.
 
 No cache library does this: they know what a result was called with, but not the folders that it was read from.
 """
@@ -25,13 +27,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from common.errors import DataError
-from common.files import atomic_file, reason
+from common.files import atomic_file, open_plain, reason
 from data.labels.class_folders import canonical_name, inspect_videos, list_folders, modification_times
+from data.labels.csv_file import LARGEST
 from data.labels.scan import Scan
 from data.labels.shared_arrays import SharedArrays
 from data.labels.video_list import ARRAYS, FoundVideo, VideoList
 
-FORMAT = 1  # to be raised whenever a scan of the same files and folders would give another result
+FORMAT = 2  # to be raised whenever a scan of the same files and folders would give another result
 FOLDER = ".index"
 SETTLED = 2_000_000_000  # nanoseconds; on some file systems two changes within this time have the same timestamp
 WAIT = 300.0  # seconds to wait for another process's scan; that process may hang, or run on a machine that crashed
@@ -49,16 +52,23 @@ def scan_key(files: Sequence[Path], jpg: Path, facts: Mapping[str, Any]) -> dict
     return {"format": FORMAT, "jpg": str(jpg), "files": contents, "facts": dict(facts)}
 
 
-def cached_scan(places: Sequence[Path], name: str, key: Mapping[str, Any], scan: Callable[[], Scan]) -> Scan:
+def cached_scan(
+    places: Sequence[Path],
+    name: str,
+    key: Mapping[str, Any],
+    scan: Callable[[], Scan],
+    order: Callable[[set[str]], tuple[str, ...]],
+) -> Scan:
     """Return the kept scan for `key`, or call `scan` and keep its result. The report says which.
 
+    `order` gives the class order of class names: a kept scan with another order is not used.
     The file is in the folder `.index` of the first of `places` that has it or can be written. If several processes find
     no file, one scans and the others wait for its result.
     """
     paths = [place / FOLDER / _file_name(name, key) for place in dict.fromkeys(places)]
     remarks: list[str] = []
     for path in paths:
-        kept, remark = _read(path, key)
+        kept, remark = _read(path, key, order)
         if kept is not None:
             return kept
         remarks.append(remark)
@@ -69,7 +79,7 @@ def cached_scan(places: Sequence[Path], name: str, key: Mapping[str, Any], scan:
         remarks.append(f"every start scans all videos, since the result cannot be written to {folders}")
     else:
         with _one_process_first(target):
-            kept, _ = _read(target, key)  # another process may have written it
+            kept, _ = _read(target, key, order)  # another process may have written it
             if kept is not None:
                 return kept
             began = time.time_ns()
@@ -85,7 +95,8 @@ def _scan(key: Mapping[str, Any], scan: Callable[[], Scan]) -> Scan:
 
 def _hash(path: Path) -> str | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with open_plain(path, LARGEST) as file:
+            return hashlib.sha256(file.read()).hexdigest()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -98,15 +109,18 @@ def _file_name(name: str, key: Mapping[str, Any]) -> str:
     return f"{name}-{hashlib.sha256(paths.encode()).hexdigest()[:12]}.npz"
 
 
-def _read(path: Path, key: Mapping[str, Any]) -> tuple[Scan | None, str]:
+def _read(path: Path, key: Mapping[str, Any], order: Callable[[set[str]], tuple[str, ...]]) -> tuple[Scan | None, str]:
     """The scan kept in `path` if it is up to date; else None and, if there is a file, the reason."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            header = json.loads(_member(archive, "header").tobytes())
+        with open_plain(path, LARGEST) as file, zipfile.ZipFile(file) as archive:
+            packed = _member(archive, "header")
+            header = json.loads(packed.tobytes())
             if header["key"] != key:
                 return None, f"{path} was made for other label files or by another version: scanned again"
             scan = _unpack(header, archive)
-        _check(scan)
+            if _member(archive, "digest").tobytes() != _digest(packed, scan.train.arrays, scan.val.arrays):
+                raise ValueError("it is not as it was written")
+        _check(scan, order)
         change = _change(Path(key["jpg"]), scan)
     except (FileNotFoundError, NotADirectoryError):
         return None, ""
@@ -131,11 +145,27 @@ def _change(jpg: Path, scan: Scan) -> str:
     return ""
 
 
-def _check(scan: Scan) -> None:
-    """ValueError unless each video is a name in the folder of its class, as in every scan.
+def _digest(header: np.ndarray, *splits: Mapping[str, np.ndarray]) -> bytes:
+    """A digest over all of a kept scan: the parts of two files cannot be mixed, nor those of the splits swapped."""
+    digest = hashlib.blake2b(header.data, digest_size=32)
+    for arrays in splits:
+        for name in ARRAYS:
+            digest.update(f"{name} {arrays[name].nbytes} ".encode())
+            digest.update(arrays[name].data)
+    return digest.digest()
 
-    The file can be damaged or made by others in a way that its checksum holds.
+
+def _check(scan: Scan, order: Callable[[set[str]], tuple[str, ...]]) -> None:
+    """ValueError unless the classes are in their order, and each video is a name in the folder of its class.
+
+    That is so in every scan. The file can be made by others in a way that its digest holds.
     """
+    classes = scan.train.classes
+    if tuple(order(set(classes))) != classes:
+        raise ValueError("its classes are in another order than those of the labels")
+    number = np.bincount(np.concatenate((scan.train.labels, scan.val.labels)), minlength=len(classes))
+    if len(number) != len(classes) or not number.all():
+        raise ValueError("it has classes without a video, or labels without a class")
     for videos in (scan.train, scan.val):
         class_of = {canonical_name(name): index for index, name in enumerate(videos.classes)}
         if not set(videos.class_folders) <= scan.folder_times.keys() <= set(scan.present):
@@ -194,7 +224,8 @@ def _pack(key: Mapping[str, Any], scan: Scan) -> dict[str, np.ndarray]:
     arrays = {"header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
     for split, videos in (("train", scan.train), ("val", scan.val)):
         arrays |= {f"{split}_{name}": array for name, array in videos.arrays.items()}
-    return arrays
+    digest = _digest(arrays["header"], scan.train.arrays, scan.val.arrays)
+    return arrays | {"digest": np.frombuffer(digest, dtype=np.uint8)}
 
 
 def _unpack(header: Mapping[str, Any], archive: zipfile.ZipFile) -> Scan:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from data.labels.class_order import class_index_file
+from data.labels.class_order import class_index_file, class_order
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.locate import find_jpg, find_label_files, find_val_labels
 from data.labels.scan import scan_dataset, scan_val
@@ -39,7 +39,13 @@ def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None) ->
         index = class_index_file(files, spec)
         key = scan_key(list(dict.fromkeys(files)) + ([index] if index else []), jpg, asdict(spec))
         places = [jpg.parent, files.train.parent]
-        scan = cached_scan(places, spec.name, key, lambda: scan_dataset(jpg, files, spec))
+        scan = cached_scan(
+            places,
+            spec.name,
+            key,
+            scan=lambda: scan_dataset(jpg, files, spec),
+            order=lambda names: class_order(files, spec, names)[0],
+        )
     return Splits(scan.train, scan.val, scan.report)
 
 

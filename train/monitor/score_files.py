@@ -4,7 +4,7 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
-from common.files import OtherFileError, atomic_file, open_plain
+from common.files import OtherFileError, atomic_file, open_plain_text
 from common.text import quoted, shortened
 from evaluate.metrics import Scores
 from train.monitor.logs import LOG
@@ -100,7 +100,7 @@ def parse_rows(path: Path, numbers: Collection[str]) -> list[Row]:
 
     csv.Error, OtherFileError and OSError, if it is no text, no plain file or cannot be read.
     """
-    with open_plain(path, LARGEST, newline="") as file:  # a spreadsheet writes a mark at the beginning
+    with open_plain_text(path, LARGEST, newline="") as file:  # a spreadsheet writes a mark at the beginning
         header, *lines = [cells for cells in csv.reader(file) if any(cells)] or [[]]
     if header and "epoch" not in header:
         raise ValueError("it has no column epoch")

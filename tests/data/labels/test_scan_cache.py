@@ -291,13 +291,17 @@ def test_a_file_damaged_in_many_ways(dataset, scans):
     check_damage(dataset, scans, 5000)
 
 
-def rewritten(path: Path, change: Callable[[dict, dict], object], **options: bool) -> None:
-    """Change the header and the arrays of a kept scan; its checksums hold."""
+def rewritten(path: Path, change: Callable[[dict, dict], object], sign: bool = True, **options: bool) -> None:
+    """Change the header and the arrays of a kept scan; its checksums hold, and its digest if `sign`."""
     with np.load(path) as stored:
         arrays = dict(stored)
     header = json.loads(arrays["header"].tobytes())
     change(header, arrays)
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    if sign:
+        packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        splits = ({name: packed[f"{split}_{name}"] for name in ARRAYS} for split in ("train", "val"))
+        arrays["digest"] = np.frombuffer(scan_cache._digest(arrays["header"], *splits), np.uint8)
     (np.savez_compressed if options else np.savez)(path, **arrays)
 
 
@@ -329,11 +333,97 @@ def test_a_file_that_no_scan_can_have_made_is_not_used(dataset, scans, change):
     assert len(scans) == 2 and said(second, "cannot be used", "scanned again")
 
 
+def classes_rotated(header: dict, arrays: dict) -> None:
+    """The class of each video stays that of its folder; only the order of the classes is another."""
+    header["classes"] = header["classes"][1:] + header["classes"][:1]
+    for split in ("train", "val"):
+        arrays[f"{split}_labels"] = (arrays[f"{split}_labels"] - 1) % len(header["classes"])
+
+
+def class_added(header: dict, arrays: dict) -> None:
+    header["classes"].append("zoom")
+
+
+def train_is_val(header: dict, arrays: dict) -> None:
+    arrays.update({f"train_{name}": arrays[f"val_{name}"] for name in ARRAYS})
+    header["class_folders"][0] = header["class_folders"][1]
+
+
+def splits_swapped(header: dict, arrays: dict) -> None:
+    train = {name: arrays[f"train_{name}"] for name in ARRAYS}
+    train_is_val(header, arrays)
+    arrays.update({f"val_{name}": array for name, array in train.items()})
+
+
+def report_changed(header: dict, arrays: dict) -> None:
+    header["report"] = []
+
+
+@pytest.mark.parametrize("index", ["", "wave\nplaying guitar\n"])
+@pytest.mark.parametrize(
+    ("change", "sign"),
+    [
+        (classes_rotated, True),
+        (class_added, True),
+        (classes_rotated, False),
+        (train_is_val, False),
+        (splits_swapped, False),
+        (report_changed, False),
+        (lambda header, arrays: arrays.pop("digest"), False),
+    ],
+)
+def test_a_file_with_another_class_order_or_other_splits_is_not_used(dataset, scans, change, sign, index):
+    """A network would learn the classes in another order, or train on the validation videos, without a word."""
+    if index:
+        (dataset / "labels/classes.txt").write_text(index)
+    first = load_splits(dataset, SPEC)
+    rewritten(index_of(dataset), change, sign)
+    second = load_splits(dataset, SPEC)
+    assert contents(second) == contents(first) and second.train.classes == first.train.classes
+    assert len(scans) == 2 and said(second, "cannot be used", "scanned again")
+
+
 def test_a_compressed_file_is_not_used(dataset, scans):
     """A small file may hold more than the memory."""
     load_splits(dataset, SPEC)
     rewritten(index_of(dataset), lambda header, arrays: None, compressed=True)
     assert said(load_splits(dataset, SPEC), "compressed", "scanned again") and len(scans) == 2
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".lock"])
+def test_a_pipe_in_place_of_a_file_of_the_index_is_not_waited_for(dataset, scans, suffix):
+    """The run would hang without a word."""
+    load_splits(dataset, SPEC)
+    path = index_of(dataset)
+    for file in (path, path.with_suffix(suffix)):
+        file.unlink(missing_ok=True)
+    os.mkfifo(path.with_suffix(suffix))
+    process, result = in_process(lambda: load_splits(dataset, SPEC).report)
+    try:
+        report = result()
+    finally:
+        process.kill()
+        process.join()
+    assert suffix == ".lock" or any("is a pipe" in line and "scanned again" in line for line in report)
+    assert names(load_splits(dataset, SPEC)) == ["a", "d", "b", "e"] and not scans[1:], "the new scan is kept"
+
+
+@pytest.mark.parametrize("small", [0, 1_000_000])
+def test_a_pipe_in_place_of_the_class_index_is_an_error(dataset, monkeypatch, small):
+    monkeypatch.setattr(splits_module, "SMALL", small)
+    os.mkfifo(dataset / "labels/classes.txt")
+
+    def message() -> str:
+        with pytest.raises(DataError) as error:
+            load_splits(dataset, SPEC)
+        return str(error.value)
+
+    process, result = in_process(message)
+    try:
+        assert f"{dataset / 'labels/classes.txt'} is a pipe" in str(result())
+    finally:
+        process.kill()
+        process.join()
 
 
 def test_if_the_dataset_cannot_be_written_the_scan_is_kept_beside_the_labels(dataset, scans, tmp_path):
@@ -410,17 +500,20 @@ def test_a_file_system_without_locks_is_used_without(dataset, scans, monkeypatch
     assert len(scans) == 1
 
 
-def test_a_file_with_more_arrays_is_used(dataset, scans):
-    """Files of earlier versions hold the numbers of frames, too, and the lengths of all arrays."""
+def test_a_file_of_an_earlier_version_is_replaced(dataset, scans):
+    """Those hold the numbers of frames, too, and no digest."""
     first = load_splits(dataset, SPEC)
-    with np.load(index_of(dataset)) as stored:
-        arrays = dict(stored)
-    header = json.loads(arrays["header"].tobytes())
-    header["lengths"] = [{"names": 2, "frame_counts": 2}] * 2
-    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    arrays |= {f"{split}_frame_counts": np.full(2, FRAMES, np.int32) for split in ("train", "val")}
-    np.savez(index_of(dataset), **arrays)
-    assert contents(load_splits(dataset, SPEC)) == contents(first) and len(scans) == 1
+
+    def earlier(header: dict, arrays: dict) -> None:
+        header["key"]["format"] = 1
+        header["lengths"] = [{"names": 2, "frame_counts": 2}] * 2
+        arrays |= {f"{split}_frame_counts": np.full(2, FRAMES, np.int32) for split in ("train", "val")}
+        del arrays["digest"]
+
+    rewritten(index_of(dataset), earlier, sign=False)
+    second = load_splits(dataset, SPEC)
+    assert contents(second) == contents(first) and said(second, "another version", "scanned again")
+    assert contents(load_splits(dataset, SPEC)) == contents(first) and len(scans) == 2
 
 
 # Several processes.
@@ -433,7 +526,7 @@ def in_process(function: Callable[[], object]) -> tuple[multiprocessing.process.
     process.start()
 
     def result() -> object:
-        assert ours.poll(60)
+        assert ours.poll(30)
         return ours.recv()
 
     return process, result

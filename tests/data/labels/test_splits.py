@@ -10,7 +10,7 @@ import pytest
 from common.errors import DataError
 from data.labels.class_order import read_class_index
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.locate import find_label_files
+from data.labels.locate import find_label_files, find_val_labels
 from data.labels.splits import Splits, load_splits, load_val
 from data.store.frame_store import FrameStore
 from tests.numbered import write_numbered_database
@@ -467,3 +467,64 @@ def test_an_evaluation_takes_val_rows_and_else_test_rows_of_one_file(disk, split
         return
     videos, _ = load_val(disk.root, SPEC, labels)
     assert [videos.folder(i).name for i in range(len(videos))] == ids
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "taken"),
+    [
+        (["mine.csv"], [SPEC.train_labels, SPEC.val_labels], "first/mine.csv"),
+        (["mine.csv"], [SPEC.val_labels], "first/mine.csv"),
+        ([SPEC.train_labels], [SPEC.train_labels, SPEC.val_labels], "is not beside it"),
+        ([SPEC.val_labels], [SPEC.train_labels, SPEC.val_labels], f"first/{SPEC.val_labels}"),
+        ([SPEC.train_labels, SPEC.val_labels], ["mine.csv"], f"first/{SPEC.val_labels}"),
+        ([SPEC.val_labels, "mine.csv"], [], f"first/{SPEC.val_labels}"),
+        (["my_train.csv"], [SPEC.train_labels, SPEC.val_labels], f"second/{SPEC.val_labels}"),
+        (["mine.csv", "more.csv"], [SPEC.val_labels], f"second/{SPEC.val_labels}"),
+        ([], [SPEC.train_labels, SPEC.val_labels], f"second/{SPEC.val_labels}"),
+        ([], [SPEC.train_labels], "is not beside it"),
+        ([], ["mine.csv"], "no label files of UCF101"),
+    ],
+)
+def test_an_evaluation_searches_for_labels_in_the_places_and_the_order_of_training(disk, first, second, taken):
+    """Else the score is that of videos that the network was trained on."""
+    places = {"first": disk.root / "labels", "second": disk.root.parent.parent / "labels"}
+    for place, names in (("first", first), ("second", second)):
+        for name in names:
+            write(places[place] / name, SINGLE)
+    place, _, name = taken.partition("/")
+    if not name:
+        for find in (find_label_files, find_val_labels):
+            with pytest.raises(DataError, match=taken):
+                find(disk.root, SPEC)
+        return
+    train, val = find_val_labels(disk.root, SPEC)
+    assert val == places[place] / name
+    if train is not None:  # training needs both
+        assert find_label_files(disk.root, SPEC) == (train, val)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([SPEC.train_labels], [SPEC.train_labels, f"{SPEC.val_labels} is not beside it"]),
+        (["my_train.csv"], [SPEC.val_labels, "PLACE holds 1 CSV file (my_train.csv)", "--labels"]),
+        (["a.csv", "b.csv"], [SPEC.val_labels, "PLACE holds 2 CSV files (a.csv, b.csv)", "--labels"]),
+        ([], ["PLACE: no such label file or folder"]),
+    ],
+)
+def test_an_evaluation_with_a_folder_without_val_labels_says_what_it_holds(whole, tmp_path, names, words):
+    """The labels in the usual places are those of other videos."""
+    place = tmp_path / "mine"
+    for name in names:
+        write(place / name, SINGLE)
+    with pytest.raises(DataError) as error:
+        load_val(whole.root, SPEC, place)
+    for word in words:
+        assert word.replace("PLACE", str(place)) in str(error.value)
+
+
+def test_an_evaluation_with_a_folder_of_one_label_file_takes_its_val_rows(whole, tmp_path):
+    write(tmp_path / "mine" / "all.csv", "label,id,split\nwave,a,train\nwave,b,val\n")
+    write(whole.root / "labels" / "mine.csv", SINGLE)
+    videos, _ = load_val(whole.root, SPEC, tmp_path / "mine")
+    assert [videos.folder(i).name for i in range(len(videos))] == ["b"]
