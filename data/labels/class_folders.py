@@ -16,6 +16,7 @@ from rich.progress import Progress
 from common.errors import DataError
 from common.files import reason
 from data.labels.label_file import LabelRow
+from data.labels.text import counted, first_names
 from data.labels.video_list import FoundVideo
 from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError, count_text
 
@@ -66,6 +67,21 @@ class ClassFolders:
                 return folder
         return None
 
+    def twice(self, rows: Sequence[LabelRow]) -> list[str]:
+        """A line on videos of the label rows that several folders of their class hold."""
+        several = {label for label, names in self.of_class.items() if len(names) > 1}
+        lines = []
+        for row in rows if several else ():
+            if row.label not in several:
+                continue
+            holding = [folder for folder in self.of_class[row.label] if row.video_id in self.videos[folder]]
+            if len(holding) > 1:
+                others = " or ".join(holding[1:])
+                lines.append(f"{holding[0]}/{row.video_id} is read, not that in {others}")
+        if not lines:
+            return []
+        return [f"{counted(len(lines), 'video')} in several folders of the class: {first_names(lines)}"]
+
 
 def find_videos(folders: ClassFolders, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
     """Find each row's video on disk and read its number of frames; None if the video is not there."""
@@ -112,7 +128,7 @@ def list_names(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)  # noqa: PTH208 (a Path for each name takes seconds)
     except OSError as error:
-        raise DataError(f"{folder}: {reason(error)}") from None
+        raise DataError(f"folder {folder} cannot be listed: {reason(error)}") from None
 
 
 def list_folders(folder: Path) -> list[str]:
@@ -121,7 +137,7 @@ def list_folders(folder: Path) -> list[str]:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if _is_folder(entry))
     except OSError as error:
-        raise DataError(f"{folder}: {reason(error)}") from None
+        raise DataError(f"folder {folder} cannot be listed: {reason(error)}") from None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -1,7 +1,8 @@
 """Reading CSV and text files with byte order marks, any line ending, spaces after commas, or quoted fields."""
 
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -55,6 +56,8 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """
     rows = read_rows(path)
     _, header = next(rows, (0, None))
+    if header is not None and re.fullmatch("sep=.?", ",".join(header).lower()):  # a spreadsheet's note to itself
+        _, header = next(rows, (0, None))
     if header is None:
         raise DataError(f"{path}: the file is empty")
     if any("\0" in name for name in header):  # in UTF-16 every second byte
@@ -71,6 +74,15 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
             yield line, fields
 
     return columns, checked()
+
+
+def fields_as_written(path: Path, lines: Sequence[int]) -> list[list[str]]:
+    """The fields of the rows that end on these lines, with the spaces that `read_rows` takes away."""
+    with open_text(path, newline="") as file:
+        reader = csv.reader(file)
+        numbered = ((reader.line_num, row) for row in reader)
+        fields = {line: row for line, row in numbered if line in lines}
+    return [fields.get(line, []) for line in lines]
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

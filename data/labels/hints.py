@@ -56,8 +56,25 @@ def explain_empty_classes(empty: Sequence[str], folders: ClassFolders) -> str:
     return f"no usable video of {which}; looked in {place}{similar}. {remedy}"
 
 
+def hint_for_spaces(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
+    """What to do if a folder's name has spaces at its ends, which no label file can name; else an empty string."""
+    spaced: dict[str, dict[str, str]] = {}  # class folder -> {name without the spaces: name on disk}
+    for row in rows:
+        for folder in folders.of_class[row.label]:
+            if folder not in spaced:
+                spaced[folder] = {name.strip(): name for name in folders.videos[folder] if name != name.strip()}
+            if name := spaced[folder].get(row.video_id):
+                place = folders.jpg / folder
+                return (
+                    f". Hint: {place} holds {name!r}, but spaces at the ends are ignored: rename it to {row.video_id!r}"
+                )
+    return ""
+
+
 def hint_for_rows(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
     """What may be wrong if these rows have no video."""
+    if hint := hint_for_spaces(rows, folders):
+        return hint
     similar: dict[str, dict[str, str]] = {}  # class folder -> {video id: name on disk}
     with_folder = ((row, folder) for row in rows for folder in folders.of_class[row.label])
     for row, folder in itertools.islice(with_folder, SEARCHED):

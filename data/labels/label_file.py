@@ -11,7 +11,7 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.files import atomic_file
 from common.text import quoted, shortened
-from data.labels.csv_file import read_table
+from data.labels.csv_file import fields_as_written, read_table
 
 LATEST = 1e9  # seconds, 31 years: later times are not of a video
 LONGEST_NAME = 255  # bytes of a name of a file or folder, on nearly all file systems
@@ -228,7 +228,17 @@ def _check_repetition(path: Path, first: LabelRow, row: LabelRow) -> None:
         )
     if row.split == first.split:
         video = f"{quoted(row.label)}, {shortened(row.video_id)}"
-        raise DataError(f"{path}: line {row.line} repeats line {first.line}: {video}; remove one")
+        raise DataError(
+            f"{path}: line {row.line} repeats line {first.line}: {video}; remove one{_note_on_spaces(path, first, row)}"
+        )
+
+
+def _note_on_spaces(path: Path, first: LabelRow, row: LabelRow) -> str:
+    """How two rows with one folder were written, if they differ in the spaces at the ends of their fields."""
+    for fields in zip(*fields_as_written(path, [first.line, row.line]), strict=False):
+        if fields[0] != fields[1] and fields[0].strip() == fields[1].strip() and fields[0].strip():
+            return f". They are written {quoted(fields[0])} and {quoted(fields[1])}: spaces at the ends are ignored"
+    return ""
 
 
 def describe_clip(row: LabelRow) -> str:

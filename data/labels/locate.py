@@ -28,7 +28,10 @@ def find_jpg(dataset: Path) -> Path:
 
     Raises DataError, which says what is there instead, if there is no such folder.
     """
-    there = what_is_at(dataset)
+    try:
+        there = what_is_at(dataset)
+    except DataError as error:
+        raise DataError(f"{error}{_closed_folder(dataset)}") from None
     if not there:
         raise DataError(f"dataset folder {dataset} does not exist; {_nearest_folder(dataset)}")
     if there != "folder":
@@ -50,10 +53,23 @@ def find_jpg(dataset: Path) -> Path:
 def _nearest_folder(path: Path) -> str:
     """The nearest folder above a missing path, and what it holds."""
     path = path.absolute()
-    parent = next(parent for parent in path.parents if parent.exists())
-    names = list_names(parent) if parent.is_dir() else []
+    parent = next(parent for parent in path.parents if what_is_at(parent))
+    try:
+        names = list_names(parent) if what_is_at(parent) == "folder" else []
+    except DataError as error:
+        return str(error)
     near = near_name(path.relative_to(parent).parts[0], names, cutoff=0.6)
     return f"{parent} holds {some(names, 'name')}" + (f"; did you mean {parent / near}?" if near else "")
+
+
+def _closed_folder(path: Path) -> str:
+    """The folder on the way to `path` that this user may not enter, for a message."""
+    closed = next((parent for parent in reversed(path.absolute().parents) if not _may_enter(parent)), None)
+    return f"; this user may not enter the folder {closed}" if closed else ""
+
+
+def _may_enter(folder: Path) -> bool:
+    return os.access(folder, os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def find_label_files(dataset: Path, spec: DatasetSpec, labels: Path | None = None) -> LabelFiles:

@@ -10,7 +10,7 @@ from common.errors import DataError
 from data.labels.class_folders import ClassFolders, find_videos
 from data.labels.class_order import class_order
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.hints import explain_empty_classes, explain_missing, hint_for_rows
+from data.labels.hints import explain_empty_classes, explain_missing, hint_for_rows, hint_for_spaces
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import LabelFiles
 from data.labels.split_rows import read_split_rows, read_val_rows
@@ -53,7 +53,7 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec) -> Scan:
     complete = f" (a complete copy has {spec.num_classes})" if spec.num_classes not in (None, len(classes)) else ""
     videos = f"{len(train)} train and {len(val)} val videos in {jpg}"
     summary = f"{spec.name}: {counted(len(classes), 'class')}{complete}, {videos}"
-    notes = (*spelling_notes(classes), *_shared_ids((*rows.train, *rows.val)))
+    notes = (*spelling_notes(classes), *_shared_ids(both := (*rows.train, *rows.val)), *folders.twice(both))
     report = (*rows.report, *notes, order, summary, *train_notes, *val_notes, *lacking)
     return Scan(train, val, report, (*train_unusable, *val_unusable), tuple(folders.present), folders.times)
 
@@ -83,6 +83,7 @@ def scan_val(
         )
     folders = ClassFolders(jpg, classes)
     videos, _, notes = _find_split("val", val, rows, folders, classes)
+    report += folders.twice(rows)
     report.append(f"{spec.name}: {counted(len(classes), 'class')}, {len(videos)} val videos in {jpg}")
     lacking = len(classes) - len(set(videos.labels.tolist()))
     if lacking:
@@ -119,7 +120,7 @@ def _find_split(
     lines = []
     if missing:
         names = first_names([f"{row.label}/{row.video_id}" for row in missing])
-        hint = hint_for_rows(missing, folders) if len(missing) > len(rows) // 2 else ""
+        hint = (hint_for_rows if len(missing) > len(rows) // 2 else hint_for_spaces)(missing, folders)
         lines.append(f"{len(missing)} of {videos} {is_or_are(missing)} not on disk: {names}{hint}")
     if unusable:
         names = first_names([f"{video.class_folder}/{video.name} {video.problem}" for video in unusable], 300)

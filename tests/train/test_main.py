@@ -495,9 +495,12 @@ def test_a_folder_belongs_to_one_run_at_a_time(server, tiny, small_dataset, tmp_
     assert evaluation.status == 0, evaluation.output()
     process.send(signal.SIGKILL)
     process.wait()
-    resumed = tiny("--model-dir", "runs", "--resume-epoch", "auto", "--end-epoch", 3)  # at once
-    assert resumed.status == 0 or "nothing to do" in resumed.stdout, resumed.output()
-    assert (run / "train.log").read_text().count("Plan of the run") == 2
+    resumed = server.start(
+        TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, "--resume-epoch", "auto", folder=tmp_path
+    )
+    resumed.wait_for("Plan of the run")  # at once: the lock ends with its process
+    resumed.send(signal.SIGTERM)
+    assert resumed.wait() == 143, resumed.output()
     assert "evaluating" not in (run / "train.log").read_text()
 
 

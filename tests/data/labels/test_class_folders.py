@@ -33,6 +33,16 @@ def test_the_folder_spelled_as_the_label_is_preferred(tmp_path):
     assert video.class_folder == "playing guitar"
 
 
+def test_a_video_in_two_folders_of_its_class_is_said(tmp_path):
+    """The old folder may be the one that is read."""
+    for folder in ("wave hand/a", "wave hand/b", "wave_hand/b", "wave_hand/c", "box/b"):
+        write_numbered_database(tmp_path / folder, 2)
+    rows = rows_of("wave hand/a", "wave hand/b", "wave hand/c", "box/b")
+    (line,) = ClassFolders(tmp_path, ["wave hand", "box"]).twice(rows)
+    assert line == "1 video in several folders of the class: wave hand/b is read, not that in wave_hand"
+    assert not ClassFolders(tmp_path, ["wave hand", "box"]).twice(rows[:1])
+
+
 def test_two_classes_that_would_share_a_folder_are_an_error(tmp_path):
     with pytest.raises(DataError, match=r"'brush hair' and 'brush_hair'"):
         ClassFolders(tmp_path, ["brush hair", "brush_hair"])

@@ -231,3 +231,25 @@ def test_what_is_written_reads_back_the_same(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("labels") / "labels.csv"
     write_labels(path, expected)
     assert [row._replace(line=0) for row in read_labels(path)] == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "note"),
+    [("wave,a ", "'a' and 'a '"), ("wave, a", "'a' and ' a'"), ('" wave",a', "'wave' and ' wave'"), ("wave,a", None)],
+)
+def test_a_row_repeated_but_for_spaces_is_shown_with_them(label_file, row, note):
+    """Without the spaces the two lines look different in the file and alike in the message."""
+    with pytest.raises(DataError, match="line 3 repeats line 2") as error:
+        read_labels(label_file(f"label,id\nwave,a\n{row}\n"))
+    assert ("spaces at the ends are ignored" in str(error.value)) == (note is not None)
+    assert note is None or note in str(error.value)
+
+
+@pytest.mark.parametrize("first", ["sep=,", "SEP=,", '"sep=,"', "\ufeffsep=,"])
+def test_the_separator_line_of_a_spreadsheet_is_skipped(label_file, first):
+    (row,) = read_labels(label_file(f"{first}\r\nlabel,id\r\nwave,a\r\n"))
+    assert (row.label, row.video_id, row.line) == ("wave", "a", 3)
+    with pytest.raises(DataError, match="the file is empty"):
+        read_labels(label_file(f"{first}\r\n"))
+    with pytest.raises(DataError, match="write commas for ';'"):
+        read_labels(label_file("sep=;\r\nlabel;id\r\nwave;a\r\n"))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -528,3 +529,43 @@ def test_an_evaluation_with_a_folder_of_one_label_file_takes_its_val_rows(whole,
     write(whole.root / "labels" / "mine.csv", SINGLE)
     videos, _ = load_val(whole.root, SPEC, tmp_path / "mine")
     assert [videos.folder(i).name for i in range(len(videos))] == ["b"]
+
+
+@pytest.mark.parametrize("others", [[], ["wave,a", "wave,b"]])
+def test_a_video_folder_with_spaces_at_its_ends_is_pointed_out(whole, others):
+    """A label file cannot name it, and the names look alike in the message."""
+    whole.videos("wave/f ").labels(["wave,f", *others], ["wave,d", "playing guitar,e"])
+    message = "\n".join(whole.load().report) if others else whole.error()
+    assert "'f '" in message and "spaces at the ends are ignored" in message and "rename it to 'f'" in message
+
+
+def test_a_video_in_two_folders_of_its_class_is_in_the_log(whole):
+    whole.videos("playing guitar/c", "playing guitar/e")
+    assert said(whole.load(), "2 videos in several folders", "playing guitar/c is read, not that in playing_guitar")
+    assert any("playing guitar/e is read" in line for line in load_val(whole.root, SPEC)[1])
+
+
+@pytest.mark.parametrize(
+    ("mode", "given", "words"),
+    [
+        (0o311, "UFC", ["UFC does not exist", "folder ABOVE cannot be listed: Permission denied"]),
+        (0o600, "UCF", ["UCF: Permission denied", "may not enter the folder ABOVE"]),
+    ],
+)
+def test_a_folder_above_without_permission_is_named(sample_video, mode, given, words):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        above = Path(folder, "data")
+        Disk(above / "UCF", sample_video).videos("wave/a")
+        above.chmod(mode)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # nobody: root may read everything
+        try:
+            with pytest.raises(DataError) as error:
+                load_splits(above / given, SPEC)
+        finally:
+            os.seteuid(user)
+            above.chmod(0o755)
+    for word in words:
+        assert word.replace("ABOVE", str(above)) in str(error.value)
