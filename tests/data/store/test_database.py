@@ -390,6 +390,18 @@ def test_a_database_with_many_other_tables_is_read(tmp_path: Path) -> None:
     assert frame_numbers(FrameStore(folder).read(range(6))) == list(range(6))
 
 
+def test_frames_numbered_from_0_are_refused_but_not_called_damaged(tmp_path: Path) -> None:
+    """They are whole: verify --delete-broken must not delete them."""
+    folder = write_numbered_database(tmp_path / "v", 4, 16, 16)
+    with closing(sqlite3.connect(folder / "frames.db")) as connection:
+        for number in range(1, 5):
+            connection.execute("UPDATE Images SET ObjId = ? WHERE rowid = ?", (f"v/frame_{number - 1:05d}", number))
+        connection.commit()
+    with pytest.raises(FrameStoreError, match="from 0") as caught:
+        FrameStore(folder).check_numbering()
+    assert not caught.value.damaged
+
+
 # Random damage
 
 
