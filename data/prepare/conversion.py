@@ -131,23 +131,25 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
     origin = origin_of(settings, job)
     left_out: list[str] = []
     missing: list[str] = []  # of the video, by the names of its frames; the readers add what they find
+    remarks: list[str] = []
     jpegs: Iterable[bytes]
     if job.source.is_dir():
         frames = _frames(job.source, settings.keep_partial)
         left_out, missing = frames.left_out, frames.gaps
         reader = JpegFolderReader(frames.files, settings.short_side, settings.quality, settings.keep_partial, beat)
-        jpegs, found = reader, reader.warnings
+        jpegs, lost = reader, reader.warnings
     else:
         video = VideoReader(job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat)
-        jpegs, found = (encode_jpeg(pixels, settings.quality) for pixels in video), video.warnings
+        jpegs = (encode_jpeg(pixels, settings.quality) for pixels in video)
+        lost, remarks = video.losses, video.remarks
     try:
-        write_frames(job.folder, _readable(jpegs), lambda: _rows(origin, job.source, [*missing, *found]))
+        write_frames(job.folder, _readable(jpegs), lambda: _rows(origin, job.source, [*missing, *lost]))
     except OSError as error:
         what = f"cannot be written ({reason(error)})"
         if error.errno in STOPPING:
             return Unwritable(what)
         raise DataError(what) from error
-    return [*left_out, *missing, *found]
+    return [*left_out, *missing, *lost, *remarks]
 
 
 def remove_leftovers(job: Job) -> None:
@@ -168,7 +170,7 @@ def _readable(jpegs: Iterable[bytes]) -> Iterator[bytes]:
 
 def _rows(origin: Origin, source: Path, warnings: Sequence[str]) -> dict[str, str]:
     """The rows of the table Origin, for a damaged source with a fingerprint of all its bytes."""
-    if replace(origin, warnings="\n".join(warnings)).is_damaged:
+    if warnings:
         origin = _with_whole(origin, source)
     return origin.rows(warnings)
 

@@ -126,7 +126,7 @@ def check_video(decode: str, folder: Path, beat: Callable[[], None]) -> Verdict:
     if problem:
         return Verdict(0, [*problems, problem])
     problems += [*_check_count(folder, found.frames), *_check_name(folder, found.video_id)]
-    has_damage = found.origin is not None and found.origin.keep_partial and found.origin.warnings != ""
+    has_damage = found.origin is not None and found.origin.keep_partial and found.origin.is_damaged
     return Verdict(found.frames, problems, has_damage)
 
 

@@ -31,7 +31,6 @@ DIGEST = 16  # bytes
 MAX_WARNINGS = 20
 MAX_LETTERS = 2**16  # of a value that is read; the rest is left out
 _ROWS = f"SELECT substr(name, 1, 100), typeof(value), substr(value, 1, {MAX_LETTERS}) FROM Origin LIMIT 100"
-NO_DAMAGE = ("is HDR", "frames before the first keyframe")  # warnings about sound files have one of these
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,10 @@ class Origin:
     @property
     def is_damaged(self) -> bool:
         """Whether something may be missing of the video. Its file may have been completed since, at the same size."""
-        lines = self.warnings.splitlines()
-        return any(not any(words in line for words in NO_DAMAGE) for line in lines)
+        return self.warnings != ""
 
     def rows(self, warnings: Sequence[str] = ()) -> dict[str, str]:
-        """The rows of the table, with the warnings of the conversion."""
+        """The rows of the table, with what the conversion says is missing."""
         more = [f"and {len(warnings) - MAX_WARNINGS} more"] if len(warnings) > MAX_WARNINGS else []
         rows = {
             "videos": self.videos,
@@ -93,7 +91,7 @@ class Origin:
             found.append(f"size: was --short-side {self.short_side}, is {now.short_side}")
         if self.quality != now.quality:
             found.append(f"quality: was {self.quality}, is {now.quality}")
-        if self.keep_partial and self.warnings and not now.keep_partial:
+        if self.keep_partial and self.is_damaged and not now.keep_partial:
             found.append(f"damage: was kept with --keep-partial ({self.warnings.splitlines()[0]})")
         return found
 

@@ -42,7 +42,8 @@ class VideoReader:
     is not: pixels stay as stored, as in databases made with ffmpeg.
 
     Raises VideoError if frames are damaged or missing; with `keep_partial`, only if no frame can be decoded. After the
-    last frame, `warnings` says what is, or may be, missing. `beat` is called for each frame.
+    last frame, `losses` says what is, or may be, missing, and `remarks` what else is special. `beat` is called for each
+    frame.
     """
 
     def __init__(
@@ -55,7 +56,8 @@ class VideoReader:
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
-        self.warnings: list[str] = []
+        self.losses: list[str] = []
+        self.remarks: list[str] = []
         self._span = span
         self._start, self._end = span or Span(0.0, math.inf)
         self._threads = threads
@@ -66,6 +68,11 @@ class VideoReader:
         self._durations: list[float] = []
         self._faults: set[str] = set()
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know: the losses, and the remarks."""
+        return [*self.losses, *self.remarks]
+
     def __iter__(self) -> Iterator[np.ndarray]:
         with open_video(self.path) as (container, stream):
             decoder = FrameDecoder(container, stream, self._threads, self._beat)
@@ -73,14 +80,14 @@ class VideoReader:
             self._check_faults(decoder)
             if not self._times:
                 wanted = f" from {self._span.start:g} to {self._span.end:g} s" if self._span else ""
-                found = f" ({'; '.join(self.warnings)})" if self.warnings else ""
+                found = f" ({'; '.join(self.losses)})" if self.losses else ""
                 raise VideoError(f"has no frames{wanted}{found}")
             self._check_holes(decoder, stream)
             self._check_promises(container, stream)
             if decoder.skipped:
-                self.warnings.append(f"{decoder.skipped} frames before the first keyframe are left out")
+                self.remarks.append(f"{decoder.skipped} frames before the first keyframe are left out")
             if transfer := HDR.get(stream.codec_context.color_trc):
-                self.warnings.append(f"is HDR ({transfer}): its brightness is not mapped to that of other videos")
+                self.remarks.append(f"is HDR ({transfer}): its brightness is not mapped to that of other videos")
 
     def _read(self, decoder: FrameDecoder, stream: VideoStream) -> Iterator[np.ndarray]:
         limited_grey = stream.codec_context.name in ABSENT_IS_LIMITED
@@ -131,17 +138,17 @@ class VideoReader:
         last, count = self._times[-1], len(self._times)
         if self._span is not None:
             if last < self._start + KEPT_PROMISE * (self._end - self._start) - 1:
-                self.warnings.append(f"the last frame is at {last:.2f} s, the clip should last until {self._end:g} s")
+                self.losses.append(f"the last frame is at {last:.2f} s, the clip should last until {self._end:g} s")
         elif stream.frames:
             if count < KEPT_PROMISE * stream.frames - 1:
-                self.warnings.append(f"{count} frames where the header promises {stream.frames}")
+                self.losses.append(f"{count} frames where the header promises {stream.frames}")
         elif "matroska" in container.format.name:
             promised = _stated_seconds(container, stream)
             if promised and self._ends_early(promised):
-                self.warnings.append(f"the last frame is at {last:.2f} s where the header promises {promised:.2f} s")
+                self.losses.append(f"the last frame is at {last:.2f} s where the header promises {promised:.2f} s")
         elif container.duration and last < KEPT_PROMISE * container.duration / av.time_base - 1:
             promised = container.duration / av.time_base
-            self.warnings.append(f"the last frame is at {last:.2f} s where the header promises {promised:.2f} s")
+            self.losses.append(f"the last frame is at {last:.2f} s where the header promises {promised:.2f} s")
 
     def _ends_early(self, promised: float) -> bool:
         """Whether the frames end before a stated duration by more than rounding, a pause or an inexact writer makes."""
@@ -157,7 +164,7 @@ class VideoReader:
             raise VideoError(f"{text} (--keep-partial keeps the rest)")
         if what not in self._faults:
             self._faults.add(what)
-            self.warnings.append(text)
+            self.losses.append(text)
 
 
 def _stated_seconds(container: InputContainer, stream: VideoStream) -> float:

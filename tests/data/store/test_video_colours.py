@@ -143,3 +143,12 @@ def test_hdr_is_told_once(tmp_path: Path, transfer: int, name: str | None) -> No
     reader = VideoReader(write(tmp_path / "v.mkv", "ffv1", frame, transfer), 360)
     assert len(list(reader)) == 1
     assert [name in warning for warning in reader.warnings if name] == ([True] if name else [])
+
+
+def test_hdr_is_a_remark_and_no_loss(tmp_path: Path) -> None:
+    """Losses are kept with the database: verify and a second convert would call a sound HDR video damaged."""
+    frame = make_frame("yuv420p10le", 9, False)
+    frame.colorspace, frame.color_range = 9, LIMITED
+    reader = VideoReader(write(tmp_path / "v.mkv", "ffv1", frame, 16), 360, keep_partial=True)
+    assert len(list(reader)) == 1
+    assert reader.remarks and not reader.losses
