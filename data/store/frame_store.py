@@ -220,7 +220,8 @@ class FrameStore:
         except KeyError as missing:
             held = f"it holds {len(rowids)} frames numbered up to {max(rowids)}"
             if min(rowids) == 0 and max(rowids) == len(rowids) - 1:  # whole, made by another program
-                raise FrameStoreError(f"{self.path} numbers its frames from 0, not from 1; convert the video") from None
+                lacks = f"lacks frame_{missing.args[0]:05d}: its frames are numbered from 0, not from 1"
+                raise FrameStoreError(f"{self.path} {lacks}; convert the video") from None
             raise self._damage(f"lacks frame_{missing.args[0]:05d}: {held}") from None
         self._count = len(rowids)
 
