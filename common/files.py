@@ -1,6 +1,5 @@
 """Files that are either complete or absent, even if the process is killed while it writes them."""
 
-import encodings.utf_8_sig  # noqa: F401 - Python looks a codec up once: if that fails, as without descriptors, for ever
 import errno
 import os
 import stat

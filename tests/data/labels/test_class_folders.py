@@ -11,6 +11,7 @@ from data.labels.label_file import LabelRow
 from data.labels.video_list import pack
 from data.store.frame_store import FrameStore
 from tests.numbered import write_numbered_database
+from tests.other_user import without_rights
 
 
 def rows_of(*names: str) -> list[LabelRow]:
@@ -92,13 +93,10 @@ def test_a_folder_without_permission_is_said_to_be_that(tmp_path):
         if parent.owner() == folder.owner():
             parent.chmod(0o755)
     folder.chmod(0o444)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
     try:
-        (video,) = find_videos(ClassFolders(tmp_path, ["wave"]), rows_of("wave/a"))
+        with without_rights():
+            (video,) = find_videos(ClassFolders(tmp_path, ["wave"]), rows_of("wave/a"))
     finally:
-        os.seteuid(user)
         folder.chmod(0o755)
     assert video.frames == 0 and "Permission denied" in video.problem
 

@@ -19,6 +19,7 @@ from data.prepare.verify import check_and_delete, main
 from data.store.frame_store import FrameStore, write_frames
 from tests.data.store.test_database import large_progressive_jpeg, memory_in_use
 from tests.numbered import frame_numbers, numbered_jpegs, write_database
+from tests.other_user import without_rights
 
 JPEGS = numbered_jpegs(range(6), 16, 16)
 
@@ -214,13 +215,10 @@ def as_nobody(*folders: Path) -> Iterator[None]:
         for parent in folder.parents:
             if parent.owner() == folder.owner() and parent != Path("/"):
                 parent.chmod(parent.stat().st_mode | 0o755)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
     try:
-        yield
+        with without_rights():
+            yield
     finally:
-        os.seteuid(user)
         for folder in folders:
             folder.chmod(0o755)
 

@@ -25,6 +25,7 @@ from tests.numbered import (
     write_database,
     write_numbered_database,
 )
+from tests.other_user import without_rights
 
 
 def picture(seed: int = 0, height: int = 90, width: int = 120) -> np.ndarray:
@@ -348,14 +349,8 @@ def test_a_file_without_permission_is_named_as_that(tmp_path: Path) -> None:
     for parent in (folder, *folder.parents[:4]):
         if parent.owner() == folder.owner():
             parent.chmod(0o755)
-    try:
-        if os.geteuid() == 0:
-            os.seteuid(65534)
-        with pytest.raises(FrameStoreError, match="ermission denied") as caught:
-            FrameStore(folder).read([0])
-    finally:
-        if os.getuid() == 0:
-            os.seteuid(0)
+    with without_rights(), pytest.raises(FrameStoreError, match="ermission denied") as caught:
+        FrameStore(folder).read([0])
     assert not caught.value.damaged
 
 
