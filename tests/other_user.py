@@ -1,4 +1,4 @@
-"""Acting as a user without rights: root may read and write everything, so tests of permissions would pass for nothing."""
+"""Acting as a user without rights: root may read and write everything, so tests of permissions prove nothing."""
 
 import importlib
 import os
