@@ -137,7 +137,7 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
         frames = _frames(job.source, settings.keep_partial)
         left_out, missing = frames.left_out, frames.gaps
         reader = JpegFolderReader(frames.files, settings.short_side, settings.quality, settings.keep_partial, beat)
-        jpegs, lost = reader, reader.warnings
+        jpegs, lost, remarks = reader, reader.losses, reader.remarks
     else:
         video = VideoReader(job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat)
         jpegs = (encode_jpeg(pixels, settings.quality) for pixels in video)

@@ -9,6 +9,7 @@ import simplejpeg
 
 from data.store.jpeg import jpeg_size
 from data.store.video_file import VideoError, scaled_size
+from data.store.video_pixels import OtherSizes
 
 PNG = b"\x89PNG"
 MAX_BYTES = 2**27  # of a file: four bytes for each of the most pixels that are read
@@ -24,8 +25,8 @@ class JpegFolderReader:
 
     All frames get the size of the first, with the shorter side scaled down to `short_side` pixels; a file that already
     has that size is passed on unchanged, others are scaled and encoded again. Every file is decoded to find damaged
-    ones: they raise VideoError or, with `keep_partial`, are left out with a message in `warnings`. `beat` is called for
-    each file.
+    ones: they raise VideoError or, with `keep_partial`, are left out with a message in `losses`. After the last frame,
+    `remarks` says which had another size. `beat` is called for each file.
     """
 
     def __init__(
@@ -37,7 +38,8 @@ class JpegFolderReader:
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.files = files
-        self.warnings: list[str] = []
+        self.losses: list[str] = []
+        self.remarks: list[str] = []
         self._short_side = short_side
         self._quality = quality
         self._keep_partial = keep_partial
@@ -45,6 +47,7 @@ class JpegFolderReader:
 
     def __iter__(self) -> Iterator[bytes]:
         size: tuple[int, int] | None = None
+        sizes = OtherSizes()
         for path in self.files:
             self._beat()
             if not path.is_file():
@@ -62,10 +65,13 @@ class JpegFolderReader:
                 what = f"{path.name} {_damage(error)}"
                 if not self._keep_partial:
                     raise VideoError(f"{what}; --keep-partial leaves it out") from error
-                self.warnings.append(f"{what} and was left out")
+                self.losses.append(f"{what} and was left out")
                 continue
+            sizes.add(*pixels.shape[:2])
             size = size or scaled_size(pixels.shape[0], pixels.shape[1], self._short_side)
             yield data if pixels.shape[:2] == size else encode_jpeg(_resized(pixels, size), self._quality)
+        if remark := sizes.remark():
+            self.remarks.append(remark)
 
 
 def _damage(error: ValueError) -> str:

@@ -84,6 +84,8 @@ class VideoReader:
                 raise VideoError(f"has no frames{wanted}{found}")
             self._check_holes(decoder, stream)
             self._check_promises(container, stream)
+            if sizes := self._upright.sizes.remark():
+                self.remarks.append(sizes)
             if decoder.skipped:
                 self.remarks.append(f"{decoder.skipped} frames before the first keyframe are left out")
             if transfer := HDR.get(stream.codec_context.color_trc):

@@ -15,10 +15,33 @@ PALETTES = {"pal8", "monob", "monow"}
 LIMITED, FULL, BICUBIC = int(ColorRange.MPEG), int(ColorRange.JPEG), int(Interpolation.BICUBIC)
 
 
+class OtherSizes:
+    """Counts the frames of a video that have another size than its first, and so are scaled to another shape."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[tuple[int, int], int] = {}
+
+    def add(self, height: int, width: int) -> None:
+        """Count one frame of this size."""
+        self._sizes[height, width] = self._sizes.get((height, width), 0) + 1
+
+    def remark(self) -> str:
+        """What a user should know; empty if all frames have one size."""
+        if len(self._sizes) < 2:
+            return ""
+        first, *others = self._sizes
+        count = sum(self._sizes[size] for size in others)
+        distorts = any(abs(h * first[1] - w * first[0]) > max(h, w, *first) for h, w in others)
+        what = "scaled to the first one's" + (", which distorts them" if distorts else "")
+        sizes = " and ".join(f"{width}x{height}" for height, width in others[:3]) + (" ..." if len(others) > 3 else "")
+        return f"{count} frames of {sizes} instead of {first[1]}x{first[0]} pixels are {what}"
+
+
 class Upright:
     """Turns decoded frames into upright RGB arrays uint8 (H, W, 3), all of the first one's scaled size."""
 
     def __init__(self, short_side: int) -> None:
+        self.sizes = OtherSizes()
         self._short_side = short_side
         self._size: tuple[int, int] | None = None
         self._kind: tuple[object, ...] = ()  # of the frame before, which decides the following three
@@ -29,8 +52,9 @@ class Upright:
         """The frame's pixels. `limited_grey`: of grey frames, an unspecified range is the limited one."""
         check_size(frame.width, frame.height)
         transpose, flip_columns, flip_rows = _orientation(frame)
+        stored = (frame.width, frame.height) if transpose else (frame.height, frame.width)
+        self.sizes.add(*stored)
         if self._size is None:
-            stored = (frame.width, frame.height) if transpose else (frame.height, frame.width)
             self._size = scaled_size(*stored, self._short_side)
         height, width = self._size[::-1] if transpose else self._size
         kind = (frame.colorspace, frame.color_range, frame.format.name, frame.width, frame.height)

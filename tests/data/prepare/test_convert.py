@@ -24,6 +24,7 @@ from data.prepare.convert import Job, Settings, convert_video, main
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, find_sources
 from data.store.frame_store import FrameStore, is_whole, leftovers
+from data.store.origin import read_origin
 from data.store.video_file import Span, VideoError
 from tests.numbered import (
     encode_numbered_video,
@@ -464,11 +465,25 @@ def test_jpeg_files_are_encoded_again_only_to_get_one_size(tmp_path: Path) -> No
     source.mkdir()
     for number, size in enumerate([(60, 80), (60, 80), (30, 40), (120, 160)]):
         (source / f"{number:03d}.jpg").write_bytes(jpeg(numbered_frame(number, *size)))
-    convert(source, tmp_path / "whole")
+    (warning,) = convert(source, tmp_path / "whole")
+    assert "2 frames of 40x30 and 160x120 instead of 80x60" in warning
+    assert "distorts" not in warning
+    assert read_origin(tmp_path / "whole" / "frames.db").is_damaged is False  # nothing of the video is missing
     assert FrameStore(tmp_path / "whole").read(range(4)).shape == (4, 60, 80, 3)
     convert(source, tmp_path / "small", settings=SETTINGS._replace(short_side=30))
     assert FrameStore(tmp_path / "small").read(range(4)).shape == (4, 30, 40, 3)
     assert numbers_of(tmp_path / "small") == list(range(4))
+
+
+def test_frames_that_scaling_distorts_are_said(tmp_path: Path) -> None:
+    """A folder with the frames of two videos, or of a phone that was turned, would train on people twice as wide."""
+    source = tmp_path / "v"
+    source.mkdir()
+    for number, size in enumerate([(60, 80), (60, 80), (80, 60)]):
+        (source / f"{number}.jpg").write_bytes(jpeg(numbered_frame(number, *size)))
+    (warning,) = convert(source, tmp_path / "out")
+    assert "1 frames of 60x80" in warning
+    assert "distorts" in warning
 
 
 def test_a_damaged_jpeg_file_does_not_get_in(tmp_path: Path) -> None:

@@ -104,3 +104,15 @@ def test_a_file_without_a_frame_that_decodes_says_why(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(VideoError, match="cannot be decoded"):
         list(VideoReader(path, 360, keep_partial=True))
+
+
+def test_a_video_that_changes_its_size_says_so(tmp_path: Path) -> None:
+    """A broadcast or a call may turn or shrink in the middle: the people after it are distorted."""
+    first = encode_numbered_video(tmp_path / "1.m2v", 25, 48, 64, codec="mpeg2video")
+    second = encode_numbered_video(tmp_path / "2.m2v", 25, 64, 48, start=25, codec="mpeg2video")
+    both = tmp_path / "both.m2v"
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    reader = VideoReader(both, 48)
+    frames = list(reader)
+    assert {frame.shape for frame in frames} == {(48, 64, 3)}
+    assert any("25 frames of 48x64" in remark and "distorts" in remark for remark in reader.remarks)
