@@ -104,6 +104,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def free_name(path: Path, what: str) -> Path:
+    """`<name>.damaged` for `what` "damaged", or `<name>.damaged-2` and so on if there is such a file."""
+    name, number = f"{path.name}.{what}", 1
+    while os.path.lexists(path.with_name(name)):
+        number += 1
+        name = f"{path.name}.{what}-{number}"
+    return path.with_name(name)
+
+
 def sync(path: Path) -> None:
     """Flush the contents of a file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)

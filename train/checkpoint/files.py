@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 from common.errors import DataError, TrainingError
-from common.files import atomic_file, reason, what_is_at, write_errors
+from common.files import atomic_file, free_name, reason, what_is_at, write_errors
 from common.version import VERSION
 from network.weights.facts import FORMAT as FORMAT
 from network.weights.reading import DamagedError, read_checkpoint
@@ -139,7 +139,7 @@ class CheckpointFolder:
         moved = []
         with write_errors(self.folder):
             for path in paths:
-                moved.append(_free_name(path, "abandoned"))
+                moved.append(free_name(path, "abandoned"))
                 path.rename(moved[-1])
         return moved
 
@@ -182,7 +182,7 @@ class CheckpointFolder:
                 if re.fullmatch(r"\..+\.[0-9]+\.tmp", path.name) and not path.is_dir():  # of `atomic_file`
                     path.unlink(missing_ok=True)
             for path in self.damaged:
-                path.rename(_free_name(path, "damaged"))
+                path.rename(free_name(path, "damaged"))
             self.damaged = []
 
     def _drop_old(self, epoch: int) -> None:
@@ -239,15 +239,6 @@ def _link_or_copy(source: Path, target: Path) -> None:
             os.link(source, temporary)  # safe: `last` is replaced as a whole, its content never changes
         except OSError:  # the file system has no hard links
             shutil.copyfile(source, temporary)
-
-
-def _free_name(path: Path, what: str) -> Path:
-    """`<name>.damaged` for `what` "damaged", or `<name>.damaged-2` and so on if that exists."""
-    name, number = f"{path.name}.{what}", 1
-    while os.path.lexists(path.with_name(name)):
-        number += 1
-        name = f"{path.name}.{what}-{number}"
-    return path.with_name(name)
 
 
 def read_plain_part(path: Path) -> Mapping[str, Any] | None:

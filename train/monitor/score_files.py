@@ -4,7 +4,7 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
-from common.files import OtherFileError, atomic_file, open_plain_text
+from common.files import OtherFileError, atomic_file, free_name, open_plain_text
 from common.text import quoted, shortened
 from evaluate.metrics import Scores
 from train.monitor.logs import LOG
@@ -86,7 +86,7 @@ def _read(path: Path, numbers: set[str]) -> list[Row]:
             int(str(row["epoch"]))  # ValueError if it is no number
         return rows
     except (ValueError, csv.Error, OtherFileError) as error:  # ValueError: also text that is not UTF-8
-        aside = _free_name(path)
+        aside = free_name(path, "damaged")
         path.rename(aside)
         LOG.warning(
             "%s is no score file of a run (%s): it is now %s, and a new one begins",
@@ -115,13 +115,3 @@ def parse_rows(path: Path, numbers: Collection[str]) -> list[Row]:
                 raise ValueError(f"row {number} has {quoted(cell)} where a number is expected") from None
         rows.append(dict[str, object](zip(header, cells, strict=True)))
     return rows
-
-
-def _free_name(path: Path) -> Path:
-    """`scores_train.csv.damaged`, or with a number if that exists."""
-    name = path.with_name(f"{path.name}.damaged")
-    number = 1
-    while name.exists() or name.is_symlink():
-        number += 1
-        name = path.with_name(f"{path.name}.damaged.{number}")
-    return name

@@ -270,7 +270,7 @@ def test_a_damaged_score_file_is_kept_aside_and_a_new_one_begins(tmp_path, conso
     """A spreadsheet that saved the file must cost neither its rows nor, as before, every later epoch."""
     files = ScoreFiles(tmp_path)
     files.on_epoch(epoch_report(1))
-    for number, aside in enumerate(("scores_train.csv.damaged", "scores_train.csv.damaged.2"), start=2):
+    for number, aside in enumerate(("scores_train.csv.damaged", "scores_train.csv.damaged-2"), start=2):
         damaged = DAMAGES[name]((tmp_path / "scores_train.csv").read_text())
         (tmp_path / "scores_train.csv").write_bytes(damaged)
         files.on_epoch(epoch_report(number))
