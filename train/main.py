@@ -44,6 +44,7 @@ from train.checkpoint.start import (
     move_aside,
     resume_state,
     strangers_to,
+    with_saved,
 )
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
@@ -175,9 +176,10 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, held: ExitStack
     device = prepare_device(options.device, options.precision, ranks)
     checkpoints = CheckpointFolder(folder, options.network, options.keep)
 
-    start, splits, network, loaded, plan = on_all_ranks(
+    start, options, splits, network, loaded, plan = on_all_ranks(
         ranks, lambda: _set_up(options, spec, ranks, checkpoints, pretrained)
     )
+    checkpoints.keep = options.keep
     network = _prepare_network(network, options, device)
     optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
     progress, strangers = Progress(), list[Path]()
@@ -212,6 +214,7 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, held: ExitStack
 
 class _SetUp(NamedTuple):
     start: StartingPoint
+    options: TrainOptions  # with what the checkpoint to resume decides
     splits: Splits
     network: VideoNetwork  # on the CPU, with its weights
     loaded: tuple[str, ...]  # names of the parameters that fine-tuning loaded from another checkpoint
@@ -237,6 +240,7 @@ def _set_up(
 ) -> _SetUp:
     """Read the files and apply the flags. Every mistake of the user in them is found here."""
     start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=pretrained)
+    options = with_saved(start, options) if start.is_resume else options
     splits = load_splits(options.dataset, spec, options.labels)
     for line in splits.report:
         LOG.info("%s", line)
@@ -247,7 +251,7 @@ def _set_up(
     check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
     if start.is_resume:
         check_schedule(start, options, len(splits.train), plan, _digests(splits))
-    return _SetUp(start, splits, network, loaded, plan)
+    return _SetUp(start, options, splits, network, loaded, plan)
 
 
 def _load_weights(

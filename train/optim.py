@@ -106,6 +106,15 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_share"]
 
 
+def share_of_loaded(state: Any) -> float | None:
+    """The share of the learning rate that loaded parameters have in a saved state; None if it does not tell."""
+    groups = state.get("param_groups") if isinstance(state, Mapping) else None
+    if not isinstance(groups, list) or not groups or not isinstance(groups[-1], Mapping):
+        return None
+    share = groups[-1].get("lr_share", groups[-1].get("lr_factor"))
+    return share if isinstance(share, int | float) else None
+
+
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load a state dict. The flags of the resumed run apply, but for each group's share of the rate, which is kept.
 

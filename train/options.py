@@ -30,6 +30,7 @@ from train.schedule.options import ScheduleOptions
 from train.trainer import TrainerOptions
 
 GROUPS = ("data", "network and weights", "schedule", "optimisation", "machine", "output")
+RUN_FILES = (".pth", ".csv", ".json", ".lock")
 LONGEST_TASK_NAME = 200  # bytes; a folder's name has 255 on most file systems
 PLAIN_NETWORKS = ", ".join(name for name in network_names() if not name.startswith("srtg_"))
 
@@ -179,6 +180,10 @@ def check_options(options: TrainOptions) -> None:
     except NetworkError as error:
         raise NetworkError(f"--network: {error}") from None
     _check_task_name(options.task_name)
+    if options.log_file.endswith(RUN_FILES):
+        raise DataError(
+            f"--log-file {quoted(options.log_file)}: a run has other files of this kind; give a .log or .txt"
+        )
     resume = options.resume_epoch
     if resume not in ("", "auto") and not (re.fullmatch("[0-9]{1,9}", resume) and int(resume) > 1):
         raise DataError(f"--resume-epoch {resume}: give the epoch to resume at, 2 or more, or auto")

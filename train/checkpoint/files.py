@@ -80,7 +80,7 @@ class CheckpointFolder:
                     # First: a run that is killed in between resumes from the `last` of before and writes them again.
                     for target in targets:
                         with _write_errors(target, f"{self.last.name} has been written"):
-                            _link_or_copy(temporary, target)
+                            _copy(temporary, target)
                 except TrainingError as error:
                     problem = error
         if problem:
@@ -192,9 +192,11 @@ class CheckpointFolder:
         """
         files = self.epoch_files()
         if self.keep:
-            up_to_now = files[: files.index(self.epoch_file(epoch)) + 1]
-            for path in up_to_now[: -self.keep]:
+            old = files[: files.index(self.epoch_file(epoch)) + 1][: -self.keep]
+            for path in old:
                 path.unlink()
+            if len(old) > 1:  # the run had another --keep before
+                LOG.info("deleted %s to %s, as of --keep %d", old[0], old[-1].name, self.keep)
 
 
 def is_resumable(checkpoint: Checkpoint) -> bool:
@@ -233,12 +235,10 @@ def _torch_save(checkpoint: Checkpoint, path: Path) -> None:
         raise OSError(str(error).splitlines()[0]) from error
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path) -> None:
+    """A file of its own and no hard link: `cp` writes into a file that exists, and would change all of its names."""
     with atomic_file(target) as temporary:
-        try:
-            os.link(source, temporary)  # safe: `last` is replaced as a whole, its content never changes
-        except OSError:  # the file system has no hard links
-            shutil.copyfile(source, temporary)
+        shutil.copyfile(source, temporary)
 
 
 def read_plain_part(path: Path) -> Mapping[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from network import VideoNetwork
 from network.weights.facts import in_file, saved_facts
 from network.weights.loading import LoadReport, load_checkpoint, load_weights
 from network.weights.reading import read_checkpoint
-from train.checkpoint.checks import check_resumable, is_position
+from train.checkpoint.checks import check_resumable, is_count, is_position
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import restore_state
 from train.monitor.logs import LOG, log_table
+from train.optim import share_of_loaded
 from train.optimizer_step import OptimizerStep
 from train.schedule.plan import Plan
 
@@ -178,6 +179,29 @@ def check_same_run(start: StartingPoint, network: dict[str, object], classes: Se
             f"now {quoted(first[1])}): restore the label files, or load its weights into a new run: --pretrained-3d "
             "without --resume-epoch"
         )
+
+
+def with_saved(start: StartingPoint, options: Any) -> Any:
+    """The options (a dataclass of flags) of a run to resume, with what its checkpoint decides in place of defaults.
+
+    These are the share of the learning rate of loaded weights, and how many checkpoints to keep: a default would delete
+    those that an earlier command kept. DataError if a flag asks for another share than the optimiser's state has.
+    """
+    assert start.checkpoint is not None
+    saved: dict[str, Any] = {}
+    keep = start.checkpoint["options"].get("keep", options.keep)
+    if "keep" not in options.given and is_count(keep) and keep != options.keep:
+        LOG.info("%s was saved with --keep %d, which still holds", start.path, keep)
+        saved["keep"] = keep
+    share = share_of_loaded(start.checkpoint["optimizer"]) if start.checkpoint["loaded"] else None
+    if share is not None and share != options.loaded_lr_factor:
+        if "loaded_lr_factor" in options.given:
+            raise DataError(
+                f"--loaded-lr-factor {options.loaded_lr_factor:g}: the run to resume has {share:g}; leave it out, or "
+                "start a new run with --fine-tune"
+            )
+        saved["loaded_lr_factor"] = share
+    return replace(options, **saved)
 
 
 def check_schedule(

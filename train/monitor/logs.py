@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -18,6 +19,8 @@ from common.text import printable
 LOG = logging.getLogger("srtg")
 LOG_WIDTH = 120  # columns of lines and tables
 FILE_ONLY = {"file_only": True}  # `extra` of a record that is not for the console
+LOG_LINE = re.compile(rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ", re.MULTILINE)
+LOG_START = 2**16  # bytes; the log may follow other text, as of nohup
 MOST_RECORDS = 100_000  # held until there is a file
 
 
@@ -152,6 +155,8 @@ def log_to_file(path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_fifo():
             raise DataError(f"{path} is a pipe, which the run would wait for: delete it, or give another --log-file")
+        if not _is_log(path):
+            raise DataError(f"{path} exists and is no log of a run: give another --log-file")
         handler = LogFile(path)
     held = [each for each in LOG.handlers if isinstance(each, MemoryHandler)]
     # `handlers` of LOG and of warnings are one list.
@@ -161,6 +166,15 @@ def log_to_file(path: Path) -> bool:
         each.flush()
         each.close()
     return True
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a file is absent, empty or has a line of a run's log near its beginning; devices take any text."""
+    if not path.is_file():
+        return True
+    with path.open("rb") as file:
+        start = file.read(LOG_START)
+    return not start or LOG_LINE.search(start) is not None
 
 
 def is_file_awaited() -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Collection
+from itertools import pairwise
 from pathlib import Path
 
 from common.files import OtherFileError, atomic_file, free_name, open_plain_text
@@ -17,13 +18,15 @@ LARGEST = 2**26  # bytes; a row has about 100
 class ScoreFiles:
     """`scores_train.csv` and `scores_val.csv`: one row per epoch, also if the run was interrupted and resumed.
 
-    A row that cannot be written is written with the next one.
+    Rows of a later epoch than the one reported are of an attempt before, and dropped. A row that cannot be written is
+    written with the next one.
     """
 
     def __init__(self, folder: Path) -> None:
         self.train_file = folder / "scores_train.csv"
         self.val_file = folder / "scores_val.csv"
         self.unwritten: dict[Path, list[Row]] = {self.train_file: [], self.val_file: []}
+        self.unreported: dict[Path, int] = {}  # the first epoch since whose report a file is not up to date
 
     def on_step(self, step: int, steps: int) -> None:
         """Nothing."""
@@ -33,6 +36,8 @@ class ScoreFiles:
 
     def on_epoch(self, report: EpochReport) -> None:
         """Write the epoch's rows in place of rows of this and later epochs, which an interrupted run may have left."""
+        for path in self.unwritten:
+            self.unreported.setdefault(path, report.epoch)
         row: Row = {"epoch": report.epoch, "step": report.global_step, "lr": f"{report.lr:.6g}"}
         row |= _columns(report.train) | {
             "clips": report.clips,
@@ -55,21 +60,25 @@ class ScoreFiles:
         self._write()
 
     def _write(self) -> None:
-        for path, rows in self.unwritten.items():
-            if rows:
-                _replace_rows(path, rows)
-                rows.clear()
+        for path, first in list(self.unreported.items()):
+            rows = self.unwritten[path]
+            _replace_rows(path, first, rows)
+            rows.clear()
+            del self.unreported[path]
 
 
 def _columns(scores: Scores) -> Row:
     return {name: f"{value:.6f}" if name == "loss" else f"{value:.4f}" for name, value in scores.values().items()}
 
 
-def _replace_rows(path: Path, new: list[Row]) -> None:
-    """Drop the rows from the first new epoch on, and append the new rows. Columns of older versions are kept."""
-    first = min(int(str(row["epoch"])) for row in new)
-    rows = [*(row for row in _read(path, set(new[-1])) if int(str(row["epoch"])) < first), *new]
-    columns = dict.fromkeys([*new[-1], *(name for row in rows for name in row)])
+def _replace_rows(path: Path, first: int, new: list[Row]) -> None:
+    """Drop the rows from epoch `first` on, and append the new rows. Columns of older versions are kept."""
+    before = _read(path, set(new[-1]) if new else set())
+    kept = [row for row in before if epoch_of(row) < first]
+    if not new and len(kept) == len(before):
+        return
+    rows = [*kept, *new]
+    columns = dict.fromkeys(name for row in [*new[-1:], *before, *new] for name in row)
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
@@ -81,10 +90,7 @@ def _read(path: Path, numbers: set[str]) -> list[Row]:
     if not path.exists():
         return []
     try:
-        rows = parse_rows(path, numbers)
-        for row in rows:
-            int(str(row["epoch"]))  # ValueError if it is no number
-        return rows
+        return parse_rows(path, numbers)
     except (ValueError, csv.Error, OtherFileError) as error:  # ValueError: also text that is not UTF-8
         aside = free_name(path, "damaged")
         path.rename(aside)
@@ -96,7 +102,7 @@ def _read(path: Path, numbers: set[str]) -> list[Row]:
 
 
 def parse_rows(path: Path, numbers: Collection[str]) -> list[Row]:
-    """The rows; ValueError if the file has another form, or other text than numbers in the columns `numbers`.
+    """The rows, by epoch; ValueError for another form, an epoch twice, or no numbers in the columns `numbers`.
 
     csv.Error, OtherFileError and OSError, if it is no text, no plain file or cannot be read.
     """
@@ -114,4 +120,16 @@ def parse_rows(path: Path, numbers: Collection[str]) -> list[Row]:
             except ValueError:
                 raise ValueError(f"row {number} has {quoted(cell)} where a number is expected") from None
         rows.append(dict[str, object](zip(header, cells, strict=True)))
+    rows.sort(key=epoch_of)  # a spreadsheet may have sorted them by a score
+    for row, after in pairwise(rows):
+        if epoch_of(row) == epoch_of(after):
+            raise ValueError(f"it has epoch {epoch_of(row)} twice")
     return rows
+
+
+def epoch_of(row: Row) -> int:
+    """The epoch of a row; ValueError if it is no whole number."""
+    number = float(str(row["epoch"]))
+    if number != number // 1:  # also for NaN
+        raise ValueError(f"it has {quoted(str(row['epoch']))} where an epoch is expected")
+    return int(number)

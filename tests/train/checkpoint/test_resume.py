@@ -74,6 +74,35 @@ def test_a_resumed_fine_tuning_keeps_its_two_rates(server, small_dataset, tmp_pa
     assert_same_run(tmp_path / "one" / RUN, tmp_path / "two" / RUN)
 
 
+def test_a_resume_keeps_the_share_of_the_rate_and_says_no_other(server, small_dataset, tmp_path):
+    """The state has the share. The log, options.json and the next checkpoint said that of the flag."""
+    finish(start(server, small_dataset, tmp_path, "--model-dir", "source", "--end-epoch", 1, "--lr-steps", 9))
+    flags = ("--pretrained-3d", tmp_path / "source" / RUN / LAST, "--fine-tune", "--lr-steps", 9, "--model-dir", "one")
+    finish(start(server, small_dataset, tmp_path, *flags, "--end-epoch", 1, "--loaded-lr-factor", 0.5))
+    flags = (*flags, "--end-epoch", 2, "--resume-epoch", "auto")
+    refused = start(server, small_dataset, tmp_path, *flags, "--loaded-lr-factor", 0.01)
+    assert refused.wait() == 2
+    assert "--loaded-lr-factor 0.01: the run to resume has 0.5" in refused.output()
+    assert "learn at 0.5 " in finish(start(server, small_dataset, tmp_path, *flags))
+    run = tmp_path / "one" / RUN
+    assert read_checkpoint(run / LAST)["options"]["loaded_lr_factor"] == 0.5
+    assert json.loads((run / "options.json").read_text())["options"]["loaded_lr_factor"] == 0.5
+
+
+def test_a_resume_deletes_no_checkpoints_that_the_run_kept(server, small_dataset, tmp_path):
+    """A run with --keep 0 that was resumed without it lost its first epochs to the default, without a word."""
+    finish(start(server, small_dataset, tmp_path, "--end-epoch", 12, "--keep", 0))
+    run = tmp_path / "results" / "custom" / RUN
+    flags = (*TINY_FLAGS, "--workers", 0, "--end-epoch", 13, "--lr-steps", 2, 4, "--resume-epoch", "auto")
+    process = server.start(TINY, "--dataset", small_dataset, *flags, folder=tmp_path)
+    assert "--keep 0" in finish(process)
+    assert len(list(run.glob("*_ep-*.pth"))) == 13
+    assert read_checkpoint(run / LAST)["options"]["keep"] == 0
+    output = finish(start(server, small_dataset, tmp_path, "--end-epoch", 14, "--keep", 3, "--resume-epoch", "auto"))
+    assert re.search(r"deleted \S+ep-0001\.pth to \S+ep-0011\.pth, as of --keep 3", output)
+    assert len(list(run.glob("*_ep-*.pth"))) == 3
+
+
 def test_resuming_at_an_earlier_epoch_replaces_the_later_ones(server, small_dataset, tmp_path):
     """With --resume-epoch N and other flags, the scores and the state are those of the new attempt."""
     finish(start(server, small_dataset, tmp_path, "--model-dir", "one", "--end-epoch", 3, "--keep", 0))

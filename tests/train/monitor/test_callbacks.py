@@ -242,6 +242,36 @@ def test_a_score_file_of_an_older_version_keeps_all_its_columns(tmp_path, monkey
     assert second["top5"] == "100.0000" and second["gone"] == ""
 
 
+def test_an_attempt_before_leaves_no_scores_among_those_of_the_next(tmp_path):
+    """A run went back to epoch 2 and validates less often: the old scores of epochs 2 and 3 were plotted as its own."""
+    files = ScoreFiles(tmp_path)
+    for epoch in (1, 2, 3, 4):
+        files.on_epoch(epoch_report(epoch))
+    files = ScoreFiles(tmp_path)
+    files.on_epoch(epoch_report(2, val=False))
+    assert [row["epoch"] for row in rows(tmp_path / "scores_train.csv")] == ["1", "2"]
+    assert [row["epoch"] for row in rows(tmp_path / "scores_val.csv")] == ["1"]
+    files.on_epoch(epoch_report(3, val=False))
+    files.on_epoch(epoch_report(4))
+    assert [row["epoch"] for row in rows(tmp_path / "scores_val.csv")] == ["1", "4"]
+    files = ScoreFiles(tmp_path)
+    files.on_epoch(epoch_report(1, val=False))
+    assert rows(tmp_path / "scores_val.csv") == []
+    files.on_epoch(epoch_report(2))
+    assert rows(tmp_path / "scores_val.csv")[0]["top5"] == "100.0000"
+
+
+def test_sorted_score_files_are_put_in_order_again(tmp_path):
+    """A spreadsheet sorts by a score and saves; the newest rows must still be those of the last epochs."""
+    files = ScoreFiles(tmp_path)
+    for epoch in (1, 2, 3):
+        files.on_epoch(epoch_report(epoch))
+    header, *lines = (tmp_path / "scores_train.csv").read_text().splitlines()
+    (tmp_path / "scores_train.csv").write_text("\n".join([header, *reversed(lines)]))
+    files.on_epoch(epoch_report(3))
+    assert [row["epoch"] for row in rows(tmp_path / "scores_train.csv")] == ["1", "2", "3"]
+
+
 def test_a_table_in_the_log_file_has_no_colour_codes(monkeypatch):
     """They make the file unreadable in an editor, and grep blind."""
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
@@ -260,6 +290,7 @@ DAMAGES = {
     "a row cut short": lambda text: text[:-20].encode(),
     "a row with more cells": lambda text: text.rstrip().encode() + b",9,9\n",
     "no epoch": lambda text: text.replace("epoch", "e", 1).encode(),
+    "an epoch twice": lambda text: (text + text.splitlines()[-1] + "\n").encode(),
     "an epoch that is no number": lambda text: re.sub(r"\n\d,", "\none,", text).encode(),
     "NULs": lambda text: bytes(200),
 }
@@ -290,6 +321,15 @@ def test_a_pipe_or_a_huge_file_in_place_of_scores_is_moved_aside(tmp_path, conso
         assert [row["epoch"] for row in rows(tmp_path / name)] == ["1"]
         assert plain(console).count(f"it is now {name}.damaged") == 1
     assert (tmp_path / "scores_train.csv.damaged").is_fifo()
+
+
+def test_a_log_is_appended_to_no_other_file(tmp_path):
+    """--log-file with the path of a checkpoint or of labels: they would be damaged by the first line."""
+    for name, content in (("net.pth", bytes(range(256)) * 9), ("notes.txt", b"mine\n")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=f"{name} exists and is no log.*--log-file"):
+            log_to_file(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == content
 
 
 def test_a_pipe_in_place_of_the_log_is_one_line(tmp_path):

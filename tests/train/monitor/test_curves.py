@@ -59,6 +59,15 @@ def test_the_table_names_the_runs_with_their_epochs_and_best_top_1(runs, tmp_pat
     ]
 
 
+def test_the_last_epoch_is_the_last_one_in_any_order_of_rows(runs, monkeypatch, capsys):
+    """A spreadsheet that sorted the file by top-1 would make the best epoch the last one."""
+    for name in ("scores_train.csv", "scores_val.csv"):
+        header, *lines = (runs[1] / name).read_text().splitlines()
+        (runs[1] / name).write_text("\n".join([header, *sorted(lines, key=lambda line: line.split(",")[3])]))
+    _, out, _ = plot(monkeypatch, capsys, runs[1])
+    assert re.search(r"gated +4 .*\b55\.00 % +60\.00 % in epoch 3", out)
+
+
 def test_the_module_is_a_command(server, runs, tmp_path):
     """The documented name of the command, as a user types it."""
     process = server.start("-m", "train.plot_scores", *runs, "--output", tmp_path / "curves.svg", folder=tmp_path)
