@@ -47,10 +47,10 @@ def scores(run: Path) -> list[dict[str, str]]:
 
 
 def state(run: Path) -> dict[str, Any]:
-    """The last checkpoint without what differs between commands: times, options and run id."""
+    """The last checkpoint without what differs between commands: times, options and the run's keys."""
     checkpoint = read_checkpoint(run / LAST)
     checkpoint["progress"].pop("seconds")
-    for name in ("options", "run_id"):
+    for name in ("options", "run_key", "run_id"):
         checkpoint.pop(name)
     return checkpoint
 

@@ -1,6 +1,7 @@
 """`--evaluate`: from a checkpoint and the validation videos to scores. No training data is needed."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from train.debug import check_blocks, log_network
 from train.distributed.process_group import on_all_ranks
 from train.file_settings import Notes, settings_from_file
 from train.monitor.logs import LOG, print_result
-from train.options import TrainOptions
+from train.options import DatasetChoice, TrainOptions, spec_of
 
 
 def val_loader(options: TrainOptions, videos: VideoList, ranks: Ranks) -> BatchLoader:
@@ -40,18 +41,22 @@ def val_loader(options: TrainOptions, videos: VideoList, ranks: Ranks) -> BatchL
 
 
 def run_evaluation(
-    options: TrainOptions, spec: DatasetSpec, ranks: Ranks, folder: Path, pretrained: Checkpoint | None
+    options: TrainOptions,
+    dataset: DatasetSpec | DatasetChoice,
+    ranks: Ranks,
+    folder: Path,
+    pretrained: Checkpoint | None,
 ) -> int:
     """Score a checkpoint on the validation videos; the last line is JSON. Returns the exit status.
 
     `folder` is the run's folder for `--resume-epoch`, `pretrained` the checkpoint of `--pretrained-3d`.
     """
     device = prepare_device(options.device, options.precision, ranks)
-    found = on_all_ranks(ranks, lambda: _find(options, folder, pretrained))
-    start, options, notes = found
+    variants = tuple(dataset.specs) if isinstance(dataset, DatasetChoice) else ()
+    start, options, notes = on_all_ranks(ranks, lambda: _find(options, variants, folder, pretrained))
     for level, note in notes:
         LOG.log(level, "%s", note)
-    network, videos, report = on_all_ranks(ranks, lambda: _load(options, spec, start))
+    network, videos, report = on_all_ranks(ranks, lambda: _load(options, spec_of(dataset, options), start))
     for line in report:
         LOG.info("%s", line)
     if options.debug_mode:
@@ -71,13 +76,13 @@ def run_evaluation(
 
 
 def _find(
-    options: TrainOptions, folder: Path, pretrained: Checkpoint | None
+    options: TrainOptions, variants: Sequence[str], folder: Path, pretrained: Checkpoint | None
 ) -> tuple[StartingPoint, TrainOptions, Notes]:
     """The checkpoint to evaluate, and the options with what it knows."""
     checkpoints = CheckpointFolder(folder, options.network, options.keep)
     start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, True, pretrained)
     assert start.checkpoint is not None and start.path is not None
-    options, notes = settings_from_file(options, start.path, start.checkpoint)
+    options, notes = settings_from_file(options, start.path, start.checkpoint, variants)
     if is_resumable(start.checkpoint):
         saved = f"evaluating {start.path}, saved after {describe_position(start.checkpoint)}"
         if options.resume_epoch not in ("", "auto"):
@@ -93,6 +98,7 @@ def _load(
     assert start.checkpoint is not None
     classes = (saved_facts(start.checkpoint) or {}).get("classes")
     videos, report = load_val(options.dataset, spec, options.labels, classes)
+    _tell_other_videos(start, videos)
     torch.manual_seed(options.random_seed)
     network = create_network(options.network, len(videos.classes), options.gates, options.placement)
     loaded = load_pretrained(network, start, videos.classes)
@@ -110,6 +116,18 @@ def _load(
             "with"
         )
     return network, videos, report
+
+
+def _tell_other_videos(start: StartingPoint, videos: VideoList) -> None:
+    """Say it if the videos are not those that the checkpoint's run validated, and warn if it was trained on them."""
+    assert start.checkpoint is not None
+    saved, digest = start.checkpoint.get("videos"), videos.digest()
+    if not isinstance(saved, Mapping):
+        return
+    if digest == saved.get("train"):
+        LOG.warning("%s was trained on these very videos", start.path)
+    elif digest != saved.get("val"):
+        LOG.info("%s was validated on other videos or labels when it was trained", start.path)
 
 
 def _facts(options: TrainOptions, start: StartingPoint) -> dict[str, Any]:

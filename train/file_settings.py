@@ -5,7 +5,7 @@ of the flags on its command line in `given`.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,18 @@ CLIPS = ("clip_length", "clip_size", "val_frame_interval")
 Notes = list[tuple[int, str]]  # log level and text
 
 
-def settings_from_file(options: Any, path: Path, checkpoint: Checkpoint) -> tuple[Any, Notes]:
+def settings_from_file(
+    options: Any, path: Path, checkpoint: Checkpoint, variants: Collection[str] = ()
+) -> tuple[Any, Notes]:
     """The options, with the file's values in place of defaults: those of the network and, to evaluate, of the clips.
 
+    To evaluate, also the variant or split of the dataset, if it is one of the script's `variants`: the validation
+    videos of one split of UCF-101 are training videos of the others.
     The notes are for the log: what is taken from the file, what a flag changes, and what the file does not say.
     """
-    names = NETWORK + (CLIPS if options.evaluate else ())
+    names = NETWORK + ((*CLIPS, "variant") if options.evaluate else ())
     with in_file(path):
-        saved = _saved(checkpoint)
+        saved = _saved(checkpoint, variants)
     differing = [name for name in names if name in saved and saved[name] != getattr(options, name)]
     taken = {name: saved[name] for name in differing if name not in options.given}
     changed = {name: saved[name] for name in differing if name in options.given}
@@ -49,7 +53,7 @@ def settings_from_file(options: Any, path: Path, checkpoint: Checkpoint) -> tupl
     return replace(options, **taken), notes
 
 
-def _saved(checkpoint: Checkpoint) -> dict[str, Any]:
+def _saved(checkpoint: Checkpoint, variants: Collection[str]) -> dict[str, Any]:
     """The values that the checkpoint holds, by the name of the option; none if another project wrote it."""
     facts = saved_facts(checkpoint)
     if not facts:
@@ -62,7 +66,8 @@ def _saved(checkpoint: Checkpoint) -> dict[str, Any]:
             raise NetworkError(f"its option {name} is {shown(value)}, not a whole number above 0")
         if value > LARGEST:
             raise NetworkError(f"its option {name} is {shown(value)}: {LARGEST} is the most")
-    return saved | clips
+    variant = trained.get("variant") if isinstance(trained, Mapping) else None
+    return saved | clips | ({"variant": variant} if isinstance(variant, str) and variant in variants else {})
 
 
 def _check_size(options: Any, taken: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@
 """
 
 import os
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -71,7 +72,7 @@ from train.monitor.tensorboard import TensorBoardLog
 from train.norm_clips import accumulation_warnings, check_norm_clips
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
-from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto
+from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, spec_of
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Plan
@@ -88,18 +89,17 @@ def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: Train
     """
     choice = dataset if isinstance(dataset, DatasetChoice) else None
     options = parse_options(description, defaults, choice)
-    spec = dataset.specs[options.variant] if isinstance(dataset, DatasetChoice) else dataset
-    run_command(lambda: _start(options, spec))
+    run_command(lambda: _start(options, dataset))
 
 
-def _start(options: TrainOptions, spec: DatasetSpec) -> int:
+def _start(options: TrainOptions, dataset: DatasetSpec | DatasetChoice) -> int:
     """Start the ranks, or run as one of them. Returns the exit status."""
     options = resolve_auto(options)
     if options.gpus > 1 and not is_launched():
         return launch(options.gpus, sys.argv)
     try:
         with process_group(options.device) as ranks:
-            return _run_together(options, spec, ranks)
+            return _run_together(options, dataset, ranks)
     except TrainingError as error:
         LOG.error("%s", error)
         return error.exit_status
@@ -113,11 +113,11 @@ def _start(options: TrainOptions, spec: DatasetSpec) -> int:
         return 1
 
 
-def _run_together(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int:
+def _run_together(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ranks) -> int:
     """Run, and turn what ends all ranks at once into an exit status, so that `process_group` closes normally."""
     try:
         with stopping_at_once(), ExitStack() as held, _reason_in_log():
-            return _run(options, spec, ranks, held)
+            return _run(options, dataset, ranks, held)
     except UserError as error:
         if not error.on_all_ranks:
             raise
@@ -130,7 +130,7 @@ def _run_together(options: TrainOptions, spec: DatasetSpec, ranks: Ranks) -> int
         if not stop.is_saved:
             if ranks.is_first and is_file_awaited() and not options.evaluate:
                 with suppress(DataError):  # it stops in any case
-                    log_to_file(_log_file(options, _run_folder(options, spec)))
+                    log_to_file(_log_file(options, _run_folder(options, spec_of(dataset, options))))
             LOG.warning("stopped by a signal (%s) outside of the training steps: there was nothing to save", stop.name)
         return stop.exit_status
     except KeyboardInterrupt:
@@ -158,16 +158,17 @@ def _reason_in_log() -> Iterator[None]:
         raise
 
 
-def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, held: ExitStack) -> int:
+def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ranks, held: ExitStack) -> int:
     console = make_console()
     start_logging(console, ranks.is_first, options.debug_mode)
     pretrained, options, notes = on_all_ranks(ranks, lambda: _read_pretrained(options))
+    spec = spec_of(dataset, options)
     folder = _run_folder(options, spec)
     log_file = _log_file(options, folder)
     if options.evaluate:
         if "log_file" in options.given:
             on_all_ranks(ranks, lambda: ranks.is_first and log_to_file(log_file))
-        return run_evaluation(options, spec, ranks, folder, pretrained)
+        return run_evaluation(options, dataset, ranks, folder, pretrained)
     # A folder that does not exist is created later, when the command is known to be right.
     is_locked = on_all_ranks(ranks, lambda: ranks.is_first and _exists(folder, log_file) and _lock(folder, held))
     for level, note in notes:
@@ -198,12 +199,15 @@ def _run(options: TrainOptions, spec: DatasetSpec, ranks: Ranks, held: ExitStack
         ranks,
         part(options, TrainerOptions),
         checkpoints,
-        _run_facts(options, splits, loaded),
+        _run_facts(options, splits, loaded, start),
         _callbacks(folder, console, progress) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
     )
-    on_all_ranks(ranks, lambda: ranks.is_first and _begin(options, checkpoints, start, strangers, held, is_locked))
+    has_work = progress.epoch <= plan.num_epochs
+    on_all_ranks(
+        ranks, lambda: ranks.is_first and _begin(options, checkpoints, start, strangers, held, is_locked, has_work)
+    )
     log_table(plan_table(plan))
     for line in plan_summary(plan):
         LOG.info("%s", line)
@@ -372,6 +376,7 @@ def _begin(
     strangers: Sequence[Path],
     held: ExitStack,
     is_locked: bool,
+    has_work: bool,
 ) -> bool:
     """Write the first files of a run whose command is right. DataError if the folder cannot be written."""
     folder = checkpoints.folder
@@ -382,6 +387,8 @@ def _begin(
     log_to_file(_log_file(options, folder))
     checkpoints.remove_leftovers()
     move_aside(start, checkpoints, strangers)
+    if not has_work:  # the files there are of the run as it was
+        return True
     with write_errors(folder / "options.json"), atomic_file(folder / "options.json") as temporary:
         facts = {"options": plain(options), "versions": versions(), "command": sys.argv}
         temporary.write_text(json_text(facts, indent=2) + "\n", encoding="utf-8")
@@ -401,8 +408,9 @@ def _digests(splits: Splits) -> dict[str, str]:
     return {"train": splits.train.digest(), "val": splits.val.digest()}
 
 
-def _run_facts(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -> Checkpoint:
+def _run_facts(options: TrainOptions, splits: Splits, loaded: tuple[str, ...], start: StartingPoint) -> Checkpoint:
     """The part of the run's checkpoints that does not change during the run."""
+    resumed = start.checkpoint if start.is_resume and start.checkpoint else {}
     return {
         "format": FORMAT,
         "network": _network_facts(options, splits),
@@ -412,5 +420,6 @@ def _run_facts(options: TrainOptions, splits: Splits, loaded: tuple[str, ...]) -
         "videos": _digests(splits),
         "options": plain(options),
         "versions": versions(),
+        "run_key": resumed.get("run_key") or secrets.token_hex(8),
         "run_id": os.environ.get(RUN_ID, "none"),
     }

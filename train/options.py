@@ -136,6 +136,11 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     )
 
 
+def spec_of(dataset: DatasetSpec | DatasetChoice, options: TrainOptions) -> DatasetSpec:
+    """The dataset of a script that the options select."""
+    return dataset.specs[options.variant] if isinstance(dataset, DatasetChoice) else dataset
+
+
 def parse_options(
     description: str, defaults: TrainOptions, choice: DatasetChoice | None = None, argv: Sequence[str] | None = None
 ) -> TrainOptions:

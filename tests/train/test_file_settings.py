@@ -30,6 +30,19 @@ def test_an_evaluation_takes_network_and_clips_from_the_file():
         assert fact in text
 
 
+def test_an_evaluation_takes_the_split_of_the_file():
+    """The validation videos of UCF-101's split 1 are training videos of a network of split 2: 100 % for nothing."""
+    own = OWN | {"options": OWN["options"] | {"variant": "2"}}
+    options, notes = settings_from_file(TrainOptions(evaluate=True, variant="1"), PATH, own, ("1", "2", "3"))
+    assert options.variant == "2" and "variant 2" in notes[0][1]
+    given = TrainOptions(evaluate=True, variant="1", given=("variant",))
+    options, notes = settings_from_file(given, PATH, own, ("1", "2", "3"))
+    assert options.variant == "1"
+    assert [level for level, text in notes if "variant 2" in text] == [logging.WARNING]
+    assert settings_from_file(TrainOptions(evaluate=True, variant="400"), PATH, own, ("400",))[0].variant == "400"
+    assert settings_from_file(TrainOptions(variant="1"), PATH, own, ("1", "2"))[0].variant == "1"
+
+
 def test_a_flag_overrides_the_file_and_is_named():
     given = TrainOptions(evaluate=True, gates=False, clip_size=64, given=("gates", "clip_size"))
     options, notes = settings_from_file(given, PATH, OWN)

@@ -136,7 +136,7 @@ def test_a_checkpoint_holds_all_that_is_documented_in_plain_types(finished):
     assert set(plain_types(dict(checkpoint["weights"]))) == {dict, str, torch.Tensor}
     assert set(checkpoint) == {
         "format", "network", "weights", "optimizer", "scaler", "batch_norm", "position", "progress", "rng", "classes",
-        "loaded", "num_videos", "videos", "options", "run_id", "versions",
+        "loaded", "num_videos", "videos", "options", "run_key", "run_id", "versions",
     }  # fmt: skip
     assert checkpoint["position"] == {"epoch": 3, "step": 0}
     assert checkpoint["classes"] == list(CLASSES)
@@ -177,6 +177,21 @@ def test_an_evaluation_takes_network_and_clips_from_the_checkpoint(finished, tin
         assert fact in (process.stdout_file.parent / "e.log").read_text()
 
 
+def test_an_evaluation_tells_of_other_videos_than_the_run_had(finished, tiny, tmp_path):
+    """Scores on the training videos, by swapped label files for example, look like a very good network."""
+    dataset = write_small_dataset(tmp_path / "data")
+    best = folder_of(finished) / "srtg_tiny_best.pth"
+    lines = {}
+    for name in ("val.csv", "train.csv"):
+        if name != "val.csv":
+            shutil.copy(dataset / "labels" / name, dataset / "labels" / "val.csv")
+        process = tiny("--evaluate", "--pretrained-3d", best, dataset=dataset)
+        assert process.status == 0, process.output()
+        lines[name] = process.stdout
+    assert "trained on these very videos" not in lines["val.csv"]
+    assert "trained on these very videos" in lines["train.csv"]
+
+
 def test_an_evaluation_needs_no_training_videos(finished, tiny, tmp_path):
     dataset = write_small_dataset(tmp_path / "data", train=1, val=7)
     (dataset / "labels" / "train.csv").unlink()
@@ -197,9 +212,12 @@ def test_the_same_command_again_does_not_overwrite_the_run(finished, tiny):
 
 
 def test_a_finished_run_that_is_resumed_has_nothing_to_do(finished, tiny):
+    """options.json says how the weights were trained, and nothing was trained with these flags."""
+    before = (folder_of(finished) / "options.json").read_bytes()
     process = tiny(
-        "--gates", "--task-name", "first", "--resume-epoch", "auto", folder=finished.stdout_file.parent
+        "--gates", "--task-name", "first", "--resume-epoch", "auto", "--lr-base", 5, folder=finished.stdout_file.parent
     )  # fmt: skip
+    assert (folder_of(finished) / "options.json").read_bytes() == before
     assert process.status == 0
     assert re.search(r"nothing to do.*\b3 epochs", process.stdout) and "Epoch [" not in process.stdout
     assert last_line(process)["best_top1"] == last_line(finished)["best_top1"]

@@ -135,6 +135,8 @@ def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
         videos = checkpoint.get("videos")
         if videos is not None and not (isinstance(videos, Mapping) and all(map(_is_scalar, videos.values()))):
             raise DataError(f"its field `videos` is {shown(videos)}, which no run saves")
+        if not isinstance(checkpoint.get("run_key", ""), str):
+            raise DataError(f"its field `run_key` is {shown(checkpoint['run_key'])}, which no run saves")
         _check_agreement(checkpoint, weights)
         _check_progress(checkpoint["progress"], checkpoint["network"]["num_classes"])
     except UserError as error:

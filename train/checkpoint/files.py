@@ -14,6 +14,7 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     num_videos      number of training videos
     videos          {"train", "val"}: digests of the videos' names and labels, in their order; older files lack it
     options         every option of the run
+    run_key         drawn when the run was started, the same in all of its checkpoints; older files lack it
     run_id          torchrun's id of the run, or "none"
     versions        of Python, torch and the project
 """
@@ -123,16 +124,18 @@ class CheckpointFolder:
         if _is_same(self.best, path):
             return True
         saved = read_plain_part(self.best)
-        if saved is None:
+        if saved is None or not _are_of_one_run(saved, checkpoint):
             return False
         if _position(saved) > _position(checkpoint):
             return bool(saved["progress"]["global_step"] == checkpoint["progress"]["global_step"])
         return bool(saved["progress"]["best_top1"] == best_top1)
 
-    def best_is_of(self, best_top1: float) -> bool:
-        """Whether `best` is there and has this top-1."""
+    def best_is_of(self, checkpoint: Checkpoint, best_top1: float) -> bool:
+        """Whether `best` is there, of the run of `checkpoint`, and has this top-1."""
         saved = read_plain_part(self.best)
-        return saved is not None and bool(saved["progress"]["best_top1"] == best_top1)
+        if saved is None or not _are_of_one_run(saved, checkpoint):
+            return False
+        return bool(saved["progress"]["best_top1"] == best_top1)
 
     def move_aside(self, paths: Sequence[Path]) -> list[Path]:
         """Rename files to `<name>.abandoned`, or with a number if that exists. Returns the new paths."""
@@ -173,13 +176,14 @@ class CheckpointFolder:
         return None
 
     def remove_leftovers(self) -> None:
-        """Remove unfinished files of killed processes, and rename to `<name>.damaged` what `newest` found damaged.
+        """Remove unfinished files of killed runs, and rename to `<name>.damaged` what `newest` found damaged.
 
         Must not be called while another process writes here.
         """
+        own = rf"options\.json|scores_(train|val)\.csv|{re.escape(self.network)}_(last|best|ep-[0-9]{{4,}})\.pth"
         with write_errors(self.folder):
             for path in _list(self.folder):
-                if re.fullmatch(r"\..+\.[0-9]+\.tmp", path.name) and not path.is_dir():  # of `atomic_file`
+                if re.fullmatch(rf"\.({own})\.[0-9]+\.tmp", path.name) and not path.is_dir():  # of `atomic_file`
                     path.unlink(missing_ok=True)
             for path in self.damaged:
                 path.rename(free_name(path, "damaged"))
@@ -252,6 +256,12 @@ def read_plain_part(path: Path) -> Mapping[str, Any] | None:
     except Exception:  # torch.load documents no errors
         return None
     return dict(checkpoint)
+
+
+def _are_of_one_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two checkpoints may be of one run; older versions saved nothing that tells it."""
+    keys = one.get("run_key"), other.get("run_key")
+    return None in keys or keys[0] == keys[1]
 
 
 def _position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:

@@ -97,7 +97,7 @@ def strangers_to(start: StartingPoint, folder: CheckpointFolder, progress: Progr
     """
     assert start.path is not None and start.checkpoint is not None
     found = folder.strangers(start.path, start.checkpoint, progress.best_top1)
-    if folder.best in found or not folder.best_is_of(progress.best_top1):
+    if folder.best in found or not folder.best_is_of(start.checkpoint, progress.best_top1):
         if progress.best_top1 >= 0:
             LOG.info("%s has no file of the best top-1 so far: it is counted anew", folder.folder)
         progress.best_top1 = Progress().best_top1
@@ -184,8 +184,8 @@ def check_same_run(start: StartingPoint, network: dict[str, object], classes: Se
 def with_saved(start: StartingPoint, options: Any) -> Any:
     """The options (a dataclass of flags) of a run to resume, with what its checkpoint decides in place of defaults.
 
-    These are the share of the learning rate of loaded weights, and how many checkpoints to keep: a default would delete
-    those that an earlier command kept. DataError if a flag asks for another share than the optimiser's state has.
+    These are whether it fine-tunes and at which share of the learning rate, and how many checkpoints to keep: a default
+    would delete those that an earlier command kept. DataError if a flag asks for what the optimiser's state is not.
     """
     assert start.checkpoint is not None
     saved: dict[str, Any] = {}
@@ -193,6 +193,13 @@ def with_saved(start: StartingPoint, options: Any) -> Any:
     if "keep" not in options.given and is_count(keep) and keep != options.keep:
         LOG.info("%s was saved with --keep %d, which still holds", start.path, keep)
         saved["keep"] = keep
+    is_fine_tuning = bool(start.checkpoint["loaded"])
+    if options.fine_tune and not is_fine_tuning:
+        raise DataError(
+            f"--fine-tune: {start.path} is of a run that does not fine-tune; leave it out, or give this run another "
+            "--task-name and no --resume-epoch"
+        )
+    saved["fine_tune"] = is_fine_tuning
     share = share_of_loaded(start.checkpoint["optimizer"]) if start.checkpoint["loaded"] else None
     if share is not None and share != options.loaded_lr_factor:
         if "loaded_lr_factor" in options.given:

@@ -110,6 +110,9 @@ def parse_rows(path: Path, numbers: Collection[str]) -> list[Row]:
         header, *lines = [cells for cells in csv.reader(file) if any(cells)] or [[]]
     if header and "epoch" not in header:
         raise ValueError("it has no column epoch")
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise ValueError(f"it has two columns {quoted(twice)}")
     rows = []
     for number, cells in enumerate(lines, start=1):
         if len(cells) != len(header):

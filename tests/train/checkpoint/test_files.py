@@ -184,10 +184,10 @@ def test_a_file_written_over_by_hand_changes_no_other(checkpoints):
 def test_leftovers_of_all_files_are_removed_and_no_other_file(checkpoints):
     """A run that is killed a hundred times would leave a hundred of them."""
     checkpoints.save({"number": 1})
-    for name in (".options.json.9.tmp", ".scores_val.csv.99.tmp", ".net_last.pth.9.tmp", ".notes", "a.9.tmp"):
+    for name in (".options.json.9.tmp", ".scores_val.csv.99.tmp", ".net_last.pth.9.tmp", ".notes.2026.tmp", "a.9.tmp"):
         (checkpoints.folder / name).touch()
     checkpoints.remove_leftovers()
-    assert names(checkpoints.folder) == [".notes", "a.9.tmp", "net_last.pth"]
+    assert names(checkpoints.folder) == [".notes.2026.tmp", "a.9.tmp", "net_last.pth"]
 
 
 def test_if_no_file_can_be_read_that_is_an_error_not_a_fresh_start(checkpoints):

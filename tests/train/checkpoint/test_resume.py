@@ -83,6 +83,11 @@ def test_a_resume_keeps_the_share_of_the_rate_and_says_no_other(server, small_da
     refused = start(server, small_dataset, tmp_path, *flags, "--loaded-lr-factor", 0.01)
     assert refused.wait() == 2
     assert "--loaded-lr-factor 0.01: the run to resume has 0.5" in refused.output()
+    plain = (*flags, "--task-name", "plain")
+    without = tuple(flag for flag in plain if flag not in ("--fine-tune", "--resume-epoch", "auto"))
+    finish(start(server, small_dataset, tmp_path, *without, "--end-epoch", 1))
+    refused = start(server, small_dataset, tmp_path, *plain)  # it trained all weights at the full rate, and went on so
+    assert refused.wait() == 2 and "does not fine-tune" in refused.output()
     assert "learn at 0.5 " in finish(start(server, small_dataset, tmp_path, *flags))
     run = tmp_path / "one" / RUN
     assert read_checkpoint(run / LAST)["options"]["loaded_lr_factor"] == 0.5

@@ -178,6 +178,16 @@ def test_a_best_top_1_without_its_file_is_counted_anew(folder, tmp_path):
     assert resumed(folder, "auto") == (-1.0, {folder.best.name})
 
 
+def test_the_best_of_another_run_with_the_same_top_1_is_not_taken(folder, tmp_path):
+    """A best.pth that was copied from another seed's folder would be named as this run's result."""
+    folder.save(saved(3, 50.0) | {"run_key": "this"}, 2, is_best=True)
+    assert resumed(folder, "auto") == (50.0, set())
+    torch.save(saved(3, 50.0) | {"run_key": "other"}, folder.best)
+    assert resumed(folder, "auto") == (-1.0, {folder.best.name})
+    torch.save(saved(3, 50.0), folder.best)  # of an older version, which saved no key
+    assert resumed(folder, "auto") == (50.0, set())
+
+
 def test_a_damaged_last_is_moved_aside_once(folder):
     folder.save(saved(3, 10.0), 2, is_best=True)
     folder.save(saved(3, 10.0, step=4))

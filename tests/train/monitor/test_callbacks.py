@@ -289,6 +289,7 @@ DAMAGES = {
     "UTF-16": lambda text: text.encode("utf-16"),
     "a row cut short": lambda text: text[:-20].encode(),
     "a row with more cells": lambda text: text.rstrip().encode() + b",9,9\n",
+    "a column twice": lambda text: text.replace("seconds", "lr", 1).encode(),
     "no epoch": lambda text: text.replace("epoch", "e", 1).encode(),
     "an epoch twice": lambda text: (text + text.splitlines()[-1] + "\n").encode(),
     "an epoch that is no number": lambda text: re.sub(r"\n\d,", "\none,", text).encode(),
