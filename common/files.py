@@ -90,8 +90,12 @@ def write_errors(path: Path, remedy: str = "") -> Iterator[None]:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. On success flush it to disk and rename it to `path`; else remove it.
 
+    OSError if there is a folder, pipe or device: root would replace even /dev/null.
+
     The temporary name is `.<name>.<pid>.tmp`, so the files that a killed process left can be recognised.
     """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "there is a folder, a pipe or a device", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # left by a killed process that had the same process id
     try:

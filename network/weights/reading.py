@@ -85,9 +85,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 )
             if kind := not_weights(head):
                 raise DamagedError(f"checkpoint {path} is {kind}")
-            if path.suffix == ".safetensors":
+            is_zip = head.startswith(ZIP)  # the content decides, not the name: files get renamed
+            if head[8:9] == b"{" or (path.suffix.lower() == ".safetensors" and not is_zip):
                 return read_safetensors(path)
-            is_zip = head.startswith(ZIP)
             if is_zip:
                 _check_zip(path, file)
             checkpoint = _load(path, file, is_zip)

@@ -52,3 +52,13 @@ def test_a_file_system_that_cannot_flush_folders_is_written_to(tmp_path, monkeyp
     with atomic_file(tmp_path / "a") as temporary:
         temporary.write_text("new")
     assert (tmp_path / "a").read_text() == "new"
+
+
+def test_no_pipe_or_device_is_replaced_by_a_file(tmp_path):
+    """As root, `--output /dev/null` made /dev/null a picture."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(OSError, match="pipe"), atomic_file(path) as temporary:
+            temporary.write_text("new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

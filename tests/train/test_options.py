@@ -133,6 +133,8 @@ MISTAKES = {
     "no frames": (["--clip-length", "0"], "--clip-length 0: .*1 or more"),
     "negative": (["--keep", "-1"], "--keep -1: .*0 or more"),
     "no rate": (["--lr-base", "0"], r"--lr-base 0\.0: .*above 0"),
+    "a rate whose multiples overflow": (["--lr-base", "1e308"], r"--lr-base 1e\+308"),
+    "a log in a checkpoint": (["--log-file", "r3d_10_best.pth"], "--log-file 'r3d_10_best.pth'"),
     "rate not a number": (["--lr-base", "nan"], "--lr-base: 'nan'"),
     "clip-grad not a number": (["--clip-grad", "nan"], "--clip-grad: 'nan'"),
     "minutes not a number": (["--save-every-minutes", "nan"], "--save-every-minutes: 'nan'"),

@@ -62,7 +62,7 @@ class RateOptions:
 
     lr_base: float = option(
         0.1, "learning rate of a batch of --batch-size clips; long cycles multiply it by their batch factor. With "
-        "--multigrid per-epoch: learning rate of the largest batch", "schedule", above=0, is_compared=True,
+        "--multigrid per-epoch: learning rate of the largest batch", "schedule", above=0, below=1e6, is_compared=True,
     )  # fmt: skip
     lr_schedule: str = option(
         "steps",
@@ -77,7 +77,12 @@ class RateOptions:
         is_compared=True,
     )  # fmt: skip
     lr_factor: float = option(
-        0.1, "the learning rate is multiplied by this at each of --lr-steps", "schedule", above=0, is_compared=True
+        0.1,
+        "the learning rate is multiplied by this at each of --lr-steps",
+        "schedule",
+        above=0,
+        below=1e6,
+        is_compared=True,
     )
     warmup_epochs: float | None = option(
         None, "epochs of linear warm-up (default with long cycles: --end-epoch / 7, at most half of the first phase; "

@@ -15,6 +15,15 @@ from network.weights.reading import read_checkpoint
 from tests.network.weights.exported import network_of
 
 
+@pytest.mark.parametrize("name", ["x.pth", "x.SAFETENSORS", "x.safetensors", "x"])
+def test_a_renamed_file_is_read_by_its_content(tmp_path, name):
+    """Whole weights were called damaged because a download gave them another ending."""
+    weights = {"a": torch.arange(3.0)}
+    for save in (save_file, torch.save):
+        save(weights, tmp_path / name)
+        assert read_checkpoint(tmp_path / name)["a"].equal(weights["a"])
+
+
 def test_safetensors_of_others_are_state_dicts(tmp_path):
     """Files from the Hugging Face hub have no metadata of this project."""
     save_file(network_of("r3d_10").state_dict(), tmp_path / "x.safetensors")
