@@ -24,6 +24,8 @@ def _create(
     What is not given is as the file says, else 400 classes, no gates, placement "final". ValueError if the file cannot
     be read, is of another network than `name` and the arguments say, or does not have exactly the network's weights.
     """
+    if type(gates) not in (bool, type(None)) or type(num_classes) not in (int, type(None)):
+        raise ValueError(f"gates {gates!r}, num_classes {num_classes!r}: give True or False, and a whole number")
     given = {"num_classes": num_classes, "gates": gates, "placement": placement}
     given = {key: value for key, value in given.items() if value is not None}
     if pretrained is None:

@@ -37,7 +37,11 @@ def locked(path: Path, work: str, remedy: str = "wait for it") -> Iterator[None]
         if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
             yield
             return
-        raise DataError(f"{path}: {reason(error)}; is {path.parent} a folder that you may write to?") from error
+        if isinstance(error, PermissionError) and os.path.lexists(path):
+            remedy = "another user left this lock file: delete it if nothing runs there, or have it made writable"
+        else:
+            remedy = f"is {path.parent} a folder that you may write to?"
+        raise DataError(f"{path}: {reason(error)}; {remedy}") from error
     try:
         _name_holder(path)
         yield

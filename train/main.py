@@ -6,7 +6,7 @@
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -16,9 +16,7 @@ from rich.console import Console
 
 from common.cli import run_command
 from common.errors import DataError, TrainingError, UserError
-from common.files import atomic_file, write_errors
 from common.json_text import json_text
-from common.lock import locked
 from common.options import part, plain
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
@@ -42,7 +40,6 @@ from train.checkpoint.start import (
     has_same_videos,
     load_pretrained,
     load_resumed,
-    move_aside,
     resume_state,
     strangers_to,
     with_saved,
@@ -61,7 +58,6 @@ from train.monitor.logs import (
     LOG,
     is_file_awaited,
     log_table,
-    log_to_file,
     make_console,
     print_result,
     start_logging,
@@ -73,6 +69,7 @@ from train.norm_clips import accumulation_warnings, check_norm_clips
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, spec_of
+from train.run_folder import RunFolder
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Plan
@@ -130,7 +127,7 @@ def _run_together(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, r
         if not stop.is_saved:
             if ranks.is_first and is_file_awaited() and not options.evaluate:
                 with suppress(DataError):  # it stops in any case
-                    log_to_file(_log_file(options, _run_folder(options, spec_of(dataset, options))))
+                    RunFolder(_run_folder(options, spec_of(dataset, options)), options.log_file, ExitStack()).open_log()
             LOG.warning("stopped by a signal (%s) outside of the training steps: there was nothing to save", stop.name)
         return stop.exit_status
     except KeyboardInterrupt:
@@ -164,13 +161,12 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     pretrained, options, notes = on_all_ranks(ranks, lambda: _read_pretrained(options))
     spec = spec_of(dataset, options)
     folder = _run_folder(options, spec)
-    log_file = _log_file(options, folder)
+    run_folder = RunFolder(folder, options.log_file, held)
     if options.evaluate:
         if "log_file" in options.given:
-            on_all_ranks(ranks, lambda: ranks.is_first and log_to_file(log_file))
+            on_all_ranks(ranks, lambda: ranks.is_first and run_folder.open_log())
         return run_evaluation(options, dataset, ranks, folder, pretrained)
-    # A folder that does not exist is created later, when the command is known to be right.
-    is_locked = on_all_ranks(ranks, lambda: ranks.is_first and _exists(folder, log_file) and _lock(folder, held))
+    on_all_ranks(ranks, lambda: ranks.is_first and run_folder.lock_if_there())
     for level, note in notes:
         LOG.log(level, "%s", note)
     torch.manual_seed(options.random_seed)
@@ -204,9 +200,9 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         progress,
         start.path if start.is_resume else None,
     )
-    has_work = progress.epoch <= plan.num_epochs
+    written = plain(options) if progress.epoch <= plan.num_epochs else None
     on_all_ranks(
-        ranks, lambda: ranks.is_first and _begin(options, checkpoints, start, strangers, held, is_locked, has_work)
+        ranks, lambda: ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written)
     )
     log_table(plan_table(plan))
     for line in plan_summary(plan):
@@ -345,54 +341,6 @@ def _callbacks(folder: Path, console: Console, progress: Progress) -> list[Callb
 def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:
     name = f"{options.network}_gates_{options.gates}" + (f"_{options.task_name}" if options.task_name else "")
     return (options.model_dir or Path("results") / spec.name) / name
-
-
-def _log_file(options: TrainOptions, folder: Path) -> Path:
-    return Path(options.log_file) if os.sep in options.log_file else folder / options.log_file
-
-
-def _exists(folder: Path, log_file: Path) -> bool:
-    """Whether the run's folder is there; DataError if it or the log file can be neither used nor created."""
-    if os.path.isdir(log_file):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
-        raise DataError(f"--log-file {log_file} is a folder: give a file")
-    with write_errors(folder, "give another --model-dir or --task-name"):
-        try:
-            folder.stat()
-        except FileNotFoundError:
-            return False
-    return True
-
-
-def _lock(folder: Path, held: ExitStack) -> bool:
-    """Lock the run's folder until `held` is closed, and create it. DataError if another run is there."""
-    held.enter_context(locked(folder / ".train.lock", "run", "wait for it, or give this run another --task-name"))
-    return True
-
-
-def _begin(
-    options: TrainOptions,
-    checkpoints: CheckpointFolder,
-    start: StartingPoint,
-    strangers: Sequence[Path],
-    held: ExitStack,
-    is_locked: bool,
-    has_work: bool,
-) -> bool:
-    """Write the first files of a run whose command is right. DataError if the folder cannot be written."""
-    folder = checkpoints.folder
-    if not is_locked:
-        _lock(folder, held)
-        if checkpoints.files():
-            raise DataError(f"{folder}: another run has trained there since this one began; give another --task-name")
-    log_to_file(_log_file(options, folder))
-    checkpoints.remove_leftovers()
-    move_aside(start, checkpoints, strangers)
-    if not has_work:  # the files there are of the run as it was
-        return True
-    with write_errors(folder / "options.json"), atomic_file(folder / "options.json") as temporary:
-        facts = {"options": plain(options), "versions": versions(), "command": sys.argv}
-        temporary.write_text(json_text(facts, indent=2) + "\n", encoding="utf-8")
-    return True
 
 
 def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:

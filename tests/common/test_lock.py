@@ -12,6 +12,7 @@ import pytest
 
 from common.errors import DataError
 from common.lock import locked
+from tests.other_user import without_rights
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -77,4 +78,21 @@ def test_an_error_inside_the_block_is_not_taken_for_one_of_the_lock(tmp_path: Pa
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="file"), locked(tmp_path / "file" / ".lock", "training"):
+        pass
+
+
+def test_a_lock_file_of_another_user_is_named_and_not_the_folder(tmp_path: Path) -> None:
+    """In a folder that all may write to, a colleague's lock file locked everybody out, and the folder was blamed."""
+    (tmp_path / ".lock").touch(mode=0o600)
+    tmp_path.chmod(0o777)
+    for folder in tmp_path.parents:
+        if folder.stat().st_mode & 0o001 == 0 and os.geteuid() == 0 and folder.name.startswith("pytest-"):
+            folder.chmod(0o755)
+    if os.geteuid():
+        (tmp_path / ".lock").chmod(0o400)
+    with (
+        without_rights(),
+        pytest.raises(DataError, match=r"\.lock.*another user"),
+        locked(tmp_path / ".lock", "training"),
+    ):
         pass

@@ -62,3 +62,12 @@ def test_the_file_decides_what_the_caller_does_not_say(checkpoint):
 def test_what_contradicts_the_file_is_an_error(checkpoint, name, arguments, values):
     with pytest.raises(NetworkError, match=rf"x\.pth.*{values}"):
         getattr(hubconf, name)(pretrained=checkpoint, **arguments)
+
+
+@pytest.mark.parametrize(
+    "given", [{"gates": "False"}, {"num_classes": "4"}, {"num_classes": 4.0}, {"num_classes": True}]
+)
+def test_arguments_of_another_type_are_refused(given):
+    """gates="False" is true in Python, and built a network with gates."""
+    with pytest.raises(ValueError, match=next(iter(given))):
+        hubconf.srtg_r3d_10(**given)

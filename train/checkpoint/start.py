@@ -104,12 +104,14 @@ def strangers_to(start: StartingPoint, folder: CheckpointFolder, progress: Progr
     return found
 
 
-def move_aside(start: StartingPoint, folder: CheckpointFolder, strangers: Sequence[Path]) -> None:
-    """Rename `strangers_to` the run, and log that."""
-    moved = folder.move_aside(strangers)
+def move_aside(
+    start: StartingPoint, folder: CheckpointFolder, strangers: Sequence[Path], others: Sequence[Path] = ()
+) -> None:
+    """Rename `strangers_to` the run, and log that; `others` are further files that were kept of the attempt before."""
+    moved = [*folder.move_aside(strangers), *others]
     if moved:
         LOG.warning(
-            "%s holds checkpoints of another attempt than %s, from which this run goes on; they are now %s",
+            "%s holds files of another attempt than %s, from which this run goes on; they are now %s",
             folder.folder, start.path, ", ".join(path.name for path in moved),
         )  # fmt: skip
 

@@ -1,11 +1,12 @@
 """The scores of a run as CSV files, one row per epoch."""
 
 import csv
+import shutil
 from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 
-from common.files import OtherFileError, atomic_file, free_name, open_plain_text
+from common.files import OtherFileError, atomic_file, free_name, open_plain_text, write_errors
 from common.text import quoted, shortened
 from evaluate.metrics import Scores
 from train.monitor.logs import LOG
@@ -13,6 +14,24 @@ from train.monitor.reports import EpochReport, LogReport
 
 Row = dict[str, object]
 LARGEST = 2**26  # bytes; a row has about 100
+
+
+FILES = ("scores_train.csv", "scores_val.csv")
+
+
+def drop_rows(folder: Path, first: int, keep_copies: bool) -> list[Path]:
+    """Drop the rows of a run's score files from epoch `first` on, as the run goes back to it. DataError.
+
+    With `keep_copies`, files that have such rows are copied to `<name>.abandoned` first; returns the copies.
+    """
+    copies = []
+    for path in (folder / name for name in FILES):
+        with write_errors(path):
+            if keep_copies and any(epoch_of(row) >= first for row in _read(path, set())):
+                copies.append(free_name(path, "abandoned"))
+                shutil.copyfile(path, copies[-1])
+            _replace_rows(path, first, [])
+    return copies
 
 
 class ScoreFiles:
@@ -23,8 +42,7 @@ class ScoreFiles:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.train_file = folder / "scores_train.csv"
-        self.val_file = folder / "scores_val.csv"
+        self.train_file, self.val_file = (folder / name for name in FILES)
         self.unwritten: dict[Path, list[Row]] = {self.train_file: [], self.val_file: []}
         self.unreported: dict[Path, int] = {}  # the first epoch since whose report a file is not up to date
 

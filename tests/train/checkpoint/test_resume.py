@@ -118,7 +118,8 @@ def test_resuming_at_an_earlier_epoch_replaces_the_later_ones(server, small_data
     assert [row["epoch"] for row in rows(run / "scores_train.csv")] == ["1", "2", "3"]
     assert [row["lr"] for row in rows(run / "scores_train.csv")] == ["0.02", "0.01", "0.001"]
     # What the first attempt had written later is kept beside, and the best score is that of the best file.
-    moved = {"srtg_tiny_ep-0002.pth", "srtg_tiny_ep-0003.pth", LAST}
+    moved = {"srtg_tiny_ep-0002.pth", "srtg_tiny_ep-0003.pth", LAST, "scores_train.csv", "scores_val.csv"}
+    assert [row["epoch"] for row in rows(run / "scores_val.csv.abandoned")] == ["1", "2", "3"]
     assert {f"{name}.abandoned" for name in moved} <= {path.name for path in run.glob("*.abandoned")}
     assert re.search(r"ep-0002\.pth\.abandoned, .*ep-0003\.pth\.abandoned", output)
     result = json.loads(output.splitlines()[-1])

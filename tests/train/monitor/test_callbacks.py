@@ -22,7 +22,7 @@ from train.monitor.callbacks import ConsoleLog, ProgressBar, speed_text
 from train.monitor.guarded import Guarded
 from train.monitor.logs import LOG, ConsoleHandler, log_table, log_to_file
 from train.monitor.reports import EpochReport, LogReport, Speeds
-from train.monitor.score_files import ScoreFiles
+from train.monitor.score_files import FILES, ScoreFiles, drop_rows
 from train.monitor.tensorboard import TensorBoardLog
 
 SPEEDS = Speeds(read=153_000.0, forward=98.4, backward=17.8, clips=15.0, wait_share=0.034)
@@ -259,6 +259,20 @@ def test_an_attempt_before_leaves_no_scores_among_those_of_the_next(tmp_path):
     assert rows(tmp_path / "scores_val.csv") == []
     files.on_epoch(epoch_report(2))
     assert rows(tmp_path / "scores_val.csv")[0]["top5"] == "100.0000"
+
+
+def test_the_rows_of_an_attempt_that_is_given_up_are_kept_aside(tmp_path):
+    """Its checkpoints are kept as .abandoned; the scores that tell which of them is good were deleted."""
+    files = ScoreFiles(tmp_path)
+    for epoch in (1, 2, 3):
+        files.on_epoch(epoch_report(epoch))
+    before = (tmp_path / "scores_val.csv").read_bytes()
+    assert [path.name for path in drop_rows(tmp_path, 2, keep_copies=True)] == [f"{name}.abandoned" for name in FILES]
+    assert (tmp_path / "scores_val.csv.abandoned").read_bytes() == before
+    for name in FILES:
+        assert [row["epoch"] for row in rows(tmp_path / name)] == ["1"]
+    assert drop_rows(tmp_path, 2, keep_copies=True) == []
+    assert drop_rows(tmp_path / "new", 1, keep_copies=True) == []
 
 
 def test_sorted_score_files_are_put_in_order_again(tmp_path):
