@@ -62,7 +62,7 @@ class RateOptions:
 
     lr_base: float = option(
         0.1, "learning rate of a batch of --batch-size clips; long cycles multiply it by their batch factor. With "
-        "--multigrid per-epoch: learning rate of the largest batch", "schedule", above=0, below=1e6, is_compared=True,
+        "--multigrid per-epoch: learning rate of the largest batch", "schedule", above=0, below=1e32, is_compared=True,
     )  # fmt: skip
     lr_schedule: str = option(
         "steps",
@@ -81,7 +81,7 @@ class RateOptions:
         "the learning rate is multiplied by this at each of --lr-steps",
         "schedule",
         above=0,
-        below=1e6,
+        below=1e32,
         is_compared=True,
     )
     warmup_epochs: float | None = option(
