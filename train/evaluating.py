@@ -102,7 +102,11 @@ def _load(
     torch.manual_seed(options.random_seed)
     network = create_network(options.network, len(videos.classes), options.gates, options.placement)
     loaded = load_pretrained(network, start, videos.classes)
-    wrong = [tensor for tensor in loaded.skipped if tensor.name == "fc.weight"]
+    wrong = [
+        tensor
+        for tensor in loaded.skipped
+        if tensor.name == "fc.weight" and tensor.shape_in_checkpoint[1:] == tensor.shape_in_network[1:]
+    ]
     if wrong:
         raise DataError(
             f"{start.path} is a network of {wrong[0].shape_in_checkpoint[0]} classes, and the labels have "

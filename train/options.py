@@ -200,8 +200,6 @@ def check_options(options: TrainOptions) -> None:
         )
     if options.evaluate and not (options.pretrained_3d or resume):
         raise DataError("--evaluate needs weights: give --pretrained-3d FILE, or --resume-epoch auto for the newest")
-    if options.device == "cpu" and options.precision == "fp16":
-        raise DataError("--precision fp16 needs a GPU: on the CPU use fp32 or bf16")
 
 
 def _check_task_name(name: str) -> None:
@@ -218,6 +216,7 @@ def resolve_auto(options: TrainOptions) -> TrainOptions:
     gpus = options.gpus or (torch.cuda.device_count() if device == "cuda" else 1)
     _check_batch(options, environment_number("WORLD_SIZE", minimum=1) if is_launched() else gpus)
     precision = options.precision
+    _check_precision(precision, device, options.evaluate)
     if precision == "auto":
         precision = "fp32" if device == "cpu" else "bf16" if torch.cuda.is_bf16_supported(False) else "fp16"
     workers = options.workers
@@ -241,6 +240,13 @@ def _device(options: TrainOptions) -> str:
             "CPU add --device cpu"
         )
     return device
+
+
+def _check_precision(precision: str, device: str, evaluate: bool) -> None:
+    """In bf16 on the CPU, torch 2.13 writes the gradient of some kernels of 3 channels beyond its memory."""
+    if device == "cpu" and (precision == "fp16" or (precision == "bf16" and not evaluate)):
+        remedy = "use fp32 or bf16" if evaluate else "train in fp32"
+        raise DataError(f"--precision {precision} needs a GPU: on the CPU {remedy}")
 
 
 def _check_batch(options: TrainOptions, world_size: int) -> None:

@@ -192,6 +192,23 @@ def test_an_evaluation_tells_of_other_videos_than_the_run_had(finished, tiny, tm
     assert "trained on these very videos" in lines["train.csv"]
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda weight: weight[:3], "is a network of 3 classes, and the labels have 4"),
+        (lambda weight: weight[:, :3], "lacks weights of srtg_tiny"),
+        (lambda weight: weight.sum(), "lacks weights of srtg_tiny"),
+    ],
+    ids=["classes", "features", "scalar"],
+)
+def test_an_evaluation_names_what_is_wrong_with_a_classifier(finished, tiny, tmp_path, change, reason):
+    """A classifier of no rows was a traceback, and one of other features a network of other classes."""
+    weights = torch.load(folder_of(finished) / "srtg_tiny_best.pth")["weights"]
+    torch.save({"state_dict": weights | {"fc.weight": change(weights["fc.weight"])}}, tmp_path / "other.pth")
+    process = tiny("--evaluate", "--pretrained-3d", tmp_path / "other.pth")
+    assert process.status == 2 and reason in process.output()
+
+
 def test_an_evaluation_needs_no_training_videos(finished, tiny, tmp_path):
     dataset = write_small_dataset(tmp_path / "data", train=1, val=7)
     (dataset / "labels" / "train.csv").unlink()

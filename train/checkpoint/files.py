@@ -73,7 +73,8 @@ class CheckpointFolder:
         targets = [self.epoch_file(epoch)] if epoch is not None else []
         targets += [self.best] if is_best else []
         problem: TrainingError | None = None
-        with _write_errors(self.last, "the checkpoint before it is intact"):
+        is_first = not os.path.lexists(self.last)
+        with _write_errors(self.last, "there is none before it" if is_first else "the checkpoint before it is intact"):
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_file(self.last) as temporary:
                 _torch_save(checkpoint, temporary)

@@ -1,5 +1,6 @@
 """The log of a run: in colour on the console, as plain text in a file."""
 
+import io
 import logging
 import os
 import re
@@ -184,10 +185,9 @@ def is_file_awaited() -> bool:
 
 def log_table(table: Table) -> None:
     """Log a rich table: as a table on the console, as text in the file."""
-    console = Console(width=LOG_WIDTH, force_terminal=False, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-    LOG.info(capture.get().rstrip(), extra={"rich": table})
+    text = io.StringIO()  # Console.capture would also write to standard output, which may be full
+    Console(file=text, width=LOG_WIDTH, force_terminal=False, color_system=None).print(table)
+    LOG.info(text.getvalue().rstrip(), extra={"rich": table})
 
 
 def print_result(text: str) -> None:

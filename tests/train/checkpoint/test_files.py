@@ -89,12 +89,16 @@ def test_where_there_are_no_hard_links_files_are_copied(checkpoints, monkeypatch
 
 def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(checkpoints):
     """Checkpoints fill disks, and torch's own message is a traceback about an inline container."""
-    checkpoints.save({"number": 1})
+    large = {"number": 2, "values": torch.zeros(1_000_000)}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(TrainingError, match=r"net_last\.pth cannot be written.*ulimit -f.*--resume-epoch auto"):
-            checkpoints.save({"number": 2, "values": torch.zeros(1_000_000)})
+        with pytest.raises(TrainingError, match="there is none before it"):
+            checkpoints.save(large)
+        checkpoints.save({"number": 1})
+        problem = r"net_last\.pth cannot be written.*ulimit -f.*the checkpoint before it is intact.*--resume-epoch auto"
+        with pytest.raises(TrainingError, match=problem):
+            checkpoints.save(large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert number_in(checkpoints.last) == 1

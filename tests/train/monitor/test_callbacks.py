@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -296,6 +297,16 @@ def test_a_table_in_the_log_file_has_no_colour_codes(monkeypatch):
     table.add_row("1")
     log_table(table)
     assert "epoch" in messages[0] and "\x1b" not in messages[0]
+
+
+def test_a_table_is_logged_where_standard_output_is_full(monkeypatch):
+    """Ranks other than the first log no table, but one that failed to make its text ended the run."""
+    messages = []
+    monkeypatch.setattr(LOG, "info", lambda message, extra: messages.append(message))
+    with Path("/dev/full").open("wb", buffering=0) as full, monkeypatch.context() as context:
+        context.setattr("sys.stdout", io.TextIOWrapper(full, write_through=True))
+        log_table(Table("epoch"))
+    assert "epoch" in messages[0]
 
 
 DAMAGES = {
