@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -92,7 +92,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     The temporary name is `.<name>.<pid>.tmp`, so the files that a killed process left can be recognised.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     temporary.unlink(missing_ok=True)  # left by a killed process that had the same process id
     try:
         yield temporary
@@ -102,6 +102,56 @@ def atomic_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the error that led here is the one to report
             temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def check_new_files(texts: Mapping[Path, str]) -> list[Path]:
+    """The paths at which no file is yet. DataError for a path at which there is anything but a file of this text."""
+    absent = []
+    for path, text in texts.items():
+        there = what_is_at(path)
+        if not there and not path.is_symlink():
+            absent.append(path)
+        elif there != "file":
+            kind = f"a {there}" if there else "a link to nothing"
+            raise DataError(f"{path} is {kind}, but a file of this name is to be written: move it away")
+        elif not _has_text(path, text):
+            raise DataError(f"{path} is there and has another content: move it away, or write to another folder")
+    return absent
+
+
+def write_new_files(texts: Mapping[Path, str]) -> None:
+    """Write text files, all or none; files that are there with the same text stay.
+
+    DataError if one is there with another content, or cannot be written: then none is written.
+    """
+    absent = check_new_files(texts)
+    try:
+        for path in absent:
+            with write_errors(path):
+                _temporary(path).write_text(texts[path], encoding="utf-8")
+                sync(_temporary(path))
+        for path in absent:
+            with write_errors(path):
+                _temporary(path).replace(path)
+        for folder in {path.parent for path in absent}:
+            with write_errors(folder):
+                sync_folder(folder)
+    finally:
+        for path in absent:
+            with suppress(OSError):  # the error that led here is the one to report
+                _temporary(path).unlink(missing_ok=True)
+
+
+def _has_text(path: Path, text: str) -> bool:
+    content = text.encode()
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}") from None
 
 
 def free_name(path: Path, what: str) -> Path:

@@ -1,6 +1,7 @@
 """The project's label file: one CSV row for each video, with its class, its id, and optionally times and split."""
 
 import csv
+import io
 import math
 import os
 from collections import defaultdict
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from common.files import atomic_file
 from common.text import quoted, shortened
 from data.labels.csv_file import fields_as_written, read_table
 
@@ -253,13 +253,14 @@ def format_seconds(seconds: float) -> str:
     return str(int(seconds)) if seconds.is_integer() else repr(seconds)
 
 
-def write_labels(path: Path, rows: Sequence[LabelRow]) -> None:
-    """Write a label file that `read_labels` reads back as the same rows; times are written if any row has them."""
+def label_text(rows: Sequence[LabelRow]) -> str:
+    """The text of a label file that `read_labels` reads back as the same rows; it has times if any row has them."""
     timed = any(row.time_start is not None for row in rows)
     header = ["label", "youtube_id", "time_start", "time_end", "split"] if timed else ["label", "id", "split"]
-    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for row in rows:
-            times = [format_seconds(t) if t is not None else "" for t in (row.time_start, row.time_end)]
-            writer.writerow([row.label, row.youtube_id, *(times if timed else []), row.split])
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        times = [format_seconds(t) if t is not None else "" for t in (row.time_start, row.time_end)]
+        writer.writerow([row.label, row.youtube_id, *(times if timed else []), row.split])
+    return file.getvalue()

@@ -229,6 +229,31 @@ def test_official_files_are_never_replaced(tmp_path):
     assert "is_cc" in path.read_text()
 
 
+def _write_ucf101(folder):
+    write(folder / "classInd.txt", "1 YoYo", "2 Wave")
+    write(folder / "trainlist01.txt", "YoYo/a.avi 1", "Wave/b.avi 2")
+    write(folder / "testlist01.txt", "YoYo/c.avi")
+
+
+def test_files_that_are_there_are_kept_and_none_is_written_beside_them(official, convert, tmp_path):
+    """A label file may have been corrected by hand; with the others new and the status 2, the labels would not fit."""
+    _write_ucf101(official)
+    out = tmp_path / "out"
+    convert("ucf101")
+    convert("ucf101")  # the same again is no fault
+    text = (out / "ucf101_split1_val.csv").read_text()
+    (out / "ucf101_split1_train.csv").unlink()
+    write(out / "ucf101_classes.txt", "Wave", "YoYo")
+    with pytest.raises(DataError, match=r"ucf101_classes.txt is there and has another content: move it away"):
+        main(["ucf101", str(official), str(out)])
+    (out / "ucf101_classes.txt").unlink()
+    (out / "ucf101_classes.txt").mkdir()
+    with pytest.raises(DataError, match=r"ucf101_classes.txt is a folder"):
+        main(["ucf101", str(official), str(out)])
+    assert sorted(path.name for path in out.iterdir()) == ["ucf101_classes.txt", "ucf101_split1_val.csv"]
+    assert (out / "ucf101_split1_val.csv").read_text() == text
+
+
 # Mini-Kinetics
 
 
