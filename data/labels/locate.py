@@ -86,10 +86,10 @@ def find_val_labels(dataset: Path, spec: DatasetSpec, labels: Path | None = None
     """Return the train label file, if there is one, and the file with the val labels; as `find_label_files` does.
 
     The places are searched in the same order, so that an evaluation takes the labels of the training. Only the train
-    labels may be absent. A label file that `labels` names holds the val labels, with or without those of other splits.
+    labels may be absent. A label file that `labels` names is both: it holds the val labels, perhaps among others.
     """
     if labels is not None and _is_label_file(labels):
-        return None, labels
+        return labels, labels
     return _search(dataset, spec, labels, _val_label_file)
 
 
