@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import BinaryIO, TextIO
 from common.errors import DataError
 
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of network file systems that cannot flush a folder
+
+PICTURES = (".png", ".pdf", ".svg")  # the suffixes that matplotlib knows
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -39,6 +41,23 @@ def what_is_at(path: Path) -> str:
     except OSError as error:
         raise DataError(f"{path}: {reason(error)}") from None
     return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "pipe or device"
+
+
+def check_output(path: Path, suffixes: Sequence[str], argument: str = "", read: Path | None = None) -> None:
+    """DataError unless a file of this kind may be written to `path`, which `argument` names: before the work begins.
+
+    The name must end in one of `suffixes`: a wrong name may be that of a video or a label file, which would be lost.
+    `read` is a file that the command reads.
+    """
+    named = f"{argument} {path}".strip()
+    if path.suffix.lower() not in suffixes:
+        *others, last = suffixes
+        raise DataError(f"{named}: give a name that ends in {', '.join(others) + ' or ' if others else ''}{last}")
+    there = what_is_at(path)
+    if there not in ("", "file"):
+        raise DataError(f"{named} is a {there}; give another name")
+    if read is not None and there and what_is_at(read) and path.samefile(read):
+        raise DataError(f"{named} is the file that is read; give another name")
 
 
 class OtherFileError(DataError):

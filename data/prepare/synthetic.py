@@ -24,7 +24,7 @@ import numpy as np
 
 from common.cli import CommandParser, run_command
 from common.errors import DataError
-from common.files import atomic_file, check_new_files, reason, write_new_files
+from common.files import atomic_file, check_new_files, check_output, reason, write_new_files
 from common.processes import available_cpus
 from data.labels.label_file import LabelRow, label_text
 from data.prepare.report import Report, progress_bar
@@ -279,6 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.workers < 1:
         raise DataError(f"--workers {options.workers}: must be 1 or more")
     sheet = options.contact_sheet
+    if sheet:
+        check_output(sheet, [".png"], "--contact-sheet")
     if sheet and not sheet.parent.is_dir():
         raise DataError(f"--contact-sheet {sheet}: there is no folder {sheet.parent}; make it first")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -264,6 +264,7 @@ def test_contact_sheet_shows_a_row_of_frames_for_each_class(dataset, tmp_path):
         (["--seed", "-1"], "--seed -1: must be from 0"),
         (["--fps", "0"], "--fps 0: must be from 1"),
         (["--workers", "0"], "--workers 0: must be 1 or more"),
+        (["--contact-sheet", "train.csv"], "--contact-sheet train.csv: give a name that ends in .png"),
         (["--contact-sheet", "/no/such/sheet.png"], "--contact-sheet /no/such/sheet.png: there is no folder /no/such"),
     ],
 )
