@@ -76,6 +76,13 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     return columns, checked()
 
 
+def check_single(path: Path, columns: Sequence[str], names: Sequence[str]) -> None:
+    """Raise DataError if one of these names is that of several columns: they may contradict each other."""
+    for name in names:
+        if columns.count(name) > 1:
+            raise DataError(f"{path}: the header has {columns.count(name)} columns {name}; remove all but one")
+
+
 def fields_as_written(path: Path, lines: Sequence[int]) -> list[list[str]]:
     """The fields of the rows that end on these lines, with the spaces that `read_rows` takes away."""
     with open_text(path, newline="") as file:

@@ -226,7 +226,7 @@ def write_contact_sheet(path: Path, out: Path, settings: Settings) -> None:
 
 
 def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.lower())
+    match = re.fullmatch("([0-9]+)(?:x([0-9]+))?", text.lower())
     if not match:
         raise DataError(f"--size {text}: give height x width in pixels, as 64x64, or one number for both")
     return int(match[1]), int(match[2] or match[1])

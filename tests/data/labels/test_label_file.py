@@ -46,6 +46,21 @@ def test_times_written_as_floats_give_the_same_folder_as_integers(label_file):
     assert row.video_id == "---QUuC4vJs_000084_000094"
 
 
+@pytest.mark.parametrize("text", ["1_5", "1e1", "٣", "+3", "0x3", "1.5.0", "nan", "inf", "1,5", ".", "1e-1_0"])
+def test_a_time_has_plain_decimal_digits(label_file, text):
+    """Python reads 1_5 as 15: a slip of the pen would cut another part out of the video."""
+    with pytest.raises(DataError, match=r"line 2: time_end .* is not a time in seconds"):
+        read_labels(label_file(f'label,youtube_id,time_start,time_end\nwave,a,0,"{text}"\n'))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("84.0", 84), ("84.", 84), (".5", 0.5), ("007", 7), ("1.5e-05", 1.5e-5)])
+def test_times_as_official_files_and_python_write_them_are_read(label_file, text, seconds):
+    """Label files that older versions wrote have times just above 0 with an exponent."""
+    (row,) = read_labels(label_file(f"label,youtube_id,time_start,time_end\nwave,a,{text},99\n"))
+    assert row.time_start == seconds
+    assert "e-" not in label_text([row])
+
+
 def test_seconds_beyond_six_digits_are_not_cut_off():
     assert clip_name("x", 1234567.0, 1234577.0) == "x_1234567_1234577"
 

@@ -57,6 +57,21 @@ def error_of(name: str, annotations: Path, out: Path, *flags: str) -> str:
     return str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "header", "row", "column"),
+    [
+        ("kinetics", "kinetics-400_train.csv", "label,youtube_id,time_start,time_end,split,label",
+         "run,a,1,5,train,walk", "label"),
+        ("hacs", "HACS_clips_v1.1.1.csv", "classname,youtube_id,subset,start,end,label,start",
+         "run,a,training,1,3,1,2", "start"),
+    ],
+)  # fmt: skip
+def test_a_column_that_is_there_twice_is_an_error(official, tmp_path, name, file, header, row, column):
+    """The two contradict each other, and only one would be read."""
+    write(official / file, header, row)
+    assert f"{file}: the header has 2 columns {column}; remove all but one" in error_of(name, official, tmp_path / "o")
+
+
 # HACS
 
 
@@ -103,6 +118,7 @@ def test_hacs_clips_of_one_second_are_written_once_so_that_the_label_file_is_val
         ("Archery,a,dev,1,3,1", "line 2: unknown split 'dev'"),
         ("Archery,a,,1,3,1", "line 2: the subset is empty"),
         ("Archery,a,training,1,3", "line 2: 5 fields"),
+        ("Archery,a,training,1_5,30,1", "line 2: start '1_5' is not a time"),
     ],
 )
 def test_hacs_with_a_value_out_of_place_is_an_error_with_its_line(official, tmp_path, row, words):
