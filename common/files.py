@@ -58,6 +58,8 @@ def check_output(path: Path, suffixes: Sequence[str], argument: str = "", read: 
         raise DataError(f"{named} is a {there}; give another name")
     if read is not None and there and what_is_at(read) and path.samefile(read):
         raise DataError(f"{named} is the file that is read; give another name")
+    if path.is_symlink():  # it would be replaced, and what it leads to stay as it is
+        raise DataError(f"{named} is a link; give another name")
 
 
 class OtherFileError(DataError):

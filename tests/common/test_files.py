@@ -75,6 +75,7 @@ def test_a_file_with_another_content_is_not_replaced(tmp_path, there):
         ("folder.png", "folder.png is a folder; give another name"),
         ("pipe.png", "pipe.png is a pipe or device; give another name"),
         ("read.png", "read.png is the file that is read; give another name"),
+        ("link.png", "link.png is a link; give another name"),
         ("new.PNG", ""),
     ],
 )
@@ -82,6 +83,7 @@ def test_an_output_is_of_its_kind_and_not_the_input(tmp_path, name, words):
     """A slip in a command must not cost a video, a label file or the weights that it reads."""
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "read.png").touch()
+    (tmp_path / "link.png").symlink_to("elsewhere.png")
     os.mkfifo(tmp_path / "pipe.png")
     if not words:
         return check_output(tmp_path / name, PICTURES, "--output", tmp_path / "read.png")

@@ -149,6 +149,9 @@ def test_names_that_are_not_ascii_are_read(label_file):
         ("label;id\nwave;a\n", ["'label;id'", "commas for ';'"]),
         ("label\tid\nwave\ta\n", ["commas for '\\t'"]),
         ("label,label,id\nwave,box,a\n", ["2 columns label"]),
+        ('label,id,note\nwave,a,"good\nwave,b,ok\nwave,c,bad"\n', ["ends on line 4", "stray quote"]),
+        ('label,id,note\nwave,a,"good\nwave,b,bad"\n', ["ends on line 3", "stray quote"]),
+        ('note,label,id\n"good,wave,a\nok,wave,b\nbad",wave,c\n', ["ends on line 4", "stray quote"]),
         (TIMED + "wave,a,0,1e300,train\n", ["line 2", "time_end", "'1e300'"]),
         (TIMED + "wave,a,0,inf,train\n", ["line 2", "time_end", "'inf'"]),
         (",".join(f"c{i}" for i in range(100_000)) + "\n", ["no column label", "c0, c1"]),
@@ -246,6 +249,13 @@ def test_what_is_written_reads_back_the_same(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("labels") / "labels.csv"
     path.write_text(label_text(expected))
     assert [row._replace(line=0) for row in read_labels(path)] == expected
+
+
+@pytest.mark.parametrize("note", ["dark\nand shaky", "dark, but\nnot shaky\n\n", "dark\r\nshaky"])
+def test_a_note_of_several_lines_hides_nothing(label_file, note):
+    """Spreadsheets write such notes, and training ignores them."""
+    rows = read_labels(label_file(f'label,note,id\nwave,"{note}",a\n\nwave,"{note}",b\n'))
+    assert [row.video_id for row in rows] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

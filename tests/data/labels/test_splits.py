@@ -556,6 +556,13 @@ def test_an_evaluation_with_a_folder_of_one_label_file_takes_its_val_rows(whole,
     assert [videos.folder(i).name for i in range(len(videos))] == ["b"]
 
 
+def test_what_macos_writes_beside_a_label_file_is_none(whole, tmp_path):
+    """On exFAT and SMB each file has such a companion: the only label file of the folder was not found."""
+    labels = write(tmp_path / "mine" / "all.csv", SINGLE)
+    (tmp_path / "mine" / "._all.csv").write_bytes(b"\0\5\x16\7\xff")
+    assert find_label_files(whole.root, SPEC, labels.parent) == (labels, labels)
+
+
 @pytest.mark.parametrize("others", [[], ["wave,a", "wave,b"]])
 def test_a_video_folder_with_spaces_at_its_ends_is_pointed_out(whole, others):
     """A label file cannot name it, and the names look alike in the message."""
