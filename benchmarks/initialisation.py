@@ -26,7 +26,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from common.cli import CommandParser, positive_integer, run_command
-from common.files import atomic_file
+from common.files import atomic_file, check_output
 from data.augment.normalise import Normalise
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import RandomClips, UniformClips
@@ -263,6 +263,8 @@ def main() -> int:
     parser.add_argument("--epochs", type=positive_integer, default=7)
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the curves into this PNG")
     arguments = parser.parse_args()
+    if arguments.figure:
+        check_output(arguments.figure, [".png"], "--figure")
     tune_device("cpu")
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.dataset or Path(temporary)

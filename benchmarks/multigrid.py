@@ -25,7 +25,7 @@ from rich import box
 from rich.table import Table
 
 from common.cli import CommandParser, run_command
-from common.files import atomic_file
+from common.files import atomic_file, check_output
 from train.monitor.curves import Curve, read_scores
 from train.monitor.logs import make_console
 
@@ -116,6 +116,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="keep videos and runs here (default: a temporary folder)")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the curves into this PNG")
     arguments = parser.parse_args()
+    if arguments.figure:
+        check_output(arguments.figure, [".png"], "--figure")
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         make_dataset(folder, arguments.videos)

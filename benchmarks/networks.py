@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks.network_cost import DTYPES, LAYOUTS, TORCHVISION, Cost, Setting, matrix_peak, measure, measure_memory
 from common.cli import CommandParser, run_command
 from common.errors import DataError
-from common.files import atomic_file
+from common.files import atomic_file, check_output
 from network import network_names
 from network.srtg import PLACEMENTS
 from train.backend import tune_device
@@ -126,6 +126,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--figure", type=Path, help="draw training speed over multiply-accumulates into this PNG")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # how network_cost.peak_memory calls this command
     arguments = parser.parse_args()
+    if arguments.figure:
+        check_output(arguments.figure, [".png"], "--figure")
     if not network_names(arguments.networks):
         raise DataError(f"--networks {arguments.networks}: no name matches; names are {', '.join(network_names())}")
     numbers = arguments.clip.split("x")

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import BinaryIO, TextIO
 from common.errors import DataError
 
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of network file systems that cannot flush a folder
+
+PICTURES = (".png", ".pdf", ".svg")  # the suffixes that matplotlib knows
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -39,6 +41,25 @@ def what_is_at(path: Path) -> str:
     except OSError as error:
         raise DataError(f"{path}: {reason(error)}") from None
     return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "pipe or device"
+
+
+def check_output(path: Path, suffixes: Sequence[str], argument: str = "", read: Path | None = None) -> None:
+    """DataError unless a file of this kind may be written to `path`, which `argument` names: before the work begins.
+
+    The name must end in one of `suffixes`: a wrong name may be that of a video or a label file, which would be lost.
+    `read` is a file that the command reads.
+    """
+    named = f"{argument} {path}".strip()
+    if path.suffix.lower() not in suffixes:
+        *others, last = suffixes
+        raise DataError(f"{named}: give a name that ends in {', '.join(others) + ' or ' if others else ''}{last}")
+    there = what_is_at(path)
+    if there not in ("", "file"):
+        raise DataError(f"{named} is a {there}; give another name")
+    if read is not None and there and what_is_at(read) and path.samefile(read):
+        raise DataError(f"{named} is the file that is read; give another name")
+    if path.is_symlink():  # it would be replaced, and what it leads to stay as it is
+        raise DataError(f"{named} is a link; give another name")
 
 
 class OtherFileError(DataError):
@@ -96,7 +117,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "there is a folder, a pipe or a device", str(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     temporary.unlink(missing_ok=True)  # left by a killed process that had the same process id
     try:
         yield temporary
@@ -106,6 +127,56 @@ def atomic_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the error that led here is the one to report
             temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def check_new_files(texts: Mapping[Path, str]) -> list[Path]:
+    """The paths at which no file is yet. DataError for a path at which there is anything but a file of this text."""
+    absent = []
+    for path, text in texts.items():
+        there = what_is_at(path)
+        if not there and not path.is_symlink():
+            absent.append(path)
+        elif there != "file":
+            kind = f"a {there}" if there else "a link to nothing"
+            raise DataError(f"{path} is {kind}, but a file of this name is to be written: move it away")
+        elif not _has_text(path, text):
+            raise DataError(f"{path} is there and has another content: move it away, or write to another folder")
+    return absent
+
+
+def write_new_files(texts: Mapping[Path, str]) -> None:
+    """Write text files, all or none; files that are there with the same text stay.
+
+    DataError if one is there with another content, or cannot be written: then none is written.
+    """
+    absent = check_new_files(texts)
+    try:
+        for path in absent:
+            with write_errors(path):
+                _temporary(path).write_text(texts[path], encoding="utf-8")
+                sync(_temporary(path))
+        for path in absent:
+            with write_errors(path):
+                _temporary(path).replace(path)
+        for folder in {path.parent for path in absent}:
+            with write_errors(folder):
+                sync_folder(folder)
+    finally:
+        for path in absent:
+            with suppress(OSError):  # the error that led here is the one to report
+                _temporary(path).unlink(missing_ok=True)
+
+
+def _has_text(path: Path, text: str) -> bool:
+    content = text.encode()
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}") from None
 
 
 def free_name(path: Path, what: str) -> Path:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import atomic_file, write_errors
+from common.files import atomic_file, check_output, write_errors
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE
 from data.augment.params import KINDS, named_params, random_params, random_params_of_kind
@@ -52,6 +52,7 @@ def main(prog: str = "python -m data.preview") -> int:
     arguments = parser.parse_args()
     if arguments.seed < 0:
         raise DataError(f"--seed {arguments.seed}: must be 0 or more")
+    check_output(arguments.output, [".png"], "--output")
     shape = ClipShape(arguments.frames, arguments.size, arguments.size)
     kinds = list(KINDS) if arguments.each_kind else [None] * arguments.rows
     rows = [make_row(arguments.folder, shape, kind, (arguments.seed, row)) for row, kind in enumerate(kinds)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib
 
 from common.cli import CommandParser, run_command
-from common.files import atomic_file
+from common.files import atomic_file, check_output
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -184,6 +184,7 @@ def main() -> int:
     parser = CommandParser(prog="python -m figures.draw_block", description="Draw the SRTG block.")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the PNG file to write")
     output = parser.parse_args().output
+    check_output(output, [".png"], "--output")
     figure, axes = plt.subplots(figsize=(17.7 * 0.88, 8.9 * 0.88))
     axes.set(xlim=(0, 17.7), ylim=(0, 8.9), aspect="equal")
     axes.axis("off")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import atomic_file, write_errors
+from common.files import atomic_file, check_output, write_errors
 from data.augment.normalise import MEAN, SCALE
 from network.weights.exporting import OPSET, export_onnx, export_program, export_safetensors
 from network.weights.loading import LoadedNetwork, load_network
@@ -25,13 +25,14 @@ NORMALISATION = {"mean": [round(value / 255, 6) for value in MEAN], "std": [roun
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export as the arguments say and print what the file takes; UserError for mistakes of the user."""
     args = _parser().parse_args(arguments)
-    if args.output.suffix not in FORMATS:
-        raise DataError(f"{args.output}: the name must end in one of {', '.join(FORMATS)}")
+    check_output(args.output, FORMATS, read=args.checkpoint)
     if not args.output.parent.is_dir():
         raise DataError(f"the folder {args.output.parent} does not exist: create it, or write elsewhere")
     loaded = load_network(args.checkpoint, args.network)
     with write_errors(args.output), atomic_file(args.output) as temporary:
-        takes = _write(loaded, temporary, args.output.suffix, (args.clip_length, args.clip_size, args.clip_size))
+        takes = _write(
+            loaded, temporary, args.output.suffix.lower(), (args.clip_length, args.clip_size, args.clip_size)
+        )
     print(f"{args.checkpoint}: {loaded.origin}")
     print(f"{args.output}: {loaded.facts['name']}, {loaded.facts['num_classes']} classes; {takes}")
     print(f"normalisation: RGB of 0 to 1, minus {NORMALISATION['mean']}, divided by {NORMALISATION['std']}")

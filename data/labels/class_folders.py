@@ -193,10 +193,10 @@ def _count_frames(folder: str) -> tuple[int, str]:
         return _count_stored_frames(folder)
     except OSError as error:
         return 0, f"has a file {FRAME_COUNT} that cannot be read: {reason(error)}"
-    try:
-        frames = int(text)
-    except ValueError:
+    digits = text.strip()
+    if not digits.isdigit():  # `int` also takes 1_5
         return 0, f"has {text.decode(errors='replace')!r} in its file {FRAME_COUNT}, not a number"
+    frames = int(digits)
     if not 0 < frames <= MAX_FRAMES:
         return 0, f"has {frames} in its file {FRAME_COUNT}"
     return frames, ""

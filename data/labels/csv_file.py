@@ -52,7 +52,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """Return the column names in lower case, and an iterator over (line number, fields) of the rows.
 
-    Raises DataError if the file is empty, or if a row has more or fewer fields than the header.
+    Raises DataError if the file is empty, if a row has more or fewer fields than the header, or if a quoted field
+    spans lines that look like rows: then a quote is missing.
     """
     rows = read_rows(path)
     _, header = next(rows, (0, None))
@@ -65,7 +66,14 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     columns = [name.lower() for name in header]
 
     def checked() -> Iterator[tuple[int, list[str]]]:
+        before = 0
         for line, fields in rows:
+            if line != before + 1 and _hides_rows(fields, len(columns)):
+                raise DataError(
+                    f"{path}, row that ends on line {line}: a quoted field spans lines that look like rows of their "
+                    "own, which it would hide; remove the stray quote, or the line breaks"
+                )
+            before = line
             if len(fields) != len(columns):
                 raise DataError(
                     f"{path}, line {line}: {len(fields)} fields where the header has {len(columns)} "
@@ -74,6 +82,19 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
             yield line, fields
 
     return columns, checked()
+
+
+def _hides_rows(fields: Sequence[str], columns: int) -> bool:
+    """Whether a line within a quoted field has as many fields as a row; a note of several lines seldom has."""
+    lines = [text for field in fields[:-1] for text in field.split("\n")[1:-1]] + fields[-1].split("\n")[1:]
+    return columns > 1 and any(text.count(",") == columns - 1 for text in lines)
+
+
+def check_single(path: Path, columns: Sequence[str], names: Sequence[str]) -> None:
+    """Raise DataError if one of these names is that of several columns: they may contradict each other."""
+    for name in names:
+        if columns.count(name) > 1:
+            raise DataError(f"{path}: the header has {columns.count(name)} columns {name}; remove all but one")
 
 
 def fields_as_written(path: Path, lines: Sequence[int]) -> list[list[str]]:

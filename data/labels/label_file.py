@@ -1,19 +1,22 @@
 """The project's label file: one CSV row for each video, with its class, its id, and optionally times and split."""
 
 import csv
-import math
+import io
 import os
+import re
 from collections import defaultdict
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from common.files import atomic_file
 from common.text import quoted, shortened
-from data.labels.csv_file import fields_as_written, read_table
+from data.labels.csv_file import check_single, fields_as_written, read_table
 
 LATEST = 1e9  # seconds, 31 years: later times are not of a video
+# 84, 84.0, and what Python writes for a time just above 0. `float` also takes 1_5, 1e1 and digits of other scripts.
+SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+|[0-9](\.[0-9]+)?e-[0-9]{2,3}")
 LONGEST_NAME = 255  # bytes of a name of a file or folder, on nearly all file systems
 SPLITS = {
     "": "",
@@ -59,11 +62,8 @@ def parse_split(text: str, place: str) -> str:
 
 def parse_seconds(text: str, column: str, place: str) -> float:
     """Parse a time in seconds, 0 or more. The DataError for another text names `place` and `column`."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds <= LATEST:  # nor NaN
+    seconds = float(text) if SECONDS.fullmatch(text) else -1.0
+    if not 0 <= seconds <= LATEST:
         raise DataError(f"{place}: {column} {quoted(text)} is not a time in seconds")
     return seconds
 
@@ -144,9 +144,7 @@ def _find_columns(path: Path, columns: list[str]) -> _Columns:
     label, video = place("label"), place("youtube_id") if "youtube_id" in columns else place("id")
     start, end = place("time_start"), place("time_end")
     known = ("label", "youtube_id" if "youtube_id" in columns else "id", "time_start", "time_end", "split")
-    for name in known:
-        if columns.count(name) > 1:
-            raise DataError(f"{path}: the header has {columns.count(name)} columns {name}; remove all but one")
+    check_single(path, columns, known)
     missing = [
         name
         for name, absent in (
@@ -250,16 +248,17 @@ def describe_clip(row: LabelRow) -> str:
 
 def format_seconds(seconds: float) -> str:
     """Seconds, without a fraction that is zero: 84.0 is "84", 15.5 is "15.5"."""
-    return str(int(seconds)) if seconds.is_integer() else repr(seconds)
+    return str(int(seconds)) if seconds.is_integer() else format(Decimal(repr(seconds)), "f")
 
 
-def write_labels(path: Path, rows: Sequence[LabelRow]) -> None:
-    """Write a label file that `read_labels` reads back as the same rows; times are written if any row has them."""
+def label_text(rows: Sequence[LabelRow]) -> str:
+    """The text of a label file that `read_labels` reads back as the same rows; it has times if any row has them."""
     timed = any(row.time_start is not None for row in rows)
     header = ["label", "youtube_id", "time_start", "time_end", "split"] if timed else ["label", "id", "split"]
-    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for row in rows:
-            times = [format_seconds(t) if t is not None else "" for t in (row.time_start, row.time_end)]
-            writer.writerow([row.label, row.youtube_id, *(times if timed else []), row.split])
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        times = [format_seconds(t) if t is not None else "" for t in (row.time_start, row.time_end)]
+        writer.writerow([row.label, row.youtube_id, *(times if timed else []), row.split])
+    return file.getvalue()

@@ -86,10 +86,10 @@ def find_val_labels(dataset: Path, spec: DatasetSpec, labels: Path | None = None
     """Return the train label file, if there is one, and the file with the val labels; as `find_label_files` does.
 
     The places are searched in the same order, so that an evaluation takes the labels of the training. Only the train
-    labels may be absent. A label file that `labels` names holds the val labels, with or without those of other splits.
+    labels may be absent. A label file that `labels` names is both: it holds the val labels, perhaps among others.
     """
     if labels is not None and _is_label_file(labels):
-        return None, labels
+        return labels, labels
     return _search(dataset, spec, labels, _val_label_file)
 
 
@@ -114,7 +114,7 @@ def _search(
         if files is not None:
             return files
     looked = "; ".join(
-        f"{place} holds {some(map(str, _csv_files(place)), 'CSV file')}"
+        f"{place} holds {some(map(str, csv_files(place)), 'CSV file')}"
         if what_is_at(place) == "folder"
         else f"{place} does not exist"
         for place in places
@@ -151,11 +151,13 @@ def _both_label_files(place: Path, spec: DatasetSpec) -> LabelFiles | None:
 
 def _single_label_file(place: Path) -> LabelFiles | None:
     """The only CSV file of a folder, unless its name says that it is for one split."""
-    names = _csv_files(place) if what_is_at(place) == "folder" else []
+    names = csv_files(place) if what_is_at(place) == "folder" else []
     if len(names) != 1 or re.search(r"train|val|test", Path(names[0]).stem, re.IGNORECASE):
         return None
     return LabelFiles(place / names[0], place / names[0])
 
 
-def _csv_files(folder: Path) -> list[str]:
-    return [name for name in list_names(folder) if name.endswith(".csv")]
+def csv_files(folder: Path) -> list[str]:
+    """The names of the CSV files of a folder."""
+    # `._train.csv` is what macOS writes beside a file on other file systems.
+    return [name for name in list_names(folder) if name.endswith(".csv") and not name.startswith("._")]

@@ -68,7 +68,7 @@ def scan_val(
     that of `scan_dataset`.
     """
     train, val = files
-    rows, report = read_val_rows(val)
+    rows, report = read_val_rows(train, val)
     names = {row.label for row in rows}
     if classes is None:
         names |= {row.label for path in {train or val, val} for row in read_labels(path)}
@@ -83,7 +83,7 @@ def scan_val(
         )
     folders = ClassFolders(jpg, classes)
     videos, _, notes = _find_split("val", val, rows, folders, classes)
-    report += folders.twice(rows)
+    report += [*spelling_notes(names), *_shared_ids(rows), *folders.twice(rows)]
     report.append(f"{spec.name}: {counted(len(classes), 'class')}, {len(videos)} val videos in {jpg}")
     lacking = len(classes) - len(set(videos.labels.tolist()))
     if lacking:

@@ -24,22 +24,25 @@ def read_split_rows(files: LabelFiles) -> SplitRows:
     return rows._replace(report=rows.report + _check_overlap(files, rows))
 
 
-def read_val_rows(path: Path) -> tuple[list[LabelRow], list[str]]:
-    """The val rows of a label file, else its test rows; and lines for the log. DataError if it has neither.
+def read_val_rows(train: Path | None, val: Path) -> tuple[list[LabelRow], list[str]]:
+    """The rows that `read_split_rows` takes for validation, and lines for the log; train rows may be absent.
 
-    Rows without a split count as val.
+    `train` and `val` are as `find_val_labels` returns them. A single label file in which no row has a split holds val
+    rows. Raises DataError if there are none.
     """
-    rows = read_labels(path)
-    for split, chosen in (
-        ("val", [row for row in rows if row.split in ("", "val")]),
-        ("test", [row for row in rows if row.split == "test"]),
-    ):
-        if chosen:
-            lines = [f"labels: {path}"]
-            if split == "test":
-                lines.append(f"{path} has no val rows: its {len(chosen)} test rows are used")
-            return chosen, lines
-    raise DataError(f"{path} has neither val nor test rows: give the label file of the videos to evaluate by --labels")
+    if train != val:
+        rows, report = _rows_of_split("val", val)
+        return rows, [f"labels: {val}", *report]
+    rows = read_labels(val)
+    if not any(row.split for row in rows):
+        return rows, [f"labels: {val}"]
+    by_split, report = _by_split(val, rows)
+    if not by_split["val"]:
+        raise DataError(
+            f"{val} has neither val nor test rows: give the label file of the videos to evaluate by --labels"
+        )
+    overlap = _check_overlap(LabelFiles(val, val), SplitRows(by_split["train"], by_split["val"], []))
+    return by_split["val"], report + overlap
 
 
 def _read_both(files: LabelFiles) -> SplitRows:
@@ -65,7 +68,18 @@ def _rows_of_split(split: str, path: Path) -> tuple[list[LabelRow], list[str]]:
 
 def _divide(path: Path) -> SplitRows:
     """Divide the rows of one label file by their split. Without val rows, its test rows are used for validation."""
-    rows = read_labels(path)
+    by_split, report = _by_split(path, read_labels(path))
+    for split in ("train", "val"):
+        if not by_split[split]:
+            raise DataError(
+                f"{path} has no {split} rows; --labels takes one file with the rows of both splits, or the folder that "
+                "holds a file for each"
+            )
+    return SplitRows(by_split["train"], by_split["val"], report)
+
+
+def _by_split(path: Path, rows: list[LabelRow]) -> tuple[dict[str, list[LabelRow]], list[str]]:
+    """The train and val rows of a single label file, and lines for the log. DataError for a row without a split."""
     unclear = next((row for row in rows if not row.split), None)
     if unclear is not None:
         raise DataError(
@@ -79,13 +93,7 @@ def _divide(path: Path) -> SplitRows:
         by_split["val"] = by_split["test"]
     elif by_split["test"]:
         report.append(f"the {len(by_split['test'])} test rows of {path} are not used")
-    for split in ("train", "val"):
-        if not by_split[split]:
-            raise DataError(
-                f"{path} has no {split} rows; --labels takes one file with the rows of both splits, or the folder that "
-                "holds a file for each"
-            )
-    return SplitRows(by_split["train"], by_split["val"], report)
+    return by_split, report
 
 
 def _check_overlap(files: LabelFiles, rows: SplitRows) -> list[str]:

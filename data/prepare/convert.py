@@ -32,7 +32,7 @@ from data.prepare.conversion import (
     remove_leftovers,
     write_count,
 )
-from data.prepare.report import Report, printable, progress_bar, write_problems
+from data.prepare.report import Report, check_list, printable, progress_bar, write_problems
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources, is_video
 from data.prepare.worker_pool import Outcome, run_jobs
@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for problem in found.problems:
         report.add(*problem)
     stopped = ""
+    csv_path = options.out / f"convert_failures{_suffix(options.shard)}.csv"
+    check_list(csv_path)
     with only_run(options.out, options.shard):
         settings = Settings(options.short_side, options.quality, options.keep_partial, 1, options.videos)
         jobs = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
@@ -59,7 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             workers = min(options.workers, len(jobs))
             settings = settings._replace(threads=options.workers // workers)
             stopped = _convert(jobs, settings, workers, report)
-        csv_path = options.out / f"convert_failures{_suffix(options.shard)}.csv"
         listed: Path | None = csv_path
         try:
             write_problems(csv_path, report.problems)

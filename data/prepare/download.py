@@ -36,7 +36,7 @@ from common.text import printable
 from data.labels.csv_file import read_text
 from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import LabelRow, read_labels
-from data.prepare.download_places import FAILURES, PARTIAL, downloaded_ids, folder_problem, id_problem
+from data.prepare.download_places import FAILURES, PARTIAL, downloaded_ids, folder_problem, id_problem, remove_empty
 from data.prepare.report import Problem, Report, progress_bar, read_problems, write_problems
 from data.prepare.run_lock import only_run
 from data.prepare.time_limit import TimeIsUp, time_limit
@@ -101,7 +101,8 @@ def _download_all(
     options: argparse.Namespace, videos: dict[str, LabelRow], failures: dict[str, Problem], report: Report
 ) -> list[str]:
     """Download the videos (by id) that are not there, note them in `failures` and `report`, and return messages."""
-    there = downloaded_ids(options.out)
+    there, empty = downloaded_ids(options.out)
+    empty = {youtube_id: empty[youtube_id] for youtube_id in videos if youtube_id in empty}
     folders: dict[str, str] = {}  # of each class: why it can hold no video
     jobs = []
     for youtube_id, row in videos.items():
@@ -118,11 +119,19 @@ def _download_all(
             report.add(*known)
         else:
             jobs.append(row)
-    return _download_jobs(options, jobs, failures, report)
+    notes = _download_jobs(options, jobs, failures, report, empty)
+    if empty:
+        place = next(iter(empty.values()))[0]
+        notes.append(f"{len(empty)} of the videos were there as empty files, such as {place}: they do not count")
+    return notes
 
 
 def _download_jobs(
-    options: argparse.Namespace, jobs: list[LabelRow], failures: dict[str, Problem], report: Report
+    options: argparse.Namespace,
+    jobs: list[LabelRow],
+    failures: dict[str, Problem],
+    report: Report,
+    empty: dict[str, list[Path]],
 ) -> list[str]:
     warnings: Counter[str] = Counter()
     stopped = []
@@ -137,6 +146,7 @@ def _download_jobs(
             failures.pop(outcome.job.youtube_id, None)
             if kind == DOWNLOADED:
                 report.count(DOWNLOADED)
+                remove_empty(empty.get(outcome.job.youtube_id, []))
             else:
                 report.add(kind, f"{outcome.job.label}/{outcome.job.youtube_id}", reason)
                 failures[outcome.job.youtube_id] = report.problems[-1]

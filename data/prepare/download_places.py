@@ -1,6 +1,8 @@
 """Where `download` puts its videos: OUT/<class>/<id>.<ext>."""
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from common.errors import DataError
@@ -9,17 +11,35 @@ from common.text import quoted
 from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import check_name_length
 
-PARTIAL = ".partial"  # the folder in OUT that holds unfinished files
+PARTIAL = ".download_partial"  # the folder in OUT that holds unfinished files, and is deleted
+OTHERS_PARTIAL = ".partial"  # of older versions, and the usual folder of `rsync --partial-dir`: left alone
 FAILURES = "download_failures.csv"  # the list in OUT of what could not be downloaded
 LONGEST_SUFFIX = max(map(len, VIDEO_SUFFIXES))
 
 
-def downloaded_ids(out: Path) -> set[str]:
-    """The ids of the videos in all class folders."""
+def downloaded_ids(out: Path) -> tuple[set[str], dict[str, list[Path]]]:
+    """The ids of the videos in all class folders, and the empty files of other ids: a copy of OUT was cut short."""
     with os.scandir(out) as entries:
-        folders = [entry.path for entry in entries if entry.name != PARTIAL and entry.is_dir()]
-    names = [Path(entry.name) for folder in folders for entry in _files_in(folder)]
-    return {name.stem for name in names if name.suffix.lower() in VIDEO_SUFFIXES}
+        folders = [each.path for each in entries if each.name not in (PARTIAL, OTHERS_PARTIAL) and each.is_dir()]
+    there: set[str] = set()
+    empty: dict[str, list[Path]] = {}
+    for entry in (entry for folder in folders for entry in _files_in(folder)):
+        video_id, suffix = os.path.splitext(entry.name)  # noqa: PTH122 (there are hundreds of thousands)
+        if suffix.lower() not in VIDEO_SUFFIXES:
+            continue
+        if entry.stat().st_size:
+            there.add(video_id)
+        else:
+            empty.setdefault(video_id, []).append(Path(entry.path))
+    return there, {video_id: paths for video_id, paths in empty.items() if video_id not in there}
+
+
+def remove_empty(paths: Iterable[Path]) -> None:
+    """Delete the files that are still empty: beside the video, `convert` would not know which file is meant."""
+    for path in paths:
+        with suppress(OSError):
+            if not path.stat().st_size:
+                path.unlink()
 
 
 def _files_in(folder: str) -> list[os.DirEntry[str]]:
@@ -32,7 +52,7 @@ def _files_in(folder: str) -> list[os.DirEntry[str]]:
 
 def folder_problem(out: Path, label: str) -> str:
     """Why OUT/<class> can hold no video; empty if it can, or if it is still to be made."""
-    if label in (PARTIAL, FAILURES):
+    if label in (PARTIAL, OTHERS_PARTIAL, FAILURES):
         return f"class {label} has the name of a file or folder of `download` itself; rename the class"
     folder = out / label
     try:

@@ -4,7 +4,7 @@
     python -m data.prepare.labels kinetics kinetics700_2020/ labels/ --variant 700
 
 Writes `<beginning>_{train,val,test}.csv` to OUT, with the names that the training scripts look for, and the class index
-`<dataset>_classes.txt` for datasets that define a class order.
+`<dataset>_classes.txt` for datasets that define a class order. No file with another content is replaced.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from rich.text import Text
 
 from common.cli import CommandParser, run_command
 from common.errors import DataError
-from common.files import atomic_file, reason, what_is_at
+from common.files import what_is_at, write_errors, write_new_files
 from common.text import printable, quoted, shortened
-from data.labels.label_file import LabelRow, describe_clip, write_labels
+from data.labels.label_file import LabelRow, describe_clip, label_text
 from data.prepare.official.common import Dropped, Official
 from data.prepare.official.diving48 import read_diving48
 from data.prepare.official.hacs import read_hacs
@@ -145,20 +145,17 @@ def _without_repetitions(rows: Sequence[LabelRow], dropped: Dropped) -> list[Lab
 
 
 def _write(out: Path, files: dict[Path, list[LabelRow]], official: Official) -> None:
-    """Write label files and class index. Raises DataError if that would replace a file that was read."""
+    """Write label files and class index, all or none. Raises DataError if that would replace another file."""
     index = out / official.class_index_name if official.class_index else None
     for path in [*files, *([index] if index else [])]:
         if any(what_is_at(path) and path.samefile(source) for source in official.sources):
             raise DataError(f"{path} is one of the official files and would be replaced; give another folder for OUT")
-    try:
+    texts = {path: label_text(rows) for path, rows in files.items()}
+    if index is not None and official.class_index is not None:
+        texts[index] = "".join(f"{name}\n" for name in official.class_index)
+    with write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        for path, rows in files.items():
-            write_labels(path, rows)
-        if index is not None and official.class_index is not None:
-            with atomic_file(index) as temporary:
-                temporary.write_text("".join(f"{name}\n" for name in official.class_index), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{error.filename or out}: {reason(error)}") from None
+    write_new_files(texts)
 
 
 def _print_report(console: Console, files: dict[Path, list[LabelRow]], official: Official) -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.errors import DataError
-from common.files import atomic_file, reason
+from common.files import atomic_file, reason, what_is_at
 from common.text import printable, shortened
 from data.labels.csv_file import read_table
 
@@ -91,7 +91,11 @@ class Report:
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
-    """Write the problems, sorted, as CSV with the header kind,item,reason; DataError if that fails."""
+    """Write the problems, sorted, as CSV with the header kind,item,reason; DataError if that fails.
+
+    A file that was not written here is not replaced.
+    """
+    check_list(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -107,14 +111,20 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
 
 def read_problems(path: Path) -> list[Problem]:
     """Read what `write_problems` wrote, nothing if there is no such file; DataError if it is another kind of file."""
-    if not path.exists():
-        return []
-    columns, lines = read_table(path)
+    return [Problem(*fields) for _, fields in read_table(path)[1]] if check_list(path) else []
+
+
+def check_list(path: Path) -> bool:
+    """Whether there is a list that `write_problems` wrote; DataError if it is another kind of file."""
+    there = what_is_at(path)
+    if there not in ("", "file"):
+        raise DataError(f"{path} is a {there}, but the list of problems is to be written there; move it away")
+    columns = read_table(path)[0] if there else list(Problem._fields)
     if columns != list(Problem._fields):
         raise DataError(
             f"{path}: the header is {shortened(','.join(columns))}, not {','.join(Problem._fields)}; move it away"
         )
-    return [Problem(*fields) for _, fields in lines]
+    return bool(there)
 
 
 def progress_bar() -> Progress:

@@ -24,9 +24,9 @@ import numpy as np
 
 from common.cli import CommandParser, run_command
 from common.errors import DataError
-from common.files import atomic_file, reason
+from common.files import atomic_file, check_new_files, check_output, reason, write_new_files
 from common.processes import available_cpus
-from data.labels.label_file import LabelRow, write_labels
+from data.labels.label_file import LabelRow, label_text
 from data.prepare.report import Report, progress_bar
 from data.prepare.run_lock import only_run
 from data.prepare.synthetic_scene import MAX_CLASSES, MIN_FRAMES, MIN_SIZE, class_table, draw_scene, render
@@ -146,17 +146,23 @@ def make_dataset(out: Path, settings: Settings, workers: int) -> Report:
     settings.check()
     report = Report("synthetic videos")
     report.count("made", 0)
+    labels = _label_files(out / "labels", settings)
     try:
-        _claim_folder(out, settings)
+        _claim_folder(out, settings, labels)
         with only_run(out, command="synthetic"):
             _make_videos(out, settings, workers, report)
-        for split in SPLITS:
-            videos = (video for video in list_videos(settings) if video.split == split)
-            rows = [LabelRow(video.label, video.video_id, split, video.video_id, None, None, 0) for video in videos]
-            write_labels(out / "labels" / f"{split}.csv", rows)
+            write_new_files(labels)
     except OSError as error:
         raise DataError(f"cannot write to {out}: {reason(error)}") from error
     return report
+
+
+def _label_files(folder: Path, settings: Settings) -> dict[Path, str]:
+    """The text of the label file of each split."""
+    rows: dict[str, list[LabelRow]] = {split: [] for split in SPLITS}
+    for video in list_videos(settings):
+        rows[video.split].append(LabelRow(video.label, video.video_id, video.split, video.video_id, None, None, 0))
+    return {folder / f"{split}.csv": label_text(of_split) for split, of_split in rows.items()}
 
 
 def _make_videos(out: Path, settings: Settings, workers: int, report: Report) -> None:
@@ -176,8 +182,8 @@ def _make_videos(out: Path, settings: Settings, workers: int, report: Report) ->
             bar.advance(task)
 
 
-def _claim_folder(out: Path, settings: Settings) -> None:
-    """Write the settings to `out`; DataError if it holds videos of other settings."""
+def _claim_folder(out: Path, settings: Settings, labels: dict[Path, str]) -> None:
+    """Write the settings to `out`; DataError if it holds videos of other settings, or label files of other videos."""
     path = out / SETTINGS_FILE
     wanted = asdict(settings) | {"codec": best_codec()}
     if path.exists():
@@ -190,9 +196,11 @@ def _claim_folder(out: Path, settings: Settings) -> None:
             there = ", ".join(f"{name} {found.get(name)}" for name in differing)
             asked = ", ".join(f"{name} {wanted[name]}" for name in differing)
             raise DataError(f"{out} holds videos made with {there}, not {asked}; give another folder or delete it")
-        return
-    if (out / "videos").exists() and any((out / "videos").iterdir()):
+    elif (out / "videos").exists() and any((out / "videos").iterdir()):
         raise DataError(f"{out / 'videos'} holds videos of another kind; give another folder")
+    check_new_files(labels)
+    if path.exists():
+        return
     out.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
@@ -218,7 +226,7 @@ def write_contact_sheet(path: Path, out: Path, settings: Settings) -> None:
 
 
 def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.lower())
+    match = re.fullmatch("([0-9]+)(?:x([0-9]+))?", text.lower())
     if not match:
         raise DataError(f"--size {text}: give height x width in pixels, as 64x64, or one number for both")
     return int(match[1]), int(match[2] or match[1])
@@ -271,6 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.workers < 1:
         raise DataError(f"--workers {options.workers}: must be 1 or more")
     sheet = options.contact_sheet
+    if sheet:
+        check_output(sheet, [".png"], "--contact-sheet")
     if sheet and not sheet.parent.is_dir():
         raise DataError(f"--contact-sheet {sheet}: there is no folder {sheet.parent}; make it first")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -24,7 +24,7 @@ from common.processes import available_cpus
 from common.text import quoted
 from data.labels.class_folders import ClassFolders, list_folders, list_names
 from data.labels.label_file import LabelRow, read_labels
-from data.labels.locate import find_jpg
+from data.labels.locate import csv_files, find_jpg
 from data.labels.text import some
 from data.prepare.deletion import Deletion, delete_broken, identity, is_being_written
 from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
@@ -221,7 +221,7 @@ def _label_files(given: list[Path] | None, dataset: Path) -> list[Path]:
     paths: list[Path] = []
     for place in given or ([dataset / "labels"] if os.path.isdir(dataset / "labels") else []):  # noqa: PTH112
         if os.path.isdir(place):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
-            names = sorted(name for name in list_names(place) if name.endswith(".csv"))
+            names = sorted(csv_files(place))
             if given and not names:
                 raise DataError(f"--labels {place}: the folder holds no CSV file")
             paths += [place / name for name in names]

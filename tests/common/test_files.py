@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from common.files import atomic_file, write_errors
+from common.files import PICTURES, atomic_file, check_new_files, check_output, write_errors, write_new_files
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):
@@ -37,6 +37,58 @@ def test_a_full_disk_is_named_as_such(tmp_path):
         write_errors(tmp_path / "x.csv", "free space"),
     ):
         Path("/dev/full").write_text("x" * 100_000)
+
+
+def test_of_several_files_all_are_written_or_none(tmp_path, monkeypatch):
+    """New train labels beside old val labels would be two halves of two datasets."""
+    texts = {tmp_path / "a.csv": "new", tmp_path / "b.csv": "new"}
+    real = Path.write_text
+
+    def write_text(path: Path, text: str, encoding: str) -> None:
+        real(path, text[:1], encoding=encoding)
+        if "b.csv" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    with pytest.raises(DataError, match=f"^{tmp_path}/b.csv cannot be written: the disk is full$"):
+        write_new_files(texts)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    write_new_files(texts)
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == texts
+
+
+@pytest.mark.parametrize("there", ["other", "folder", "link"])
+def test_a_file_with_another_content_is_not_replaced(tmp_path, there):
+    """Label files are corrected by hand."""
+    path = tmp_path / "a.csv"
+    path.mkdir() if there == "folder" else path.symlink_to("b") if there == "link" else path.write_text(there)
+    with pytest.raises(DataError, match=rf"a\.csv is (there|a {there}).*move it away"):
+        check_new_files({tmp_path / "new.csv": "x", path: "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.mp4", "--output .*a.mp4: give a name that ends in .png, .pdf or .svg"),
+        ("a", "--output .*a: give a name that ends in"),
+        ("folder.png", "folder.png is a folder; give another name"),
+        ("pipe.png", "pipe.png is a pipe or device; give another name"),
+        ("read.png", "read.png is the file that is read; give another name"),
+        ("link.png", "link.png is a link; give another name"),
+        ("new.PNG", ""),
+    ],
+)
+def test_an_output_is_of_its_kind_and_not_the_input(tmp_path, name, words):
+    """A slip in a command must not cost a video, a label file or the weights that it reads."""
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "read.png").touch()
+    (tmp_path / "link.png").symlink_to("elsewhere.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    if not words:
+        return check_output(tmp_path / name, PICTURES, "--output", tmp_path / "read.png")
+    with pytest.raises(DataError, match=words):
+        check_output(tmp_path / name, PICTURES, "--output", tmp_path / "read.png")
 
 
 def test_a_file_system_that_cannot_flush_folders_is_written_to(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from common.errors import DataError
 from data.augment.params import KINDS, identity_params
 from data.clips.types import ClipShape
-from data.preview import describe, make_row
+from data.preview import describe, main, make_row
 from tests.processes import ROOT
 
 SHAPE = ClipShape(2, 32, 32)
@@ -28,6 +28,16 @@ def test_the_command_writes_a_picture(small_dataset: Path, tmp_path: Path):
     picture = cv2.imread(str(tmp_path / "sheet.png"))
     assert picture.std() > 10
     assert list(tmp_path.iterdir()) == [tmp_path / "sheet.png"]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "train.csv", "last.pth"])
+def test_a_file_that_is_no_picture_is_not_replaced(small_dataset: Path, tmp_path: Path, name: str, monkeypatch):
+    """After a slip in the command, a video or a label file would be a picture."""
+    (tmp_path / name).write_text("mine")
+    monkeypatch.setattr("sys.argv", ["preview", str(small_dataset), "--output", str(tmp_path / name)])
+    with pytest.raises(DataError, match=rf"--output .*{name}: give a name that ends in .png"):
+        main()
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_folder_without_videos_is_named(tmp_path: Path):

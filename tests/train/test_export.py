@@ -75,8 +75,10 @@ def test_safetensors_round_trip(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x.pth", "x.tflite"], r"x\.tflite.*\.onnx, \.pt2, \.safetensors"),
+        (["x.pth", "x.tflite"], r"x\.tflite.*\.onnx, \.pt2 or \.safetensors"),
         (["x.pth", "nowhere/x.onnx"], "nowhere"),
+        (["weights.safetensors", "weights.safetensors"], r"^weights\.safetensors is the file that is read"),
+        (["weights.safetensors", "link.safetensors"], r"^link\.safetensors is the file that is read"),
         (["missing.pth", "x.onnx"], r"missing\.pth"),
         (["bad.safetensors", "x.onnx"], r"bad\.safetensors"),
         (["plain.pth", "x.onnx"], r"plain\.pth.*--network"),
@@ -89,7 +91,10 @@ def test_mistakes_are_named(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     torch.save(checkpoint_of("r3d_10"), "x.pth")
     torch.save(network_of("r3d_10").state_dict(), "plain.pth")
-    Path("bad.safetensors").write_bytes(b"no such file")
+    for name in ("bad.safetensors", "weights.safetensors"):
+        Path(name).write_bytes(b"no such file")
+    Path("link.safetensors").symlink_to("weights.safetensors")
     with pytest.raises(UserError, match=message):
         export.main(arguments)
     assert not list(tmp_path.glob("*x.onnx*"))
+    assert Path("weights.safetensors").read_bytes() == b"no such file"

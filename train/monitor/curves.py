@@ -19,7 +19,7 @@ from rich.table import Table
 
 from common.cli import CommandParser, run_command
 from common.errors import DataError
-from common.files import atomic_file, write_errors
+from common.files import PICTURES, atomic_file, check_output, write_errors
 from common.text import shortened
 from train.monitor.logs import make_console
 from train.monitor.score_files import parse_rows
@@ -79,7 +79,7 @@ def plot_scores(runs: dict[str, tuple[Curve, Curve]], output: Path) -> None:
     with write_errors(output, "give another --output"):
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(output) as temporary:
-            figure.savefig(temporary, dpi=150, format=output.suffix[1:] or "png")
+            figure.savefig(temporary, dpi=150, format=output.suffix[1:].lower() or "png")
     plt.close(figure)
 
 
@@ -94,8 +94,8 @@ def main() -> int:
         "--output", type=Path, metavar="FILE", help="draw the curves to this .png, .pdf or .svg",
     )  # fmt: skip
     arguments = parser.parse_args()
-    if arguments.output is not None and arguments.output.suffix not in (".png", ".pdf", ".svg"):
-        raise DataError(f"--output {arguments.output}: give a name that ends in .png, .pdf or .svg")
+    if arguments.output is not None:
+        check_output(arguments.output, PICTURES, "--output")
     runs, problems = {}, []
     for name, run in _names(arguments.runs).items():
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from common.cli import CommandParser, run_command
+from common.files import PICTURES, check_output
 from common.options import add_options, read_options
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
@@ -37,6 +38,8 @@ def parser(prog: str = "python -m train.schedule") -> CommandParser:
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m train.schedule") -> int:
     """Run the command; exit status 0."""
     namespace = parser(prog).parse_args(arguments)
+    if namespace.output is not None:
+        check_output(namespace.output, PICTURES, "--output")
     neither_named = namespace.long_cycles is None and namespace.short_cycles is None
     namespace.long_cycles = neither_named or bool(namespace.long_cycles)
     namespace.short_cycles = neither_named or bool(namespace.short_cycles)

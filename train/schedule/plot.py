@@ -8,23 +8,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from common.errors import DataError
 from common.files import atomic_file, write_errors
 from train.schedule.plan import Phase, Plan
 from train.schedule.table import rows
 
 COLOURS = ("#7f3c8d", "#3969ac", "#11a579", "#e68310")  # the long cycle's shapes, small clips first; colour-blind safe
-SUFFIXES = (".png", ".pdf", ".svg")
 WIDTH, SHORT_WIDTH = 2.4, 0.9  # of lines: the long cycle's own crop; the other steps of the short cycle
 
 
 def draw_plan(plan: Plan, path: Path) -> None:
     """Draw frames, crop, batch and rate over the epochs, and the time of each phase.
 
-    Creates the folder of `path`; DataError if the suffix is unknown or the file cannot be written.
+    Its suffix is one of PICTURES. Creates the folder of `path`; DataError if the file cannot be written.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"--output {path}: give a file name that ends in {', '.join(SUFFIXES)}")
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
     grid = figure.add_gridspec(5, 1, height_ratios=(2, 2, 2.4, 2.4, 0.8))
     frames, crop, batch, rate = axes = _shared_axes(figure, [figure.add_subplot(grid[i]) for i in range(4)])

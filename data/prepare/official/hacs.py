@@ -8,7 +8,7 @@ from pathlib import Path
 from common.errors import DataError
 from common.files import what_is_at
 from common.text import quoted
-from data.labels.csv_file import read_table
+from data.labels.csv_file import check_single, read_table
 from data.labels.label_file import check_folder_name, parse_seconds, parse_split
 from data.prepare.official.common import Official, annotation_folder, make_clip_row
 
@@ -23,6 +23,7 @@ def read_hacs(annotations: Path) -> Official:
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise DataError(f"{path}: no column {missing[0]}; the header of HACS Clips is {','.join(COLUMNS)}")
+    check_single(path, columns, COLUMNS)
     places = [columns.index(name) for name in COLUMNS]
     official = Official({"HACS_clips_v1.1": []}, [path], class_counts=(200,))
     rows = official.rows["HACS_clips_v1.1"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.errors import DataError
 from common.files import what_is_at
-from data.labels.csv_file import read_lines, read_table
+from data.labels.csv_file import check_single, read_lines, read_table
 from data.labels.label_file import SPLITS, LabelRow, check_folder_name, parse_seconds, parse_split
 from data.prepare.official.common import Dropped, Official, annotation_folder, make_clip_row
 
@@ -113,6 +113,7 @@ def _variant_of(path: Path) -> int | None:
 
 def _read_clips(path: Path, dropped: Dropped) -> list[LabelRow]:
     columns, lines = read_table(path)
+    check_single(path, columns, ("label", *CLIP_COLUMNS, "split"))
     youtube_id_at, start_at, end_at = (columns.index(name) for name in CLIP_COLUMNS)
     label_at = columns.index("label") if "label" in columns else None
     split_at = columns.index("split") if "split" in columns else None

@@ -67,6 +67,7 @@ def test_accents_composed_or_not_are_one_class(tmp_path):
         (lambda v: (v / "n_frames").write_text("99999999999"), 0, "n_frames"),
         (lambda v: (v / "n_frames").write_text(""), 0, "n_frames"),
         (lambda v: (v / "n_frames").write_text("many"), 0, "'many'"),
+        (lambda v: (v / "n_frames").write_text("1_5"), 0, "'1_5'"),
         (lambda v: (v / "frames.db").unlink(), 0, "no frames.db"),
         (lambda v: ((v / "n_frames").unlink(), (v / "frames.db").write_bytes(b"x" * 5000)), 0, "cannot be counted"),
         (lambda v: ((v / "n_frames").unlink(), (v / "n_frames").mkdir()), 0, "n_frames"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from common.errors import DataError
 from data.labels.csv_file import read_lines
-from data.labels.label_file import LabelRow, clip_name, read_labels, write_labels
+from data.labels.label_file import LabelRow, clip_name, label_text, read_labels
 
 TIMED = "label,youtube_id,time_start,time_end,split\n"
 
@@ -44,6 +44,21 @@ def test_times_become_whole_seconds_in_the_folder_name_and_stay_exact_for_cuttin
 def test_times_written_as_floats_give_the_same_folder_as_integers(label_file):
     (row,) = read_labels(label_file(TIMED + "testifying,---QUuC4vJs,84.0,94.0,validate\n"))
     assert row.video_id == "---QUuC4vJs_000084_000094"
+
+
+@pytest.mark.parametrize("text", ["1_5", "1e1", "٣", "+3", "0x3", "1.5.0", "nan", "inf", "1,5", ".", "1e-1_0"])
+def test_a_time_has_plain_decimal_digits(label_file, text):
+    """Python reads 1_5 as 15: a slip of the pen would cut another part out of the video."""
+    with pytest.raises(DataError, match=r"line 2: time_end .* is not a time in seconds"):
+        read_labels(label_file(f'label,youtube_id,time_start,time_end\nwave,a,0,"{text}"\n'))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("84.0", 84), ("84.", 84), (".5", 0.5), ("007", 7), ("1.5e-05", 1.5e-5)])
+def test_times_as_official_files_and_python_write_them_are_read(label_file, text, seconds):
+    """Label files that older versions wrote have times just above 0 with an exponent."""
+    (row,) = read_labels(label_file(f"label,youtube_id,time_start,time_end\nwave,a,{text},99\n"))
+    assert row.time_start == seconds
+    assert "e-" not in label_text([row])
 
 
 def test_seconds_beyond_six_digits_are_not_cut_off():
@@ -134,6 +149,9 @@ def test_names_that_are_not_ascii_are_read(label_file):
         ("label;id\nwave;a\n", ["'label;id'", "commas for ';'"]),
         ("label\tid\nwave\ta\n", ["commas for '\\t'"]),
         ("label,label,id\nwave,box,a\n", ["2 columns label"]),
+        ('label,id,note\nwave,a,"good\nwave,b,ok\nwave,c,bad"\n', ["ends on line 4", "stray quote"]),
+        ('label,id,note\nwave,a,"good\nwave,b,bad"\n', ["ends on line 3", "stray quote"]),
+        ('note,label,id\n"good,wave,a\nok,wave,b\nbad",wave,c\n', ["ends on line 4", "stray quote"]),
         (TIMED + "wave,a,0,1e300,train\n", ["line 2", "time_end", "'1e300'"]),
         (TIMED + "wave,a,0,inf,train\n", ["line 2", "time_end", "'inf'"]),
         (",".join(f"c{i}" for i in range(100_000)) + "\n", ["no column label", "c0, c1"]),
@@ -229,8 +247,15 @@ def test_what_is_written_reads_back_the_same(tmp_path_factory, rows):
         video_id = youtube_id if start is None or end is None else clip_name(youtube_id, start, end)
         expected.append(LabelRow(label, video_id, split, youtube_id, start, end, 0))
     path = tmp_path_factory.mktemp("labels") / "labels.csv"
-    write_labels(path, expected)
+    path.write_text(label_text(expected))
     assert [row._replace(line=0) for row in read_labels(path)] == expected
+
+
+@pytest.mark.parametrize("note", ["dark\nand shaky", "dark, but\nnot shaky\n\n", "dark\r\nshaky"])
+def test_a_note_of_several_lines_hides_nothing(label_file, note):
+    """Spreadsheets write such notes, and training ignores them."""
+    rows = read_labels(label_file(f'label,note,id\nwave,"{note}",a\n\nwave,"{note}",b\n'))
+    assert [row.video_id for row in rows] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

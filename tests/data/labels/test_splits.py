@@ -471,6 +471,30 @@ def test_an_evaluation_takes_val_rows_and_else_test_rows_of_one_file(disk, split
     assert [videos.folder(i).name for i in range(len(videos))] == ids
 
 
+def test_an_evaluation_refuses_a_single_file_with_and_without_splits_as_training_does(disk):
+    """Rows that lost their split were trained on, or not: scored as val videos they change the result in silence."""
+    disk.videos("wave/v1", "wave/v2", "wave/v3")
+    labels = write(disk.root / "all.csv", "label,id,split\nwave,v1,train\nwave,v2,\nwave,v3,val\n")
+    for load in (load_splits, load_val):
+        with pytest.raises(DataError, match=r"all\.csv, line 3: no split"):
+            load(disk.root, SPEC, labels)
+
+
+def test_an_evaluation_says_what_training_says_of_the_same_labels(whole):
+    """A video in both splits, unused rows, an id in two classes: what a score is worth depends on them."""
+    rows = "wave,a,train\nwave,d,val\nwave,d,train\nwave,b,test\nplaying guitar,e,val\nplaying guitar,d,val\n"
+    whole.videos("playing guitar/d")
+    labels = write(whole.root / "all.csv", f"label,id,split\n{rows}")
+    training, (_, evaluation) = load_splits(whole.root, SPEC, labels).report, load_val(whole.root, SPEC, labels)
+    for words in ("in both the train and the val labels: 1 video", "1 test rows", "1 id of the labels is in two"):
+        assert [line for line in training if words in line] == [line for line in evaluation if words in line] != []
+    val = write(whole.root / "labels" / SPEC.val_labels, "label,id,split\nwave,d,val\nplaying guitar,e,train\n")
+    assert f"{val} is the val label file: its 1 train rows are not used" in load_val(whole.root, SPEC)[1]
+    write(val, "label,id,split\nwave,d,train\n")
+    with pytest.raises(DataError, match="is the val label file, but the column split of its rows says otherwise"):
+        load_val(whole.root, SPEC)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "taken"),
     [
@@ -530,6 +554,13 @@ def test_an_evaluation_with_a_folder_of_one_label_file_takes_its_val_rows(whole,
     write(whole.root / "labels" / "mine.csv", SINGLE)
     videos, _ = load_val(whole.root, SPEC, tmp_path / "mine")
     assert [videos.folder(i).name for i in range(len(videos))] == ["b"]
+
+
+def test_what_macos_writes_beside_a_label_file_is_none(whole, tmp_path):
+    """On exFAT and SMB each file has such a companion: the only label file of the folder was not found."""
+    labels = write(tmp_path / "mine" / "all.csv", SINGLE)
+    (tmp_path / "mine" / "._all.csv").write_bytes(b"\0\5\x16\7\xff")
+    assert find_label_files(whole.root, SPEC, labels.parent) == (labels, labels)
 
 
 @pytest.mark.parametrize("others", [[], ["wave,a", "wave,b"]])

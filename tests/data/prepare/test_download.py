@@ -396,7 +396,7 @@ def test_a_stopped_run_leaves_no_process_and_no_part_of_a_video(server, video, t
     arguments = [str(labels), str(out), "--url-template", server.url_template, "--sleep", "0", "--workers", "2"]
     command = subprocess.Popen([*COMMAND, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        while len(list(out.glob(".partial/slow*/*.part"))) < 2:
+        while len(list(out.glob(".download_partial/slow*/*.part"))) < 2:
             assert command.poll() is None
             time.sleep(0.02)
         processes = process_tree(command.pid)
@@ -410,7 +410,7 @@ def test_a_stopped_run_leaves_no_process_and_no_part_of_a_video(server, video, t
     while any(alive(process) for process in processes):
         time.sleep(0.02)
     assert {name for name in files_in(out) if name.endswith(".mp4")} == {"a/v1.mp4"}
-    assert number == signal.SIGKILL or not (out / ".partial").exists()
+    assert number == signal.SIGKILL or not (out / ".download_partial").exists()
     if number != signal.SIGKILL:
         return  # nothing is left that could trouble the next run
     server.release.set()
@@ -506,7 +506,18 @@ def test_names_that_can_be_no_file_are_their_own_problem(server, tmp_path):
     out.mkdir()
     (out / "file").write_text("mine")
     (out / "link").symlink_to("nowhere")
-    classes = [".", "..", "a/b", "L" * 300, ".partial", "file", "link", ".download.lock", "download_failures.csv"]
+    classes = [
+        ".",
+        "..",
+        "a/b",
+        "L" * 300,
+        ".partial",
+        ".download_partial",
+        "file",
+        "link",
+        ".download.lock",
+        "download_failures.csv",
+    ]
     ids = ["..", "a/b", "i" * 251, "i" * 300]
     rows = [f"{label},v{number}" for number, label in enumerate(classes)] + [f"c,{each}" for each in ids]
     labels = write_labels(tmp_path / "labels.csv", [*rows, "c,good"], header="label,id")
@@ -546,9 +557,33 @@ def test_a_folder_of_parts_that_is_none_is_named(server, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     for make in (lambda place: place.symlink_to("../elsewhere"), lambda place: place.write_text("mine")):
         (tmp_path / "out").mkdir(exist_ok=True)
-        place = tmp_path / "out" / ".partial"
+        place = tmp_path / "out" / ".download_partial"
         make(place)
-        with pytest.raises(DataError, match=r"\.partial"):
+        with pytest.raises(DataError, match=r"\.download_partial"):
             run_on(server, tmp_path / "out", labels)
         place.unlink()
     assert not server.requests
+
+
+def test_a_folder_of_parts_of_another_program_is_left_alone(server, tmp_path):
+    """`rsync --partial-dir=.partial` keeps half copied files in it; they were deleted, or taken for videos."""
+    labels = write_labels(tmp_path / "labels.csv", ["c,v1"], header="label,id")
+    part = tmp_path / ".partial" / "v1.mp4"
+    part.parent.mkdir()
+    part.write_bytes(b"half")
+    assert run_on(server, tmp_path, labels) == 0
+    assert part.read_bytes() == b"half" and server.requests["v1"]
+    assert not (tmp_path / ".download_partial").exists()
+
+
+def test_an_empty_file_is_no_video(server, video, tmp_path, capfd):
+    """A copy of the folder to a full disk leaves such files; the dataset seemed to be complete."""
+    labels = write_labels(tmp_path / "labels.csv", ["c,v1", "c,gone"], header="label,id")
+    (tmp_path / "c").mkdir()
+    for name in ("v1.webm", "gone.mp4"):
+        (tmp_path / "c" / name).touch()
+    assert run_on(server, tmp_path, labels) == 1
+    assert "2 of the videos were there as empty files, such as" in capfd.readouterr().err
+    assert files_in(tmp_path / "c") == {"v1.mp4", "gone.mp4"}
+    assert (tmp_path / "c" / "v1.mp4").read_bytes() == video
+    assert set(read_failures(tmp_path)) == {"c/gone"}

@@ -57,6 +57,21 @@ def error_of(name: str, annotations: Path, out: Path, *flags: str) -> str:
     return str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "header", "row", "column"),
+    [
+        ("kinetics", "kinetics-400_train.csv", "label,youtube_id,time_start,time_end,split,label",
+         "run,a,1,5,train,walk", "label"),
+        ("hacs", "HACS_clips_v1.1.1.csv", "classname,youtube_id,subset,start,end,label,start",
+         "run,a,training,1,3,1,2", "start"),
+    ],
+)  # fmt: skip
+def test_a_column_that_is_there_twice_is_an_error(official, tmp_path, name, file, header, row, column):
+    """The two contradict each other, and only one would be read."""
+    write(official / file, header, row)
+    assert f"{file}: the header has 2 columns {column}; remove all but one" in error_of(name, official, tmp_path / "o")
+
+
 # HACS
 
 
@@ -103,6 +118,7 @@ def test_hacs_clips_of_one_second_are_written_once_so_that_the_label_file_is_val
         ("Archery,a,dev,1,3,1", "line 2: unknown split 'dev'"),
         ("Archery,a,,1,3,1", "line 2: the subset is empty"),
         ("Archery,a,training,1,3", "line 2: 5 fields"),
+        ("Archery,a,training,1_5,30,1", "line 2: start '1_5' is not a time"),
     ],
 )
 def test_hacs_with_a_value_out_of_place_is_an_error_with_its_line(official, tmp_path, row, words):
@@ -227,6 +243,31 @@ def test_official_files_are_never_replaced(tmp_path):
     with pytest.raises(DataError, match="would be replaced"):
         main(["kinetics", str(path.parent), str(path.parent)])
     assert "is_cc" in path.read_text()
+
+
+def _write_ucf101(folder):
+    write(folder / "classInd.txt", "1 YoYo", "2 Wave")
+    write(folder / "trainlist01.txt", "YoYo/a.avi 1", "Wave/b.avi 2")
+    write(folder / "testlist01.txt", "YoYo/c.avi")
+
+
+def test_files_that_are_there_are_kept_and_none_is_written_beside_them(official, convert, tmp_path):
+    """A label file may have been corrected by hand; with the others new and the status 2, the labels would not fit."""
+    _write_ucf101(official)
+    out = tmp_path / "out"
+    convert("ucf101")
+    convert("ucf101")  # the same again is no fault
+    text = (out / "ucf101_split1_val.csv").read_text()
+    (out / "ucf101_split1_train.csv").unlink()
+    write(out / "ucf101_classes.txt", "Wave", "YoYo")
+    with pytest.raises(DataError, match=r"ucf101_classes.txt is there and has another content: move it away"):
+        main(["ucf101", str(official), str(out)])
+    (out / "ucf101_classes.txt").unlink()
+    (out / "ucf101_classes.txt").mkdir()
+    with pytest.raises(DataError, match=r"ucf101_classes.txt is a folder"):
+        main(["ucf101", str(official), str(out)])
+    assert sorted(path.name for path in out.iterdir()) == ["ucf101_classes.txt", "ucf101_split1_val.csv"]
+    assert (out / "ucf101_split1_val.csv").read_text() == text
 
 
 # Mini-Kinetics

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
+from data.prepare.convert import main as convert
 from data.prepare.report import Problem, Report, read_problems, write_problems
+from tests.numbered import encode_numbered_video
 
 ROOT = Path(__file__).parents[3]
 PRINT = """
@@ -76,3 +78,21 @@ def test_a_list_is_named_only_if_it_was_written(tmp_path: Path, capsys: pytest.C
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=f"{tmp_path}/file/list.csv"):
         write_problems(tmp_path / "file" / "list.csv", report.problems)
+
+
+def test_a_file_of_another_kind_is_not_replaced_by_the_list(tmp_path: Path) -> None:
+    """A label file of this name would be gone, after hours of work that the list reports on."""
+    path = tmp_path / "list.csv"
+    path.write_text("label,id\nrun,v1\n")
+    with pytest.raises(DataError, match=r"list.csv: the header is label,id, not kind,item,reason; move it away"):
+        write_problems(path, [Problem("failed", "a", "b")])
+    assert path.read_text() == "label,id\nrun,v1\n"
+
+
+def test_convert_looks_at_the_place_of_its_list_before_it_works(tmp_path: Path) -> None:
+    """A user would learn of it only when all videos are converted."""
+    encode_numbered_video(tmp_path / "videos" / "walk" / "a.mp4", 2)
+    (tmp_path / "out" / "convert_failures.csv").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"convert_failures.csv is a folder"):
+        convert([str(tmp_path / "videos"), str(tmp_path / "out")])
+    assert not (tmp_path / "out" / "jpg").exists()

@@ -229,6 +229,18 @@ def test_videos_of_other_settings_are_not_mixed_in(dataset, tmp_path):
         make_dataset(tmp_path, SMALL, workers=1)
 
 
+@pytest.mark.parametrize("name", ["train.csv", "val.csv"])
+def test_label_files_of_other_videos_are_kept(tmp_path, name):
+    """OUT may be a dataset of the user's: its labels, perhaps made by hand, would be gone."""
+    mine = tmp_path / "labels" / name
+    mine.parent.mkdir()
+    mine.write_text("label,id\nrun,v1\n")
+    with pytest.raises(DataError, match=rf"labels/{name} is there and has another content"):
+        make_dataset(tmp_path, SMALL, workers=1)
+    assert files_of(tmp_path) == {mine.relative_to(tmp_path): mine.read_bytes()}
+    assert mine.read_text() == "label,id\nrun,v1\n"
+
+
 def test_contact_sheet_shows_a_row_of_frames_for_each_class(dataset, tmp_path):
     """It is what a user looks at to see what is to be learned."""
     sheet = tmp_path / "sheet.png"
@@ -252,6 +264,7 @@ def test_contact_sheet_shows_a_row_of_frames_for_each_class(dataset, tmp_path):
         (["--seed", "-1"], "--seed -1: must be from 0"),
         (["--fps", "0"], "--fps 0: must be from 1"),
         (["--workers", "0"], "--workers 0: must be 1 or more"),
+        (["--contact-sheet", "train.csv"], "--contact-sheet train.csv: give a name that ends in .png"),
         (["--contact-sheet", "/no/such/sheet.png"], "--contact-sheet /no/such/sheet.png: there is no folder /no/such"),
     ],
 )
