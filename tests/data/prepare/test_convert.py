@@ -352,6 +352,48 @@ def test_a_damaged_database_is_not_called_already_there(tmp_path: Path) -> None:
     assert status == 1 and listed["walk/1.mp4"][0] == "failed"
 
 
+@pytest.mark.parametrize("linked", ["class", "video"])
+@pytest.mark.parametrize("there", ["whole", "cut, without n_frames", "not counted", "nothing"])
+def test_nothing_of_another_dataset_is_replaced_through_a_link(tmp_path: Path, linked: str, there: str) -> None:
+    """Else the frames of the dataset to which the link leads would be lost."""
+    theirs = tmp_path / "theirs" / "jpg" / "run" / "v"
+    theirs.mkdir(parents=True)
+    if there != "nothing":
+        write_numbered_database(theirs, 4)
+    if there in ("cut, without n_frames", "not counted"):
+        (theirs / "n_frames").unlink()
+    if there.startswith("cut"):
+        os.truncate(theirs / "frames.db", 5000)
+    if there == "whole":  # made of another file
+        encode_numbered_video(tmp_path / "first" / "run" / "v.mp4", 4)
+        (theirs / "frames.db").unlink()
+        assert main([str(tmp_path / "first"), str(tmp_path / "theirs"), "--workers", "1"]) == 0
+    before = {path: path.read_bytes() for path in theirs.iterdir()}
+    target = tmp_path / ("out/jpg/run" if linked == "class" else "out/jpg/run/v")
+    link = theirs.parent if linked == "class" else theirs
+    target.parent.mkdir(parents=True)
+    target.symlink_to(link)
+    encode_numbered_video(tmp_path / "v" / "run" / "v.mp4", 5)
+    status, listed = rerun(tmp_path / "v", tmp_path / "out", "--replace")
+    if linked == "class" and there == "nothing":  # a class folder on another disk
+        assert status == 0 and is_whole(theirs)
+        return
+    assert status == 1 and listed["run/v.mp4"][0] == "failed" and str(target) in listed["run/v.mp4"][1]
+    assert {path: path.read_bytes() for path in theirs.iterdir()} == before
+
+
+def test_a_dataset_behind_a_link_is_converted_and_replaced(tmp_path: Path) -> None:
+    """OUT, or OUT/jpg, on a large disk is a common set-up."""
+    (tmp_path / "disk" / "jpg").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "jpg").symlink_to(tmp_path / "disk" / "jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    encode_numbered_video(tmp_path / "v" / "run" / "v.mp4", 5)
+    assert rerun(tmp_path / "v", tmp_path / "link") == (0, {})
+    assert rerun(tmp_path / "v", tmp_path / "link", "--replace", "--short-side", "24") == (0, {})
+    assert FrameStore(tmp_path / "disk" / "jpg" / "run" / "v").size()[0] == 24
+
+
 def test_a_replacement_that_fails_leaves_the_old_video(tmp_path: Path) -> None:
     source = encode_numbered_video(tmp_path / "v" / "walk" / "1.mp4", 3)
     rerun(tmp_path / "v", tmp_path / "out")
