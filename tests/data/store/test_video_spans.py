@@ -12,6 +12,11 @@ OPEN_GOP = {"codec": "libx264", "options": {**H264["options"], "x264-params": "o
 COARSE = {"qmin": "2", "qmax": "4", "b": "1M", "g": "30"}
 MPEG2 = {"codec": "mpeg2video", "options": {**COARSE, "bf": "2"}}
 MPEG4 = {"codec": "mpeg4", "options": {**COARSE, "bf": "2"}}
+NEGATIVE = {  # Matroska's index lacks what is before 0
+    "codec": "mpeg4",
+    "options": {**COARSE, "sc_threshold": "1000000000"},
+    "container_options": {"avoid_negative_ts": "disabled"},
+}
 VP8 = {"codec": "libvpx", "options": {"b": "1M", "deadline": "realtime"}}
 
 
@@ -32,6 +37,8 @@ VP8 = {"codec": "libvpx", "options": {"b": "1M", "deadline": "realtime"}}
         ("v.mkv", OPEN_GOP),
         ("v.mkv", MPEG2),
         ("v.mkv", {**H264, "container_options": {"live": "1"}}),
+        ("v.mkv", {**NEGATIVE, "first_pts": -1}),
+        ("v.mkv", {**NEGATIVE, "first_pts": -40}),
         ("v.mp4", OPEN_GOP),
         ("v.mp4", MPEG4),
         ("v.mp4", {**H264, "container_options": {"movflags": "frag_keyframe+empty_moov"}}),
