@@ -60,7 +60,7 @@ class FrameDecoder:
         self._beat = beat
         self._format = container.format.name
         self._codec = stream.codec_context.name
-        self._step = 1.0 / float(stream.average_rate or stream.guessed_rate or 25)
+        self.step = 1.0 / float(stream.average_rate or stream.guessed_rate or 25)  # seconds between frames, on average
 
     @property
     def counted(self) -> bool:
@@ -115,7 +115,7 @@ class FrameDecoder:
         self.first_byte = self.last_byte = 0
 
     def _decode(self, start: float, end: float) -> Iterator[TimedFrame]:
-        clock = _Clock(self._stream, self._format, self._step)
+        clock = _Clock(self._stream, self._format, self.step)
         place = 0
         for packet in self._packets():
             time = clock.packet(packet)
