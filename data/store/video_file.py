@@ -130,11 +130,11 @@ class VideoReader:
         first, last = (0, math.inf) if self._span is None else (decoder.first_byte, decoder.last_byte)
         if self._span is None and (missing := missing_bytes(self.path)):
             return self._lose(f"the file is cut short: {missing} bytes are missing at its end")
-        for start, place in breaks(self.path, stream.id):
-            if start > last:
+        for found in breaks(self.path, stream.id):
+            if found.start > last:
                 break
-            if place >= first:
-                return self._lose(f"the file is damaged at byte {place}: what should start there is missing")
+            if found.place >= first:
+                return self._lose(str(found))
         if not decoder.counted and (hole := hole_in(self._times, self._durations, decoder.tick)):
             self._lose(f"frames are missing between {hole[0]:.2f} s and {hole[1]:.2f} s")
 
@@ -213,4 +213,4 @@ def check_whole(path: Path) -> None:
     with open_video(path) as (_, stream):
         stream_id = stream.id
     if found := next(breaks(path, stream_id), None):
-        raise VideoError(f"the file is damaged at byte {found.place}: what should start there is missing")
+        raise VideoError(str(found))
