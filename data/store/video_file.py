@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from data.store.truncation import missing_bytes
-from data.store.video_container import VideoError, open_video, reason
+from data.store.video_container import VideoError, open_video, reason, video_streams
 from data.store.video_damage import hole_in
 from data.store.video_frames import FrameDecoder, TimedFrame
 from data.store.video_pixels import Upright, scaled_size
@@ -88,6 +88,8 @@ class VideoReader:
             self._check_promises(decoder, container, stream)
             if sizes := self._upright.sizes.remark():
                 self.remarks.append(sizes)
+            if others := _others(container, stream):
+                self.remarks.append(others)
             if decoder.skipped:
                 self.remarks.append(f"{decoder.skipped} frames before the first keyframe are left out")
             if transfer := HDR.get(stream.codec_context.color_trc):
@@ -184,6 +186,16 @@ class VideoReader:
         if what not in self._faults:
             self._faults.add(what)
             self.losses.append(text)
+
+
+def _others(container: InputContainer, stream: VideoStream) -> str:
+    """The remark of a file with several videos; empty if `stream` is the only one."""
+    contexts = [each.codec_context for each in video_streams(container) if each.index != stream.index]
+    if not contexts:
+        return ""
+    sizes = " and ".join(f"one of {each.width}x{each.height}" if each else "one without a decoder" for each in contexts)
+    chosen = f"{stream.codec_context.width}x{stream.codec_context.height}"
+    return f"holds {len(contexts) + 1} videos: the main one, of {chosen} pixels, is read, and not {sizes}"
 
 
 def _stated_end(container: InputContainer, stream: VideoStream) -> float:
