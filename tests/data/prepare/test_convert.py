@@ -14,6 +14,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import simplejpeg
@@ -526,6 +527,43 @@ def test_frames_that_scaling_distorts_are_said(tmp_path: Path) -> None:
     (warning,) = convert(source, tmp_path / "out")
     assert "1 frames of 60x80" in warning
     assert "distorts" in warning
+
+
+def test_a_thumbnail_as_the_first_frame_does_not_shrink_the_others(tmp_path: Path) -> None:
+    """All frames would be squeezed to its few pixels."""
+    source = tmp_path / "v"
+    source.mkdir()
+    for number, size in enumerate([(16, 16), *4 * [(60, 80)]]):
+        (source / f"{number}.jpg").write_bytes(jpeg(numbered_frame(number, *size)))
+    with pytest.raises(VideoError, match=r"4 of 5 frames are 80x60 .* first, 0\.jpg"):
+        convert(source, tmp_path / "out")
+    (warning,) = convert(source, tmp_path / "out", settings=SETTINGS._replace(keep_partial=True))
+    assert "1 frames of 16x16 instead of 80x60" in warning
+    assert FrameStore(tmp_path / "out").read(range(5)).shape == (5, 60, 80, 3)
+    # Of no consequence if all are scaled to the same size.
+    (source / "0.jpg").write_bytes(jpeg(numbered_frame(0, 120, 160)))
+    assert len(convert(source, tmp_path / "out", settings=SETTINGS._replace(short_side=30))) == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_frames_of_a_turned_camera_are_upright(tmp_path: Path, orientation: int, order: str) -> None:
+    """Telephones store pictures as their sensor lies, and say in Exif how to show them, as viewers and OpenCV do."""
+    y, x = np.mgrid[:48, :64]
+    plain = jpeg(np.stack([4 * x, 5 * y, x + y], -1).astype(np.uint8), quality=95)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 2)
+    tags = struct.pack(f"{order}HHIHHHHIHH", 0x10F, 3, 1, 0, 0, 0x112, 3, 1, orientation, 0)
+    block = b"Exif\0\0" + head + tags + bytes(4)
+    end = 4 + int.from_bytes(plain[4:6], "big")  # of the JFIF segment
+    data = plain[:end] + b"\xff\xe1" + struct.pack(">H", 2 + len(block)) + block + plain[end:]
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "1.jpg").write_bytes(data)
+    assert convert(tmp_path / "v", tmp_path / "out") == []
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+    with FrameStore(tmp_path / "out") as store:
+        (frame,) = store.read([0])
+        assert frame.shape == expected.shape and np.abs(frame - expected).mean() < 2
+        assert (store._fetch(store._connection, 0) == data) == (orientation == 1)  # type: ignore[arg-type]
 
 
 def test_a_damaged_jpeg_file_does_not_get_in(tmp_path: Path) -> None:
