@@ -82,6 +82,20 @@ def look(settings: Settings, job: Job) -> There:
     return There(True, True, tuple(made.differences(now)), made.is_damaged, is_counted)
 
 
+def check_links(job: Job, replaces: bool) -> None:
+    """DataError if writing the video would change another dataset.
+
+    A video folder that is a link is never written through. A class folder may lie on another disk: new videos go there,
+    but a database that is there may belong to another dataset, and is not replaced.
+    """
+    for place in (job.folder, job.folder.parent) if replaces else (job.folder,):
+        if place.is_symlink():
+            raise DataError(
+                f"{place} is a link: nothing is {'replaced' if replaces else 'written'} through it; give as OUT the "
+                "dataset to which it leads, or remove the link"
+            )
+
+
 def count_frames(job: Job) -> int:
     """The number of frames in the database of a job; 0 if it is proved damaged. DataError if it cannot be read."""
     try:

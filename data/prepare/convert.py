@@ -27,6 +27,7 @@ from data.prepare.conversion import (
     Settings,
     There,
     Unwritable,
+    check_links,
     convert_video,
     look,
     remove_leftovers,
@@ -36,6 +37,7 @@ from data.prepare.report import Report, check_list, printable, progress_bar, wri
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources, is_video
 from data.prepare.worker_pool import Outcome, run_jobs
+from data.store.frame_store import DATABASE
 
 CHUNK = 64  # videos that a thread looks at in one call
 WITH_DAMAGE = "already there, with damage"
@@ -132,7 +134,7 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
     """The videos to convert: those that are not there, with `replace` also those that differ."""
 
     def look_at(chunk: Sequence[Job]) -> list[There | str]:
-        return [_look(settings, job) for job in chunk]
+        return [_look(settings, job, replace) for job in chunk]
 
     every = [Job(video.path, video.span, jpg / video.label / video.video_id) for video in videos]
     chunks = [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
@@ -163,10 +165,15 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
     return jobs
 
 
-def _look(settings: Settings, job: Job) -> There | str:
+def _look(settings: Settings, job: Job, replace: bool) -> There | str:
     try:
         there = look(settings, job)
-        if there.is_whole and not there.is_counted and not there.differences:
+        if not there.is_whole:
+            check_links(job, replaces=(job.folder / DATABASE).exists())
+        elif replace and (there.differences or there.is_damaged):
+            check_links(job, replaces=True)
+        elif not there.is_counted and not there.differences:
+            check_links(job, replaces=False)
             write_count(job)
         return there
     except DataError as error:

@@ -1,7 +1,9 @@
 """Encodes frames as JPEG, and reads them from a folder of JPEG files."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,6 +14,8 @@ from data.store.video_file import VideoError, scaled_size
 from data.store.video_pixels import OtherSizes
 
 PNG = b"\x89PNG"
+HEADER_BYTES = 2**17  # which hold a frame's size and its Exif block of at most 64 KiB
+TRANSPOSING = range(5, 9)  # orientations of Exif
 MAX_BYTES = 2**27  # of a file: four bytes for each of the most pixels that are read
 
 
@@ -24,9 +28,11 @@ class JpegFolderReader:
     """Iterates, once, over JPEG files, the frames of a video in order: JPEG bytes.
 
     All frames get the size of the first, with the shorter side scaled down to `short_side` pixels; a file that already
-    has that size is passed on unchanged, others are scaled and encoded again. Every file is decoded to find damaged
-    ones: they raise VideoError or, with `keep_partial`, are left out with a message in `losses`. After the last frame,
-    `remarks` says which had another size. `beat` is called for each file.
+    has that size is passed on unchanged, others are scaled and encoded again, as are those that Exif says to turn. If
+    more than half of the frames have another size than the first, which may be a thumbnail, VideoError is raised or,
+    with `keep_partial`, all get that size. Every file is decoded to find damaged ones: they raise VideoError or, with
+    `keep_partial`, are left out with a message in `losses`. After the last frame, `remarks` says which had another
+    size. `beat` is called for each file.
     """
 
     def __init__(
@@ -46,8 +52,9 @@ class JpegFolderReader:
         self._beat = beat
 
     def __iter__(self) -> Iterator[bytes]:
-        size: tuple[int, int] | None = None
-        sizes = OtherSizes()
+        common = self._most_have() if self._keep_partial else None
+        size = scaled_size(*common, self._short_side) if common else None
+        sizes = OtherSizes(common)
         for path in self.files:
             self._beat()
             if not path.is_file():
@@ -67,11 +74,71 @@ class JpegFolderReader:
                     raise VideoError(f"{what}; --keep-partial leaves it out") from error
                 self.losses.append(f"{what} and was left out")
                 continue
+            orientation = exif_orientation(data)
+            pixels = _upright(pixels, orientation)
             sizes.add(*pixels.shape[:2])
             size = size or scaled_size(pixels.shape[0], pixels.shape[1], self._short_side)
-            yield data if pixels.shape[:2] == size else encode_jpeg(_resized(pixels, size), self._quality)
+            is_kept = pixels.shape[:2] == size and orientation == 1
+            yield data if is_kept else encode_jpeg(_resized(pixels, size), self._quality)
+        most = None if self._keep_partial else sizes.majority()
+        if most and scaled_size(*most[0], self._short_side) != size:
+            (height, width), count = most
+            raise VideoError(
+                f"{count} of {len(self.files)} frames are {width}x{height} pixels, but not the first, "
+                f"{self.files[0].name}; remove it if it is none of them (--keep-partial scales all to that size)"
+            )
         if remark := sizes.remark():
             self.remarks.append(remark)
+
+    def _most_have(self) -> tuple[int, int] | None:
+        """The size, height and width, of more than half of the files by their headers; None if there is none."""
+        sizes = OtherSizes()
+        for path in self.files:
+            self._beat()
+            if path.is_file():
+                with path.open("rb") as file, suppress(ValueError):
+                    header = file.read(HEADER_BYTES)
+                    height, width = jpeg_size(header)
+                    sizes.add(*((width, height) if exif_orientation(header) in TRANSPOSING else (height, width)))
+        most = sizes.majority()
+        return most[0] if most else None
+
+
+def exif_orientation(data: bytes) -> int:
+    """How a JPEG is to be shown, 1 to 8 as in Exif 2.32, 4.6.4, A; 1 (as it is stored) if nothing says so."""
+    place = 2
+    while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker == 0xE1 and data[place + 4 : place + 10] == b"Exif\0\0":
+            return _tiff_orientation(data[place + 10 : place + 2 + length])
+        if not (0xE0 <= marker <= 0xEF or marker == 0xFE):  # Exif comes first; others may only be comments
+            break
+        place += 2 + length
+    return 1
+
+
+def _tiff_orientation(block: bytes) -> int:
+    """The tag 0x112 of the first directory (TIFF 6.0, section 2)."""
+    order: Literal["little", "big"] = "little" if block[:2] == b"II" else "big"
+    start = int.from_bytes(block[4:8], order)
+    for place in range(start + 2, start + 2 + 12 * int.from_bytes(block[start : start + 2], order), 12):
+        entry = block[place : place + 12]
+        if len(entry) < 12:
+            break
+        if int.from_bytes(entry[:2], order) == 0x112:
+            value = int.from_bytes(entry[8:10], order)
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The pixels as the orientation says to show them: 5 to 8 swap rows and columns, 2 to 4 mirror them."""
+    if orientation == 1:
+        return pixels
+    if orientation in TRANSPOSING:
+        pixels = pixels.transpose(1, 0, 2)
+    flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
 
 
 def _damage(error: ValueError) -> str:

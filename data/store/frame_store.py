@@ -16,6 +16,7 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ import simplejpeg
 
 from common.files import atomic_file, sync_folder
 from data.store.crop_box import CropBox
-from data.store.database import ERRORS, REMEDY, FrameStoreError, database_error, open_database, shown
-from data.store.jpeg import CropDecoder, NotDecodedError, decode_whole, jpeg_size
+from data.store.database import CONVERT, ERRORS, REMEDY, FrameStoreError, database_error, open_database, shown
+from data.store.jpeg import CropDecoder, NoJpegError, NotDecodedError, decode_whole, jpeg_size
 from data.store.origin import write_origin
 
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
 SCANNED = 1000  # rows read at a time
+SAMPLED = 8  # frames looked at to tell another format from damage
+_START = "SELECT substr(frames, 1, 65536) FROM Images WHERE _rowid_ = ?"
 # As atomic_file names them, and SQLite the journal beside one. Others, such as .frames.db.tmp, may be the user's.
 TEMPORARY = re.compile(rf"\.({re.escape(DATABASE)}|{FRAME_COUNT})\.[0-9]+\.tmp(-journal)?")
 
@@ -162,7 +165,7 @@ class FrameStore:
             self._checked(connection, [index])
             return self._fetch(connection, index)
         if not isinstance(row[1], bytes):
-            raise self._damage(f"holds {row[1]!r} instead of a JPEG", index)
+            raise self._no_jpeg(f"holds {row[1]!r} instead of a JPEG", index)
         return row[1]
 
     def _checked(self, connection: sqlite3.Connection, indices: Sequence[int]) -> list[int]:
@@ -205,7 +208,7 @@ class FrameStore:
                 found: dict[Any, int] = {number: row[0] for (_, number), row in zip(parts, rows, strict=True)}
                 videos.update([video for video, _ in parts])
                 if len(found) < len(rows) or None in found or not rowids.keys().isdisjoint(found):
-                    raise self._name_error(rows, set(rowids))
+                    raise self._name_error(rows, set(rowids), videos)
                 rowids |= found
                 if len(videos) > 1:
                     self._video, other = sorted(videos)[:2]
@@ -219,10 +222,11 @@ class FrameStore:
             self._rowids = [rowids[number] for number in range(1, len(rowids) + 1)]
         except KeyError as missing:
             held = f"it holds {len(rowids)} frames numbered up to {max(rowids)}"
-            if min(rowids) == 0 and max(rowids) == len(rowids) - 1:  # whole, made by another program
-                lacks = f"lacks frame_{missing.args[0]:05d}: its frames are numbered from 0, not from 1"
-                raise FrameStoreError(f"{self.path} {lacks}; convert the video") from None
-            raise self._damage(f"lacks frame_{missing.args[0]:05d}: {held}") from None
+            lacks = f"lacks frame_{missing.args[0]:05d}"
+            if numbering := _other_numbering(sorted(rowids)):  # whole, made by another program
+                what = f"{lacks}: its frames are numbered {numbering}, not 1, 2, 3, ..."
+                raise FrameStoreError(f"{self.path} {what}; move it away, and {CONVERT}") from None
+            raise self._damage(f"{lacks}: {held}") from None
         self._count = len(rowids)
 
     def _connected(self) -> AbstractContextManager[sqlite3.Connection]:
@@ -230,17 +234,31 @@ class FrameStore:
             return nullcontext(self._connection)
         return closing(open_database(self.path))
 
-    def _name_error(self, rows: Sequence[tuple[int, object]], numbers: set[int | None]) -> FrameStoreError:
-        """What is wrong with `rows`, of which one has no frame number, or that of another or of one in `numbers`."""
+    def _name_error(
+        self, rows: Sequence[tuple[int, object]], numbers: set[int | None], videos: set[bytes]
+    ) -> FrameStoreError:
+        """What is wrong with `rows`, of which one has no frame number, or that of another or of one in `numbers`.
+
+        `videos` are the names before the numbers. A program may have written rows of other names, or several series;
+        one name twice, or one that no program writes, is damage.
+        """
         for _, name in rows:
             _, number = _parts(name)
             if number is None:
-                text = repr(shown(name.decode(errors="replace")) if isinstance(name, bytes) else name)
+                decoded = name.decode(errors="replace") if isinstance(name, bytes) else name
+                text = repr(shown(decoded) if isinstance(decoded, str) else decoded)
                 reason = f"has a row named {text} where '<video id>/frame_<number>' is expected"
-                if numbers:
+                is_name = isinstance(decoded, int) or (
+                    isinstance(decoded, str) and decoded.isprintable() and "\ufffd" not in decoded
+                )
+                if numbers and not is_name:
                     return self._damage(reason)
                 return FrameStoreError(f"{self.path} {reason}: it may be of another program")
             if number in numbers:
+                if len(videos) > 1:
+                    series = " and ".join(repr(shown(video.decode(errors="replace"))) for video in sorted(videos)[:2])
+                    reason = f"holds frame_{number:05d} of several series ({series})"
+                    return FrameStoreError(f"{self.path} {reason}: it may be of another program")
                 return self._damage(f"holds frame_{number:05d} twice")
             numbers.add(number)
         raise AssertionError("no name is wrong")
@@ -252,7 +270,34 @@ class FrameStore:
     def _jpeg_error(self, error: ValueError, index: int) -> FrameStoreError:
         if isinstance(error, NotDecodedError):
             return FrameStoreError(f"{self.path}: frame_{index + 1:05d} {error}")
-        return self._damage(str(error), index)
+        return self._no_jpeg(str(error), index) if isinstance(error, NoJpegError) else self._damage(str(error), index)
+
+    def _no_jpeg(self, reason: str, index: int) -> FrameStoreError:
+        """The error of a frame that does not begin as a JPEG: damage if other frames of the video are JPEGs.
+
+        Otherwise all frames may be whole pictures of another format.
+        """
+        if self._has_other_jpegs(index):
+            return self._damage(reason, index)
+        frame = f"frame_{index + 1:05d}"
+        return FrameStoreError(
+            f"{self.path}: {frame} {reason}; its frames may be of another format; move it away, and {CONVERT}"
+        )
+
+    def _has_other_jpegs(self, index: int) -> bool:
+        """Whether one of a few other frames begins as a JPEG: the first, the neighbours, and some over the video."""
+        with self._connected() as connection:
+            count = self._frame_count(connection)
+            spread = {place * (count - 1) // SAMPLED for place in range(SAMPLED + 1)}
+            for other in sorted((spread | {index - 1, index + 1}) - {index}):
+                rowid = other + 1 if self._rowids is None or not 0 <= other < count else self._rowids[other]
+                try:
+                    row = connection.execute(_START, (rowid,)).fetchone()
+                    if row is not None and isinstance(row[0], bytes) and jpeg_size(row[0]):
+                        return True
+                except (*ERRORS, ValueError):
+                    continue
+        return False
 
     def _damage(self, reason: str, index: int | None = None) -> FrameStoreError:
         frame = "" if index is None else f": frame_{index + 1:05d}"
@@ -364,6 +409,19 @@ def _clip_array(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise ValueError("out must be contiguous and writable")
     return out
+
+
+def _other_numbering(numbers: Sequence[int]) -> str:
+    """How a program may have numbered the frames, which lack some of 1, 2, 3, ...; empty if frames are missing.
+
+    From another number on or in even steps, as every fifth frame of a video; or in any steps with fewer than half of
+    the numbers, as of key frames.
+    """
+    first, last = numbers[0], numbers[-1]
+    step = numbers[1] - first if len(numbers) > 1 else 1
+    if all(after - before == step for before, after in pairwise(numbers)):
+        return f"from {first} to {last} in steps of {step}" if step > 1 else f"from {first} to {last}"
+    return f"from {first} to {last}, fewer than half of them," if 2 * len(numbers) < last - first + 1 else ""
 
 
 def _parts(name: object) -> tuple[bytes, int | None]:

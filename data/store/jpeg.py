@@ -27,14 +27,23 @@ NO_FRAME = (0xC4, 0xC8, 0xCC)  # the markers between them that begin something e
 # A progressive JPEG has ten scans. Each is a pass over all pixels: 1,600 scans of an 8K frame fit into 160 KB and take
 # seconds. They are counted only in frames of more than COUNTED pixels: in small ones they take no time worth it.
 MAX_SCANS, COUNTED = 100, 2**20
-OTHER_FORMATS = (b"\x89PNG", b"RIFF", b"GIF8", b"BM")
+JPEG_START = b"\xff\xd8\xff"
+JPEG_LS = b"\xff\xd8\xff\xf7"
+OTHER_FORMATS = (b"\x89PNG", b"RIFF", b"GIF8", b"BM", JPEG_LS)
 _NOT_DAMAGE = re.compile(
     "memory|unsupported|not supported|not implemented|omitted", re.IGNORECASE
 )  # libjpeg's messages
 
 
 class NotDecodedError(ValueError):
-    """A JPEG, or another picture, that may be whole but is not decoded: its kind, its size, or too little memory."""
+    """A JPEG, or another picture, that may be whole but is not decoded.
+
+    The reason is its kind, its size (too large, or another than that of the frames before), or too little memory.
+    """
+
+
+class NoJpegError(ValueError):
+    """Bytes that do not begin as a JPEG: a picture of a format that is not known here, or damage."""
 
 
 def jpeg_size(blob: bytes) -> tuple[int, int]:
@@ -43,7 +52,7 @@ def jpeg_size(blob: bytes) -> tuple[int, int]:
         height, width, *_ = simplejpeg.decode_jpeg_header(blob)
     except ValueError as error:
         other = blob.startswith(OTHER_FORMATS) or _NOT_DAMAGE.search(str(error))
-        kind = NotDecodedError if other else ValueError
+        kind = NotDecodedError if other else ValueError if blob.startswith(JPEG_START) else NoJpegError
         raise kind(f"holds no readable JPEG: its {len(blob)} bytes begin with {blob[:8]!r}") from error
     pixels = height * width
     if pixels < 1:
@@ -129,7 +138,7 @@ def _decode(blob: bytes, frame: np.ndarray, size: tuple[int, int], factor: int, 
 def _check_size(blob: bytes, size: tuple[int, int]) -> None:
     found = jpeg_size(blob)
     if found != size:
-        raise ValueError(f"is {found[1]}x{found[0]} pixels, but the first frame read is {size[1]}x{size[0]}")
+        raise NotDecodedError(f"is {found[1]}x{found[0]} pixels, but the first frame read is {size[1]}x{size[0]}")
 
 
 def _check_scans(blob: bytes, size: tuple[int, int]) -> None:

@@ -28,7 +28,7 @@ class VideoError(DataError):
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A file's container and its first video stream, which has a decoder and a size within bounds; VideoError."""
+    """A file's container and its main video stream, which has a decoder and a size within bounds; VideoError."""
     if not path.is_file():
         raise VideoError("is no file, or a link to none")
     if path.stat().st_size == 0:
@@ -46,15 +46,20 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(_why_not_open(path, error)) from error
     with container:
-        # A picture attached to an audio file is also a video stream.
-        streams = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
+        streams = video_streams(container)
         if not streams:
             raise VideoError("has no video stream")
-        stream = streams[0]
+        best = container.streams.best("video")  # the default one, as players show it
+        stream = next((each for each in streams if best is not None and each.index == best.index), streams[0])
         if stream.codec_context is None:
             raise VideoError(f"no decoder for {_codec_name(container)}; encode it anew, for example as H.264")
         check_size(stream.codec_context.width, stream.codec_context.height)
         yield container, stream
+
+
+def video_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams; a picture attached to a file, such as a cover, counts as one of FFmpeg's, but not here."""
+    return [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
 
 
 def check_size(width: int, height: int) -> None:

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from data.store.truncation import missing_bytes
-from data.store.video_container import VideoError, open_video, reason
+from data.store.video_container import VideoError, open_video, reason, video_streams
 from data.store.video_damage import hole_in
 from data.store.video_frames import FrameDecoder, TimedFrame
 from data.store.video_pixels import Upright, scaled_size
@@ -21,6 +21,7 @@ from data.store.video_structure import breaks
 __all__ = ["Span", "VideoError", "VideoReader", "check_whole", "scaled_size"]
 
 KEPT_PROMISE = 0.9  # a video with less than this part of its announced frames or seconds gets a warning
+SHORT_CLIP = 0.25  # a clip may lack this part of its seconds at its end, but at most a tenth and a second
 DURATION = re.compile(r"([0-9]+):([0-9]{2}):([0-9]{2}(?:\.[0-9]+)?)")  # of a stream of Matroska, as muxers tag it
 HDR = {16: "PQ", 18: "HLG"}
 ABSENT_IS_LIMITED = {"h264", "hevc"}  # codecs whose standard says so
@@ -67,6 +68,7 @@ class VideoReader:
         self._times: list[float] = []
         self._durations: list[float] = []
         self._faults: set[str] = set()
+        self._has_ended = True  # no frame comes after the span
 
     @property
     def warnings(self) -> list[str]:
@@ -83,9 +85,11 @@ class VideoReader:
                 found = f" ({'; '.join(self.losses)})" if self.losses else ""
                 raise VideoError(f"has no frames{wanted}{found}")
             self._check_holes(decoder, stream)
-            self._check_promises(container, stream)
+            self._check_promises(decoder, container, stream)
             if sizes := self._upright.sizes.remark():
                 self.remarks.append(sizes)
+            if others := _others(container, stream):
+                self.remarks.append(others)
             if decoder.skipped:
                 self.remarks.append(f"{decoder.skipped} frames before the first keyframe are left out")
             if transfer := HDR.get(stream.codec_context.color_trc):
@@ -111,6 +115,7 @@ class VideoReader:
         """The frames of the span, or all."""
         for each in decoder.frames(self._start, self._end):
             if each.time >= self._end:
+                self._has_ended = False
                 return
             if each.time >= self._start or self._span is None:
                 yield each
@@ -127,20 +132,19 @@ class VideoReader:
         first, last = (0, math.inf) if self._span is None else (decoder.first_byte, decoder.last_byte)
         if self._span is None and (missing := missing_bytes(self.path)):
             return self._lose(f"the file is cut short: {missing} bytes are missing at its end")
-        for start, place in breaks(self.path, stream.id):
-            if start > last:
+        for found in breaks(self.path, stream.id):
+            if found.start > last:
                 break
-            if place >= first:
-                return self._lose(f"the file is damaged at byte {place}: what should start there is missing")
+            if found.place >= first:
+                return self._lose(str(found))
         if not decoder.counted and (hole := hole_in(self._times, self._durations, decoder.tick)):
             self._lose(f"frames are missing between {hole[0]:.2f} s and {hole[1]:.2f} s")
 
-    def _check_promises(self, container: InputContainer, stream: VideoStream) -> None:
+    def _check_promises(self, decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> None:
         """Warn of fewer frames or seconds than announced; headers are often wrong."""
         last, count = self._times[-1], len(self._times)
         if self._span is not None:
-            if last < self._start + KEPT_PROMISE * (self._end - self._start) - 1:
-                self.losses.append(f"the last frame is at {last:.2f} s, the clip should last until {self._end:g} s")
+            self._check_span(self._span, decoder, _stated_end(container, stream))
         elif stream.frames:
             if count < KEPT_PROMISE * stream.frames - 1:
                 self.losses.append(f"{count} frames where the header promises {stream.frames}")
@@ -151,6 +155,21 @@ class VideoReader:
         elif container.duration and last < KEPT_PROMISE * container.duration / av.time_base - 1:
             promised = container.duration / av.time_base
             self.losses.append(f"the last frame is at {last:.2f} s where the header promises {promised:.2f} s")
+
+    def _check_span(self, span: Span, decoder: FrameDecoder, stated_end: float) -> None:
+        """Fail if the video ends before the middle of the clip, and warn if it ends well before the clip does.
+
+        Annotations often end up to a second late. Where frames come after the clip, they pause, as screens do.
+        """
+        last, length = self._times[-1], span.end - span.start
+        text = f"the last frame is at {last:.2f} s, the clip should last until {span.end:g} s"
+        shown_until = last + max(self._durations[-1], decoder.step)
+        if self._has_ended and max(shown_until, stated_end) < span.start + 0.499 * length:  # times are rounded
+            self._lose(f"the video ends before the middle of the clip: {text}")
+        elif last < span.start + KEPT_PROMISE * length - 1 or (
+            self._has_ended and shown_until < span.end - SHORT_CLIP * length
+        ):
+            self.losses.append(text)
 
     def _ends_early(self, promised: float) -> bool:
         """Whether the frames end before a stated duration by more than rounding, a pause or an inexact writer makes."""
@@ -167,6 +186,23 @@ class VideoReader:
         if what not in self._faults:
             self._faults.add(what)
             self.losses.append(text)
+
+
+def _others(container: InputContainer, stream: VideoStream) -> str:
+    """The remark of a file with several videos; empty if `stream` is the only one."""
+    contexts = [each.codec_context for each in video_streams(container) if each.index != stream.index]
+    if not contexts:
+        return ""
+    sizes = " and ".join(f"one of {each.width}x{each.height}" if each else "one without a decoder" for each in contexts)
+    chosen = f"{stream.codec_context.width}x{stream.codec_context.height}"
+    return f"holds {len(contexts) + 1} videos: the main one, of {chosen} pixels, is read, and not {sizes}"
+
+
+def _stated_end(container: InputContainer, stream: VideoStream) -> float:
+    """When the last frame should disappear, in seconds from the stream's start, as the file says; 0 if it does not."""
+    if "matroska" in container.format.name:
+        return _stated_seconds(container, stream)
+    return float((stream.duration or 0) * (stream.time_base or 0))
 
 
 def _stated_seconds(container: InputContainer, stream: VideoStream) -> float:
@@ -189,4 +225,4 @@ def check_whole(path: Path) -> None:
     with open_video(path) as (_, stream):
         stream_id = stream.id
     if found := next(breaks(path, stream_id), None):
-        raise VideoError(f"the file is damaged at byte {found.place}: what should start there is missing")
+        raise VideoError(str(found))

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 import av
@@ -11,7 +12,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from data.store.video_container import reason
+from data.store.video_container import open_video, reason
 from data.store.video_damage import zeros_replace_data
 
 # Formats whose index and times are exact. In others, a search by time lands behind the time or between keyframes.
@@ -47,8 +48,7 @@ class FrameDecoder:
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, threads: int, beat: Callable[[], None]) -> None:
-        stream.codec_context.thread_count = threads
-        stream.thread_type = "AUTO" if threads > 1 else "NONE"
+        _set_threads(stream, threads)
         assert stream.time_base is not None
         self.faults: list[Fault] = []
         self.first_byte = self.last_byte = 0
@@ -56,10 +56,11 @@ class FrameDecoder:
         self.tick = float(stream.time_base)
         self._container = container
         self._stream = stream
+        self._threads = threads
         self._beat = beat
         self._format = container.format.name
         self._codec = stream.codec_context.name
-        self._step = 1.0 / float(stream.average_rate or stream.guessed_rate or 25)
+        self.step = 1.0 / float(stream.average_rate or stream.guessed_rate or 25)  # seconds between frames, on average
 
     @property
     def counted(self) -> bool:
@@ -74,9 +75,15 @@ class FrameDecoder:
                 first = next(frames, None)
                 if first is not None and first.time <= start:
                     return chain([first], frames)
-            self._container.seek(min(self._stream.start_time or 0, 0), stream=self._stream)
             self._forget()
+            return self._reopened(start, end)
         return self._from_keyframe(start, end) if self._format in RECORDED else self._decode(start, end)
+
+    def _reopened(self, start: float, end: float) -> Iterator[TimedFrame]:
+        """The frames from the file's start: Matroska's index lacks what is before 0, so no search finds it."""
+        with open_video(Path(self._container.name)) as (self._container, self._stream):
+            _set_threads(self._stream, self._threads)
+            yield from self._decode(start, end)
 
     def _after_seek(self, time: float, start: float, end: float) -> Iterator[TimedFrame]:
         """The frames from the keyframe on that a search finds; those shown before it may lack their references."""
@@ -108,7 +115,7 @@ class FrameDecoder:
         self.first_byte = self.last_byte = 0
 
     def _decode(self, start: float, end: float) -> Iterator[TimedFrame]:
-        clock = _Clock(self._stream, self._format, self._step)
+        clock = _Clock(self._stream, self._format, self.step)
         place = 0
         for packet in self._packets():
             time = clock.packet(packet)
@@ -151,6 +158,11 @@ class FrameDecoder:
             self.faults.append(Fault(time, "a packet is cut short"))
         elif zeros_replace_data(self._codec, bytes(packet)):
             self.faults.append(Fault(time, "zeros stand in place of data"))
+
+
+def _set_threads(stream: VideoStream, threads: int) -> None:
+    stream.codec_context.thread_count = threads
+    stream.thread_type = "AUTO" if threads > 1 else "NONE"
 
 
 class _Clock:

@@ -1,5 +1,6 @@
 """Turns decoded frames into RGB arrays: colours by the video's own matrix and range, upright, scaled down."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -16,25 +17,36 @@ LIMITED, FULL, BICUBIC = int(ColorRange.MPEG), int(ColorRange.JPEG), int(Interpo
 
 
 class OtherSizes:
-    """Counts the frames of a video that have another size than its first, and so are scaled to another shape."""
+    """Counts the frames of a video that have another size than the one to which all are scaled: by default the first's.
 
-    def __init__(self) -> None:
-        self._sizes: dict[tuple[int, int], int] = {}
+    Sizes are (height, width).
+    """
+
+    def __init__(self, size: tuple[int, int] | None = None) -> None:
+        self._size = size
+        self._counts: Counter[tuple[int, int]] = Counter()
 
     def add(self, height: int, width: int) -> None:
         """Count one frame of this size."""
-        self._sizes[height, width] = self._sizes.get((height, width), 0) + 1
+        self._size = self._size or (height, width)
+        self._counts[height, width] += 1
+
+    def majority(self) -> tuple[tuple[int, int], int] | None:
+        """The size of more than half of the frames, and their number; None if there is none."""
+        most = max(self._counts.items(), key=lambda item: item[1], default=None)
+        return most if most and 2 * most[1] > sum(self._counts.values()) else None
 
     def remark(self) -> str:
-        """What a user should know; empty if all frames have one size."""
-        if len(self._sizes) < 2:
+        """What a user should know; empty if all frames have that size."""
+        others = [size for size in self._counts if size != self._size]
+        if self._size is None or not others:
             return ""
-        first, *others = self._sizes
-        count = sum(self._sizes[size] for size in others)
-        distorts = any(abs(h * first[1] - w * first[0]) > max(h, w, *first) for h, w in others)
-        what = "scaled to the first one's" + (", which distorts them" if distorts else "")
-        sizes = " and ".join(f"{width}x{height}" for height, width in others[:3]) + (" ..." if len(others) > 3 else "")
-        return f"{count} frames of {sizes} instead of {first[1]}x{first[0]} pixels are {what}"
+        height, width = self._size
+        count = sum(self._counts[size] for size in others)
+        distorts = any(abs(h * width - w * height) > max(h, w, height, width) for h, w in others)
+        what = "scaled to that size" + (", which distorts them" if distorts else "")
+        sizes = " and ".join(f"{w}x{h}" for h, w in others[:3]) + (" ..." if len(others) > 3 else "")
+        return f"{count} frames of {sizes} instead of {width}x{height} pixels are {what}"
 
 
 class Upright:

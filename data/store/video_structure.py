@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from data.store.truncation import BOX_TYPES
 from data.store.video_transport import Break, transport_breaks
 
 WINDOW = 16384
@@ -33,8 +34,8 @@ MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 def breaks(path: Path, stream_id: int) -> Iterator[Break]:
     """The breaks in an AVI, Matroska, FLV, ASF, Ogg, GIF, YUV4MPEG or MPEG file, in the order of their places.
 
-    None for other files: in MP4, the decoders see garbage where bytes are missing, and elementary streams have no
-    structure. `stream_id` is the video's number in a transport stream.
+    In MP4, only another file that was joined to the first: decoders see garbage where bytes are missing. None for other
+    files: elementary streams have no structure. `stream_id` is the video's number in a transport stream.
     """
     size = path.stat().st_size
     with path.open("rb", buffering=0) as file:
@@ -44,6 +45,9 @@ def breaks(path: Path, stream_id: int) -> Iterator[Break]:
             if start.startswith(magic):
                 yield from walk(window, size)
                 return
+        if start[4:8] in BOX_TYPES:
+            yield from _mp4(file, size)
+            return
         yield from transport_breaks(file, stream_id)
 
 
@@ -71,6 +75,43 @@ class _Window:
                 return place + found
             place += len(data) - len(marker) + 1
         return -1
+
+
+def _mp4(file: BinaryIO, size: int) -> Iterator[Break]:
+    """The top-level boxes (ISO 14496-12, 4.2), for a second table of samples that has data of its own.
+
+    Decoders read the first table only. They do read fragments (`moof`) behind a table that comes again, but not all if
+    their numbers begin anew.
+    """
+    place = second = tables = payloads = 0
+    numbers: list[int] = []  # of the first and the last fragments
+    before = b""
+    while place + 8 <= size:
+        file.seek(place)
+        header = file.read(24)
+        name, length, head = header[4:8], int.from_bytes(header[:4], "big"), 8
+        if length == 1:
+            length, head = int.from_bytes(header[8:16], "big"), 16
+        length = length or size - place  # 0: to the end
+        if length < head or not name.isalnum():
+            break
+        if name == b"moof":
+            number = int.from_bytes(header[20:24], "big")
+            if tables > 1:
+                if numbers and number == numbers[0] and (len(numbers) == 1 or number < numbers[-1]):
+                    yield Break(second, second, is_joined=True)
+                return
+            numbers = [*numbers[:1], number]
+        if name == b"ftyp" and place and not second:
+            second = place
+        tables += name == b"moov"
+        payloads += name == b"mdat" and before != b"moof"
+        if tables > 1:
+            second = second or place
+        before = name
+        place += length
+    if tables > 1 and payloads > 1:
+        yield Break(second, second, is_joined=True)
 
 
 def _matroska(window: _Window, size: int) -> Iterator[Break]:
@@ -183,6 +224,13 @@ def _asf(window: _Window, size: int) -> Iterator[Break]:
             return
         if window.at(place, 1) != flags:
             yield Break(max(first, place - length), place)
+    place, length = header_end, data_length
+    while length >= 24 and place + length < size:  # the indexes behind the data
+        place += length
+        if window.at(place, 16) == ASF_HEADER:
+            yield Break(place, place, is_joined=True)
+            return
+        length = int.from_bytes(window.at(place + 16, 8), "little")
 
 
 def _ogg(window: _Window, size: int) -> Iterator[Break]:

@@ -9,10 +9,19 @@ DISCONTINUITY, ERROR = 0x80, 0x80
 
 
 class Break(NamedTuple):
-    """What should start at `place` does not; `start` is where the element before it, which may be damaged, starts."""
+    """What should start at `place` does not; `start` is where the element before it, which may be damaged, starts.
+
+    `is_joined`: nothing is damaged, but another file starts there, which decoders leave out.
+    """
 
     start: int
     place: int
+    is_joined: bool = False
+
+    def __str__(self) -> str:
+        if self.is_joined:
+            return f"another video starts at byte {self.place} of the file, and is not read; split the file there"
+        return f"the file is damaged at byte {self.place}: what should start there is missing"
 
 
 def transport_breaks(file: BinaryIO, stream_id: int) -> Iterator[Break]:

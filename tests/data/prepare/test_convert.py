@@ -14,6 +14,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import simplejpeg
@@ -352,6 +353,48 @@ def test_a_damaged_database_is_not_called_already_there(tmp_path: Path) -> None:
     assert status == 1 and listed["walk/1.mp4"][0] == "failed"
 
 
+@pytest.mark.parametrize("linked", ["class", "video"])
+@pytest.mark.parametrize("there", ["whole", "cut, without n_frames", "not counted", "nothing"])
+def test_nothing_of_another_dataset_is_replaced_through_a_link(tmp_path: Path, linked: str, there: str) -> None:
+    """Else the frames of the dataset to which the link leads would be lost."""
+    theirs = tmp_path / "theirs" / "jpg" / "run" / "v"
+    theirs.mkdir(parents=True)
+    if there != "nothing":
+        write_numbered_database(theirs, 4)
+    if there in ("cut, without n_frames", "not counted"):
+        (theirs / "n_frames").unlink()
+    if there.startswith("cut"):
+        os.truncate(theirs / "frames.db", 5000)
+    if there == "whole":  # made of another file
+        encode_numbered_video(tmp_path / "first" / "run" / "v.mp4", 4)
+        (theirs / "frames.db").unlink()
+        assert main([str(tmp_path / "first"), str(tmp_path / "theirs"), "--workers", "1"]) == 0
+    before = {path: path.read_bytes() for path in theirs.iterdir()}
+    target = tmp_path / ("out/jpg/run" if linked == "class" else "out/jpg/run/v")
+    link = theirs.parent if linked == "class" else theirs
+    target.parent.mkdir(parents=True)
+    target.symlink_to(link)
+    encode_numbered_video(tmp_path / "v" / "run" / "v.mp4", 5)
+    status, listed = rerun(tmp_path / "v", tmp_path / "out", "--replace")
+    if linked == "class" and there == "nothing":  # a class folder on another disk
+        assert status == 0 and is_whole(theirs)
+        return
+    assert status == 1 and listed["run/v.mp4"][0] == "failed" and str(target) in listed["run/v.mp4"][1]
+    assert {path: path.read_bytes() for path in theirs.iterdir()} == before
+
+
+def test_a_dataset_behind_a_link_is_converted_and_replaced(tmp_path: Path) -> None:
+    """OUT, or OUT/jpg, on a large disk is a common set-up."""
+    (tmp_path / "disk" / "jpg").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "jpg").symlink_to(tmp_path / "disk" / "jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    encode_numbered_video(tmp_path / "v" / "run" / "v.mp4", 5)
+    assert rerun(tmp_path / "v", tmp_path / "link") == (0, {})
+    assert rerun(tmp_path / "v", tmp_path / "link", "--replace", "--short-side", "24") == (0, {})
+    assert FrameStore(tmp_path / "disk" / "jpg" / "run" / "v").size()[0] == 24
+
+
 def test_a_replacement_that_fails_leaves_the_old_video(tmp_path: Path) -> None:
     source = encode_numbered_video(tmp_path / "v" / "walk" / "1.mp4", 3)
     rerun(tmp_path / "v", tmp_path / "out")
@@ -484,6 +527,43 @@ def test_frames_that_scaling_distorts_are_said(tmp_path: Path) -> None:
     (warning,) = convert(source, tmp_path / "out")
     assert "1 frames of 60x80" in warning
     assert "distorts" in warning
+
+
+def test_a_thumbnail_as_the_first_frame_does_not_shrink_the_others(tmp_path: Path) -> None:
+    """All frames would be squeezed to its few pixels."""
+    source = tmp_path / "v"
+    source.mkdir()
+    for number, size in enumerate([(16, 16), *4 * [(60, 80)]]):
+        (source / f"{number}.jpg").write_bytes(jpeg(numbered_frame(number, *size)))
+    with pytest.raises(VideoError, match=r"4 of 5 frames are 80x60 .* first, 0\.jpg"):
+        convert(source, tmp_path / "out")
+    (warning,) = convert(source, tmp_path / "out", settings=SETTINGS._replace(keep_partial=True))
+    assert "1 frames of 16x16 instead of 80x60" in warning
+    assert FrameStore(tmp_path / "out").read(range(5)).shape == (5, 60, 80, 3)
+    # Of no consequence if all are scaled to the same size.
+    (source / "0.jpg").write_bytes(jpeg(numbered_frame(0, 120, 160)))
+    assert len(convert(source, tmp_path / "out", settings=SETTINGS._replace(short_side=30))) == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_frames_of_a_turned_camera_are_upright(tmp_path: Path, orientation: int, order: str) -> None:
+    """Telephones store pictures as their sensor lies, and say in Exif how to show them, as viewers and OpenCV do."""
+    y, x = np.mgrid[:48, :64]
+    plain = jpeg(np.stack([4 * x, 5 * y, x + y], -1).astype(np.uint8), quality=95)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 2)
+    tags = struct.pack(f"{order}HHIHHHHIHH", 0x10F, 3, 1, 0, 0, 0x112, 3, 1, orientation, 0)
+    block = b"Exif\0\0" + head + tags + bytes(4)
+    end = 4 + int.from_bytes(plain[4:6], "big")  # of the JFIF segment
+    data = plain[:end] + b"\xff\xe1" + struct.pack(">H", 2 + len(block)) + block + plain[end:]
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "1.jpg").write_bytes(data)
+    assert convert(tmp_path / "v", tmp_path / "out") == []
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+    with FrameStore(tmp_path / "out") as store:
+        (frame,) = store.read([0])
+        assert frame.shape == expected.shape and np.abs(frame - expected).mean() < 2
+        assert (store._fetch(store._connection, 0) == data) == (orientation == 1)  # type: ignore[arg-type]
 
 
 def test_a_damaged_jpeg_file_does_not_get_in(tmp_path: Path) -> None:

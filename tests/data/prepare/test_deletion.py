@@ -144,21 +144,81 @@ def of_another_program(folder: Path) -> None:
         connection.execute("ALTER TABLE Images RENAME TO Frames")
 
 
-def png(folder: Path) -> None:
-    with closing(sqlite3.connect(folder / "frames.db")) as connection:
-        connection.execute("UPDATE Images SET frames = x'89504E470D0A1A0A' || zeroblob(99)")
-        connection.commit()
+def change(*statements: str) -> Callable[[Path], None]:
+    def run(folder: Path) -> None:
+        with closing(sqlite3.connect(folder / "frames.db")) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+
+    return run
 
 
-NOT_DAMAGED: dict[str, Callable[[Path], None]] = {"of another program": of_another_program, "PNG frames": png}
+def pictures(start: bytes) -> Callable[[Path], None]:
+    return change(f"UPDATE Images SET frames = x'{start.hex()}' || zeroblob(99)")
+
+
+def renumbered(expression: str) -> Callable[[Path], None]:
+    return change(f"UPDATE Images SET ObjId = printf('a/frame_%05d', {expression}) WHERE rowid <= 6")
+
+
+def other_size(folder: Path) -> None:
+    (folder / "frames.db").unlink()
+    write_database(folder, [*JPEGS[:3], *numbered_jpegs(range(3, 6), 24, 16)])
+
+
+SECOND_SERIES = "INSERT INTO Images SELECT replace(ObjId, 'a/', 'a/flow/'), frames, size FROM Images"
+NOT_DAMAGED: dict[str, Callable[[Path], None]] = {
+    "of another program": of_another_program,
+    "PNG": pictures(b"\x89PNG\r\n\x1a\n"),
+    "TIFF": pictures(b"II*\0"),
+    "AVIF": pictures(b"\0\0\0\x1cftypavif"),
+    "JPEG XL": pictures(b"\xff\x0a"),
+    "JPEG-LS": pictures(b"\xff\xd8\xff\xf7"),
+    "PPM": pictures(b"P6\n32 32\n255\n"),
+    "NumPy": pictures(b"\x93NUMPY\1\0"),
+    "raw pixels": change("UPDATE Images SET frames = zeroblob(16 * 16 * 3)"),
+    "text": change("UPDATE Images SET frames = '/9j/4AAQSkZJRg'"),
+    "numbers": change("UPDATE Images SET frames = 3"),
+    "every tenth frame": renumbered("10 * rowid - 9"),
+    "numbered from 100": renumbered("99 + rowid"),
+    "key frames": renumbered("7 * rowid * rowid"),
+    "two series": change(SECOND_SERIES),
+    "a row of another name": change("INSERT INTO Images VALUES ('a/sound', x'00', 0)"),
+    "frames of two sizes": other_size,
+}
 
 
 @pytest.mark.parametrize("change", NOT_DAMAGED.values(), ids=NOT_DAMAGED)
 def test_a_database_of_another_kind_is_left(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    """Frames that another program wrote in its own way are whole; deleted, they may be lost for good."""
     folder = write_database(tmp_path / "jpg" / "walk" / "a", JPEGS)
     change(folder)
-    assert delete(tmp_path / "jpg", folder) == ["unreadable"]
+    assert delete(tmp_path / "jpg", folder, "all") == ["unreadable"]
     assert (folder / "frames.db").exists() and (folder / "n_frames").exists()
+
+
+DAMAGED: dict[str, Callable[[Path], None]] = {
+    "a JPEG cut": change("UPDATE Images SET frames = substr(frames, 1, 300)"),
+    "zeros in the first": change("UPDATE Images SET frames = zeroblob(500) WHERE rowid = 1"),
+    "an empty one": change("UPDATE Images SET frames = x'' WHERE rowid = 4"),
+    "one without content": change("UPDATE Images SET frames = NULL WHERE rowid = 6"),
+    "one frame missing": change("DELETE FROM Images WHERE rowid = 3"),
+    "one frame twice": change(
+        "CREATE TABLE T AS SELECT * FROM Images", "INSERT INTO T SELECT * FROM T WHERE rowid = 2",
+        "DROP TABLE Images", "ALTER TABLE T RENAME TO Images",
+    ),
+    "a name overwritten": change("UPDATE Images SET ObjId = CAST(x'FF0012' AS TEXT) WHERE rowid = 4"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", DAMAGED.values(), ids=DAMAGED)
+def test_what_is_proved_damaged_is_deleted(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    """Else convert would never make the video again."""
+    folder = write_database(tmp_path / "jpg" / "walk" / "a", JPEGS)
+    change(folder)
+    assert delete(tmp_path / "jpg", folder, "all") == ["broken"]
+    assert not folder.exists()
 
 
 def cut(folder: Path) -> None:

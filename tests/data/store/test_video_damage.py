@@ -17,6 +17,7 @@ VP8 = {"codec": "libvpx", "options": {"b": "1M", "deadline": "realtime", "cpu-us
 H264 = {"codec": "libx264", "options": {"preset": "ultrafast", "g": "20", "crf": "20", "threads": "1", "bf": "2"}}
 WMV = {"codec": "wmv2", "options": {"b": "1M"}}
 MPEG2 = {"codec": "mpeg2video", "options": {"b": "1M", "bf": "2"}}
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
 SCREEN = [0, 1, 2, 3, 11, 12, 13, 40, 41, 43, 44, 45]  # within a second and a half, as a screen recorder skips frames
 
 
@@ -239,3 +240,61 @@ def test_damage_within_a_span_fails_it(tmp_path: Path) -> None:
     damaged = damage(path, "zeroed", path.stat().st_size // 2, 2500)
     with pytest.raises(VideoError):
         list(VideoReader(damaged, 360, Span(1.2, 3.0)))
+
+
+def test_a_fragmented_file_that_repeats_its_start_is_sound(tmp_path: Path) -> None:
+    """Downloaders of streams may write the first segment again before each part."""
+    relative = {"movflags": f"{FRAGMENTS['movflags']}+default_base_moof"}
+    fragmented = {**H264, "container_options": relative}
+    path = encode_video(tmp_path / "v.mp4", patterned(80), **fragmented)  # type: ignore[arg-type]
+    data = path.read_bytes()
+    places = [place - 4 for place in range(len(data)) if data.startswith(b"moof", place)]
+    assert len(places) == 4
+    path.write_bytes(data[: places[2]] + data[: places[0]] + data[places[2] :])
+    reader = VideoReader(path, 360)
+    assert len(list(reader)) == 80 and not reader.warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "is_read"),
+    [
+        ("v.mp4", H264, False),
+        ("v.mp4", {**H264, "container_options": {"movflags": "faststart"}}, False),
+        ("v.mp4", {**H264, "container_options": {"movflags": "hybrid_fragmented"}}, False),
+        ("v.mov", {"codec": "mpeg4"}, False),
+        ("v.wmv", WMV, False),
+        ("v.gif", {"codec": "gif", "pixel_format": "rgb8"}, True),
+        ("v.mp4", {**H264, "container_options": FRAGMENTS}, False),
+        ("v.mp4", {**H264, "container_options": {"movflags": "dash+frag_keyframe"}}, False),
+        ("v.mkv", H264, True),
+    ],
+)
+def test_a_second_file_joined_to_the_first_is_read_or_reported(
+    tmp_path: Path, name: str, encoding: dict[str, object], is_read: bool
+) -> None:
+    """Decoders end with the first file: half of the frames would be missing, without a word."""
+    path = encode_video(tmp_path / name, patterned(40), **encoding)  # type: ignore[arg-type]
+    one = path.read_bytes()
+    assert len(list(VideoReader(path, 360))) == 40
+    check_whole(path)
+    path.write_bytes(2 * one)
+    if is_read:
+        assert len(list(VideoReader(path, 360))) == 80
+        return
+    for read in (check_whole, lambda path: list(VideoReader(path, 360))):
+        with pytest.raises(VideoError, match=f"another video starts at byte {len(one)} "):
+            read(path)
+    kept = VideoReader(path, 360, keep_partial=True)
+    assert len(list(kept)) < 80 and kept.losses
+    assert len(list(VideoReader(path, 360, Span(0.2, 0.6)))) == 10  # of the first
+
+
+def test_a_second_table_of_the_same_samples_is_no_second_file(tmp_path: Path) -> None:
+    """Programs that copy an MP4's table to its start may leave the old one at its end."""
+    faststart = {**H264, "container_options": {"movflags": "faststart"}}
+    path = encode_video(tmp_path / "v.mp4", patterned(40), **faststart)  # type: ignore[arg-type]
+    data = path.read_bytes()
+    place = data.index(b"moov") - 4
+    path.write_bytes(data + data[place : place + int.from_bytes(data[place : place + 4], "big")])
+    reader = VideoReader(path, 360)
+    assert len(list(reader)) == 40 and not reader.warnings

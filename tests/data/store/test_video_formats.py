@@ -1,10 +1,12 @@
 """Formats of video files: read, or refused with the reason; a playlist would bring the frames of other files."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from data.store.video_file import VideoError, VideoReader, check_whole
 from tests.numbered import encode_numbered_video, frame_number
@@ -116,3 +118,24 @@ def test_a_video_that_changes_its_size_says_so(tmp_path: Path) -> None:
     frames = list(reader)
     assert {frame.shape for frame in frames} == {(48, 64, 3)}
     assert any("25 frames of 48x64" in remark and "distorts" in remark for remark in reader.remarks)
+
+
+@pytest.mark.parametrize("name", ["v.mkv", "v.mp4"])
+@pytest.mark.parametrize("main", [0, 1])
+def test_of_several_videos_the_default_one_is_read(tmp_path: Path, name: str, main: int) -> None:
+    """Players show that one; a preview or another camera may come first in the file."""
+    with av.open(str(tmp_path / name), "w") as container:
+        streams = [container.add_stream("mpeg4", rate=10) for _ in range(2)]
+        for number, stream in enumerate(streams):
+            stream.width, stream.height, stream.pix_fmt = 32 + 16 * number, 32, "yuv420p"
+            stream.disposition = Disposition.default.value if number == main else 0
+        for stream in streams:
+            for n in range(10):
+                frame = av.VideoFrame.from_ndarray(np.full((32, stream.width, 3), 20 * n, np.uint8))
+                frame.pts, frame.time_base = n, Fraction(1, 10)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    reader = VideoReader(tmp_path / name, 360)
+    assert [frame.shape[1] for frame in reader] == [32 + 16 * main] * 10
+    (remark,) = reader.remarks
+    assert f"of {32 + 16 * main}x32 pixels, is read, and not one of {48 - 16 * main}x32" in remark and not reader.losses
