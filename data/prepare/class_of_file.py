@@ -27,7 +27,7 @@ class ClassesOfFiles:
         self._videos = videos
         self._by_spelling: dict[str, set[str]] = {}
         for label in self.known:
-            self._by_spelling.setdefault(_spelling(label), set()).add(label)
+            self._by_spelling.setdefault(spelling(label), set()).add(label)
         chains = {place: self._chain(place) for place in places}
         folders = {folder for chain in chains.values() for folder in chain}
         named = {folder: self._named(folder.name) for folder in folders}
@@ -56,8 +56,9 @@ class ClassesOfFiles:
 
     def _named(self, folder: str) -> frozenset[str]:
         """The classes of the labels that a folder's name stands for: with `_` for spaces, in any case."""
-        return frozenset({folder} if folder in self.known else self._by_spelling.get(_spelling(folder), ()))
+        return frozenset({folder} if folder in self.known else self._by_spelling.get(spelling(folder), ()))
 
 
-def _spelling(name: str) -> str:
+def spelling(name: str) -> str:
+    """A class name as it is compared with folders: in any case, with spaces or underscores, composed or not."""
     return unicodedata.normalize("NFC", name).replace("_", " ").casefold()

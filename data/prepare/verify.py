@@ -26,6 +26,7 @@ from data.labels.class_folders import ClassFolders, list_folders, list_names
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import csv_files, find_jpg
 from data.labels.text import some
+from data.prepare.class_of_file import spelling
 from data.prepare.deletion import Deletion, delete_broken, identity, is_being_written
 from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import check_idle
@@ -48,12 +49,14 @@ CHUNK_PIXELS = 2**25  # fewer if they are large
 class Verdict(NamedTuple):
     """The result for a video folder: the number of frames in its database, and its problems as (kind, reason).
 
-    `has_damage`: convert --keep-partial made it of a damaged video, which is no problem.
+    `has_damage`: convert --keep-partial made it of a damaged video, which is no problem. `content` is the same for
+    videos that were made from the same bytes and span; None if that is unknown.
     """
 
     frames: int
     problems: list[tuple[str, str]]
     has_damage: bool = False
+    content: tuple[object, ...] | None = None
 
 
 class _Found(NamedTuple):
@@ -126,8 +129,12 @@ def check_video(decode: str, folder: Path, beat: Callable[[], None]) -> Verdict:
     if problem:
         return Verdict(0, [*problems, problem])
     problems += [*_check_count(folder, found.frames), *_check_name(folder, found.video_id)]
-    has_damage = found.origin is not None and found.origin.keep_partial and found.origin.is_damaged
-    return Verdict(found.frames, problems, has_damage)
+    made = found.origin
+    if made is None:
+        return Verdict(found.frames, problems)
+    problems += _check_class(folder, made)
+    has_damage = made.keep_partial and made.is_damaged
+    return Verdict(found.frames, problems, has_damage, (made.size, made.content, made.start, made.end))
 
 
 def check_and_delete(decode: str, jpg: Path, folder: Path, beat: Callable[[], None]) -> tuple[Verdict, Deletion]:
@@ -177,6 +184,21 @@ def _check_name(folder: Path, video_id: str) -> Iterator[tuple[str, str]]:
         yield "other name", f"{DATABASE} holds frames of {quoted(video_id)}; was it copied, or the folder renamed?"
 
 
+def _check_class(folder: Path, made: Origin) -> Iterator[tuple[str, str]]:
+    """Whether the video was made from the file of another class of the dataset; 001.mp4 may be in each."""
+    classes = [os.fsencode(place.name).decode(errors="replace") for place in Path(made.source).parents if place.name]
+    own = {spelling(place.parent.name) for place in (folder, Path(os.path.realpath(folder)))}
+    if any(spelling(name) in own for name in classes):
+        return
+    for name in classes:
+        if (folder.parent.parent / name).is_dir():
+            yield (
+                "other class",
+                f"{DATABASE} was made from {quoted(made.source)}; was it copied from class {quoted(name)}?",
+            )
+            return
+
+
 def _decode(store: FrameStore, count: int, beat: Callable[[], None]) -> None:
     """Decode the first `count` frames, all of which must have the size of the first."""
     if count == 0:
@@ -193,6 +215,7 @@ def _check_videos(videos: list[Path], jpg: Path, options: argparse.Namespace, re
     """Check the video folders in parallel, and return what was deleted and what was left."""
     deletion = Deletion([], [])
     partly: list[str] = []
+    by_content: dict[tuple[object, ...], list[str]] = {}
     check = (
         partial(check_and_delete, options.decode, jpg) if options.delete_broken else partial(check_only, options.decode)
     )
@@ -206,6 +229,8 @@ def _check_videos(videos: list[Path], jpg: Path, options: argparse.Namespace, re
             report.count("frames", verdict.frames)
             if verdict.has_damage:
                 partly.append(str(outcome.job.relative_to(jpg)))
+            if verdict.content is not None:
+                by_content.setdefault(verdict.content, []).append(str(outcome.job.relative_to(jpg)))
             for kind, why in verdict.problems:
                 report.add(kind, str(outcome.job.relative_to(jpg)), why)
             deletion.deleted.extend(of_video.deleted)
@@ -213,6 +238,10 @@ def _check_videos(videos: list[Path], jpg: Path, options: argparse.Namespace, re
     if partly:
         report.count("kept with damage", len(partly))
         report.notes.append(f"kept with damage, by convert --keep-partial: {some(partly, 'video')}")
+    copies = [" = ".join(sorted(names)) for names in by_content.values() if len(names) > 1]
+    if copies:
+        report.count("same content", len(copies))
+        report.notes.append(f"made from the same bytes, which should not be in both splits: {some(copies, 'group')}")
     return deletion
 
 

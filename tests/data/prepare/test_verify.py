@@ -196,6 +196,34 @@ def test_a_database_of_another_video_is_listed_and_stays(tmp_path: Path) -> None
     assert (tmp_path / "jpg/b/train_2/frames.db").is_file()
 
 
+def test_a_database_of_another_class_with_the_same_name_is_listed(tmp_path: Path) -> None:
+    """001 is in each class, so that the names tell nothing; the folder of the file that it was made from does."""
+    for label, source in (
+        ("run", "run/001.mp4"),
+        ("jump up", "run/001.mp4"),
+        ("fly", "parts/Fly/001.mp4"),
+        ("sit", "001.mp4"),
+    ):
+        origin = Origin("videos", source, len(label), label, None, None, 360, 90, False)
+        write_frames(tmp_path / "jpg" / label / "001", numbered_jpegs(range(2)), origin.rows)
+    assert main([str(tmp_path), "--workers", "1", "--delete-broken"]) == 1
+    assert problems(tmp_path) == {("other class", "jump up/001")}
+    assert (tmp_path / "jpg" / "jump up" / "001" / "frames.db").is_file()
+
+
+def test_copies_of_one_video_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`x (1).mp4` beside `x.mp4` gets into training and validation, whose score is then too high."""
+    for name, start in (("x", None), ("x (1)", None), ("cut", 1.0), ("other", None)):
+        origin = Origin(
+            "videos", f"{name}.mp4", 7, "ab" if name != "other" else "cd", start, start and 2.0, 360, 90, False
+        )
+        write_frames(tmp_path / "jpg" / "a" / name, numbered_jpegs(range(2)), origin.rows)
+    assert main([str(tmp_path), "--workers", "1"]) == 0
+    output = capsys.readouterr().out
+    assert "a/x = a/x (1)" in output
+    assert "cut" not in output and "other" not in output
+
+
 def test_names_with_suffixes_and_dots_and_links_are_the_same_video(tmp_path: Path) -> None:
     """dataset2database may keep the suffix of a video file."""
     for number, (written, name) in enumerate([("v.mp4", "v"), ("v", "v.mp4"), ("v 1.2", "v 1.2"), ("v", "v")]):
