@@ -36,6 +36,7 @@ from data.prepare.conversion import (
 from data.prepare.report import Report, check_list, printable, progress_bar, write_problems
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources, is_video
+from data.prepare.vanished import vanished
 from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.frame_store import DATABASE
 
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.count("converted", 0)
     for problem in found.problems:
         report.add(*problem)
+    if not options.labels:
+        _count_vanished(options.videos, options.out / "jpg", found.videos, options.shard, report)
     stopped = ""
     csv_path = options.out / f"convert_failures{_suffix(options.shard)}.csv"
     check_list(csv_path)
@@ -80,6 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return (
         1 if stopped or not is_printed or any(report.counts[kind] for kind in ("failed", "missing", "differs")) else 0
     )
+
+
+def _count_vanished(videos: Path, jpg: Path, found: Sequence[Source], shard: Shard, report: Report) -> None:
+    """Report the databases whose video has been removed or moved: label files made of OUT/jpg would still name them."""
+    there = {(video.label, video.video_id) for video in found}
+    for item, source in vanished(videos, jpg, there):
+        if shard.has(item):
+            report.add("gone", item, f"{source} is no longer in {videos}; delete this folder if it should not be used")
 
 
 def _check_folders(videos: Path, out: Path) -> None:

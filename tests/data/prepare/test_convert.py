@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import shlex
+import shutil
 import signal
 import struct
 import subprocess
@@ -234,6 +235,24 @@ def test_the_same_bytes_under_another_path_are_the_same_video(tmp_path: Path) ->
     (tmp_path / "b" / "walk" / "1.avi").write_bytes(source.read_bytes())
     assert rerun(tmp_path / "b", tmp_path / "out", "--replace") == (0, {})
     assert (tmp_path / "out" / "jpg" / "walk" / "1" / "frames.db").stat().st_mtime_ns == before
+
+
+def test_a_database_whose_video_was_removed_or_moved_is_named(tmp_path: Path) -> None:
+    """A wrong or private video was removed and all commands given again: label files made of OUT/jpg still named it."""
+    for name in ("walk/1", "walk/2", "run/3"):
+        encode_numbered_video(tmp_path / "v" / f"{name}.mp4", 3)
+    encode_numbered_video(tmp_path / "more" / "run" / "4.mp4", 3)
+    assert rerun(tmp_path / "v", tmp_path / "out")[0] == 0
+    (tmp_path / "v" / "walk" / "1.mp4").unlink()
+    (tmp_path / "v" / "run" / "3.mp4").rename(tmp_path / "v" / "walk" / "3.mp4")
+    assert rerun(tmp_path / "more", tmp_path / "out") == (0, {})  # of another folder of videos
+    status, listed = rerun(tmp_path / "v", tmp_path / "out")
+    assert status == 0
+    assert {name: kind for name, (kind, _) in listed.items()} == {"walk/1": "gone", "run/3": "gone"}
+    assert "walk/1.mp4" in listed["walk/1"][1]
+    shutil.rmtree(tmp_path / "out" / "jpg" / "walk" / "1")
+    shutil.rmtree(tmp_path / "out" / "jpg" / "run" / "3")
+    assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
 
 
 @pytest.mark.parametrize(("flags", "kind"), [(["--short-side", "24"], "size"), (["--quality", "50"], "quality")])
