@@ -26,7 +26,7 @@ from data.labels.class_folders import ClassFolders, list_folders, list_names
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import csv_files, find_jpg
 from data.labels.text import some
-from data.prepare.class_of_file import spelling
+from data.prepare.class_of_file import is_youtube_name, spelling
 from data.prepare.deletion import Deletion, delete_broken, identity, is_being_written
 from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import check_idle
@@ -185,7 +185,12 @@ def _check_name(folder: Path, video_id: str) -> Iterator[tuple[str, str]]:
 
 
 def _check_class(folder: Path, made: Origin) -> Iterator[tuple[str, str]]:
-    """Whether the video was made from the file of another class of the dataset; 001.mp4 may be in each."""
+    """Whether the video was made from the file of another class of the dataset; 001.mp4 may be in each.
+
+    Clips, and videos named by YouTube, are taken from wherever they lie.
+    """
+    if made.start is not None or is_youtube_name(Path(made.source).stem):
+        return
     classes = [os.fsencode(place.name).decode(errors="replace") for place in Path(made.source).parents if place.name]
     own = {spelling(place.parent.name) for place in (folder, Path(os.path.realpath(folder)))}
     if any(spelling(name) in own for name in classes):

@@ -208,6 +208,10 @@ def test_a_database_of_another_class_with_the_same_name_is_listed(tmp_path: Path
         write_frames(tmp_path / "jpg" / label / "001", numbered_jpegs(range(2)), origin.rows)
     assert main([str(tmp_path), "--workers", "1", "--delete-broken"]) == 1
     assert problems(tmp_path) == {("other class", "jump up/001")}
+    for name, start in (("dQw4w9WgXcQ", None), ("clip", 1.0)):
+        made = Origin("videos", f"run/{name}.mp4", 1, name, start, start and 2.0, 360, 90, False)
+        write_frames(tmp_path / "jpg" / "sit" / name, numbered_jpegs(range(2)), made.rows)
+        assert kinds(tmp_path / "jpg" / "sit" / name) == []
     assert (tmp_path / "jpg" / "jump up" / "001" / "frames.db").is_file()
 
 
