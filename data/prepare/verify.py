@@ -126,6 +126,7 @@ def check_video(decode: str, folder: Path, beat: Callable[[], None]) -> Verdict:
     if problem:
         return Verdict(0, [*problems, problem])
     problems += [*_check_count(folder, found.frames), *_check_name(folder, found.video_id)]
+    problems += _check_class(folder, found.origin)
     has_damage = found.origin is not None and found.origin.keep_partial and found.origin.is_damaged
     return Verdict(found.frames, problems, has_damage)
 
@@ -175,6 +176,15 @@ def _check_name(folder: Path, video_id: str) -> Iterator[tuple[str, str]]:
     names = [os.fsencode(place.name).decode(errors="replace") for place in (folder, target)]
     if not any(video_id in (name, Path(name).stem) or Path(video_id).stem == name for name in names):
         yield "other name", f"{DATABASE} holds frames of {quoted(video_id)}; was it copied, or the folder renamed?"
+
+
+def _check_class(folder: Path, origin: Origin | None) -> Iterator[tuple[str, str]]:
+    """Whether a video was made from the file of another class that has a video of this name: 001 may be in each."""
+    if origin is None or origin.start is not None:
+        return
+    theirs = Path(origin.source).parent.name
+    if theirs not in ("", folder.parent.name) and os.path.isdir(folder.parent.parent / theirs / folder.name):  # noqa: PTH112
+        yield "other name", f"was made from {quoted(origin.source)}; was it copied from class {quoted(theirs)}?"
 
 
 def _decode(store: FrameStore, count: int, beat: Callable[[], None]) -> None:

@@ -196,6 +196,20 @@ def test_a_database_of_another_video_is_listed_and_stays(tmp_path: Path) -> None
     assert (tmp_path / "jpg/b/train_2/frames.db").is_file()
 
 
+def test_a_database_copied_from_another_class_is_listed(tmp_path: Path) -> None:
+    """Its frames would be trained under the wrong label; 001 may be a video of each class."""
+    for number, label in enumerate(("run", "jump")):
+        encode_numbered_video(tmp_path / "v" / label / "001.mp4", 4, start=8 * number)
+    assert convert.main([str(tmp_path / "v"), str(tmp_path), "--workers", "1"]) == 0
+    jpg = tmp_path / "jpg"
+    assert kinds(jpg / "jump" / "001") == []
+    shutil.rmtree(jpg / "jump" / "001")
+    shutil.copytree(jpg / "run" / "001", jpg / "jump" / "001")
+    assert kinds(jpg / "jump" / "001") == ["other name"] and kinds(jpg / "run" / "001") == []
+    shutil.rmtree(jpg / "run" / "001")  # moved to the other class on purpose
+    assert kinds(jpg / "jump" / "001") == []
+
+
 def test_names_with_suffixes_and_dots_and_links_are_the_same_video(tmp_path: Path) -> None:
     """dataset2database may keep the suffix of a video file."""
     for number, (written, name) in enumerate([("v.mp4", "v"), ("v", "v.mp4"), ("v 1.2", "v 1.2"), ("v", "v")]):
