@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from common.files import reason
+from common.text import quoted
 from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import LabelRow
 from data.labels.text import some
@@ -139,7 +140,18 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> 
     problems += [found for found in sources.values() if isinstance(found, Problem)]
     problems += search.warnings
     found_videos = [found for found in sources.values() if isinstance(found, Source)]
+    problems += _in_two_classes(found_videos, videos)
     return Sources(found_videos, problems, ignored)
+
+
+def _in_two_classes(found: Sequence[Source], videos: Path) -> Iterator[Problem]:
+    """A warning for each file that becomes a video of several classes, in whole or in the same part."""
+    first: dict[tuple[Path, Span | None], Source] = {}
+    for source in found:
+        other = first.setdefault((source.path, source.span), source)
+        if other.label != source.label:
+            what = f"{_names([source.path], videos)} is taken for class {quoted(other.label)}, too"
+            yield Problem("warning", f"{source.label}/{source.video_id}", what)
 
 
 class _Search:

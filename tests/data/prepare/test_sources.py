@@ -39,6 +39,17 @@ def test_another_classs_video_of_the_same_name_is_not_taken(tmp_path: Path) -> N
     assert "wrestle/002.mp4" in problem.reason
 
 
+def test_a_file_that_is_taken_for_two_classes_is_said(tmp_path: Path) -> None:
+    """One of the two labels is a mistake, or the dataset has several labels for a video, which training does not."""
+    found = find(tmp_path, "001.mp4 002.mp4", "jump,001 run,001 run,002")
+    assert len(found.videos) == 3
+    (problem,) = found.problems
+    assert (problem.kind, problem.item) == ("warning", "run/001")
+    assert "001.mp4" in problem.reason and "'jump'" in problem.reason
+    rows = "jump,002,1,2 jump,002,2,3 run,002,2.0,3.0 run,002,4,5"
+    assert [problem.item for problem in find(tmp_path, "", rows, times=True).problems] == ["run/002_000002_000003"]
+
+
 def test_class_folders_count_at_any_depth_and_in_any_spelling(tmp_path: Path) -> None:
     files = "x/walk_dog/s1/clip0.mp4 x/Wrestle/s1/clip0.mp4"
     found = find(tmp_path, files, "walk~dog,clip0 wrestle,clip0")
