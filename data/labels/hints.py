@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -56,15 +57,25 @@ def explain_empty_classes(empty: Sequence[str], folders: ClassFolders) -> str:
     return f"no usable video of {which}; looked in {place}{similar}. {remedy}"
 
 
-def hint_for_spaces(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
-    """What to do if a folder's name has spaces at its ends, which no label file can name; else an empty string."""
-    spaced: dict[str, dict[str, str]] = {}  # class folder -> {name without the spaces: name on disk}
+def hint_for_spelling(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
+    """What to do if a folder's name differs from an id in what cannot be seen; else an empty string.
+
+    These are spaces at its ends, which no label file can name, and accents that are characters of their own.
+    """
+    spelled: dict[str, dict[str, str]] = {}  # class folder -> {name as it looks: name on disk}
     for row in rows:
         for folder in folders.of_class[row.label]:
-            if folder not in spaced:
-                spaced[folder] = {name.strip(): name for name in folders.videos[folder] if name != name.strip()}
-            if name := spaced[folder].get(row.video_id):
-                place = folders.jpg / folder
+            if folder not in spelled:
+                names = (name for name in folders.videos[folder] if name != name.strip() or not name.isascii())
+                spelled[folder] = {unicodedata.normalize("NFC", name.strip()): name for name in names}
+            name = spelled[folder].get(unicodedata.normalize("NFC", row.video_id), row.video_id)
+            place = folders.jpg / folder
+            if name.strip() != row.video_id:
+                return (
+                    f". Hint: {place} holds {name!a}, and the labels {row.video_id!a}: the accents are "
+                    "encoded in two ways; rename it, or write the label file as it is named"
+                )
+            if name != row.video_id:
                 return (
                     f". Hint: {place} holds {name!r}, but spaces at the ends are ignored: rename it to {row.video_id!r}"
                 )
@@ -73,7 +84,7 @@ def hint_for_spaces(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
 
 def hint_for_rows(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
     """What may be wrong if these rows have no video."""
-    if hint := hint_for_spaces(rows, folders):
+    if hint := hint_for_spelling(rows, folders):
         return hint
     similar: dict[str, dict[str, str]] = {}  # class folder -> {video id: name on disk}
     with_folder = ((row, folder) for row in rows for folder in folders.of_class[row.label])

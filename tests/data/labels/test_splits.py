@@ -556,6 +556,13 @@ def test_an_evaluation_with_a_folder_of_one_label_file_takes_its_val_rows(whole,
     assert [videos.folder(i).name for i in range(len(videos))] == ["b"]
 
 
+def test_accents_that_are_encoded_in_another_way_are_pointed_out(whole):
+    """Macs take accents apart; the two names look the same in the message."""
+    whole.videos("wave/re\u0301sume\u0301").labels(["wave,r\u00e9sum\u00e9", "wave,a"], ["wave,d", "playing guitar,e"])
+    message = "\n".join(whole.load().report)
+    assert r"holds 're\u0301sume\u0301', and the labels 'r\xe9sum\xe9': the accents are encoded in two ways" in message
+
+
 def test_what_macos_writes_beside_a_label_file_is_none(whole, tmp_path):
     """On exFAT and SMB each file has such a companion: the only label file of the folder was not found."""
     labels = write(tmp_path / "mine" / "all.csv", SINGLE)
