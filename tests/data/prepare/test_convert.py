@@ -425,7 +425,7 @@ def test_a_replacement_that_fails_leaves_the_old_video(tmp_path: Path) -> None:
 
 def test_one_name_that_cannot_be_a_folder_does_not_stop_the_others(tmp_path: Path) -> None:
     encode_numbered_video(tmp_path / "v" / "1.mp4", 60)
-    rows = ["label,id,time_start,time_end", "walk,1,0,1", f"{'L' * 300},1,0,1", f"walk,{'1' * 300},0,1"]
+    rows = ["label,id,time_start,time_end", "walk,1,0,1", f"{'L' * 300},1,1,2", f"walk,{'1' * 300},0,1"]
     (tmp_path / "l.csv").write_text("\n".join(rows))
     for _ in range(2):  # the second run finds OUT/jpg, and then what is there
         status, listed = rerun(tmp_path / "v", tmp_path / "out", "--labels", str(tmp_path / "l.csv"))
