@@ -197,6 +197,8 @@ def _keep(path: Path, key: Mapping[str, Any], scan: Scan, began: int) -> str:
     try:
         for leftover in path.parent.glob(f".{path.name}.*.tmp"):
             leftover.unlink(missing_ok=True)  # of a process that was killed
+        if path.is_fifo():  # nobody puts a pipe into this folder on purpose
+            path.unlink()
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **_pack(key, scan))
     except OSError as error:

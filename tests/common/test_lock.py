@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -81,18 +82,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_file_of_another_user_is_named_and_not_the_folder(tmp_path: Path) -> None:
+def test_a_lock_file_of_another_user_is_named_and_not_the_folder() -> None:
     """In a folder that all may write to, a colleague's lock file locked everybody out, and the folder was blamed."""
-    (tmp_path / ".lock").touch(mode=0o600)
-    tmp_path.chmod(0o777)
-    for folder in tmp_path.parents:
-        if folder.stat().st_mode & 0o001 == 0 and os.geteuid() == 0 and folder.name.startswith("pytest-"):
-            folder.chmod(0o755)
-    if os.geteuid():
-        (tmp_path / ".lock").chmod(0o400)
-    with (
-        without_rights(),
-        pytest.raises(DataError, match=r"\.lock.*another user"),
-        locked(tmp_path / ".lock", "training"),
-    ):
-        pass
+    with tempfile.TemporaryDirectory() as place:  # pytest's folders are closed to others
+        Path(place).chmod(0o777)
+        lock = Path(place, ".lock")
+        lock.touch()
+        lock.chmod(0o444)
+        with without_rights(), pytest.raises(DataError, match=r"\.lock.*another user"), locked(lock, "training"):
+            pass
