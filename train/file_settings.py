@@ -15,7 +15,8 @@ from common.errors import NetworkError
 from network.weights.facts import in_file, saved_facts, shown
 from train.checkpoint.files import Checkpoint
 
-NETWORK = ("network", "gates", "placement")
+SRTG = ("gates", "placement")
+NETWORK = ("network", *SRTG)
 CLIPS = ("clip_length", "clip_size", "val_frame_interval")
 Notes = list[tuple[int, str]]  # log level and text
 
@@ -46,10 +47,11 @@ def settings_from_file(
         )
     with in_file(path):
         _check_size(replace(options, **taken), taken)
-    unknown = [name for name in CLIPS if name not in saved and name not in options.given]
+    needed = (*(SRTG if options.network.startswith("srtg_") else ()), *CLIPS)
+    unknown = [name for name in needed if name not in saved and name not in options.given]
     if options.evaluate and unknown:
         assumed = _shown({name: getattr(options, name) for name in unknown})
-        notes.append((logging.WARNING, f"{path} does not say on which clips it was trained: evaluating with {assumed}"))
+        notes.append((logging.WARNING, f"{path} does not say all that its weights need: evaluating with {assumed}"))
     return replace(options, **taken), notes
 
 

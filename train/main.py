@@ -171,7 +171,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         LOG.log(level, "%s", note)
     torch.manual_seed(options.random_seed)
     device = prepare_device(options.device, options.precision, ranks)
-    checkpoints = CheckpointFolder(folder, options.network, options.keep)
+    checkpoints = CheckpointFolder(folder, options.network, options.keep, run_folder.check)
 
     start, options, splits, network, loaded, plan = on_all_ranks(
         ranks, lambda: _set_up(options, spec, ranks, checkpoints, pretrained)

@@ -7,14 +7,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from common.errors import DataError
+from common.errors import DataError, TrainingError
 from common.files import atomic_file, write_errors
 from common.json_text import json_text
 from common.lock import locked
 from train.checkpoint.files import CheckpointFolder, versions
 from train.checkpoint.start import StartingPoint, move_aside
-from train.monitor.logs import log_to_file
+from train.monitor.logs import LOG, log_to_file
 from train.monitor.score_files import drop_rows
+
+Identity = tuple[int, int] | None
 
 
 class RunFolder:
@@ -25,6 +27,7 @@ class RunFolder:
         self.log_file = Path(log_file) if os.sep in log_file else path / log_file
         self._held = held
         self._is_locked = False
+        self._identities: tuple[Identity, Identity] = (None, None)  # of the folder and of its lock file
 
     def lock_if_there(self) -> bool:
         """Lock the folder if it exists. DataError if another run has it, or if it or the log cannot be used.
@@ -77,7 +80,42 @@ class RunFolder:
             temporary.write_text(json_text(facts, indent=2) + "\n", encoding="utf-8")
         return True
 
+    def check(self) -> None:
+        """TrainingError if another run has begun in this place since the run's folder was moved or deleted.
+
+        If the folder is only gone, it is made and locked again, with a warning: what follows is written there.
+        """
+        folder, lock = _identity(self.path), _identity(self._lock_file)
+        if (folder, lock) == self._identities:
+            return
+        is_moved = folder != self._identities[0]
+        try:
+            if is_moved and folder is not None and any(self.path.glob("*.pth")):
+                raise DataError("it holds other checkpoints")
+            self._lock()
+        except (DataError, OSError) as error:
+            raise TrainingError(
+                f"{self.path} is no longer the folder of this run, which was moved or deleted: another run uses it. "
+                "This run stops and writes nothing there"
+            ) from error
+        if is_moved:
+            LOG.warning("%s was moved or deleted while the run goes on: it is made anew for what follows", self.path)
+
     def _lock(self) -> None:
-        lock = locked(self.path / ".train.lock", "run", "wait for it, or give this run another --task-name")
-        self._held.enter_context(lock)
+        remedy = "wait for it, or give this run another --task-name"
+        self._held.enter_context(locked(self._lock_file, "run", remedy))
         self._is_locked = True
+        self._identities = _identity(self.path), _identity(self._lock_file)
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.path / ".train.lock"
+
+
+def _identity(path: Path) -> Identity:
+    """What tells a file or folder from another that takes its name; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

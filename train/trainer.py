@@ -195,6 +195,7 @@ class Trainer:
         is_final = epoch == self.plan.num_epochs
         progress.seconds = time.perf_counter() - self.epoch_started
         val = None
+        self._check_folder()
         if epoch % options.val_frequency == 0 or is_final:
             self.save()
             val = self._validate_epoch(val_loader)
@@ -236,6 +237,7 @@ class Trainer:
 
     def _check_state(self) -> None:
         """Gather the counts of all ranks. TrainingError, on all of them, if the state is not finite."""
+        self._check_folder()
         self._gather_counts()
         tensors = named_tensors(self.network.state_dict(), "weights") | named_tensors(
             self.optimizer_step.optimizer.state_dict()["state"], "optimizer"
@@ -243,6 +245,17 @@ class Trainer:
         bad = next(filter(None, self.ranks.gather(first_not_finite(tensors))), None)
         if bad:
             raise not_finite_state_error(bad, self.progress.epoch, self.progress.step, self.good_state)
+
+    def _check_folder(self) -> None:
+        """TrainingError, on all ranks, if another run uses the run's folder."""
+        problem = ""
+        if self.ranks.is_first:
+            try:
+                self.folder.check()
+            except TrainingError as error:
+                problem = str(error)
+        if problem := next(filter(None, self.ranks.gather(problem)), ""):
+            raise TrainingError(problem, on_all_ranks=True)
 
     def _next_batch(self, batches: Iterator[Batch], spec: StepSpec, loader: BatchLoader) -> Batch:
         """Take the next batch, once the ranks agree to go on; see `_check_batch`."""

@@ -98,6 +98,8 @@ def load_network(path: Path, name: str = "") -> LoadedNetwork:
         classes = (saved_facts(checkpoint) or {}).get("classes")
         network = create_network(**facts)
         _, origin = load_checkpoint(network, checkpoint, classes, strict=True)
+    if not saved_facts(checkpoint) and facts["name"].startswith("srtg_"):
+        origin += "; taken as without gates, placement final: the file does not say"
     return LoadedNetwork(network.eval(), classes, facts, origin)
 
 

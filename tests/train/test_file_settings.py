@@ -66,7 +66,11 @@ def test_what_the_file_does_not_say_is_said():
     assert options == TrainOptions(evaluate=True)
     ((level, text),) = notes
     assert level == logging.WARNING and "x.pth" in text and f"clip size {options.clip_size}" in text
-    given = TrainOptions(evaluate=True, given=("clip_length", "clip_size", "val_frame_interval"))
+    assert "gates False, placement final" in text
+    plain = TrainOptions(evaluate=True, network="r3d_18")
+    assert "gates" not in settings_from_file(plain, PATH, foreign)[1][0][1]
+    given = ("gates", "placement", "clip_length", "clip_size", "val_frame_interval")
+    given = TrainOptions(evaluate=True, given=given)
     assert settings_from_file(given, PATH, foreign)[1] == []
     assert settings_from_file(TrainOptions(), PATH, foreign)[1] == []
 

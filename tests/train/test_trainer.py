@@ -492,6 +492,22 @@ def test_an_epoch_is_reported_before_it_is_saved(splits, tmp_path):
     assert sorted(set(reported)) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("val_frequency", [1, 5])
+def test_a_folder_of_another_run_gets_neither_rows_nor_states(splits, tmp_path, val_frequency):
+    """The folder was moved during epoch 2, and another run has begun in its place."""
+
+    def refuse():
+        raise TrainingError("no longer the folder of this run")
+
+    run = Run(splits, tmp_path, val_frequency=val_frequency)
+    steps = run.plan.steps_in_epoch(1)
+    run.listener.at_step = {steps + 1: lambda: setattr(run.folder, "check", refuse)}
+    with pytest.raises(TrainingError, match="no longer the folder"):
+        run.fit()
+    assert [report.epoch for report in run.listener.epochs] == [1]
+    assert run.position() == (2, 0)
+
+
 def saves_of(splits, tmp_path, **settings):
     """The positions at which a run saves, and its epochs' files."""
     run = Run(splits, tmp_path, **settings)

@@ -24,7 +24,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,10 @@ Checkpoint = dict[str, Any]
 class CheckpointFolder:
     """The checkpoints of one run: `<network>_ep-%04d.pth`, `<network>_last.pth` and `<network>_best.pth`."""
 
-    def __init__(self, folder: Path, network: str, keep: int) -> None:
+    def __init__(self, folder: Path, network: str, keep: int, check: Callable[[], None] = lambda: None) -> None:
+        """`check` raises a TrainingError if the folder is no longer the run's; nothing may be written there then."""
         self.folder = folder
+        self.check = check
         self.network = network
         self.keep = keep
         self.damaged: list[Path] = []  # found by `newest`

@@ -1,0 +1,57 @@
+"""A run writes into its own folder only, also if a user moves or deletes that folder while it trains."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from common.errors import DataError, TrainingError
+from train.run_folder import RunFolder
+
+
+@pytest.fixture
+def held():
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def run(tmp_path, held):
+    """A run that has locked its folder."""
+    (tmp_path / "run").mkdir()
+    folder = RunFolder(tmp_path / "run", "train.log", held)
+    assert folder.lock_if_there()
+    return folder
+
+
+def test_another_run_in_the_place_of_a_moved_folder_is_left_alone(run, tmp_path):
+    """The old run went on in the new one's folder: its states came under the other's options and scores."""
+    run.check()
+    run.path.rename(tmp_path / "kept")
+    run.path.mkdir()
+    with ExitStack() as others:
+        other = RunFolder(run.path, "train.log", others)
+        assert other.lock_if_there()
+        for _ in range(2):
+            with pytest.raises(TrainingError, match="no longer the folder of this run"):
+                run.check()
+        other.check()
+    (run.path / "net_last.pth").touch()  # it has ended since
+    with pytest.raises(TrainingError, match="no longer the folder of this run"):
+        run.check()
+
+
+def test_a_folder_that_is_gone_is_made_anew_and_locked(run, tmp_path, held):
+    """A folder that was moved to a larger disk must not cost the next epochs."""
+    run.path.rename(tmp_path / "kept")
+    run.check()
+    run.check()
+    with pytest.raises(DataError, match="another run is running there"):
+        RunFolder(run.path, "train.log", held).lock_if_there()
+
+
+def test_a_lock_file_that_somebody_deleted_is_made_again(run, held):
+    (run.path / "net_last.pth").touch()
+    (run.path / ".train.lock").unlink()
+    run.check()
+    with pytest.raises(DataError, match="another run is running there"):
+        RunFolder(run.path, "train.log", held).lock_if_there()
