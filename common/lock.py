@@ -39,6 +39,8 @@ def locked(path: Path, work: str, remedy: str = "wait for it") -> Iterator[None]
             return
         if isinstance(error, PermissionError) and os.path.lexists(path):
             remedy = "another user left this lock file: delete it if nothing runs there, or have it made writable"
+        elif path.parent.is_symlink() and not path.parent.exists():
+            remedy = f"{path.parent} is a link to nothing: is a disk not mounted?"
         else:
             remedy = f"is {path.parent} a folder that you may write to?"
         raise DataError(f"{path}: {reason(error)}; {remedy}") from error

@@ -1,6 +1,7 @@
 """`--evaluate`: from a checkpoint and the validation videos to scores. No training data is needed."""
 
 import logging
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,10 @@ from train.backend import prepare_device
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
 from train.debug import check_blocks, log_network
-from train.distributed.process_group import on_all_ranks
+from train.distributed.process_group import check_agreement, on_all_ranks
 from train.file_settings import Notes, settings_from_file
 from train.monitor.logs import LOG, print_result
-from train.options import DatasetChoice, TrainOptions, spec_of
+from train.options import DatasetChoice, TrainOptions, shared_flags, spec_of
 
 
 def val_loader(options: TrainOptions, videos: VideoList, ranks: Ranks) -> BatchLoader:
@@ -57,6 +58,8 @@ def run_evaluation(
     for level, note in notes:
         LOG.log(level, "%s", note)
     network, videos, report = on_all_ranks(ranks, lambda: _load(options, spec_of(dataset, options), start))
+    weights = zlib.crc32(network.get_parameter("fc.weight").detach().numpy().tobytes())
+    check_agreement(ranks, shared_flags(options) | {"the weights": weights, "the videos or labels": videos.digest()})
     for line in report:
         LOG.info("%s", line)
     if options.debug_mode:

@@ -46,7 +46,7 @@ from train.checkpoint.start import (
 )
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
-from train.distributed.process_group import is_launched, on_all_ranks, process_group
+from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
 from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from train.evaluating import run_evaluation, val_loader
 from train.failures import describe_known_error
@@ -68,7 +68,7 @@ from train.monitor.tensorboard import TensorBoardLog
 from train.norm_clips import accumulation_warnings, check_norm_clips
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
-from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, spec_of
+from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, shared_flags, spec_of
 from train.run_folder import RunFolder
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
@@ -176,6 +176,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     start, options, splits, network, loaded, plan = on_all_ranks(
         ranks, lambda: _set_up(options, spec, ranks, checkpoints, pretrained)
     )
+    check_agreement(ranks, shared_flags(options) | _shared_facts(start, splits, loaded))
     checkpoints.keep = options.keep
     network = _prepare_network(network, options, device)
     optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
@@ -354,6 +355,17 @@ def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:
 
 def _digests(splits: Splits) -> dict[str, str]:
     return {"train": splits.train.digest(), "val": splits.val.digest()}
+
+
+def _shared_facts(start: StartingPoint, splits: Splits, loaded: tuple[str, ...]) -> dict[str, object]:
+    """What must be the same on all ranks besides the flags."""
+    checkpoint = start.checkpoint if start.is_resume and start.checkpoint else {}
+    videos: dict[str, object] = {f"the {split} videos or labels": each for split, each in _digests(splits).items()}
+    return videos | {
+        "the version of SRTG or torch": {**versions(), "python": ""},
+        "the checkpoint to resume": (checkpoint.get("position"), checkpoint.get("run_key")),
+        "the weights loaded": loaded,
+    }
 
 
 def _run_facts(options: TrainOptions, splits: Splits, loaded: tuple[str, ...], start: StartingPoint) -> Checkpoint:

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from common.cli import CommandParser
 from common.errors import DataError, NetworkError, UserError
-from common.options import add_options, option, read_options
+from common.options import add_options, flag_name, flags_of, option, plain, read_options
 from common.processes import available_cpus, environment_number
 from common.text import quoted
 from data.labels.dataset_spec import DatasetSpec
@@ -141,6 +141,27 @@ def spec_of(dataset: DatasetSpec | DatasetChoice, options: TrainOptions) -> Data
     return dataset.specs[options.variant] if isinstance(dataset, DatasetChoice) else dataset
 
 
+OF_A_MACHINE = {
+    "dataset",
+    "labels",
+    "pretrained_3d",
+    "model_dir",
+    "log_file",
+    "device",
+    "gpus",
+    "workers",
+    "debug_mode",
+}
+"""The flags that may differ between the machines of a run."""
+
+
+def shared_flags(options: TrainOptions) -> dict[str, Any]:
+    """The values that must be the same on all ranks, by flag."""
+    values = plain(options)
+    shared = {flag_name(name): values[name] for name in flags_of(options) if name not in OF_A_MACHINE}
+    return shared | {"the variant of the dataset": options.variant}
+
+
 def parse_options(
     description: str, defaults: TrainOptions, choice: DatasetChoice | None = None, argv: Sequence[str] | None = None
 ) -> TrainOptions:
@@ -198,6 +219,8 @@ def check_options(options: TrainOptions) -> None:
         raise DataError(
             f"--fine-tune starts a new run and --resume-epoch {resume} continues one: give only one of them"
         )
+    if options.evaluate and options.pretrained_3d and resume == "auto":
+        raise DataError("--evaluate: --pretrained-3d and --resume-epoch auto name two files: give only one of them")
     if options.evaluate and not (options.pretrained_3d or resume):
         raise DataError("--evaluate needs weights: give --pretrained-3d FILE, or --resume-epoch auto for the newest")
 
@@ -214,7 +237,8 @@ def resolve_auto(options: TrainOptions) -> TrainOptions:
     """Replace `auto`, --gpus 0 and --workers -1 by values for this machine; DataError if it has too few GPUs."""
     device = _device(options)
     gpus = options.gpus or (torch.cuda.device_count() if device == "cuda" else 1)
-    _check_batch(options, environment_number("WORLD_SIZE", minimum=1) if is_launched() else gpus)
+    if not options.evaluate:
+        _check_batch(options, environment_number("WORLD_SIZE", minimum=1) if is_launched() else gpus)
     precision = options.precision
     _check_precision(precision, device, options.evaluate)
     if precision == "auto":

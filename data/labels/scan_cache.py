@@ -58,10 +58,12 @@ def cached_scan(
     key: Mapping[str, Any],
     scan: Callable[[], Scan],
     order: Callable[[set[str]], tuple[str, ...]],
+    key_now: Callable[[], Mapping[str, Any]],
 ) -> Scan:
     """Return the kept scan for `key`, or call `scan` and keep its result. The report says which.
 
-    `order` gives the class order of class names: a kept scan with another order is not used.
+    `order` gives the class order of class names: a kept scan with another order is not used. `key_now` makes the key
+    anew: label files may change before they are read, as while this process waits for another.
     The file is in the folder `.index` of the first of `places` that has it or can be written. If several processes find
     no file, one scans and the others wait for its result.
     """
@@ -84,7 +86,10 @@ def cached_scan(
                 return kept
             began = time.time_ns()
             result = _scan(key, scan)
-            remarks.append(_keep(target, key, result, began))
+            if key_now() == key:
+                remarks.append(_keep(target, key, result, began))
+            else:
+                remarks.append(f"the scan of {key['jpg']} is not kept, since a label file changed before it was read")
     return result._replace(report=(*result.report, *dict.fromkeys(filter(None, remarks))))
 
 

@@ -37,14 +37,15 @@ def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None) ->
         scan = scan_dataset(jpg, files, spec)
     else:
         index = class_index_file(files, spec)
-        key = scan_key(list(dict.fromkeys(files)) + ([index] if index else []), jpg, asdict(spec))
+        read = list(dict.fromkeys(files)) + ([index] if index else [])
         places = [jpg.parent, files.train.parent]
         scan = cached_scan(
             places,
             spec.name,
-            key,
+            scan_key(read, jpg, asdict(spec)),
             scan=lambda: scan_dataset(jpg, files, spec),
             order=lambda names: class_order(files, spec, names)[0],
+            key_now=lambda: scan_key(read, jpg, asdict(spec)),
         )
     return Splits(scan.train, scan.val, scan.report)
 

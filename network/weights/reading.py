@@ -78,6 +78,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         _check_file(path)
         with path.open("rb") as file:
+            before = _state(file)
             head = file.read(HEAD)
             if path.suffix.lower() in EXPORTED:
                 raise DataError(
@@ -90,12 +91,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 return read_safetensors(path)
             if is_zip:
                 _check_zip(path, file)
-            checkpoint = _load(path, file, is_zip)
+            try:
+                checkpoint = _load(path, file, is_zip)
+            finally:
+                if _state(file) != before:  # the checksums and the tensors may be of two files
+                    raise DataError(f"checkpoint {path} was changed while it was read: read it again when it is whole")
     except OSError as error:
         raise DataError(f"checkpoint {path} cannot be read: {reason(error)}") from error
     if not isinstance(checkpoint, dict):
         raise DataError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of weights")
     return checkpoint
+
+
+def _state(file: BinaryIO) -> tuple[int, ...]:
+    """What changes when a program writes into the file."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _check_file(path: Path) -> None:

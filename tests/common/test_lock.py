@@ -91,3 +91,9 @@ def test_a_lock_file_of_another_user_is_named_and_not_the_folder() -> None:
         lock.chmod(0o444)
         with without_rights(), pytest.raises(DataError, match=r"\.lock.*another user"), locked(lock, "training"):
             pass
+
+
+def test_a_folder_whose_disk_is_not_mounted_is_named(tmp_path: Path) -> None:
+    (tmp_path / "results").symlink_to("/nonexistent/disk")
+    with pytest.raises(DataError, match="results is a link to nothing"), locked(tmp_path / "results" / ".lock", "run"):
+        pass

@@ -152,6 +152,7 @@ MISTAKES = {
         "--fine-tune.*--resume-epoch 3",
     ),
     "evaluate nothing": (["--evaluate"], "--evaluate.*--pretrained-3d FILE.*--resume-epoch auto"),
+    "evaluate two files": (["--evaluate", "--pretrained-3d", "x.pth", "--resume-epoch", "auto"], "name two files"),
     "infinite rate": (["--loaded-lr-factor", "inf"], "--loaded-lr-factor: 'inf'"),
     "endless epochs": (["--end-epoch", "9" * 20], "--end-epoch: '9{20}'"),
     "more than can be stored": (["--val-clips", str(2**31)], f"--val-clips {2**31}: .*{2**31 - 1}"),

@@ -191,6 +191,8 @@ def with_saved(start: StartingPoint, options: Any) -> Any:
     """
     assert start.checkpoint is not None
     saved: dict[str, Any] = {}
+    if options.pretrained_3d and not options.pretrained_3d.exists():
+        _check_same_source(start, options.pretrained_3d)
     keep = start.checkpoint["options"].get("keep", options.keep)
     if "keep" not in options.given and is_count(keep) and keep != options.keep:
         LOG.info("%s was saved with --keep %d, which still holds", start.path, keep)
@@ -211,6 +213,20 @@ def with_saved(start: StartingPoint, options: Any) -> Any:
             )
         saved["loaded_lr_factor"] = share
     return replace(options, **saved)
+
+
+def _check_same_source(start: StartingPoint, missing: Path) -> None:
+    """DataError if the run to resume was not started from the file of --pretrained-3d, which is gone.
+
+    The file would tell the network and its gates. Without it, the flags may lead to the folder of another run.
+    """
+    assert start.checkpoint is not None
+    before = start.checkpoint["options"].get("pretrained_3d")
+    if before is None or Path(before).name != missing.name:
+        raise DataError(
+            f"--pretrained-3d {missing} does not exist, and {start.path} is of a run that did not start from it: leave "
+            "the flag out if this run is meant, else give --network, --gates and --placement too"
+        )
 
 
 def check_schedule(

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -25,6 +25,7 @@ from common.cli import USAGE_ERROR
 from common.errors import DataError, UserError
 from common.processes import environment_number, signal_at_parent_death
 from common.ranks import Ranks
+from common.text import shortened
 from train.distributed.rendezvous import launcher_store
 
 Made = TypeVar("Made")
@@ -63,6 +64,27 @@ def on_all_ranks(ranks: Ranks, make: Callable[[], Made]) -> Made:
         sys.exit(USAGE_ERROR)
     assert made is not None
     return made
+
+
+def check_agreement(ranks: Ranks, facts: Mapping[str, object]) -> None:
+    """DataError, on all ranks, if one of the named facts is not the same everywhere: they would train different things.
+
+    A value is shown if its name is that of a flag.
+    """
+    every = ranks.gather({name: str(value) for name, value in facts.items()})
+    for rank, theirs in enumerate(every):
+        differing = [
+            f"{name} {shortened(theirs[name])} instead of {shortened(value)}" if name.startswith("--") else name
+            for name, value in every[0].items()
+            if theirs[name] != value
+        ]
+        if differing:
+            time.sleep(1)  # exiting at once would break the connection of ranks that are still in `gather`
+            raise DataError(
+                f"rank {rank} differs from rank 0 in {', '.join(differing)}: give all machines the same command, code, "
+                "dataset and checkpoints",
+                on_all_ranks=True,
+            )
 
 
 @contextmanager

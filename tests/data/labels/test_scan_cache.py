@@ -98,6 +98,26 @@ def index_of(dataset: Path) -> Path:
     return path
 
 
+def test_a_scan_of_labels_that_changed_meanwhile_is_not_kept_under_the_old_ones(dataset, scans, monkeypatch):
+    """A process waits minutes for another's scan. The videos of the new labels were then kept for the old ones."""
+    labels = dataset / "labels" / "train.csv"
+    before = labels.read_text() + "playing guitar,f\n"
+    shutil.copytree(dataset / "jpg/playing_guitar/d", dataset / "jpg/playing_guitar/f")
+    labels.write_text(before)
+    scan = splits_module.scan_dataset
+
+    def changed(*arguments: object) -> Scan:
+        labels.write_text(before.replace("playing guitar,f\n", ""))
+        return scan(*arguments)
+
+    monkeypatch.setattr(splits_module, "scan_dataset", changed)
+    first = load_splits(dataset, SPEC)
+    assert names(first) == ["a", "d", "b", "e"] and said(first, "label file changed", "not kept")
+    labels.write_text(before)
+    monkeypatch.setattr(splits_module, "scan_dataset", scan)
+    assert names(load_splits(dataset, SPEC)) == ["a", "d", "f", "b", "e"]
+
+
 def test_the_second_start_gives_the_same_without_a_scan(dataset, scans):
     first, second = load_splits(dataset, SPEC), load_splits(dataset, SPEC)
     assert len(scans) == 1

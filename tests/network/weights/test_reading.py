@@ -92,3 +92,21 @@ def test_an_exported_network_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x08\x08\x12\x07pytorch")
     with pytest.raises(DataError, match=rf"{name} .*only \.pth, \.pt and \.safetensors can be loaded"):
         read_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.5])
+def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path, monkeypatch, kept):
+    """Its checksums were those of the old file, and its tensors of the new one: a mixture of two networks."""
+    path, other = tmp_path / "x.pth", tmp_path / "other.pth"
+    torch.save({"a": torch.zeros(1000)}, path)
+    torch.save({"a": torch.ones(1000)}, other)
+    load = torch.load
+
+    def overwrite(*arguments, **flags):
+        with path.open("r+b") as file:  # as `rsync --inplace` and `cp` do
+            file.write(other.read_bytes()[: int(kept * other.stat().st_size)])
+        return load(*arguments, **flags)
+
+    monkeypatch.setattr(torch, "load", overwrite)
+    with pytest.raises(DataError, match=r"x\.pth was changed while it was read"):
+        read_checkpoint(path)

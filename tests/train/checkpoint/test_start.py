@@ -21,6 +21,7 @@ from train.checkpoint.start import (
     load_pretrained,
     move_aside,
     strangers_to,
+    with_saved,
 )
 from train.monitor.logs import LOG
 from train.optim import OptimizerOptions, make_optimizer
@@ -460,3 +461,17 @@ def test_a_checkpoint_of_something_else_is_an_error():
     for checkpoint in ({"state_dict": {"body.weight": torch.zeros(2)}}, {"epoch": 3}):
         with pytest.raises(NetworkError, match=r"x\.pth"):
             load_pretrained(network(), StartingPoint(Path("x.pth"), checkpoint), CLASSES)
+
+
+def test_a_run_that_did_not_start_from_the_missing_file_is_not_resumed(folder, tmp_path):
+    """The gates come from the file. Without it, the defaults led to the folder of another run, which went on."""
+    options = TrainOptions(pretrained_3d=tmp_path / "x.pth", given=("pretrained_3d",))
+    folder.save(own(3) | {"options": OPTIONS | {"pretrained_3d": None}})
+    start = find_starting_point(folder, options.pretrained_3d, "auto")
+    with pytest.raises(DataError, match=r"x\.pth does not exist.*did not start from it"):
+        with_saved(start, options)
+    folder.save(own(3) | {"options": OPTIONS | {"pretrained_3d": "elsewhere/x.pth"}})
+    with_saved(find_starting_point(folder, options.pretrained_3d, "auto"), options)
+    (tmp_path / "x.pth").touch()
+    folder.save(own(3) | {"options": OPTIONS | {"pretrained_3d": None}})
+    with_saved(find_starting_point(folder, None, "auto"), options)

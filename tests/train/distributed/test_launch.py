@@ -209,6 +209,39 @@ def test_two_machines_lose_one_and_take_it_back(server, small_dataset, tmp_path,
     assert f'"epochs": {epochs[-1]},' in both()
 
 
+@pytest.mark.parametrize("differing", ["flags", "classes", "videos to evaluate"])
+def test_machines_that_would_train_different_things_do_not_start(server, small_dataset, tmp_path, differing):
+    """Each machine has its own command and copy of the dataset.
+
+    They trained one network with two orders of the classes, or at two rates, and ended with status 0.
+    """
+    other = write_small_dataset(tmp_path / "other", classes=("clap", "jump", "run", "Walk fast"))
+    start = (*TORCHRUN, "--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d", "--rdzv-id", "job")
+    start = (*start, "--rdzv-endpoint", f"localhost:{free_port()}")
+    run = (TINY, *TINY_FLAGS, "--model-dir", "run", "--end-epoch", 1)
+    if differing == "flags":
+        each = (small_dataset, ()), (small_dataset, ("--random-seed", 7, "--lr-base", 0.5))
+        fact = "differs from rank 0 in (--random-seed|.*--lr-base)"
+    elif differing == "classes":
+        each, fact = ((small_dataset, ()), (other, ())), "the train videos or labels"
+    else:
+        finish(server.start(*run, "--dataset", small_dataset, folder=tmp_path))
+        weights = ("--evaluate", "--pretrained-3d", tmp_path / "run" / RUN / LAST)
+        fewer = write_small_dataset(tmp_path / "fewer", val=3)
+        each, fact = ((small_dataset, weights), (fewer, weights)), "the videos or labels"
+    agents = [
+        server.start(
+            *start, "--rdzv-conf", f"is_host={1 - number}", *run, "--dataset", dataset, *flags, folder=tmp_path
+        )
+        for number, (dataset, flags) in enumerate(each)
+    ]
+    assert [agent.wait() != 0 for agent in agents] == [True, True]
+    said = "".join(agent.output() for agent in agents)
+    assert re.search(fact, said), said
+    assert said.count("differs from rank 0") == 1
+    assert differing == "videos to evaluate" or not list((tmp_path / "run").rglob("*.pth"))
+
+
 @pytest.mark.parametrize("policy", [("stop",), ("skip", "--bad-video-limit", 1)])
 def test_a_bad_video_of_one_rank_saves_the_steps_of_all(server, tmp_path, policy):
     """The other rank was killed in its step, and all since the last checkpoint was lost."""
