@@ -62,6 +62,15 @@ def check_output(path: Path, suffixes: Sequence[str], argument: str = "", read: 
         raise DataError(f"{named} is a link; give another name")
 
 
+def inode_of(path: Path) -> tuple[int, int] | None:
+    """What tells a file or folder from another that takes its name; None if there is none or it cannot be reached."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class OtherFileError(DataError):
     """What is at a path is not a plain file of a sane size."""
 

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError, TrainingError
-from common.files import atomic_file, write_errors
+from common.files import atomic_file, inode_of, write_errors
 from common.json_text import json_text
 from common.lock import locked
 from train.checkpoint.files import CheckpointFolder, versions
 from train.checkpoint.start import StartingPoint, move_aside
 from train.monitor.logs import LOG, log_to_file
 from train.monitor.score_files import drop_rows
-
-Identity = tuple[int, int] | None
 
 
 class RunFolder:
@@ -27,7 +25,7 @@ class RunFolder:
         self.log_file = Path(log_file) if os.sep in log_file else path / log_file
         self._held = held
         self._is_locked = False
-        self._identities: tuple[Identity, Identity] = (None, None)  # of the folder and of its lock file
+        self._inodes: tuple[tuple[int, int] | None, ...] = (None, None)  # of the folder and of its lock file
 
     def lock_if_there(self) -> bool:
         """Lock the folder if it exists. DataError if another run has it, or if it or the log cannot be used.
@@ -85,10 +83,12 @@ class RunFolder:
 
         If the folder is only gone, it is made and locked again, with a warning: what follows is written there.
         """
-        folder, lock = _identity(self.path), _identity(self._lock_file)
-        if (folder, lock) == self._identities:
+        folder, lock = inode_of(self.path), inode_of(self._lock_file)
+        if (folder, lock) == self._inodes:
             return
-        is_moved = folder != self._identities[0]
+        is_moved = folder != self._inodes[0]
+        if folder is None and _is_unreachable(self.path):
+            return  # the disk fails, or its server does not answer: the next save says so
         try:
             if is_moved and folder is not None and any(self.path.glob("*.pth")):
                 raise DataError("it holds other checkpoints")
@@ -105,17 +105,19 @@ class RunFolder:
         remedy = "wait for it, or give this run another --task-name"
         self._held.enter_context(locked(self._lock_file, "run", remedy))
         self._is_locked = True
-        self._identities = _identity(self.path), _identity(self._lock_file)
+        self._inodes = inode_of(self.path), inode_of(self._lock_file)
 
     @property
     def _lock_file(self) -> Path:
         return self.path / ".train.lock"
 
 
-def _identity(path: Path) -> Identity:
-    """What tells a file or folder from another that takes its name; None if there is none."""
+def _is_unreachable(path: Path) -> bool:
+    """Whether the system cannot tell if there is a folder."""
     try:
-        status = path.stat()
+        path.stat()
+    except FileNotFoundError:
+        return False
     except OSError:
-        return None
-    return status.st_dev, status.st_ino
+        return True
+    return False

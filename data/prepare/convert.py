@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import reason
+from common.files import inode_of, reason
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, describe_clip, read_labels
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if jobs:
             workers = min(options.workers, len(jobs))
             settings = settings._replace(threads=options.workers // workers)
-            stopped = _convert(jobs, settings, workers, report)
+            stopped = _convert(jobs, settings, workers, options.out, report)
         listed: Path | None = csv_path
         try:
             write_problems(csv_path, report.problems)
@@ -200,8 +200,12 @@ def _state(there: There) -> str:
     return "already there" if there.is_counted else "already there, n_frames written"
 
 
-def _convert(jobs: list[Job], settings: Settings, workers: int, report: Report) -> str:
-    """Convert the videos; return why the work stopped early, if it did."""
+def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, report: Report) -> str:
+    """Convert the videos; return why the work stopped early, if it did.
+
+    It stops if `out` is moved or deleted: the rest would come into a new folder, which no lock keeps for this run.
+    """
+    place = inode_of(out)
     outcomes = run_jobs(partial(convert_video, settings), jobs, workers, clean_up=remove_leftovers)
     with progress_bar() as progress, closing(outcomes):
         task = progress.add_task("converting", total=len(jobs))
@@ -209,6 +213,11 @@ def _convert(jobs: list[Job], settings: Settings, workers: int, report: Report) 
         for number, outcome in enumerate(outcomes, start=1):
             progress.advance(task)
             item = _name(outcome.job, settings)
+            if inode_of(out) != place:
+                report.count("not begun or not finished", len(jobs) - number + 1)
+                return (
+                    f"stopped: {out} was moved or deleted; give the same command with the folder as it is now to go on"
+                )
             if isinstance(outcome.result, Unwritable):
                 report.add("failed", item, outcome.result.reason)
                 report.count("not begun or not finished", len(jobs) - number)

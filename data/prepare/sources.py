@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from common.files import reason
+from common.files import inode_of, reason
 from common.text import quoted
 from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import LabelRow
@@ -75,7 +75,7 @@ def find_sources(videos: Path, out: Path) -> Sources:
     ignored: Counter[str] = Counter()
     problems: list[Problem] = []
     found: dict[tuple[str, str], list[Path]] = {}
-    databases = _identity(out / "jpg")
+    databases = inode_of(out / "jpg")
     entries = list(_entries(videos, videos, problems))
     for entry in entries:
         if _is_hidden(entry):
@@ -87,7 +87,7 @@ def find_sources(videos: Path, out: Path) -> Sources:
                 problems.append(Problem("failed", entry.name, LOST))
             else:
                 ignored[_kind(entry)] += 1
-        elif _identity(Path(entry.path)) != databases:
+        elif inode_of(Path(entry.path)) != databases:
             for each in _contents(Path(entry.path), videos, problems):
                 if each.problem:
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", each.problem))
@@ -266,11 +266,11 @@ def _folder_found(path: Path, videos: Path, problems: list[Problem]) -> _Found:
 
 def _everything_under(videos: Path, out: Path, problems: list[Problem]) -> Iterator[_Found]:
     """What `videos` and all folders under it that hold no frames hold; a folder linked twice comes once."""
-    seen = {_identity(out / "jpg")}
+    seen = {inode_of(out / "jpg")}
     waiting = [videos]
     while waiting:
         folder = waiting.pop()
-        identity = _identity(folder)
+        identity = inode_of(folder)
         if identity in seen:
             continue
         seen.add(identity)
@@ -317,15 +317,6 @@ def is_video(name: str) -> bool:
 
 def _kind(entry: os.DirEntry[str]) -> str:
     return Path(entry.name).suffix.lower() or entry.name
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from others, whatever its path; None if there is no such folder."""
-    try:
-        status = folder.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _names(paths: Iterable[Path], videos: Path) -> str:

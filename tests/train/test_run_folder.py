@@ -1,6 +1,8 @@
 """A run writes into its own folder only, also if a user moves or deletes that folder while it trains."""
 
+import errno
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +57,15 @@ def test_a_lock_file_that_somebody_deleted_is_made_again(run, held):
     run.check()
     with pytest.raises(DataError, match="another run is running there"):
         RunFolder(run.path, "train.log", held).lock_if_there()
+
+
+def test_a_disk_that_does_not_answer_is_not_taken_for_another_run(run, monkeypatch):
+    """A network file system may fail for a moment, between two saves for example."""
+
+    def fail(path, **_):
+        raise OSError(errno.EIO, "no answer", str(path))
+
+    monkeypatch.setattr(Path, "stat", fail)
+    run.check()
+    monkeypatch.undo()
+    run.check()

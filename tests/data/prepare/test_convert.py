@@ -434,6 +434,29 @@ def test_one_name_that_cannot_be_a_folder_does_not_stop_the_others(tmp_path: Pat
         assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "1_000000_000001") == list(range(25))
 
 
+def test_a_run_whose_folder_is_moved_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rest came into a new folder that was not locked, and the report counted all as converted."""
+    out = tmp_path / "out"
+    for number in range(12):
+        encode_numbered_video(tmp_path / "v" / "walk" / f"{number:02d}.mp4", 3)
+    code = f"""
+import pathlib
+from data.prepare import convert
+run_jobs, out = convert.run_jobs, pathlib.Path({str(out)!r})
+def moving(*arguments, **flags):
+    for number, outcome in enumerate(run_jobs(*arguments, **flags)):
+        if number == 3:
+            out.rename(out.with_name("kept"))
+        yield outcome
+convert.run_jobs = moving
+raise SystemExit(convert.main([{str(tmp_path / "v")!r}, {str(out)!r}, "--workers", "1"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "out was moved or deleted" in done.stderr
+    assert len(list((tmp_path / "kept" / "jpg").rglob("n_frames"))) >= 4
+
+
 def test_a_full_disk_stops_the_run_and_keeps_what_is_whole(tmp_path: Path) -> None:
     """Decoding all other videos for nothing takes days."""
     pixels = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
