@@ -3,7 +3,6 @@
 `_run` shows the order: options, ranks, data, network, optimiser, schedule, trainer, fit.
 """
 
-import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -31,8 +30,8 @@ from network.weights.reading import read_checkpoint
 from train.backend import prepare_device
 from train.checkpoint.files import FORMAT, Checkpoint, CheckpointFolder, versions
 from train.checkpoint.progress import Progress
+from train.checkpoint.run_id import run_id_of
 from train.checkpoint.start import (
-    RUN_ID,
     StartingPoint,
     check_same_run,
     check_schedule,
@@ -173,8 +172,9 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     device = prepare_device(options.device, options.precision, ranks)
     checkpoints = CheckpointFolder(folder, options.network, options.keep, run_folder.check)
 
+    run_id = run_id_of(ranks)
     start, options, splits, network, loaded, plan = on_all_ranks(
-        ranks, lambda: _set_up(options, spec, ranks, checkpoints, pretrained)
+        ranks, lambda: _set_up(options, spec, ranks, checkpoints, pretrained, run_id)
     )
     check_agreement(ranks, shared_flags(options) | _shared_facts(start, splits, loaded))
     checkpoints.keep = options.keep
@@ -196,7 +196,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         ranks,
         part(options, TrainerOptions),
         checkpoints,
-        _run_facts(options, splits, loaded, start),
+        _run_facts(options, splits, loaded, start, run_id),
         _callbacks(folder, console, progress) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
@@ -237,10 +237,17 @@ def _read_pretrained(options: TrainOptions) -> tuple[Checkpoint | None, TrainOpt
 
 
 def _set_up(
-    options: TrainOptions, spec: DatasetSpec, ranks: Ranks, checkpoints: CheckpointFolder, pretrained: Checkpoint | None
+    options: TrainOptions,
+    spec: DatasetSpec,
+    ranks: Ranks,
+    checkpoints: CheckpointFolder,
+    pretrained: Checkpoint | None,
+    run_id: str,
 ) -> _SetUp:
     """Read the files and apply the flags. Every mistake of the user in them is found here."""
-    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=pretrained)
+    start = find_starting_point(
+        checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=pretrained, run_id=run_id
+    )
     options = with_saved(start, options) if start.is_resume else options
     splits = load_splits(options.dataset, spec, options.labels)
     for line in splits.report:
@@ -368,7 +375,9 @@ def _shared_facts(start: StartingPoint, splits: Splits, loaded: tuple[str, ...])
     }
 
 
-def _run_facts(options: TrainOptions, splits: Splits, loaded: tuple[str, ...], start: StartingPoint) -> Checkpoint:
+def _run_facts(
+    options: TrainOptions, splits: Splits, loaded: tuple[str, ...], start: StartingPoint, run_id: str
+) -> Checkpoint:
     """The part of the run's checkpoints that does not change during the run."""
     resumed = start.checkpoint if start.is_resume and start.checkpoint else {}
     return {
@@ -381,5 +390,5 @@ def _run_facts(options: TrainOptions, splits: Splits, loaded: tuple[str, ...], s
         "options": plain(options),
         "versions": versions(),
         "run_key": resumed.get("run_key") or secrets.token_hex(8),
-        "run_id": os.environ.get(RUN_ID, "none"),
+        "run_id": run_id,
     }

@@ -89,8 +89,12 @@ def _count_vanished(videos: Path, jpg: Path, found: Sequence[Source], shard: Sha
     """Report the databases whose video has been removed or moved: label files made of OUT/jpg would still name them."""
     there = {(video.label, video.video_id) for video in found}
     for item, source in vanished(videos, jpg, there):
-        if shard.has(item):
-            report.add("gone", item, f"{source} is no longer in {videos}; delete this folder if it should not be used")
+        if not item:
+            report.notes.append(f"{source} more databases of no video here were not looked at: some may be gone")
+        elif shard.has(item):
+            name = videos.resolve().name
+            what = f"{source} is not in {videos}: it was removed, or is in another folder {name}"
+            report.add("gone", item, f"{what}; delete this folder if it should not be used")
 
 
 def _check_folders(videos: Path, out: Path) -> None:

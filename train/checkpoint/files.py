@@ -15,7 +15,7 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     videos          {"train", "val"}: digests of the videos' names and labels, in their order; older files lack it
     options         every option of the run
     run_key         drawn when the run was started, the same in all of its checkpoints; older files lack it
-    run_id          torchrun's id of the run, or "none"
+    run_id          torchrun's id of the run, or its process; "none" without torchrun
     versions        of Python, torch and the project
 """
 

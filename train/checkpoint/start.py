@@ -23,13 +23,12 @@ from network.weights.reading import read_checkpoint
 from train.checkpoint.checks import check_resumable, is_count, is_position
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.progress import Progress
+from train.checkpoint.run_id import AGENT
 from train.checkpoint.state import restore_state
 from train.monitor.logs import LOG, log_table
 from train.optim import share_of_loaded
 from train.optimizer_step import OptimizerStep
 from train.schedule.plan import Plan
-
-RUN_ID = "TORCHELASTIC_RUN_ID"
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,14 @@ def find_starting_point(
     resume_epoch: str,
     evaluate: bool = False,
     checkpoint: Checkpoint | None = None,
+    run_id: str = "none",
 ) -> StartingPoint:
     """Find the checkpoint that the flags ask for; DataError if it is missing or the run would overwrite another.
 
-    `checkpoint` is the content of the file `pretrained`, if it has been read. If torchrun restarts a run, it is resumed
-    without a flag.
+    `checkpoint` is the content of the file `pretrained`, if it has been read. If torchrun restarts the run `run_id`, it
+    is resumed without a flag; but not another run that it finds after this one was refused.
     """
-    restarted = None if evaluate else _restarted_from(folder, resume_epoch)
+    restarted = None if evaluate else _restarted_from(folder, resume_epoch, run_id)
     if restarted:
         return _resume(*restarted)
     if resume_epoch == "auto":
@@ -329,10 +329,9 @@ def _restarts() -> int:
     return environment_number(name) if name in os.environ else 0
 
 
-def _restarted_from(folder: CheckpointFolder, resume_epoch: str) -> tuple[Path, Checkpoint] | None:
+def _restarted_from(folder: CheckpointFolder, resume_epoch: str, run_id: str) -> tuple[Path, Checkpoint] | None:
     """The newest checkpoint, if torchrun has restarted this run (after losing a process, or as a requeued job)."""
-    run_id = os.environ.get(RUN_ID, "none")
-    if run_id == "none" and not _restarts():
+    if run_id == "none" or (run_id.startswith(AGENT) and not _restarts()):
         return None
     newest = folder.newest()
     if newest is None or newest[1].get("run_id") != run_id:

@@ -265,29 +265,35 @@ def test_a_restart_by_torchrun_goes_on_with_the_run(folder, tmp_path, monkeypatc
     """Nobody can give --resume-epoch then; and a value given at the start is older than the newest checkpoint."""
     for epoch in (1, 2):
         folder.save(own(epoch + 1), epoch)
-    folder.save(own(3, 2, options=OPTIONS | {"resume_epoch": resume_epoch}))
+    folder.save(own(3, 2, options=OPTIONS | {"resume_epoch": resume_epoch}, run_id="agent host 7 99"))
     torch.save(own(), tmp_path / "pretrained.pth")
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    start = find_starting_point(folder, tmp_path / "pretrained.pth", resume_epoch)
+    start = find_starting_point(folder, tmp_path / "pretrained.pth", resume_epoch, run_id="agent host 7 99")
     assert (start.path, start.is_resume, position_of(start)) == (folder.last, True, (3, 2))
 
 
 def test_a_new_job_of_the_same_name_goes_on_with_the_run(folder, monkeypatch):
     """torchrun --rdzv-id JOB: a requeued job continues the same run."""
     folder.save(own(3, 2, run_id="job-17"))
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-17")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
-    assert find_starting_point(folder, None, "").is_resume
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-18")
+    assert find_starting_point(folder, None, "", run_id="job-17").is_resume
     with pytest.raises(DataError, match=r"/run .*--resume-epoch auto"):
-        find_starting_point(folder, None, "")
+        find_starting_point(folder, None, "", run_id="job-18")
+
+
+def test_a_restart_after_a_refusal_does_not_take_the_run_that_was_in_the_way(folder, monkeypatch):
+    """torchrun restarts also a command that was refused: with other flags, it went on with the run in its folder."""
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    for earlier in ("none", "agent host 7 98", "agent host 8 99"):
+        folder.save(own(3, 2, run_id=earlier))
+        with pytest.raises(DataError, match=r"/run .*--resume-epoch auto"):
+            find_starting_point(folder, None, "", run_id="agent host 7 99")
 
 
 def test_a_restart_before_the_first_checkpoint_starts_as_the_flags_say(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     torch.save(own(), tmp_path / "pretrained.pth")
-    start = find_starting_point(folder, tmp_path / "pretrained.pth", "")
+    start = find_starting_point(folder, tmp_path / "pretrained.pth", "", run_id="agent host 7 99")
     assert (start.path, start.is_resume) == (tmp_path / "pretrained.pth", False)
     # These files are of an earlier run, which is to be resumed at epoch 2.
     folder.save(own(2), 1)
