@@ -95,8 +95,8 @@ class RunFolder:
             self._lock()
         except (DataError, OSError) as error:
             raise TrainingError(
-                f"{self.path} is no longer the folder of this run, which was moved or deleted: another run uses it. "
-                "This run stops and writes nothing there"
+                f"{self.path} is no longer the folder of this run, which was moved or deleted: it is another run's, or "
+                "a copy. This run stops and writes nothing there; in a copy, --resume-epoch auto goes on"
             ) from error
         if is_moved:
             LOG.warning("%s was moved or deleted while the run goes on: it is made anew for what follows", self.path)

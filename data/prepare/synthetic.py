@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from data.prepare.report import Report, progress_bar
 from data.prepare.run_lock import only_run
 from data.prepare.synthetic_scene import MAX_CLASSES, MIN_FRAMES, MIN_SIZE, class_table, draw_scene, render
 from data.prepare.worker_pool import run_jobs
+from data.store.video_file import VideoError, check_whole
 
 SPLITS = ("train", "val")
 SETTINGS_FILE = "synthetic.json"
@@ -124,7 +125,7 @@ def best_codec() -> str:
 
 
 def _make_video(settings: Settings, folder: Path, codec: str, video: Video, beat: Callable[[], None]) -> bool:
-    """Make one video unless it exists; return whether it was made."""
+    """Make one video unless it exists and is whole; return whether it was made."""
 
     def frames() -> Iterator[np.ndarray]:
         for frame in render_video(settings, video):
@@ -133,7 +134,9 @@ def _make_video(settings: Settings, folder: Path, codec: str, video: Video, beat
 
     path = folder / video.path
     if path.exists():
-        return False
+        with suppress(VideoError):
+            check_whole(path)
+            return False
     try:
         encode(path, frames(), settings, codec)
     except OSError as error:
@@ -169,7 +172,7 @@ def _make_videos(out: Path, settings: Settings, workers: int, report: Report) ->
     for label in class_table(settings.classes):
         folder = out / "videos" / label
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".*.tmp"):  # of a run that was killed
+        for leftover in folder.glob(".*.mp4.[0-9]*.tmp"):  # of a run that was killed
             leftover.unlink()
     (out / "labels").mkdir(exist_ok=True)
     make = partial(_make_video, settings, out / "videos", best_codec())

@@ -70,6 +70,11 @@ def find_starting_point(
         return _resume_at(int(resume_epoch), folder, pretrained, checkpoint)
     if not evaluate:
         check_unused(folder)
+    if pretrained and resume_epoch == "auto" and not pretrained.exists():
+        raise DataError(
+            f"--pretrained-3d {pretrained} does not exist, and {folder.folder} holds no run to resume: if the run that "
+            "started from it has another network or gates, give --network, --gates and --placement"
+        )
     if pretrained:
         return StartingPoint(pretrained, checkpoint or read_checkpoint(pretrained))
     return StartingPoint()

@@ -211,9 +211,14 @@ def test_a_rerun_keeps_what_is_made_and_clears_what_was_cut_short(tmp_path):
     whole = files_of(tmp_path)
     removed = tmp_path / "videos" / "rise_then_grow" / "train_000000.mp4"
     removed.unlink()
+    cut = sorted((tmp_path / "videos").rglob("*.mp4"))[:2]
+    cut[0].write_bytes(b"")  # an incomplete copy
+    cut[1].write_bytes(cut[1].read_bytes()[:1000])
+    (removed.parent / ".notes.tmp").write_bytes(b"mine")
+    whole[(removed.parent / ".notes.tmp").relative_to(tmp_path)] = b"mine"
     (removed.parent / ".train_000000.mp4.123.tmp").write_bytes(b"half")
     report = make_dataset(tmp_path, few, workers=1)
-    assert report.counts == {"made": 1, "already there": 15}
+    assert report.counts == {"made": 3, "already there": 13}
     assert files_of(tmp_path) == whole
 
 

@@ -301,6 +301,12 @@ def test_a_restart_before_the_first_checkpoint_starts_as_the_flags_say(folder, t
     assert position_of(find_starting_point(folder, None, "2")) == (2, 0)
 
 
+def test_a_missing_source_and_no_run_say_which_flags_find_the_run(folder, tmp_path):
+    """The network came from the file. Without it, the run that it began lies in the folder of another network."""
+    with pytest.raises(DataError, match=r"gone\.pth does not exist.*/run holds no run.*--network"):
+        find_starting_point(folder, tmp_path / "gone.pth", "auto")
+
+
 def test_a_run_goes_on_with_its_own_network_only():
     start = StartingPoint(Path("x.pth"), own(), is_resume=True)
     check_same_run(start, dict(FACTS), CLASSES)
