@@ -6,6 +6,7 @@ Linux has calls for the CPUs and the signal. Elsewhere the functions use a subst
 import ctypes
 import os
 import re
+from pathlib import Path
 from signal import Signals
 
 from common.errors import DataError
@@ -26,6 +27,18 @@ def signal_at_parent_death(number: Signals, parent: int | None = None) -> None:
         return
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), number)
+
+
+def parent_start() -> str:
+    """When the process that started this one was started, in the kernel's ticks; empty where the system is not Linux.
+
+    With the number of that process it tells it from a later one that gets the same number.
+    """
+    try:
+        status = Path(f"/proc/{os.getppid()}/stat").read_text(encoding="utf-8", errors="replace")
+        return status.rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def available_cpus() -> int:

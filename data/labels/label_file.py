@@ -126,6 +126,12 @@ def read_labels(path: Path, refused: list[tuple[str, str]] | None = None) -> lis
     return rows
 
 
+# Names that other tools give the columns time_start and time_end.
+TIMES = re.compile(
+    r"((t|time|clip|segment)[ _-]?)?(start|end|begin|stop)([ _-]?(t|time|s|sec|secs|seconds|frame|frames))?"
+)
+
+
 class _Columns(NamedTuple):
     label: int
     video: int
@@ -145,6 +151,12 @@ def _find_columns(path: Path, columns: list[str]) -> _Columns:
     start, end = place("time_start"), place("time_end")
     known = ("label", "youtube_id" if "youtube_id" in columns else "id", "time_start", "time_end", "split")
     check_single(path, columns, known)
+    unread = [name for name in columns if name not in known and TIMES.fullmatch(name.lower())]
+    if unread:
+        raise DataError(
+            f"{path}: the times in the columns {', '.join(unread)} would not be read, and whole videos taken for the "
+            "clips: name them time_start and time_end, in seconds, or remove them"
+        )
     missing = [
         name
         for name, absent in (

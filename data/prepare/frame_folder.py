@@ -10,8 +10,8 @@ from typing import NamedTuple
 from data.labels.text import first_names
 from data.store.video_file import VideoError
 
-JPEG_SUFFIXES = {".jpg", ".jpeg"}
-OTHER_IMAGES = {".bmp", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
+OTHER_IMAGES = {".avif", ".bmp", ".heic", ".heif", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 NUMBER = re.compile(r"([0-9]+)")
 
 

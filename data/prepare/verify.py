@@ -1,15 +1,16 @@
 """Check a dataset folder against its label files: python -m data.prepare.verify DATASET
 
 Lists the videos in DATASET/jpg/<class>/<video>/ that are missing, empty, broken (proved damaged), unreadable (a program
-is writing them, permissions, memory, another format), have a wrong frame count or another video's name, are stray (not
-in the labels) or hold temporary files of a killed run; also writes them to DATASET/verify_problems.csv. The exit status
-is 0 if there are none, else 1. Without --labels, the CSV files in DATASET/labels are used; if there are none, only the
-databases are checked.
+is writing them, permissions, memory, another format), lack frames, have a wrong frame count or another video's name,
+are stray (not in the labels) or hold temporary files of a killed run; also writes them to DATASET/verify_problems.csv.
+The exit status is 0 if there are none, else 1. Without --labels, the CSV files in DATASET/labels are used; if there are
+none, only the databases are checked.
 """
 
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -170,7 +171,12 @@ def _check_count(folder: Path, count: int) -> Iterator[tuple[str, str]]:
     except OSError as error:
         yield "unreadable", f"{FRAME_COUNT} cannot be read ({reason(error)}); {DATABASE} holds {count} frames"
         return
-    if said != str(count):
+    if (
+        re.fullmatch("[0-9]{1,9}", said) and int(said) > count
+    ):  # without it, nothing would tell of frames that were lost
+        what = f"{FRAME_COUNT} says {said}, {DATABASE} holds {count}: were frames lost?"
+        yield "frames missing", f"{what} Delete the folder and convert the video again"
+    elif said != str(count):
         yield "wrong count", f"{FRAME_COUNT} says {said}, {DATABASE} holds {count}"
 
 

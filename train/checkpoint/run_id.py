@@ -2,9 +2,8 @@
 
 import os
 import socket
-from contextlib import suppress
-from pathlib import Path
 
+from common.processes import parent_start
 from common.ranks import Ranks
 
 RUN_ID, AGENT = "TORCHELASTIC_RUN_ID", "agent "
@@ -23,7 +22,4 @@ def run_id_of(ranks: Ranks) -> str:
 
 def _agent() -> str:
     """The process that started this one: host, number and start."""
-    started = ""
-    with suppress(OSError, IndexError):  # Linux alone has it
-        started = Path(f"/proc/{os.getppid()}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19]
-    return f"{AGENT}{socket.gethostname()} {os.getppid()} {started}"
+    return f"{AGENT}{socket.gethostname()} {os.getppid()} {parent_start()}"

@@ -149,6 +149,8 @@ def test_names_that_are_not_ascii_are_read(label_file):
         ("label;id\nwave;a\n", ["'label;id'", "commas for ';'"]),
         ("label\tid\nwave\ta\n", ["commas for '\\t'"]),
         ("label,label,id\nwave,box,a\n", ["2 columns label"]),
+        ("label,id,start,end\nwave,a,1,2\n", ["start, end", "time_start"]),
+        ("label,id,Start_Time,t_end\nwave,a,1,2\n", ["start_time, t_end", "time_end"]),
         ('label,id,note\nwave,a,"good\nwave,b,ok\nwave,c,bad"\n', ["ends on line 4", "stray quote"]),
         ('label,id,note\nwave,a,"good\nwave,b,bad"\n', ["ends on line 3", "stray quote"]),
         ('note,label,id\n"good,wave,a\nok,wave,b\nbad",wave,c\n', ["ends on line 4", "stray quote"]),

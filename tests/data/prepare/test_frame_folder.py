@@ -52,6 +52,13 @@ def test_a_thumbnail_is_left_out_and_named(tmp_path: Path) -> None:
     assert "thumbnail.jpg" in warning and "cover.png" in warning
 
 
+def test_the_other_endings_of_jpeg_files_are_frames_too(tmp_path: Path) -> None:
+    """The rest of a series was left out without a word because a program called it .jfif."""
+    frames = [*(f"{n}.jpg" for n in range(3)), *(f"{n}.jfif" for n in range(3, 6)), "6.JPE"]
+    touch(tmp_path, *frames)
+    assert [path.name for path in find_frames(tmp_path).files] == frames
+
+
 def test_a_gap_fails_and_is_closed_only_when_told(tmp_path: Path) -> None:
     frames = [f"img_{n:05d}.jpg" for n in range(1, 21) if not 5 < n <= 15]
     touch(tmp_path, *frames)
@@ -68,6 +75,7 @@ def test_a_gap_fails_and_is_closed_only_when_told(tmp_path: Path) -> None:
     (["a.jpg", "b.jpg"], "a.jpg, b.jpg"),
     (["thumb.jpg", *(f"{n}.png" for n in range(5))], "PNG"),
     (["notes.txt"], "no JPEG"),
+    ([*(f"{n}.jpg" for n in range(3)), *(f"{n}.heic" for n in range(3, 6))], "2 series"),
 ])  # fmt: skip
 def test_an_order_that_cannot_be_told_fails(tmp_path: Path, files: list[str], shown: str) -> None:
     touch(tmp_path, *files)

@@ -61,7 +61,7 @@ def damaged_dataset(tmp_path: Path) -> Path:
         write_numbered_database(jpg / "play_guitar" / name, 6, indexed=name != "theirs")
     cut_file(jpg / "play_guitar" / "cut" / "frames.db", 0.6)
     (jpg / "play_guitar" / "uncounted" / "n_frames").unlink()
-    (jpg / "play_guitar" / "miscounted" / "n_frames").write_text("9")
+    (jpg / "play_guitar" / "miscounted" / "n_frames").write_text("1")
     (jpg / "play_guitar" / "hollow" / "frames.db").unlink()
     (jpg / "play_guitar" / "leftover" / ".frames.db.1234.tmp").write_bytes(b"x")
     numbered = numbered_jpegs(range(6))
@@ -213,6 +213,15 @@ def test_a_database_of_another_class_with_the_same_name_is_listed(tmp_path: Path
         write_frames(tmp_path / "jpg" / "sit" / name, numbered_jpegs(range(2)), made.rows)
         assert kinds(tmp_path / "jpg" / "sit" / name) == []
     assert (tmp_path / "jpg" / "jump up" / "001" / "frames.db").is_file()
+
+
+def test_a_database_that_lost_its_last_frames_is_not_made_to_look_whole(tmp_path: Path) -> None:
+    """n_frames alone tells of it: --delete-broken deleted that file, and convert wrote the smaller number."""
+    folder = write_numbered_database(tmp_path / "jpg" / "a" / "v", 6)
+    (folder / "n_frames").write_text("16")
+    assert main([str(tmp_path), "--workers", "1", "--delete-broken"]) == 1
+    assert problems(tmp_path) == {("frames missing", "a/v")}
+    assert (folder / "n_frames").read_text() == "16"
 
 
 def test_copies_of_one_video_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
