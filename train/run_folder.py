@@ -70,7 +70,7 @@ class RunFolder:
         checkpoints.remove_leftovers()
         if options is None:
             return True
-        copies = drop_rows(self.path, epoch, keep_copies=bool(strangers)) if start.is_resume else []
+        copies = drop_rows(self.path, epoch, keep_copies=bool(strangers) or not start.is_resume)
         move_aside(start, checkpoints, strangers, copies)
         path = self.path / "options.json"
         with write_errors(path), atomic_file(path) as temporary:

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError, TrainingError
+from train.checkpoint.files import CheckpointFolder
+from train.checkpoint.start import StartingPoint
+from train.monitor.logs import LOG
 from train.run_folder import RunFolder
 
 
@@ -40,6 +43,18 @@ def test_another_run_in_the_place_of_a_moved_folder_is_left_alone(run, tmp_path)
     (run.path / "net_last.pth").touch()  # it has ended since
     with pytest.raises(TrainingError, match="no longer the folder of this run"):
         run.check()
+
+
+def test_the_scores_of_a_run_whose_checkpoints_were_archived_are_kept(run, monkeypatch):
+    """The next run of the same name replaced them with its first epoch, without a word."""
+    monkeypatch.setattr(LOG, "handlers", [])
+    rows = "epoch,step,loss\n1,2,3.0\n2,4,2.0\n"
+    (run.path / "scores_val.csv").write_text(rows)
+    run.begin(CheckpointFolder(run.path, "net", 0), StartingPoint(), 1, [], {"lr_base": 0.1})
+    assert (run.path / "scores_val.csv.abandoned").read_text() == rows
+    assert (run.path / "scores_val.csv").read_text() == "epoch,step,loss\n"
+    assert "scores_val.csv.abandoned" in (run.path / "train.log").read_text()
+    LOG.handlers[0].close()
 
 
 def test_a_folder_that_is_gone_is_made_anew_and_locked(run, tmp_path, held):

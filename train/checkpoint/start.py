@@ -106,6 +106,8 @@ def strangers_to(start: StartingPoint, folder: CheckpointFolder, progress: Progr
         if progress.best_top1 >= 0:
             LOG.info("%s has no file of the best top-1 so far: it is counted anew", folder.folder)
         progress.best_top1 = Progress().best_top1
+        if folder.best.exists() and folder.best.samefile(start.path):  # the first state would take its place
+            found.append(folder.best)
     return found
 
 
@@ -115,9 +117,10 @@ def move_aside(
     """Rename `strangers_to` the run, and log that; `others` are further files that were kept of the attempt before."""
     moved = [*folder.move_aside(strangers), *others]
     if moved:
+        this = f"{start.path}, from which this run goes on" if start.is_resume else "this run, which begins anew"
         LOG.warning(
-            "%s holds files of another attempt than %s, from which this run goes on; they are now %s",
-            folder.folder, start.path, ", ".join(path.name for path in moved),
+            "%s holds files of another attempt than %s; they are now %s",
+            folder.folder, this, ", ".join(path.name for path in moved),
         )  # fmt: skip
 
 

@@ -179,6 +179,19 @@ def test_a_best_top_1_without_its_file_is_counted_anew(folder, tmp_path):
     assert resumed(folder, "auto") == (-1.0, {folder.best.name})
 
 
+def test_a_best_file_that_is_resumed_with_another_validation_is_kept(folder):
+    """Its top-1 counts no more, and the first state after it, however bad, took its place."""
+    folder.save(saved(4, 50.0), 3, is_best=True)
+    start = find_starting_point(folder, folder.best, "4")
+    progress = Progress.from_state_dict(start.checkpoint["progress"])
+    progress.best_top1 = -1.0  # as of other validation videos
+    strangers = strangers_to(start, folder, progress)
+    move_aside(start, folder, strangers)
+    assert folder.best.with_name(f"{folder.best.name}.abandoned").exists() and not folder.best.exists()
+    folder.save(saved(4, 50.0), 3, is_best=True)
+    assert resumed(folder, "4", folder.best)[0] == 50.0 and folder.best.exists()
+
+
 def test_the_best_of_another_run_with_the_same_top_1_is_not_taken(folder, tmp_path):
     """A best.pth that was copied from another seed's folder would be named as this run's result."""
     folder.save(saved(3, 50.0) | {"run_key": "this"}, 2, is_best=True)
