@@ -110,3 +110,18 @@ def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path, monkeypatc
     monkeypatch.setattr(torch, "load", overwrite)
     with pytest.raises(DataError, match=r"x\.pth was changed while it was read"):
         read_checkpoint(path)
+
+
+def test_a_file_that_a_run_replaces_meanwhile_is_read_whole(tmp_path, monkeypatch):
+    """An evaluation of `last` beside the run that writes it: the old file is whole, and stays so until it is closed."""
+    path, other = tmp_path / "x.pth", tmp_path / "other.pth"
+    torch.save({"a": torch.zeros(1000)}, path)
+    torch.save({"a": torch.ones(1000)}, other)
+    load = torch.load
+
+    def replace(*arguments, **flags):
+        other.replace(path)
+        return load(*arguments, **flags)
+
+    monkeypatch.setattr(torch, "load", replace)
+    assert not read_checkpoint(path)["a"].any()
