@@ -111,16 +111,20 @@ def share_of_loaded(state: Any) -> float | None:
     groups = state.get("param_groups") if isinstance(state, Mapping) else None
     if not isinstance(groups, list) or not groups or not isinstance(groups[-1], Mapping):
         return None
-    share = groups[-1].get("lr_share", groups[-1].get("lr_factor"))
+    share = _share(groups[-1])
     return share if isinstance(share, int | float) else None
+
+
+def _share(group: Mapping[str, Any]) -> Any:
+    """A saved group's share of the learning rate; older versions called `lr_share` `lr_factor`."""
+    return group.get("lr_share", group.get("lr_factor"))
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load a state dict. The flags of the resumed run apply, but for each group's share of the rate, which is kept.
 
     DataError, and nothing is loaded, if the state is not of this optimiser with these parameters. A tensor gets the
-    memory layout of its parameter: fused optimisers read both by position and check neither shape nor strides. Older
-    versions called `lr_share` `lr_factor`.
+    memory layout of its parameter: fused optimisers read both by position and check neither shape nor strides.
     """
     state = {"state": _checked_state(optimizer, state), "param_groups": _checked_groups(optimizer, state)}
     flags = [{name: group[name] for name in group if name not in KEPT} for group in optimizer.param_groups]
@@ -147,7 +151,7 @@ def _checked_groups(optimizer: torch.optim.Optimizer, state: Any) -> Groups:
         )
     checked = []
     for group in groups:
-        share = group.get("lr_share", group.get("lr_factor"))
+        share = _share(group)
         if not isinstance(share, int | float) or not 0 < share < float("inf"):
             raise DataError("a group of the optimiser's state in the checkpoint has no share of the learning rate")
         checked.append({name: value for name, value in group.items() if name != "lr_factor"} | {"lr_share": share})

@@ -212,7 +212,7 @@ def with_saved(start: StartingPoint, options: Any) -> Any:
             "--task-name and no --resume-epoch"
         )
     saved["fine_tune"] = is_fine_tuning
-    share = share_of_loaded(start.checkpoint["optimizer"]) if start.checkpoint["loaded"] else None
+    share = share_of_loaded(start.checkpoint["optimizer"]) if is_fine_tuning else None
     if share is not None and share != options.loaded_lr_factor:
         if "loaded_lr_factor" in options.given:
             raise DataError(
