@@ -14,6 +14,7 @@ from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import UniformClips
 from data.clips.types import ClipShape
+from data.labels.content import Content, content_of
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_val
 from data.labels.video_list import VideoList
@@ -24,6 +25,7 @@ from network.weights.facts import saved_facts
 from train.backend import prepare_device
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
+from train.checkpoint.videos import agreed_contents, is_first_of_machine, other_content, other_dataset
 from train.debug import check_blocks, log_network
 from train.distributed.process_group import check_agreement, on_all_ranks
 from train.file_settings import Notes, settings_from_file
@@ -57,9 +59,13 @@ def run_evaluation(
     start, options, notes = on_all_ranks(ranks, lambda: _find(options, variants, folder, pretrained))
     for level, note in notes:
         LOG.log(level, "%s", note)
-    network, videos, report = on_all_ranks(ranks, lambda: _load(options, spec_of(dataset, options), start))
+    network, videos, content, report = on_all_ranks(
+        ranks, lambda: _load(options, spec_of(dataset, options), start, ranks)
+    )
     weights = zlib.crc32(network.get_parameter("fc.weight").detach().numpy().tobytes())
-    check_agreement(ranks, shared_flags(options) | {"the weights": weights, "the videos or labels": videos.digest()})
+    _, frames = agreed_contents(ranks, None if content is None else {"val": content})
+    facts = {"the weights": weights, "the videos or labels": videos.digest()} | frames
+    check_agreement(ranks, shared_flags(options) | facts)
     for line in report:
         LOG.info("%s", line)
     if options.debug_mode:
@@ -95,13 +101,17 @@ def _find(
 
 
 def _load(
-    options: TrainOptions, spec: DatasetSpec, start: StartingPoint
-) -> tuple[VideoNetwork, VideoList, tuple[str, ...]]:
-    """The network with all its weights, the videos, and lines for the log; DataError if weights are missing."""
+    options: TrainOptions, spec: DatasetSpec, start: StartingPoint, ranks: Ranks
+) -> tuple[VideoNetwork, VideoList, Content | None, tuple[str, ...]]:
+    """The network with all its weights, the videos, what they hold, and lines for the log.
+
+    DataError if weights are missing. The content is None unless `is_first_of_machine`.
+    """
     assert start.checkpoint is not None
     classes = (saved_facts(start.checkpoint) or {}).get("classes")
     videos, report = load_val(options.dataset, spec, options.labels, classes)
-    _tell_other_videos(start, videos)
+    content = content_of(videos) if is_first_of_machine(ranks) else None
+    _tell_other_videos(start, options, videos, content)
     torch.manual_seed(options.random_seed)
     network = create_network(options.network, len(videos.classes), options.gates, options.placement)
     loaded = load_pretrained(network, start, videos.classes)
@@ -122,19 +132,29 @@ def _load(
             f"{start.path} {what}, see the table in the log: give the --network and --placement that it was trained "
             "with"
         )
-    return network, videos, report
+    return network, videos, content, report
 
 
-def _tell_other_videos(start: StartingPoint, videos: VideoList) -> None:
+def _tell_other_videos(start: StartingPoint, options: TrainOptions, videos: VideoList, content: Content | None) -> None:
     """Say it if the videos are not those that the checkpoint's run validated, and warn if it was trained on them."""
     assert start.checkpoint is not None
     saved, digest = start.checkpoint.get("videos"), videos.digest()
     if not isinstance(saved, Mapping):
         return
-    if digest == saved.get("train"):
+    path = other_dataset(start.checkpoint, options)
+    place = f" ({path})" if path else ""
+
+    def change(split: str) -> str:
+        return other_content(start.checkpoint or {}, {split: content} if content else None, split)
+
+    if digest == saved.get("train") and change("train"):
+        LOG.warning("%s was trained on these very videos, with %s%s", start.path, change("train"), place)
+    elif digest == saved.get("train"):
         LOG.warning("%s was trained on these very videos", start.path)
     elif digest != saved.get("val"):
-        LOG.info("%s was validated on other videos or labels when it was trained", start.path)
+        LOG.info("%s was validated on other videos or labels when it was trained%s", start.path, place)
+    elif change("val"):
+        LOG.info("%s was validated on %s in these videos when it was trained%s", start.path, change("val"), place)
 
 
 def _facts(options: TrainOptions, start: StartingPoint) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from common.options import part, plain
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import RandomClips
+from data.labels.content import content_of
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import Splits, load_splits
 from data.loading.loader import BatchLoader
@@ -36,13 +37,13 @@ from train.checkpoint.start import (
     check_same_run,
     check_schedule,
     find_starting_point,
-    has_same_videos,
     load_pretrained,
     load_resumed,
     resume_state,
     strangers_to,
     with_saved,
 )
+from train.checkpoint.videos import Contents, agreed_contents, has_same_validation, is_first_of_machine
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
 from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
@@ -173,17 +174,20 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     checkpoints = CheckpointFolder(folder, options.network, options.keep, run_folder.check)
 
     run_id = run_id_of(ranks)
-    start, options, splits, network, loaded, plan = on_all_ranks(
+    start, options, splits, own_contents, network, loaded, plan = on_all_ranks(
         ranks, lambda: _set_up(options, spec, ranks, checkpoints, pretrained, run_id)
     )
-    check_agreement(ranks, shared_flags(options) | _shared_facts(start, splits, loaded))
+    contents, frames = agreed_contents(ranks, own_contents)
+    check_agreement(ranks, shared_flags(options) | _shared_facts(start, splits, loaded) | frames)
     checkpoints.keep = options.keep
     network = _prepare_network(network, options, device)
     optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
     progress, strangers = Progress(), list[Path]()
     if start.is_resume:
         progress = on_all_ranks(ranks, lambda: resume_state(start, network, optimizer_step, device, ranks))
-        if not has_same_videos(start, _digests(splits), "val"):
+        assert start.checkpoint is not None
+        is_over = progress.epoch > plan.num_epochs
+        if not is_over and not has_same_validation(start.checkpoint, options, _digests(splits), contents):
             progress.best_top1 = Progress().best_top1
         strangers = on_all_ranks(ranks, lambda: strangers_to(start, checkpoints, progress))
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
@@ -196,7 +200,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         ranks,
         part(options, TrainerOptions),
         checkpoints,
-        _run_facts(options, splits, loaded, start, run_id),
+        _run_facts(options, splits, contents, loaded, start, run_id),
         _callbacks(folder, console, progress) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
@@ -217,6 +221,7 @@ class _SetUp(NamedTuple):
     start: StartingPoint
     options: TrainOptions  # with what the checkpoint to resume decides
     splits: Splits
+    contents: Contents | None  # of the splits' videos; None unless `is_first_of_machine`
     network: VideoNetwork  # on the CPU, with its weights
     loaded: tuple[str, ...]  # names of the parameters that fine-tuning loaded from another checkpoint
     plan: Plan
@@ -252,14 +257,17 @@ def _set_up(
     splits = load_splits(options.dataset, spec, options.labels)
     for line in splits.report:
         LOG.info("%s", line)
+    contents: Contents | None = None
+    if is_first_of_machine(ranks):
+        contents = {"train": content_of(splits.train), "val": content_of(splits.val)}
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
     loaded = _load_weights(network, start, options, splits)
     schedule = part(options, ScheduleOptions)
     plan = make_plan(schedule, len(splits.train), ranks.world_size)
     check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
     if start.is_resume:
-        check_schedule(start, options, len(splits.train), plan, _digests(splits))
-    return _SetUp(start, options, splits, network, loaded, plan)
+        check_schedule(start, options, len(splits.train), plan, _digests(splits), contents)
+    return _SetUp(start, options, splits, contents, network, loaded, plan)
 
 
 def _load_weights(
@@ -376,7 +384,12 @@ def _shared_facts(start: StartingPoint, splits: Splits, loaded: tuple[str, ...])
 
 
 def _run_facts(
-    options: TrainOptions, splits: Splits, loaded: tuple[str, ...], start: StartingPoint, run_id: str
+    options: TrainOptions,
+    splits: Splits,
+    contents: Contents,
+    loaded: tuple[str, ...],
+    start: StartingPoint,
+    run_id: str,
 ) -> Checkpoint:
     """The part of the run's checkpoints that does not change during the run."""
     resumed = start.checkpoint if start.is_resume and start.checkpoint else {}
@@ -387,6 +400,7 @@ def _run_facts(
         "loaded": list(loaded),
         "num_videos": len(splits.train),
         "videos": _digests(splits),
+        "content": {split: content.plain() for split, content in contents.items()},
         "options": plain(options),
         "versions": versions(),
         "run_key": resumed.get("run_key") or secrets.token_hex(8),

@@ -215,9 +215,10 @@ def _why_no_database(folder: str) -> str:
 
 def _count_stored_frames(folder: str) -> tuple[int, str]:
     try:
-        return len(FrameStore(folder)), ""
+        frames = len(FrameStore(folder))
     except FrameStoreError as error:
         return 0, f"has no file {FRAME_COUNT}, and its frames cannot be counted: {error}"
+    return (frames, "") if frames <= MAX_FRAMES else (0, f"has {frames} frames in its {DATABASE}")
 
 
 @contextmanager

@@ -3,10 +3,12 @@
     <dataset>/.index/<name>-<number>.npz     beside the label files if the dataset's folder cannot be written
 
 The file is reused as long as nothing it was made from has changed: label files, class index, paths, class-folder
-timestamps, and the problems found in unusable videos. A digest over the whole result finds what was damaged or mixed
-up, and the class order is compared with that of the class index. Who may write the file can forge its digest: as with
-the label files, give that right only to whom you trust. Changes inside a usable video's folder are not detected, and
-need not be: FrameStore counts the frames again on opening. The file may be deleted at any time.
+timestamps, the problems found in unusable videos, and the numbers of frames of a sample of the others. A digest over
+the whole result finds what was damaged or mixed up, and the class order is compared with that of the class index. Who
+may write the file can forge its digest: as with the label files, give that right only to whom you trust. Other changes
+inside a usable video's folder are not detected, and need not be: FrameStore counts the frames again on opening. The
+sample tells that all videos were converted again: a checkpoint holds their numbers of frames. The file may be deleted
+at any time.
 
 No cache library does this: they know what a result was called with, but not the folders that it was read from.
 """
@@ -34,7 +36,7 @@ from data.labels.scan import Scan
 from data.labels.shared_arrays import SharedArrays
 from data.labels.video_list import ARRAYS, FoundVideo, VideoList
 
-FORMAT = 3  # to be raised whenever a scan of the same files and folders would give another result
+FORMAT = 4  # to be raised whenever a scan of the same files and folders would give another result
 FOLDER = ".index"
 SETTLED = 2_000_000_000  # nanoseconds; on some file systems two changes within this time have the same timestamp
 WAIT = 300.0  # seconds to wait for another process's scan; that process may hang, or run on a machine that crashed
@@ -147,6 +149,10 @@ def _change(jpg: Path, scan: Scan) -> str:
     for then, now in zip(scan.unusable, inspect_videos(jpg, scan.unusable), strict=True):
         if then != now:
             return f"{jpg / then.class_folder / then.name}, which {then.problem}, was changed"
+    sample = [videos.found(index) for videos in (scan.train, scan.val) for index in videos.sample()]
+    for then, now in zip(sample, inspect_videos(jpg, sample), strict=True):
+        if now.frames not in (then.frames, 0):  # 0: reading the video for a clip tells what is wrong
+            return f"{jpg / then.class_folder / then.name} has {now.frames} frames and had {then.frames}"
     return ""
 
 
@@ -186,6 +192,8 @@ def _check(scan: Scan, order: Callable[[set[str]], tuple[str, ...]]) -> None:
             raise ValueError("it holds names that no folder can have")
         if any(videos.folder(int(i)).name == ".." for i in np.flatnonzero(lengths <= 2)):
             raise ValueError("it names the folder above")
+        if arrays["frame_counts"].min(initial=1) < 1:
+            raise ValueError("it holds videos without frames")
 
 
 def _keep(path: Path, key: Mapping[str, Any], scan: Scan, began: int) -> str:

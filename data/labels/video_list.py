@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -16,12 +16,24 @@ ARRAYS: dict[str, np.dtype[Any]] = {
     "names": np.dtype(np.uint8),  # the names of the video folders, joined
     "name_ends": np.dtype(np.uint32),  # (N,), where each name ends in `names`
     "labels": np.dtype(np.int64),  # (N,), into classes
+    "frame_counts": np.dtype(np.int32),  # (N,), as the scan found them
 }
+
+
+class FoundVideo(NamedTuple):
+    """A video's place on disk, and its number of frames or the reason why it cannot be used."""
+
+    class_folder: str
+    name: str
+    frames: int  # 0 if the video cannot be used
+    problem: str
 
 
 @dataclass(frozen=True, eq=False)
 class VideoList:
     """The N videos of a split: arrays that workers share, instead of a Python object for each video."""
+
+    SAMPLED: ClassVar = 64  # videos that stand for all, at most
 
     jpg: str  # the folder that holds the class folders
     classes: tuple[str, ...]  # class order
@@ -33,14 +45,24 @@ class VideoList:
         """The class indices: int64 (N,)."""
         return self.arrays["labels"]
 
+    @property
+    def frame_counts(self) -> np.ndarray:
+        """The numbers of frames: int32 (N,). A video may have been converted again since; FrameStore counts anew."""
+        return self.arrays["frame_counts"]
+
     def __len__(self) -> int:
         return len(self.labels)
+
+    def sample(self) -> list[int]:
+        """The indices of at most SAMPLED videos, evenly spread."""
+        number = min(self.SAMPLED, len(self))
+        return [place * len(self) // number for place in range(number)]
 
     def digest(self) -> str:
         """A digest of the videos' names and class indices, in their order, and of the class names.
 
         It is the same wherever the videos lie, and changes with every video that comes, goes, moves or gets another
-        label.
+        label. It says nothing of their frames: `content_of` does.
         """
         digest = hashlib.blake2b(digest_size=16)
         digest.update("\n".join(self.classes).encode("utf-8", errors="surrogateescape"))
@@ -57,14 +79,10 @@ class VideoList:
         name = os.fsdecode(self.arrays["names"][start : int(ends[index])].tobytes())
         return Path(self.jpg, self.class_folders[self.arrays["folder_indices"][index]], name)
 
-
-class FoundVideo(NamedTuple):
-    """A video's place on disk, and its number of frames or the reason why it cannot be used."""
-
-    class_folder: str
-    name: str
-    frames: int  # 0 if the video cannot be used
-    problem: str
+    def found(self, index: int) -> FoundVideo:
+        """Video `index` as the scan found it."""
+        folder = self.folder(index)
+        return FoundVideo(folder.parent.name, folder.name, int(self.frame_counts[index]), "")
 
 
 def pack(jpg: Path, classes: Sequence[str], videos: Sequence[tuple[int, FoundVideo]]) -> VideoList:
@@ -77,6 +95,7 @@ def pack(jpg: Path, classes: Sequence[str], videos: Sequence[tuple[int, FoundVid
         "names": np.frombuffer(b"".join(encoded), dtype=np.uint8),
         "name_ends": np.cumsum([len(name) for name in encoded]),
         "labels": [label for label, _ in videos],
+        "frame_counts": [video.frames for _, video in videos],
     }
     shared = SharedArrays({name: np.asarray(arrays[name], dtype) for name, dtype in ARRAYS.items()})
     return VideoList(str(jpg), tuple(classes), tuple(class_folders), shared)

@@ -81,6 +81,14 @@ class FrameStore:
                 self._blobs[index] = blob
             return self._jpeg_size(index, blob)
 
+    def jpeg(self, index: int) -> bytes:
+        """The frame at `index` as it is stored: a JPEG, of which only the header is looked at."""
+        with self._connected() as connection:
+            self._checked(connection, [index])
+            blob = self._fetch(connection, index)
+            self._jpeg_size(index, blob)
+            return blob
+
     def read(
         self, indices: Sequence[int], crop_box: CropBox | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:

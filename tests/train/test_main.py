@@ -136,7 +136,7 @@ def test_a_checkpoint_holds_all_that_is_documented_in_plain_types(finished):
     assert set(plain_types(dict(checkpoint["weights"]))) == {dict, str, torch.Tensor}
     assert set(checkpoint) == {
         "format", "network", "weights", "optimizer", "scaler", "batch_norm", "position", "progress", "rng", "classes",
-        "loaded", "num_videos", "videos", "options", "run_key", "run_id", "versions",
+        "loaded", "num_videos", "videos", "content", "options", "run_key", "run_id", "versions",
     }  # fmt: skip
     assert checkpoint["position"] == {"epoch": 3, "step": 0}
     assert checkpoint["classes"] == list(CLASSES)
@@ -190,6 +190,24 @@ def test_an_evaluation_tells_of_other_videos_than_the_run_had(finished, tiny, tm
         lines[name] = process.stdout
     assert "trained on these very videos" not in lines["val.csv"]
     assert "trained on these very videos" in lines["train.csv"]
+
+
+def test_an_evaluation_tells_of_other_frames_under_the_same_names(finished, tiny, small_dataset, tmp_path):
+    """Scores on other cuts, or frames of another size, are not those that the run reported."""
+    best = folder_of(finished) / "srtg_tiny_best.pth"
+    other = write_small_dataset(tmp_path / "other", frames=9)
+    said = tiny("--evaluate", "--pretrained-3d", best, dataset=other).stdout
+    assert re.search(
+        r"validated on other numbers of frames and other frames \(in 7 of 7 .*"
+        rf"--dataset {re.escape(str(small_dataset))}, now {re.escape(str(other))}",
+        said,
+    ), said
+    shutil.copy(other / "labels" / "train.csv", other / "labels" / "val.csv")
+    said = tiny("--evaluate", "--pretrained-3d", best, dataset=other).stdout
+    assert "trained on these very videos, with other numbers of frames" in said and "validated on" not in said
+    shutil.copytree(small_dataset, tmp_path / "copy")
+    said = tiny("--evaluate", "--pretrained-3d", best, dataset=tmp_path / "copy").stdout
+    assert "validated on" not in said and "trained on these" not in said
 
 
 @pytest.mark.parametrize(

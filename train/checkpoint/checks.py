@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from common.errors import DataError, UserError
+from data.labels.content import Content
 from evaluate.metrics import METRICS
 from network.weights.facts import saved_facts, shown
 from network.weights.tensors import check_tensors, not_plain
@@ -135,6 +136,9 @@ def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
         videos = checkpoint.get("videos")
         if videos is not None and not (isinstance(videos, Mapping) and all(map(_is_scalar, videos.values()))):
             raise DataError(f"its field `videos` is {shown(videos)}, which no run saves")
+        content = checkpoint.get("content", {})
+        if not isinstance(content, Mapping) or None in map(Content.from_plain, content.values()):
+            raise DataError(f"its field `content` is {shown(content)}, which no run saves")
         if not isinstance(checkpoint.get("run_key", ""), str):
             raise DataError(f"its field `run_key` is {shown(checkpoint['run_key'])}, which no run saves")
         _check_agreement(checkpoint, weights)

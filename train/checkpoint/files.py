@@ -13,6 +13,8 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     loaded          names of the parameters that fine-tuning loaded from another checkpoint
     num_videos      number of training videos
     videos          {"train", "val"}: digests of the videos' names and labels, in their order; older files lack it
+    content         {"train", "val"}: {"counts", "samples"}, digests of the videos' numbers of frames and of a frame of
+                    some videos ("" for one that could not be read); older files lack it
     options         every option of the run
     run_key         drawn when the run was started, the same in all of its checkpoints; older files lack it
     run_id          torchrun's id of the run, or its process; "none" without torchrun

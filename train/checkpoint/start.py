@@ -1,7 +1,7 @@
 """Where a run starts: with new weights, with the weights of a checkpoint, or by resuming a checkpoint."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,15 @@ from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.progress import Progress
 from train.checkpoint.run_id import AGENT
 from train.checkpoint.state import restore_state
+from train.checkpoint.videos import (
+    SPLITS,
+    Contents,
+    Digests,
+    has_same_validation,
+    has_same_videos,
+    other_content,
+    other_dataset,
+)
 from train.monitor.logs import LOG, log_table
 from train.optim import share_of_loaded
 from train.optimizer_step import OptimizerStep
@@ -238,29 +247,36 @@ def _check_same_source(start: StartingPoint, missing: Path) -> None:
 
 
 def check_schedule(
-    start: StartingPoint, options: Any, num_videos: int, plan: Plan, digests: Mapping[str, str] | None = None
+    start: StartingPoint,
+    options: Any,
+    num_videos: int,
+    plan: Plan,
+    digests: Digests | None = None,
+    contents: Contents | None = None,
 ) -> None:
     """Warn if options (a dataclass of flags) or videos differ from those of the run to resume.
 
-    `digests` are those of the training and validation videos and their labels, by split. DataError if a change alters
-    the rest of an epoch that has begun: some videos would be read twice and others never.
+    `digests` are those of the training and validation videos and their labels, by split, and `contents` what the videos
+    hold. DataError if a change alters the rest of an epoch that has begun: some videos would be read twice and others
+    never, or the epoch would be half of other frames.
     """
     assert start.checkpoint is not None
     saved, position = start.checkpoint["options"], start.checkpoint["position"]
     changes = [
         f"{flag} {_shown(before)}, now {_shown(now)}" for flag, (before, now) in differences(options, saved).items()
     ]
-    changed_splits = [split for split in ("train", "val") if not has_same_videos(start, digests, split)]
-    if start.checkpoint["num_videos"] != num_videos:
-        changes.append(f"{start.checkpoint['num_videos']} training videos, now {num_videos}")
-    elif "train" in changed_splits:
-        changes.append("other training videos or labels than now, or in another order")
-    if "val" in changed_splits:
-        changes.append("other validation videos or labels than now, so the best top-1 is counted anew")
+    changed_splits = _other_videos(start.checkpoint, num_videos, digests, contents)
+    changes += changed_splits.values()
+    if path := other_dataset(start.checkpoint, options):
+        if changed_splits:
+            changes.append(path)
+        else:
+            is_known = "content" in start.checkpoint
+            known = "the videos are the same" if is_known else "it does not tell what the videos held"
+            LOG.info("%s was saved with %s: %s", start.path, path, known)
     epoch, step = position["epoch"], position["step"]
     if step and not (
-        start.checkpoint["num_videos"] == num_videos
-        and "train" not in changed_splits
+        "train" not in changed_splits
         and saved["random_seed"] == options.random_seed
         and epoch <= plan.num_epochs
         and step <= plan.steps_in_epoch(epoch)
@@ -271,18 +287,26 @@ def check_schedule(
             f"({'; '.join(changes) or 'this version divides it in another way'}): restore these values, or resume from "
             "a finished epoch with --resume-epoch N"
         )
+    if changes and epoch <= plan.num_epochs and not has_same_validation(start.checkpoint, options, digests, contents):
+        changes.append("another validation, so the best top-1 is counted anew")
     if changes:
         LOG.warning("%s was trained with %s", start.path, "; ".join(changes))
 
 
-def has_same_videos(start: StartingPoint, digests: Mapping[str, str] | None, split: str) -> bool:
-    """Whether the checkpoint's run had the same videos in a split, with the same labels and in the same order.
-
-    True also if the checkpoint does not tell: older versions saved only the number of training videos.
-    """
-    assert start.checkpoint is not None
-    saved = start.checkpoint.get("videos")
-    return not saved or not digests or saved.get(split) == digests[split]
+def _other_videos(
+    checkpoint: Checkpoint, num_videos: int, digests: Digests | None, contents: Contents | None
+) -> dict[str, str]:
+    """What the videos were that are others now, by split."""
+    found = {}
+    for split, noun in SPLITS.items():
+        order = ", or in another order" if split == "train" else ""
+        if not has_same_videos(checkpoint, digests, split):
+            found[split] = f"other {noun} videos or labels than now{order}"
+        elif content := other_content(checkpoint, contents, split):
+            found[split] = f"{content} in the same {noun} videos"
+    if checkpoint["num_videos"] != num_videos:
+        found["train"] = f"{checkpoint['num_videos']} training videos, now {num_videos}"
+    return found
 
 
 def _shown(value: object) -> str:

@@ -216,7 +216,8 @@ def test_a_moved_dataset_is_scanned_again(dataset, scans, tmp_path):
     assert len(scans) == 2 and all(str(tmp_path / "moved") in folder for folder, _ in contents(splits))
 
 
-def test_a_video_whose_files_change_is_read_as_it_is_or_reported(dataset, scans):
+def test_a_video_whose_files_change_is_read_as_it_is_or_reported(dataset, scans, monkeypatch):
+    monkeypatch.setattr(VideoList, "SAMPLED", 1)  # the first of each split
     load_splits(dataset, SPEC)
     (dataset / "jpg/wave/a/frames.db").unlink()
     frame = FrameStore(dataset / "jpg/playing_guitar/d").read([0])[0]
@@ -229,6 +230,18 @@ def test_a_video_whose_files_change_is_read_as_it_is_or_reported(dataset, scans)
     assert str(dataset / "jpg/wave/a/frames.db") in bad.reason and "cannot be read" in bad.reason
     clip = clips[ClipRequest(1, shape, 0)]
     assert not clip.bad_videos and clip.repeated_frames == 0, "9 frames now: 4 with interval 2 need 7"
+
+
+def test_videos_that_were_all_converted_again_are_scanned_again(dataset, scans):
+    """Their old numbers of frames went into checkpoints, and a resume with a new index was refused."""
+    first = load_splits(dataset, SPEC)
+    assert first.train.frame_counts.tolist() == [FRAMES, FRAMES]
+    for folder, _ in contents(first):
+        write_frames(Path(folder), [simplejpeg.encode_jpeg(FrameStore(folder).read([0])[0])] * 9)
+    second = load_splits(dataset, SPEC)
+    assert len(scans) == 2 and said(second, "out of date", f"has 9 frames and had {FRAMES}")
+    assert second.train.frame_counts.tolist() == second.val.frame_counts.tolist() == [9, 9]
+    assert load_splits(dataset, SPEC).val.frame_counts.tolist() == [9, 9] and len(scans) == 2
 
 
 def test_the_scan_of_a_dataset_that_was_just_changed_is_not_kept(dataset, scans, monkeypatch):
@@ -343,6 +356,8 @@ def rewritten(path: Path, change: Callable[[dict, dict], object], sign: bool = T
         ),
         lambda header, arrays: arrays.update(train_labels=arrays["train_labels"].astype(np.float64)),
         lambda header, arrays: arrays.update(train_labels=arrays["train_labels"][:1]),
+        lambda header, arrays: arrays.update(train_frame_counts=np.array([1, 0], np.int32)),
+        lambda header, arrays: arrays.update(train_frame_counts=np.array([1], np.int32)),
     ],
 )
 def test_a_file_that_no_scan_can_have_made_is_not_used(dataset, scans, change):
@@ -515,16 +530,23 @@ def test_a_file_system_without_locks_is_used_without(dataset, scans, monkeypatch
     assert len(scans) == 1
 
 
-def test_a_file_of_an_earlier_version_is_replaced(dataset, scans):
-    """Those hold the numbers of frames, too, and no digest."""
+def as_of_format_1(header: dict, arrays: dict) -> None:
+    """With the numbers of frames and without a digest."""
+    header["key"]["format"] = 1
+    header["lengths"] = [{"names": 2, "frame_counts": 2}] * 2
+    del arrays["digest"]
+
+
+def as_of_format_3(header: dict, arrays: dict) -> None:
+    """Without the numbers of frames."""
+    header["key"]["format"] = 3
+    for split in ("train", "val"):
+        del arrays[f"{split}_frame_counts"]
+
+
+@pytest.mark.parametrize("earlier", [as_of_format_1, as_of_format_3])
+def test_a_file_of_an_earlier_version_is_replaced(dataset, scans, earlier):
     first = load_splits(dataset, SPEC)
-
-    def earlier(header: dict, arrays: dict) -> None:
-        header["key"]["format"] = 1
-        header["lengths"] = [{"names": 2, "frame_counts": 2}] * 2
-        arrays |= {f"{split}_frame_counts": np.full(2, FRAMES, np.int32) for split in ("train", "val")}
-        del arrays["digest"]
-
     rewritten(index_of(dataset), earlier, sign=False)
     second = load_splits(dataset, SPEC)
     assert contents(second) == contents(first) and said(second, "another version", "scanned again")
@@ -650,6 +672,7 @@ def long_list(dataset: Path, rows: int) -> VideoList:
         "names": np.full(rows, ord("a")),
         "name_ends": np.arange(1, rows + 1),
         "labels": np.full(rows, 3),
+        "frame_counts": np.full(rows, FRAMES),
     }
     shared = SharedArrays({name: array.astype(ARRAYS[name]) for name, array in arrays.items()})
     return VideoList(str(dataset / "jpg"), ("a", "b", "c", "wave"), ("wave",), shared)

@@ -87,7 +87,7 @@ def test_a_missing_field_is_named(field):
         ("loaded", ["nope"]), ("num_videos", "many"), ("num_videos", 0), ("classes", None), ("optimizer", []),
         ("weights", [1, 2]), ("weights", {}), ("weights.fc.bias", torch.zeros(4)), ("weights.more", torch.zeros(1)),
         ("weights.fc.bias", torch.tensor([0.0, NAN, 1.0])), ("weights.fc.bias", torch.zeros(3).half()),
-        ("network", FACTS | {"later": 1}),
+        ("network", FACTS | {"later": 1}), ("content", 5), ("content", {"val": {"counts": 1, "samples": []}}),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named(path, value):

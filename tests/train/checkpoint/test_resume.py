@@ -27,6 +27,7 @@ from tests.runs import (
     scores,
     state,
 )
+from tests.small_dataset import write_small_dataset
 
 LENGTH = ("--end-epoch", 5, "--lr-steps", 2, 4, "--save-every-steps", 2, "--keep", 2)
 
@@ -278,6 +279,73 @@ def test_changed_labels_are_not_resumed_in_silence(server, small_dataset, tmp_pa
     output = finish(start(server, small_dataset, tmp_path, *flags, "--end-epoch", 2, "--resume-epoch", "auto"))
     assert "training videos" in output and "validation videos" in output
     assert read_checkpoint(last)["progress"]["best_top1"] == float(scores(last.parent)[-1]["top1"])
+
+
+def in_mid_epoch(last: Path) -> None:
+    """Turn the checkpoint of a finished epoch 1 into one of step 3 of epoch 2."""
+    checkpoint = read_checkpoint(last)
+    checkpoint["position"] = {"epoch": 2, "step": 3}
+    checkpoint["progress"] |= {"epoch": 2, "step": 3, "clips": 12}
+    torch.save(checkpoint, last)
+
+
+def test_a_dataset_with_other_frames_under_the_same_names_is_not_resumed_in_silence(server, small_dataset, tmp_path):
+    """The run went on with the pixels of another dataset, also in the middle of an epoch, and kept the old best."""
+    other = write_small_dataset(tmp_path / "other", frames=9)
+    shutil.copytree(small_dataset, tmp_path / "copy")
+    flags = ("--lr-steps", 9, "--end-epoch", 2, "--resume-epoch", "auto")
+    finish(start(server, small_dataset, tmp_path, "--lr-steps", 9, "--end-epoch", 1))
+    last = tmp_path / "results" / "custom" / RUN / LAST
+    whole = read_checkpoint(last)
+    whole["progress"]["best_top1"] = 100.0  # of the frames before
+    in_mid_epoch(last)
+    again = start(server, other, tmp_path, *flags)
+    assert again.wait() == 2 and again.stderr.count("\n") == 1, again.output()
+    what = r"other numbers of frames and other frames \(in 32 of 32 .* training videos"
+    paths = f"--dataset {re.escape(str(small_dataset))}, now {re.escape(str(other))}"
+    assert re.search(rf"step 3 of epoch 2.*{what}.*{paths}.*--resume-epoch N", again.stderr), again.stderr
+    torch.save(whole, last)
+    output = finish(start(server, other, tmp_path, *flags))
+    assert re.search(rf"trained with .*{what}.*\(in 7 of 7.* validation videos.*{paths}.*counted anew", output), output
+    top1 = pytest.approx(float(scores(last.parent)[-1]["top1"]), abs=1e-3)
+    assert read_checkpoint(last)["progress"]["best_top1"] == top1
+    assert read_checkpoint(last)["content"] != whole["content"]
+    # A copy elsewhere is the same dataset.
+    whole["progress"]["best_top1"] = -1.0
+    torch.save(whole, last)
+    in_mid_epoch(last)
+    output = finish(start(server, tmp_path / "copy", tmp_path, *flags))
+    length = "--end-epoch 1, now 2"
+    assert "the videos are the same" in output and re.findall("trained with (.*)", output) == [length]
+    # A checkpoint of an older version compares names and labels alone.
+    for name in ("content", "videos"):
+        whole.pop(name)
+        torch.save(whole, last)
+        output = finish(start(server, other, tmp_path, *flags))
+        assert "does not tell" in output and re.findall("trained with (.*)", output) == [length]
+
+
+@pytest.mark.parametrize("flag", ["--val-clips", "--val-frame-interval", "--clip-size"])
+def test_a_best_top_1_of_another_validation_is_counted_anew(server, small_dataset, tmp_path, flag):
+    """A score of three clips of each video is not beaten by the scores of one clip, nor can it be compared."""
+    flags = ("--lr-steps", 9, "--keep", 0)
+    finish(start(server, small_dataset, tmp_path, *flags, "--end-epoch", 1))
+    run = tmp_path / "results" / "custom" / RUN
+    for name in (LAST, "srtg_tiny_best.pth"):
+        saved = read_checkpoint(run / name)
+        saved["progress"]["best_top1"] = 100.0
+        torch.save(saved, run / name)
+    output = finish(start(server, small_dataset, tmp_path, *flags, "--end-epoch", 2, "--resume-epoch", "auto"))
+    assert "counted anew" not in output and read_checkpoint(run / LAST)["progress"]["best_top1"] == 100.0
+    again = ("--end-epoch", 3, "--resume-epoch", "auto", flag, 24 if flag == "--clip-size" else 3)
+    output = finish(start(server, small_dataset, tmp_path, *flags, *again))
+    assert re.search(rf"trained with .*{flag} \d+, now .*another validation.*counted anew", output), output
+    top1 = pytest.approx(float(scores(run)[-1]["top1"]), abs=1e-3)
+    assert read_checkpoint(run / LAST)["progress"]["best_top1"] == top1
+    assert read_checkpoint(run / "srtg_tiny_best.pth.abandoned")["progress"]["best_top1"] == 100.0
+    # No epoch is left, so nothing is counted.
+    output = finish(start(server, small_dataset, tmp_path, *flags, "--end-epoch", 3, "--resume-epoch", "auto"))
+    assert "counted anew" not in output
 
 
 def test_unfinished_files_of_killed_processes_are_removed(server, small_dataset, tmp_path):

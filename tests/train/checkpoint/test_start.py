@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from common.errors import DataError, NetworkError
+from data.labels.content import UNREAD, Content
 from network.resnet3d import Recursion
 from tests.plans import make_plan
 from tests.tiny_network import TinyNetwork
@@ -404,6 +405,33 @@ def test_other_videos_or_labels_stop_a_resume_in_the_middle_of_an_epoch(caplog):
     caplog.clear()
     resume_with_videos(own(3, 5, videos=VIDEOS), VIDEOS | {"val": "c"})
     assert "validation videos" in caplog.text and "training videos" not in caplog.text
+
+
+def contents(train="a", val="b", samples=("1", "2")):
+    return {"train": Content(train, samples), "val": Content(val, samples)}
+
+
+def test_other_frames_stop_a_resume_in_the_middle_of_an_epoch(caplog):
+    """The videos' names say nothing of cuts and pixels: half of an epoch was of one dataset, half of another."""
+    saved = {"videos": VIDEOS, "content": {split: each.plain() for split, each in contents().items()}}
+
+    def resume(step, now):
+        caplog.clear()
+        start = StartingPoint(Path("x.pth"), own(3, step, **saved), is_resume=True)
+        check_schedule(start, options_of({}), 32, plan_of(), VIDEOS, now)
+        return caplog.text
+
+    assert resume(5, contents()) == resume(5, contents(samples=(UNREAD, "2"))) == ""
+    for now, what in (
+        (contents(train="c"), "other numbers of frames in the same training videos"),
+        (contents(samples=("1", "3")), r"other frames \(in 1 of 2 videos looked at\) in the same training videos"),
+    ):
+        with pytest.raises(DataError, match=rf"x\.pth .*after step 5 of epoch 3.*{what}.*--resume-epoch N"):
+            resume(5, now)
+        assert re.search(rf"WARNING.*x\.pth was trained with {what}", resume(0, now))
+    text = resume(5, contents(val="c"))
+    assert "other numbers of frames in the same validation videos; another validation, so the best" in text
+    assert "training videos" not in text
 
 
 def test_a_checkpoint_without_digests_is_resumed(caplog):

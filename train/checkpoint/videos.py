@@ -1,0 +1,79 @@
+"""Whether a command's videos, and its validation, are those of the run that saved a checkpoint."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from common.options import differences
+from common.ranks import Ranks
+from common.text import shortened
+from data.labels.content import Content
+from train.checkpoint.files import Checkpoint
+
+SPLITS = {"train": "training", "val": "validation"}
+VALIDATION = ("--clip-length", "--clip-size", "--val-frame-interval", "--val-clips")
+"""The flags on which the clips of a validation depend: scores at other values cannot be compared."""
+LONGEST_PATH = 300  # characters of a dataset's path in a message
+
+Digests = Mapping[str, str]
+Contents = Mapping[str, Content]
+
+
+def has_same_videos(checkpoint: Checkpoint, digests: Digests | None, split: str) -> bool:
+    """Whether the checkpoint's run had the same videos in a split, with the same labels and in the same order.
+
+    True also if the checkpoint does not tell: older versions saved only the number of training videos.
+    """
+    saved = checkpoint.get("videos")
+    return not isinstance(saved, Mapping) or not saved or not digests or saved.get(split) == digests[split]
+
+
+def other_content(checkpoint: Checkpoint, contents: Contents | None, split: str) -> str:
+    """What the videos of a split held otherwise in the checkpoint's run: "other frames (...)"; empty if nothing.
+
+    Empty also if the checkpoint does not tell. To be asked if the videos are the same by their names.
+    """
+    saved = checkpoint.get("content")
+    before = Content.from_plain(saved.get(split)) if isinstance(saved, Mapping) else None
+    return before.differences(contents[split]) if before and contents else ""
+
+
+def has_same_validation(
+    checkpoint: Checkpoint, options: Any, digests: Digests | None, contents: Contents | None
+) -> bool:
+    """Whether the run's validation scores can be compared with those under the options (a dataclass of flags)."""
+    return (
+        has_same_videos(checkpoint, digests, "val")
+        and not other_content(checkpoint, contents, "val")
+        and differences(options, checkpoint["options"]).keys().isdisjoint(VALIDATION)
+    )
+
+
+def other_dataset(checkpoint: Checkpoint, options: Any) -> str:
+    """`--dataset A, now B` if the path was another; empty if not."""
+    saved = checkpoint.get("options")
+    before = saved.get("dataset") if isinstance(saved, Mapping) else None
+    now = str(options.dataset)
+    if not isinstance(before, str) or os.path.abspath(before) == os.path.abspath(now):  # noqa: PTH100 - text of a file
+        return ""
+    return f"--dataset {shortened(before, LONGEST_PATH)}, now {shortened(now, LONGEST_PATH)}"
+
+
+def is_first_of_machine(ranks: Ranks) -> bool:
+    """Whether this rank reads the contents of its machine's videos."""
+    return ranks.is_first or ranks.local_rank == 0
+
+
+def agreed_contents(ranks: Ranks, contents: Contents | None) -> tuple[Contents, dict[str, object]]:
+    """The first rank's contents, on all ranks, and facts for `check_agreement`; all ranks must call this.
+
+    `contents` are None unless `is_first_of_machine`. A video that cannot be read on one of the machines
+    does not count as another one.
+    """
+    first: Contents = ranks.gather(contents)[0]
+    mine = contents or first
+    facts: dict[str, object] = {
+        f"the frames of the {split} videos": mine[split] if each.differences(mine[split]) else each
+        for split, each in first.items()
+    }
+    return first, facts
