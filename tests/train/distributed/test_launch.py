@@ -209,7 +209,7 @@ def test_two_machines_lose_one_and_take_it_back(server, small_dataset, tmp_path,
     assert f'"epochs": {epochs[-1]},' in both()
 
 
-@pytest.mark.parametrize("differing", ["flags", "classes", "videos to evaluate"])
+@pytest.mark.parametrize("differing", ["flags", "classes", "frames", "videos to evaluate"])
 def test_machines_that_would_train_different_things_do_not_start(server, small_dataset, tmp_path, differing):
     """Each machine has its own command and copy of the dataset.
 
@@ -224,6 +224,9 @@ def test_machines_that_would_train_different_things_do_not_start(server, small_d
         fact = "differs from rank 0 in (--random-seed|.*--lr-base)"
     elif differing == "classes":
         each, fact = ((small_dataset, ()), (other, ())), "the train videos or labels"
+    elif differing == "frames":
+        longer = write_small_dataset(tmp_path / "longer", frames=9)
+        each, fact = ((small_dataset, ()), (longer, ())), "rank 0 in the frames of the train videos"
     else:
         finish(server.start(*run, "--dataset", small_dataset, folder=tmp_path))
         weights = ("--evaluate", "--pretrained-3d", tmp_path / "run" / RUN / LAST)
