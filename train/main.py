@@ -300,6 +300,8 @@ def _optimizer_step(
             "fine-tuning: %d loaded parameters learn at %g of the learning rate, %d new ones at the full rate: %s",
             len(names) - len(new), options.loaded_lr_factor, len(new), ", ".join(new) or "none",
         )  # fmt: skip
+    elif "loaded_lr_factor" in options.given:
+        LOG.warning("--loaded-lr-factor has no effect: this run does not fine-tune")
     return OptimizerStep(network.parameters(), optimizer, device, ranks, options.precision, options.clip_grad)
 
 
