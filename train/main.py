@@ -62,7 +62,7 @@ from train.monitor.logs import (
     start_logging,
 )
 from train.monitor.reports import Callback, EpochReport
-from train.monitor.score_files import ScoreFiles
+from train.monitor.score_files import ScoreFiles, scores_of_epoch
 from train.monitor.tensorboard import TensorBoardLog
 from train.norm_clips import accumulation_warnings, check_norm_clips
 from train.optim import OptimizerOptions, make_optimizer
@@ -341,6 +341,8 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     }
     if report and report.val:
         result |= report.val.values()
+    elif not report:
+        result |= scores_of_epoch(folder.folder, done.epoch - 1)
     return result | {"best": str(folder.best) if folder.best.exists() else None, "last": str(folder.last)}
 
 
