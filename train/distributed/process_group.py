@@ -26,7 +26,7 @@ from common.errors import DataError, UserError
 from common.processes import environment_number, signal_at_parent_death
 from common.ranks import Ranks
 from common.text import shortened
-from train.distributed.rendezvous import launcher_store
+from train.distributed.rendezvous import connecting, launcher_store
 
 Made = TypeVar("Made")
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # more than the slowest first batch or checkpoint takes
@@ -35,11 +35,6 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # more than the slowest first batch 
 def is_launched() -> bool:
     """Whether torchrun or `launch` started this process as a rank."""
     return "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
-
-
-def is_lost_peer(error: RuntimeError) -> bool:
-    """Whether torch raised `error` because another rank has ended. Gloo's errors have no type of their own."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def on_all_ranks(ranks: Ranks, make: Callable[[], Made]) -> Made:
@@ -101,13 +96,14 @@ def process_group(device_type: str) -> Iterator[Ranks]:
     ranks = _ranks()
     if device_type == "cuda":
         torch.cuda.set_device(ranks.local_rank)
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
-        timeout=COLLECTIVE_TIMEOUT,
-        store=launcher_store(ranks, COLLECTIVE_TIMEOUT),
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-    )
+    with connecting(ranks):
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
+            timeout=COLLECTIVE_TIMEOUT,
+            store=launcher_store(ranks, COLLECTIVE_TIMEOUT),
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+        )
     yield ranks
     # Destroy the group only after success: otherwise this would wait for a failed rank. If nothing refers to the group
     # any more, destroying it joins gloo's threads. If one is still running when Python 3.13 or older exits, the process

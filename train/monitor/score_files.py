@@ -86,7 +86,7 @@ class ScoreFiles:
 
 
 def scores_of_epoch(folder: Path, epoch: int) -> dict[str, float]:
-    """The scores of a finished epoch's validation, as `scores_val.csv` has them; none, with a warning, if it has not."""
+    """The scores of an epoch's validation, as `scores_val.csv` has them; none, with a warning, if it has not."""
     path, names = folder / FILES[1], [metric.name for metric in METRICS]
     why = f"it has no row of epoch {epoch}"
     try:
