@@ -1,7 +1,6 @@
 """`--evaluate`: from a checkpoint and the validation videos to scores. No training data is needed."""
 
 import logging
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from data.loading.loader import BatchLoader, SequentialBatches
 from evaluate.evaluation import evaluate
 from network import VideoNetwork, create_network
 from network.weights.facts import saved_facts
+from network.weights.tensors import checksum
 from train.backend import prepare_device
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
@@ -58,8 +58,9 @@ def run_evaluation(
     for level, note in notes:
         LOG.log(level, "%s", note)
     network, videos, report = on_all_ranks(ranks, lambda: _load(options, spec_of(dataset, options), start))
-    weights = zlib.crc32(network.get_parameter("fc.weight").detach().numpy().tobytes())
-    check_agreement(ranks, shared_flags(options) | {"the weights": weights, "the videos or labels": videos.digest()})
+    if ranks.world_size > 1:
+        facts = {"the weights": checksum(network.state_dict()), "the videos or labels": videos.digest()}
+        check_agreement(ranks, shared_flags(options) | facts)
     for line in report:
         LOG.info("%s", line)
     if options.debug_mode:

@@ -27,6 +27,7 @@ from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.reading import read_checkpoint
+from network.weights.tensors import checksum
 from train.backend import prepare_device
 from train.checkpoint.files import FORMAT, Checkpoint, CheckpointFolder, versions
 from train.checkpoint.progress import Progress
@@ -48,7 +49,7 @@ from train.distributed.launch import launch
 from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
 from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from train.evaluating import run_evaluation, val_loader
-from train.failures import describe_known_error
+from train.failures import describe_known_error, named_tensors
 from train.file_settings import Notes, settings_from_file
 from train.losses import LossOptions, make_loss
 from train.monitor.callbacks import ConsoleLog, ProgressBar
@@ -173,17 +174,17 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     checkpoints = CheckpointFolder(folder, options.network, options.keep, run_folder.check)
 
     run_id = run_id_of(ranks)
-    start, options, splits, network, loaded, plan = on_all_ranks(
+    start, options, splits, digests, network, loaded, plan = on_all_ranks(
         ranks, lambda: _set_up(options, spec, ranks, checkpoints, pretrained, run_id)
     )
-    check_agreement(ranks, shared_flags(options) | _shared_facts(start, splits, loaded))
+    check_agreement(ranks, shared_flags(options) | _shared_facts(start, digests, loaded, ranks))
     checkpoints.keep = options.keep
     network = _prepare_network(network, options, device)
     optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
     progress, strangers = Progress(), list[Path]()
     if start.is_resume:
         progress = on_all_ranks(ranks, lambda: resume_state(start, network, optimizer_step, device, ranks))
-        if not has_same_videos(start, _digests(splits), "val"):
+        if not has_same_videos(start, digests, "val"):
             progress.best_top1 = Progress().best_top1
         strangers = on_all_ranks(ranks, lambda: strangers_to(start, checkpoints, progress))
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
@@ -196,7 +197,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         ranks,
         part(options, TrainerOptions),
         checkpoints,
-        _run_facts(options, splits, loaded, start, run_id),
+        _run_facts(options, splits, digests, loaded, start, run_id),
         _callbacks(folder, console, progress) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
@@ -217,6 +218,7 @@ class _SetUp(NamedTuple):
     start: StartingPoint
     options: TrainOptions  # with what the checkpoint to resume decides
     splits: Splits
+    digests: dict[str, str]  # of the videos and labels of both splits
     network: VideoNetwork  # on the CPU, with its weights
     loaded: tuple[str, ...]  # names of the parameters that fine-tuning loaded from another checkpoint
     plan: Plan
@@ -252,14 +254,15 @@ def _set_up(
     splits = load_splits(options.dataset, spec, options.labels)
     for line in splits.report:
         LOG.info("%s", line)
+    digests = {"train": splits.train.digest(), "val": splits.val.digest()}
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
     loaded = _load_weights(network, start, options, splits)
     schedule = part(options, ScheduleOptions)
     plan = make_plan(schedule, len(splits.train), ranks.world_size)
     check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
     if start.is_resume:
-        check_schedule(start, options, len(splits.train), plan, _digests(splits))
-    return _SetUp(start, options, splits, network, loaded, plan)
+        check_schedule(start, options, len(splits.train), plan, digests)
+    return _SetUp(start, options, splits, digests, network, loaded, plan)
 
 
 def _load_weights(
@@ -364,15 +367,15 @@ def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _digests(splits: Splits) -> dict[str, str]:
-    return {"train": splits.train.digest(), "val": splits.val.digest()}
-
-
-def _shared_facts(start: StartingPoint, splits: Splits, loaded: tuple[str, ...]) -> dict[str, object]:
+def _shared_facts(
+    start: StartingPoint, digests: dict[str, str], loaded: tuple[str, ...], ranks: Ranks
+) -> dict[str, object]:
     """What must be the same on all ranks besides the flags."""
     checkpoint = start.checkpoint if start.is_resume and start.checkpoint else {}
-    videos: dict[str, object] = {f"the {split} videos or labels": each for split, each in _digests(splits).items()}
-    return videos | {
+    facts: dict[str, object] = {f"the {split} videos or labels": digest for split, digest in digests.items()}
+    if start.checkpoint and ranks.world_size > 1:
+        facts["the content of the checkpoint"] = checksum(named_tensors(start.checkpoint, ""))
+    return facts | {
         "the version of SRTG or torch": {**versions(), "python": ""},
         "the checkpoint to resume": (checkpoint.get("position"), checkpoint.get("run_key")),
         "the weights loaded": loaded,
@@ -380,7 +383,12 @@ def _shared_facts(start: StartingPoint, splits: Splits, loaded: tuple[str, ...])
 
 
 def _run_facts(
-    options: TrainOptions, splits: Splits, loaded: tuple[str, ...], start: StartingPoint, run_id: str
+    options: TrainOptions,
+    splits: Splits,
+    digests: dict[str, str],
+    loaded: tuple[str, ...],
+    start: StartingPoint,
+    run_id: str,
 ) -> Checkpoint:
     """The part of the run's checkpoints that does not change during the run."""
     resumed = start.checkpoint if start.is_resume and start.checkpoint else {}
@@ -390,7 +398,7 @@ def _run_facts(
         "classes": list(splits.train.classes),
         "loaded": list(loaded),
         "num_videos": len(splits.train),
-        "videos": _digests(splits),
+        "videos": digests,
         "options": plain(options),
         "versions": versions(),
         "run_key": resumed.get("run_key") or secrets.token_hex(8),

@@ -50,9 +50,7 @@ def on_all_ranks(ranks: Ranks, make: Callable[[], Made]) -> Made:
         if ranks.world_size == 1:
             raise
         problem = str(error)
-    problems = ranks.gather(problem)
-    if any(problems):
-        time.sleep(1)  # exiting at once would break the connection of ranks that are still in `gather`
+    problems = _gather_before_exit(ranks, problem, any)
     if problem and not any(problems[: ranks.rank]):
         raise DataError(problem)
     if any(problems):
@@ -66,7 +64,8 @@ def check_agreement(ranks: Ranks, facts: Mapping[str, object]) -> None:
 
     A value is shown if its name is that of a flag.
     """
-    every = ranks.gather({name: str(value) for name, value in facts.items()})
+    values = {name: str(value) for name, value in facts.items()}
+    every = _gather_before_exit(ranks, values, lambda every: any(each != every[0] for each in every))
     for rank, theirs in enumerate(every):
         differing = [
             f"{name} {shortened(theirs[name])} instead of {shortened(value)}" if name.startswith("--") else name
@@ -74,12 +73,22 @@ def check_agreement(ranks: Ranks, facts: Mapping[str, object]) -> None:
             if theirs[name] != value
         ]
         if differing:
-            time.sleep(1)  # exiting at once would break the connection of ranks that are still in `gather`
             raise DataError(
                 f"rank {rank} differs from rank 0 in {', '.join(differing)}: give all machines the same command, code, "
                 "dataset and checkpoints",
                 on_all_ranks=True,
             )
+
+
+def _gather_before_exit(ranks: Ranks, value: Made, is_end: Callable[[list[Made]], bool]) -> list[Made]:
+    """The `value` of every rank, after which the ranks end if `is_end`.
+
+    They wait then: exiting at once would break the connection of ranks that are still in `gather`.
+    """
+    every = ranks.gather(value)
+    if is_end(every):
+        time.sleep(1)
+    return every
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Connects ranks at the address that the environment names, also those that torchrun has started again.
 
-torchrun's store of keys outlives a restart, so a rank may find the address of a rank that no longer runs, and fail, with
-torch 2.13. TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 prevents that, but not with torchrun's default ("static") rendezvous.
+torchrun's store of keys outlives a restart, so a rank may find the address of a rank that no longer runs, and fail. So
+it is with torch 2.13; TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 prevents that, but not with torchrun's default ("static")
+rendezvous.
 """
 
 import os
