@@ -3,6 +3,7 @@
 `_run` shows the order: options, ranks, data, network, optimiser, schedule, trainer, fit.
 """
 
+import logging
 import secrets
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from common.json_text import json_text
 from common.options import part, plain
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
+from data.clips.enlarged import enlarged_frames
 from data.clips.sampling import RandomClips
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import Splits, load_splits
@@ -209,6 +211,8 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     log_table(plan_table(plan))
     for line in plan_summary(plan):
         LOG.info("%s", line)
+    if ranks.is_first and (small := enlarged_frames(splits.train, plan.largest_shape)):
+        LOG.log(logging.WARNING if small.is_by_much else logging.INFO, "%s", small.text)
     for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
         LOG.warning("%s", line)
     return _fit(trainer, options, splits, val_loader(options, splits.val, ranks))
