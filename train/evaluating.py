@@ -1,7 +1,6 @@
 """`--evaluate`: from a checkpoint and the validation videos to scores. No training data is needed."""
 
 import logging
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from data.loading.loader import BatchLoader, SequentialBatches
 from evaluate.evaluation import evaluate
 from network import VideoNetwork, create_network
 from network.weights.facts import saved_facts
+from network.weights.tensors import checksum
 from train.backend import prepare_device
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
@@ -62,10 +62,10 @@ def run_evaluation(
     network, videos, content, report = on_all_ranks(
         ranks, lambda: _load(options, spec_of(dataset, options), start, ranks)
     )
-    weights = zlib.crc32(network.get_parameter("fc.weight").detach().numpy().tobytes())
     _, frames = agreed_contents(ranks, None if content is None else {"val": content})
-    facts = {"the weights": weights, "the videos or labels": videos.digest()} | frames
-    check_agreement(ranks, shared_flags(options) | facts)
+    if ranks.world_size > 1:
+        facts = {"the weights": checksum(network.state_dict()), "the videos or labels": videos.digest()}
+        check_agreement(ranks, shared_flags(options) | facts | frames)
     for line in report:
         LOG.info("%s", line)
     if options.debug_mode:

@@ -3,6 +3,7 @@
 `_run` shows the order: options, ranks, data, network, optimiser, schedule, trainer, fit.
 """
 
+import logging
 import secrets
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from common.json_text import json_text
 from common.options import part, plain
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
+from data.clips.enlarged import enlarged_frames
 from data.clips.sampling import RandomClips
 from data.labels.content import content_of
 from data.labels.dataset_spec import DatasetSpec
@@ -28,6 +30,7 @@ from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.reading import read_checkpoint
+from network.weights.tensors import checksum
 from train.backend import prepare_device
 from train.checkpoint.files import FORMAT, Checkpoint, CheckpointFolder, versions
 from train.checkpoint.progress import Progress
@@ -49,7 +52,7 @@ from train.distributed.launch import launch
 from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
 from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from train.evaluating import run_evaluation, val_loader
-from train.failures import describe_known_error
+from train.failures import describe_known_error, named_tensors
 from train.file_settings import Notes, settings_from_file
 from train.losses import LossOptions, make_loss
 from train.monitor.callbacks import ConsoleLog, ProgressBar
@@ -63,7 +66,7 @@ from train.monitor.logs import (
     start_logging,
 )
 from train.monitor.reports import Callback, EpochReport
-from train.monitor.score_files import ScoreFiles
+from train.monitor.score_files import ScoreFiles, scores_of_epoch
 from train.monitor.tensorboard import TensorBoardLog
 from train.norm_clips import accumulation_warnings, check_norm_clips
 from train.optim import OptimizerOptions, make_optimizer
@@ -174,11 +177,11 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     checkpoints = CheckpointFolder(folder, options.network, options.keep, run_folder.check)
 
     run_id = run_id_of(ranks)
-    start, options, splits, own_contents, network, loaded, plan = on_all_ranks(
+    start, options, splits, digests, own_contents, network, loaded, plan = on_all_ranks(
         ranks, lambda: _set_up(options, spec, ranks, checkpoints, pretrained, run_id)
     )
     contents, frames = agreed_contents(ranks, own_contents)
-    check_agreement(ranks, shared_flags(options) | _shared_facts(start, splits, loaded) | frames)
+    check_agreement(ranks, shared_flags(options) | _shared_facts(start, digests, loaded, ranks) | frames)
     checkpoints.keep = options.keep
     network = _prepare_network(network, options, device)
     optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
@@ -187,7 +190,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         progress = on_all_ranks(ranks, lambda: resume_state(start, network, optimizer_step, device, ranks))
         assert start.checkpoint is not None
         is_over = progress.epoch > plan.num_epochs
-        if not is_over and not has_same_validation(start.checkpoint, options, _digests(splits), contents):
+        if not is_over and not has_same_validation(start.checkpoint, options, digests, contents):
             progress.best_top1 = Progress().best_top1
         strangers = on_all_ranks(ranks, lambda: strangers_to(start, checkpoints, progress))
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
@@ -200,7 +203,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         ranks,
         part(options, TrainerOptions),
         checkpoints,
-        _run_facts(options, splits, contents, loaded, start, run_id),
+        _run_facts(options, splits, digests, contents, loaded, start, run_id),
         _callbacks(folder, console, progress) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
@@ -212,6 +215,8 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     log_table(plan_table(plan))
     for line in plan_summary(plan):
         LOG.info("%s", line)
+    if ranks.is_first and (small := enlarged_frames(splits.train, plan.largest_shape)):
+        LOG.log(logging.WARNING if small.is_by_much else logging.INFO, "%s", small.text)
     for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
         LOG.warning("%s", line)
     return _fit(trainer, options, splits, val_loader(options, splits.val, ranks))
@@ -221,6 +226,7 @@ class _SetUp(NamedTuple):
     start: StartingPoint
     options: TrainOptions  # with what the checkpoint to resume decides
     splits: Splits
+    digests: dict[str, str]  # of the videos and labels of both splits
     contents: Contents | None  # of the splits' videos; None unless `is_first_of_machine`
     network: VideoNetwork  # on the CPU, with its weights
     loaded: tuple[str, ...]  # names of the parameters that fine-tuning loaded from another checkpoint
@@ -257,6 +263,7 @@ def _set_up(
     splits = load_splits(options.dataset, spec, options.labels)
     for line in splits.report:
         LOG.info("%s", line)
+    digests = {"train": splits.train.digest(), "val": splits.val.digest()}
     contents: Contents | None = None
     if is_first_of_machine(ranks):
         contents = {"train": content_of(splits.train), "val": content_of(splits.val)}
@@ -266,8 +273,8 @@ def _set_up(
     plan = make_plan(schedule, len(splits.train), ranks.world_size)
     check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
     if start.is_resume:
-        check_schedule(start, options, len(splits.train), plan, _digests(splits), contents)
-    return _SetUp(start, options, splits, contents, network, loaded, plan)
+        check_schedule(start, options, len(splits.train), plan, digests, contents)
+    return _SetUp(start, options, splits, digests, contents, network, loaded, plan)
 
 
 def _load_weights(
@@ -308,6 +315,8 @@ def _optimizer_step(
             "fine-tuning: %d loaded parameters learn at %g of the learning rate, %d new ones at the full rate: %s",
             len(names) - len(new), options.loaded_lr_factor, len(new), ", ".join(new) or "none",
         )  # fmt: skip
+    elif "loaded_lr_factor" in options.given:
+        LOG.warning("--loaded-lr-factor has no effect: this run does not fine-tune")
     return OptimizerStep(network.parameters(), optimizer, device, ranks, options.precision, options.clip_grad)
 
 
@@ -347,6 +356,8 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     }
     if report and report.val:
         result |= report.val.values()
+    elif not report:
+        result |= scores_of_epoch(folder.folder, done.epoch - 1)
     return result | {"best": str(folder.best) if folder.best.exists() else None, "last": str(folder.last)}
 
 
@@ -368,15 +379,15 @@ def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _digests(splits: Splits) -> dict[str, str]:
-    return {"train": splits.train.digest(), "val": splits.val.digest()}
-
-
-def _shared_facts(start: StartingPoint, splits: Splits, loaded: tuple[str, ...]) -> dict[str, object]:
+def _shared_facts(
+    start: StartingPoint, digests: dict[str, str], loaded: tuple[str, ...], ranks: Ranks
+) -> dict[str, object]:
     """What must be the same on all ranks besides the flags."""
     checkpoint = start.checkpoint if start.is_resume and start.checkpoint else {}
-    videos: dict[str, object] = {f"the {split} videos or labels": each for split, each in _digests(splits).items()}
-    return videos | {
+    facts: dict[str, object] = {f"the {split} videos or labels": digest for split, digest in digests.items()}
+    if start.checkpoint and ranks.world_size > 1:
+        facts["the content of the checkpoint"] = checksum(named_tensors(start.checkpoint, ""))
+    return facts | {
         "the version of SRTG or torch": {**versions(), "python": ""},
         "the checkpoint to resume": (checkpoint.get("position"), checkpoint.get("run_key")),
         "the weights loaded": loaded,
@@ -386,6 +397,7 @@ def _shared_facts(start: StartingPoint, splits: Splits, loaded: tuple[str, ...])
 def _run_facts(
     options: TrainOptions,
     splits: Splits,
+    digests: dict[str, str],
     contents: Contents,
     loaded: tuple[str, ...],
     start: StartingPoint,
@@ -399,7 +411,7 @@ def _run_facts(
         "classes": list(splits.train.classes),
         "loaded": list(loaded),
         "num_videos": len(splits.train),
-        "videos": _digests(splits),
+        "videos": digests,
         "content": {split: content.plain() for split, content in contents.items()},
         "options": plain(options),
         "versions": versions(),

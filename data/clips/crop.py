@@ -33,6 +33,12 @@ def centre_crop(size: tuple[int, int], shape: ClipShape) -> CropBox:
     return CropBox(top, left, height, width, shape.height, shape.width, False)
 
 
+def is_enlarged(size: tuple[int, int], shape: ClipShape) -> bool:
+    """Whether the crop of a source of `size` (height, width) is smaller than the clip."""
+    height, width, _ = _source_extent(size, shape)
+    return height < shape.height or width < shape.width
+
+
 def _source_extent(size: tuple[int, int], shape: ClipShape) -> tuple[int, int, int]:
     """Height and width of the rectangle that becomes the crop, and the grid of its edges (1, 2, 4); source pixels."""
     scale = min(size[0] / shape.height, size[1] / shape.width) / RESIZED_SIDE_PER_CROP

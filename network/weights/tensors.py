@@ -1,5 +1,6 @@
 """Checks of the tensors that a file gives for weights: nothing is cast or broadcast that was not meant to be."""
 
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,16 @@ def is_finite(tensor: Tensor) -> bool:
     if tensor.is_complex():
         return is_finite(torch.view_as_real(tensor))
     return all(bool(torch.isfinite(value)) for value in torch.aminmax(tensor.detach()))
+
+
+def checksum(tensors: Mapping[str, Tensor]) -> int:
+    """A CRC-32 of names and values; tensors that are not plain, such as sparse ones, are left out."""
+    crc = 0
+    for name, tensor in tensors.items():
+        if not not_plain(tensor) and tensor.device.type != "meta":
+            values = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data
+            crc = zlib.crc32(values, zlib.crc32(name.encode(errors="surrogatepass"), crc))
+    return crc
 
 
 def shape_text(shape: Sequence[int]) -> str:

@@ -210,15 +210,18 @@ def with_saved(start: StartingPoint, options: Any) -> Any:
     saved: dict[str, Any] = {}
     if options.pretrained_3d and not options.pretrained_3d.exists():
         _check_same_source(start, options.pretrained_3d)
+    elif options.pretrained_3d and not options.pretrained_3d.samefile(start.path):
+        _tell_other_source(start, options.pretrained_3d)
     keep = start.checkpoint["options"].get("keep", options.keep)
     if "keep" not in options.given and is_count(keep) and keep != options.keep:
         LOG.info("%s was saved with --keep %d, which still holds", start.path, keep)
         saved["keep"] = keep
     is_fine_tuning = bool(start.checkpoint["loaded"])
-    if options.fine_tune and not is_fine_tuning:
+    if options.fine_tune != is_fine_tuning and (options.fine_tune or "fine_tune" in options.given):
+        flag, does = ("--fine-tune", "does not fine-tune") if options.fine_tune else ("--fine-tune False", "fine-tunes")
         raise DataError(
-            f"--fine-tune: {start.path} is of a run that does not fine-tune; leave it out, or give this run another "
-            "--task-name and no --resume-epoch"
+            f"{flag}: {start.path} is of a run that {does}; leave it out, or give this run another --task-name and no "
+            "--resume-epoch"
         )
     saved["fine_tune"] = is_fine_tuning
     share = share_of_loaded(start.checkpoint["optimizer"]) if is_fine_tuning else None
@@ -244,6 +247,18 @@ def _check_same_source(start: StartingPoint, missing: Path) -> None:
             f"--pretrained-3d {missing} does not exist, and {start.path} is of a run that did not start from it: leave "
             "the flag out if this run is meant, else give --network, --gates and --placement too"
         )
+
+
+def _tell_other_source(start: StartingPoint, given: Path) -> None:
+    """Warn if the run to resume was started from another file than that of --pretrained-3d, which is not loaded."""
+    assert start.checkpoint is not None
+    before = start.checkpoint["options"].get("pretrained_3d")
+    if before is not None and Path(before).name != given.name:
+        LOG.warning(
+            "--pretrained-3d %s is not loaded: the run to resume has --pretrained-3d %s; to start from another file, "
+            "give another --task-name",
+            given, shortened(str(before)),
+        )  # fmt: skip
 
 
 def check_schedule(

@@ -26,7 +26,7 @@ from common.errors import DataError, UserError
 from common.processes import environment_number, signal_at_parent_death
 from common.ranks import Ranks
 from common.text import shortened
-from train.distributed.rendezvous import launcher_store
+from train.distributed.rendezvous import connecting, launcher_store
 
 Made = TypeVar("Made")
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # more than the slowest first batch or checkpoint takes
@@ -35,11 +35,6 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # more than the slowest first batch 
 def is_launched() -> bool:
     """Whether torchrun or `launch` started this process as a rank."""
     return "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
-
-
-def is_lost_peer(error: RuntimeError) -> bool:
-    """Whether torch raised `error` because another rank has ended. Gloo's errors have no type of their own."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def on_all_ranks(ranks: Ranks, make: Callable[[], Made]) -> Made:
@@ -55,9 +50,7 @@ def on_all_ranks(ranks: Ranks, make: Callable[[], Made]) -> Made:
         if ranks.world_size == 1:
             raise
         problem = str(error)
-    problems = ranks.gather(problem)
-    if any(problems):
-        time.sleep(1)  # exiting at once would break the connection of ranks that are still in `gather`
+    problems = _gather_before_exit(ranks, problem, any)
     if problem and not any(problems[: ranks.rank]):
         raise DataError(problem)
     if any(problems):
@@ -71,7 +64,8 @@ def check_agreement(ranks: Ranks, facts: Mapping[str, object]) -> None:
 
     A value is shown if its name is that of a flag.
     """
-    every = ranks.gather({name: str(value) for name, value in facts.items()})
+    values = {name: str(value) for name, value in facts.items()}
+    every = _gather_before_exit(ranks, values, lambda every: any(each != every[0] for each in every))
     for rank, theirs in enumerate(every):
         differing = [
             f"{name} {shortened(theirs[name])} instead of {shortened(value)}" if name.startswith("--") else name
@@ -79,12 +73,22 @@ def check_agreement(ranks: Ranks, facts: Mapping[str, object]) -> None:
             if theirs[name] != value
         ]
         if differing:
-            time.sleep(1)  # exiting at once would break the connection of ranks that are still in `gather`
             raise DataError(
                 f"rank {rank} differs from rank 0 in {', '.join(differing)}: give all machines the same command, code, "
                 "dataset and checkpoints",
                 on_all_ranks=True,
             )
+
+
+def _gather_before_exit(ranks: Ranks, value: Made, is_end: Callable[[list[Made]], bool]) -> list[Made]:
+    """The `value` of every rank, after which the ranks end if `is_end`.
+
+    They wait then: exiting at once would break the connection of ranks that are still in `gather`.
+    """
+    every = ranks.gather(value)
+    if is_end(every):
+        time.sleep(1)
+    return every
 
 
 @contextmanager
@@ -101,13 +105,14 @@ def process_group(device_type: str) -> Iterator[Ranks]:
     ranks = _ranks()
     if device_type == "cuda":
         torch.cuda.set_device(ranks.local_rank)
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
-        timeout=COLLECTIVE_TIMEOUT,
-        store=launcher_store(ranks, COLLECTIVE_TIMEOUT),
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-    )
+    with connecting(ranks):
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
+            timeout=COLLECTIVE_TIMEOUT,
+            store=launcher_store(ranks, COLLECTIVE_TIMEOUT),
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+        )
     yield ranks
     # Destroy the group only after success: otherwise this would wait for a failed rank. If nothing refers to the group
     # any more, destroying it joins gloo's threads. If one is still running when Python 3.13 or older exits, the process

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 
-from common.files import OtherFileError, atomic_file, free_name, open_plain_text, write_errors
+from common.files import OtherFileError, atomic_file, free_name, open_plain_text, reason, write_errors
 from common.text import quoted, shortened
-from evaluate.metrics import Scores
+from evaluate.metrics import METRICS, Scores
 from train.monitor.logs import LOG
 from train.monitor.reports import EpochReport, LogReport
 
@@ -83,6 +83,22 @@ class ScoreFiles:
             _replace_rows(path, first, rows)
             rows.clear()
             del self.unreported[path]
+
+
+def scores_of_epoch(folder: Path, epoch: int) -> dict[str, float]:
+    """The scores of an epoch's validation, as `scores_val.csv` has them; none, with a warning, if it has not."""
+    path, names = folder / FILES[1], [metric.name for metric in METRICS]
+    why = f"it has no row of epoch {epoch}"
+    try:
+        for row in parse_rows(path, names):
+            if epoch_of(row) == epoch:
+                return {name: float(str(row[name])) for name in names if row.get(name)}
+    except OSError as error:
+        why = reason(error)
+    except (ValueError, csv.Error, OtherFileError) as error:
+        why = shortened(str(error), 200)
+    LOG.warning("%s does not give the scores of the last epoch: %s", path, why)
+    return {}
 
 
 def _columns(scores: Scores) -> Row:

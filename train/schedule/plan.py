@@ -142,6 +142,11 @@ class Plan:
         return tuple(found)
 
     @property
+    def largest_shape(self) -> ClipShape:
+        """The clip shape with the largest frames."""
+        return max((spec.shape for spec in self.step_specs), key=lambda shape: shape.height)
+
+    @property
     def total_steps(self) -> int:
         """The number of steps of the whole run."""
         return sum(phase.num_epochs * self.steps_per_epoch(phase) for phase in self.phases)

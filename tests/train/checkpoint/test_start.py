@@ -528,3 +528,28 @@ def test_a_run_that_did_not_start_from_the_missing_file_is_not_resumed(folder, t
     (tmp_path / "x.pth").touch()
     folder.save(own(3) | {"options": OPTIONS | {"pretrained_3d": None}})
     with_saved(find_starting_point(folder, None, "auto"), options)
+
+
+@pytest.mark.parametrize("is_fine_tuning", [True, False])
+def test_a_flag_given_on_resume_is_not_replaced_in_silence(folder, is_fine_tuning):
+    """`--fine-tune False` was given to train all weights at the full rate, and the run went on at a tenth of it."""
+    folder.save(own(3) | {"loaded": ["fc.bias"] if is_fine_tuning else []})
+    start = find_starting_point(folder, None, "auto")
+    flags = TrainOptions(fine_tune=not is_fine_tuning, given=("fine_tune",))
+    with pytest.raises(DataError, match=r"^--fine-tune.* is of a run that (fine-tunes|does not fine-tune); leave it"):
+        with_saved(start, flags)
+    for options in (TrainOptions(), TrainOptions(fine_tune=is_fine_tuning, given=("fine_tune",))):
+        assert with_saved(start, options).fine_tune == is_fine_tuning
+
+
+def test_a_source_that_is_not_loaded_is_named(folder, tmp_path, caplog):
+    """--pretrained-3d named another file than before, and the run went on from its own checkpoint without a word."""
+    for name in ("old.pth", "new.pth"):
+        (tmp_path / name).touch()
+    folder.save(own(3) | {"options": OPTIONS | {"pretrained_3d": "elsewhere/old.pth"}})
+    start = find_starting_point(folder, None, "auto")
+    with_saved(start, TrainOptions(pretrained_3d=tmp_path / "old.pth"))
+    with_saved(start, TrainOptions(pretrained_3d=start.path))
+    assert not caplog.records
+    with_saved(start, TrainOptions(pretrained_3d=tmp_path / "new.pth"))
+    assert re.search(r"--pretrained-3d \S+new\.pth is not loaded.*elsewhere/old\.pth", caplog.text)

@@ -11,11 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from network.resnet3d import Recursion
 from network.weights.reading import read_checkpoint
 from tests.processes import Process, Server
 from tests.runs import LAST, RUN, TINY, TINY_FLAGS, assert_all_whole, assert_same_run, rows, state
 from tests.small_dataset import write_small_dataset
+from tests.tiny_network import TinyNetwork
 
 TORCHRUN = ("-m", "torch.distributed.run")
 LENGTH = ("--workers", 0, "--end-epoch", 5, "--lr-steps", 2, 4)
@@ -209,11 +212,12 @@ def test_two_machines_lose_one_and_take_it_back(server, small_dataset, tmp_path,
     assert f'"epochs": {epochs[-1]},' in both()
 
 
-@pytest.mark.parametrize("differing", ["flags", "classes", "frames", "videos to evaluate"])
+@pytest.mark.parametrize("differing", ["flags", "classes", "frames", "videos to evaluate", "weights to evaluate"])
 def test_machines_that_would_train_different_things_do_not_start(server, small_dataset, tmp_path, differing):
     """Each machine has its own command and copy of the dataset.
 
-    They trained one network with two orders of the classes, or at two rates, and ended with status 0.
+    They trained one network with two orders of the classes, or at two rates, and ended with status 0. Each scored its
+    share of the videos with a network of its own, if only their classifiers were the same.
     """
     other = write_small_dataset(tmp_path / "other", classes=("clap", "jump", "run", "Walk fast"))
     start = (*TORCHRUN, "--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d", "--rdzv-id", "job")
@@ -222,6 +226,13 @@ def test_machines_that_would_train_different_things_do_not_start(server, small_d
     if differing == "flags":
         each = (small_dataset, ()), (small_dataset, ("--random-seed", 7, "--lr-base", 0.5))
         fact = "differs from rank 0 in (--random-seed|.*--lr-base)"
+    elif differing == "weights to evaluate":
+        network = TinyNetwork(4, Recursion(False, "final"))
+        for name in ("one", "two"):
+            torch.save({"state_dict": network.state_dict()}, tmp_path / f"{name}.pth")
+            torch.nn.init.zeros_(network.stem[0].weight)
+        each = tuple((small_dataset, ("--evaluate", "--pretrained-3d", f"{name}.pth")) for name in ("one", "two"))
+        fact = "the weights"
     elif differing == "classes":
         each, fact = ((small_dataset, ()), (other, ())), "the train videos or labels"
     elif differing == "frames":
@@ -242,7 +253,7 @@ def test_machines_that_would_train_different_things_do_not_start(server, small_d
     said = "".join(agent.output() for agent in agents)
     assert re.search(fact, said), said
     assert said.count("differs from rank 0") == 1
-    assert differing == "videos to evaluate" or not list((tmp_path / "run").rglob("*.pth"))
+    assert "evaluate" in differing or not list((tmp_path / "run").rglob("*.pth"))
 
 
 @pytest.mark.parametrize("policy", [("stop",), ("skip", "--bad-video-limit", 1)])

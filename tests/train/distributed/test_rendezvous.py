@@ -1,13 +1,15 @@
-"""Without this, ranks that torchrun has started again wait for ranks that no longer run."""
+"""How ranks find each other: they wait for nothing that cannot come, such as ranks that no longer run."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 import torch.distributed as dist
 
+from common.errors import DataError, TrainingError
 from common.ranks import Ranks
-from train.distributed.rendezvous import launcher_store, rendezvous
+from train.distributed.rendezvous import connecting, launcher_store, rendezvous
 
 
 @pytest.fixture
@@ -49,3 +51,31 @@ def test_a_start_does_not_see_the_keys_of_an_earlier_one(server_store, monkeypat
 def test_without_a_shared_store_torch_opens_one(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
     assert launcher_store(Ranks(0, 0, 1), timedelta(seconds=1)) is None
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", ""])
+def test_a_name_that_stays_unknown_is_one_line(monkeypatch, host):
+    """A mistyped MASTER_ADDR held the machines of a job for twenty minutes."""
+
+    def unknown(name: str, port: None) -> None:
+        name.encode("idna")
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setenv("MASTER_ADDR", host)
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    monkeypatch.setattr("train.distributed.rendezvous.NAME_TIMEOUT", -1.0)
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    with pytest.raises(DataError, match=f"MASTER_ADDR is '{host}'"), connecting(Ranks(1, 0, 2)):
+        pytest.fail("the name is unknown")
+
+
+def test_what_a_rank_waits_for_is_said(monkeypatch, capsys):
+    """A rank that waited for a machine that was not started said nothing, and then "lost the connection"."""
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    monkeypatch.setattr("threading.Timer.start", lambda timer: timer.function())  # as if the time had passed
+    error = r"rank 1 of 2 .*localhost.*29500 \(timed out\)"
+    with pytest.raises(TrainingError, match=error), connecting(Ranks(1, 0, 2)):
+        raise dist.DistNetworkError("timed out. Exception raised from ...\nframe #0")
+    said = capsys.readouterr().out
+    assert said == "rank 1 of 2 waits for the others to connect at MASTER_ADDR localhost, MASTER_PORT 29500\n"

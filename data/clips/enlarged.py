@@ -1,0 +1,44 @@
+"""Whether the frames of a dataset are large enough for the clips that are cut from them."""
+
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+
+from data.clips.crop import RESIZED_SIDE_PER_CROP, is_enlarged
+from data.clips.types import ClipShape
+from data.labels.video_list import VideoList
+from data.store.frame_store import FrameStore
+from data.store.video_source import VideoSourceError
+
+SAMPLED = 32  # videos; of each the database is opened and one frame's header read, which takes a millisecond
+
+
+class Enlarged(NamedTuple):
+    """What to tell of frames that are enlarged; `is_by_much` if most are smaller than the clip itself."""
+
+    text: str
+    is_by_much: bool
+
+
+def enlarged_frames(videos: VideoList, shape: ClipShape) -> Enlarged | None:
+    """What to tell if clips of this shape enlarge the frames of some videos; None if there are none.
+
+    Looks at a sample that is spread evenly over the videos. Those that cannot be read are left out.
+    """
+    sizes = []
+    for index in np.linspace(0, len(videos) - 1, min(SAMPLED, len(videos))).round().astype(int).tolist():
+        try:
+            sizes.append(FrameStore(videos.folder(index)).size())
+        except VideoSourceError:
+            continue
+    count = sum(is_enlarged(size, shape) for size in sizes)
+    if not count:
+        return None
+    middle, side = median(map(min, sizes)), min(shape.height, shape.width)
+    return Enlarged(
+        f"frames are enlarged in {count} of {len(sizes)} sampled training videos (the median of the shorter sides is "
+        f"{middle:g} pixels): clips of {shape.width}x{shape.height} are cut from frames whose shorter side is "
+        f"{round(side * RESIZED_SIDE_PER_CROP)}",
+        middle < side,
+    )
