@@ -2,7 +2,7 @@
 
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from data.labels.video_list import VideoList
 from data.loading.loader import BatchLoader, SequentialBatches
 from evaluate.evaluation import evaluate
 from network import VideoNetwork, create_network
-from network.weights.facts import saved_facts
+from network.weights.facts import saved_facts, training_facts
 from train.backend import prepare_device
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
@@ -128,8 +128,8 @@ def _load(
 def _tell_other_videos(start: StartingPoint, videos: VideoList) -> None:
     """Say it if the videos are not those that the checkpoint's run validated, and warn if it was trained on them."""
     assert start.checkpoint is not None
-    saved, digest = start.checkpoint.get("videos"), videos.digest()
-    if not isinstance(saved, Mapping):
+    saved, digest = training_facts(start.checkpoint)["videos"], videos.digest()
+    if not saved:
         return
     if digest == saved.get("train"):
         LOG.warning("%s was trained on these very videos", start.path)

@@ -1,9 +1,10 @@
-"""What a checkpoint of this project says of its network; each value is checked before it is used."""
+"""What a file of this project says of its network and of its training; each value is checked before it is used."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from common.cli import LARGEST
 from common.errors import NetworkError
 from network.srtg import PLACEMENTS
 
@@ -14,6 +15,12 @@ LONGEST_NUMBER = 128
 """Bits of a whole number that is shown. Python refuses to show the largest."""
 
 KEYS = ("name", "gates", "placement", "num_classes")
+
+CLIPS = ("clip_length", "clip_size", "val_frame_interval")
+"""The options of the clips that a network was trained for."""
+
+TRAINING = ("options", "videos")
+"""The fields of a checkpoint that exported files have too, as `training_facts` gives them."""
 
 
 def saved_facts(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -44,6 +51,32 @@ def saved_facts(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     if type(num_classes) is not int or num_classes < 1:
         raise NetworkError(f"the checkpoint's number of classes is {shown(num_classes)}, not a whole number above 0")
     return {key: network[key] for key in KEYS} | {"classes": _classes(checkpoint.get("classes"), num_classes)}
+
+
+def training_facts(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """{"options", "videos"}: what an evaluation needs besides the network; empty dicts if the file does not tell.
+
+    `options` are those of CLIPS and the `variant` of the dataset, "" if its script has none; `videos` are the digests
+    of the training and validation videos. Paths and other options are left out: exported files are given to others.
+    NetworkError if one of them is no such value.
+    """
+    facts: dict[str, dict[str, Any]] = {name: {} for name in TRAINING}
+    if not is_own(checkpoint):
+        return facts
+    for name in TRAINING:
+        if not isinstance(checkpoint.get(name) or {}, Mapping):
+            raise NetworkError(f"its field `{name}` is {shown(checkpoint[name])}, not values by name")
+    options, videos = (checkpoint.get(name) or {} for name in TRAINING)
+    facts["options"] = {name: _clip_option(name, options[name]) for name in CLIPS if name in options}
+    if "variant" in options:
+        if not isinstance(options["variant"], str):
+            raise NetworkError(f"its option variant is {shown(options['variant'])}, not a text")
+        facts["options"]["variant"] = options["variant"]
+    for name, digest in videos.items():
+        if not isinstance(name, str) or not (digest is None or isinstance(digest, str)):
+            raise NetworkError(f"its field `videos` has {shown(digest)} for {shown(name)}, not a text")
+    facts["videos"] = dict(videos)
+    return facts
 
 
 def is_own(checkpoint: Mapping[str, Any]) -> bool:
@@ -95,6 +128,14 @@ def _classes(classes: object, num_classes: int) -> list[str] | None:
         twice = next(name for index, name in enumerate(classes) if name in classes[:index])
         raise NetworkError(f"the checkpoint names the class {shown(twice)} twice")
     return list(classes)
+
+
+def _clip_option(name: str, value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise NetworkError(f"its option {name} is {shown(value)}, not a whole number above 0")
+    if value > LARGEST:
+        raise NetworkError(f"its option {name} is {shown(value)}: {LARGEST} is the most")
+    return value
 
 
 def _kind(value: object) -> str:
