@@ -41,6 +41,16 @@ def val_loader(options: TrainOptions, videos: VideoList, ranks: Ranks) -> BatchL
     return BatchLoader(dataset, batches, min(options.workers, len(batches.indices)), options.device == "cuda")
 
 
+def clips_of(options: TrainOptions) -> dict[str, Any]:
+    """The clips of a validation, for the JSON line and the score files."""
+    size = options.clip_size
+    return {
+        "clip": f"{options.clip_length}x{size}x{size}",
+        "interval": options.val_frame_interval,
+        "clips": options.val_clips,
+    }
+
+
 def run_evaluation(
     options: TrainOptions,
     dataset: DatasetSpec | DatasetChoice,
@@ -139,13 +149,9 @@ def _tell_other_videos(start: StartingPoint, videos: VideoList) -> None:
 
 def _facts(options: TrainOptions, start: StartingPoint) -> dict[str, Any]:
     """What was evaluated, for the JSON line."""
-    size = options.clip_size
     return {
         "checkpoint": str(start.path),
         "network": options.network,
         "gates": options.gates,
         "placement": options.placement,
-        "clip": f"{options.clip_length}x{size}x{size}",
-        "interval": options.val_frame_interval,
-        "clips": options.val_clips,
-    }
+    } | clips_of(options)

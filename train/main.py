@@ -5,7 +5,7 @@
 
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -47,7 +47,7 @@ from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
 from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
 from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
-from train.evaluating import run_evaluation, val_loader
+from train.evaluating import clips_of, run_evaluation, val_loader
 from train.failures import describe_known_error
 from train.file_settings import Notes, settings_from_file
 from train.losses import LossOptions, make_loss
@@ -197,7 +197,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         part(options, TrainerOptions),
         checkpoints,
         _run_facts(options, splits, loaded, start, run_id),
-        _callbacks(folder, console, progress) if ranks.is_first else [],
+        _callbacks(folder, console, progress, _validation(options, splits)) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
     )
@@ -342,8 +342,14 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     return result | {"best": str(folder.best) if folder.best.exists() else None, "last": str(folder.last)}
 
 
-def _callbacks(folder: Path, console: Console, progress: Progress) -> list[Callback]:
-    return [ConsoleLog(), ProgressBar(console), ScoreFiles(folder), TensorBoardLog(folder, progress.global_step)]
+def _callbacks(folder: Path, console: Console, progress: Progress, validation: Mapping[str, object]) -> list[Callback]:
+    scores = ScoreFiles(folder, validation)
+    return [ConsoleLog(), ProgressBar(console), scores, TensorBoardLog(folder, progress.global_step)]
+
+
+def _validation(options: TrainOptions, splits: Splits) -> dict[str, object]:
+    """How and on what the run is validated, for the score files. The letter keeps spreadsheets from reading numbers."""
+    return clips_of(options) | {"list": f"v{_digests(splits)['val'][:8]}"}
 
 
 def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:
