@@ -79,6 +79,7 @@ def test_safetensors_round_trip(tmp_path):
 TRAINED = {
     "options": {"clip_length": 4, "clip_size": 32, "val_frame_interval": 3, "variant": "2"},
     "videos": {"train": "0a", "val": "1b"},
+    "content": {"val": {"counts": "2c", "samples": ["3d", ""]}},
 }
 
 

@@ -297,6 +297,9 @@ def test_a_later_format_names_the_version_that_wrote_it():
         ({"options": {"variant": ["2"]}}, "variant is a list"),
         ({"videos": "0a"}, "field `videos` is 0a"),
         ({"videos": {"train": {"a": 1}}}, "`videos` has a dict for train"),
+        ({"videos": {"train": "a" * 10**6}}, "for train, which no run saves"),
+        ({"content": {"val": {"counts": 5}}}, "`content` has a dict for val"),
+        ({"content": {"val": [[["a"]]]}}, "`content` has a list for val"),
     ],
 )
 def test_what_a_file_says_of_its_training_is_checked(tmp_path, changes, message):
@@ -308,7 +311,9 @@ def test_what_a_file_says_of_its_training_is_checked(tmp_path, changes, message)
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(NetworkError, match=re.escape(message)):
         training_facts(read_checkpoint(tmp_path / "x.safetensors"))
-    assert training_facts(changes) == {"options": {}, "videos": {}}  # of another project
+    with pytest.raises(NetworkError, match="`videos` is a Tensor"):
+        training_facts(own | {"videos": torch.zeros(2)})
+    assert training_facts(changes) == {"options": {}, "videos": {}, "content": {}}  # of another project
 
 
 def test_a_checkpoint_of_others_has_no_saved_facts():
