@@ -1,7 +1,7 @@
 """`--evaluate`: from a checkpoint and the validation videos to scores. No training data is needed."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from data.labels.video_list import VideoList
 from data.loading.loader import BatchLoader, SequentialBatches
 from evaluate.evaluation import evaluate
 from network import VideoNetwork, create_network
-from network.weights.facts import saved_facts
+from network.weights.facts import saved_facts, training_facts
 from network.weights.tensors import checksum
 from train.backend import prepare_device
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
@@ -41,6 +41,16 @@ def val_loader(options: TrainOptions, videos: VideoList, ranks: Ranks) -> BatchL
     batch_size = max(1, (options.val_batch_size or options.batch_size) // (ranks.world_size * options.val_clips))
     batches = SequentialBatches(len(videos), batch_size, shape, ranks.rank, ranks.world_size)
     return BatchLoader(dataset, batches, min(options.workers, len(batches.indices)), options.device == "cuda")
+
+
+def clips_of(options: TrainOptions) -> dict[str, Any]:
+    """The clips of a validation, for the JSON line and the score files."""
+    size = options.clip_size
+    return {
+        "clip": f"{options.clip_length}x{size}x{size}",
+        "interval": options.val_frame_interval,
+        "clips": options.val_clips,
+    }
 
 
 def run_evaluation(
@@ -138,8 +148,8 @@ def _load(
 def _tell_other_videos(start: StartingPoint, options: TrainOptions, videos: VideoList, content: Content | None) -> None:
     """Say it if the videos are not those that the checkpoint's run validated, and warn if it was trained on them."""
     assert start.checkpoint is not None
-    saved, digest = start.checkpoint.get("videos"), videos.digest()
-    if not isinstance(saved, Mapping):
+    saved, digest = training_facts(start.checkpoint)["videos"], videos.digest()
+    if not saved:
         return
     path = other_dataset(start.checkpoint, options)
     place = f" ({path})" if path else ""
@@ -159,13 +169,9 @@ def _tell_other_videos(start: StartingPoint, options: TrainOptions, videos: Vide
 
 def _facts(options: TrainOptions, start: StartingPoint) -> dict[str, Any]:
     """What was evaluated, for the JSON line."""
-    size = options.clip_size
     return {
         "checkpoint": str(start.path),
         "network": options.network,
         "gates": options.gates,
         "placement": options.placement,
-        "clip": f"{options.clip_length}x{size}x{size}",
-        "interval": options.val_frame_interval,
-        "clips": options.val_clips,
-    }
+    } | clips_of(options)

@@ -1,8 +1,9 @@
 """Write a checkpoint for other programs: `python -m train.export CHECKPOINT OUTPUT.onnx|.pt2|.safetensors`.
 
 The ending of OUTPUT decides the format. ONNX takes clips of any length and size, a torch.export program (.pt2) those of
-`--clip-length` and `--clip-size`; safetensors has only the weights and loads with `--pretrained-3d`. For a checkpoint
-of another project, name the network with `--network`.
+`--clip-length` and `--clip-size`; safetensors has only the weights and loads with `--pretrained-3d`. All have what the
+checkpoint says of its network, classes, clips and videos. For a checkpoint of another project, name the network with
+`--network`.
 """
 
 import argparse
@@ -15,7 +16,9 @@ from common.errors import DataError
 from common.files import atomic_file, check_output, write_errors
 from data.augment.normalise import MEAN, SCALE
 from network.weights.exporting import OPSET, export_onnx, export_program, export_safetensors
+from network.weights.facts import in_file
 from network.weights.loading import LoadedNetwork, load_network
+from train.file_settings import check_clip
 
 FORMATS = (".onnx", ".pt2", ".safetensors")
 NORMALISATION = {"mean": [round(value / 255, 6) for value in MEAN], "std": [round(1 / (255 * SCALE), 6)] * 3}
@@ -29,10 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not args.output.parent.is_dir():
         raise DataError(f"the folder {args.output.parent} does not exist: create it, or write elsewhere")
     loaded = load_network(args.checkpoint, args.network)
+    shape = _shape(args, loaded) if args.output.suffix.lower() == ".pt2" else (0, 0, 0)
     with write_errors(args.output), atomic_file(args.output) as temporary:
-        takes = _write(
-            loaded, temporary, args.output.suffix.lower(), (args.clip_length, args.clip_size, args.clip_size)
-        )
+        takes = _write(loaded, temporary, args.output.suffix.lower(), shape)
     print(f"{args.checkpoint}: {loaded.origin}")
     print(f"{args.output}: {loaded.facts['name']}, {loaded.facts['num_classes']} classes; {takes}")
     print(f"normalisation: RGB of 0 to 1, minus {NORMALISATION['mean']}, divided by {NORMALISATION['std']}")
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write(loaded: LoadedNetwork, path: Path, suffix: str, shape: tuple[int, int, int]) -> str:
     """Write `path` in the format of `suffix`; returns what the file takes, for the user."""
-    about = {"network": loaded.facts, "classes": loaded.classes} | NORMALISATION
+    training = {name: values for name, values in loaded.training.items() if values}
+    about = {"network": loaded.facts, "classes": loaded.classes} | training | NORMALISATION
     metadata = {key: json.dumps(value) for key, value in about.items()}
     if suffix == ".onnx":
         export_onnx(loaded.network, path, metadata)
@@ -49,8 +52,18 @@ def _write(loaded: LoadedNetwork, path: Path, suffix: str, shape: tuple[int, int
     if suffix == ".pt2":
         export_program(loaded.network, path, shape, metadata)
         return f"clips float32 (batch, 3, {', '.join(map(str, shape))}) of any batch"
-    export_safetensors(loaded.network, path, loaded.facts, loaded.classes)
+    export_safetensors(loaded.network, path, loaded.facts, loaded.classes, training)
     return "weights for --pretrained-3d"
+
+
+def _shape(args: argparse.Namespace, loaded: LoadedNetwork) -> tuple[int, int, int]:
+    """Frames, height and width that a .pt2 takes: the flags', else those that the network was trained for."""
+    known = {"clip_length": 16, "clip_size": 224} | loaded.training["options"]
+    length, size = args.clip_length or known["clip_length"], args.clip_size or known["clip_size"]
+    if loaded.training["options"] and not (args.clip_length and args.clip_size):
+        with in_file(args.checkpoint):
+            check_clip(length, size)
+    return length, size, size
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,8 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", type=Path, help="a .pth of this project or another, or .safetensors")
     parser.add_argument("output", type=Path, help=f"the file to write: {', '.join(FORMATS)}")
     parser.add_argument("--network", default="", help="the network, for a checkpoint that does not name it")
-    parser.add_argument("--clip-length", type=positive_integer, default=16, help="frames, for .pt2")
-    parser.add_argument("--clip-size", type=positive_integer, default=224, help="height and width in pixels, for .pt2")
+    parser.add_argument(
+        "--clip-length", type=positive_integer, help="frames, for .pt2 (default: the checkpoint's, else 16)"
+    )
+    parser.add_argument(
+        "--clip-size",
+        type=positive_integer,
+        help="height and width in pixels, for .pt2 (default: the checkpoint's, else 224)",
+    )
     return parser
 
 

@@ -5,19 +5,18 @@ of the flags on its command line in `given`.
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common.cli import LARGEST
 from common.errors import NetworkError
-from network.weights.facts import in_file, saved_facts, shown
+from network.weights.facts import CLIPS, in_file, saved_facts, training_facts
 from train.checkpoint.files import Checkpoint
 
 SRTG = ("gates", "placement")
 NETWORK = ("network", *SRTG)
-CLIPS = ("clip_length", "clip_size", "val_frame_interval")
 Notes = list[tuple[int, str]]  # log level and text
 
 
@@ -45,9 +44,11 @@ def settings_from_file(
         notes.append(
             (logging.WARNING, f"{path} was trained with {_shown(changed)}; {action} {now}, as the command line says")
         )
-    with in_file(path):
-        _check_size(replace(options, **taken), taken)
-    needed = (*(SRTG if options.network.startswith("srtg_") else ()), *CLIPS)
+    if taken.keys() & CLIPS[:2]:
+        size = taken.get("clip_size", options.clip_size)
+        with in_file(path):
+            check_clip(taken.get("clip_length", options.clip_length), size)
+    needed = (*(SRTG if options.network.startswith("srtg_") else ()), *CLIPS, *(("variant",) if variants else ()))
     unknown = [name for name in needed if name not in saved and name not in options.given]
     if options.evaluate and unknown:
         assumed = _shown({name: getattr(options, name) for name in unknown})
@@ -61,23 +62,15 @@ def _saved(checkpoint: Checkpoint, variants: Collection[str]) -> dict[str, Any]:
     if not facts:
         return {}
     saved = {"network": facts["name"], "gates": facts["gates"], "placement": facts["placement"]}
-    trained = checkpoint.get("options")
-    clips = {name: trained[name] for name in CLIPS if name in trained} if isinstance(trained, Mapping) else {}
-    for name, value in clips.items():
-        if type(value) is not int or value < 1:
-            raise NetworkError(f"its option {name} is {shown(value)}, not a whole number above 0")
-        if value > LARGEST:
-            raise NetworkError(f"its option {name} is {shown(value)}: {LARGEST} is the most")
-    variant = trained.get("variant") if isinstance(trained, Mapping) else None
-    return saved | clips | ({"variant": variant} if isinstance(variant, str) and variant in variants else {})
+    trained = training_facts(checkpoint)["options"]
+    return saved | {name: value for name, value in trained.items() if name in CLIPS or value in variants}
 
 
-def _check_size(options: Any, taken: Mapping[str, Any]) -> None:
+def check_clip(length: int, size: int) -> None:
     """NetworkError if clips of the size that the file gives have more values than a tensor may have here."""
-    if taken.keys() & CLIPS[:2] and 3 * options.clip_length * options.clip_size**2 > LARGEST:
+    if 3 * length * size**2 > LARGEST:
         raise NetworkError(
-            f"its clips of {options.clip_length} frames of {options.clip_size}x{options.clip_size} are too large: give "
-            "--clip-length and --clip-size"
+            f"its clips of {length} frames of {size}x{size} are too large: give --clip-length and --clip-size"
         )
 
 

@@ -3,10 +3,11 @@
 `_run` shows the order: options, ranks, data, network, optimiser, schedule, trainer, fit.
 """
 
+import hashlib
 import logging
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -46,12 +47,12 @@ from train.checkpoint.start import (
     strangers_to,
     with_saved,
 )
-from train.checkpoint.videos import Contents, agreed_contents, has_same_validation, is_first_of_machine
+from train.checkpoint.videos import Contents, agreed_contents, has_same_validation, is_first_of_machine, saved_contents
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
 from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
 from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
-from train.evaluating import run_evaluation, val_loader
+from train.evaluating import clips_of, run_evaluation, val_loader
 from train.failures import describe_known_error, named_tensors
 from train.file_settings import Notes, settings_from_file
 from train.losses import LossOptions, make_loss
@@ -189,6 +190,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     if start.is_resume:
         progress = on_all_ranks(ranks, lambda: resume_state(start, network, optimizer_step, device, ranks))
         assert start.checkpoint is not None
+        contents = saved_contents(start.checkpoint, contents)
         is_over = progress.epoch > plan.num_epochs
         if not is_over and not has_same_validation(start.checkpoint, options, digests, contents):
             progress.best_top1 = Progress().best_top1
@@ -204,7 +206,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         part(options, TrainerOptions),
         checkpoints,
         _run_facts(options, splits, digests, contents, loaded, start, run_id),
-        _callbacks(folder, console, progress) if ranks.is_first else [],
+        _callbacks(folder, console, progress, _validation(options, digests, contents)) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
     )
@@ -361,8 +363,15 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     return result | {"best": str(folder.best) if folder.best.exists() else None, "last": str(folder.last)}
 
 
-def _callbacks(folder: Path, console: Console, progress: Progress) -> list[Callback]:
-    return [ConsoleLog(), ProgressBar(console), ScoreFiles(folder), TensorBoardLog(folder, progress.global_step)]
+def _callbacks(folder: Path, console: Console, progress: Progress, validation: Mapping[str, object]) -> list[Callback]:
+    scores = ScoreFiles(folder, validation)
+    return [ConsoleLog(), ProgressBar(console), scores, TensorBoardLog(folder, progress.global_step)]
+
+
+def _validation(options: TrainOptions, digests: Mapping[str, str], contents: Contents) -> dict[str, object]:
+    """How and on what the run is validated, for the score files. The letter keeps spreadsheets from reading numbers."""
+    videos = f"{digests['val']} {json_text(contents['val'].plain())}"
+    return clips_of(options) | {"list": f"v{hashlib.blake2b(videos.encode(), digest_size=4).hexdigest()}"}
 
 
 def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:

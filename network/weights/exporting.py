@@ -145,10 +145,14 @@ def export_program(network: VideoNetwork, path: Path, shape: tuple[int, int, int
 
 
 def export_safetensors(
-    network: VideoNetwork, path: Path, facts: Mapping[str, Any], classes: Sequence[str] | None
+    network: VideoNetwork,
+    path: Path,
+    facts: Mapping[str, Any],
+    classes: Sequence[str] | None,
+    training: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the weights with the network's facts and class names; `read_checkpoint` reads them back."""
-    write_safetensors(path, network.state_dict(), facts, classes)
+    """Write the weights with the network's facts, class names and `training_facts`; `read_checkpoint` reads all."""
+    write_safetensors(path, network.state_dict(), facts, classes, training)
 
 
 def _exportable(network: VideoNetwork, make_lstm: type[_OnnxLSTM] | type[_TorchLSTM]) -> VideoNetwork:

@@ -1,19 +1,29 @@
-"""What a checkpoint of this project says of its network; each value is checked before it is used."""
+"""What a file of this project says of its network and of its training; each value is checked before it is used."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from common.cli import LARGEST
 from common.errors import NetworkError
 from network.srtg import PLACEMENTS
 
 FORMAT = 1
 """Of the checkpoints that this version writes and reads."""
 
+MOST_DIGESTS, LONGEST_DIGEST = 1000, 128
+"""Of the videos of a split: digests, and characters of one."""
+
 LONGEST_NUMBER = 128
 """Bits of a whole number that is shown. Python refuses to show the largest."""
 
 KEYS = ("name", "gates", "placement", "num_classes")
+
+CLIPS = ("clip_length", "clip_size", "val_frame_interval")
+"""The options of the clips that a network was trained for."""
+
+TRAINING = ("options", "videos", "content")
+"""The fields of a checkpoint that exported files have too, as `training_facts` gives them."""
 
 
 def saved_facts(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -44,6 +54,30 @@ def saved_facts(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     if type(num_classes) is not int or num_classes < 1:
         raise NetworkError(f"the checkpoint's number of classes is {shown(num_classes)}, not a whole number above 0")
     return {key: network[key] for key in KEYS} | {"classes": _classes(checkpoint.get("classes"), num_classes)}
+
+
+def training_facts(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """{"options", "videos", "content"}: what an evaluation needs besides the network; empty dicts if it is not known.
+
+    `options` are those of CLIPS and the `variant` of the dataset, "" if its script has none; `videos` and `content` are
+    digests of the training and validation videos and of what they hold. Paths and other options are left out: exported
+    files are given to others. NetworkError if one of them is no such value.
+    """
+    facts: dict[str, dict[str, Any]] = {name: {} for name in TRAINING}
+    if not is_own(checkpoint):
+        return facts
+    options = _values(checkpoint, "options")
+    facts["options"] = {name: _clip_option(name, options[name]) for name in CLIPS if name in options}
+    if "variant" in options:
+        if not isinstance(options["variant"], str):
+            raise NetworkError(f"its option variant is {shown(options['variant'])}, not a text")
+        facts["options"]["variant"] = options["variant"]
+    for field in ("videos", "content"):
+        for name, digests in _values(checkpoint, field).items():
+            if not isinstance(name, str) or not _are_digests(digests):
+                raise NetworkError(f"its field `{field}` has {shown(digests)} for {shown(name)}, which no run saves")
+            facts[field][name] = digests
+    return facts
 
 
 def is_own(checkpoint: Mapping[str, Any]) -> bool:
@@ -95,6 +129,31 @@ def _classes(classes: object, num_classes: int) -> list[str] | None:
         twice = next(name for index, name in enumerate(classes) if name in classes[:index])
         raise NetworkError(f"the checkpoint names the class {shown(twice)} twice")
     return list(classes)
+
+
+def _values(checkpoint: Mapping[str, Any], field: str) -> Mapping[Any, Any]:
+    """A field that holds values by name, or is missing."""
+    values = checkpoint.get(field)
+    if values is not None and not isinstance(values, Mapping):
+        raise NetworkError(f"its field `{field}` is {shown(values)}, not values by name")
+    return values or {}
+
+
+def _are_digests(value: object, depth: int = 2) -> bool:
+    """Whether a value is a short text, or a list or dict of such: a split's field of `videos` or `content`."""
+    if isinstance(value, Mapping):
+        return depth > 0 and all(isinstance(name, str) for name in value) and _are_digests([*value.values()], depth)
+    if isinstance(value, list | tuple):
+        return depth > 0 and len(value) <= MOST_DIGESTS and all(_are_digests(each, depth - 1) for each in value)
+    return value is None or (isinstance(value, str) and len(value) <= LONGEST_DIGEST)
+
+
+def _clip_option(name: str, value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise NetworkError(f"its option {name} is {shown(value)}, not a whole number above 0")
+    if value > LARGEST:
+        raise NetworkError(f"its option {name} is {shown(value)}: {LARGEST} is the most")
+    return value
 
 
 def _kind(value: object) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from common.errors import NetworkError
 from network.base import VideoNetwork
 from network.registry import create_network, network_names
-from network.weights.facts import in_file, saved_facts, shown
+from network.weights.facts import in_file, saved_facts, shown, training_facts
 from network.weights.reading import read_checkpoint
 from network.weights.recognising import network_facts, recognise
 from network.weights.tensors import check_tensors, converted, first_names, may_lack, shape_text
@@ -31,6 +31,8 @@ class LoadedNetwork(NamedTuple):
     """{"name", "gates", "placement", "num_classes"}: the arguments of `create_network`."""
     origin: str
     """What the checkpoint was taken for, and what was changed in it."""
+    training: dict[str, dict[str, Any]]
+    """What the checkpoint says of its training, as `training_facts` has it."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,12 @@ def load_network(path: Path, name: str = "") -> LoadedNetwork:
     with in_file(path):
         facts = network_facts(checkpoint, name)
         classes = (saved_facts(checkpoint) or {}).get("classes")
+        training = training_facts(checkpoint)
         network = create_network(**facts)
         _, origin = load_checkpoint(network, checkpoint, classes, strict=True)
     if not saved_facts(checkpoint) and facts["name"].startswith("srtg_"):
         origin += "; taken as without gates, placement final: the file does not say"
-    return LoadedNetwork(network.eval(), classes, facts, origin)
+    return LoadedNetwork(network.eval(), classes, facts, origin, training)
 
 
 def load_checkpoint(

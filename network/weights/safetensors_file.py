@@ -1,4 +1,5 @@
-"""safetensors files: weights without pickle; the metadata `srtg` holds the network's facts and the class names.
+"""safetensors files: weights without pickle; the metadata `srtg` holds the network's facts, the class names
+and what `training_facts` gives.
 
 The format has no checksum. The metadata `srtg_crc32` of files written here has one; other readers ignore it.
 """
@@ -15,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from common.errors import DataError
-from network.weights.facts import shown
+from network.weights.facts import TRAINING, shown
 
 FACTS, CHECKSUM = "srtg", "srtg_crc32"
 
@@ -23,6 +24,7 @@ FACTS, CHECKSUM = "srtg", "srtg_crc32"
 def read_safetensors(path: Path) -> dict[str, Any]:
     """A checkpoint {"network", "classes", "weights"} if this project wrote the file, else its state dict.
 
+    Files of newer versions also have the fields `TRAINING`.
     DataError if the file is damaged or no such file.
     """
     try:
@@ -39,10 +41,18 @@ def read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def write_safetensors(
-    path: Path, weights: Mapping[str, Tensor], network: Mapping[str, Any], classes: Sequence[str] | None
+    path: Path,
+    weights: Mapping[str, Tensor],
+    network: Mapping[str, Any],
+    classes: Sequence[str] | None,
+    training: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write weights, the network's facts (name, gates, placement, num_classes) and the class names. OSError."""
-    facts = json.dumps({"network": dict(network), "classes": None if classes is None else list(classes)})
+    """Write weights, the network's facts (name, gates, placement, num_classes), the class names and `training_facts`.
+
+    OSError.
+    """
+    known = {"network": dict(network), "classes": None if classes is None else list(classes)}
+    facts = json.dumps(known | dict(training or {}))
     contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
     metadata = {"format": "pt", FACTS: facts, CHECKSUM: _checksum(contiguous, facts)}
     # safetensors' own file would be readable by its owner only, and its error would not say that a disk is full.
@@ -66,4 +76,5 @@ def _facts(path: Path, text: str) -> dict[str, Any]:
         facts = None
     if not isinstance(facts, dict) or not isinstance(facts.get("network"), dict) or "name" not in facts["network"]:
         raise DataError(f"{path}: its metadata {FACTS!r} do not say what network it is of")
-    return {"network": facts["network"], "classes": facts.get("classes")}
+    training = {name: facts[name] for name in TRAINING if name in facts}
+    return {"network": facts["network"], "classes": facts.get("classes")} | training

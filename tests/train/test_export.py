@@ -1,6 +1,7 @@
 """`python -m train.export`: the files it writes compute what the network computes, and say what they take."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,14 @@ import torch
 from common.errors import UserError
 from network import create_network, load_checkpoint, registry
 from network.resnet3d import Recursion
+from network.weights.facts import training_facts
 from network.weights.loading import load_network
 from network.weights.reading import read_checkpoint
 from tests.network.weights.exported import check_onnx, check_program, network_of
 from tests.tiny_network import TinyNetwork
 from train import export
+from train.file_settings import settings_from_file
+from train.options import TrainOptions
 
 CLASSES = ["clap", "jump", "run"]
 
@@ -72,6 +76,42 @@ def test_safetensors_round_trip(tmp_path):
     assert all(torch.equal(again["weights"][name], tensor) for name, tensor in read["weights"].items())
 
 
+TRAINED = {
+    "options": {"clip_length": 4, "clip_size": 32, "val_frame_interval": 3, "variant": "2"},
+    "videos": {"train": "0a", "val": "1b"},
+    "content": {"val": {"counts": "2c", "samples": ["3d", ""]}},
+}
+
+
+def test_an_export_is_evaluated_as_the_checkpoint_that_it_was_made_of(tmp_path):
+    """Weights of UCF-101's split 2 were scored on split 1, their training videos, with clips of another length."""
+    checkpoint = checkpoint_of("srtg_tiny") | TRAINED
+    checkpoint["options"] = TRAINED["options"] | {"model_dir": "/home/ann", "batch_size": 7}
+    torch.save(checkpoint, tmp_path / "x.pth")
+    export.main([str(tmp_path / "x.pth"), str(tmp_path / "x.safetensors")])
+    export.main([str(tmp_path / "x.safetensors"), str(tmp_path / "y.safetensors")])
+    given = TrainOptions(evaluate=True, variant="1")
+    expected, _ = settings_from_file(given, tmp_path / "x.pth", checkpoint, ("1", "2"))
+    assert (expected.variant, expected.clip_length) == ("2", 4)
+    for name in ("x.safetensors", "y.safetensors"):
+        read = read_checkpoint(tmp_path / name)
+        options, notes = settings_from_file(given, tmp_path / name, read, ("1", "2"))
+        assert options == expected and [level for level, _ in notes] == [logging.INFO]
+        assert training_facts(read) == training_facts(checkpoint) == TRAINED
+        assert b"/home/ann" not in (tmp_path / name).read_bytes()  # exported files are given to others
+
+
+def test_a_program_takes_the_clips_of_the_checkpoint(tmp_path, capsys):
+    """It took 16 frames of 224 pixels whatever the network was trained with, and its metadata did not tell."""
+    torch.save(checkpoint_of("srtg_tiny") | TRAINED, tmp_path / "x.pth")
+    export.main([str(tmp_path / "x.pth"), str(tmp_path / "x.pt2"), "--clip-length", "5"])
+    assert "(batch, 3, 5, 32, 32)" in capsys.readouterr().out
+    files = {"facts.json": ""}
+    torch.export.load(tmp_path / "x.pt2", extra_files=files)
+    about = json.loads(files["facts.json"])
+    assert {name: json.loads(about[name]) for name in TRAINED} == TRAINED
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -84,6 +124,7 @@ def test_safetensors_round_trip(tmp_path):
         (["plain.pth", "x.onnx"], r"plain\.pth.*--network"),
         (["plain.pth", "x.onnx", "--network", "r3d_18"], r"plain\.pth.*layer1"),
         (["x.pth", "x.onnx", "--network", "r3d_18"], r"x\.pth.*r3d_10.*r3d_18.*--network"),
+        (["large.pth", "x.pt2"], r"large\.pth: its clips of 2147483647 frames.*--clip-length"),
     ],
 )
 def test_mistakes_are_named(tmp_path, monkeypatch, arguments, message):
@@ -91,10 +132,11 @@ def test_mistakes_are_named(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     torch.save(checkpoint_of("r3d_10"), "x.pth")
     torch.save(network_of("r3d_10").state_dict(), "plain.pth")
+    torch.save(checkpoint_of("r3d_10") | {"options": {"clip_length": 2**31 - 1}}, "large.pth")
     for name in ("bad.safetensors", "weights.safetensors"):
         Path(name).write_bytes(b"no such file")
     Path("link.safetensors").symlink_to("weights.safetensors")
     with pytest.raises(UserError, match=message):
         export.main(arguments)
-    assert not list(tmp_path.glob("*x.onnx*"))
+    assert not list(tmp_path.glob("*x.onnx*")) + list(tmp_path.glob("*x.pt2*"))
     assert Path("weights.safetensors").read_bytes() == b"no such file"

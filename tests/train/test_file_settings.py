@@ -75,6 +75,15 @@ def test_what_the_file_does_not_say_is_said():
     assert settings_from_file(TrainOptions(), PATH, foreign)[1] == []
 
 
+def test_an_assumed_split_is_said():
+    """An older export names its network but not its split: the script's split 1 may be what it was trained on."""
+    older = {name: OWN[name] for name in ("network", "weights")}
+    _, notes = settings_from_file(TrainOptions(evaluate=True, variant="1"), PATH, older, ("1", "2"))
+    assert [text for level, text in notes if level == logging.WARNING and "variant 1" in text]
+    given = TrainOptions(evaluate=True, variant="1", given=("variant",))
+    assert "variant" not in settings_from_file(given, PATH, older, ("1", "2"))[1][1][1]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [

@@ -43,6 +43,9 @@ from train.monitor.logs import LOG
 
 Checkpoint = dict[str, Any]
 
+HEAD = 2**20
+"""Bytes at the start of a checkpoint. They hold its plain part, which torch writes first."""
+
 
 class CheckpointFolder:
     """The checkpoints of one run: `<network>_ep-%04d.pth`, `<network>_last.pth` and `<network>_best.pth`."""
@@ -72,6 +75,7 @@ class CheckpointFolder:
     def save(self, checkpoint: Checkpoint, epoch: int | None = None, is_best: bool = False) -> None:
         """Write `last`; also as the file of a finished `epoch` and as `best`, if asked. Each file is whole or absent.
 
+        A file of another run that has been put in their place is moved aside.
         TrainingError with the reason if the disk is full or fails.
         """
         targets = [self.epoch_file(epoch)] if epoch is not None else []
@@ -86,13 +90,15 @@ class CheckpointFolder:
                     # First: a run that is killed in between resumes from the `last` of before and writes them again.
                     for target in targets:
                         with _write_errors(target, f"{self.last.name} has been written"):
+                            self._keep_foreign(target, checkpoint)
                             _copy(temporary, target)
                 except TrainingError as error:
                     problem = error
+                self._keep_foreign(self.last, checkpoint)
         if problem:
             raise problem
         if epoch is not None:
-            self._drop_old(epoch)
+            self._drop_old(epoch, checkpoint)
 
     def epoch_files(self) -> list[Path]:
         """The files of finished epochs that exist, oldest first."""
@@ -106,21 +112,22 @@ class CheckpointFolder:
     def strangers(self, path: Path, checkpoint: Checkpoint, best_top1: float) -> list[Path]:
         """The checkpoints here that are not of the run which goes on from `checkpoint`, read from the file `path`.
 
-        They were saved later than its position, as by a run that is then rewound, or `best` has another top-1 than the
-        run's `best_top1`. A run that was killed while it saved the end of an epoch finds the files of that epoch, which
-        it writes again.
+        They are of another run, which somebody has put there, or were saved later than its position, as by a run that
+        is then rewound, or `best` has another top-1 than the run's `best_top1`. A run that was killed while it saved
+        the end of an epoch finds the files of that epoch, which it writes again.
         """
         with write_errors(self.folder):
             position = _position(checkpoint)
             is_last = _is_same(path, self.last)
             finished = position[0] if is_last else position[0] - 1
-            found = [file for epoch, file in sorted(self._numbered()) if epoch > finished]
+            numbered = sorted(self._numbered())
+            found = [file for epoch, file in numbered if epoch > finished or is_foreign(file, checkpoint)]
             if os.path.lexists(self.best) and not self._is_best_of(path, checkpoint, best_top1):
                 found.append(self.best)
             # At the end: a process that is killed while it moves them still finds `last`.
             if os.path.lexists(self.last) and not is_last:
                 saved = read_plain_part(self.last)
-                if saved is None or _position(saved) > position:
+                if saved is None or _position(saved) > position or not _are_of_one_run(saved, checkpoint):
                     found.append(self.last)
         return [file for file in found if file not in self.damaged and not _is_same(file, path)]
 
@@ -194,14 +201,24 @@ class CheckpointFolder:
                 path.rename(free_name(path, "damaged"))
             self.damaged = []
 
-    def _drop_old(self, epoch: int) -> None:
-        """Keep the newest `keep` epoch files up to `epoch`, and delete older ones.
+    def _keep_foreign(self, path: Path, checkpoint: Checkpoint) -> bool:
+        """Move a file aside, and log that, if it is of another run than `checkpoint`. OSError."""
+        if not is_foreign(path, checkpoint):
+            return False
+        aside = free_name(path, "abandoned")
+        path.rename(aside)
+        LOG.warning("%s is no checkpoint of this run, which has not written it: it is now %s", path, aside.name)
+        return True
+
+    def _drop_old(self, epoch: int, checkpoint: Checkpoint) -> None:
+        """Keep the newest `keep` epoch files up to `epoch`, and delete older ones of the run of `checkpoint`.
 
         Ignore files of later epochs: somebody has put them there since the run was resumed, which moves them aside.
         """
         files = self.epoch_files()
         if self.keep:
             old = files[: files.index(self.epoch_file(epoch)) + 1][: -self.keep]
+            old = [path for path in old if not self._keep_foreign(path, checkpoint)]
             for path in old:
                 path.unlink()
             if len(old) > 1:  # the run had another --keep before
@@ -261,6 +278,24 @@ def read_plain_part(path: Path) -> Mapping[str, Any] | None:
     except Exception:  # torch.load documents no errors
         return None
     return dict(checkpoint)
+
+
+def is_foreign(path: Path, checkpoint: Checkpoint) -> bool:
+    """Whether `path` is a whole file that the run of `checkpoint` has not written: of another run, or weights alone.
+
+    False if the file is damaged or does not tell, or `checkpoint` does not: older versions saved nothing that tells it.
+    """
+    key = checkpoint.get("run_key")
+    try:
+        if key is None or what_is_at(path) != "file":
+            return False
+        with path.open("rb") as file:
+            if key.encode() in file.read(HEAD):  # torch takes a hundred times as long
+                return False
+        saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except Exception:  # torch.load documents no errors
+        return False
+    return not isinstance(saved, dict) or not is_resumable(saved) or not _are_of_one_run(saved, checkpoint)
 
 
 def _are_of_one_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

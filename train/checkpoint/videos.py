@@ -38,6 +38,16 @@ def other_content(checkpoint: Checkpoint, contents: Contents | None, split: str)
     return before.differences(contents[split]) if before and contents else ""
 
 
+def saved_contents(checkpoint: Checkpoint, contents: Contents) -> Contents:
+    """The contents as the checkpoint has them where they are the same: a video may be one that cannot be read now."""
+    saved = checkpoint.get("content")
+    before = saved if isinstance(saved, Mapping) else {}
+    return {
+        split: now if other_content(checkpoint, contents, split) else Content.from_plain(before.get(split)) or now
+        for split, now in contents.items()
+    }
+
+
 def has_same_validation(
     checkpoint: Checkpoint, options: Any, digests: Digests | None, contents: Contents | None
 ) -> bool:

@@ -2,7 +2,8 @@
 
     python -m train.plot_scores results/HACS/srtg_r3d_34_gates_False results/HACS/r3d_34_gates_False --output curves.png
 
-Each RUN is a folder with scores_train.csv and scores_val.csv.
+Each RUN is a folder with scores_train.csv and scores_val.csv. Where a resumed run was validated in another way than
+before, its curve is interrupted, and only later epochs count for its best top-1.
 """
 
 import csv
@@ -10,7 +11,9 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from rich import box
@@ -22,7 +25,7 @@ from common.errors import DataError
 from common.files import PICTURES, atomic_file, check_output, write_errors
 from common.text import shortened
 from train.monitor.logs import make_console
-from train.monitor.score_files import parse_rows
+from train.monitor.score_files import Row, parse_rows, validation_changes
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -30,29 +33,55 @@ from matplotlib import pyplot as plt
 Curve = dict[str, list[float]]
 
 
+class Run(NamedTuple):
+    """The scores of a run."""
+
+    train: Curve
+    val: Curve
+    changes: dict[int, str]
+    """The rows of `val` from which on the validation is another, and what is: "videos", "clips"."""
+
+
+def read_run(folder: Path) -> Run:
+    """The scores of the run in a folder; DataError if a file is missing or damaged, or lacks a column."""
+    train = read_scores(folder / "scores_train.csv", ("epoch", "loss", "top1", "seconds"))
+    columns = ("epoch", "loss", "top1")
+    rows = _read_rows(folder / "scores_val.csv", columns)
+    return Run(train, _curve(rows, columns), validation_changes(rows))
+
+
 def read_scores(path: Path, columns: Sequence[str]) -> Curve:
     """These columns of a score file, by name; DataError if the file is missing or damaged, or lacks one of them."""
+    return _curve(_read_rows(path, columns), columns)
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     try:
         rows = parse_rows(path, columns)
         if not rows:
             raise ValueError("it has no epochs")
         if missing := [name for name in columns if name not in rows[0]]:
             raise ValueError(f"it has no column {missing[0]}")
-        return {name: [float(str(row[name]) or "nan") for row in rows] for name in columns}
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give the folder of a run that has finished an epoch") from None
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is not a score file of a run, or is damaged: {shortened(str(error), 200)}") from None
+    return rows
 
 
-def scores_table(runs: dict[str, tuple[Curve, Curve]]) -> Table:
+def _curve(rows: Sequence[Row], columns: Sequence[str]) -> Curve:
+    return {name: [float(str(row[name]) or "nan") for row in rows] for name in columns}
+
+
+def scores_table(runs: dict[str, Run]) -> Table:
     """A row for each run: epochs, minutes, last and best scores."""
     table = Table(title="Scores", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
     for heading in ("epochs", "minutes", "train top-1", "val top-1", "best val top-1"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, (train, val) in runs.items():
-        best = max(range(len(val["top1"])), key=lambda row: (not math.isnan(val["top1"][row]), val["top1"][row]))
+    for name, (train, val, changes) in runs.items():
+        comparable = range(max(changes, default=0), len(val["top1"]))
+        best = max(comparable, key=lambda row: (not math.isnan(val["top1"][row]), val["top1"][row]))
         table.add_row(
             escape(name),
             f"{train['epoch'][-1]:.0f}",
@@ -64,13 +93,33 @@ def scores_table(runs: dict[str, tuple[Curve, Curve]]) -> Table:
     return table
 
 
-def plot_scores(runs: dict[str, tuple[Curve, Curve]], output: Path) -> None:
-    """Draw loss and top-1 over epochs: validation as solid lines, training as dashed lines."""
+def change_notes(runs: dict[str, Run]) -> list[str]:
+    """A line for each change of a run's validation."""
+    return [
+        f"{name}: validated on other {what} from epoch {run.val['epoch'][row]:.0f} on; scores before cannot be compared"
+        for name, run in runs.items()
+        for row, what in run.changes.items()
+    ]
+
+
+def plot_scores(runs: dict[str, Run], output: Path) -> None:
+    """Draw loss and top-1 over epochs: validation as solid lines, training as dashed lines.
+
+    A dotted line marks where a run's validation has changed.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     for axis, score, label in zip(axes, ("loss", "top1"), ("loss", "top-1 (%)"), strict=True):
-        for number, (run, (train, val)) in enumerate(runs.items()):
+        for number, (run, (train, val, changes)) in enumerate(runs.items()):
             name = run.replace("$", r"\$")  # matplotlib reads formulas between dollars
-            axis.plot(val["epoch"], val[score], f"C{number}o-", markersize=3, label=f"{name}, validation")
+            for start, end in pairwise([0, *changes, len(val["epoch"])]):
+                in_legend = "" if start else f"{name}, validation"
+                part = slice(start, end)
+                axis.plot(val["epoch"][part], val[score][part], f"C{number}o-", markersize=3, label=in_legend)
+            for row, what in changes.items():
+                at = (val["epoch"][row - 1] + val["epoch"][row]) / 2
+                axis.axvline(at, color=f"C{number}", linestyle=":", linewidth=1)
+                place = {"transform": axis.get_xaxis_transform(), "rotation": 90, "va": "top", "ha": "right"}
+                axis.text(at, 0.98, f"other {what}", color=f"C{number}", fontsize="x-small", **place)
             axis.plot(train["epoch"], train[score], f"C{number}--", alpha=0.7, label=f"{name}, training")
         axis.set(xlabel="epoch", ylabel=label)
         axis.grid(alpha=0.3)
@@ -99,8 +148,7 @@ def main() -> int:
     runs, problems = {}, []
     for name, run in _names(arguments.runs).items():
         try:
-            train = read_scores(run / "scores_train.csv", ("epoch", "loss", "top1", "seconds"))
-            runs[name] = (train, read_scores(run / "scores_val.csv", ("epoch", "loss", "top1")))
+            runs[name] = read_run(run)
         except DataError as error:
             problems.append(str(error))
     if not runs:
@@ -109,6 +157,8 @@ def main() -> int:
         print(f"warning: {problem}; this run is left out", file=sys.stderr)
     console = make_console()
     console.print(scores_table(runs))
+    for note in change_notes(runs):
+        console.print(note, soft_wrap=True, highlight=False, markup=False)
     if arguments.output is not None:
         plot_scores(runs, arguments.output)
         console.print(f"curves in {arguments.output}", soft_wrap=True, highlight=False, markup=False)

@@ -2,7 +2,7 @@
 
 import csv
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +17,10 @@ LARGEST = 2**26  # bytes; a row has about 100
 
 
 FILES = ("scores_train.csv", "scores_val.csv")
+VALIDATION = {"clip": "clips", "interval": "clips", "clips": "clips", "list": "videos"}
+"""The columns that say how and on what a validation was done, and what is another one if a value is."""
+TEXTS = {"clip", "list"}
+"""Of these columns, those that hold no numbers."""
 
 
 def drop_rows(folder: Path, first: int, keep_copies: bool) -> list[Path]:
@@ -37,11 +41,14 @@ def drop_rows(folder: Path, first: int, keep_copies: bool) -> list[Path]:
 class ScoreFiles:
     """`scores_train.csv` and `scores_val.csv`: one row per epoch, also if the run was interrupted and resumed.
 
+    `validation` are the values of the columns VALIDATION: a resumed run may have others, and then its scores cannot be
+    compared with those of the rows before.
     Rows of a later epoch than the one reported are of an attempt before, and dropped. A row that cannot be written is
     written with the next one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, validation: Mapping[str, object] | None = None) -> None:
+        self.validation = dict(validation or {})
         self.train_file, self.val_file = (folder / name for name in FILES)
         self.unwritten: dict[Path, list[Row]] = {self.train_file: [], self.val_file: []}
         self.unreported: dict[Path, int] = {}  # the first epoch since whose report a file is not up to date
@@ -70,6 +77,7 @@ class ScoreFiles:
                 "videos": f"{report.val.examples:.0f}",
                 "bad_videos": len(report.val.bad_videos),
             }
+            row |= self.validation
             self.unwritten[self.val_file].append(row)
         self._write()
 
@@ -107,7 +115,7 @@ def _columns(scores: Scores) -> Row:
 
 def _replace_rows(path: Path, first: int, new: list[Row]) -> None:
     """Drop the rows from epoch `first` on, and append the new rows. Columns of older versions are kept."""
-    before = _read(path, set(new[-1]) if new else set())
+    before = _read(path, new[-1].keys() - TEXTS if new else set())
     kept = [row for row in before if epoch_of(row) < first]
     if not new and len(kept) == len(before):
         return
@@ -117,6 +125,32 @@ def _replace_rows(path: Path, first: int, new: list[Row]) -> None:
         writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def validation_changes(rows: Sequence[Row]) -> dict[int, str]:
+    """The rows of scores_val.csv from which on the validation is another: {index: "videos", "clips" or both}.
+
+    Rows of older versions do not say how they came about, except for the number of videos.
+    """
+    changes = {}
+    for index, (before, row) in enumerate(pairwise(rows), start=1):
+        found = {
+            what
+            for name, what in VALIDATION.items()
+            if before.get(name) and row.get(name) and before[name] != row[name]
+        }
+        counts = _all_videos(before), _all_videos(row)
+        if None not in counts and counts[0] != counts[1]:
+            found.add("videos")
+        if found:
+            changes[index] = " and ".join(sorted(found, reverse=True))
+    return changes
+
+
+def _all_videos(row: Row) -> int | None:
+    """The number of videos of a validation, also of those that could not be read; None if the row does not tell."""
+    counts = [str(row.get(name, "")) for name in ("videos", "bad_videos")]
+    return sum(map(int, counts)) if all(len(count) < 10 and count.isdecimal() for count in counts) else None
 
 
 def _read(path: Path, numbers: set[str]) -> list[Row]:

@@ -1,9 +1,15 @@
+import json
+import re
+import struct
+
 import pytest
 import torch
 
 from common.errors import DataError, NetworkError
 from network import VideoNetwork, create_network, load_checkpoint, load_weights
+from network.weights.facts import training_facts
 from network.weights.loading import load_network, saved_facts
+from network.weights.reading import read_checkpoint
 from tests.network.weights.other_projects import HARA, hara_shapes, torchvision_shapes, weights_of
 
 CLASSES = ["run", "jump", "swim", "walk"]
@@ -154,7 +160,7 @@ def test_network_of_a_checkpoint_comes_with_gates_weights_and_classes(tmp_path):
     source = create_network("srtg_r3d_10", 4, gates=True, placement="mid").eval()
     facts = {"name": "srtg_r3d_10", "gates": True, "placement": "mid", "num_classes": 4}
     torch.save({"network": facts, "weights": source.state_dict(), "classes": CLASSES}, tmp_path / "x.pth")
-    network, classes, read, _ = load_network(tmp_path / "x.pth")
+    network, classes, read, *_ = load_network(tmp_path / "x.pth")
     assert (classes, read, network.name, network.training) == (CLASSES, facts, "srtg_r3d_10", False)
     clips = torch.randn(2, 3, 4, 24, 24)
     assert torch.equal(logits(network, clips), logits(source, clips))
@@ -163,7 +169,7 @@ def test_network_of_a_checkpoint_comes_with_gates_weights_and_classes(tmp_path):
 def test_network_of_a_checkpoint_of_others_is_the_one_named(tmp_path, source):
     """A state dict does not say what network it is for, and has no class names."""
     torch.save(source.state_dict(), tmp_path / "x.pth")
-    network, classes, facts, _ = load_network(tmp_path / "x.pth", "srtg_r3d_10")
+    network, classes, facts, *_ = load_network(tmp_path / "x.pth", "srtg_r3d_10")
     assert (classes, facts["num_classes"]) == (None, 4)
     assert torch.equal(network.fc.weight, source.fc.weight)
     for name in ("", "srtg_r3d_18"):
@@ -278,6 +284,36 @@ def test_a_later_format_names_the_version_that_wrote_it():
     """Its fields may mean something else here."""
     with pytest.raises(NetworkError, match=r"\b99\b.*\b7\.0\b"):
         saved_facts({"format": 99, "versions": {"srtg": "7.0"}, "network": FACTS, "weights": {}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": [1]}, "field `options` is a list"),
+        ({"options": {"clip_size": True}}, "clip_size is True"),
+        ({"options": {"clip_length": 16.0}}, "clip_length is 16.0"),
+        ({"options": {"val_frame_interval": 0}}, "val_frame_interval is 0"),
+        ({"options": {"clip_length": 2**40}}, "clip_length is 1099511627776: 2147483647"),
+        ({"options": {"variant": ["2"]}}, "variant is a list"),
+        ({"videos": "0a"}, "field `videos` is 0a"),
+        ({"videos": {"train": {"a": 1}}}, "`videos` has a dict for train"),
+        ({"videos": {"train": "a" * 10**6}}, "for train, which no run saves"),
+        ({"content": {"val": {"counts": 5}}}, "`content` has a dict for val"),
+        ({"content": {"val": [[["a"]]]}}, "`content` has a list for val"),
+    ],
+)
+def test_what_a_file_says_of_its_training_is_checked(tmp_path, changes, message):
+    """Anybody can write the metadata of an exported file; a value of another kind would end in a traceback."""
+    own = {"network": FACTS, "weights": {}, "classes": CLASSES}
+    with pytest.raises(NetworkError, match=re.escape(message)):
+        training_facts(own | changes)
+    header = json.dumps({"__metadata__": {"srtg": json.dumps(own | changes)}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(NetworkError, match=re.escape(message)):
+        training_facts(read_checkpoint(tmp_path / "x.safetensors"))
+    with pytest.raises(NetworkError, match="`videos` is a Tensor"):
+        training_facts(own | {"videos": torch.zeros(2)})
+    assert training_facts(changes) == {"options": {}, "videos": {}, "content": {}}  # of another project
 
 
 def test_a_checkpoint_of_others_has_no_saved_facts():

@@ -64,6 +64,30 @@ def test_a_run_resumed_at_an_earlier_epoch_keeps_what_it_writes(tmp_path):
     assert [path.name for path in checkpoints.epoch_files()] == [f"net_ep-{n:04d}.pth" for n in (3, 4, 8, 9)]
 
 
+def of_run(key, number):
+    return {"format": 1, "position": {"epoch": number, "step": 0}, "number": number, "run_key": key}
+
+
+def test_a_file_of_another_run_is_neither_overwritten_nor_deleted(tmp_path, caplog, monkeypatch):
+    """Checkpoints copied into a run's folder by hand took the names of its own: the next save or --keep lost them."""
+    monkeypatch.setattr(LOG, "propagate", True)
+    checkpoints = CheckpointFolder(tmp_path, "net", keep=1)
+    checkpoints.save(of_run("this", 2), 2)
+    for path in (checkpoints.epoch_file(1), checkpoints.epoch_file(3), checkpoints.best, checkpoints.last):
+        torch.save(of_run("other", 99), path)
+    torch.save(of_run(None, 98), checkpoints.epoch_file(0))  # of an older version: it may be of this run
+    checkpoints.save(of_run("this", 3), 3, is_best=True)
+    aside = [path for path in names(tmp_path) if path.endswith(".abandoned")]
+    assert aside == [f"net_{name}.pth.abandoned" for name in ("best", "ep-0001", "ep-0003", "last")]
+    assert [number_in(tmp_path / name) for name in aside] == [99] * 4
+    assert names(tmp_path) == sorted([*aside, "net_best.pth", "net_ep-0003.pth", "net_last.pth"])
+    assert number_in(checkpoints.epoch_file(3)) == number_in(checkpoints.best) == number_in(checkpoints.last) == 3
+    assert [name in caplog.text for name in aside] == [True] * 4
+    torch.save({"state_dict": {}, "number": 97}, checkpoints.epoch_file(4))  # weights of another project
+    checkpoints.save(of_run("this", 4), 4)
+    assert number_in(tmp_path / "net_ep-0004.pth.abandoned") == 97
+
+
 def test_a_folder_named_like_a_checkpoint_ends_no_run(tmp_path):
     """With --keep, each epoch ended with an error about a file that nobody had written."""
     checkpoints = CheckpointFolder(tmp_path, "net", keep=1)

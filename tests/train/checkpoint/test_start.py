@@ -203,6 +203,21 @@ def test_the_best_of_another_run_with_the_same_top_1_is_not_taken(folder, tmp_pa
     assert resumed(folder, "auto") == (50.0, set())
 
 
+def test_files_of_another_run_are_moved_aside_on_resume(folder):
+    """Only those of later epochs were: the others were overwritten, or deleted by --keep, without a word."""
+    for epoch in (1, 2, 3):
+        folder.save(saved(epoch + 1) | {"run_key": "this"}, epoch)
+    torch.save(saved(2) | {"run_key": "other"}, folder.epoch_file(1))
+    torch.save(saved(5) | {"run_key": "other"}, folder.epoch_file(4))  # it has the number of the next epoch
+    torch.save(saved(3), folder.epoch_file(2))  # of an older version, which saved no key
+    names = {folder.epoch_file(epoch).name for epoch in (1, 4)}
+    assert resumed(folder, "auto") == (-1.0, names)
+    assert {path.name for path in folder.folder.glob("*.abandoned")} == {f"{name}.abandoned" for name in names}
+    assert resumed(folder, "auto") == (-1.0, set())
+    torch.save(saved(2) | {"run_key": "other"}, folder.last)
+    assert resumed(folder, "4") == (-1.0, {folder.last.name})
+
+
 def test_a_damaged_last_is_moved_aside_once(folder):
     folder.save(saved(3, 10.0), 2, is_best=True)
     folder.save(saved(3, 10.0, step=4))

@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from common.cli import run_command
+from data.clips.types import BadVideo
 from evaluate.evaluation import Evaluation
 from tests.processes import ROOT
 from tests.runs import evaluation, make_scores
-from train.monitor.curves import main
+from train.monitor.curves import main, plt
 from train.monitor.reports import EpochReport
 from train.monitor.score_files import ScoreFiles
 
@@ -66,6 +67,39 @@ def test_the_last_epoch_is_the_last_one_in_any_order_of_rows(runs, monkeypatch, 
         (runs[1] / name).write_text("\n".join([header, *sorted(lines, key=lambda line: line.split(",")[3])]))
     _, out, _ = plot(monkeypatch, capsys, runs[1])
     assert re.search(r"gated +4 .*\b55\.00 % +60\.00 % in epoch 3", out)
+
+
+VALIDATION = {"clip": "4x32x32", "interval": 2, "clips": 1, "list": "v0a"}
+
+
+def test_a_validation_that_changed_is_marked(tmp_path, monkeypatch, capsys):
+    """A resume with other labels or clips made one curve of scores that cannot be compared, and a best of all."""
+    (tmp_path / "run").mkdir()
+    validations = [None, None, VALIDATION, VALIDATION | {"list": "v1b"}, VALIDATION | {"list": "v1b", "clips": 3}]
+    for epoch, (validation, examples) in enumerate(zip(validations, (90, 100, 100, 100, 100), strict=True), start=1):
+        ScoreFiles(tmp_path / "run", validation).on_epoch(report(epoch, evaluation(120.0, 90 - epoch, 90, examples)))
+    figures = []
+    monkeypatch.setattr(plt, "close", figures.append)
+    status, out, _ = plot(monkeypatch, capsys, tmp_path / "run", "--output", tmp_path / "x.png")
+    notes = [line for line in out.splitlines() if line.startswith("run: ")]
+    found = [re.search(r"other (.*) from epoch (\d)", note).groups() for note in notes]
+    assert (status, found) == (0, [("videos", "2"), ("videos", "4"), ("clips", "5")])
+    assert "85.00 % in epoch 5" in out  # not epoch 1, which is of other videos
+    for axis in figures[0].axes:
+        assert [text.get_text() for text in axis.texts] == ["other videos", "other videos", "other clips"]
+        solid = [list(line.get_xdata()) for line in axis.lines if line.get_linestyle() == "-"]
+        assert solid == [[1], [2, 3], [4], [5]]
+
+
+def test_a_validation_that_stayed_the_same_has_no_mark(runs, tmp_path, monkeypatch, capsys):
+    """Also if some of its videos could not be read, and after a spreadsheet or an older version wrote the file."""
+    files = ScoreFiles(runs[0], VALIDATION)
+    files.on_epoch(report(4, evaluation(120.0, 30, 90, 99, (BadVideo(7, "damaged", None),))))
+    files.on_epoch(report(5, evaluation(120.0, 30, 90, 100)))
+    assert "other" not in plot(monkeypatch, capsys, runs[0])[1]
+    path = runs[0] / "scores_val.csv"
+    path.write_text(path.read_text().replace(",100,0", ",,"))
+    assert plot(monkeypatch, capsys, runs[0])[1].count("other") == 0
 
 
 def test_the_module_is_a_command(server, runs, tmp_path):
