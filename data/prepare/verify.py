@@ -1,10 +1,10 @@
 """Check a dataset folder against its label files: python -m data.prepare.verify DATASET
 
 Lists the videos in DATASET/jpg/<class>/<video>/ that are missing, empty, broken (proved damaged), unreadable (a program
-is writing them, permissions, memory, another format), lack frames, have a wrong frame count or another video's name,
-are stray (not in the labels) or hold temporary files of a killed run; also writes them to DATASET/verify_problems.csv.
-The exit status is 0 if there are none, else 1. Without --labels, the CSV files in DATASET/labels are used; if there are
-none, only the databases are checked.
+is writing them, permissions, memory, another format), lack frames, have a wrong frame count, another video's name or
+other times than their label row, are stray (not in the labels) or hold temporary files of a killed run; also writes
+them to DATASET/verify_problems.csv. The exit status is 0 if there are none, else 1. Without --labels, the CSV files in
+DATASET/labels are used; if there are none, only the databases are checked.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -26,8 +26,9 @@ from common.text import quoted
 from data.labels.class_folders import ClassFolders, list_folders, list_names
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import csv_files, find_jpg
-from data.labels.text import some
+from data.labels.text import counted, some
 from data.prepare.class_of_file import is_youtube_name, spelling
+from data.prepare.clip_times import times_problem
 from data.prepare.deletion import Deletion, delete_broken, identity, is_being_written
 from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import check_idle
@@ -50,14 +51,12 @@ CHUNK_PIXELS = 2**25  # fewer if they are large
 class Verdict(NamedTuple):
     """The result for a video folder: the number of frames in its database, and its problems as (kind, reason).
 
-    `has_damage`: convert --keep-partial made it of a damaged video, which is no problem. `content` is the same for
-    videos that were made from the same bytes and span; None if that is unknown.
+    `made` is what the database was made from; None if that is unknown.
     """
 
     frames: int
     problems: list[tuple[str, str]]
-    has_damage: bool = False
-    content: tuple[object, ...] | None = None
+    made: Origin | None = None
 
 
 class _Found(NamedTuple):
@@ -134,8 +133,7 @@ def check_video(decode: str, folder: Path, beat: Callable[[], None]) -> Verdict:
     if made is None:
         return Verdict(found.frames, problems)
     problems += _check_class(folder, made)
-    has_damage = made.keep_partial and made.is_damaged
-    return Verdict(found.frames, problems, has_damage, (made.size, made.content, made.start, made.end))
+    return Verdict(found.frames, problems, made)
 
 
 def check_and_delete(decode: str, jpg: Path, folder: Path, beat: Callable[[], None]) -> tuple[Verdict, Deletion]:
@@ -222,30 +220,46 @@ def _decode(store: FrameStore, count: int, beat: Callable[[], None]) -> None:
         store.read([0, *range(start, min(start + chunk, count))])
 
 
-def _check_videos(videos: list[Path], jpg: Path, options: argparse.Namespace, report: Report) -> Deletion:
-    """Check the video folders in parallel, and return what was deleted and what was left."""
+def _check_videos(
+    videos: Mapping[Path, Sequence[LabelRow]], jpg: Path, options: argparse.Namespace, report: Report
+) -> Deletion:
+    """Check the video folders, of which each has its label rows, in parallel.
+
+    Return what was deleted and what was left.
+    """
     deletion = Deletion([], [])
     partly: list[str] = []
+    uncompared = 0
     by_content: dict[tuple[object, ...], list[str]] = {}
     check = (
         partial(check_and_delete, options.decode, jpg) if options.delete_broken else partial(check_only, options.decode)
     )
     with progress_bar() as progress:
         task = progress.add_task("verifying", total=len(videos))
-        for outcome in run_jobs(check, videos, min(options.workers, max(1, len(videos)))):
+        for outcome in run_jobs(check, list(videos), min(options.workers, max(1, len(videos)))):
             progress.advance(task)
             report.count("videos checked")
             failed = Verdict(0, [("unreadable", outcome.reason)]), Deletion([], [])
             verdict, of_video = outcome.result or failed
             report.count("frames", verdict.frames)
-            if verdict.has_damage:
-                partly.append(str(outcome.job.relative_to(jpg)))
-            if verdict.content is not None:
-                by_content.setdefault(verdict.content, []).append(str(outcome.job.relative_to(jpg)))
+            item, rows, made = str(outcome.job.relative_to(jpg)), videos[outcome.job], verdict.made
+            if made is None:
+                uncompared += verdict.frames > 0 and any(row.time_start is not None for row in rows)
+            else:
+                if made.keep_partial and made.is_damaged:
+                    partly.append(item)
+                by_content.setdefault((made.size, made.content, made.start, made.end), []).append(item)
+                for why in {times_problem(row, made, verdict.frames) for row in rows} - {""}:
+                    report.add("other times", item, why)
             for kind, why in verdict.problems:
-                report.add(kind, str(outcome.job.relative_to(jpg)), why)
+                report.add(kind, item, why)
             deletion.deleted.extend(of_video.deleted)
             deletion.left.extend(of_video.left)
+    if uncompared:
+        report.notes.append(
+            f"{counted(uncompared, 'database')} of rows with times do not say which part of a video they hold: their "
+            "times were not compared"
+        )
     if partly:
         report.count("kept with damage", len(partly))
         report.notes.append(f"kept with damage, by convert --keep-partial: {some(partly, 'video')}")
@@ -270,33 +284,36 @@ def _label_files(given: list[Path] | None, dataset: Path) -> list[Path]:
     return paths
 
 
-def _compare(jpg: Path, rows: list[LabelRow]) -> tuple[list[Path], list[Problem]]:
-    """The folders of the videos in the labels, and the missing and stray ones as problems."""
+def _compare(jpg: Path, rows: list[LabelRow]) -> tuple[dict[Path, list[LabelRow]], list[Problem]]:
+    """The folders of the videos in the labels, with their rows, and the missing and stray ones as problems."""
     folders = ClassFolders(jpg, sorted({row.label for row in rows}))
     problems = list(_stray_files(jpg, "", folders.present))
     unlabelled = {folder: set(_video_names(jpg, folder, problems)) for folder in folders.present}
-    present: list[Path] = []
-    for label, video_id in dict.fromkeys((row.label, row.video_id) for row in rows):
+    present: dict[Path, list[LabelRow]] = {}
+    by_video: dict[tuple[str, str], list[LabelRow]] = {}
+    for row in rows:
+        by_video.setdefault((row.label, row.video_id), []).append(row)
+    for (label, video_id), of_video in by_video.items():
         place = next((folder for folder in folders.of_class[label] if video_id in unlabelled[folder]), None)
         if place is None:
             problems.append(Problem("missing", f"{label}/{video_id}", "in the labels, not on disk"))
         else:
             unlabelled[place].remove(video_id)
-            present.append(jpg / place / video_id)
+            present[jpg / place / video_id] = of_video
     known = {folder for names in folders.of_class.values() for folder in names}
     for folder, videos in unlabelled.items():
         if folder in known:
             problems += [Problem("stray", f"{folder}/{name}", "not in the labels") for name in videos]
         else:
             problems.append(Problem("stray", folder, f"a class of {len(videos)} videos, not in the labels"))
-    return sorted(present), problems
+    return dict(sorted(present.items())), problems
 
 
-def _all_videos(jpg: Path) -> tuple[list[Path], list[Problem]]:
+def _all_videos(jpg: Path) -> tuple[dict[Path, list[LabelRow]], list[Problem]]:
     """All video folders, and stray files as problems."""
     classes = list_folders(jpg)
     problems = list(_stray_files(jpg, "", classes))
-    return [jpg / folder / name for folder in classes for name in _video_names(jpg, folder, problems)], problems
+    return {jpg / folder / name: [] for folder in classes for name in _video_names(jpg, folder, problems)}, problems
 
 
 def _video_names(jpg: Path, folder: str, problems: list[Problem]) -> list[str]:

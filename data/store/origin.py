@@ -13,6 +13,7 @@ Databases of older versions and of dataset2database have no such table. FrameSto
 follow: unknown names are ignored.
 """
 
+import math
 import os
 import sqlite3
 import stat
@@ -142,8 +143,8 @@ def _origin(found: Mapping[str, str | None]) -> Origin | None:
             source=rows["source"],
             size=int(rows["size"]),
             content=rows["content"],
-            start=float(rows["start"]) if "start" in rows else None,
-            end=float(rows["end"]) if "end" in rows else None,
+            start=_seconds(rows.get("start")),
+            end=_seconds(rows.get("end")),
             short_side=int(rows["short_side"]),
             quality=int(rows["quality"]),
             keep_partial=rows["keep_partial"] == "yes",
@@ -153,6 +154,13 @@ def _origin(found: Mapping[str, str | None]) -> Origin | None:
         )
     except (KeyError, ValueError, TypeError):
         return None
+
+
+def _seconds(text: str | None) -> float | None:
+    seconds = None if text is None else float(text)
+    if seconds is not None and not math.isfinite(seconds):
+        raise ValueError(text)
+    return seconds
 
 
 def file_content(path: Path) -> tuple[int, str]:

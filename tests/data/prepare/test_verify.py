@@ -237,6 +237,34 @@ def test_copies_of_one_video_are_named(tmp_path: Path, capsys: pytest.CaptureFix
     assert "cut" not in output and "other" not in output
 
 
+def test_frames_of_other_times_than_the_labels_say_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Times that were corrected after converting may keep a folder's name: the old part was trained as the new one."""
+    rows = ["a,x1,10,20", "a,moved,10.5,20", "a,later,30,40.9", "a,whole,50,60", "a,cut,50,60", "a,unknown,50,60"]
+    (tmp_path / "labels.csv").write_text("\n".join(["label,youtube_id,time_start,time_end", *rows, ""]))
+    (tmp_path / "more.csv").write_text("label,id\na,x2_000001_000003\na,x3_000001_000003\n")
+    for name, source, start, end in (
+        ("x1_000010_000020", "x1.mp4", 10.2, 20.0),  # less than a frame
+        ("moved_000010_000020", "v_moved.mp4", 10.0, 20.0),
+        ("later_000030_000040", "later.mp4", 30.0, 40.0),
+        ("whole_000050_000060", "a/whole.webm", None, None),
+        ("cut_000050_000060", "a/cut_000050_000060.mp4", None, None),
+        ("x2_000001_000003", "v_x2.mp4", 1.5, 3.0),
+        ("x3_000001_000003", "x3.mp4", 5.0, 7.0),
+    ):
+        origin = Origin("videos", source, 1, name, start, end, 360, 90, False)
+        write_frames(tmp_path / "jpg" / "a" / name, numbered_jpegs(range(40)), origin.rows)
+    write_frames(tmp_path / "jpg" / "a" / "unknown_000050_000060", numbered_jpegs(range(2)))
+    labels = [text for name in ("labels.csv", "more.csv") for text in ("--labels", str(tmp_path / name))]
+    assert main([str(tmp_path), *labels, "--workers", "1", "--delete-broken"]) == 1
+    names = ("moved_000010_000020", "later_000030_000040", "whole_000050_000060", "x3_000001_000003")
+    assert problems(tmp_path) == {("other times", f"a/{name}") for name in names}
+    output = capsys.readouterr().out
+    assert "10 to 20 s" in output and "10.5 to 20 s" in output and "--replace" in output
+    assert "1 database of rows with times" in output
+
+
 def test_names_with_suffixes_and_dots_and_links_are_the_same_video(tmp_path: Path) -> None:
     """dataset2database may keep the suffix of a video file."""
     for number, (written, name) in enumerate([("v.mp4", "v"), ("v", "v.mp4"), ("v 1.2", "v 1.2"), ("v", "v")]):
