@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from common.files import atomic_file, reason, write_errors
+from data.prepare.clip_times import length_problem
 from data.prepare.frame_folder import Frames, find_frames
 from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
 from data.store.frame_store import (
@@ -44,6 +45,7 @@ class Job(NamedTuple):
     span: Span | None
     folder: Path
     replaces: bool = False  # a database that was made from something else
+    cut: Span | None = None  # the times of the whole video that the file should hold, if it was cut beforehand
 
 
 class Unwritable(NamedTuple):
@@ -146,6 +148,7 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
     left_out: list[str] = []
     missing: list[str] = []  # of the video, by the names of its frames; the readers add what they find
     remarks: list[str] = []
+    video: VideoReader | None = None
     jpegs: Iterable[bytes]
     if job.source.is_dir():
         frames = _frames(job.source, settings.keep_partial)
@@ -156,13 +159,20 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
         video = VideoReader(job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat)
         jpegs = (encode_jpeg(pixels, settings.quality) for pixels in video)
         lost, remarks = video.losses, video.remarks
+
+    def rows() -> dict[str, str]:
+        seconds = video.seconds if video and job.span is None else None
+        return _rows(replace(origin, seconds=seconds), job.source, [*missing, *lost])
+
     try:
-        write_frames(job.folder, _readable(jpegs), lambda: _rows(origin, job.source, [*missing, *lost]))
+        write_frames(job.folder, _readable(jpegs), rows)
     except OSError as error:
         what = f"cannot be written ({reason(error)})"
         if error.errno in STOPPING:
             return Unwritable(what)
         raise DataError(what) from error
+    if video and job.cut and (problem := length_problem(video.seconds, job.cut)):
+        remarks = [*remarks, problem]
     return [*left_out, *missing, *lost, *remarks]
 
 

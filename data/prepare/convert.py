@@ -151,7 +151,7 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
     def look_at(chunk: Sequence[Job]) -> list[There | str]:
         return [_look(settings, job, replace) for job in chunk]
 
-    every = [Job(video.path, video.span, jpg / video.label / video.video_id) for video in videos]
+    every = [Job(video.path, video.span, jpg / video.label / video.video_id, cut=video.cut) for video in videos]
     chunks = [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
     found = (there for chunk in in_threads("what is there", look_at, chunks, CHUNK) for there in chunk)
     jobs: list[Job] = []

@@ -2,9 +2,9 @@
 
 Lists the videos in DATASET/jpg/<class>/<video>/ that are missing, empty, broken (proved damaged), unreadable (a program
 is writing them, permissions, memory, another format), lack frames, have a wrong frame count, another video's name or
-other times than their label row, are stray (not in the labels) or hold temporary files of a killed run; also writes
-them to DATASET/verify_problems.csv. The exit status is 0 if there are none, else 1. Without --labels, the CSV files in
-DATASET/labels are used; if there are none, only the databases are checked.
+other times than their label row, are longer than these times, are stray (not in the labels) or hold temporary files of
+a killed run; also writes them to DATASET/verify_problems.csv. The exit status is 0 if there are none, else 1. Without
+--labels, the CSV files in DATASET/labels are used; if there are none, only the databases are checked.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import csv_files, find_jpg
 from data.labels.text import counted, some
 from data.prepare.class_of_file import is_youtube_name, spelling
-from data.prepare.clip_times import times_problem
+from data.prepare.clip_times import SHORT, clip_problems
 from data.prepare.deletion import Deletion, delete_broken, identity, is_being_written
 from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import check_idle
@@ -229,6 +229,7 @@ def _check_videos(
     """
     deletion = Deletion([], [])
     partly: list[str] = []
+    short: list[str] = []
     uncompared = 0
     by_content: dict[tuple[object, ...], list[str]] = {}
     check = (
@@ -249,8 +250,11 @@ def _check_videos(
                 if made.keep_partial and made.is_damaged:
                     partly.append(item)
                 by_content.setdefault((made.size, made.content, made.start, made.end), []).append(item)
-                for why in {times_problem(row, made, verdict.frames) for row in rows} - {""}:
-                    report.add("other times", item, why)
+                for kind, why in clip_problems(outcome.job.name, rows, made, verdict.frames):
+                    if kind == SHORT:
+                        short.append(item)
+                    else:
+                        report.add(kind, item, why)
             for kind, why in verdict.problems:
                 report.add(kind, item, why)
             deletion.deleted.extend(of_video.deleted)
@@ -260,6 +264,9 @@ def _check_videos(
             f"{counted(uncompared, 'database')} of rows with times do not say which part of a video they hold: their "
             "times were not compared"
         )
+    if short:
+        report.count(SHORT, len(short))
+        report.notes.append(f"{SHORT}, cut short beforehand or at the end of their videos: {some(short, 'clip')}")
     if partly:
         report.count("kept with damage", len(partly))
         report.notes.append(f"kept with damage, by convert --keep-partial: {some(partly, 'video')}")

@@ -3,6 +3,7 @@
     videos, source        the name of the folder VIDEOS, and the path of the file (or folder of frames) in it
     size, content         bytes, and a fingerprint: see file_content and folder_content
     start, end            seconds; only of a clip that was cut out of the source
+    seconds               how long the frames last; only of a whole file
     short_side, quality   as the frames were asked for
     keep_partial          yes or no
     warnings              what may be missing, a line each; only if there are any
@@ -50,6 +51,7 @@ class Origin:
     warnings: str = ""
     version: str = VERSION
     whole: str = ""
+    seconds: float | None = None
 
     @property
     def is_damaged(self) -> bool:
@@ -72,6 +74,7 @@ class Origin:
             "warnings": "\n".join([*warnings[:MAX_WARNINGS], *more]) or self.warnings,
             "version": self.version,
             "whole": self.whole,
+            "seconds": "" if self.seconds is None else repr(self.seconds),
         }
         return {name: _text(value) for name, value in rows.items() if value}
 
@@ -151,6 +154,7 @@ def _origin(found: Mapping[str, str | None]) -> Origin | None:
             warnings=rows.get("warnings", ""),
             version=rows["version"],
             whole=rows.get("whole", ""),
+            seconds=_seconds(rows.get("seconds")),
         )
     except (KeyError, ValueError, TypeError):
         return None

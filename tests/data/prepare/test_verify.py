@@ -265,6 +265,35 @@ def test_frames_of_other_times_than_the_labels_say_are_listed(
     assert "1 database of rows with times" in output
 
 
+def test_a_whole_video_named_as_a_clip_is_said_by_convert_and_by_verify(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was taken for the clip that was cut beforehand, and minutes of other things were trained as its class."""
+    videos, youtube = tmp_path / "videos", "dQw4w9WgXcQ"
+    lengths = {"long_000000_000002": 100, f"{youtube}_000003_000005": 100, "short_000000_000020": 50}
+    for name, frames in {**lengths, "right_000002_000004": 48, "frames_000000_000001": 60}.items():
+        encode_numbered_video(videos / "a" / f"{name}.mp4", frames)  # 25 frames a second
+    rows = ["a,long,0,2", "a,short,0,20", "a,right,2,4"]
+    (tmp_path / "labels.csv").write_text("\n".join(["label,youtube_id,time_start,time_end", *rows, ""]))
+    labels = ["--labels", str(tmp_path / "labels.csv")]
+    cut = tmp_path / "cut"
+    assert convert.main([str(videos), str(cut), *labels, "--workers", "1"]) == 0
+    with (cut / "convert_failures.csv").open(newline="") as file:
+        listed = {row["item"]: (row["kind"], row["reason"]) for row in csv.DictReader(file)}
+    assert listed.keys() == {"a/long_000000_000002.mp4", "a/short_000000_000020.mp4"}
+    assert listed["a/long_000000_000002.mp4"] == (
+        "warning", "lasts 4.0 s, but its label row or name says 0 to 2 s, which are 2 s: is it the whole video?"
+    )  # fmt: skip
+    capsys.readouterr()
+    assert main([str(cut), *labels, "--workers", "1"]) == 1
+    assert problems(cut) == {("other length", "a/long_000000_000002")}
+    assert "(a/short_000000_000020)" in capsys.readouterr().out
+    whole = tmp_path / "whole"  # without labels, the names of YouTube alone tell
+    assert convert.main([str(videos), str(whole), "--workers", "1"]) == 0
+    assert main([str(whole), "--workers", "1"]) == 1
+    assert problems(whole) == {("other length", f"a/{youtube}_000003_000005")}
+
+
 def test_names_with_suffixes_and_dots_and_links_are_the_same_video(tmp_path: Path) -> None:
     """dataset2database may keep the suffix of a video file."""
     for number, (written, name) in enumerate([("v.mp4", "v"), ("v", "v.mp4"), ("v 1.2", "v 1.2"), ("v", "v")]):
