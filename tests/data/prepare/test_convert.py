@@ -209,6 +209,29 @@ def rerun(videos: Path, out: Path, *flags: str) -> tuple[int, dict[str, tuple[st
     return status, failures(out / "convert_failures.csv")
 
 
+def test_a_further_run_keeps_the_failures_that_it_does_not_try_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list of another folder's or class's conversion was lost, and its failures with it."""
+    first, second, out = tmp_path / "first", tmp_path / "second", tmp_path / "out"
+    for name in ("walk/1", "walk/2", "walk/3", "run/4"):
+        (first / name).parent.mkdir(parents=True, exist_ok=True)
+        (first / f"{name}.mp4").touch()
+    assert rerun(first, out)[0] == 1
+    encode_numbered_video(second / "walk" / "2.avi", 3, codec="mpeg4")
+    (second / "walk" / "5.mp4").touch()
+    (tmp_path / "labels.csv").write_text("label,id\nwalk,2\nwalk,5\nwalk,6\n")
+    status, listed = rerun(second, out, "--labels", str(tmp_path / "labels.csv"))
+    assert status == 1
+    assert set(listed) == {"walk/1.mp4", "walk/3.mp4", "run/4.mp4", "walk/5.mp4", "walk/6"}
+    assert "3 problems of earlier runs" in capsys.readouterr().out
+    (first / "walk" / "1.mp4").unlink()
+    (first / "walk" / "2.mp4").unlink()
+    encode_numbered_video(first / "walk" / "3.mp4", 3)
+    assert set(rerun(first, out)[1]) == {"run/4.mp4", "walk/5.mp4", "walk/6"}
+    assert set(rerun(second, out)[1]) == {"run/4.mp4", "walk/5.mp4", "walk/6"}
+
+
 def test_another_video_of_the_same_name_is_not_taken_for_the_one_there(tmp_path: Path) -> None:
     """Else train/walk/1.mp4 would stand for val/walk/1.mp4, and nobody would notice."""
     out = tmp_path / "out"
