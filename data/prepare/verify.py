@@ -31,7 +31,7 @@ from data.prepare.class_of_file import is_youtube_name, spelling
 from data.prepare.clip_times import SHORT, clip_problems
 from data.prepare.deletion import Deletion, delete_broken, identity, is_being_written
 from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
-from data.prepare.run_lock import check_idle
+from data.prepare.run_lock import check_idle, is_lock
 from data.prepare.worker_pool import run_jobs
 from data.store.frame_store import (
     DATABASE,
@@ -336,6 +336,8 @@ def _video_names(jpg: Path, folder: str, problems: list[Problem]) -> list[str]:
 
 def _stray_files(jpg: Path, folder: str, folders: Iterable[str]) -> Iterator[Problem]:
     for name in set(list_names(jpg / folder)).difference(folders):
+        if not folder and is_lock(name):  # where jpg is a link to this folder
+            continue
         yield Problem("stray", str(Path(folder, name)), _why_no_folder(jpg / folder / name))
 
 
