@@ -48,6 +48,13 @@ class Job(NamedTuple):
     cut: Span | None = None  # the times of the whole video that the file should hold, if it was cut beforehand
 
 
+class Converted(NamedTuple):
+    """The result of a job: what to warn of, and whether its frames are smaller than asked for, as the source is."""
+
+    warnings: list[str]
+    is_small: bool
+
+
 class Unwritable(NamedTuple):
     """The result of a job that shows that no further one can be written either."""
 
@@ -139,8 +146,8 @@ def origin_of(settings: Settings, job: Job) -> Origin:
     )
 
 
-def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> list[str] | Unwritable:
-    """Write the database of one video; return warnings. DataError if it cannot be decoded to its end."""
+def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Converted | Unwritable:
+    """Write the database of one video. DataError if it cannot be decoded to its end."""
     remove_leftovers(job)
     if job.source.is_dir() and job.span is not None:
         raise VideoError("is a folder of frames without times: the clip cannot be cut out")
@@ -149,6 +156,7 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
     missing: list[str] = []  # of the video, by the names of its frames; the readers add what they find
     remarks: list[str] = []
     video: VideoReader | None = None
+    reader: JpegFolderReader | VideoReader
     jpegs: Iterable[bytes]
     if job.source.is_dir():
         frames = _frames(job.source, settings.keep_partial)
@@ -156,7 +164,9 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
         reader = JpegFolderReader(frames.files, settings.short_side, settings.quality, settings.keep_partial, beat)
         jpegs, lost, remarks = reader, reader.losses, reader.remarks
     else:
-        video = VideoReader(job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat)
+        reader = video = VideoReader(
+            job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat
+        )
         jpegs = (encode_jpeg(pixels, settings.quality) for pixels in video)
         lost, remarks = video.losses, video.remarks
 
@@ -173,7 +183,7 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
         raise DataError(what) from error
     if video and job.cut and (problem := length_problem(video.seconds, job.cut)):
         remarks = [*remarks, problem]
-    return [*left_out, *missing, *lost, *remarks]
+    return Converted([*left_out, *missing, *lost, *remarks], min(reader.size) < settings.short_side)
 
 
 def remove_leftovers(job: Job) -> None:

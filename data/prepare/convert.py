@@ -23,6 +23,7 @@ from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, describe_clip, read_labels
 from data.labels.text import counted, is_or_are, some
 from data.prepare.conversion import (
+    Converted,
     Job,
     Settings,
     There,
@@ -42,6 +43,7 @@ from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.frame_store import DATABASE
 
 CHUNK = 64  # videos that a thread looks at in one call
+SMALL = "smaller than --short-side"
 WITH_DAMAGE = "already there, with damage"
 
 
@@ -75,6 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             listed = None
             if not stopped:  # else the same is said below
                 stopped = str(error)
+    if small := report.counts[SMALL]:
+        kept = f"the frames of {counted(small, 'video')} have a shorter side of less than {options.short_side} pixels"
+        report.notes.append(f"{kept}, as their source: nothing is enlarged")
     if found.ignored:
         report.count("ignored, no videos", found.ignored.total())
         kinds = (f"{number} {kind}" for kind, number in sorted(found.ignored.items()))
@@ -250,7 +255,7 @@ def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, repor
     outcomes = run_jobs(partial(convert_video, settings), jobs, workers, clean_up=remove_leftovers)
     with progress_bar() as progress, closing(outcomes):
         task = progress.add_task("converting", total=len(jobs))
-        outcome: Outcome[Job, list[str] | Unwritable]
+        outcome: Outcome[Job, Converted | Unwritable]
         for number, outcome in enumerate(outcomes, start=1):
             progress.advance(task)
             item = _name(outcome.job, settings)
@@ -271,7 +276,9 @@ def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, repor
                 report.add("failed", item, outcome.reason)
                 continue
             report.count("replaced" if outcome.job.replaces else "converted")
-            for warning in outcome.result:
+            if outcome.result.is_small:
+                report.count(SMALL)
+            for warning in outcome.result.warnings:
                 report.add("warning", item, warning)
     return "", left
 

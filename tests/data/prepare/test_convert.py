@@ -22,7 +22,7 @@ import simplejpeg
 
 from common.cli import USAGE_ERROR
 from common.errors import DataError
-from data.prepare.convert import Job, Settings, convert_video, main
+from data.prepare.convert import Converted, Job, Settings, convert_video, main
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, find_sources
 from data.store.frame_store import FrameStore, is_whole, leftovers
@@ -64,7 +64,9 @@ def numbers_of(folder: Path) -> list[int]:
 
 
 def convert(source: Path, folder: Path, span: Span | None = None, settings: Settings = SETTINGS) -> list[str]:
-    return convert_video(settings, Job(source, span, folder), lambda: None)
+    result = convert_video(settings, Job(source, span, folder), lambda: None)
+    assert isinstance(result, Converted)
+    return result.warnings
 
 
 # Whole runs
@@ -538,6 +540,21 @@ def test_frames_are_scaled_and_encoded_as_told(tmp_path: Path) -> None:
         assert store.read(range(3)).shape == (3, 45, 80, 3)
         sizes.append((tmp_path / str(quality) / "frames.db").stat().st_size)
     assert sizes[0] < sizes[1]
+
+
+def test_videos_smaller_than_asked_for_are_counted_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Training enlarges them, and a user who asked for 360 pixels would not know that half of the videos have 240."""
+    for name in ("a", "b"):
+        encode_numbered_video(tmp_path / "v" / "walk" / f"{name}.mp4", 3)
+    encode_numbered_video(tmp_path / "v" / "walk" / "large.mp4", 3, height=96, width=80)
+    (tmp_path / "v" / "walk" / "frames").mkdir()
+    (tmp_path / "v" / "walk" / "frames" / "1.jpg").write_bytes(numbered_jpegs([1])[0])
+    assert rerun(tmp_path / "v", tmp_path / "out", "--short-side", "60") == (0, {})
+    assert FrameStore(tmp_path / "out" / "jpg" / "walk" / "a").size() == (48, 64)
+    assert FrameStore(tmp_path / "out" / "jpg" / "walk" / "large").size() == (72, 60)
+    assert "the frames of 3 videos have a shorter side of less than 60 pixels" in capsys.readouterr().out
+    assert rerun(tmp_path / "v", tmp_path / "out", "--short-side", "60") == (0, {})
+    assert "shorter side" not in capsys.readouterr().out
 
 
 def test_a_video_that_fails_leaves_no_folder_and_with_keep_partial_its_good_frames(tmp_path: Path) -> None:
