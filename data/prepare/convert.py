@@ -94,14 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _count_vanished(videos: Path, jpg: Path, found: Sequence[Source], shard: Shard, report: Report) -> None:
     """Report the databases whose video has been removed or moved: label files made of OUT/jpg would still name them."""
-    there = {(video.label, video.video_id) for video in found}
-    for item, source in vanished(videos, jpg, there):
-        if not item:
-            report.notes.append(f"{source} more databases of no video here were not looked at: some may be gone")
-        elif shard.has(item):
-            name = videos.resolve().name
+    name = videos.resolve().name
+    gone = vanished(videos, jpg, {(video.label, video.video_id) for video in found})
+    for item, source in gone.sources.items():
+        if shard.has(item):
             what = f"{source} is not in {videos}: it was removed, or is in another folder {name}"
             report.add("gone", item, f"{what}; delete this folder if it should not be used")
+    if gone.not_looked_at:
+        report.notes.append(
+            f"{gone.not_looked_at} more databases of no video here were not looked at: some may be gone"
+        )
 
 
 def _check_folders(videos: Path, out: Path) -> None:
