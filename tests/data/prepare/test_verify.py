@@ -15,7 +15,8 @@ from common.cli import USAGE_ERROR
 from common.errors import DataError
 from data.prepare import convert
 from data.prepare.run_lock import only_run
-from data.prepare.verify import check_video, main
+from data.prepare.verify import main
+from data.prepare.video_check import check_video
 from data.store.frame_store import FrameStore, write_frames
 from data.store.origin import Origin
 from tests.numbered import (
