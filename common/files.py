@@ -160,9 +160,11 @@ def check_new_files(texts: Mapping[Path, str]) -> list[Path]:
 def write_new_files(texts: Mapping[Path, str]) -> None:
     """Write text files, all or none; files that are there with the same text stay.
 
-    DataError if one is there with another content, or cannot be written: then none is written.
+    DataError if one is there with another content, or cannot be written: then none is written, or the error names what
+    cannot be removed again.
     """
     absent = check_new_files(texts)
+    renamed: list[Path] = []
     try:
         for path in absent:
             with write_errors(path):
@@ -171,13 +173,25 @@ def write_new_files(texts: Mapping[Path, str]) -> None:
         for path in absent:
             with write_errors(path):
                 _temporary(path).replace(path)
+            renamed.append(path)
         for folder in {path.parent for path in absent}:
             with write_errors(folder):
                 sync_folder(folder)
+    except BaseException as error:  # an interrupt, too
+        left = [str(path) for path in renamed if not _is_removed(path)]
+        if left and isinstance(error, DataError):
+            raise DataError(f"{error}; delete {' and '.join(left)}, which was written before") from error
+        raise
     finally:
         for path in absent:
             with suppress(OSError):  # the error that led here is the one to report
                 _temporary(path).unlink(missing_ok=True)
+
+
+def _is_removed(path: Path) -> bool:
+    with suppress(OSError):
+        path.unlink()
+    return not os.path.lexists(path)
 
 
 def _has_text(path: Path, text: str) -> bool:

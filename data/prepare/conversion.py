@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from common.files import atomic_file, reason, write_errors
+from data.prepare.clip_times import length_problem
 from data.prepare.frame_folder import Frames, find_frames
 from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
 from data.store.frame_store import (
@@ -44,6 +45,14 @@ class Job(NamedTuple):
     span: Span | None
     folder: Path
     replaces: bool = False  # a database that was made from something else
+    cut: Span | None = None  # the times of the whole video that the file should hold, if it was cut beforehand
+
+
+class Converted(NamedTuple):
+    """The result of a job: what to warn of, and whether its frames are smaller than asked for, as the source is."""
+
+    warnings: list[str]
+    is_small: bool
 
 
 class Unwritable(NamedTuple):
@@ -137,8 +146,8 @@ def origin_of(settings: Settings, job: Job) -> Origin:
     )
 
 
-def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> list[str] | Unwritable:
-    """Write the database of one video; return warnings. DataError if it cannot be decoded to its end."""
+def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Converted | Unwritable:
+    """Write the database of one video. DataError if it cannot be decoded to its end."""
     remove_leftovers(job)
     if job.source.is_dir() and job.span is not None:
         raise VideoError("is a folder of frames without times: the clip cannot be cut out")
@@ -146,6 +155,8 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
     left_out: list[str] = []
     missing: list[str] = []  # of the video, by the names of its frames; the readers add what they find
     remarks: list[str] = []
+    video: VideoReader | None = None
+    reader: JpegFolderReader | VideoReader
     jpegs: Iterable[bytes]
     if job.source.is_dir():
         frames = _frames(job.source, settings.keep_partial)
@@ -153,17 +164,26 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> lis
         reader = JpegFolderReader(frames.files, settings.short_side, settings.quality, settings.keep_partial, beat)
         jpegs, lost, remarks = reader, reader.losses, reader.remarks
     else:
-        video = VideoReader(job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat)
+        reader = video = VideoReader(
+            job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat
+        )
         jpegs = (encode_jpeg(pixels, settings.quality) for pixels in video)
         lost, remarks = video.losses, video.remarks
+
+    def rows() -> dict[str, str]:
+        seconds = video.seconds if video and job.span is None else None
+        return _rows(replace(origin, seconds=seconds), job.source, [*missing, *lost])
+
     try:
-        write_frames(job.folder, _readable(jpegs), lambda: _rows(origin, job.source, [*missing, *lost]))
+        write_frames(job.folder, _readable(jpegs), rows)
     except OSError as error:
         what = f"cannot be written ({reason(error)})"
         if error.errno in STOPPING:
             return Unwritable(what)
         raise DataError(what) from error
-    return [*left_out, *missing, *lost, *remarks]
+    if video and job.cut and (problem := length_problem(video.seconds, job.cut)):
+        remarks = [*remarks, problem]
+    return Converted([*left_out, *missing, *lost, *remarks], min(reader.size) < settings.short_side)
 
 
 def remove_leftovers(job: Job) -> None:

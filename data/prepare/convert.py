@@ -21,8 +21,9 @@ from common.files import inode_of, reason
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, describe_clip, read_labels
-from data.labels.text import some
+from data.labels.text import counted, is_or_are, some
 from data.prepare.conversion import (
+    Converted,
     Job,
     Settings,
     There,
@@ -33,7 +34,8 @@ from data.prepare.conversion import (
     remove_leftovers,
     write_count,
 )
-from data.prepare.report import Report, check_list, printable, progress_bar, write_problems
+from data.prepare.failure_list import kept_problems
+from data.prepare.report import Problem, Report, check_list, printable, progress_bar, read_problems, write_problems
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources, is_video
 from data.prepare.vanished import vanished
@@ -41,6 +43,7 @@ from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.frame_store import DATABASE
 
 CHUNK = 64  # videos that a thread looks at in one call
+SMALL = "smaller than --short-side"
 WITH_DAMAGE = "already there, with damage"
 
 
@@ -56,23 +59,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.add(*problem)
     if not options.labels:
         _count_vanished(options.videos, options.out / "jpg", found.videos, options.shard, report)
-    stopped = ""
+    stopped, left = "", set[Path]()
     csv_path = options.out / f"convert_failures{_suffix(options.shard)}.csv"
     check_list(csv_path)
     with only_run(options.out, options.shard):
+        before = read_problems(csv_path)
         settings = Settings(options.short_side, options.quality, options.keep_partial, 1, options.videos)
         jobs = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
         if jobs:
             workers = min(options.workers, len(jobs))
             settings = settings._replace(threads=options.workers // workers)
-            stopped = _convert(jobs, settings, workers, options.out, report)
+            stopped, left = _convert(jobs, settings, workers, options.out, report)
         listed: Path | None = csv_path
         try:
-            write_problems(csv_path, report.problems)
+            _write_list(csv_path, before, found.videos, left, settings, options, report)
         except DataError as error:
             listed = None
             if not stopped:  # else the same is said below
                 stopped = str(error)
+    if small := report.counts[SMALL]:
+        kept = f"the frames of {counted(small, 'video')} have a shorter side of less than {options.short_side} pixels"
+        report.notes.append(f"{kept}, as their source: nothing is enlarged")
     if found.ignored:
         report.count("ignored, no videos", found.ignored.total())
         kinds = (f"{number} {kind}" for kind, number in sorted(found.ignored.items()))
@@ -87,14 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _count_vanished(videos: Path, jpg: Path, found: Sequence[Source], shard: Shard, report: Report) -> None:
     """Report the databases whose video has been removed or moved: label files made of OUT/jpg would still name them."""
-    there = {(video.label, video.video_id) for video in found}
-    for item, source in vanished(videos, jpg, there):
-        if not item:
-            report.notes.append(f"{source} more databases of no video here were not looked at: some may be gone")
-        elif shard.has(item):
-            name = videos.resolve().name
+    name = videos.resolve().name
+    gone = vanished(videos, jpg, {(video.label, video.video_id) for video in found})
+    for item, source in gone.sources.items():
+        if shard.has(item):
             what = f"{source} is not in {videos}: it was removed, or is in another folder {name}"
             report.add("gone", item, f"{what}; delete this folder if it should not be used")
+    if gone.not_looked_at:
+        report.notes.append(
+            f"{gone.not_looked_at} more databases of no video here were not looked at: some may be gone"
+        )
 
 
 def _check_folders(videos: Path, out: Path) -> None:
@@ -151,7 +160,7 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
     def look_at(chunk: Sequence[Job]) -> list[There | str]:
         return [_look(settings, job, replace) for job in chunk]
 
-    every = [Job(video.path, video.span, jpg / video.label / video.video_id) for video in videos]
+    every = [_job(video, jpg) for video in videos]
     chunks = [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
     found = (there for chunk in in_threads("what is there", look_at, chunks, CHUNK) for there in chunk)
     jobs: list[Job] = []
@@ -180,6 +189,10 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
     return jobs
 
 
+def _job(video: Source, jpg: Path) -> Job:
+    return Job(video.path, video.span, jpg / video.label / video.video_id, cut=video.cut)
+
+
 def _look(settings: Settings, job: Job, replace: bool) -> There | str:
     try:
         there = look(settings, job)
@@ -204,16 +217,47 @@ def _state(there: There) -> str:
     return "already there" if there.is_counted else "already there, n_frames written"
 
 
-def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, report: Report) -> str:
-    """Convert the videos; return why the work stopped early, if it did.
+def _write_list(
+    path: Path,
+    before: Sequence[Problem],
+    looked_at: Sequence[Source],
+    left: set[Path],
+    settings: Settings,
+    options: argparse.Namespace,
+    report: Report,
+) -> None:
+    """Write the list of problems, with those of `before` whose videos were not tried in this run. DataError.
+
+    `left` are the folders of the videos that were not begun.
+    """
+    jpg = options.out / "jpg"
+    tried = {problem.item for problem in report.problems}
+    for video in looked_at:
+        job = _job(video, jpg)
+        if job.folder not in left:
+            tried |= {_name(job, settings), f"{video.label}/{video.video_id}"}
+            tried |= {str(folder) for folder in video.path.relative_to(options.videos).parents}
+    kept = kept_problems(before, tried, options.videos, jpg, bool(options.labels))
+    place = str(options.videos.resolve())
+    write_problems(path, [*kept, *(problem._replace(videos=place) for problem in report.problems)])
+    if kept:
+        report.notes.append(
+            f"{counted(len(kept), 'problem')} of earlier runs, of videos that were not tried now, "
+            f"{is_or_are(kept)} still listed in {path}"
+        )
+
+
+def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, report: Report) -> tuple[str, set[Path]]:
+    """Convert the videos; return why the work stopped early, if it did, and the folders of those not tried.
 
     It stops if `out` is moved or deleted: the rest would come into a new folder, which no lock keeps for this run.
     """
     place = inode_of(out)
+    left = {job.folder for job in jobs}
     outcomes = run_jobs(partial(convert_video, settings), jobs, workers, clean_up=remove_leftovers)
     with progress_bar() as progress, closing(outcomes):
         task = progress.add_task("converting", total=len(jobs))
-        outcome: Outcome[Job, list[str] | Unwritable]
+        outcome: Outcome[Job, Converted | Unwritable]
         for number, outcome in enumerate(outcomes, start=1):
             progress.advance(task)
             item = _name(outcome.job, settings)
@@ -221,18 +265,24 @@ def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, repor
                 report.count("not begun or not finished", len(jobs) - number + 1)
                 return (
                     f"stopped: {out} was moved or deleted; give the same command with the folder as it is now to go on"
-                )
+                ), left
+            left.discard(outcome.job.folder)
             if isinstance(outcome.result, Unwritable):
                 report.add("failed", item, outcome.result.reason)
                 report.count("not begun or not finished", len(jobs) - number)
-                return f"stopped: {outcome.job.folder} {outcome.result.reason}; give the same command again to go on"
+                return (
+                    f"stopped: {outcome.job.folder} {outcome.result.reason}; give the same command again to go on",
+                    left,
+                )
             if outcome.result is None:
                 report.add("failed", item, outcome.reason)
                 continue
             report.count("replaced" if outcome.job.replaces else "converted")
-            for warning in outcome.result:
+            if outcome.result.is_small:
+                report.count(SMALL)
+            for warning in outcome.result.warnings:
                 report.add("warning", item, warning)
-    return ""
+    return "", left
 
 
 def _name(job: Job, settings: Settings) -> str:

@@ -7,12 +7,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from data.labels.text import first_names
+from data.labels.text import counted, first_names
 from data.store.video_file import VideoError
 
 JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
 OTHER_IMAGES = {".avif", ".bmp", ".heic", ".heif", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 NUMBER = re.compile(r"([0-9]+)")
+UNNAMED = "no suffix"  # the kind of a picture whose name does not say that it is one
+STARTS = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|II\*\0|MM\0\*|RIFF....WEBP", re.DOTALL)  # of pictures
+THUMBNAILS = "@eaDir"  # a folder that file servers of Synology add to each
 
 
 class Frames(NamedTuple):
@@ -44,22 +47,38 @@ def is_other_image(name: str) -> bool:
 def find_frames(folder: Path, keep_partial: bool = False) -> Frames:
     """The JPEG files of one numbered series, in the order of their numbers: frame_2.jpg before frame_10.jpg.
 
-    A single file of another name, such as thumbnail.jpg, is left out with a warning. VideoError for several series,
-    a number that comes twice, names without numbers, and numbers that are missing; `keep_partial` closes these gaps
-    with a warning. OSError if the folder cannot be read.
+    A single file of another name, such as thumbnail.jpg, and the pictures in folders of the folder are left out with a
+    warning. VideoError for several series, also of pictures without a suffix, a number that comes twice, names without
+    numbers, and numbers that are missing or lie in such a folder; `keep_partial` closes these gaps with a warning.
+    OSError if the folder cannot be read.
     """
     entries = sorted(folder.iterdir())
-    names = [_split(path) for path in entries if is_jpeg(path.name) or is_other_image(path.name)]
+    others = [path for path in entries if not _is_image(path.name) and path.name[0] != "." and path.name != THUMBNAILS]
+    names = [_split(path) for path in entries if _is_image(path.name)]
+    names += [_split(path, UNNAMED) for path in others if _begins_as_picture(path)]
     series = sorted(_series(names), key=len, reverse=True)
     if not series:
         raise VideoError("holds no JPEG frames")
     frames, odd = series[0], [each[0].path.name for each in series[1:]]
     if len(series) > 1 and (len(series[1]) > 1 or len(odd) >= len(frames)):
         raise VideoError(_several(series))
+    if frames[0].texts[-1] == UNNAMED:
+        what = f"holds {len(frames)} pictures without a suffix such as .jpg, which are not read"
+        raise VideoError(f"{what}: {frames[0].path.name}...; rename them")
     if is_other_image(frames[0].path.name):
         raise VideoError(f"holds {frames[0].path.suffix[1:].upper()} frames, which are not read; write them as JPEG")
     left_out = [f"left out {' and '.join(odd)}: not of the series of {frames[0].path.name}"] if odd else []
     gaps: list[str] = []
+    for inner in (path for path in others if path.is_dir()):
+        within, more = _pictures_within(inner), ""
+        if within and (first := _continues(frames, within)):
+            more = f", such as {first}, which seem to be frames of the same series"
+            if not keep_partial:
+                remedy = "move them to the others, or out of this folder (--keep-partial leaves them out)"
+                raise VideoError(f"holds {counted(len(within), 'picture')} in the folder {inner.name}{more}: {remedy}")
+        if within:
+            what = f"left out {counted(len(within), 'picture')} in the folder {inner.name}{more}"
+            (gaps if more else left_out).append(what)
     frames, numbers = _in_order(frames)
     if numbers and (gap := _gap(frames, numbers)):
         if not keep_partial:
@@ -68,13 +87,50 @@ def find_frames(folder: Path, keep_partial: bool = False) -> Frames:
     return Frames([name.path for name in frames], left_out, gaps)
 
 
+def _is_image(name: str) -> bool:
+    return is_jpeg(name) or is_other_image(name)
+
+
+def _begins_as_picture(path: Path) -> bool:
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return STARTS.match(file.read(12)) is not None
+    except OSError:  # a file without the name of a picture need not be readable
+        return False
+
+
+def _pictures_within(folder: Path) -> list[_Name]:
+    """The pictures in a folder and in all below it. OSError if one cannot be listed."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if name[0] != "." and name != THUMBNAILS]
+        found += [Path(place, name) for name in files if _is_image(name)]
+    return [_split(path) for path in sorted(found)]
+
+
+def _continues(frames: Sequence[_Name], within: Sequence[_Name]) -> str:
+    """The first name in another folder whose number the series lacks; empty if there is none.
+
+    Small copies of the frames have the same numbers, and other series another name.
+    """
+    series = next(each for each in _series([*frames, *within]) if frames[0] in each)
+    numbers = {tuple(map(int, name.numbers)) for name in frames}
+    return next((name.path.name for name in series if tuple(map(int, name.numbers)) not in numbers), "")
+
+
 def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 (called for each file of a dataset)
 
 
-def _split(path: Path) -> _Name:
-    parts = NUMBER.split(path.stem)
-    kind = "" if is_jpeg(path.name) else path.suffix.lower()
+def _split(path: Path, kind: str = "") -> _Name:
+    parts = NUMBER.split(path.name if kind else path.stem)
+    kind = kind or ("" if is_jpeg(path.name) else path.suffix.lower())
     return _Name(path, (*(text.casefold() for text in parts[::2]), kind), tuple(parts[1::2]))
 
 

@@ -32,7 +32,7 @@ class JpegFolderReader:
     more than half of the frames have another size than the first, which may be a thumbnail, VideoError is raised or,
     with `keep_partial`, all get that size. Every file is decoded to find damaged ones: they raise VideoError or, with
     `keep_partial`, are left out with a message in `losses`. After the last frame, `remarks` says which had another
-    size. `beat` is called for each file.
+    size, and `size` is the height and width of all. `beat` is called for each file.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class JpegFolderReader:
         self.files = files
         self.losses: list[str] = []
         self.remarks: list[str] = []
+        self.size = (0, 0)
         self._short_side = short_side
         self._quality = quality
         self._keep_partial = keep_partial
@@ -77,7 +78,7 @@ class JpegFolderReader:
             orientation = exif_orientation(data)
             pixels = _upright(pixels, orientation)
             sizes.add(*pixels.shape[:2])
-            size = size or scaled_size(pixels.shape[0], pixels.shape[1], self._short_side)
+            self.size = size = size or scaled_size(pixels.shape[0], pixels.shape[1], self._short_side)
             is_kept = pixels.shape[:2] == size and orientation == 1
             yield data if is_kept else encode_jpeg(_resized(pixels, size), self._quality)
         most = None if self._keep_partial else sizes.majority()

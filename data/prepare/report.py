@@ -24,11 +24,18 @@ PIPE_WIDTH = 120  # characters, of a table that goes to a file or pipe
 
 
 class Problem(NamedTuple):
-    """A problem: its kind ("failed", "missing", "warning"...), the video or file that has it, and the reason."""
+    """A problem: its kind ("failed", "missing", "warning"...), the video or file that has it, and the reason.
+
+    `videos` is the folder in which the item is, if the list may have the problems of several.
+    """
 
     kind: str
     item: str
     reason: str
+    videos: str = ""
+
+
+COLUMNS = list(Problem._fields[:3])  # of each list; others follow where a problem has them
 
 
 class Report:
@@ -49,10 +56,10 @@ class Report:
         """Add `number` to the count of an outcome; after 0, the table shows the outcome, too."""
         self.counts[outcome] += number
 
-    def add(self, kind: str, item: str, reason: str) -> None:
+    def add(self, kind: str, item: str, reason: str, videos: str = "") -> None:
         """Add a problem and count it under its kind."""
         self.counts[kind] += 1
-        self.problems.append(Problem(kind, item, " ".join(reason.split())))
+        self.problems.append(Problem(kind, item, " ".join(reason.split()), videos))
 
     def print(self, console: Console | None = None, csv_path: Path | None = None) -> bool:
         """Print the tables of counts and of problems (the first 50; `csv_path` has the rest), then the notes.
@@ -81,7 +88,7 @@ class Report:
         problems.add_column("item", overflow="fold", ratio=2)
         problems.add_column("reason", overflow="fold", ratio=3)
         for problem in sorted(self.problems)[:PRINTED_PROBLEMS]:
-            problems.add_row(*(Text(printable(field)) for field in problem))
+            problems.add_row(*(Text(printable(field)) for field in problem[:3]))
         console.print(problems)
         hidden = len(self.problems) - PRINTED_PROBLEMS
         if hidden > 0:
@@ -91,22 +98,29 @@ class Report:
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
-    """Write the problems, sorted, as CSV with the header kind,item,reason; DataError if that fails.
+    """Write the problems, sorted, as CSV with the header kind,item,reason, and videos if any has that.
 
-    A file that was not written here is not replaced.
+    DataError if that fails. A file that was not written here is not replaced.
     """
     check_list(path)
+    rows = sorted(problems)
+    width = len(Problem._fields) if any(problem.videos for problem in rows) else len(COLUMNS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             atomic_file(path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+            temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)
-            writer.writerow(Problem._fields)
-            writer.writerows(sorted(problems))
+            writer.writerow(Problem._fields[:width])
+            writer.writerows(map(as_listed, problem[:width]) for problem in rows)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {reason(error)}") from error
+
+
+def as_listed(text: str) -> str:
+    """The text as a list has it: what is not UTF-8 in the name of a file becomes an escape."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def read_problems(path: Path) -> list[Problem]:
@@ -119,11 +133,9 @@ def check_list(path: Path) -> bool:
     there = what_is_at(path)
     if there not in ("", "file"):
         raise DataError(f"{path} is a {there}, but the list of problems is to be written there; move it away")
-    columns = read_table(path)[0] if there else list(Problem._fields)
-    if columns != list(Problem._fields):
-        raise DataError(
-            f"{path}: the header is {shortened(','.join(columns))}, not {','.join(Problem._fields)}; move it away"
-        )
+    columns = read_table(path)[0] if there else COLUMNS
+    if columns not in (COLUMNS, list(Problem._fields)):
+        raise DataError(f"{path}: the header is {shortened(','.join(columns))}, not {','.join(COLUMNS)}; move it away")
     return bool(there)
 
 

@@ -42,6 +42,11 @@ def check_idle(out: Path) -> None:
             pass
 
 
+def is_lock(name: str) -> bool:
+    """Whether a file of this name is a lock of a conversion."""
+    return PART.fullmatch(name) is not None
+
+
 def _overlap(name: str, part: int, parts: int) -> bool:
     """Whether the run that holds a lock of this name may write videos of this part."""
     match = PART.fullmatch(name)
@@ -52,6 +57,12 @@ def _overlap(name: str, part: int, parts: int) -> bool:
 
 
 def _folder_of_locks(out: Path) -> Path:
-    """`out`, or the folder that holds the real `jpg` if that is a link: two datasets may share it."""
+    """`out`; if its `jpg` is a link, the folder that holds the real one, or that itself: two datasets may share it.
+
+    A real folder of the name jpg has its locks beside it, as it may be that of another OUT.
+    """
     jpg = out / "jpg"
-    return jpg.resolve().parent if jpg.is_symlink() and jpg.resolve().name == "jpg" else out
+    if not jpg.is_symlink() or not jpg.is_dir():
+        return out
+    real = jpg.resolve()
+    return real.parent if real.name == "jpg" else real

@@ -14,6 +14,7 @@ from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import LabelRow
 from data.labels.text import some
 from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
+from data.prepare.clip_times import cut_times
 from data.prepare.frame_folder import is_jpeg, is_other_image
 from data.prepare.report import Problem
 from data.store.video_file import Span
@@ -36,6 +37,7 @@ class Source(NamedTuple):
     label: str
     video_id: str
     span: Span | None = None
+    cut: Span | None = None  # of a clip that was cut beforehand, the times that it should hold
 
 
 class Sources(NamedTuple):
@@ -107,7 +109,7 @@ def find_sources(videos: Path, out: Path) -> Sources:
         if label != label.strip() or video_id != video_id.strip():
             problems.append(Problem("failed", str(paths[0].relative_to(videos)), SPACE))
         elif len(paths) == 1:
-            sources.append(Source(paths[0], label, video_id))
+            sources.append(Source(paths[0], label, video_id, None, cut_times(None, video_id)))
         else:
             names = _names(paths, videos)
             why = f"{names} would become the same database: remove or rename all but one"
@@ -187,7 +189,8 @@ class _Search:
             if suitable and suitable[0].problem:
                 return Problem("failed", item, f"{_names([suitable[0].path], self._videos)}: {suitable[0].problem}")
             if suitable:
-                return Source(suitable[0].path, row.label, row.video_id, span)
+                cut = cut_times(row, name) if span is None else None
+                return Source(suitable[0].path, row.label, row.video_id, span, cut)
             elsewhere += [each.path for each in there]
         names = " or ".join(dict.fromkeys((row.video_id, row.youtube_id)))
         if not elsewhere:

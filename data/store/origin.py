@@ -3,6 +3,7 @@
     videos, source        the name of the folder VIDEOS, and the path of the file (or folder of frames) in it
     size, content         bytes, and a fingerprint: see file_content and folder_content
     start, end            seconds; only of a clip that was cut out of the source
+    seconds               how long the frames last; only of a whole file
     short_side, quality   as the frames were asked for
     keep_partial          yes or no
     warnings              what may be missing, a line each; only if there are any
@@ -13,6 +14,7 @@ Databases of older versions and of dataset2database have no such table. FrameSto
 follow: unknown names are ignored.
 """
 
+import math
 import os
 import sqlite3
 import stat
@@ -49,6 +51,7 @@ class Origin:
     warnings: str = ""
     version: str = VERSION
     whole: str = ""
+    seconds: float | None = None
 
     @property
     def is_damaged(self) -> bool:
@@ -71,6 +74,7 @@ class Origin:
             "warnings": "\n".join([*warnings[:MAX_WARNINGS], *more]) or self.warnings,
             "version": self.version,
             "whole": self.whole,
+            "seconds": "" if self.seconds is None else repr(self.seconds),
         }
         return {name: _text(value) for name, value in rows.items() if value}
 
@@ -142,17 +146,25 @@ def _origin(found: Mapping[str, str | None]) -> Origin | None:
             source=rows["source"],
             size=int(rows["size"]),
             content=rows["content"],
-            start=float(rows["start"]) if "start" in rows else None,
-            end=float(rows["end"]) if "end" in rows else None,
+            start=_seconds(rows.get("start")),
+            end=_seconds(rows.get("end")),
             short_side=int(rows["short_side"]),
             quality=int(rows["quality"]),
             keep_partial=rows["keep_partial"] == "yes",
             warnings=rows.get("warnings", ""),
             version=rows["version"],
             whole=rows.get("whole", ""),
+            seconds=_seconds(rows.get("seconds")),
         )
     except (KeyError, ValueError, TypeError):
         return None
+
+
+def _seconds(text: str | None) -> float | None:
+    seconds = None if text is None else float(text)
+    if seconds is not None and not math.isfinite(seconds):
+        raise ValueError(text)
+    return seconds
 
 
 def file_content(path: Path) -> tuple[int, str]:

@@ -43,8 +43,8 @@ class VideoReader:
     is not: pixels stay as stored, as in databases made with ffmpeg.
 
     Raises VideoError if frames are damaged or missing; with `keep_partial`, only if no frame can be decoded. After the
-    last frame, `losses` says what is, or may be, missing, and `remarks` what else is special. `beat` is called for each
-    frame.
+    last frame, `losses` says what is, or may be, missing, `remarks` what else is special, `seconds` how long the frames
+    last, and `size` their height and width. `beat` is called for each frame.
     """
 
     def __init__(
@@ -59,6 +59,8 @@ class VideoReader:
         self.path = path
         self.losses: list[str] = []
         self.remarks: list[str] = []
+        self.seconds = 0.0
+        self.size = (0, 0)
         self._span = span
         self._start, self._end = span or Span(0.0, math.inf)
         self._threads = threads
@@ -84,6 +86,7 @@ class VideoReader:
                 wanted = f" from {self._span.start:g} to {self._span.end:g} s" if self._span else ""
                 found = f" ({'; '.join(self.losses)})" if self.losses else ""
                 raise VideoError(f"has no frames{wanted}{found}")
+            self.seconds = self._times[-1] - self._times[0] + max(self._durations[-1], decoder.step)
             self._check_holes(decoder, stream)
             self._check_promises(decoder, container, stream)
             if sizes := self._upright.sizes.remark():
@@ -103,6 +106,7 @@ class VideoReader:
                 if each.frame.is_corrupt:
                     self._lose("frames decode with errors", each.time)
                 pixels = self._upright(each.frame, limited_grey)
+                self.size = (pixels.shape[0], pixels.shape[1])
                 self._times.append(each.time)
                 self._durations.append(each.duration)
                 yield pixels

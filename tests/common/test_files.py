@@ -58,6 +58,30 @@ def test_of_several_files_all_are_written_or_none(tmp_path, monkeypatch):
     assert {path: path.read_text() for path in tmp_path.iterdir()} == texts
 
 
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_files_renamed_before_one_that_cannot_be_are_removed_again(tmp_path, monkeypatch, is_stuck):
+    """A folder with new train labels alone would be taken for whole; what cannot be removed is named."""
+    texts = {tmp_path / "a.csv": "new", tmp_path / "b.csv": "new"}
+    rename, unlink = Path.replace, Path.unlink
+
+    def replace(path: Path, target: Path) -> None:
+        if target.name == "b.csv":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        rename(path, target)
+
+    def remove(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "a.csv" and is_stuck:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(Path, "unlink", remove)
+    named = f"; delete {tmp_path}/a.csv, which was written before" if is_stuck else ""
+    with pytest.raises(DataError, match=f"^{tmp_path}/b.csv cannot be written: Input/output error{named}$"):
+        write_new_files(texts)
+    assert [path.name for path in tmp_path.iterdir()] == (["a.csv"] if is_stuck else [])
+
+
 @pytest.mark.parametrize("there", ["other", "folder", "link"])
 def test_a_file_with_another_content_is_not_replaced(tmp_path, there):
     """Label files are corrected by hand."""

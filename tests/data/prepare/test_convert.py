@@ -22,7 +22,7 @@ import simplejpeg
 
 from common.cli import USAGE_ERROR
 from common.errors import DataError
-from data.prepare.convert import Job, Settings, convert_video, main
+from data.prepare.convert import Converted, Job, Settings, convert_video, main
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, find_sources
 from data.store.frame_store import FrameStore, is_whole, leftovers
@@ -64,7 +64,9 @@ def numbers_of(folder: Path) -> list[int]:
 
 
 def convert(source: Path, folder: Path, span: Span | None = None, settings: Settings = SETTINGS) -> list[str]:
-    return convert_video(settings, Job(source, span, folder), lambda: None)
+    result = convert_video(settings, Job(source, span, folder), lambda: None)
+    assert isinstance(result, Converted)
+    return result.warnings
 
 
 # Whole runs
@@ -207,6 +209,29 @@ def rerun(videos: Path, out: Path, *flags: str) -> tuple[int, dict[str, tuple[st
     """The exit status of a further run, and what its list says."""
     status = main([str(videos), str(out), "--workers", "1", *flags])
     return status, failures(out / "convert_failures.csv")
+
+
+def test_a_further_run_keeps_the_failures_that_it_does_not_try_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list of another folder's or class's conversion was lost, and its failures with it."""
+    first, second, out = tmp_path / "first", tmp_path / "second", tmp_path / "out"
+    for name in ("walk/1", "walk/2", "walk/3", "run/4"):
+        (first / name).parent.mkdir(parents=True, exist_ok=True)
+        (first / f"{name}.mp4").touch()
+    assert rerun(first, out)[0] == 1
+    encode_numbered_video(second / "walk" / "2.avi", 3, codec="mpeg4")
+    (second / "walk" / "5.mp4").touch()
+    (tmp_path / "labels.csv").write_text("label,id\nwalk,2\nwalk,5\nwalk,6\n")
+    status, listed = rerun(second, out, "--labels", str(tmp_path / "labels.csv"))
+    assert status == 1
+    assert set(listed) == {"walk/1.mp4", "walk/3.mp4", "run/4.mp4", "walk/5.mp4", "walk/6"}
+    assert "3 problems of earlier runs" in capsys.readouterr().out
+    (first / "walk" / "1.mp4").unlink()
+    (first / "walk" / "2.mp4").unlink()
+    encode_numbered_video(first / "walk" / "3.mp4", 3)
+    assert set(rerun(first, out)[1]) == {"run/4.mp4", "walk/5.mp4", "walk/6"}
+    assert set(rerun(second, out)[1]) == {"run/4.mp4", "walk/5.mp4", "walk/6"}
 
 
 def test_another_video_of_the_same_name_is_not_taken_for_the_one_there(tmp_path: Path) -> None:
@@ -515,6 +540,21 @@ def test_frames_are_scaled_and_encoded_as_told(tmp_path: Path) -> None:
         assert store.read(range(3)).shape == (3, 45, 80, 3)
         sizes.append((tmp_path / str(quality) / "frames.db").stat().st_size)
     assert sizes[0] < sizes[1]
+
+
+def test_videos_smaller_than_asked_for_are_counted_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Training enlarges them, and a user who asked for 360 pixels would not know that half of the videos have 240."""
+    for name in ("a", "b"):
+        encode_numbered_video(tmp_path / "v" / "walk" / f"{name}.mp4", 3)
+    encode_numbered_video(tmp_path / "v" / "walk" / "large.mp4", 3, height=96, width=80)
+    (tmp_path / "v" / "walk" / "frames").mkdir()
+    (tmp_path / "v" / "walk" / "frames" / "1.jpg").write_bytes(numbered_jpegs([1])[0])
+    assert rerun(tmp_path / "v", tmp_path / "out", "--short-side", "60") == (0, {})
+    assert FrameStore(tmp_path / "out" / "jpg" / "walk" / "a").size() == (48, 64)
+    assert FrameStore(tmp_path / "out" / "jpg" / "walk" / "large").size() == (72, 60)
+    assert "the frames of 3 videos have a shorter side of less than 60 pixels" in capsys.readouterr().out
+    assert rerun(tmp_path / "v", tmp_path / "out", "--short-side", "60") == (0, {})
+    assert "shorter side" not in capsys.readouterr().out
 
 
 def test_a_video_that_fails_leaves_no_folder_and_with_keep_partial_its_good_frames(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from common.lock import is_being_written
-from data.prepare.verify import check_and_delete, main
+from data.prepare.verify import main
+from data.prepare.video_check import check_and_delete
 from data.store.frame_store import FrameStore, write_frames
 from tests.data.store.test_database import large_progressive_jpeg, memory_in_use
 from tests.numbered import frame_numbers, numbered_jpegs, write_database

@@ -81,3 +81,52 @@ def test_an_order_that_cannot_be_told_fails(tmp_path: Path, files: list[str], sh
     touch(tmp_path, *files)
     with pytest.raises(VideoError, match=shown):
         find_frames(tmp_path, keep_partial=True)
+
+
+def test_frames_in_folders_of_the_folder_are_named(tmp_path: Path) -> None:
+    """The rest of the frames lay in part2/, and a clip of the first part was trained without a word."""
+    frames = [f"cam1_{n:03d}.jpg" for n in range(5)]
+    inner = {
+        "thumbs": [f"cam1_{n}.jpg" for n in range(5)],  # the same numbers
+        "cam2": [f"cam2_{n:03d}.jpg" for n in range(9)],
+        "flow/x": [f"flow_x_{n:03d}.jpg" for n in range(5)],
+        "notes": ["a.txt"],
+        "@eaDir": frames,
+        ".cache": ["cam1_005.jpg"],
+    }
+    touch(tmp_path, *frames)
+    for name, held in inner.items():
+        (tmp_path / name).mkdir(parents=True)
+        touch(tmp_path / name, *held)
+    found = find_frames(tmp_path)
+    assert [path.name for path in found.files] == frames
+    assert found.left_out == [
+        "left out 9 pictures in the folder cam2",
+        "left out 5 pictures in the folder flow",
+        "left out 5 pictures in the folder thumbs",
+    ]
+    (tmp_path / "part2").mkdir()
+    touch(tmp_path / "part2", "cam1_005.jpg", "cam1_006.jpg")
+    with pytest.raises(VideoError, match=r"2 pictures in the folder part2, such as cam1_005\.jpg"):
+        find_frames(tmp_path)
+    found = find_frames(tmp_path, keep_partial=True)
+    assert [path.name for path in found.files] == frames
+    assert len(found.gaps) == 1 and "part2" in found.gaps[0]
+
+
+def test_pictures_without_a_suffix_are_named(tmp_path: Path) -> None:
+    """A program that wrote some frames without .jpg left a video of the others."""
+    frames = [f"img_{n}.jpg" for n in range(5)]
+    touch(tmp_path, *frames, "README", "img_5.txt")
+    (tmp_path / "img_5").write_bytes(b"\xff\xd8\xff\xe0")
+    found = find_frames(tmp_path)
+    assert [path.name for path in found.files] == frames and "img_5:" in found.left_out[0]
+    (tmp_path / "img_6.JPG_").write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "img_7.JPG_").write_bytes(b"\x89PNG")
+    with pytest.raises(VideoError, match="holds 3 series of pictures"):
+        find_frames(tmp_path, keep_partial=True)
+    for name in frames[1:]:
+        (tmp_path / name).unlink()
+    (tmp_path / "img_5").unlink()
+    with pytest.raises(VideoError, match="without a suffix"):
+        find_frames(tmp_path)

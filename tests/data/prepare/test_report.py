@@ -80,6 +80,12 @@ def test_a_list_is_named_only_if_it_was_written(tmp_path: Path, capsys: pytest.C
         write_problems(tmp_path / "file" / "list.csv", report.problems)
 
 
+def test_a_list_with_a_name_that_is_not_utf_8_can_be_read_again(tmp_path: Path) -> None:
+    """A further conversion into the folder was refused for the list that the first had written."""
+    write_problems(tmp_path / "list.csv", [Problem("failed", "a/x\udcff.mp4", "b")])
+    assert read_problems(tmp_path / "list.csv") == [Problem("failed", "a/x\\udcff.mp4", "b")]
+
+
 def test_a_file_of_another_kind_is_not_replaced_by_the_list(tmp_path: Path) -> None:
     """A label file of this name would be gone, after hours of work that the list reports on."""
     path = tmp_path / "list.csv"

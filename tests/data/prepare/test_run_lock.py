@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import DataError
 from data.prepare.run_lock import check_idle, only_run
+from data.prepare.verify import main
 
 ROOT = Path(__file__).parents[3]
 HOLD = """
@@ -60,6 +61,23 @@ def test_parts_that_overlap_refuse_each_other(tmp_path: Path, held: tuple[int, i
                 pass
     with only_run(tmp_path, wanted):
         pass
+
+
+@pytest.mark.parametrize("name", ["jpg", "frames"])
+def test_links_to_one_folder_refuse_each_other_whatever_its_name(tmp_path: Path, name: str) -> None:
+    """Two runs would remove each other's temporary files; verify would delete what one is writing."""
+    (tmp_path / "disk" / name).mkdir(parents=True)
+    for out in ("a", "b"):
+        (tmp_path / out).mkdir()
+        (tmp_path / out / "jpg").symlink_to(tmp_path / "disk" / name)
+    with only_run(tmp_path / "a"):
+        with pytest.raises(DataError, match="another convert"), only_run(tmp_path / "b", (0, 2)):
+            pass
+        with pytest.raises(DataError, match="another convert"):
+            check_idle(tmp_path / "b")
+    with only_run(tmp_path / "b"):
+        pass
+    assert main([str(tmp_path / "a"), "--workers", "1"]) == 0  # the lock's file is not called stray
 
 
 def test_two_folders_with_one_jpg_refuse_each_other(tmp_path: Path) -> None:

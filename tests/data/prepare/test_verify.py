@@ -15,7 +15,8 @@ from common.cli import USAGE_ERROR
 from common.errors import DataError
 from data.prepare import convert
 from data.prepare.run_lock import only_run
-from data.prepare.verify import check_video, main
+from data.prepare.verify import main
+from data.prepare.video_check import check_video
 from data.store.frame_store import FrameStore, write_frames
 from data.store.origin import Origin
 from tests.numbered import (
@@ -235,6 +236,63 @@ def test_copies_of_one_video_are_named(tmp_path: Path, capsys: pytest.CaptureFix
     output = capsys.readouterr().out
     assert "a/x = a/x (1)" in output
     assert "cut" not in output and "other" not in output
+
+
+def test_frames_of_other_times_than_the_labels_say_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Times that were corrected after converting may keep a folder's name: the old part was trained as the new one."""
+    rows = ["a,x1,10,20", "a,moved,10.5,20", "a,later,30,40.9", "a,whole,50,60", "a,cut,50,60", "a,unknown,50,60"]
+    (tmp_path / "labels.csv").write_text("\n".join(["label,youtube_id,time_start,time_end", *rows, ""]))
+    (tmp_path / "more.csv").write_text("label,id\na,x2_000001_000003\na,x3_000001_000003\n")
+    for name, source, start, end in (
+        ("x1_000010_000020", "x1.mp4", 10.2, 20.0),  # less than a frame
+        ("moved_000010_000020", "v_moved.mp4", 10.0, 20.0),
+        ("later_000030_000040", "later.mp4", 30.0, 40.0),
+        ("whole_000050_000060", "a/whole.webm", None, None),
+        ("cut_000050_000060", "a/cut_000050_000060.mp4", None, None),
+        ("x2_000001_000003", "v_x2.mp4", 1.5, 3.0),
+        ("x3_000001_000003", "x3.mp4", 5.0, 7.0),
+    ):
+        origin = Origin("videos", source, 1, name, start, end, 360, 90, False)
+        write_frames(tmp_path / "jpg" / "a" / name, numbered_jpegs(range(40)), origin.rows)
+    write_frames(tmp_path / "jpg" / "a" / "unknown_000050_000060", numbered_jpegs(range(2)))
+    labels = [text for name in ("labels.csv", "more.csv") for text in ("--labels", str(tmp_path / name))]
+    assert main([str(tmp_path), *labels, "--workers", "1", "--delete-broken"]) == 1
+    names = ("moved_000010_000020", "later_000030_000040", "whole_000050_000060", "x3_000001_000003")
+    assert problems(tmp_path) == {("other times", f"a/{name}") for name in names}
+    output = capsys.readouterr().out
+    assert "10 to 20 s" in output and "10.5 to 20 s" in output and "--replace" in output
+    assert "1 database of rows with times" in output
+
+
+def test_a_whole_video_named_as_a_clip_is_said_by_convert_and_by_verify(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was taken for the clip that was cut beforehand, and minutes of other things were trained as its class."""
+    videos, youtube = tmp_path / "videos", "dQw4w9WgXcQ"
+    lengths = {"long_000000_000002": 100, f"{youtube}_000003_000005": 100, "short_000000_000020": 50}
+    for name, frames in {**lengths, "right_000002_000004": 48, "frames_000000_000001": 60}.items():
+        encode_numbered_video(videos / "a" / f"{name}.mp4", frames)  # 25 frames a second
+    rows = ["a,long,0,2", "a,short,0,20", "a,right,2,4"]
+    (tmp_path / "labels.csv").write_text("\n".join(["label,youtube_id,time_start,time_end", *rows, ""]))
+    labels = ["--labels", str(tmp_path / "labels.csv")]
+    cut = tmp_path / "cut"
+    assert convert.main([str(videos), str(cut), *labels, "--workers", "1"]) == 0
+    with (cut / "convert_failures.csv").open(newline="") as file:
+        listed = {row["item"]: (row["kind"], row["reason"]) for row in csv.DictReader(file)}
+    assert listed.keys() == {"a/long_000000_000002.mp4", "a/short_000000_000020.mp4"}
+    assert listed["a/long_000000_000002.mp4"] == (
+        "warning", "lasts 4.0 s, but its label row or name says 0 to 2 s, which are 2 s: is it the whole video?"
+    )  # fmt: skip
+    capsys.readouterr()
+    assert main([str(cut), *labels, "--workers", "1"]) == 1
+    assert problems(cut) == {("other length", "a/long_000000_000002")}
+    assert "(a/short_000000_000020)" in capsys.readouterr().out
+    whole = tmp_path / "whole"  # without labels, the names of YouTube alone tell
+    assert convert.main([str(videos), str(whole), "--workers", "1"]) == 0
+    assert main([str(whole), "--workers", "1"]) == 1
+    assert problems(whole) == {("other length", f"a/{youtube}_000003_000005")}
 
 
 def test_names_with_suffixes_and_dots_and_links_are_the_same_video(tmp_path: Path) -> None:
