@@ -371,7 +371,9 @@ def _callbacks(folder: Path, console: Console, progress: Progress, validation: M
 def _validation(options: TrainOptions, digests: Mapping[str, str], contents: Contents) -> dict[str, object]:
     """How and on what the run is validated, for the score files. The letter keeps spreadsheets from reading numbers."""
     videos = f"{digests['val']} {json_text(contents['val'].plain())}"
-    return clips_of(options) | {"list": f"v{hashlib.blake2b(videos.encode(), digest_size=4).hexdigest()}"}
+    clips = clips_of(options)
+    clips["clips_per_video"] = clips.pop("clips")  # scores_train.csv has a column `clips`: those of the epoch
+    return clips | {"video_list": f"v{hashlib.blake2b(videos.encode(), digest_size=4).hexdigest()}"}
 
 
 def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:

@@ -69,13 +69,19 @@ def test_the_last_epoch_is_the_last_one_in_any_order_of_rows(runs, monkeypatch, 
     assert re.search(r"gated +4 .*\b55\.00 % +60\.00 % in epoch 3", out)
 
 
-VALIDATION = {"clip": "4x32x32", "interval": 2, "clips": 1, "list": "v0a"}
+VALIDATION = {"clip": "4x32x32", "interval": 2, "clips_per_video": 1, "video_list": "v0a"}
 
 
 def test_a_validation_that_changed_is_marked(tmp_path, monkeypatch, capsys):
     """A resume with other labels or clips made one curve of scores that cannot be compared, and a best of all."""
     (tmp_path / "run").mkdir()
-    validations = [None, None, VALIDATION, VALIDATION | {"list": "v1b"}, VALIDATION | {"list": "v1b", "clips": 3}]
+    validations = [
+        None,
+        None,
+        VALIDATION,
+        VALIDATION | {"video_list": "v1b"},
+        VALIDATION | {"video_list": "v1b", "clips_per_video": 3},
+    ]
     for epoch, (validation, examples) in enumerate(zip(validations, (90, 100, 100, 100, 100), strict=True), start=1):
         ScoreFiles(tmp_path / "run", validation).on_epoch(report(epoch, evaluation(120.0, 90 - epoch, 90, examples)))
     figures = []
