@@ -3,9 +3,7 @@
 `_run` shows the order: options, ranks, data, network, optimiser, schedule, trainer, fit.
 """
 
-import hashlib
 import logging
-import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,9 +29,8 @@ from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.reading import read_checkpoint
-from network.weights.tensors import checksum
 from train.backend import prepare_device
-from train.checkpoint.files import FORMAT, Checkpoint, CheckpointFolder, versions
+from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.run_id import run_id_of
 from train.checkpoint.start import (
@@ -52,8 +49,8 @@ from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
 from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
 from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
-from train.evaluating import clips_of, run_evaluation, val_loader
-from train.failures import describe_known_error, named_tensors
+from train.evaluating import run_evaluation, val_loader
+from train.failures import describe_known_error
 from train.file_settings import Notes, settings_from_file
 from train.losses import LossOptions, make_loss
 from train.monitor.callbacks import ConsoleLog, ProgressBar
@@ -73,6 +70,7 @@ from train.norm_clips import accumulation_warnings, check_norm_clips
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, shared_flags, spec_of
+from train.run_facts import network_facts, run_facts, shared_facts, validation_facts
 from train.run_folder import RunFolder
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
@@ -182,7 +180,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         ranks, lambda: _set_up(options, spec, ranks, checkpoints, pretrained, run_id)
     )
     contents, frames = agreed_contents(ranks, own_contents)
-    check_agreement(ranks, shared_flags(options) | _shared_facts(start, digests, loaded, ranks) | frames)
+    check_agreement(ranks, shared_flags(options) | shared_facts(start, digests, loaded, ranks) | frames)
     checkpoints.keep = options.keep
     network = _prepare_network(network, options, device)
     optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
@@ -205,8 +203,8 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         ranks,
         part(options, TrainerOptions),
         checkpoints,
-        _run_facts(options, splits, digests, contents, loaded, start, run_id),
-        _callbacks(folder, console, progress, _validation(options, digests, contents)) if ranks.is_first else [],
+        run_facts(options, splits.train, digests, contents, loaded, start, run_id),
+        _callbacks(folder, console, progress, validation_facts(options, digests, contents)) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
     )
@@ -284,7 +282,7 @@ def _load_weights(
 ) -> tuple[str, ...]:
     """Load the starting point's weights. Returns the names of the parameters that fine-tuning loaded."""
     if start.is_resume:
-        check_same_run(start, _network_facts(options, splits), splits.train.classes)
+        check_same_run(start, network_facts(options, len(splits.train.classes)), splits.train.classes)
         checkpoint = start.checkpoint
         assert checkpoint is not None
         load_resumed(network, start)
@@ -368,64 +366,6 @@ def _callbacks(folder: Path, console: Console, progress: Progress, validation: M
     return [ConsoleLog(), ProgressBar(console), scores, TensorBoardLog(folder, progress.global_step)]
 
 
-def _validation(options: TrainOptions, digests: Mapping[str, str], contents: Contents) -> dict[str, object]:
-    """How and on what the run is validated, for the score files. The letter keeps spreadsheets from reading numbers."""
-    videos = f"{digests['val']} {json_text(contents['val'].plain())}"
-    clips = clips_of(options)
-    clips["clips_per_video"] = clips.pop("clips")  # scores_train.csv has a column `clips`: those of the epoch
-    return clips | {"video_list": f"v{hashlib.blake2b(videos.encode(), digest_size=4).hexdigest()}"}
-
-
 def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:
     name = f"{options.network}_gates_{options.gates}" + (f"_{options.task_name}" if options.task_name else "")
     return (options.model_dir or Path("results") / spec.name) / name
-
-
-def _network_facts(options: TrainOptions, splits: Splits) -> dict[str, Any]:
-    return {
-        "name": options.network,
-        "gates": options.gates,
-        "placement": options.placement,
-        "num_classes": len(splits.train.classes),
-    }
-
-
-def _shared_facts(
-    start: StartingPoint, digests: dict[str, str], loaded: tuple[str, ...], ranks: Ranks
-) -> dict[str, object]:
-    """What must be the same on all ranks besides the flags."""
-    checkpoint = start.checkpoint if start.is_resume and start.checkpoint else {}
-    facts: dict[str, object] = {f"the {split} videos or labels": digest for split, digest in digests.items()}
-    if start.checkpoint and ranks.world_size > 1:
-        facts["the content of the checkpoint"] = checksum(named_tensors(start.checkpoint, ""))
-    return facts | {
-        "the version of SRTG or torch": {**versions(), "python": ""},
-        "the checkpoint to resume": (checkpoint.get("position"), checkpoint.get("run_key")),
-        "the weights loaded": loaded,
-    }
-
-
-def _run_facts(
-    options: TrainOptions,
-    splits: Splits,
-    digests: dict[str, str],
-    contents: Contents,
-    loaded: tuple[str, ...],
-    start: StartingPoint,
-    run_id: str,
-) -> Checkpoint:
-    """The part of the run's checkpoints that does not change during the run."""
-    resumed = start.checkpoint if start.is_resume and start.checkpoint else {}
-    return {
-        "format": FORMAT,
-        "network": _network_facts(options, splits),
-        "classes": list(splits.train.classes),
-        "loaded": list(loaded),
-        "num_videos": len(splits.train),
-        "videos": digests,
-        "content": {split: content.plain() for split, content in contents.items()},
-        "options": plain(options),
-        "versions": versions(),
-        "run_key": resumed.get("run_key") or secrets.token_hex(8),
-        "run_id": run_id,
-    }

@@ -1,0 +1,76 @@
+"""The facts of a run: those that its checkpoints keep, its ranks compare, and its score files name.
+
+`options` are those of a script (a dataclass of flags).
+"""
+
+import hashlib
+import secrets
+from typing import Any
+
+from common.json_text import json_text
+from common.options import plain
+from common.ranks import Ranks
+from data.labels.video_list import VideoList
+from network.weights.tensors import checksum
+from train.checkpoint.files import FORMAT, Checkpoint, versions
+from train.checkpoint.start import StartingPoint
+from train.checkpoint.videos import Contents, Digests
+from train.evaluating import clips_of
+from train.failures import named_tensors
+
+
+def network_facts(options: Any, num_classes: int) -> dict[str, Any]:
+    """What a checkpoint says of its network."""
+    return {
+        "name": options.network,
+        "gates": options.gates,
+        "placement": options.placement,
+        "num_classes": num_classes,
+    }
+
+
+def run_facts(
+    options: Any,
+    videos: VideoList,
+    digests: Digests,
+    contents: Contents,
+    loaded: tuple[str, ...],
+    start: StartingPoint,
+    run_id: str,
+) -> Checkpoint:
+    """The part of the run's checkpoints that does not change during the run; `videos` are those to train on."""
+    resumed = start.checkpoint if start.is_resume and start.checkpoint else {}
+    return {
+        "format": FORMAT,
+        "network": network_facts(options, len(videos.classes)),
+        "classes": list(videos.classes),
+        "loaded": list(loaded),
+        "num_videos": len(videos),
+        "videos": dict(digests),
+        "content": {split: content.plain() for split, content in contents.items()},
+        "options": plain(options),
+        "versions": versions(),
+        "run_key": resumed.get("run_key") or secrets.token_hex(8),
+        "run_id": run_id,
+    }
+
+
+def shared_facts(start: StartingPoint, digests: Digests, loaded: tuple[str, ...], ranks: Ranks) -> dict[str, object]:
+    """What must be the same on all ranks besides the flags and the frames of the videos."""
+    checkpoint = start.checkpoint if start.is_resume and start.checkpoint else {}
+    facts: dict[str, object] = {f"the {split} videos or labels": digest for split, digest in digests.items()}
+    if start.checkpoint and ranks.world_size > 1:
+        facts["the content of the checkpoint"] = checksum(named_tensors(start.checkpoint, ""))
+    return facts | {
+        "the version of SRTG or torch": {**versions(), "python": ""},
+        "the checkpoint to resume": (checkpoint.get("position"), checkpoint.get("run_key")),
+        "the weights loaded": loaded,
+    }
+
+
+def validation_facts(options: Any, digests: Digests, contents: Contents) -> dict[str, object]:
+    """How and on what the run is validated. The letter keeps spreadsheets from reading the digest as a number."""
+    videos = f"{digests['val']} {json_text(contents['val'].plain())}"
+    clips = clips_of(options)
+    clips["clips_per_video"] = clips.pop("clips")  # scores_train.csv has a column `clips`: those of the epoch
+    return clips | {"video_list": f"v{hashlib.blake2b(videos.encode(), digest_size=4).hexdigest()}"}
