@@ -14,7 +14,8 @@ ROWS = 10
 class Profile(NamedTuple):
     """A profiled step."""
 
-    launches: int  # kernels that the host launched; 0 on the CPU
+    launches: int  # calls of the host that launch a kernel; 0 on the CPU
+    kernels: int  # on the CPU, operators
     device_ms: float  # the sum of the kernels' times; on the CPU of the operators' own times
     costliest: str  # the first of the table
     table: str
@@ -36,9 +37,10 @@ def profile_step(step: Callable[[], object], device: torch.device) -> Profile:
     lines = [f"{'ms':>9} {'share':>6} {'calls':>6}  {'kernel' if is_cuda else 'operator'}"]
     for cost, row in costs[:ROWS]:
         lines.append(f"{cost / 1000:9.3f} {cost / max(total, 1e-9):6.1%} {row.count:6d}  {row.key[:150]}")
-    lines.append(f"{total / 1000:9.3f} in {sum(row.count for _, row in costs)} calls, {launches} kernel launches")
+    kernels = sum(row.count for _, row in costs if not row.key.startswith(("Memcpy", "Memset")))
+    lines.append(f"{total / 1000:9.3f} in {kernels} of them, {launches} launches")
     costliest = f"{costs[0][1].key[:60]} {costs[0][0] / max(total, 1e-9):.0%}" if costs else ""
-    return Profile(launches, total / 1000, costliest, "\n".join(lines))
+    return Profile(launches, kernels, total / 1000, costliest, "\n".join(lines))
 
 
 def _is_range(row: Any) -> bool:

@@ -26,7 +26,7 @@ from train.schedule.sampler import ScheduleSampler
 
 SIZE = (256, 340)  # height and width of the frames
 FRAMES = 128  # of a video: a clip of 16 frames at an interval of 6 has 91
-VIDEOS = 300
+VIDEOS = 200
 STEPS = {"full": 36, "other": 12}  # of an epoch; a third of them is not counted
 LONGEST = 10  # seconds that one shape may take
 

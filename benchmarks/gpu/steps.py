@@ -119,8 +119,9 @@ class StepMeter:
         about = f"{profile.launches} launches" if self.job.is_cuda else "operators"
         self.job.results.profile(f"{form.name}, {shape}, {form.precision}: {about}", profile.table)
         self.job.add(
-            f"profile of {form.name}", shape, form.precision, launches=profile.launches, kernels_ms=profile.device_ms,
-            of_the_step=profile.device_ms / (1000 * seconds * batch), costliest=profile.costliest,
+            f"profile of {form.name}", shape, form.precision, launches=profile.launches, kernels=profile.kernels,
+            kernels_ms=profile.device_ms, of_the_step=profile.device_ms / (1000 * seconds * batch),
+            costliest=profile.costliest,
         )  # fmt: skip
 
     def _shape(self, batch: int) -> str:

@@ -69,13 +69,14 @@ def test_sub_batches_are_normalised_separately_in_both_layouts(device, layout):
     expected, expected_gradient, means = of_sub_batches(norm, x, grad, splits, layout)
     norm.to(device).set_num_splits(splits)
     ours = x.to(device).contiguous(memory_format=layout).requires_grad_()
+    grad = grad.to(device)
     norm(ours.detach())  # loads libraries; the statistics move
     norm.set_num_splits(1)
     norm.reset_running_stats()
     norm.set_num_splits(splits)
     with no_waiting(device):
         out = norm(ours)
-        out.backward(grad.to(device))
+        out.backward(grad)
     assert out.is_contiguous(memory_format=layout)
     torch.testing.assert_close(out.cpu().double(), expected, rtol=1e-4, atol=1e-4)
     assert ours.grad is not None and norm.split_mean is not None

@@ -92,7 +92,7 @@ def test_gradients_of_a_block_in_half_precision_are_near_those_in_single(device,
     for name, expected in gradients["fp32"].items():
         ours = gradients[precision][name]
         assert ours.dtype == torch.float32
-        assert float((ours - expected).norm() / expected.norm()) < 0.1, name
+        assert float((ours - expected).norm() / expected.norm()) < 0.2, name
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -118,7 +118,7 @@ def test_without_tf32_a_device_computes_what_the_cpu_does(device):
     with torch.no_grad():
         expected = module(x), network(clips)
         module.to(device), network.to(device)
-        for is_allowed, tolerance in ((False, 1e-5), (True, 2e-2)):
+        for is_allowed, tolerance in ((False, 1e-4), (True, 2e-2)):
             with tf32(is_allowed):
                 ours = module(x.to(device)).cpu(), network(clips.to(device)).cpu()
             torch.testing.assert_close(ours, expected, rtol=tolerance, atol=tolerance)

@@ -1,10 +1,12 @@
 """The Trainer on a device: it does not wait, says when the memory is short, and resumes."""
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.gpu.training import ALONE, Trained, random_batch, train_step
 from common.errors import TrainingError
+from data.augment.params import identity_params
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import RandomClips, UniformClips
 from data.clips.types import ClipShape
@@ -35,11 +37,19 @@ def tiny(gates=True):
     return TinyNetwork(4, Recursion(gates, "final"))
 
 
-def plan_of(batch_size=4, epochs=2, num_videos=32):
+def plan_of(batch_size=4, epochs=2):
+    """At a small rate: at the usual one, ten steps of a tiny network turn a last digit into a tenth of the change."""
     return make_plan(
-        num_videos=num_videos, clip_length=4, clip_size=32, batch_size=batch_size, lr_base=0.02, lr_steps=(),
-        end_epoch=epochs,
-    )  # fmt: skip
+        num_videos=32, clip_length=4, clip_size=32, batch_size=batch_size, lr_base=0.001, lr_steps=(), end_epoch=epochs
+    )
+
+
+def distance(weights, others, start):
+    """The distance of two states, as a share of the way from `start` to the second."""
+    names = [name for name in start if start[name].is_floating_point()]
+    apart = sum(float((weights[name] - others[name]).square().sum()) for name in names) ** 0.5
+    moved = sum(float((others[name] - start[name]).square().sum()) for name in names) ** 0.5
+    return apart / moved
 
 
 @pytest.mark.parametrize(("device", "precision"), PRECISIONS)
@@ -70,13 +80,15 @@ def test_three_steps_change_the_weights_as_on_the_cpu(device, tmp_path):
         trained = Trained(tiny(gates=False), torch.device(each), "fp32", tmp_path)
         trainer = trained.trainer(plan_of(8))
         batch = random_batch(SPEC, 4, torch.device("cpu"))
-        batch = batch._replace(frames=batch.frames.to(each), labels=batch.labels.to(each))
+        # Without rotations: at the border, a pixel may come from inside on one device and from outside on the other.
+        params = torch.from_numpy(np.stack([identity_params()] * SPEC.batch_size))
+        batch = batch._replace(frames=batch.frames.to(each), labels=batch.labels.to(each), augmentation_params=params)
         with tf32(False):
             for _ in range(3):
                 train_step(trainer, batch, SPEC)
         state = trained.network.state_dict()  # aggregates batch norm's statistics
-        states.append({name: value.cpu() for name, value in state.items()})
-    torch.testing.assert_close(states[1], states[0], rtol=2e-3, atol=2e-4)
+        states.append({name: value.cpu().clone() for name, value in state.items()})
+    assert distance(states[1], states[0], tiny(gates=False).state_dict()) <= (0 if device == "cpu" else 0.02)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -101,13 +113,15 @@ def out_of_memory():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_resumed_run_ends_like_one_that_was_not_stopped(device, splits, tmp_path):
-    """Equal bits on the CPU; on a GPU sums are made in any order, so that the weights differ in their last digits."""
+def test_a_resumed_run_ends_like_one_that_was_not_stopped(device, splits, tmp_path, monkeypatch):
+    """Equal bits on the CPU. On a GPU some sums are made in any order: 20 % of the way since the resume at most."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     whole = fitted(splits, device, tmp_path)
     start = read_checkpoint(tmp_path / "network_ep-0001.pth")
     resumed = fitted(splits, device, tmp_path / "resumed", start)
-    tolerance = 0 if device == "cpu" else 1e-2
-    torch.testing.assert_close(resumed["weights"], whole["weights"], rtol=tolerance, atol=tolerance / 10)
+    apart = distance(resumed["weights"], whole["weights"], start["weights"])
+    print(f"apart by {apart:.2g} of the way since the resume")
+    assert apart <= (0 if device == "cpu" else 0.2)
     assert resumed["progress"]["clips"] == whole["progress"]["clips"]
     assert resumed["position"] == whole["position"]
     assert ("cuda" in resumed["rng"]) == (device == "cuda")
