@@ -23,11 +23,11 @@ hypothesis are there, only two are missing; bring them from a machine of the sam
     pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
         --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d wheels av==16.1.0 simplejpeg==1.9.0
 
-and there, if commands may take ten minutes:
+and there, for a quarter of an hour in commands of ten minutes at most:
 
     pip install --no-index --no-deps --find-links wheels av simplejpeg
-    python -m benchmarks.gpu --minutes 8 --output OUT --sections a,b,c,d
-    python -m benchmarks.gpu --minutes 8 --output OUT --sections e,f,g --videos EGOGESTAR
+    python -m benchmarks.gpu --minutes 7 --output OUT --sections a,b,c,d
+    python -m benchmarks.gpu --minutes 5 --output OUT --sections e,f,g --videos EGOGESTAR
 
 The script begins with a list of what is missing, and leaves out only the sections that need it. The videos of section g
 are a folder with videos/<class>/<file>, train.txt and test.txt (a line `<class>/<file>` for each video), such as

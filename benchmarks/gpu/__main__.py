@@ -53,8 +53,11 @@ def main() -> int:
     results = Results(arguments.output.resolve())
     outcomes = run_sections(chosen, settings, results)
     _show(results)
+    facts = results.read()["sections"]
     for section in chosen:
         print(f"{section.letter}: {section.title}: {outcomes[section.letter]}")
+        for problem in facts[section.letter].get("problems", []):
+            print(f"    {problem}")
     return 0 if all(map(is_good, outcomes.values())) else 1
 
 

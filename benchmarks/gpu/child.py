@@ -29,6 +29,7 @@ def run(request: dict[str, Any]) -> int:
         ends=request["ends"],
         results=Results(Path(request["output"])),
         folder=Path(request["folder"]),
+        fast_folder=Path(request["fast_folder"]),
         videos=request["videos"] and Path(request["videos"]),
         dataset=request["dataset"] and Path(request["dataset"]),
     )

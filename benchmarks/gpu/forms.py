@@ -59,7 +59,8 @@ class FormStep:
         torch.manual_seed(0)
         self.form, self.device = form, device
         layout = LAYOUTS[form.layout]
-        self.network = build(form.network, form.setting(clip, batch, device)).train()
+        with device:  # initial values are made on the device, in less time
+            self.network = build(form.network, form.setting(clip, batch, device)).train()
         self.network.to(device, memory_format=layout)
         dtype = torch.float32 if form.original else DTYPES[form.precision]
         self.clips = torch.randn(batch, 3, *clip, device=device).to(dtype).contiguous(memory_format=layout)

@@ -28,6 +28,7 @@ class Job:
     ends: float  # by time.monotonic(): when the section should have ended by itself
     results: Results
     folder: Path  # for temporary files
+    fast_folder: Path | None = None  # the same, in memory if there is enough; nothing may be executed there
     videos: Path | None = None
     dataset: Path | None = None
     problems: list[str] = field(default_factory=list)
@@ -57,13 +58,15 @@ class Job:
 
     def add(self, what: str, shape: str, dtype: str, **values: Any) -> None:
         """Write a measurement, and print it. One of the same name, shape and dtype is replaced."""
-        name = torch.cuda.get_device_name(self.device) if self.is_cuda else f"CPU, {torch.get_num_threads()} thread(s)"
-        row = {
-            "section": self.section, "what": what, "shape": shape, "dtype": dtype, "device": name,
-            "torch": torch.__version__, "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M"),
-        }  # fmt: skip
-        self.results.add(row, values)
+        row = {"section": self.section, "what": what, "shape": shape, "dtype": dtype}
+        self.results.add(row | self.about(), values)
         print(f"{self.section}: {what}, {shape}, {dtype}: {values}", flush=True)
+
+    def about(self) -> dict[str, str]:
+        """Where and when a number was measured."""
+        name = torch.cuda.get_device_name(self.device) if self.is_cuda else f"CPU, {torch.get_num_threads()} thread(s)"
+        date = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M")
+        return {"device": name, "torch": torch.__version__, "date": date}
 
     def attempt(self, what: str, measure: Callable[[], None], seconds: float = 0.0) -> bool:
         """Run one measurement unless less than `seconds` are left. Returns whether it was made.

@@ -108,16 +108,15 @@ class Learner:
             result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
             shape = text_of(BATCH, ClipShape(LENGTH, self.size, self.size))
             values = {name: result.get(name) for name in ("top1", "best_top1", "epochs", "steps")}
-            self.job.add(
-                run.name, shape, self.job.half[0], **values, minutes=seconds / 60, runs_at_once=at_once
-            )  # fmt: skip
+            self.job.add(run.name, shape, self.job.half[0], **values, minutes=seconds / 60, runs_at_once=at_once)
 
     def _command(self, run: Run) -> list[str]:
         job = self.job
+        runs = (job.fast_folder or job.folder) / "runs"  # else the time to write checkpoints would be that of a disk
         command = [
-            sys.executable, "train_custom.py", "--dataset", str(self.dataset), "--model-dir", str(job.folder / "runs"),
-            "--task-name", f"{run.schedule}_{run.seed}", "--network", run.network, "--gates", str(run.gates),
-            "--device", job.device.type, "--clip-length", str(LENGTH), "--clip-size", str(self.size), "--batch-size",
-            str(BATCH), "--random-seed", str(run.seed), *FLAGS, *SCHEDULES[run.schedule],
+            sys.executable, "train_custom.py", "--dataset", str(self.dataset), "--model-dir", str(runs), "--task-name",
+            f"{run.schedule}_{run.seed}", "--network", run.network, "--gates", str(run.gates), "--device",
+            job.device.type, "--clip-length", str(LENGTH), "--clip-size", str(self.size), "--batch-size", str(BATCH),
+            "--random-seed", str(run.seed), *FLAGS, *SCHEDULES[run.schedule],
         ]  # fmt: skip
         return command + list(TINY_FLAGS) * job.is_tiny

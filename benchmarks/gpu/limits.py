@@ -1,9 +1,12 @@
 """Section b, the limits of the card: matrix products and memory."""
 
+import platform
+
 import torch
 
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.timing import repeats_of, time_call
+from common.processes import available_cpus
 
 MODES = {  # name: (dtype, whether TF32 is allowed)
     "bf16": (torch.bfloat16, False),
@@ -15,11 +18,26 @@ MODES = {  # name: (dtype, whether TF32 is allowed)
 
 def run(job: Job) -> None:
     """Measure."""
+    job.attempt("the machine", lambda: machine(job))
     for name in MODES if job.is_cuda else ("bf16", "fp32"):
         job.attempt(f"matrix product, {name}", lambda: matrix_product(job, name))  # noqa: B023 - called at once
     job.attempt("copy on the device", lambda: copy(job))
     if job.is_cuda:
         job.attempt("copy to the device", lambda: copy_to_device(job))
+
+
+def machine(job: Job) -> None:
+    """What the figures of all sections depend on."""
+    facts: dict[str, str | int | float] = {"python": platform.python_version(), "cpus": available_cpus()}
+    if job.is_cuda:
+        card = torch.cuda.get_device_properties(job.device)
+        facts |= {
+            "memory_gib": card.total_memory / 2**30,
+            "multiprocessors": card.multi_processor_count,
+            "cuda": str(torch.version.cuda),
+            "cudnn": str(torch.backends.cudnn.version()),
+        }
+    job.add("the machine", "", "", **facts)
 
 
 def matrix_product(job: Job, name: str) -> None:

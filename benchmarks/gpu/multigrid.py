@@ -86,7 +86,7 @@ class ShapeMeter:
             values |= {
                 "reserved_gib": stats["reserved_bytes.all.current"] / 2**30,
                 "allocated_gib": stats["allocated_bytes.all.current"] / 2**30,
-                "unusable_gib": stats["inactive_split_bytes.all.current"] / 2**30,
-                "allocation_retries": float(stats["num_alloc_retries"]),
+                "unusable_gib": stats.get("inactive_split_bytes.all.current", 0) / 2**30,
+                "allocation_retries": float(stats.get("num_alloc_retries", 0)),
             }
         self.job.add("all shapes of the plan, lost once", f"{len(self.first)} shapes", self.trained.precision, **values)

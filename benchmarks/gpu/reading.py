@@ -126,7 +126,7 @@ class Reader:
             "clips_per_s": spec.batch_size / seconds,
             "step_ms": 1000 * seconds,
         }
-        if spec is self.plan.step_specs[-1] and hasattr(self, "augment_seconds"):
+        if spec == self.plan.step_specs[-1] and hasattr(self, "augment_seconds"):
             values["augmentation"] = self.augment_seconds / seconds
         self.job.add(
             f"training of {name_of(self.job)}, {self.workers} workers", text_of(spec.batch_size, spec.shape),

@@ -21,7 +21,8 @@ from typing import Any
 from benchmarks.gpu.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN_SHARE = 0.85  # of its limit, after which a section should end by itself
+RESERVE = (0.15, 12.0)  # of its limit, or seconds: so long before, a section should end by itself
+FREE_MEMORY = 16 * 2**30
 NOT_ASKED = "not run"
 DONE = "done"
 
@@ -75,22 +76,34 @@ def run_section(section: Section, settings: Settings, limit: float, results: Res
     if absent := missing(("torch", *section.needs)):
         return f"left out: {', '.join(absent)} missing"
     folder = Path(tempfile.mkdtemp(prefix="srtg_gpu_"))
+    fast_folder = Path(tempfile.mkdtemp(prefix="srtg_gpu_", dir=_memory()))
     now = time.monotonic()
     request = {
         "section": section.letter, "entry": section.entry, "device": settings.device, "is_tiny": settings.is_tiny,
-        "ends": now + OWN_SHARE * limit, "killed": now + limit, "output": str(results.folder), "folder": str(folder),
+        "ends": now + limit - min(RESERVE[0] * limit, RESERVE[1]), "killed": now + limit, "parent": os.getpid(),
+        "output": str(results.folder), "folder": str(folder),
+        "fast_folder": str(fast_folder),
         "videos": settings.videos and str(settings.videos), "dataset": settings.dataset and str(settings.dataset),
-        "parent": os.getpid(),
     }  # fmt: skip
     try:
         with results.log_file.open("a", encoding="utf-8") as log:
-            log.write(f"\n===== {section.letter}: {section.title}, {limit:.0f} s\n")
+            date = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+            log.write(f"\n===== {section.letter}: {section.title}, {limit:.0f} s, {date}\n")
             log.flush()
             status = _run(request, limit, log)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for each in (folder, fast_folder):
+            shutil.rmtree(each, ignore_errors=True)
         results.remove_leftovers()
     return _outcome(status, limit, section.letter, results)
+
+
+def _memory() -> str | None:
+    """Where files lie in memory, if there is much of it; None: where temporary files lie."""
+    try:
+        return "/dev/shm" if shutil.disk_usage("/dev/shm").free > FREE_MEMORY else None
+    except OSError:
+        return None
 
 
 def _run(request: dict[str, Any], limit: float, log: Any) -> int | None:

@@ -82,9 +82,7 @@ class StepMeter:
         seconds = timing.median / batch
         self.times[form] = batch, seconds
         setting = form.setting(self.clip, batch, self.job.device)
-        peak = self.peak(
-            Setting((1, 1, 1), 1, 1, setting.device, setting.precision, "contiguous", False, "final", False)
-        )
+        peak = self.peak(setting.device, setting.precision)
         values: dict[str, float | int | str] = {
             "clips_per_s": 1 / seconds,
             "step_ms": 1000 * timing.median,
@@ -116,8 +114,8 @@ class StepMeter:
         del step
         self.job.free()
         shape = self._shape(batch)
-        about = f"{profile.launches} launches" if self.job.is_cuda else "operators"
-        self.job.results.profile(f"{form.name}, {shape}, {form.precision}: {about}", profile.table)
+        title = ", ".join([form.name, shape, form.precision, *self.job.about().values()])
+        self.job.results.profile(title, profile.table)
         self.job.add(
             f"profile of {form.name}", shape, form.precision, launches=profile.launches, kernels=profile.kernels,
             kernels_ms=profile.device_ms, of_the_step=profile.device_ms / (1000 * seconds * batch),

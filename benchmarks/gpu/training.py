@@ -60,7 +60,9 @@ class Trained:
     def of_kinetics(cls, job: Job) -> "Trained":
         """The network that train_kinetics.py trains."""
         torch.manual_seed(0)
-        return cls(create_network(name_of(job), CLASSES), job.device, job.half[0], job.folder)
+        with job.device:
+            network = create_network(name_of(job), CLASSES)
+        return cls(network, job.device, job.half[0], job.folder)
 
     def trainer(
         self, plan: Plan, callbacks: Sequence[Callback] = (), log_every: int = 20, progress: Progress | None = None
