@@ -61,13 +61,11 @@ def run_tests(job: Job, chosen: list[str], what: str) -> dict[str, str]:
 def files() -> list[str]:
     """The files with tests that need a GPU: those of whole steps first, those of commands that take long last."""
     every = [path.relative_to(ROOT) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
-    found = [
-        path for path in every if re.search(r"mark\.gpu\b|tests\.devices", (ROOT / path).read_text(encoding="utf-8"))
-    ]
+    found = [path for path in every if MARKED.search((ROOT / path).read_text(encoding="utf-8"))]
     order = {"gpu": 0, "benchmarks": 2}
     return [str(path) for path in sorted(found, key=lambda path: order.get(path.parts[1], 1))]
 
 
 def _count(job: Job, what: str, outcomes: dict[str, str]) -> None:
     counts = Counter(outcomes.values())
-    job.add(what, "", "", **{name.lower(): counts[name] for name in OUTCOMES if counts[name]})
+    job.add(what, "-", "-", **{name.lower(): counts[name] for name in OUTCOMES if counts[name]})

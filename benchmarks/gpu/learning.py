@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from benchmarks.gpu.job import Job, NotAsked
 from benchmarks.gpu.runner import ROOT, missing
 from benchmarks.gpu.training import text_of
+from common.errors import DataError
 from data.clips.types import ClipShape
 
 SHORT_SIDE = 128
@@ -63,7 +64,7 @@ def dataset_of(job: Job) -> Path:
     if not job.videos:
         raise NotAsked("give --videos or --dataset")
     if absent := missing(["av"]):
-        raise NotAsked(f"{', '.join(absent)} missing: give --dataset a folder that was converted before")
+        raise DataError(f"{', '.join(absent)} missing: give --dataset a folder that was converted before")
     folder = job.folder / "dataset"
     convert = ("-m", "data.prepare.convert", str(job.videos / "videos"), str(folder), "--short-side", str(SHORT_SIDE))
     subprocess.run([sys.executable, *convert], cwd=ROOT, check=True, timeout=max(1, job.left()))

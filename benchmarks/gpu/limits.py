@@ -37,7 +37,7 @@ def machine(job: Job) -> None:
             "cuda": str(torch.version.cuda),
             "cudnn": str(torch.backends.cudnn.version()),
         }
-    job.add("the machine", "", "", **facts)
+    job.add("the machine", "-", "-", **facts)
 
 
 def matrix_product(job: Job, name: str) -> None:

@@ -77,7 +77,7 @@ class Reader:
         self.job, self.folder, self.videos, self.workers = job, folder, videos, workers
         self.plan = kinetics_plan(job)
         self.trained = Trained.of_kinetics(job)
-        self.step_seconds: dict[StepSpec, float] = {}
+        self.augment_seconds: float | None = None  # of a batch at the full shape
 
     def video_list(self, length: int) -> VideoList:
         """The videos again and again, as many as an epoch has clips."""
@@ -126,7 +126,7 @@ class Reader:
             "clips_per_s": spec.batch_size / seconds,
             "step_ms": 1000 * seconds,
         }
-        if spec == self.plan.step_specs[-1] and hasattr(self, "augment_seconds"):
+        if spec == self.plan.step_specs[-1] and self.augment_seconds:
             values["augmentation"] = self.augment_seconds / seconds
         self.job.add(
             f"training of {name_of(self.job)}, {self.workers} workers", text_of(spec.batch_size, spec.shape),

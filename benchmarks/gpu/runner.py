@@ -81,8 +81,7 @@ def run_section(section: Section, settings: Settings, limit: float, results: Res
     request = {
         "section": section.letter, "entry": section.entry, "device": settings.device, "is_tiny": settings.is_tiny,
         "ends": now + limit - min(RESERVE[0] * limit, RESERVE[1]), "killed": now + limit, "parent": os.getpid(),
-        "output": str(results.folder), "folder": str(folder),
-        "fast_folder": str(fast_folder),
+        "output": str(results.folder), "folder": str(folder), "fast_folder": str(fast_folder),
         "videos": settings.videos and str(settings.videos), "dataset": settings.dataset and str(settings.dataset),
     }  # fmt: skip
     try:

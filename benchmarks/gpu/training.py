@@ -28,14 +28,15 @@ from train.schedule.plan import Plan, StepSpec
 from train.trainer import Trainer, TrainerOptions
 
 CLASSES = 700
+LR = 1e-4
 VIDEOS = 536_000  # about those of Kinetics-700; they only decide how many steps an epoch has
 TINY_BASE = {"clip_length": 8, "clip_size": 48, "batch_size": 1}
 ALONE = Ranks(0, 0, 1)
 
 
 def kinetics_plan(job: Job, num_videos: int = VIDEOS) -> Plan:
-    """The plan of train_kinetics.py by its defaults, for one GPU."""
-    options = part(train_kinetics.DEFAULTS, ScheduleOptions)
+    """The plan of train_kinetics.py by its defaults, for one GPU; but for the rate, at which noise would diverge."""
+    options = replace(part(train_kinetics.DEFAULTS, ScheduleOptions), lr_base=LR)
     if job.is_tiny:
         options = replace(options, **TINY_BASE)
     return make_plan(options, num_videos)
