@@ -1,4 +1,4 @@
-"""Test and measure on a GPU in some minutes: python -m benchmarks.gpu --minutes 8 --output DIR
+r"""Test and measure on a GPU in some minutes: python -m benchmarks.gpu --minutes 8 --output DIR
 
 It is made for a GPU that is at hand for a quarter of an hour. The sections run in the order of their worth, each in a
 process of its own and with its own limit of time, a share of --minutes; what one does not use goes to those after it.

@@ -14,7 +14,7 @@ OUTCOMES = ("PASSED", "FAILED", "SKIPPED", "ERROR", "XFAIL", "XPASS")
 LINE = re.compile(rf"^(tests/\S+::.*?) ({'|'.join(OUTCOMES)})\b")
 MARKED = re.compile(r"mark\.gpu\b|tests\.devices")
 BAD = ("FAILED", "ERROR")
-SECONDS_OF_A_TEST = 60
+SECONDS_OF_A_TEST = 90
 
 
 def run(job: Job) -> None:
