@@ -32,7 +32,7 @@ def compile_step(job: Job, step: FormStep) -> None:
 
 
 def capture_step(job: Job, step: FormStep) -> None:
-    """The whole step as one CUDA graph, in bf16: fixed clips, rate and shape, nothing for the host to launch."""
+    """The whole step as one CUDA graph, in bf16: fixed clips, rate and shape, one launch; no check of the gradient."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
 
