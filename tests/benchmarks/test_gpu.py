@@ -45,7 +45,7 @@ def test_whatever_ends_a_section_the_others_keep_their_results(tmp_path):
     """An error, a crash, a hang and a missing package, one after the other; then the last one measures."""
     sections = [
         planted("a", "fail"),
-        planted("b", "hang", at_most=15),
+        planted("b", "hang", at_most=12),
         planted("c", "crash"),
         planted("d", "measure", needs=("no_such_package",)),
         planted("e", "measure_nothing"),
@@ -59,7 +59,7 @@ def test_whatever_ends_a_section_the_others_keep_their_results(tmp_path):
     rows = content["measurements"]
     assert [row["section"] for row in rows] == ["a", "a", "b", "b", "c", "h"]
     assert outcomes["a"].startswith("failed: 1 problems, the first: the impossible: ZeroDivisionError")
-    assert outcomes["b"] == "killed at its limit of 15 s; 2 measurements are kept"
+    assert outcomes["b"] == "killed at its limit of 12 s; 2 measurements are kept"
     assert outcomes["c"] == "crashed: SIGSEGV; 1 measurements are kept"
     assert outcomes["d"] == "left out: no_such_package missing"
     assert outcomes["e"] == "failed: it measured nothing"
@@ -114,6 +114,7 @@ def test_a_damaged_file_of_results_does_not_stop_the_run(tmp_path):
 BY_MODULE = {section.entry.partition(":")[0]: section for section in SECTIONS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", BY_MODULE.values(), ids=lambda section: section.letter)
 def test_a_section_imports_no_more_than_it_says_it_needs(section):
     """A package that is missing must cost only the sections that cannot do without it."""
