@@ -8,7 +8,7 @@ DEMO_TRAIN := $(BIN)/python train_custom.py --dataset $(DEMO) --model-dir $(DEMO
 	--clip-length 8 --clip-size 44 --train-frame-interval 4 --val-frame-interval 4 --batch-size 32 \
 	--lr-base 0.1 --warmup-epochs 1 --lr-steps 6 8
 
-.PHONY: help setup demo test test-slow test-gpu lint format bench clean
+.PHONY: help setup demo test test-slow test-gpu lint format bench gpu clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -55,6 +55,9 @@ bench: setup  ## measure this machine: reading, augmenting, networks, the cost o
 	$(BIN)/python -m benchmarks.augment
 	$(BIN)/python -m benchmarks.networks --networks 'srtg_*_[13][048]' --clip 8x56x56 --batch 4 --repeats 3
 	$(BIN)/python -m benchmarks.callbacks
+
+gpu: setup  ## test and measure on a GPU, in eight minutes: results in results/gpu
+	$(BIN)/python -m benchmarks.gpu --minutes 8 --output results/gpu
 
 clean:  ## remove the demo and the caches, not .venv
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import simplejpeg
@@ -45,12 +44,16 @@ def scene_frames(seed: int, size: tuple[int, int], frames: int) -> Iterator[np.n
 
 def make_corpus(folder: Path, size: tuple[int, int], videos: int, frames: int = FRAMES) -> list[Path]:
     """Make video folders with frames.db of frames of `size` (height, width); existing ones are kept."""
-    folders = [folder / f"video_{number:03d}" for number in range(videos)]
-    for number, video in enumerate(folders):
-        if not is_whole(video):
-            pixels = scene_frames(number, size, frames)
-            write_frames(video, (simplejpeg.encode_jpeg(each, QUALITY, colorsubsampling="420") for each in pixels))
-    return folders
+    return [make_video(folder, size, frames, number) for number in range(videos)]
+
+
+def make_video(folder: Path, size: tuple[int, int], frames: int, number: int) -> Path:
+    """Make the folder of one video, unless it is there."""
+    video = folder / f"video_{number:03d}"
+    if not is_whole(video):
+        pixels = scene_frames(number, size, frames)
+        write_frames(video, (simplejpeg.encode_jpeg(each, QUALITY, colorsubsampling="420") for each in pixels))
+    return video
 
 
 def without_index(folders: list[Path], target: Path) -> list[Path]:
@@ -84,6 +87,8 @@ def jpeg_folders(folders: list[Path], target: Path) -> list[Path]:
 
 def mp4_files(folders: list[Path], target: Path, keyframes: int) -> list[Path]:
     """The same frames in H.264, a keyframe every `keyframes` frames, 30 frames a second; existing files are kept."""
+    import av  # here, since nothing else in this file needs it
+
     files = [target / f"{folder.name}.mp4" for folder in folders]
     target.mkdir(parents=True, exist_ok=True)
     options = {"crf": "23", "preset": "veryfast", "threads": "1", "g": str(keyframes), "sc_threshold": "0"}

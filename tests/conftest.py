@@ -19,6 +19,15 @@ from tests.small_dataset import write_small_dataset
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests that need a GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture
 def numbered_database(tmp_path: Path) -> Callable[..., Path]:
     """Write <tmp>/<name>/frames.db of numbered frames: numbered_database("walk/a", count=20, ...) -> video folder."""

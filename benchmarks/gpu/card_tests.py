@@ -1,0 +1,71 @@
+"""Section a: the tests that need a GPU. Those that fail run once more, apart from the others."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter
+
+from benchmarks.gpu.job import Job
+from benchmarks.gpu.runner import ROOT
+
+OUTCOMES = ("PASSED", "FAILED", "SKIPPED", "ERROR", "XFAIL", "XPASS")
+LINE = re.compile(rf"^(tests/\S+::.*?) ({'|'.join(OUTCOMES)})\b")
+MARKED = re.compile(r"mark\.gpu\b|tests\.devices")
+BAD = ("FAILED", "ERROR")
+SECONDS_OF_A_TEST = 90
+
+
+def run(job: Job) -> None:
+    """Run the tests on the GPU; on the CPU, those that have both devices, on the CPU."""
+    chosen = [*files(), "-m", "gpu"] if job.is_cuda else ["tests/gpu/test_precision.py", "-m", "not gpu"]
+    outcomes = run_tests(job, chosen, "tests")
+    bad = [test for test, outcome in outcomes.items() if outcome in BAD]
+    # A fault of a kernel fails every later test of the process, so that the first run may blame tests without fault.
+    again = run_tests(job, bad, "tests that failed, once more") if bad and job.left() > 15 else {}
+    for test in bad:
+        alone = again.get(test)
+        job.fail(f"{test} failed" + (f", and {alone.lower()} in a second run" if alone else ""))
+
+
+def run_tests(job: Job, chosen: list[str], what: str) -> dict[str, str]:
+    """How each test ended that ended in time; every one is counted at once."""
+    command = [sys.executable, "-m", "pytest", "-o", "addopts=--strict-markers", "-v", "--tb", "short", "--color", "no"]
+    command += ["-p", "no:cacheprovider", "-o", f"timeout={SECONDS_OF_A_TEST}", "--continue-on-collection-errors"]
+    pytest = subprocess.Popen(
+        [*command, *chosen], cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True
+    )
+    timer = threading.Timer(max(1.0, job.left()), pytest.kill)
+    timer.start()
+    outcomes: dict[str, str] = {}
+    assert pytest.stdout is not None
+    for line in pytest.stdout:
+        print(line, end="", flush=True)
+        if match := LINE.match(line):
+            outcomes[match[1]] = match[2]
+            _count(job, what, outcomes)
+    status = pytest.wait()
+    is_late = not timer.is_alive()
+    timer.cancel()
+    failed = any(outcome in BAD for outcome in outcomes.values())
+    if is_late:
+        job.left_out.append(f"{what}, but for the first {len(outcomes)}")
+    elif status < 0:
+        job.fail(f"{what}: ended by signal {-status} after {len(outcomes)} tests, see log.txt")
+    elif status not in (0, 1) or (status == 1 and not failed):  # 1: a test failed, or a file could not be read
+        job.fail(f"{what}: pytest ended with status {status}, see log.txt")
+    return outcomes
+
+
+def files() -> list[str]:
+    """The files with tests that need a GPU: those of whole steps first, those of commands that take long last."""
+    every = [path.relative_to(ROOT) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+    found = [path for path in every if MARKED.search((ROOT / path).read_text(encoding="utf-8"))]
+    order = {"gpu": 0, "benchmarks": 2}
+    return [str(path) for path in sorted(found, key=lambda path: order.get(path.parts[1], 1))]
+
+
+def _count(job: Job, what: str, outcomes: dict[str, str]) -> None:
+    counts = Counter(outcomes.values())
+    job.add(what, "-", "-", **{name.lower(): counts[name] for name in OUTCOMES if counts[name]})

@@ -1,0 +1,109 @@
+"""A training step of a network in one of the forms that are compared."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from benchmarks.network_cost import DTYPES, LAYOUTS, Setting, build
+from common.precision import autocast
+from common.ranks import Ranks
+from network import srtg
+from train.optim import OptimizerOptions, make_optimizer
+from train.optimizer_step import OptimizerStep
+
+CLASSES = 700
+LR = 1e-4  # of steps whose result does not matter: the weights stay near those of the start
+
+
+@dataclass(frozen=True)
+class Form:
+    """A network and the way in which it is trained.
+
+    `original` is the way of the original authors' code, as far as this project has its parts: clips in single
+    precision, autocast over the recursion too, squeeze and recursion in plain operations, torch's own scaler, which
+    waits for the device at each step, and an optimiser that is not fused. Its temporal gates are not among the parts.
+    """
+
+    network: str
+    precision: str
+    layout: str = "contiguous"
+    gates: bool = False
+    original: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the tables call it."""
+        extras = ["gates"] * self.gates + ["as the original"] * self.original
+        return ", ".join([self.network, self.layout, *extras])
+
+    @property
+    def twin(self) -> "Form":
+        """The same without squeeze and recursion."""
+        return Form(self.network.removeprefix("srtg_"), self.precision, self.layout)
+
+    def setting(self, clip: tuple[int, int, int], batch: int, device: torch.device) -> Setting:
+        """What benchmarks.network_cost calls it."""
+        fields = (CLASSES, device.type, self.precision, self.layout, self.gates, "final", False)
+        return Setting(clip, batch, *fields)
+
+
+class FormStep:
+    """A network on the device with clips and an optimiser; calling it makes a training step."""
+
+    def __init__(self, form: Form, clip: tuple[int, int, int], batch: int, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self.form, self.device = form, device
+        layout = LAYOUTS[form.layout]
+        with device:  # initial values are made on the device, in less time
+            self.network = build(form.network, form.setting(clip, batch, device)).train()
+        self.network.to(device, memory_format=layout)
+        dtype = torch.float32 if form.original else DTYPES[form.precision]
+        self.clips = torch.randn(batch, 3, *clip, device=device).to(dtype).contiguous(memory_format=layout)
+        self.labels = torch.randint(CLASSES, (batch,), device=device)
+        if form.original:
+            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                self.network.parameters(), lr=LR, momentum=0.9, weight_decay=1e-4, nesterov=True
+            )
+            self.scaler = torch.amp.GradScaler(device.type, enabled=form.precision == "fp16")
+        else:
+            optimizer = make_optimizer(self.network, OptimizerOptions())
+            alone = Ranks(0, 0, 1)
+            self.update = OptimizerStep(self.network.parameters(), optimizer, device, alone, form.precision, 0.0)
+
+    def __call__(self) -> None:
+        """A forward and a backward pass, and an update."""
+        if self.form.original:
+            self._original()
+            return
+        loss = self.loss()
+        self.update.backward(loss)
+        self.update.update(loss.detach(), LR, 0)
+
+    def _original(self) -> None:
+        with plain_formulation():
+            loss = self.loss()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def loss(self) -> Tensor:
+        """A forward pass."""
+        with autocast(self.device, self.form.precision):
+            logits = self.network(self.clips).float()
+        return cross_entropy(logits, self.labels)
+
+
+@contextmanager
+def plain_formulation() -> Iterator[None]:
+    """Squeeze and recursion by autograd's own backward pass, and under autocast."""
+    with (
+        patch.object(srtg, "_may_fuse", lambda: False),
+        patch.object(srtg, "without_autocast", lambda _: nullcontext()),
+    ):
+        yield

@@ -1,0 +1,123 @@
+"""Section g, real learning: top-1 and minutes of train_custom.py on a small dataset of videos."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.gpu.job import Job, NotAsked
+from benchmarks.gpu.runner import ROOT, missing
+from benchmarks.gpu.training import text_of
+from common.errors import DataError
+from data.clips.types import ClipShape
+
+SHORT_SIDE = 128
+NETWORKS = (("srtg_r3d_18", False), ("r3d_18", False), ("srtg_r3d_18", True))
+SCHEDULES = {"fixed": ("--warmup-epochs", "3"), "multigrid": ("--long-cycles", "--short-cycles")}
+SEEDS = (1, 2, 3)
+SIZE, LENGTH, BATCH = 112, 16, 16
+# The clips span the whole videos and are not mirrored: in EgoGestAR the way of a fingertip is the class.
+FLAGS = (
+    "--train-frame-interval", "14", "--val-frame-interval", "14", "--augment", "none", "--lr-base", "0.05",
+    "--lr-steps", "24", "34", "--end-epoch", "40", "--val-frequency", "5", "--save-frequency", "1000", "--keep", "1",
+)  # fmt: skip
+TINY_FLAGS = ("--lr-steps", "1", "--end-epoch", "2", "--val-frequency", "1", "--warmup-epochs", "0")
+AT_ONCE = 3  # runs after those of the first seed, whose minutes are those of a GPU of its own
+
+
+class Run(NamedTuple):
+    """A run of train_custom.py."""
+
+    network: str
+    gates: bool
+    schedule: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return f"{self.network}{' --gates' * self.gates}, {self.schedule}, seed {self.seed}"
+
+
+def run(job: Job) -> None:
+    """As many runs as the time allows, in the order of their worth."""
+    dataset = dataset_of(job)
+    runs = [Run(*network, schedule, seed) for seed in SEEDS for schedule in SCHEDULES for network in NETWORKS]
+    if job.is_tiny:
+        runs = [Run("srtg_r3d_10", True, "fixed", 1), Run("r3d_10", False, "multigrid", 2)]
+    learner = Learner(job, dataset)
+    for each in runs:
+        if each.seed == SEEDS[0]:
+            learner.learn(each, 1)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda each: learner.learn(each, AT_ONCE), [each for each in runs if each.seed != SEEDS[0]]))
+
+
+def dataset_of(job: Job) -> Path:
+    """The folder to train on; converted from the videos, if these were given."""
+    if job.dataset:
+        return job.dataset
+    if not job.videos:
+        raise NotAsked("give --videos or --dataset")
+    if absent := missing(["av"]):
+        raise DataError(f"{', '.join(absent)} missing: give --dataset a folder that was converted before")
+    folder = job.folder / "dataset"
+    convert = ("-m", "data.prepare.convert", str(job.videos / "videos"), str(folder), "--short-side", str(SHORT_SIDE))
+    subprocess.run([sys.executable, *convert], cwd=ROOT, check=True, timeout=max(1, job.left()))
+    (folder / "labels").mkdir()
+    for source, target in (("train.txt", "train.csv"), ("test.txt", "val.csv")):
+        lines = (job.videos / source).read_text(encoding="utf-8").split("\n")
+        rows = [line.strip().rpartition(".")[0].replace("/", ",", 1) for line in lines if line.strip()]
+        (folder / "labels" / target).write_text("\n".join(["label,id", *rows, ""]), encoding="utf-8")
+    return folder
+
+
+class Learner:
+    """Starts the runs, and knows how long they take."""
+
+    def __init__(self, job: Job, dataset: Path) -> None:
+        self.job, self.dataset = job, dataset
+        self.size = 64 if job.is_tiny else SIZE
+        self.longest = 0.0  # seconds of a run so far
+        self.lock = threading.Lock()
+
+    def learn(self, run: Run, at_once: int) -> None:
+        """One run; left out if it would probably not end in time."""
+        left, needed = self.job.left(), self.longest * (1.1 if at_once == 1 else 1.5)
+        if left < max(needed, 1.0):
+            with self.lock:
+                self.job.left_out.append(run.name)
+            return
+        started = time.monotonic()
+        try:
+            done = subprocess.run(self._command(run), cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=left)
+        except subprocess.TimeoutExpired:
+            with self.lock:
+                self.job.left_out.append(f"{run.name} (not finished in {left:.0f} s)")
+            return
+        seconds = time.monotonic() - started
+        self.longest = max(self.longest, seconds)
+        print(done.stdout, flush=True)
+        with self.lock:
+            if done.returncode:
+                self.job.fail(f"{run.name}: exit status {done.returncode}, see log.txt")
+                return
+            result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+            shape = text_of(BATCH, ClipShape(LENGTH, self.size, self.size))
+            values = {name: result.get(name) for name in ("top1", "best_top1", "epochs", "steps")}
+            self.job.add(run.name, shape, self.job.half[0], **values, minutes=seconds / 60, runs_at_once=at_once)
+
+    def _command(self, run: Run) -> list[str]:
+        job = self.job
+        runs = (job.fast_folder or job.folder) / "runs"  # else the time to write checkpoints would be that of a disk
+        command = [
+            sys.executable, "train_custom.py", "--dataset", str(self.dataset), "--model-dir", str(runs), "--task-name",
+            f"{run.schedule}_{run.seed}", "--network", run.network, "--gates", str(run.gates), "--device",
+            job.device.type, "--clip-length", str(LENGTH), "--clip-size", str(self.size), "--batch-size", str(BATCH),
+            "--random-seed", str(run.seed), *FLAGS, *SCHEDULES[run.schedule],
+        ]  # fmt: skip
+        return command + list(TINY_FLAGS) * job.is_tiny
