@@ -3,7 +3,8 @@
     python -m train.plot_scores results/HACS/srtg_r3d_34_gates_False results/HACS/r3d_34_gates_False --output curves.png
 
 Each RUN is a folder with scores_train.csv and scores_val.csv. Where a resumed run was validated in another way than
-before, its curve is interrupted, and only later epochs count for its best top-1.
+before, its curve is interrupted, and only later epochs count for its best top-1. Runs that were validated on other
+videos or clips than the first are named.
 """
 
 import csv
@@ -40,6 +41,8 @@ class Run(NamedTuple):
     val: Curve
     changes: dict[int, str]
     """The rows of `val` from which on the validation is another, and what is: "videos", "clips"."""
+    last: Row
+    """The last row of the validation's file."""
 
 
 def read_run(folder: Path) -> Run:
@@ -47,7 +50,7 @@ def read_run(folder: Path) -> Run:
     train = read_scores(folder / "scores_train.csv", ("epoch", "loss", "top1", "seconds"))
     columns = ("epoch", "loss", "top1")
     rows = _read_rows(folder / "scores_val.csv", columns)
-    return Run(train, _curve(rows, columns), validation_changes(rows))
+    return Run(train, _curve(rows, columns), validation_changes(rows), rows[-1])
 
 
 def read_scores(path: Path, columns: Sequence[str]) -> Curve:
@@ -79,7 +82,7 @@ def scores_table(runs: dict[str, Run]) -> Table:
     table.add_column("run", no_wrap=True)
     for heading in ("epochs", "minutes", "train top-1", "val top-1", "best val top-1"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, (train, val, changes) in runs.items():
+    for name, (train, val, changes, _) in runs.items():
         comparable = range(max(changes, default=0), len(val["top1"]))
         best = max(comparable, key=lambda row: (not math.isnan(val["top1"][row]), val["top1"][row]))
         table.add_row(
@@ -102,17 +105,27 @@ def change_notes(runs: dict[str, Run]) -> list[str]:
     ]
 
 
+def differences_of(runs: dict[str, Run]) -> dict[str, str]:
+    """The runs that were validated in another way than the first one at their ends, and on what: "videos", "clips"."""
+    _, first = next(iter(runs.items()))
+    changes = {name: validation_changes([first.last, run.last]) for name, run in runs.items()}
+    return {name: what for name, change in changes.items() for what in change.values()}
+
+
 def plot_scores(runs: dict[str, Run], output: Path) -> None:
     """Draw loss and top-1 over epochs: validation as solid lines, training as dashed lines.
 
-    A dotted line marks where a run's validation has changed.
+    A dotted line marks where a run's validation has changed. The legend names the runs that were validated in another
+    way than the first.
     """
+    others = differences_of(runs)
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     for axis, score, label in zip(axes, ("loss", "top1"), ("loss", "top-1 (%)"), strict=True):
-        for number, (run, (train, val, changes)) in enumerate(runs.items()):
+        for number, (run, (train, val, changes, _)) in enumerate(runs.items()):
             name = run.replace("$", r"\$")  # matplotlib reads formulas between dollars
+            of_others = f" (other {others[run]})" if run in others else ""
             for start, end in pairwise([0, *changes, len(val["epoch"])]):
-                in_legend = "" if start else f"{name}, validation"
+                in_legend = "" if start else f"{name}, validation{of_others}"
                 part = slice(start, end)
                 axis.plot(val["epoch"][part], val[score][part], f"C{number}o-", markersize=3, label=in_legend)
             for row, what in changes.items():
@@ -157,7 +170,12 @@ def main() -> int:
         print(f"warning: {problem}; this run is left out", file=sys.stderr)
     console = make_console()
     console.print(scores_table(runs))
-    for note in change_notes(runs):
+    first = next(iter(runs))
+    notes = [
+        f"{name}: validated on other {what} than {first}; their scores cannot be compared"
+        for name, what in differences_of(runs).items()
+    ]
+    for note in [*change_notes(runs), *notes]:
         console.print(note, soft_wrap=True, highlight=False, markup=False)
     if arguments.output is not None:
         plot_scores(runs, arguments.output)

@@ -97,6 +97,30 @@ def test_a_validation_that_changed_is_marked(tmp_path, monkeypatch, capsys):
         assert solid == [[1], [2, 3], [4], [5]]
 
 
+def test_runs_validated_on_other_videos_or_clips_are_named(tmp_path, monkeypatch, capsys):
+    """A table of runs is what one publishes: the labels or clips may have changed between two of them."""
+    others = {
+        "first": VALIDATION,
+        "same": VALIDATION,
+        "list": VALIDATION | {"video_list": "v1b"},
+        "views": VALIDATION | {"clips_per_video": 3},
+    }
+    for name, validation in others.items():
+        (tmp_path / name).mkdir()
+        ScoreFiles(tmp_path / name, validation).on_epoch(report(1, evaluation(120.0, 30, 90, 100)))
+    figures = []
+    monkeypatch.setattr(plt, "close", figures.append)
+    folders = [tmp_path / name for name in others]
+    status, out, _ = plot(monkeypatch, capsys, *folders, "--output", tmp_path / "x.png")
+    found = re.findall(r"^(\w+): validated on other (\w+) than first", out, re.MULTILINE)
+    assert (status, found) == (0, [("list", "videos"), ("views", "clips")])
+    legend = [text.get_text() for text in figures[0].axes[1].get_legend().get_texts()]
+    assert [text for text in legend if "other" in text] == [
+        "list, validation (other videos)",
+        "views, validation (other clips)",
+    ]
+
+
 def test_a_validation_that_stayed_the_same_has_no_mark(runs, tmp_path, monkeypatch, capsys):
     """Also if some of its videos could not be read, and after a spreadsheet or an older version wrote the file."""
     files = ScoreFiles(runs[0], VALIDATION)
