@@ -247,6 +247,16 @@ def _note_on_spaces(path: Path, first: LabelRow, row: LabelRow) -> str:
     return ""
 
 
+def note_on_times(path: Path, rows: Sequence[LabelRow]) -> list[str]:
+    """A line on rows without times among others with times: they stand for whole videos, or lost their times."""
+    lines = [row.line for row in rows if row.time_start is None]
+    if not lines or len(lines) == len(rows):
+        return []
+    have = "have" if len(lines) > 1 else "has"
+    where = first_names([f"line {line}" for line in lines])
+    return [f"{len(lines)} of {len(rows)} rows of {path} {have} no times: whole videos, not clips ({where})"]
+
+
 def describe_clip(row: LabelRow) -> str:
     """A clip's id and times as written, for messages."""
     if row.time_start is None or row.time_end is None:
