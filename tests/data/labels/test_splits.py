@@ -1,6 +1,7 @@
 """From `--dataset` and `--labels` to videos, and what a user reads if labels and folders do not match."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -209,6 +210,17 @@ def test_a_class_that_the_index_lacks_is_an_error_that_names_it(whole):
     write(whole.root / "labels" / "ucf101_classes.txt", "Wave\nplaying guitar\n")
     message = whole.error()
     assert "(wave)" in message and "did you mean 'Wave'" in message and "ucf101_classes.txt" in message
+
+
+def test_a_class_in_another_unicode_form_is_pointed_out_in_both(whole):
+    """The names are printed alike, and the class seemed to be missing where it is."""
+    form = r"did you mean '\xdcbung'\? \(they differ in their Unicode form: 'U\\u0308bung' and '\\xdcbung'\)"
+    whole.videos("U\u0308bung/u").labels(["wave,a", "U\u0308bung,u"], ["wave,d"])
+    write(whole.root / "labels" / "ucf101_classes.txt", "wave\n\xdcbung\n")
+    assert re.search(form, whole.error())
+    write(whole.root / "labels" / SPEC.val_labels, "label,id\nU\u0308bung,u\n")
+    with pytest.raises(DataError, match=form):
+        load_val(whole.root, SPEC, None, ["wave", "\xdcbung"])
 
 
 @pytest.mark.parametrize(("text", "words"), [("a\nb\na\n", "'a' is on lines 1 and 3"), ("\n", "empty")])
