@@ -11,6 +11,7 @@ from common.errors import DataError
 from common.json_text import json_text
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
+from data.clips.enlarged import enlarged_frames
 from data.clips.sampling import UniformClips
 from data.clips.types import ClipShape
 from data.labels.content import Content, content_of
@@ -33,13 +34,23 @@ from train.monitor.logs import LOG, print_result
 from train.options import DatasetChoice, TrainOptions, shared_flags, spec_of
 
 
+def val_shape(options: TrainOptions) -> ClipShape:
+    """The shape of the clips of a validation."""
+    return ClipShape(options.clip_length, options.clip_size, options.clip_size)
+
+
+def tell_enlarged(videos: VideoList, shape: ClipShape, split: str) -> None:
+    """Log it if clips of this shape enlarge the frames of the split: a warning if by much."""
+    if small := enlarged_frames(videos, shape, split):
+        LOG.log(logging.WARNING if small.is_by_much else logging.INFO, "%s", small.text)
+
+
 def val_loader(options: TrainOptions, videos: VideoList, ranks: Ranks) -> BatchLoader:
     """A loader of the clips of all videos, once each, in rank order."""
     sampling = UniformClips(options.val_frame_interval, options.val_clips)
     dataset = ClipDataset(videos, sampling, options.random_seed)
-    shape = ClipShape(options.clip_length, options.clip_size, options.clip_size)
     batch_size = max(1, (options.val_batch_size or options.batch_size) // (ranks.world_size * options.val_clips))
-    batches = SequentialBatches(len(videos), batch_size, shape, ranks.rank, ranks.world_size)
+    batches = SequentialBatches(len(videos), batch_size, val_shape(options), ranks.rank, ranks.world_size)
     return BatchLoader(dataset, batches, min(options.workers, len(batches.indices)), options.device == "cuda")
 
 
@@ -78,6 +89,8 @@ def run_evaluation(
         check_agreement(ranks, shared_flags(options) | facts | frames)
     for line in report:
         LOG.info("%s", line)
+    if ranks.is_first:
+        tell_enlarged(videos, val_shape(options), "validation")
     if options.debug_mode:
         log_network(network)
         check_blocks(network)

@@ -3,7 +3,6 @@
 `_run` shows the order: options, ranks, data, network, optimiser, schedule, trainer, fit.
 """
 
-import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +18,6 @@ from common.json_text import json_text
 from common.options import part, plain
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
-from data.clips.enlarged import enlarged_frames
 from data.clips.sampling import RandomClips
 from data.labels.content import content_of
 from data.labels.dataset_spec import DatasetSpec
@@ -49,7 +47,7 @@ from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
 from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
 from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
-from train.evaluating import run_evaluation, val_loader
+from train.evaluating import run_evaluation, tell_enlarged, val_loader, val_shape
 from train.failures import describe_known_error
 from train.file_settings import Notes, settings_from_file
 from train.losses import LossOptions, make_loss
@@ -215,8 +213,9 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     log_table(plan_table(plan))
     for line in plan_summary(plan):
         LOG.info("%s", line)
-    if ranks.is_first and (small := enlarged_frames(splits.train, plan.largest_shape)):
-        LOG.log(logging.WARNING if small.is_by_much else logging.INFO, "%s", small.text)
+    if ranks.is_first:
+        tell_enlarged(splits.train, plan.largest_shape, "training")
+        tell_enlarged(splits.val, val_shape(options), "validation")
     for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
         LOG.warning("%s", line)
     return _fit(trainer, options, splits, val_loader(options, splits.val, ranks))

@@ -21,10 +21,11 @@ class Enlarged(NamedTuple):
     is_by_much: bool
 
 
-def enlarged_frames(videos: VideoList, shape: ClipShape) -> Enlarged | None:
+def enlarged_frames(videos: VideoList, shape: ClipShape, split: str) -> Enlarged | None:
     """What to tell if clips of this shape enlarge the frames of some videos; None if there are none.
 
-    Looks at a sample that is spread evenly over the videos. Those that cannot be read are left out.
+    `split` is "training" or "validation". Looks at a sample that is spread evenly over the videos. Those that cannot be
+    read are left out.
     """
     sizes = []
     for index in np.linspace(0, len(videos) - 1, min(SAMPLED, len(videos))).round().astype(int).tolist():
@@ -37,7 +38,7 @@ def enlarged_frames(videos: VideoList, shape: ClipShape) -> Enlarged | None:
         return None
     middle, side = median(map(min, sizes)), min(shape.height, shape.width)
     return Enlarged(
-        f"frames are enlarged in {count} of {len(sizes)} sampled training videos (the median of the shorter sides is "
+        f"frames are enlarged in {count} of {len(sizes)} sampled {split} videos (the median of the shorter sides is "
         f"{middle:g} pixels): clips of {shape.width}x{shape.height} are cut from frames whose shorter side is "
         f"{round(side * RESIZED_SIDE_PER_CROP)}",
         middle < side,

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from common.errors import DataError
 from common.files import reason
 from data.labels.label_file import LabelRow
-from data.labels.text import counted, first_names
+from data.labels.text import counted, first_names, note_on_form
 from data.labels.video_list import FoundVideo
 from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError, count_text
 
@@ -46,7 +46,8 @@ class ClassFolders:
         for name in classes:
             owner = owners.setdefault(canonical_name(name), name)
             if owner != name:
-                raise DataError(f"classes {owner!r} and {name!r} of the labels would share a folder; rename one")
+                pair = f"{owner!r} and {name!r}{note_on_form(owner, name)}"
+                raise DataError(f"classes {pair} of the labels would share a folder; rename one")
         self.of_class = {
             name: sorted(folders.get(canonical_name(name), []), key=lambda folder: (folder != name, folder))
             for name in classes

@@ -7,7 +7,7 @@ from common.files import what_is_at
 from data.labels.csv_file import read_lines
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.locate import LabelFiles
-from data.labels.text import is_or_are, near_name, some
+from data.labels.text import did_you_mean, is_or_are, some
 
 
 def class_order(files: LabelFiles, spec: DatasetSpec, names: set[str]) -> tuple[tuple[str, ...], str]:
@@ -24,11 +24,10 @@ def class_order(files: LabelFiles, spec: DatasetSpec, names: set[str]) -> tuple[
     index = read_class_index(path)
     unknown = sorted(names.difference(index))
     if unknown:
-        near = near_name(unknown[0], index)
         raise DataError(
             f"{some(unknown, 'class')} of the labels {files.train} and {files.val} "
             f"{is_or_are(unknown)} not among the {len(index)} of the class index {path}"
-            + (f"; did you mean {near!r}?" if near else "")
+            + did_you_mean(unknown[0], index)
             + "; correct the label files or the class index"
         )
     return tuple(name for name in index if name in names), f"classes in the order of {path}"

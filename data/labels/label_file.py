@@ -13,6 +13,8 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.text import quoted, shortened
 from data.labels.csv_file import check_single, fields_as_written, read_table
+from data.labels.text import first_names
+from data.labels.time_columns import columns_of_times
 
 LATEST = 1e9  # seconds, 31 years: later times are not of a video
 # 84, 84.0, and what Python writes for a time just above 0. `float` also takes 1_5, 1e1 and digits of other scripts.
@@ -126,12 +128,6 @@ def read_labels(path: Path, refused: list[tuple[str, str]] | None = None) -> lis
     return rows
 
 
-# Names that other tools give the columns time_start and time_end.
-TIMES = re.compile(
-    r"((t|time|clip|segment)[ _-]?)?(start|end|begin|stop)([ _-]?(t|time|s|sec|secs|seconds|frame|frames))?"
-)
-
-
 class _Columns(NamedTuple):
     label: int
     video: int
@@ -151,12 +147,12 @@ def _find_columns(path: Path, columns: list[str]) -> _Columns:
     start, end = place("time_start"), place("time_end")
     known = ("label", "youtube_id" if "youtube_id" in columns else "id", "time_start", "time_end", "split")
     check_single(path, columns, known)
-    unread = [name for name in columns if name not in known and TIMES.fullmatch(name.lower())]
+    is_timed = start is not None and end is not None
+    unread = columns_of_times([name for name in columns if name not in known], only_certain=is_timed)
     if unread:
-        raise DataError(
-            f"{path}: the times in the columns {', '.join(unread)} would not be read, and whole videos taken for the "
-            "clips: name them time_start and time_end, in seconds, or remove them"
-        )
+        harm = " beside time_start and time_end" if is_timed else ", and whole videos taken for the clips"
+        remedy = "remove them" if is_timed else "name them time_start and time_end, in seconds, or remove them"
+        raise DataError(f"{path}: the times in the columns {first_names(unread)} would not be read{harm}: {remedy}")
     missing = [
         name
         for name, absent in (
@@ -249,6 +245,16 @@ def _note_on_spaces(path: Path, first: LabelRow, row: LabelRow) -> str:
         if fields[0] != fields[1] and fields[0].strip() == fields[1].strip() and fields[0].strip():
             return f". They are written {quoted(fields[0])} and {quoted(fields[1])}: spaces at the ends are ignored"
     return ""
+
+
+def note_on_times(path: Path, rows: Sequence[LabelRow]) -> list[str]:
+    """A line on rows without times among others with times: they stand for whole videos, or lost their times."""
+    lines = [row.line for row in rows if row.time_start is None]
+    if not lines or len(lines) == len(rows):
+        return []
+    have = "have" if len(lines) > 1 else "has"
+    where = first_names([f"line {line}" for line in lines])
+    return [f"{len(lines)} of {len(rows)} rows of {path} {have} no times: whole videos, not clips ({where})"]
 
 
 def describe_clip(row: LabelRow) -> str:

@@ -14,7 +14,7 @@ from data.labels.hints import explain_empty_classes, explain_missing, hint_for_r
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import LabelFiles
 from data.labels.split_rows import read_split_rows, read_val_rows
-from data.labels.text import counted, first_names, is_or_are, near_name, some, spelling_notes
+from data.labels.text import counted, did_you_mean, first_names, is_or_are, some, spelling_notes
 from data.labels.video_list import FoundVideo, VideoList, pack
 
 
@@ -76,10 +76,9 @@ def scan_val(
         report.append(order)
     unknown = sorted(names.difference(classes))
     if unknown:
-        near = near_name(unknown[0], classes)
         raise DataError(
             f"{some(unknown, 'class')} of {val} {is_or_are(unknown)} not among the {len(classes)} that the network was "
-            "trained on" + (f"; did you mean {near!r}?" if near else "")
+            "trained on" + did_you_mean(unknown[0], classes)
         )
     folders = ClassFolders(jpg, classes)
     videos, _, notes = _find_split("val", val, rows, folders, classes)

@@ -1,11 +1,13 @@
 """Which rows of the label files are for training, and which for validation."""
 
-from collections import Counter
+import math
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from data.labels.label_file import LabelRow, describe_clip, read_labels
+from data.labels.label_file import LabelRow, describe_clip, note_on_times, read_labels
 from data.labels.locate import LabelFiles
 from data.labels.text import counted, first_names
 
@@ -35,7 +37,7 @@ def read_val_rows(train: Path | None, val: Path) -> tuple[list[LabelRow], list[s
         return rows, [f"labels: {val}", *report]
     rows = read_labels(val)
     if not any(row.split for row in rows):
-        return rows, [f"labels: {val}"]
+        return rows, [f"labels: {val}", *note_on_times(val, rows)]
     by_split, report = _by_split(val, rows)
     if not by_split["val"]:
         raise DataError(
@@ -54,15 +56,16 @@ def _read_both(files: LabelFiles) -> SplitRows:
 def _rows_of_split(split: str, path: Path) -> tuple[list[LabelRow], list[str]]:
     """The rows of a split's own label file, without those whose column `split` names another split."""
     rows = read_labels(path)
+    notes = note_on_times(path, rows)
     chosen = [row for row in rows if row.split in ("", split)]
     if len(chosen) == len(rows):
-        return rows, []
+        return rows, notes
     others = Counter(row.split for row in rows if row.split not in ("", split))
     unused = ", ".join(f"{number} {name}" for name, number in others.items())
     if chosen:
-        return chosen, [f"{path} is the {split} label file: its {unused} rows are not used"]
+        return chosen, [*notes, f"{path} is the {split} label file: its {unused} rows are not used"]
     if split == "val" and set(others) == {"test"}:
-        return rows, [f"the {unused} rows of {path} are used for validation"]
+        return rows, [*notes, f"the {unused} rows of {path} are used for validation"]
     raise DataError(f"{path} is the {split} label file, but the column split of its rows says otherwise: {unused}")
 
 
@@ -87,7 +90,7 @@ def _by_split(path: Path, rows: list[LabelRow]) -> tuple[dict[str, list[LabelRow
             "each row. Give the folder by --labels if train and val have a file each"
         )
     by_split = {split: [row for row in rows if row.split == split] for split in ("train", "val", "test")}
-    report = [f"labels: {path}"]
+    report = [f"labels: {path}", *note_on_times(path, rows)]
     if not by_split["val"] and by_split["test"]:
         report.append(f"{path} has no val rows: its {len(by_split['test'])} test rows are used for validation")
         by_split["val"] = by_split["test"]
@@ -97,12 +100,19 @@ def _by_split(path: Path, rows: list[LabelRow]) -> tuple[dict[str, list[LabelRow
 
 
 def _check_overlap(files: LabelFiles, rows: SplitRows) -> list[str]:
-    """A line on videos that are in both splits. Raises DataError for two clips that would share a folder."""
+    """Lines on videos that are in both splits, and on videos of which clips in both splits overlap in time.
+
+    Raises DataError for two clips that would share a folder.
+    """
     val_rows = {(row.label, row.video_id): row for row in rows.val}
-    both: list[str] = []
+    val_ids = {row.video_id for row in rows.val}
+    whole_ids = {row.youtube_id for row in rows.val}
+    both: list[LabelRow] = []
+    shared: list[LabelRow] = []
     for row in rows.train:
-        other = val_rows.get((row.label, row.video_id))
-        if other is None:
+        if row.youtube_id in whole_ids:
+            shared.append(row)
+        if row.video_id not in val_ids or (other := val_rows.get((row.label, row.video_id))) is None:
             continue
         if (row.youtube_id, row.time_start, row.time_end) != (other.youtube_id, other.time_start, other.time_end):
             raise DataError(
@@ -110,7 +120,64 @@ def _check_overlap(files: LabelFiles, rows: SplitRows) -> list[str]:
                 f"{describe_clip(row)} and {describe_clip(other)} of class {row.label!r} are both {row.video_id} in "
                 "whole seconds; remove one"
             )
-        both.append(f"{row.label}/{row.video_id}")
-    if not both:
+        both.append(row)
+    lines = []
+    if both:
+        names = first_names([f"{row.label}/{row.video_id}" for row in both])
+        lines.append(f"in both the train and the val labels: {counted(len(both), 'video')}, {names}")
+    return lines + _overlaps_in_time(shared, rows.val, {(row.label, row.video_id) for row in both})
+
+
+def _overlaps_in_time(train: list[LabelRow], val: list[LabelRow], told: set[tuple[str, str]]) -> list[str]:
+    """A line on videos of which clips in both splits overlap in time; a row without times is the whole video.
+
+    Two whole videos of one id are left out, as each class may have its own video of that id. So is the same clip in
+    both splits, if its label and folder are `told`.
+    """
+    wanted = {row.youtube_id for row in train}
+    val_clips: defaultdict[str, list[LabelRow]] = defaultdict(list)
+    for row in val if wanted else ():
+        if row.youtube_id in wanted:
+            val_clips[row.youtube_id].append(row)
+    spans = {
+        name: (sorted(_start(row) for row in clips), sorted(_end(row) for row in clips))
+        for name, clips in val_clips.items()
+    }
+    whole = Counter(row.youtube_id for clips in val_clips.values() for row in clips if row.time_start is None)
+    first: dict[str, LabelRow] = {}  # of each such video, the first train clip
+    for row in train:
+        starts, ends = spans[row.youtube_id]
+        overlapping = bisect_left(starts, _end(row)) - bisect_right(ends, _start(row))
+        if row.time_start is None:
+            overlapping -= whole[row.youtube_id]
+        elif (row.label, row.video_id) in told:
+            overlapping -= 1
+        if overlapping:
+            first.setdefault(row.youtube_id, row)
+    if not first:
         return []
-    return [f"in both the train and the val labels: {counted(len(both), 'video')}, {first_names(both)}"]
+    pairs = [_overlapping_pair(row, val_clips[row.youtube_id]) for row in first.values()]
+    have = "videos have" if len(first) > 1 else "video has"
+    return [
+        f"{len(first)} {have} clips in the train and the val labels that overlap in time: {first_names(pairs, 160)}"
+    ]
+
+
+def _overlapping_pair(row: LabelRow, val: list[LabelRow]) -> str:
+    """A train clip and the first val clip that overlaps with it, for a message."""
+    other = next(
+        other
+        for other in val
+        if (_start(other) < _end(row) and _start(row) < _end(other))
+        and (row.time_start is not None or other.time_start is not None)
+        and (row.label, row.video_id) != (other.label, other.video_id)
+    )
+    return f"{row.label}/{describe_clip(row)} and {other.label}/{describe_clip(other)}"
+
+
+def _start(row: LabelRow) -> float:
+    return 0.0 if row.time_start is None else row.time_start
+
+
+def _end(row: LabelRow) -> float:
+    return math.inf if row.time_end is None else row.time_end

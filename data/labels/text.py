@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence, Sized
 
 from common.text import shortened
@@ -40,9 +41,22 @@ def near_name(name: str, others: Sequence[str], cutoff: float = 0.8) -> str | No
     return same or next(iter(difflib.get_close_matches(name, others, n=1, cutoff=cutoff)), None)
 
 
+def did_you_mean(name: str, others: Sequence[str]) -> str:
+    """The end of a message on an unknown name: "; did you mean 'x'?", or nothing if no name in `others` is near."""
+    near = near_name(name, others)
+    return f"; did you mean {near!r}?{note_on_form(name, near)}" if near else ""
+
+
+def note_on_form(name: str, other: str) -> str:
+    """Both names in ASCII if they look alike, as they differ only in their Unicode form; else nothing."""
+    if name == other or unicodedata.normalize("NFC", name) != unicodedata.normalize("NFC", other):
+        return ""
+    return f" (they differ in their Unicode form: {shortened(ascii(name))} and {shortened(ascii(other))})"
+
+
 def letters(name: str) -> str:
     """A name's letters and digits in lower case: equal for two spellings of a class."""
-    return re.sub(r"[\W_]", "", name).casefold()
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFC", name)).casefold()
 
 
 def spelling_notes(names: Iterable[str]) -> list[str]:

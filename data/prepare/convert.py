@@ -20,7 +20,7 @@ from common.errors import DataError
 from common.files import inode_of, reason
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
-from data.labels.label_file import LabelRow, describe_clip, read_labels
+from data.labels.label_file import LabelRow, describe_clip, note_on_times, read_labels
 from data.labels.text import counted, is_or_are, some
 from data.prepare.conversion import (
     Converted,
@@ -138,7 +138,10 @@ def _read_rows(files: Sequence[Path]) -> list[LabelRow]:
     rows: list[LabelRow] = []
     first: dict[tuple[str, str], tuple[Path, LabelRow]] = {}
     for path in files:
-        for row in read_labels(path):
+        read = read_labels(path)
+        for note in note_on_times(path, read):
+            print(printable(note), file=sys.stderr)
+        for row in read:
             other, before = first.setdefault((row.label, row.video_id), (path, row))
             if (before.youtube_id, before.time_start, before.time_end) != (
                 row.youtube_id,

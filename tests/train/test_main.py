@@ -210,6 +210,19 @@ def test_an_evaluation_tells_of_other_frames_under_the_same_names(finished, tiny
     assert "validated on" not in said and "trained on these" not in said
 
 
+def test_frames_of_the_validation_that_are_too_small_are_told(finished, tiny, tmp_path):
+    """Validation videos that were converted smaller than the others are scored blurred."""
+    dataset = write_small_dataset(tmp_path / "data", train=8)
+    for video in write_small_dataset(tmp_path / "tiny", train=1, height=20, width=24).glob("jpg/*/val_*"):
+        shutil.copytree(video, dataset / "jpg" / video.parent.name / video.name, dirs_exist_ok=True)
+    line = "frames are enlarged in 7 of 7 sampled validation videos (the median of the shorter sides is 20 pixels)"
+    said = " ".join(tiny("--end-epoch", 1, dataset=dataset).stdout.split())
+    assert said.count(line) == 1 and "training videos (the median" not in said
+    process = tiny("--evaluate", "--pretrained-3d", folder_of(finished) / "srtg_tiny_best.pth", dataset=dataset)
+    assert " ".join(process.stdout.split()).count(line) == 1
+    assert "frames are enlarged" not in finished.stdout
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

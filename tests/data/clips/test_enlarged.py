@@ -25,15 +25,15 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> VideoList:
     ("side", "count", "needed", "is_by_much"), [(39, 3, 45, False), (48, 3, 55, True), (112, 4, 129, True)]
 )
 def test_small_frames_are_told(videos, side, count, needed, is_by_much):
-    told = enlarged_frames(videos, ClipShape(4, side, side))
+    told = enlarged_frames(videos, ClipShape(4, side, side), "training")
     assert told is not None and told.is_by_much == is_by_much
-    assert f"enlarged in {count} of 4 " in told.text and "is 40 pixels" in told.text
+    assert f"enlarged in {count} of 4 sampled training videos " in told.text and "is 40 pixels" in told.text
     assert f"{side}x{side}" in told.text and told.text.endswith(f" {needed}")
 
 
 def test_frames_that_are_large_enough_are_not_told(videos):
     """35 of 40 pixels are the share that a crop takes, within half a percent."""
-    assert enlarged_frames(videos, ClipShape(4, 35, 35)) is None
+    assert enlarged_frames(videos, ClipShape(4, 35, 35), "training") is None
 
 
 def test_videos_that_cannot_be_read_are_left_out(videos, monkeypatch):
@@ -46,5 +46,5 @@ def test_videos_that_cannot_be_read_are_left_out(videos, monkeypatch):
 
     monkeypatch.setattr(VideoList, "folder", folder)
     monkeypatch.setattr(VideoList, "__len__", lambda self: 500_000)
-    assert enlarged_frames(videos, ClipShape(4, 224, 224)) is None
+    assert enlarged_frames(videos, ClipShape(4, 224, 224), "training") is None
     assert len(set(looked_at)) == SAMPLED and (looked_at[0], looked_at[-1]) == (0, 499_999)

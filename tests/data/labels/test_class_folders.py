@@ -49,6 +49,14 @@ def test_two_classes_that_would_share_a_folder_are_an_error(tmp_path):
         ClassFolders(tmp_path, ["brush hair", "brush_hair"])
 
 
+def test_classes_that_look_alike_are_told_apart(tmp_path):
+    """Two Unicode forms of a name are printed alike: the message seemed to name one class twice."""
+    with pytest.raises(DataError, match=r"Unicode form: '\\xdcbung' and 'U\\u0308bung'\) of the labels would share"):
+        ClassFolders(tmp_path, ["\xdcbung", "U\u0308bung"])
+    with pytest.raises(DataError, match="'U\u0308_1' and '\xdc 1' of the labels would share"):
+        ClassFolders(tmp_path, ["U\u0308_1", "\xdc 1"])
+
+
 def test_accents_composed_or_not_are_one_class(tmp_path):
     """macOS writes folder names with combining accents, label files have composed ones."""
     write_numbered_database(tmp_path / "U\u0308bung" / "a", 2)

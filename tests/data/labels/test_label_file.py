@@ -175,6 +175,41 @@ def test_an_invalid_file_is_an_error_that_names_file_line_and_value(label_file, 
         assert word in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "start (s),end (s)", "start_ms,end_ms", "frame_start,frame_end", "start_timestamp,stop_timestamp", "from,to",
+        "onset,offset", "start_sec.,end_sec.", "begin,finish", "t0,t1", "tmin,tmax", "clipStartMs,clipEndMs",
+        "start_offset,end_offset", "from_sec,until_sec", "first_frame,last_frame", "onset,duration", "in,out",
+        "action start,action stop", "start[s],end[s]", "start_time_ms,finish",
+    ],
+)  # fmt: skip
+def test_times_in_columns_of_any_name_are_refused(label_file, pair):
+    """They are not read: whole videos were converted and trained as the clips, without a word."""
+    with pytest.raises(DataError, match="whole videos taken for the clips: name them time_start and time_end") as error:
+        read_labels(label_file(f"label,id,{pair}\nwave,a,1,2\n"))
+    assert f"in the columns {pair.lower().replace(',', ', ')} would" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "end_product,start_up", "to,source", "from,note", "offset,fps", "duration,length", "split_from,to_do",
+        "min,max", "label_1,label_2", "first_name,last_name", "from_user,to_user", "trend,friend", "t0,onset",
+        "x" + "ms" * 500 + ",startx" + "ms" * 500,
+    ],
+)  # fmt: skip
+def test_columns_that_only_resemble_times_are_ignored(label_file, others):
+    assert read_labels(label_file(f"label,id,{others}\nwave,a,1,2\n"))[0].video_id == "a"
+
+
+def test_times_in_other_units_may_stand_beside_those_that_are_read(label_file):
+    (row,) = read_labels(label_file("label,id,time_start,time_end,start_ms,end_ms\nwave,a,1,2,1000,2000\n"))
+    assert (row.time_start, row.time_end) == (1, 2)
+    with pytest.raises(DataError, match="start, end would not be read beside time_start and time_end: remove them"):
+        read_labels(label_file("label,id,time_start,time_end,start,end\nwave,a,1,2,1,3\n"))
+
+
 def test_what_is_no_file_is_a_clear_error(tmp_path):
     """A pipe would be waited for without a word, and a device without an end fills the memory."""
     os.mkfifo(tmp_path / "pipe.csv")

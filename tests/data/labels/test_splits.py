@@ -1,6 +1,7 @@
 """From `--dataset` and `--labels` to videos, and what a user reads if labels and folders do not match."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -11,7 +12,8 @@ import pytest
 from common.errors import DataError
 from data.labels.class_order import read_class_index
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.locate import find_label_files, find_val_labels
+from data.labels.locate import LabelFiles, find_label_files, find_val_labels
+from data.labels.split_rows import read_split_rows, read_val_rows
 from data.labels.splits import Splits, load_splits, load_val
 from data.store.frame_store import FrameStore
 from tests.numbered import write_numbered_database
@@ -210,6 +212,17 @@ def test_a_class_that_the_index_lacks_is_an_error_that_names_it(whole):
     assert "(wave)" in message and "did you mean 'Wave'" in message and "ucf101_classes.txt" in message
 
 
+def test_a_class_in_another_unicode_form_is_pointed_out_in_both(whole):
+    """The names are printed alike, and the class seemed to be missing where it is."""
+    form = r"did you mean '\xdcbung'\? \(they differ in their Unicode form: 'U\\u0308bung' and '\\xdcbung'\)"
+    whole.videos("U\u0308bung/u").labels(["wave,a", "U\u0308bung,u"], ["wave,d"])
+    write(whole.root / "labels" / "ucf101_classes.txt", "wave\n\xdcbung\n")
+    assert re.search(form, whole.error())
+    write(whole.root / "labels" / SPEC.val_labels, "label,id\nU\u0308bung,u\n")
+    with pytest.raises(DataError, match=form):
+        load_val(whole.root, SPEC, None, ["wave", "\xdcbung"])
+
+
 @pytest.mark.parametrize(("text", "words"), [("a\nb\na\n", "'a' is on lines 1 and 3"), ("\n", "empty")])
 def test_a_class_index_with_a_class_twice_or_none_is_an_error(tmp_path, text, words):
     with pytest.raises(DataError, match=words):
@@ -242,6 +255,51 @@ def test_stray_folders_and_files_are_no_error(whole):
 def test_a_video_in_both_splits_is_reported(whole):
     whole.labels(["wave,a", "wave,b", "playing guitar,c"], ["wave,b", "playing guitar,e"])
     assert said(whole.load(), "in both the train and the val labels", "1 video, wave/b")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "told"),
+    [
+        ("wave,a,5,10", "wave,a,6,11", "wave/a 5-10 s and wave/a 6-11 s"),
+        ("wave,a,5,10", "box,a,0,30", "wave/a 5-10 s and box/a 0-30 s"),
+        ("wave,a,5,10", "box,a,5,10", "wave/a 5-10 s and box/a 5-10 s"),
+        ("wave,a,,", "wave,a,6,11", "wave/a and wave/a 6-11 s"),
+        ("wave,a,5,10", "wave,a,,", "wave/a 5-10 s and wave/a"),
+        ("wave,a,5,10", "wave,a,10,15", None),
+        ("wave,a,5,10", "wave,a,5,10", None),
+        ("wave,a,,", "box,a,,", None),
+    ],
+)
+def test_clips_of_one_video_that_overlap_in_time_in_both_splits_are_reported(tmp_path, train, val, told):
+    """The same frames are trained and validated: the score is too good. What is the same clip has a line of its own."""
+    files = LabelFiles(write(tmp_path / "t.csv", f"{TIMED}{train}\n"), write(tmp_path / "v.csv", f"{TIMED}{val}\n"))
+    expected = f"1 video has clips in the train and the val labels that overlap in time: {told}"
+    lines = [line for line in read_split_rows(files).report if "overlap" in line]
+    assert lines == ([expected] if told else [])
+
+
+def test_many_clips_of_one_video_are_compared_in_little_time(tmp_path):
+    """A comparison of each with each would take hours. Only the last clip of the videos overlaps."""
+    count = 20_000
+    train = "".join(f"wave,a,{3 * i},{3 * i + 1}\n" for i in range(count))
+    val = "".join(f"wave,a,{3 * i + 1},{3 * i + 2}\n" for i in range(count - 1)) + f"wave,a,{3 * count - 3},999999\n"
+    files = LabelFiles(write(tmp_path / "t.csv", TIMED + train), write(tmp_path / "v.csv", TIMED + val))
+    (line,) = read_split_rows(files).report[1:]
+    assert line.endswith("wave/a 59997-59998 s and wave/a 59997-999999 s")
+
+
+def test_rows_without_times_among_others_are_counted(tmp_path):
+    """A row that lost its times is trained as the whole video, of hours instead of seconds."""
+    rows = "".join(f"wave,v{i},{i},{i + 2},train\n" for i in range(6)) + "wave,x,,,train\nwave,y,9,11,val\n"
+    path = write(tmp_path / "l.csv", "label,youtube_id,time_start,time_end,split\n" + rows)
+    line = f"1 of 8 rows of {path} has no times: whole videos, not clips (line 8)"
+    assert read_split_rows(LabelFiles(path, path)).report.count(line) == 1
+    assert read_val_rows(path, path)[1].count(line) == 1
+    train = write(tmp_path / "t.csv", TIMED + "wave,a,5,10\n")
+    val = write(tmp_path / "v.csv", TIMED + "wave,b,5,10\nwave,c,,\nwave,d,,\n")
+    line = f"2 of 3 rows of {val} have no times: whole videos, not clips (line 3, line 4)"
+    assert read_split_rows(LabelFiles(train, val)).report[1:] == [line]
+    assert read_val_rows(train, val)[1][1:] == [line]
 
 
 def test_a_class_that_is_spelled_in_two_ways_is_reported(disk):

@@ -22,6 +22,7 @@ import simplejpeg
 
 from common.cli import USAGE_ERROR
 from common.errors import DataError
+from data.prepare import verify
 from data.prepare.convert import Converted, Job, Settings, convert_video, main
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, find_sources
@@ -156,6 +157,19 @@ def test_labels_cut_whole_videos_and_take_those_cut_already(tmp_path: Path, caps
     assert "a/both.mp4 and b/both.mp4" in listed["c/both_000000_000001"][1]
     assert listed["c/gone_000010_000020"][0] == "missing"
     assert "no frames from 50 to 60 s" in listed["deep/er/-tube.id_1.mp4 50-60 s"][1]
+
+
+def test_rows_without_times_among_others_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row that lost its times is converted as the whole video, which may have hours. `verify` says it, too."""
+    encode_numbered_video(tmp_path / "videos" / "x.mp4", 100)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("label,id,time_start,time_end\nwalk,x,1,2\nwalk,x,,\n")
+    assert main([str(tmp_path / "videos"), str(tmp_path / "out"), "--labels", str(labels)]) == 0
+    line = f"1 of 2 rows of {labels} has no times: whole videos, not clips (line 3)"
+    assert capsys.readouterr().err.count(line) == 1
+    assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "x") == list(range(100))
+    assert verify.main([str(tmp_path / "out"), "--labels", str(labels)]) == 0
+    assert "".join(capsys.readouterr()).replace("\n", " ").count(line) == 1
 
 
 @pytest.mark.parametrize(
