@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence, Sized
 
 from common.text import shortened
@@ -38,6 +39,11 @@ def near_name(name: str, others: Sequence[str], cutoff: float = 0.8) -> str | No
     """The name in `others` with the same letters and digits; else the most similar one; else None."""
     same = {letters(other): other for other in others}.get(letters(name))
     return same or next(iter(difflib.get_close_matches(name, others, n=1, cutoff=cutoff)), None)
+
+
+def canonical_name(name: str) -> str:
+    """The same text for all spellings of a class: `_` for spaces, and accents composed or not."""
+    return unicodedata.normalize("NFC", name).replace("_", " ")
 
 
 def letters(name: str) -> str:
