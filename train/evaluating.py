@@ -26,7 +26,14 @@ from network.weights.tensors import checksum
 from train.backend import prepare_device
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
-from train.checkpoint.videos import agreed_contents, is_first_of_machine, other_content, other_dataset
+from train.checkpoint.videos import (
+    agreed_contents,
+    count_trained,
+    is_first_of_machine,
+    other_content,
+    other_dataset,
+    trained_text,
+)
 from train.debug import check_blocks, log_network
 from train.distributed.process_group import check_agreement, on_all_ranks
 from train.file_settings import Notes, settings_from_file
@@ -164,15 +171,18 @@ def _tell_other_videos(start: StartingPoint, options: TrainOptions, videos: Vide
     saved, digest = training_facts(start.checkpoint)["videos"], videos.digest()
     if not saved:
         return
+    trained = count_trained(start.path, start.checkpoint, videos)
     path = other_dataset(start.checkpoint, options)
     place = f" ({path})" if path else ""
 
     def change(split: str) -> str:
         return other_content(start.checkpoint or {}, {split: content} if content else None, split)
 
+    if 0 < trained < len(videos):
+        LOG.warning("%s", trained_text(start.path, trained, videos))
     if digest == saved.get("train") and change("train"):
         LOG.warning("%s was trained on these very videos, with %s%s", start.path, change("train"), place)
-    elif digest == saved.get("train"):
+    elif digest == saved.get("train") or trained == len(videos):
         LOG.warning("%s was trained on these very videos", start.path)
     elif digest != saved.get("val"):
         LOG.info("%s was validated on other videos or labels when it was trained%s", start.path, place)

@@ -42,7 +42,15 @@ from train.checkpoint.start import (
     strangers_to,
     with_saved,
 )
-from train.checkpoint.videos import Contents, agreed_contents, has_same_validation, is_first_of_machine, saved_contents
+from train.checkpoint.videos import (
+    Contents,
+    agreed_contents,
+    count_trained,
+    has_same_validation,
+    is_first_of_machine,
+    saved_contents,
+    trained_text,
+)
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
 from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
@@ -268,6 +276,8 @@ def _set_up(
         contents = {"train": content_of(splits.train), "val": content_of(splits.val)}
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
     loaded = _load_weights(network, start, options, splits)
+    if trained := count_trained(start.path, start.checkpoint, splits.val):
+        LOG.warning("%s", trained_text(start.path, trained, splits.val))
     schedule = part(options, ScheduleOptions)
     plan = make_plan(schedule, len(splits.train), ranks.world_size)
     check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)

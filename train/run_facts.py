@@ -14,7 +14,7 @@ from data.labels.video_list import VideoList
 from network.weights.tensors import checksum
 from train.checkpoint.files import FORMAT, Checkpoint, versions
 from train.checkpoint.start import StartingPoint
-from train.checkpoint.videos import Contents, Digests
+from train.checkpoint.videos import Contents, Digests, trained_videos, with_trained
 from train.evaluating import clips_of
 from train.failures import named_tensors
 
@@ -46,6 +46,7 @@ def run_facts(
         "classes": list(videos.classes),
         "loaded": list(loaded),
         "num_videos": len(videos),
+        "trained_videos": with_trained(trained_videos(start.path, start.checkpoint), videos),
         "videos": dict(digests),
         "content": {split: content.plain() for split, content in contents.items()},
         "options": plain(options),

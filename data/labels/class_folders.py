@@ -2,7 +2,6 @@
 
 import os
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from rich.progress import Progress
 from common.errors import DataError
 from common.files import reason
 from data.labels.label_file import LabelRow
-from data.labels.text import counted, first_names, note_on_form
+from data.labels.text import canonical_name, counted, first_names, note_on_form
 from data.labels.video_list import FoundVideo
 from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError, count_text
 
@@ -169,11 +168,6 @@ def in_threads(
                 result = done.pop(position) if position in done else next(results)
                 advance(weight)
                 yield result
-
-
-def canonical_name(name: str) -> str:
-    """The same text for all spellings of a class: `_` for spaces, and accents composed or not."""
-    return unicodedata.normalize("NFC", name).replace("_", " ")
 
 
 def _inspect_video(jpg: str, class_folder: str, name: str) -> FoundVideo:

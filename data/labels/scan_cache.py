@@ -30,10 +30,11 @@ from filelock import FileLock, Timeout
 
 from common.errors import DataError
 from common.files import atomic_file, open_plain, reason
-from data.labels.class_folders import canonical_name, inspect_videos, list_folders, modification_times
+from data.labels.class_folders import inspect_videos, list_folders, modification_times
 from data.labels.csv_file import LARGEST
 from data.labels.scan import Scan
 from data.labels.shared_arrays import SharedArrays
+from data.labels.text import canonical_name
 from data.labels.video_list import ARRAYS, FoundVideo, VideoList
 
 FORMAT = 5  # to be raised whenever a scan of the same files and folders would give another result

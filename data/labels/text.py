@@ -54,6 +54,11 @@ def note_on_form(name: str, other: str) -> str:
     return f" (they differ in their Unicode form: {shortened(ascii(name))} and {shortened(ascii(other))})"
 
 
+def canonical_name(name: str) -> str:
+    """The same text for all spellings of a class: `_` for spaces, and accents composed or not."""
+    return unicodedata.normalize("NFC", name).replace("_", " ")
+
+
 def letters(name: str) -> str:
     """A name's letters and digits in lower case: equal for two spellings of a class."""
     return re.sub(r"[\W_]", "", unicodedata.normalize("NFC", name)).casefold()

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from data.labels.shared_arrays import SharedArrays
+from data.labels.text import canonical_name
 
 ARRAYS: dict[str, np.dtype[Any]] = {
     "folder_indices": np.dtype(np.int32),  # (N,), into class_folders
@@ -18,6 +19,9 @@ ARRAYS: dict[str, np.dtype[Any]] = {
     "labels": np.dtype(np.int64),  # (N,), into classes
     "frame_counts": np.dtype(np.int32),  # (N,), as the scan found them
 }
+
+
+BLOCK = 2**13  # videos that are hashed at a time: the numbers of their bytes stay in the processor's cache
 
 
 class FoundVideo(NamedTuple):
@@ -70,6 +74,28 @@ class VideoList:
             digest.update(self.arrays[name].data)
         return digest.hexdigest()
 
+    def hashes(self) -> np.ndarray:
+        """A hash of each video's class name and name: int64 (N,).
+
+        It does not depend on where the videos lie, on their order, on the other videos or on `_` for spaces in a class
+        name, and is the same on every machine. Each byte of a name has a random number by its place and value; their
+        sum is the name's hash.
+        """
+        ends = self.arrays["name_ends"].astype(np.int64)
+        starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
+        longest = int((ends - starts).max(initial=0))
+        # The longer output of SHAKE begins with the shorter, so that all lists have the same numbers.
+        numbers = _uint64(hashlib.shake_256(b"names of videos").digest(longest * 256 * 8))
+        of_class = _uint64(b"".join(_hash_of_class(name) for name in self.classes))
+        found = of_class[self.labels]
+        for first in range(0, len(self), BLOCK):
+            begin, end = starts[first : first + BLOCK], ends[first : first + BLOCK]
+            places = np.arange(begin[0], end[-1]) - np.repeat(begin, end - begin)
+            of_bytes = numbers[places * 256 + self.arrays["names"][begin[0] : end[-1]]]
+            sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(of_bytes, dtype=np.uint64)))
+            found[first : first + BLOCK] += sums[end - begin[0]] - sums[begin - begin[0]]
+        return found.view(np.int64)
+
     def folder(self, index: int) -> Path:
         """The folder of video `index`, 0 to N-1, which holds its frames.db. Raises IndexError for any other index."""
         if not 0 <= index < len(self):
@@ -83,6 +109,14 @@ class VideoList:
         """Video `index` as the scan found it."""
         folder = self.folder(index)
         return FoundVideo(folder.parent.name, folder.name, int(self.frame_counts[index]), "")
+
+
+def _hash_of_class(name: str) -> bytes:
+    return hashlib.blake2b(canonical_name(name).encode("utf-8", errors="surrogateescape"), digest_size=8).digest()
+
+
+def _uint64(random_bytes: bytes) -> np.ndarray:
+    return np.frombuffer(random_bytes, dtype="<u8").astype(np.uint64)
 
 
 def pack(jpg: Path, classes: Sequence[str], videos: Sequence[tuple[int, FoundVideo]]) -> VideoList:

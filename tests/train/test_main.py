@@ -136,7 +136,7 @@ def test_a_checkpoint_holds_all_that_is_documented_in_plain_types(finished):
     assert set(plain_types(dict(checkpoint["weights"]))) == {dict, str, torch.Tensor}
     assert set(checkpoint) == {
         "format", "network", "weights", "optimizer", "scaler", "batch_norm", "position", "progress", "rng", "classes",
-        "loaded", "num_videos", "videos", "content", "options", "run_key", "run_id", "versions",
+        "loaded", "num_videos", "trained_videos", "videos", "content", "options", "run_key", "run_id", "versions",
     }  # fmt: skip
     assert checkpoint["position"] == {"epoch": 3, "step": 0}
     assert checkpoint["classes"] == list(CLASSES)
@@ -190,6 +190,42 @@ def test_an_evaluation_tells_of_other_videos_than_the_run_had(finished, tiny, tm
         lines[name] = process.stdout
     assert "trained on these very videos" not in lines["val.csv"]
     assert "trained on these very videos" in lines["train.csv"]
+
+
+def test_validation_videos_that_the_weights_were_trained_on_are_counted(finished, tiny, tmp_path):
+    """After a new split of the same videos the scores are too high. Only the very list of training videos was found."""
+    dataset = write_small_dataset(tmp_path / "data")
+    best = folder_of(finished) / "srtg_tiny_best.pth"
+    labels = {name: rows(dataset / "labels" / name) for name in ("train.csv", "val.csv")}
+    train, val = ([(row["label"], row["id"]) for row in labels[name]] for name in labels)
+    write_labels(dataset / "labels" / "val.csv", train[:4] + val[4:])
+    write_labels(dataset / "labels" / "train.csv", train[4:] + val[:4])
+
+    def warned(number: int, name: object, *flags: object) -> Process:
+        process = tiny(*flags, "--model-dir", "out", dataset=dataset)
+        assert process.status == 0, process.output()
+        assert f"{number} of 7 validation videos are among the training videos of {name}" in process.stdout
+        return process
+
+    warned(4, best, "--evaluate", "--pretrained-3d", best)
+    run = tmp_path / "out" / "srtg_tiny_gates_True"
+    warned(4, best, "--pretrained-3d", best, "--fine-tune", "--end-epoch", 1, "--lr-steps", 5)
+    last = torch.load(run / "srtg_tiny_last.pth", weights_only=True)
+    assert len(last["trained_videos"]) == 36  # those of both runs
+    write_labels(dataset / "labels" / "val.csv", train[:3] + val[:3] + val[4:5])
+    flags = ("--gates", "--end-epoch", 2, "--lr-steps", 5, "--resume-epoch", "auto")
+    warned(6, "out/srtg_tiny_gates_True/srtg_tiny_last.pth", *flags)
+    write_labels(dataset / "labels" / "val.csv", train[:7])
+    process = tiny("--evaluate", "--pretrained-3d", best, dataset=dataset)
+    assert f"{best} was trained on these very videos" in process.stdout
+    torch.save(last | {"trained_videos": torch.zeros(3)}, tmp_path / "other.pth")
+    for flags in (("--evaluate",), ("--end-epoch", 1, "--model-dir", "new")):
+        process = tiny(*flags, "--pretrained-3d", "other.pth", dataset=dataset)
+        assert_one_line(process, "other.pth", "trained_videos")
+    del last["trained_videos"]  # as of older versions
+    torch.save(last, tmp_path / "other.pth")
+    process = tiny("--evaluate", "--pretrained-3d", "other.pth", dataset=dataset)
+    assert process.status == 0 and "training videos of" not in process.output()
 
 
 def test_an_evaluation_tells_of_other_frames_under_the_same_names(finished, tiny, small_dataset, tmp_path):

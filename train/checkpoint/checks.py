@@ -39,6 +39,19 @@ def is_random_state(value: object) -> bool:
     return isinstance(value, torch.Tensor) and not not_plain(value) and value.dtype == torch.uint8 and value.dim() == 1
 
 
+def are_hashes(value: object) -> bool:
+    """Whether a value may be the hashes of videos that a run saves: int64 in a row, sorted, each once."""
+    return (
+        isinstance(value, torch.Tensor)
+        and not not_plain(value)
+        and value.device.type == "cpu"
+        and value.dtype == torch.int64
+        and value.dim() == 1
+        and len(value) > 0
+        and bool((value[1:] > value[:-1]).all())
+    )
+
+
 def check_fields(prefix: str, values: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
     """DataError with the first field that is missing or that its check refuses."""
     for name, check in checks.items():
@@ -141,6 +154,8 @@ def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
             raise DataError(f"its field `content` is {shown(content)}, which no run saves")
         if not isinstance(checkpoint.get("run_key", ""), str):
             raise DataError(f"its field `run_key` is {shown(checkpoint['run_key'])}, which no run saves")
+        if "trained_videos" in checkpoint and not are_hashes(checkpoint["trained_videos"]):
+            raise DataError(f"its field `trained_videos` is {shown(checkpoint['trained_videos'])}, which no run saves")
         _check_agreement(checkpoint, weights)
         _check_progress(checkpoint["progress"], checkpoint["network"]["num_classes"])
     except UserError as error:

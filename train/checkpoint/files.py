@@ -12,6 +12,8 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     classes         class names in the order of the classifier's rows
     loaded          names of the parameters that fine-tuning loaded from another checkpoint
     num_videos      number of training videos
+    trained_videos  hashes of the class names and names of all videos that the weights were trained on, also in the runs
+                    that they came from: a sorted int64 tensor; older files lack it
     videos          {"train", "val"}: digests of the videos' names and labels, in their order; older files lack it
     content         {"train", "val"}: {"counts", "samples"}, digests of the videos' numbers of frames and of a frame of
                     some videos ("" for one that could not be read); older files lack it

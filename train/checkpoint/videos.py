@@ -4,10 +4,17 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
+
+from common.errors import DataError
 from common.options import differences
 from common.ranks import Ranks
 from common.text import shortened
 from data.labels.content import Content
+from data.labels.video_list import VideoList
+from network.weights.facts import is_own, shown
+from train.checkpoint.checks import are_hashes
 from train.checkpoint.files import Checkpoint
 
 SPLITS = {"train": "training", "val": "validation"}
@@ -67,6 +74,41 @@ def other_dataset(checkpoint: Checkpoint, options: Any) -> str:
     if not isinstance(before, str) or os.path.abspath(before) == os.path.abspath(now):  # noqa: PTH100 - text of a file
         return ""
     return f"--dataset {shortened(before, LONGEST_PATH)}, now {shortened(now, LONGEST_PATH)}"
+
+
+def trained_videos(path: object, checkpoint: Checkpoint | None) -> torch.Tensor:
+    """Sorted hashes of the videos that a checkpoint's weights were trained on; none if it does not tell.
+
+    They are `VideoList.hashes`, of its run and of those whose weights that run started from. DataError with `path` if
+    the field is no such tensor.
+    """
+    if checkpoint is None or "trained_videos" not in checkpoint or not is_own(checkpoint):
+        return torch.zeros(0, dtype=torch.int64)
+    saved = checkpoint["trained_videos"]
+    if not are_hashes(saved):
+        raise DataError(f"{path}: its field `trained_videos` is {shown(saved)}, which no run saves")
+    return saved
+
+
+def with_trained(before: torch.Tensor, videos: VideoList) -> torch.Tensor:
+    """The `trained_videos` of weights that are trained on further videos."""
+    hashes = np.sort(np.concatenate((before.numpy(), videos.hashes())))
+    return torch.from_numpy(hashes[np.append(True, hashes[1:] != hashes[:-1])])
+
+
+def count_trained(path: object, checkpoint: Checkpoint | None, videos: VideoList) -> int:
+    """How many of the videos are among the `trained_videos` of a checkpoint."""
+    trained = trained_videos(path, checkpoint).numpy()
+    if not len(trained):
+        return 0
+    hashes = videos.hashes()
+    places = np.minimum(np.searchsorted(trained, hashes), len(trained) - 1)
+    return int((trained[places] == hashes).sum())
+
+
+def trained_text(path: object, number: int, videos: VideoList) -> str:
+    """The warning that a number of the videos to validate, as `count_trained` has it, are training videos of a file."""
+    return f"{number} of {len(videos)} validation videos are among the training videos of {path}"
 
 
 def is_first_of_machine(ranks: Ranks) -> bool:

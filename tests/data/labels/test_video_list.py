@@ -58,3 +58,23 @@ def test_the_digest_tells_whether_videos_labels_or_their_order_differ():
     }
     for name, other in others.items():
         assert other.digest() != same, name
+
+
+def test_a_hash_depends_on_the_class_and_the_name_alone():
+    """Videos that a network was trained on would not be found in another list, or others taken for them."""
+    names = ["ab", "ba", "a", "b", "aab", "x" * 255, "x" * 254 + "y", os.fsdecode(b"caf\xe9"), "-vid#1", "café"]
+    videos = [(label, FoundVideo(f"c{label}", name, 1, "")) for label in (0, 1) for name in names]
+    hashes = pack(Path("/one"), ("a", "b"), videos).hashes()
+    assert hashes.dtype == np.int64 and hashes.shape == (20,) and len(set(hashes.tolist())) == 20
+    swapped = [(1 - label, FoundVideo("elsewhere", video.name, 9, "")) for label, video in reversed(videos)]
+    assert pack(Path("/two"), ("b", "a"), swapped).hashes().tolist() == hashes.tolist()[::-1]
+    assert pack(Path("/one"), ("a",), []).hashes().tolist() == []
+
+
+def test_the_hashes_are_those_of_every_version():
+    """Checkpoints keep them: another hash would find none of the videos that they were trained on."""
+    assert make_list(3).hashes().tolist() == [-5492234817537274119, 2550057063952778017, -8704354850386125617]
+    many = make_list(20_000)  # more than are hashed at a time
+    few = pack(Path("/d/jpg"), ("a", "b", "c"), [(i % 3, many.found(i)) for i in range(19_990, 20_000)])
+    assert many.hashes()[-10:].tolist() == few.hashes().tolist()
+    assert len(np.unique(many.hashes())) == 20_000

@@ -23,6 +23,7 @@ from train.optimizer_step import OptimizerStep
 CPU, ALONE = torch.device("cpu"), Ranks(0, 0, 1)
 FACTS = {"name": "srtg_tiny", "gates": False, "placement": "final", "num_classes": 3}
 NAN = float("nan")
+HASHES = torch.arange(3)
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +62,7 @@ def restore(checkpoint, sub_batches=False):
 @pytest.mark.parametrize("sub_batches", [False, True])
 def test_what_a_run_saves_is_accepted(sub_batches):
     assert restore(checkpoint_of(sub_batches), sub_batches).epoch == 3
+    assert restore(checkpoint_of(sub_batches) | {"trained_videos": HASHES}, sub_batches).epoch == 3
 
 
 NEEDED = "network weights optimizer scaler position progress rng classes loaded num_videos options"
@@ -87,6 +89,10 @@ def test_a_missing_field_is_named(field):
         ("loaded", ["nope"]), ("num_videos", "many"), ("num_videos", 0), ("classes", None), ("optimizer", []),
         ("weights", [1, 2]), ("weights", {}), ("weights.fc.bias", torch.zeros(4)), ("weights.more", torch.zeros(1)),
         ("weights.fc.bias", torch.tensor([0.0, NAN, 1.0])), ("weights.fc.bias", torch.zeros(3).half()),
+        ("trained_videos", 5), ("trained_videos", None), ("trained_videos", torch.zeros(3)),
+        ("trained_videos", HASHES[:0]), ("trained_videos", HASHES.flip(0)), ("trained_videos", HASHES[[0, 0]]),
+        ("trained_videos", HASHES[:, None]), ("trained_videos", HASHES.int()), ("trained_videos", HASHES.to("meta")),
+        ("trained_videos", HASHES[:1].expand(9)),
         ("network", FACTS | {"later": 1}), ("content", 5), ("content", {"val": {"counts": 1, "samples": []}}),
     ],
 )  # fmt: skip
