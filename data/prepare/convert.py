@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
@@ -35,7 +36,16 @@ from data.prepare.conversion import (
     write_count,
 )
 from data.prepare.failure_list import kept_problems
-from data.prepare.report import Problem, Report, check_list, printable, progress_bar, read_problems, write_problems
+from data.prepare.report import (
+    Problem,
+    Report,
+    as_listed,
+    check_list,
+    printable,
+    progress_bar,
+    read_problems,
+    write_problems,
+)
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources, is_video
 from data.prepare.vanished import vanished
@@ -45,6 +55,13 @@ from data.store.frame_store import DATABASE
 CHUNK = 64  # videos that a thread looks at in one call
 SMALL = "smaller than --short-side"
 WITH_DAMAGE = "already there, with damage"
+
+
+class _Known(NamedTuple):
+    """The warnings of databases that are there, and the items of those that may have had others."""
+
+    warnings: list[Problem]
+    untold: set[str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,14 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with only_run(options.out, options.shard):
         before = read_problems(csv_path)
         settings = Settings(options.short_side, options.quality, options.keep_partial, 1, options.videos)
-        jobs = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
+        jobs, known = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
         if jobs:
             workers = min(options.workers, len(jobs))
             settings = settings._replace(threads=options.workers // workers)
             stopped, left = _convert(jobs, settings, workers, options.out, report)
         listed: Path | None = csv_path
         try:
-            _write_list(csv_path, before, found.videos, left, settings, options, report)
+            _write_list(csv_path, before, found.videos, left, known, settings, options, report)
         except DataError as error:
             listed = None
             if not stopped:  # else the same is said below
@@ -154,8 +171,10 @@ def _read_rows(files: Sequence[Path]) -> list[LabelRow]:
     return rows
 
 
-def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool, report: Report) -> list[Job]:
-    """The videos to convert: those that are not there, with `replace` also those that differ."""
+def _jobs(
+    videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool, report: Report
+) -> tuple[list[Job], _Known]:
+    """The videos to convert: those that are not there, with `replace` also those that differ; and of what to warn."""
 
     def look_at(chunk: Sequence[Job]) -> list[There | str]:
         return [_look(settings, job, replace) for job in chunk]
@@ -164,6 +183,7 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
     chunks = [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
     found = (there for chunk in in_threads("what is there", look_at, chunks, CHUNK) for there in chunk)
     jobs: list[Job] = []
+    known = _Known([], set())
     states: Counter[str] = Counter()
     for job, there in zip(every, found, strict=True):
         if isinstance(there, str):
@@ -177,6 +197,12 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
             report.add("differs", item, f"{'; '.join(there.differences)}; --replace converts it again")
         else:
             states[_state(there)] += 1
+            item = _name(job, settings)
+            known.warnings.extend(Problem("warning", item, why) for why in there.warnings)
+            if not there.keeps_warnings:
+                known.untold.add(item)
+            if there.is_small:
+                report.count(SMALL)
     for state, number in sorted(states.items()):
         report.count(state, number)
     if states["already there, origin unknown"]:
@@ -186,7 +212,7 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
         )
     if states[WITH_DAMAGE]:
         report.notes.append("with damage: something may be missing of these videos; --replace converts them again")
-    return jobs
+    return jobs, known
 
 
 def _job(video: Source, jpg: Path) -> Job:
@@ -222,13 +248,15 @@ def _write_list(
     before: Sequence[Problem],
     looked_at: Sequence[Source],
     left: set[Path],
+    known: _Known,
     settings: Settings,
     options: argparse.Namespace,
     report: Report,
 ) -> None:
     """Write the list of problems, with those of `before` whose videos were not tried in this run. DataError.
 
-    `left` are the folders of the videos that were not begun.
+    The warnings of databases that stay are listed again, as a run that was stopped wrote no list. `left` are the
+    folders of the videos that were not begun.
     """
     jpg = options.out / "jpg"
     tried = {problem.item for problem in report.problems}
@@ -238,8 +266,18 @@ def _write_list(
             tried |= {_name(job, settings), f"{video.label}/{video.video_id}"}
             tried |= {str(folder) for folder in video.path.relative_to(options.videos).parents}
     kept = kept_problems(before, tried, options.videos, jpg, bool(options.labels))
+    told = {(problem.item, as_listed(problem.reason)) for problem in [*report.problems, *known.warnings]}
+    untold = set(map(as_listed, known.untold))
+    for problem in before:
+        if problem.kind == "warning" and problem.item in untold and (problem.item, problem.reason) not in told:
+            kept.append(problem)
     place = str(options.videos.resolve())
-    write_problems(path, [*kept, *(problem._replace(videos=place) for problem in report.problems)])
+    now = [*report.problems, *known.warnings]
+    write_problems(path, [*kept, *(problem._replace(videos=place) for problem in now)])
+    if known.warnings:
+        videos = len({problem.item for problem in known.warnings})
+        of_videos = f"of the conversion of {counted(videos, 'video')} already there"
+        report.notes.append(f"{counted(len(known.warnings), 'warning')} {of_videos}: see {path}")
     if kept:
         report.notes.append(
             f"{counted(len(kept), 'problem')} of earlier runs, of videos that were not tried now, "

@@ -7,12 +7,14 @@ import resource
 import shlex
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -69,6 +71,14 @@ def convert(source: Path, folder: Path, span: Span | None = None, settings: Sett
     return result.warnings
 
 
+def write_jpegs(folder: Path, numbers: range, name: str = "{}.jpg") -> Path:
+    """Write frames of these numbers as files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, data in zip(numbers, numbered_jpegs(numbers), strict=True):
+        (folder / name.format(number)).write_bytes(data)
+    return folder
+
+
 # Whole runs
 
 
@@ -123,6 +133,45 @@ def test_shards_share_the_work_whether_they_count_from_0_or_1(tmp_path: Path) ->
         "convert_failures_0_of_2.csv",
         "convert_failures_1_of_2.csv",
     ]
+
+
+def test_warnings_outlast_a_run_that_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A conversion is stopped and continued on each cluster; left-out pictures would be in no list, with status 0."""
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    write_jpegs(videos / "a" / "v", range(3))
+    write_jpegs(videos / "a" / "v" / "more", range(5), "img_{}.jpg")
+    encode_numbered_video(videos / "b" / "v.mp4", 5)
+    listed = out / "convert_failures.csv"
+    assert main([str(videos), str(out), "--workers", "1"]) == 0
+    first = listed.read_text()
+    assert "left out 5 pictures in the folder more" in first
+    listed.unlink()  # a run that is stopped writes none
+    for _ in range(2):
+        assert main([str(videos), str(out), "--workers", "1"]) == 0
+        assert listed.read_text() == first
+        printed = capsys.readouterr().out
+    assert f"1 warning of the conversion of 1 video already there: see {listed}" in printed
+    assert "the frames of 2 videos have a shorter side" in printed
+    assert read_origin(out / "jpg" / "a" / "v" / "frames.db").is_damaged is False
+
+
+def test_a_warning_of_a_database_of_an_older_version_stays_listed(tmp_path: Path) -> None:
+    """Such a database keeps no remarks: the list is their only place, and nobody tries the video again."""
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    write_jpegs(videos / "a" / "v", range(3))
+    write_jpegs(videos / "a" / "v" / "more", range(5), "img_{}.jpg")
+    command = [str(videos), str(out), "--workers", "1"]
+    assert main(command) == 0
+    with closing(sqlite3.connect(out / "jpg" / "a" / "v" / "frames.db")) as connection, connection:
+        connection.execute("DELETE FROM Origin WHERE name IN ('remarks', 'pixels')")
+    first = (out / "convert_failures.csv").read_text()
+    for _ in range(2):
+        assert main(command) == 0
+        assert (out / "convert_failures.csv").read_text() == first
+    shutil.rmtree(out / "jpg")
+    shutil.rmtree(videos / "a" / "v" / "more")
+    assert main(command) == 0
+    assert failures(out / "convert_failures.csv") == {}
 
 
 def test_labels_cut_whole_videos_and_take_those_cut_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,12 +375,15 @@ def test_keep_partial_for_some_videos_leaves_the_others_as_they_are(tmp_path: Pa
     status, listed = rerun(tmp_path / "v", tmp_path / "out")
     assert status == 1 and listed["walk/gap"][0] == "failed"
     status, listed = rerun(tmp_path / "v", tmp_path / "out", "--keep-partial")
-    assert (status, set(listed)) == (0, {"walk/gap"})
+    assert (status, set(listed)) == (0, {"walk/gap", "walk/thumb"})
     assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "gap") == [0, 1, 3, 4]
     assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "thumb") == list(range(5))
-    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial") == (0, {})
+    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial") == (0, listed)
     status, listed = rerun(tmp_path / "v", tmp_path / "out")
-    assert status == 1 and set(listed) == {"walk/gap"} and listed["walk/gap"][0] == "differs"
+    assert (status, {name: kind for name, (kind, _) in listed.items()}) == (
+        1,
+        {"walk/gap": "differs", "walk/thumb": "warning"},
+    )
 
 
 def test_a_database_of_unknown_origin_is_kept_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -355,7 +407,7 @@ def test_a_damaged_file_that_was_completed_in_place_is_not_taken_for_the_old_one
     source.write_bytes(whole[:place] + bytes(8192) + whole[place + 8192 :])
     status, listed = rerun(tmp_path / "v", tmp_path / "out", "--keep-partial")
     assert (status, listed["walk/1.avi"][0]) == (0, "warning")
-    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial") == (0, {})
+    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial") == (status, listed)
     assert "already there, with damage" in capsys.readouterr().out
     rerun(tmp_path / "v", tmp_path / "out", "--keep-partial", "--replace")
     assert "replaced" in capsys.readouterr().out
@@ -554,7 +606,7 @@ def test_videos_smaller_than_asked_for_are_counted_once(tmp_path: Path, capsys: 
     assert FrameStore(tmp_path / "out" / "jpg" / "walk" / "large").size() == (72, 60)
     assert "the frames of 3 videos have a shorter side of less than 60 pixels" in capsys.readouterr().out
     assert rerun(tmp_path / "v", tmp_path / "out", "--short-side", "60") == (0, {})
-    assert "shorter side" not in capsys.readouterr().out
+    assert "the frames of 3 videos have a shorter side" in capsys.readouterr().out
 
 
 def test_a_video_that_fails_leaves_no_folder_and_with_keep_partial_its_good_frames(tmp_path: Path) -> None:
