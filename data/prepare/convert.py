@@ -54,6 +54,7 @@ from data.store.frame_store import DATABASE
 
 CHUNK = 64  # videos that a thread looks at in one call
 SMALL = "smaller than --short-side"
+OF_OTHERS = "databases of no video here"
 WITH_DAMAGE = "already there, with damage"
 
 
@@ -112,11 +113,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _count_vanished(videos: Path, jpg: Path, found: Sequence[Source], shard: Shard, report: Report) -> None:
     """Report the databases whose video has been removed or moved: label files made of OUT/jpg would still name them."""
     name = videos.resolve().name
-    gone = vanished(videos, jpg, {(video.label, video.video_id) for video in found})
+    gone = vanished(videos, jpg, {(video.label, video.video_id) for video in found}, shard.has)
     for item, source in gone.sources.items():
-        if shard.has(item):
-            what = f"{source} is not in {videos}: it was removed, or is in another folder {name}"
-            report.add("gone", item, f"{what}; delete this folder if it should not be used")
+        what = f"{source} is not in {videos}: it was removed, or is in another folder {name}"
+        report.add("gone", item, f"{what}; delete this folder if it should not be used")
+    for other, items in sorted(gone.of_others.items()):
+        report.count(OF_OTHERS, len(items))
+        origin = f"made from another folder, {other}" if other else "of unknown origin"
+        report.notes.append(f"of no video in {videos}, {origin}: {some(items, 'database')}")
+    if any(gone.of_others):
+        report.notes.append(
+            f"if {videos} is a renamed or cleaned copy of one of these folders, delete these databases: label files "
+            f"made of {jpg} would name them"
+        )
+    if gone.not_taken:
+        report.count(OF_OTHERS, len(gone.not_taken))
+        report.notes.append(f"made from what is in {videos} but is not taken now: {some(gone.not_taken, 'database')}")
     if gone.not_looked_at:
         report.notes.append(
             f"{gone.not_looked_at} more databases of no video here were not looked at: some may be gone"

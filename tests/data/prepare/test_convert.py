@@ -329,6 +329,26 @@ def test_a_database_whose_video_was_removed_or_moved_is_named(tmp_path: Path) ->
     assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
 
 
+def test_databases_of_no_video_here_are_counted_under_any_name_of_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two videos were removed from a copy of the folder: label files made of OUT/jpg still named them."""
+    for name in ("walk/1", "walk/2", "run/3"):
+        encode_numbered_video(tmp_path / "v" / f"{name}.mp4", 3)
+    write_numbered_database(tmp_path / "out" / "jpg" / "walk" / "theirs", 3)
+    assert rerun(tmp_path / "v", tmp_path / "out")[0] == 0
+    assert "of unknown origin: 1 database (walk/theirs)" in capsys.readouterr().out
+    shutil.copytree(tmp_path / "v", tmp_path / "clean")
+    (tmp_path / "clean" / "walk" / "1.mp4").unlink()
+    (tmp_path / "clean" / "run" / "3.mp4").unlink()
+    assert rerun(tmp_path / "clean", tmp_path / "out") == (0, {})
+    printed = capsys.readouterr().out
+    assert "made from another folder, v: 2 databases (run/3, walk/1)" in printed
+    assert "renamed or cleaned copy" in printed
+    assert rerun(tmp_path / "v", tmp_path / "out")[0] == 0
+    assert "another folder" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("flags", "kind"), [(["--short-side", "24"], "size"), (["--quality", "50"], "quality")])
 def test_another_size_or_quality_is_said(tmp_path: Path, flags: list[str], kind: str) -> None:
     encode_numbered_video(tmp_path / "v" / "walk" / "1.mp4", 3)
