@@ -36,6 +36,7 @@ from data.prepare.conversion import (
     write_count,
 )
 from data.prepare.failure_list import kept_problems
+from data.prepare.file_names import is_video
 from data.prepare.report import (
     Problem,
     Report,
@@ -47,7 +48,7 @@ from data.prepare.report import (
     write_problems,
 )
 from data.prepare.run_lock import only_run
-from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources, is_video
+from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources
 from data.prepare.vanished import vanished
 from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.frame_store import DATABASE

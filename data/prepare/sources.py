@@ -10,17 +10,14 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.files import inode_of, reason
 from common.text import quoted
-from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import LabelRow
 from data.labels.text import some
 from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
 from data.prepare.clip_times import cut_times
-from data.prepare.frame_folder import is_jpeg, is_other_image
+from data.prepare.file_names import is_jpeg, is_other_image, is_video
 from data.prepare.report import Problem
 from data.store.video_file import Span
 
-SUFFIXES = VIDEO_SUFFIXES | {".3g2", ".asf", ".divx", ".f4v", ".gif", ".m2ts", ".m2v", ".mpe", ".mpeg-4", ".mts"}
-SUFFIXES |= {".mxf", ".ogv", ".rm", ".rmvb", ".vob", ".y4m"}
 LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>.jpg"
 PLAIN_FOLDER = "folders without JPEG frames"
 PICTURES = "frames, not converted: only JPEG frames are read; write them as JPEG, or as a video file"
@@ -310,12 +307,6 @@ def _is_hidden(entry: os.DirEntry[str]) -> bool:
 
 def _is_lost(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 (Path.exists raises for some loops)
-
-
-def is_video(name: str) -> bool:
-    """Whether a file of this name is taken for a video."""
-    # macOS writes ._<name> beside <name>.
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("._")  # noqa: PTH122 (fast)
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
