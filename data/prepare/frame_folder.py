@@ -15,7 +15,7 @@ from data.store.video_file import VideoError
 NUMBER = re.compile(r"([0-9]+)")
 UNNAMED = "no suffix"  # the kind of a picture whose name does not say that it is one
 NO_SUFFIX = re.compile(r"|\.[0-9]+")  # of a name such as img.0001
-DEEPER = "videos are read one level below their class only; move them, or name a label file with --labels"
+DEEPER = "move the videos one level below their class, or remove what is no frame"
 STARTS = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|II\*\0|MM\0\*|RIFF....WEBP", re.DOTALL)  # of pictures
 
 

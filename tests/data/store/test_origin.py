@@ -46,11 +46,11 @@ def test_remarks_are_kept_apart_from_what_is_missing(tmp_path: Path) -> None:
     assert made.differences(ORIGIN) == []
 
 
-@pytest.mark.parametrize(("pixels", "small"), [("480x359", True), ("480x360", False), ("", False), ("9" * 9999, False)])
+@pytest.mark.parametrize(("pixels", "small"), [("480x359", True), ("480x360", False), ("", False), ("x", False)])
 def test_small_frames_are_known_if_it_is_said(tmp_path: Path, pixels: str, small: bool) -> None:
     write_frames(tmp_path / "v", numbered_jpegs(range(2)), replace(ORIGIN, pixels=pixels).rows)
     made = read_origin(tmp_path / "v" / "frames.db")
-    assert made is not None and made.is_small == small
+    assert made is not None and made.is_small is small
 
 
 @pytest.mark.parametrize("statement", [
