@@ -7,6 +7,7 @@ OUT/convert_failures.csv. The exit status is 1 if anything failed, is missing or
 """
 
 import argparse
+import re
 import signal
 import sys
 from collections import Counter
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import inode_of, reason
+from common.files import inode_of, reason, write_errors
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, describe_clip, read_labels
@@ -55,6 +56,7 @@ from data.store.frame_store import DATABASE
 
 CHUNK = 64  # videos that a thread looks at in one call
 SMALL = "smaller than --short-side"
+LIST_OF_SHARD = re.compile(r"convert_failures_[0-9]+_of_[0-9]+\.csv")
 OF_OTHERS = "databases of no video here"
 WITH_DAMAGE = "already there, with damage"
 
@@ -82,7 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     csv_path = options.out / f"convert_failures{_suffix(options.shard)}.csv"
     check_list(csv_path)
     with only_run(options.out, options.shard):
+        of_shards = _lists_of_shards(options.out)
         before = read_problems(csv_path)
+        if options.shard.parts == 1:
+            before += (problem for path in of_shards for problem in read_problems(path))
+            before = list(dict.fromkeys(before))
         settings = Settings(options.short_side, options.quality, options.keep_partial, 1, options.videos)
         jobs, known = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
         if jobs:
@@ -92,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listed: Path | None = csv_path
         try:
             _write_list(csv_path, before, found.videos, left, known, settings, options, report)
+            _tell_of_shards(options.out, of_shards, options.shard, report)
         except DataError as error:
             listed = None
             if not stopped:  # else the same is said below
@@ -296,6 +303,26 @@ def _write_list(
             f"{counted(len(kept), 'problem')} of earlier runs, of videos that were not tried now, "
             f"{is_or_are(kept)} still listed in {path}"
         )
+
+
+def _lists_of_shards(out: Path) -> list[Path]:
+    return sorted(path for path in out.glob("convert_failures_*.csv") if LIST_OF_SHARD.fullmatch(path.name))
+
+
+def _tell_of_shards(out: Path, of_shards: Sequence[Path], shard: Shard, report: Report) -> None:
+    """Remove the lists of parts that a run of all parts has taken over, and tell of those of another division."""
+    if shard.parts == 1:
+        for path in of_shards:
+            with write_errors(path):
+                path.unlink(missing_ok=True)
+        if of_shards:
+            report.notes.append(f"taken over and removed: {some([path.name for path in of_shards], 'list')} of shards")
+        return
+    stale = [path.name for path in of_shards if not path.name.endswith(f"_of_{shard.parts}.csv")]
+    stale += ["convert_failures.csv"] if (out / "convert_failures.csv").exists() else []
+    if stale:
+        what = f"{some(stale, 'list')} of another number of shards, or of none, may be out of date"
+        report.notes.append(f"{what}; a run without --shard takes them over")
 
 
 def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, report: Report) -> tuple[str, set[Path]]:

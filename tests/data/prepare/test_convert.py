@@ -135,6 +135,25 @@ def test_shards_share_the_work_whether_they_count_from_0_or_1(tmp_path: Path) ->
     ]
 
 
+def test_a_run_of_all_parts_takes_over_the_lists_of_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They kept the failures of videos that had been mended since, for whoever reads all lists of a folder."""
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    for name in ("1", "2", "3"):
+        encode_numbered_video(videos / "walk" / f"{name}.mp4", 3)
+    bad = encode_numbered_video(videos / "walk" / "bad.mp4", 3)
+    whole = bad.read_bytes()
+    bad.write_bytes(b"")
+    command = [str(videos), str(out), "--workers", "1"]
+    assert sorted(main([*command, "--shard", f"{part}/2"]) for part in (1, 2)) == [0, 1]
+    capsys.readouterr()
+    main([*command, "--shard", "1/3"])
+    assert "2 lists (convert_failures_1_of_2.csv, convert_failures_2_of_2.csv) of another" in capsys.readouterr().out
+    bad.write_bytes(whole)
+    assert main(command) == 0
+    assert [path.name for path in out.glob("*.csv")] == ["convert_failures.csv"]
+    assert failures(out / "convert_failures.csv") == {}
+
+
 def test_warnings_outlast_a_run_that_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A conversion is stopped and continued on each cluster; left-out pictures would be in no list, with status 0."""
     videos, out = tmp_path / "videos", tmp_path / "out"
