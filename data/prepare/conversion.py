@@ -69,6 +69,9 @@ class There(NamedTuple):
     differences: tuple[str, ...] = ()
     is_damaged: bool = False  # something may be missing of the video, as --keep-partial allows
     is_counted: bool = True  # it has the file n_frames
+    is_small: bool = False  # as in Converted, if the database says it
+    warnings: tuple[str, ...] = ()  # of its conversion, as far as the database keeps them
+    keeps_warnings: bool = False  # all of them; those of older versions keep only what is missing
 
 
 def look(settings: Settings, job: Job) -> There:
@@ -88,7 +91,18 @@ def look(settings: Settings, job: Job) -> There:
     now = origin_of(settings, job)
     if made.whole:
         now = _with_whole(now, job.source)
-    return There(True, True, tuple(made.differences(now)), made.is_damaged, is_counted)
+    warnings = [*made.warnings.splitlines(), *made.remarks.splitlines()]
+    if made.seconds is not None and job.span is None and job.cut and (why := length_problem(made.seconds, job.cut)):
+        warnings.append(why)
+    return There(
+        is_whole=True,
+        differences=tuple(made.differences(now)),
+        is_damaged=made.is_damaged,
+        is_counted=is_counted,
+        is_small=made.is_small,
+        warnings=tuple(warnings),
+        keeps_warnings=made.pixels != "",
+    )
 
 
 def check_links(job: Job, replaces: bool) -> None:
@@ -172,7 +186,9 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
 
     def rows() -> dict[str, str]:
         seconds = video.seconds if video and job.span is None else None
-        return _rows(replace(origin, seconds=seconds), job.source, [*missing, *lost])
+        height, width = reader.size
+        made = replace(origin, seconds=seconds, pixels=f"{width}x{height}")
+        return _rows(made, job.source, [*missing, *lost], [*left_out, *remarks])
 
     try:
         write_frames(job.folder, _readable(jpegs), rows)
@@ -202,11 +218,11 @@ def _readable(jpegs: Iterable[bytes]) -> Iterator[bytes]:
         raise VideoError(f"cannot be read ({reason(error)})") from error
 
 
-def _rows(origin: Origin, source: Path, warnings: Sequence[str]) -> dict[str, str]:
+def _rows(origin: Origin, source: Path, warnings: Sequence[str], remarks: Sequence[str]) -> dict[str, str]:
     """The rows of the table Origin, for a damaged source with a fingerprint of all its bytes."""
     if warnings:
         origin = _with_whole(origin, source)
-    return origin.rows(warnings)
+    return origin.rows(warnings, remarks)
 
 
 def _with_whole(origin: Origin, source: Path) -> Origin:

@@ -7,6 +7,7 @@ OUT/convert_failures.csv. The exit status is 1 if anything failed, is missing or
 """
 
 import argparse
+import re
 import signal
 import sys
 from collections import Counter
@@ -14,10 +15,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import inode_of, reason
+from common.files import inode_of, reason, write_errors
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, describe_clip, note_on_times, read_labels
@@ -35,16 +37,35 @@ from data.prepare.conversion import (
     write_count,
 )
 from data.prepare.failure_list import kept_problems
-from data.prepare.report import Problem, Report, check_list, printable, progress_bar, read_problems, write_problems
+from data.prepare.file_names import is_video
+from data.prepare.report import (
+    Problem,
+    Report,
+    as_listed,
+    check_list,
+    printable,
+    progress_bar,
+    read_problems,
+    write_problems,
+)
 from data.prepare.run_lock import only_run
-from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources, is_video
+from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources
 from data.prepare.vanished import vanished
 from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.frame_store import DATABASE
 
 CHUNK = 64  # videos that a thread looks at in one call
 SMALL = "smaller than --short-side"
+LIST_OF_SHARD = re.compile(r"convert_failures_[0-9]+_of_[0-9]+\.csv")
+OF_OTHERS = "databases of no video here"
 WITH_DAMAGE = "already there, with damage"
+
+
+class _Known(NamedTuple):
+    """The warnings of databases that are there, and the items of those that may have had others."""
+
+    warnings: list[Problem]
+    untold: set[str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,16 +84,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     csv_path = options.out / f"convert_failures{_suffix(options.shard)}.csv"
     check_list(csv_path)
     with only_run(options.out, options.shard):
+        of_shards = _lists_of_shards(options.out)
         before = read_problems(csv_path)
+        if options.shard.parts == 1:
+            before += (problem for path in of_shards for problem in read_problems(path))
+            before = list(dict.fromkeys(before))
         settings = Settings(options.short_side, options.quality, options.keep_partial, 1, options.videos)
-        jobs = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
+        jobs, known = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
         if jobs:
             workers = min(options.workers, len(jobs))
             settings = settings._replace(threads=options.workers // workers)
             stopped, left = _convert(jobs, settings, workers, options.out, report)
         listed: Path | None = csv_path
         try:
-            _write_list(csv_path, before, found.videos, left, settings, options, report)
+            _write_list(csv_path, before, found.videos, left, known, settings, options, report)
+            _tell_of_shards(options.out, of_shards, options.shard, report)
         except DataError as error:
             listed = None
             if not stopped:  # else the same is said below
@@ -95,11 +121,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _count_vanished(videos: Path, jpg: Path, found: Sequence[Source], shard: Shard, report: Report) -> None:
     """Report the databases whose video has been removed or moved: label files made of OUT/jpg would still name them."""
     name = videos.resolve().name
-    gone = vanished(videos, jpg, {(video.label, video.video_id) for video in found})
+    gone = vanished(videos, jpg, {(video.label, video.video_id) for video in found}, shard.has)
     for item, source in gone.sources.items():
-        if shard.has(item):
-            what = f"{source} is not in {videos}: it was removed, or is in another folder {name}"
-            report.add("gone", item, f"{what}; delete this folder if it should not be used")
+        what = f"{source} is not in {videos}: it was removed, or is in another folder {name}"
+        report.add("gone", item, f"{what}; delete this folder if it should not be used")
+    for other, items in sorted(gone.of_others.items()):
+        report.count(OF_OTHERS, len(items))
+        origin = f"made from another folder, {other}" if other else "of unknown origin"
+        report.notes.append(f"of no video in {videos}, {origin}: {some(items, 'database')}")
+    if any(gone.of_others):
+        report.notes.append(
+            f"if {videos} is a renamed or cleaned copy of one of these folders, delete these databases: label files "
+            f"made of {jpg} would name them"
+        )
+    if gone.not_taken:
+        report.count(OF_OTHERS, len(gone.not_taken))
+        report.notes.append(f"made from what is in {videos} but is not taken now: {some(gone.not_taken, 'database')}")
     if gone.not_looked_at:
         report.notes.append(
             f"{gone.not_looked_at} more databases of no video here were not looked at: some may be gone"
@@ -157,8 +194,10 @@ def _read_rows(files: Sequence[Path]) -> list[LabelRow]:
     return rows
 
 
-def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool, report: Report) -> list[Job]:
-    """The videos to convert: those that are not there, with `replace` also those that differ."""
+def _jobs(
+    videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool, report: Report
+) -> tuple[list[Job], _Known]:
+    """The videos to convert: those that are not there, with `replace` also those that differ; and of what to warn."""
 
     def look_at(chunk: Sequence[Job]) -> list[There | str]:
         return [_look(settings, job, replace) for job in chunk]
@@ -167,6 +206,7 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
     chunks = [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
     found = (there for chunk in in_threads("what is there", look_at, chunks, CHUNK) for there in chunk)
     jobs: list[Job] = []
+    known = _Known([], set())
     states: Counter[str] = Counter()
     for job, there in zip(every, found, strict=True):
         if isinstance(there, str):
@@ -180,6 +220,12 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
             report.add("differs", item, f"{'; '.join(there.differences)}; --replace converts it again")
         else:
             states[_state(there)] += 1
+            item = _name(job, settings)
+            known.warnings.extend(Problem("warning", item, why) for why in there.warnings)
+            if not there.keeps_warnings:
+                known.untold.add(item)
+            if there.is_small:
+                report.count(SMALL)
     for state, number in sorted(states.items()):
         report.count(state, number)
     if states["already there, origin unknown"]:
@@ -189,7 +235,7 @@ def _jobs(videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool
         )
     if states[WITH_DAMAGE]:
         report.notes.append("with damage: something may be missing of these videos; --replace converts them again")
-    return jobs
+    return jobs, known
 
 
 def _job(video: Source, jpg: Path) -> Job:
@@ -225,13 +271,15 @@ def _write_list(
     before: Sequence[Problem],
     looked_at: Sequence[Source],
     left: set[Path],
+    known: _Known,
     settings: Settings,
     options: argparse.Namespace,
     report: Report,
 ) -> None:
     """Write the list of problems, with those of `before` whose videos were not tried in this run. DataError.
 
-    `left` are the folders of the videos that were not begun.
+    The warnings of databases that stay are listed again, as a run that was stopped wrote no list. `left` are the
+    folders of the videos that were not begun.
     """
     jpg = options.out / "jpg"
     tried = {problem.item for problem in report.problems}
@@ -241,13 +289,43 @@ def _write_list(
             tried |= {_name(job, settings), f"{video.label}/{video.video_id}"}
             tried |= {str(folder) for folder in video.path.relative_to(options.videos).parents}
     kept = kept_problems(before, tried, options.videos, jpg, bool(options.labels))
+    told = {(problem.item, as_listed(problem.reason)) for problem in [*report.problems, *known.warnings]}
+    untold = set(map(as_listed, known.untold))
+    for problem in before:
+        if problem.kind == "warning" and problem.item in untold and (problem.item, problem.reason) not in told:
+            kept.append(problem)
     place = str(options.videos.resolve())
-    write_problems(path, [*kept, *(problem._replace(videos=place) for problem in report.problems)])
+    now = [*report.problems, *known.warnings]
+    write_problems(path, [*kept, *(problem._replace(videos=place) for problem in now)])
+    if known.warnings:
+        videos = len({problem.item for problem in known.warnings})
+        of_videos = f"of the conversion of {counted(videos, 'video')} already there"
+        report.notes.append(f"{counted(len(known.warnings), 'warning')} {of_videos}: see {path}")
     if kept:
         report.notes.append(
             f"{counted(len(kept), 'problem')} of earlier runs, of videos that were not tried now, "
             f"{is_or_are(kept)} still listed in {path}"
         )
+
+
+def _lists_of_shards(out: Path) -> list[Path]:
+    return sorted(path for path in out.glob("convert_failures_*.csv") if LIST_OF_SHARD.fullmatch(path.name))
+
+
+def _tell_of_shards(out: Path, of_shards: Sequence[Path], shard: Shard, report: Report) -> None:
+    """Remove the lists of parts that a run of all parts has taken over, and tell of those of another division."""
+    if shard.parts == 1:
+        for path in of_shards:
+            with write_errors(path):
+                path.unlink(missing_ok=True)
+        if of_shards:
+            report.notes.append(f"taken over and removed: {some([path.name for path in of_shards], 'list')} of shards")
+        return
+    stale = [path.name for path in of_shards if not path.name.endswith(f"_of_{shard.parts}.csv")]
+    stale += ["convert_failures.csv"] if (out / "convert_failures.csv").exists() else []
+    if stale:
+        what = f"{some(stale, 'list')} of another number of shards, or of none, may be out of date"
+        report.notes.append(f"{what}; a run without --shard takes them over")
 
 
 def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, report: Report) -> tuple[str, set[Path]]:

@@ -5,8 +5,8 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from data.prepare.file_names import is_video
 from data.prepare.report import Problem, as_listed
-from data.prepare.sources import is_video
 
 SPAN = re.compile(r" [0-9.e+-]+-[0-9.e+-]+ s$")  # behind the path of a video of which a clip is cut out
 OF_DATABASES = ("differs", "gone")  # kinds whose item is a folder of OUT/jpg

@@ -7,15 +7,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from common.files import inode_of
 from data.labels.text import counted, first_names
+from data.prepare.file_names import is_hidden_folder, is_jpeg, is_other_image, is_picture, is_video
 from data.store.video_file import VideoError
 
-JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
-OTHER_IMAGES = {".avif", ".bmp", ".heic", ".heif", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 NUMBER = re.compile(r"([0-9]+)")
 UNNAMED = "no suffix"  # the kind of a picture whose name does not say that it is one
+NO_SUFFIX = re.compile(r"|\.[0-9]+")  # of a name such as img.0001
+DEEPER = "move the videos one level below their class, or remove what is no frame"
 STARTS = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|II\*\0|MM\0\*|RIFF....WEBP", re.DOTALL)  # of pictures
-THUMBNAILS = "@eaDir"  # a folder that file servers of Synology add to each
 
 
 class Frames(NamedTuple):
@@ -34,27 +35,18 @@ class _Name(NamedTuple):
     numbers: tuple[str, ...]
 
 
-def is_jpeg(name: str) -> bool:
-    """Whether a file of this name is taken for a JPEG frame."""
-    return _suffix(name) in JPEG_SUFFIXES and name[0] != "."
-
-
-def is_other_image(name: str) -> bool:
-    """Whether a file of this name is a picture that is not read."""
-    return _suffix(name) in OTHER_IMAGES and name[0] != "."
-
-
 def find_frames(folder: Path, keep_partial: bool = False) -> Frames:
     """The JPEG files of one numbered series, in the order of their numbers: frame_2.jpg before frame_10.jpg.
 
     A single file of another name, such as thumbnail.jpg, and the pictures in folders of the folder are left out with a
-    warning. VideoError for several series, also of pictures without a suffix, a number that comes twice, names without
+    warning. So are videos in these folders, but if there are as many videos as frames, these may be their posters:
+    VideoError, as for several series, also of pictures without a suffix, a number that comes twice, names without
     numbers, and numbers that are missing or lie in such a folder; `keep_partial` closes these gaps with a warning.
     OSError if the folder cannot be read.
     """
     entries = sorted(folder.iterdir())
-    others = [path for path in entries if not _is_image(path.name) and path.name[0] != "." and path.name != THUMBNAILS]
-    names = [_split(path) for path in entries if _is_image(path.name)]
+    others = [path for path in entries if not is_picture(path.name) and not is_hidden_folder(path.name)]
+    names = [_split(path) for path in entries if is_picture(path.name)]
     names += [_split(path, UNNAMED) for path in others if _begins_as_picture(path)]
     series = sorted(_series(names), key=len, reverse=True)
     if not series:
@@ -69,8 +61,13 @@ def find_frames(folder: Path, keep_partial: bool = False) -> Frames:
         raise VideoError(f"holds {frames[0].path.suffix[1:].upper()} frames, which are not read; write them as JPEG")
     left_out = [f"left out {' and '.join(odd)}: not of the series of {frames[0].path.name}"] if odd else []
     gaps: list[str] = []
+    if len(frames) == 1:
+        left_out.append(f"has one frame: {frames[0].path.name} is the only picture of its series; is it a video?")
+    videos: list[str] = []
+    seen: set[tuple[int, int] | None] = set()
     for inner in (path for path in others if path.is_dir()):
-        within, more = _pictures_within(inner), ""
+        seen = seen or {inode_of(place) for place in (folder, *folder.resolve().parents)}
+        within, more = _pictures_within(inner, seen, videos), ""
         if within and (first := _continues(frames, within)):
             more = f", such as {first}, which seem to be frames of the same series"
             if not keep_partial:
@@ -79,16 +76,17 @@ def find_frames(folder: Path, keep_partial: bool = False) -> Frames:
         if within:
             what = f"left out {counted(len(within), 'picture')} in the folder {inner.name}{more}"
             (gaps if more else left_out).append(what)
+    if videos:
+        what = f"{counted(len(videos), 'video')} in folders of this folder, such as {videos[0]}"
+        if len(videos) >= len(frames):
+            raise VideoError(f"holds {counted(len(frames), 'picture')}, and {what}: {DEEPER}")
+        left_out.append(f"left out {what}")
     frames, numbers = _in_order(frames)
     if numbers and (gap := _gap(frames, numbers)):
         if not keep_partial:
             raise VideoError(f"{gap}; --keep-partial closes the gap")
         gaps.append(f"{gap}: closed up")
     return Frames([name.path for name in frames], left_out, gaps)
-
-
-def _is_image(name: str) -> bool:
-    return is_jpeg(name) or is_other_image(name)
 
 
 def _begins_as_picture(path: Path) -> bool:
@@ -101,17 +99,29 @@ def _begins_as_picture(path: Path) -> bool:
         return False
 
 
-def _pictures_within(folder: Path) -> list[_Name]:
-    """The pictures in a folder and in all below it. OSError if one cannot be listed."""
+def _pictures_within(folder: Path, seen: set[tuple[int, int] | None], videos: list[str]) -> list[_Name]:
+    """The pictures in a folder and in all below it, also through links; the names of videos are added to `videos`.
+
+    Folders that were `seen` are not looked into. OSError if one cannot be listed.
+    """
 
     def fail(error: OSError) -> None:
         raise error
 
-    found: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if name[0] != "." and name != THUMBNAILS]
-        found += [Path(place, name) for name in files if _is_image(name)]
-    return [_split(path) for path in sorted(found)]
+    found: list[_Name] = []
+    for place, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        identity = inode_of(Path(place))
+        if identity in seen:
+            folders.clear()
+            continue
+        seen.add(identity)
+        folders[:] = sorted(name for name in folders if not is_hidden_folder(name))
+        paths = [Path(place, name) for name in sorted(files) if name[0] != "."]
+        videos += [str(path.relative_to(folder.parent)) for path in paths if is_video(path.name)]
+        found += [_split(path) for path in paths if is_picture(path.name)]
+        bare = [path for path in paths if NO_SUFFIX.fullmatch(path.suffix) and _begins_as_picture(path)]
+        found += [name._replace(texts=(*name.texts[:-1], "")) for name in (_split(path, UNNAMED) for path in bare)]
+    return sorted(found)
 
 
 def _continues(frames: Sequence[_Name], within: Sequence[_Name]) -> str:
@@ -122,10 +132,6 @@ def _continues(frames: Sequence[_Name], within: Sequence[_Name]) -> str:
     series = next(each for each in _series([*frames, *within]) if frames[0] in each)
     numbers = {tuple(map(int, name.numbers)) for name in frames}
     return next((name.path.name for name in series if tuple(map(int, name.numbers)) not in numbers), "")
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 (called for each file of a dataset)
 
 
 def _split(path: Path, kind: str = "") -> _Name:

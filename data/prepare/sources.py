@@ -10,23 +10,21 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.files import inode_of, reason
 from common.text import quoted
-from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import LabelRow
 from data.labels.text import some
 from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
 from data.prepare.clip_times import cut_times
-from data.prepare.frame_folder import is_jpeg, is_other_image
+from data.prepare.file_names import is_hidden_folder, is_jpeg, is_other_image, is_picture, is_video
 from data.prepare.report import Problem
 from data.store.video_file import Span
 
-SUFFIXES = VIDEO_SUFFIXES | {".3g2", ".asf", ".divx", ".f4v", ".gif", ".m2ts", ".m2v", ".mpe", ".mpeg-4", ".mts"}
-SUFFIXES |= {".mxf", ".ogv", ".rm", ".rmvb", ".vob", ".y4m"}
 LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>.jpg"
 PLAIN_FOLDER = "folders without JPEG frames"
 PICTURES = "frames, not converted: only JPEG frames are read; write them as JPEG, or as a video file"
 
 LOST = "a link to itself or to nothing"
-HIDDEN = "hidden (names that begin with a dot)"  # unfinished downloads, folders of deleted files
+HIDDEN = "hidden (names that begin with a dot, folders of systems such as @eaDir)"  # unfinished or deleted files
+PREVIEWS = {"poster", "posters", "preview", "previews", "thumb", "thumbnail", "thumbnails", "thumbs"}
 SPACE = "its name, or that of its class, begins or ends with a space, which label files do not keep: rename it"
 
 
@@ -66,6 +64,8 @@ class _Found(NamedTuple):
     kind: str
     name: str  # of a video, its id
     problem: str = ""
+    doubt: str = ""  # why it may be no video
+    is_preview: bool = False  # it is taken for a video only if a label row names it
 
 
 def find_sources(videos: Path, out: Path) -> Sources:
@@ -93,6 +93,17 @@ def find_sources(videos: Path, out: Path) -> Sources:
             for each in _contents(Path(entry.path), videos, problems):
                 if each.problem:
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", each.problem))
+                    continue
+                if each.doubt:
+                    what = f"left out: {each.doubt}" if each.is_preview else f"{each.doubt}: is it a video?"
+                    problems.append(Problem("warning", f"{entry.name}/{each.name}", what))
+                if each.is_preview:
+                    continue
+                if each.kind == PLAIN_FOLDER and (deeper := _first_within(each.path, videos, problems)):
+                    what = (
+                        f"holds no frames or video itself, but {deeper}: {LAYOUT}, or name a label file with --labels"
+                    )
+                    problems.append(Problem("failed", f"{entry.name}/{each.name}", what))
                 elif each.kind in ("video", "frames"):
                     found.setdefault((entry.name, each.name), []).append(each.path)
                 else:
@@ -238,12 +249,15 @@ class _Search:
 
 def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_Found]:
     """What a folder holds. Folders that cannot be read are added to `problems`."""
-    for entry in _entries(folder, videos, problems):
+    entries = _entries(folder, videos, problems)
+    files = [entry.name for entry in entries if not _is_folder(entry)]
+    beside = {Path(name).stem for name in files if is_video(name)} if len(files) < len(entries) else set[str]()
+    for entry in entries:
         path = Path(entry.path)
         if _is_hidden(entry):
             yield _Found(path, HIDDEN, entry.name)
         elif _is_folder(entry):
-            yield _folder_found(path, videos, problems)
+            yield _folder_found(path, beside, videos, problems)
         elif is_video(entry.name):
             yield _Found(path, "video", path.stem)
         elif _is_lost(entry):
@@ -252,19 +266,47 @@ def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_
             yield _Found(path, _kind(entry), entry.name)
 
 
-def _folder_found(path: Path, videos: Path, problems: list[Problem]) -> _Found:
+def _folder_found(path: Path, beside: set[str], videos: Path, problems: list[Problem]) -> _Found:
     names = [entry.name for entry in _entries(path, videos, problems)]
     inside = [name for name in names if is_video(name)]
     if inside:
         deeper = f"a folder of {some(inside, 'video')}, not converted: {LAYOUT}, or name a label file with --labels"
         return _Found(path, PLAIN_FOLDER, path.name, deeper)
     if any(is_jpeg(name) for name in names):
-        return _Found(path, "frames", path.name)
+        return _Found(path, "frames", path.name, "", *(_doubt(path.name, names, beside) if beside else ()))
     pictures = [name for name in names if is_other_image(name)]
     if pictures:
         kind = Path(pictures[0]).suffix[1:].upper()
         return _Found(path, "pictures", path.name, f"{len(pictures)} {kind} {PICTURES}")
     return _Found(path, PLAIN_FOLDER, path.name)
+
+
+def _doubt(name: str, names: Sequence[str], videos: set[str]) -> tuple[str, bool]:
+    """Why a folder that holds `names` may be of previews of the videos beside it, and whether that is sure enough."""
+    pictures = [Path(each).stem for each in names if is_jpeg(each)]
+    if name.casefold() in PREVIEWS:
+        return "by its name it holds previews of the videos beside it; rename it if it is a video", True
+    same = [picture for picture in pictures if picture in videos]
+    if 2 * len(same) <= len(pictures):
+        return "", False
+    # Frames and videos may both have plain numbers.
+    return f"its pictures are named after videos beside it, such as {same[0]}", not all(map(str.isdecimal, same))
+
+
+def _first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
+    """The first picture or video in the folders of a folder, at any depth; empty if there is none."""
+    seen = {inode_of(place) for place in (folder, *folder.resolve().parents)}
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        for entry in reversed(_entries(place, videos, problems)):
+            if _is_folder(entry):
+                if not is_hidden_folder(entry.name) and (identity := inode_of(Path(entry.path))) not in seen:
+                    seen.add(identity)
+                    waiting.append(Path(entry.path))
+            elif place != folder and entry.name[0] != "." and (is_video(entry.name) or is_picture(entry.name)):
+                return str(Path(entry.path).relative_to(folder))
+    return ""
 
 
 def _everything_under(videos: Path, out: Path, problems: list[Problem]) -> Iterator[_Found]:
@@ -304,18 +346,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_hidden(entry: os.DirEntry[str]) -> bool:
-    """Whether it would be a class or a video, but for the dot before its name."""
-    return entry.name.startswith(".") and (is_video(entry.name) or _is_folder(entry))
+    """Whether it would be a class or a video, but for the dot before its name, or is of a system."""
+    if _is_folder(entry):
+        return is_hidden_folder(entry.name)
+    return entry.name.startswith(".") and is_video(entry.name)
 
 
 def _is_lost(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 (Path.exists raises for some loops)
-
-
-def is_video(name: str) -> bool:
-    """Whether a file of this name is taken for a video."""
-    # macOS writes ._<name> beside <name>.
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("._")  # noqa: PTH122 (fast)
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

@@ -1,7 +1,7 @@
 """Finds databases whose video is gone from the folder that it was converted from."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -15,29 +15,42 @@ MOST_READ = 20_000  # databases, some ten seconds: OUT may hold the videos of ot
 
 
 class Vanished(NamedTuple):
-    """Databases without their video: the source of each "<class>/<video>", and how many others were not looked at."""
+    """Databases without a video: the source of each "<class>/<video>" that is gone, and the others.
+
+    `of_others` are those made from a folder of another name, by that name; it is empty if a database does not say it.
+    `not_taken` are those whose source is there but is not taken for a video. Some may not have been looked at.
+    """
 
     sources: dict[str, str]
+    of_others: dict[str, list[str]]
+    not_taken: list[str]
     not_looked_at: int
 
 
-def vanished(videos: Path, jpg: Path, found: Collection[tuple[str, str]]) -> Vanished:
-    """The databases in `jpg` that were made from a file of `videos` which is not there.
+def vanished(videos: Path, jpg: Path, found: Collection[tuple[str, str]], is_meant: Callable[[str], bool]) -> Vanished:
+    """The databases in `jpg` of no video in `videos`, above all those made from a file of it which is not there.
 
-    `found` are the (class, video id) of the files that are there. Folders that cannot be read are left to verify; of
-    the others, MOST_READ databases are looked at.
+    `found` are the (class, video id) of the files that are there; `is_meant` says which "<class>/<video>" to look at.
+    Folders that cannot be read are left to verify; of the others, MOST_READ databases are looked at.
     """
     name = videos.resolve().name
     sources: dict[str, str] = {}
-    others = ((label, each) for label in _folders(jpg) for each in _folders(jpg / label) if (label, each) not in found)
+    of_others: dict[str, list[str]] = {}
+    not_taken: list[str] = []
+    every = ((label, each) for label in _folders(jpg) for each in _folders(jpg / label))
+    others = (each for each in every if each not in found and is_meant("/".join(each)))
     for label, each in islice(others, MOST_READ):  # what is left in `others` is counted below
         try:
             made = read_origin(jpg / label / each / DATABASE)
         except DataError:  # verify says why
             continue
-        if made is not None and made.videos == name and not os.path.lexists(videos / made.source):
+        if made is None or made.videos != name:
+            of_others.setdefault(made.videos if made else "", []).append(f"{label}/{each}")
+        elif os.path.lexists(videos / made.source):
+            not_taken.append(f"{label}/{each}")
+        else:
             sources[f"{label}/{each}"] = made.source
-    return Vanished(sources, sum(1 for _ in others))
+    return Vanished(sources, of_others, not_taken, sum(1 for _ in others))
 
 
 def _folders(folder: Path) -> list[str]:

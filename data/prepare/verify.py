@@ -76,6 +76,7 @@ def _check_videos(
     deletion = Deletion([], [])
     partly: list[str] = []
     short: list[str] = []
+    warned: list[str] = []
     uncompared = 0
     by_content: dict[tuple[object, ...], list[str]] = {}
     check = (
@@ -95,6 +96,8 @@ def _check_videos(
             else:
                 if made.keep_partial and made.is_damaged:
                     partly.append(item)
+                elif made.warnings or made.remarks:
+                    warned.append(item)
                 by_content.setdefault((made.size, made.content, made.start, made.end), []).append(item)
                 for kind, why in clip_problems(outcome.job.name, rows, made, verdict.frames):
                     if kind == SHORT:
@@ -116,6 +119,11 @@ def _check_videos(
     if partly:
         report.count("kept with damage", len(partly))
         report.notes.append(f"kept with damage, by convert --keep-partial: {some(partly, 'video')}")
+    if warned:
+        report.count("converted with a warning", len(warned))
+        report.notes.append(
+            f"converted with a warning, which convert lists again in convert_failures.csv: {some(warned, 'video')}"
+        )
     copies = [" = ".join(sorted(names)) for names in by_content.values() if len(names) > 1]
     if copies:
         report.count("same content", len(copies))

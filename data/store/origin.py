@@ -7,6 +7,8 @@
     short_side, quality   as the frames were asked for
     keep_partial          yes or no
     warnings              what may be missing, a line each; only if there are any
+    remarks               what else a user should know, as pictures that were left out, a line each; only if any
+    pixels                width and height of the frames, such as 480x360
     whole                 a fingerprint of all bytes of a damaged source; only if it is known to be damaged
     version               of the project
 
@@ -16,6 +18,7 @@ follow: unknown names are ignored.
 
 import math
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +34,7 @@ from data.store.video_source import VideoSourceError
 PIECE = 65536  # bytes read at the beginning, in the middle and at the end of a file
 DIGEST = 16  # bytes
 MAX_WARNINGS = 20
+PIXELS = re.compile("[0-9]{1,9}x[0-9]{1,9}")
 MAX_LETTERS = 2**16  # of a value that is read; the rest is left out
 _ROWS = f"SELECT substr(name, 1, 100), typeof(value), substr(value, 1, {MAX_LETTERS}) FROM Origin LIMIT 100"
 
@@ -52,15 +56,21 @@ class Origin:
     version: str = VERSION
     whole: str = ""
     seconds: float | None = None
+    remarks: str = ""
+    pixels: str = ""  # empty: of an older version, whose remarks are not known
 
     @property
     def is_damaged(self) -> bool:
         """Whether something may be missing of the video. Its file may have been completed since, at the same size."""
         return self.warnings != ""
 
-    def rows(self, warnings: Sequence[str] = ()) -> dict[str, str]:
-        """The rows of the table, with what the conversion says is missing."""
-        more = [f"and {len(warnings) - MAX_WARNINGS} more"] if len(warnings) > MAX_WARNINGS else []
+    @property
+    def is_small(self) -> bool:
+        """Whether the shorter side of the frames is known to be less than was asked for, as the source's is."""
+        return self.pixels != "" and min(map(int, self.pixels.split("x"))) < self.short_side
+
+    def rows(self, warnings: Sequence[str] = (), remarks: Sequence[str] = ()) -> dict[str, str]:
+        """The rows of the table, with what the conversion says is missing, and what else it says."""
         rows = {
             "videos": self.videos,
             "source": self.source,
@@ -71,10 +81,12 @@ class Origin:
             "short_side": str(self.short_side),
             "quality": str(self.quality),
             "keep_partial": "yes" if self.keep_partial else "no",
-            "warnings": "\n".join([*warnings[:MAX_WARNINGS], *more]) or self.warnings,
+            "warnings": _lines(warnings) or self.warnings,
             "version": self.version,
             "whole": self.whole,
             "seconds": "" if self.seconds is None else repr(self.seconds),
+            "remarks": _lines(remarks) or self.remarks,
+            "pixels": self.pixels,
         }
         return {name: _text(value) for name, value in rows.items() if value}
 
@@ -131,6 +143,12 @@ def read_origin(database: Path) -> Origin | None:
     return _origin({_decoded(name): _decoded(value) if kind == b"text" else None for name, kind, value in rows})
 
 
+def _lines(texts: Sequence[str]) -> str:
+    """The first of the texts, a line each."""
+    more = [f"and {len(texts) - MAX_WARNINGS} more"] if len(texts) > MAX_WARNINGS else []
+    return "\n".join([*(" ".join(text.split()) for text in texts[:MAX_WARNINGS]), *more])
+
+
 def _decoded(text: bytes) -> str:
     return text.decode(errors="replace")
 
@@ -155,6 +173,8 @@ def _origin(found: Mapping[str, str | None]) -> Origin | None:
             version=rows["version"],
             whole=rows.get("whole", ""),
             seconds=_seconds(rows.get("seconds")),
+            remarks=rows.get("remarks", ""),
+            pixels=rows.get("pixels", "") if PIXELS.fullmatch(rows.get("pixels", "")) else "",
         )
     except (KeyError, ValueError, TypeError):
         return None

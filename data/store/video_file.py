@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from data.store.truncation import missing_bytes
 from data.store.video_container import VideoError, open_video, reason, video_streams
 from data.store.video_damage import hole_in
-from data.store.video_frames import FrameDecoder, TimedFrame
+from data.store.video_frames import TIMELESS, FrameDecoder, TimedFrame
 from data.store.video_pixels import Upright, scaled_size
 from data.store.video_structure import breaks
 
@@ -95,6 +95,10 @@ class VideoReader:
                 self.remarks.append(others)
             if decoder.skipped:
                 self.remarks.append(f"{decoder.skipped} frames before the first keyframe are left out")
+            if container.format.name in TIMELESS:
+                rate = stream.codec_context.framerate
+                said = f", though it says {float(rate):g}" if rate and rate != 25 else ""
+                self.remarks.append(f"is a stream without times: 25 frames a second are assumed{said}")
             if transfer := HDR.get(stream.codec_context.color_trc):
                 self.remarks.append(f"is HDR ({transfer}): its brightness is not mapped to that of other videos")
 

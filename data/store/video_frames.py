@@ -18,7 +18,8 @@ from data.store.video_damage import zeros_replace_data
 # Formats whose index and times are exact. In others, a search by time lands behind the time or between keyframes.
 SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 # Formats without times, or with times in the order of storage: the n-th frame has the n-th time.
-COUNTED = {"avi", "mpegvideo", "h264", "hevc", "m4v", "h263", "h261", "vvc", "vc1", "mjpeg", "obu"}
+TIMELESS = {"h264", "hevc", "h263", "h261", "vvc", "vc1", "mjpeg", "obu"}  # FFmpeg takes any rate for 25 a second
+COUNTED = {"avi", "mpegvideo", "m4v"} | TIMELESS
 # Recordings of broadcasts: they start anywhere, and their clock may jump.
 PROGRAM = "mpeg"
 RECORDED = {"mpegts", PROGRAM, "mpegvideo", "h264", "hevc"}

@@ -7,12 +7,14 @@ import resource
 import shlex
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -70,6 +72,14 @@ def convert(source: Path, folder: Path, span: Span | None = None, settings: Sett
     return result.warnings
 
 
+def write_jpegs(folder: Path, numbers: range, name: str = "{}.jpg") -> Path:
+    """Write frames of these numbers as files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, data in zip(numbers, numbered_jpegs(numbers), strict=True):
+        (folder / name.format(number)).write_bytes(data)
+    return folder
+
+
 # Whole runs
 
 
@@ -124,6 +134,64 @@ def test_shards_share_the_work_whether_they_count_from_0_or_1(tmp_path: Path) ->
         "convert_failures_0_of_2.csv",
         "convert_failures_1_of_2.csv",
     ]
+
+
+def test_a_run_of_all_parts_takes_over_the_lists_of_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They kept the failures of videos that had been mended since, for whoever reads all lists of a folder."""
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    for name in ("1", "2", "3"):
+        encode_numbered_video(videos / "walk" / f"{name}.mp4", 3)
+    bad = encode_numbered_video(videos / "walk" / "bad.mp4", 3)
+    whole = bad.read_bytes()
+    bad.write_bytes(b"")
+    command = [str(videos), str(out), "--workers", "1"]
+    assert sorted(main([*command, "--shard", f"{part}/2"]) for part in (1, 2)) == [0, 1]
+    capsys.readouterr()
+    main([*command, "--shard", "1/3"])
+    assert "2 lists (convert_failures_1_of_2.csv, convert_failures_2_of_2.csv) of another" in capsys.readouterr().out
+    bad.write_bytes(whole)
+    assert main(command) == 0
+    assert [path.name for path in out.glob("*.csv")] == ["convert_failures.csv"]
+    assert failures(out / "convert_failures.csv") == {}
+
+
+def test_warnings_outlast_a_run_that_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A conversion is stopped and continued on each cluster; left-out pictures would be in no list, with status 0."""
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    write_jpegs(videos / "a" / "v", range(3))
+    write_jpegs(videos / "a" / "v" / "more", range(5), "img_{}.jpg")
+    encode_numbered_video(videos / "b" / "v.mp4", 5)
+    listed = out / "convert_failures.csv"
+    assert main([str(videos), str(out), "--workers", "1"]) == 0
+    first = listed.read_text()
+    assert "left out 5 pictures in the folder more" in first
+    listed.unlink()  # a run that is stopped writes none
+    for _ in range(2):
+        assert main([str(videos), str(out), "--workers", "1"]) == 0
+        assert listed.read_text() == first
+        printed = capsys.readouterr().out
+    assert f"1 warning of the conversion of 1 video already there: see {listed}" in printed
+    assert "the frames of 2 videos have a shorter side" in printed
+    assert read_origin(out / "jpg" / "a" / "v" / "frames.db").is_damaged is False
+
+
+def test_a_warning_of_a_database_of_an_older_version_stays_listed(tmp_path: Path) -> None:
+    """Such a database keeps no remarks: the list is their only place, and nobody tries the video again."""
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    write_jpegs(videos / "a" / "v", range(3))
+    write_jpegs(videos / "a" / "v" / "more", range(5), "img_{}.jpg")
+    command = [str(videos), str(out), "--workers", "1"]
+    assert main(command) == 0
+    with closing(sqlite3.connect(out / "jpg" / "a" / "v" / "frames.db")) as connection, connection:
+        connection.execute("DELETE FROM Origin WHERE name IN ('remarks', 'pixels')")
+    first = (out / "convert_failures.csv").read_text()
+    for _ in range(2):
+        assert main(command) == 0
+        assert (out / "convert_failures.csv").read_text() == first
+    shutil.rmtree(out / "jpg")
+    shutil.rmtree(videos / "a" / "v" / "more")
+    assert main(command) == 0
+    assert failures(out / "convert_failures.csv") == {}
 
 
 def test_labels_cut_whole_videos_and_take_those_cut_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -294,6 +362,26 @@ def test_a_database_whose_video_was_removed_or_moved_is_named(tmp_path: Path) ->
     assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
 
 
+def test_databases_of_no_video_here_are_counted_under_any_name_of_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two videos were removed from a copy of the folder: label files made of OUT/jpg still named them."""
+    for name in ("walk/1", "walk/2", "run/3"):
+        encode_numbered_video(tmp_path / "v" / f"{name}.mp4", 3)
+    write_numbered_database(tmp_path / "out" / "jpg" / "walk" / "theirs", 3)
+    assert rerun(tmp_path / "v", tmp_path / "out")[0] == 0
+    assert "of unknown origin: 1 database (walk/theirs)" in capsys.readouterr().out
+    shutil.copytree(tmp_path / "v", tmp_path / "clean")
+    (tmp_path / "clean" / "walk" / "1.mp4").unlink()
+    (tmp_path / "clean" / "run" / "3.mp4").unlink()
+    assert rerun(tmp_path / "clean", tmp_path / "out") == (0, {})
+    printed = capsys.readouterr().out
+    assert "made from another folder, v: 2 databases (run/3, walk/1)" in printed
+    assert "renamed or cleaned copy" in printed
+    assert rerun(tmp_path / "v", tmp_path / "out")[0] == 0
+    assert "another folder" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("flags", "kind"), [(["--short-side", "24"], "size"), (["--quality", "50"], "quality")])
 def test_another_size_or_quality_is_said(tmp_path: Path, flags: list[str], kind: str) -> None:
     encode_numbered_video(tmp_path / "v" / "walk" / "1.mp4", 3)
@@ -340,12 +428,15 @@ def test_keep_partial_for_some_videos_leaves_the_others_as_they_are(tmp_path: Pa
     status, listed = rerun(tmp_path / "v", tmp_path / "out")
     assert status == 1 and listed["walk/gap"][0] == "failed"
     status, listed = rerun(tmp_path / "v", tmp_path / "out", "--keep-partial")
-    assert (status, set(listed)) == (0, {"walk/gap"})
+    assert (status, set(listed)) == (0, {"walk/gap", "walk/thumb"})
     assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "gap") == [0, 1, 3, 4]
     assert numbers_of(tmp_path / "out" / "jpg" / "walk" / "thumb") == list(range(5))
-    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial") == (0, {})
+    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial") == (0, listed)
     status, listed = rerun(tmp_path / "v", tmp_path / "out")
-    assert status == 1 and set(listed) == {"walk/gap"} and listed["walk/gap"][0] == "differs"
+    assert (status, {name: kind for name, (kind, _) in listed.items()}) == (
+        1,
+        {"walk/gap": "differs", "walk/thumb": "warning"},
+    )
 
 
 def test_a_database_of_unknown_origin_is_kept_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -369,7 +460,7 @@ def test_a_damaged_file_that_was_completed_in_place_is_not_taken_for_the_old_one
     source.write_bytes(whole[:place] + bytes(8192) + whole[place + 8192 :])
     status, listed = rerun(tmp_path / "v", tmp_path / "out", "--keep-partial")
     assert (status, listed["walk/1.avi"][0]) == (0, "warning")
-    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial") == (0, {})
+    assert rerun(tmp_path / "v", tmp_path / "out", "--keep-partial") == (status, listed)
     assert "already there, with damage" in capsys.readouterr().out
     rerun(tmp_path / "v", tmp_path / "out", "--keep-partial", "--replace")
     assert "replaced" in capsys.readouterr().out
@@ -561,14 +652,13 @@ def test_videos_smaller_than_asked_for_are_counted_once(tmp_path: Path, capsys: 
     for name in ("a", "b"):
         encode_numbered_video(tmp_path / "v" / "walk" / f"{name}.mp4", 3)
     encode_numbered_video(tmp_path / "v" / "walk" / "large.mp4", 3, height=96, width=80)
-    (tmp_path / "v" / "walk" / "frames").mkdir()
-    (tmp_path / "v" / "walk" / "frames" / "1.jpg").write_bytes(numbered_jpegs([1])[0])
+    write_jpegs(tmp_path / "v" / "walk" / "frames", range(2))
     assert rerun(tmp_path / "v", tmp_path / "out", "--short-side", "60") == (0, {})
     assert FrameStore(tmp_path / "out" / "jpg" / "walk" / "a").size() == (48, 64)
     assert FrameStore(tmp_path / "out" / "jpg" / "walk" / "large").size() == (72, 60)
     assert "the frames of 3 videos have a shorter side of less than 60 pixels" in capsys.readouterr().out
     assert rerun(tmp_path / "v", tmp_path / "out", "--short-side", "60") == (0, {})
-    assert "shorter side" not in capsys.readouterr().out
+    assert "the frames of 3 videos have a shorter side" in capsys.readouterr().out
 
 
 def test_a_video_that_fails_leaves_no_folder_and_with_keep_partial_its_good_frames(tmp_path: Path) -> None:
@@ -654,7 +744,8 @@ def test_frames_of_a_turned_camera_are_upright(tmp_path: Path, orientation: int,
     data = plain[:end] + b"\xff\xe1" + struct.pack(">H", 2 + len(block)) + block + plain[end:]
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "1.jpg").write_bytes(data)
-    assert convert(tmp_path / "v", tmp_path / "out") == []
+    (warning,) = convert(tmp_path / "v", tmp_path / "out")
+    assert "has one frame" in warning
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
     with FrameStore(tmp_path / "out") as store:
         (frame,) = store.read([0])

@@ -25,7 +25,6 @@ def names(folder: Path, keep_partial: bool = False) -> list[str]:
     [f"image-{n:04d}-of-0300.jpg" for n in range(298, 301)],
     [f"{n}.jpg" for n in range(0, 50, 5)],  # every fifth frame
     ["1305031102.975304.jpg", "1305031103.008637.jpg", "1305031103.041970.jpg"],  # times
-    ["only.jpg"],
 ])  # fmt: skip
 def test_frames_are_ordered_by_their_numbers(tmp_path: Path, ordered: list[str]) -> None:
     touch(tmp_path, *ordered, "notes.txt", "._1.jpg")
@@ -112,6 +111,36 @@ def test_frames_in_folders_of_the_folder_are_named(tmp_path: Path) -> None:
     found = find_frames(tmp_path, keep_partial=True)
     assert [path.name for path in found.files] == frames
     assert len(found.gaps) == 1 and "part2" in found.gaps[0]
+
+
+def test_a_poster_above_the_video_is_no_video(tmp_path: Path) -> None:
+    """A recording with its picture, and its video a folder deeper, became a video of one frame."""
+    (tmp_path / "camera1").mkdir()
+    touch(tmp_path, "poster.jpg")
+    (warning,) = find_frames(tmp_path).left_out
+    assert "has one frame: poster.jpg" in warning
+    touch(tmp_path / "camera1", "rec.mp4")
+    for keep_partial in (False, True):
+        with pytest.raises(VideoError, match=r"holds 1 picture, and 1 video .* camera1/rec\.mp4: "):
+            find_frames(tmp_path, keep_partial)
+    touch(tmp_path, *(f"{n}.jpg" for n in range(3)))
+    assert "left out 1 video in folders of this folder, such as camera1/rec.mp4" in find_frames(tmp_path).left_out
+
+
+def test_frames_without_a_suffix_or_behind_a_link_in_a_folder_of_the_folder_are_named(tmp_path: Path) -> None:
+    """The second half of a video lay there, and the first half was converted without a word."""
+    for name in ("video", "elsewhere"):
+        (tmp_path / name / "rest").mkdir(parents=True)
+    frames = [f"{n}.jpg" for n in range(5)]
+    touch(tmp_path / "video", *frames)
+    (tmp_path / "video" / "rest" / "up").symlink_to(tmp_path)  # has no end
+    assert find_frames(tmp_path / "video").left_out == []
+    touch(tmp_path / "elsewhere", "img_1.jpg")
+    (tmp_path / "video" / "rest" / "more").symlink_to(tmp_path / "elsewhere")
+    assert find_frames(tmp_path / "video").left_out == ["left out 1 picture in the folder rest"]
+    (tmp_path / "video" / "rest" / "5").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(VideoError, match="2 pictures in the folder rest, such as 5, "):
+        find_frames(tmp_path / "video")
 
 
 def test_pictures_without_a_suffix_are_named(tmp_path: Path) -> None:

@@ -143,6 +143,67 @@ def test_what_is_not_converted_is_named(tmp_path: Path) -> None:
     assert "PNG" in reasons["a/pngs"] and "x.mp4" in reasons["a/deep"]
 
 
+@pytest.mark.parametrize(("folder", "picture"), [("x", "clip_00{}.jpg"), ("Thumbnails", "{}.jpg")])
+def test_pictures_of_the_videos_beside_them_are_no_video(tmp_path: Path, folder: str, picture: str) -> None:
+    """Each class had a video "thumbnails" whose frames were of other videos."""
+    files = [f"wave/clip_00{n}.mp4" for n in range(3)] + [f"wave/{folder}/{picture.format(n)}" for n in range(3)]
+    for file in [*files, f"run/{folder}/{picture.format(0)}"]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [f"{each.label}/{each.video_id}" for each in found.videos] == [
+        f"run/{folder}", *(f"wave/clip_00{n}" for n in range(3)),
+    ]  # fmt: skip
+    (problem,) = found.problems
+    assert (problem.kind, problem.item) == ("warning", f"wave/{folder}") and "left out" in problem.reason
+    (tmp_path / "labels.csv").write_text(f"label,id\nwave,{folder}\n")
+    found = find_labelled_sources(tmp_path, tmp_path / "out", read_labels(tmp_path / "labels.csv"))
+    assert [each.video_id for each in found.videos] == [folder]
+
+
+def test_frames_and_videos_with_plain_numbers_are_converted_with_a_warning(tmp_path: Path) -> None:
+    """Both count from 1: the frames need not be pictures of the videos."""
+    for file in ("wave/1.mp4", "wave/2.mp4", "wave/x/1.jpg", "wave/x/2.jpg"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [each.video_id for each in found.videos] == ["1", "2", "x"]
+    assert [(each.kind, each.item) for each in found.problems] == [("warning", "wave/x")]
+
+
+def test_a_video_whose_frames_or_files_lie_deeper_fails_by_its_name(tmp_path: Path) -> None:
+    """Only the number of such folders was told, with status 0: the class trained without them."""
+    for file in ("a/1.mp4", "a/parts/part1/1.jpg", "a/parts/part2/2.jpg", "a/deep/x/y/z.avi", "a/no/x/a.txt"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "a" / "no" / "x" / "up").symlink_to(tmp_path)
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [video.video_id for video in found.videos] == ["1"]
+    reasons = {problem.item: problem.reason for problem in found.problems if problem.kind == "failed"}
+    assert set(reasons) == {"a/parts", "a/deep"}
+    assert "part1/1.jpg" in reasons["a/parts"] and "x/y/z.avi" in reasons["a/deep"]
+    (tmp_path / "labels.csv").write_text("label,id\na,z\n")
+    found = find_labelled_sources(tmp_path, tmp_path / "out", read_labels(tmp_path / "labels.csv"))
+    assert [video.video_id for video in found.videos] == ["z"] and not found.problems
+
+
+def test_folders_that_systems_add_are_no_classes_or_videos(tmp_path: Path) -> None:
+    """Deleted videos, and the pictures that a file server makes of each, would be trained on."""
+    for file in ("a/1.mp4", "a/@eaDir/1.jpg", "#recycle/2.mp4", "@eaDir/a/3.mp4", "$RECYCLE.BIN/4.mp4"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [f"{video.label}/{video.video_id}" for video in found.videos] == ["a/1"] and not found.problems
+
+
+def test_raw_streams_are_videos(tmp_path: Path) -> None:
+    """The documentation names them, but they were ignored."""
+    (tmp_path / "a").mkdir()
+    for name in ("1.h264", "2.HEVC", "3.265"):
+        (tmp_path / "a" / name).touch()
+    assert [video.video_id for video in find_sources(tmp_path, tmp_path / "out").videos] == ["1", "2", "3"]
+
+
 def test_hidden_files_and_folders_are_no_videos(tmp_path: Path) -> None:
     """Deleted and unfinished videos would be trained on, or a class .Trash-1000 would appear."""
     for file in ("a/1.mp4", "a/.2.mp4", "a/.old/1.jpg", ".Trash-1000/files/3.mp4", ".partial/4.mp4", "a/._1.mp4"):

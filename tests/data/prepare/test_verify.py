@@ -316,6 +316,16 @@ def test_videos_kept_with_damage_are_counted_and_no_problem(tmp_path: Path, caps
     assert "kept with damage, by convert --keep-partial: 1 video (walk/a)" in capsys.readouterr().out
 
 
+def test_videos_converted_with_a_warning_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else pictures that were left out would be known to those alone who saw the first conversion."""
+    origin = Origin("videos", "walk/a.mp4", 1, "ab", None, None, 360, 90, False)
+    left_out = "left out 300 pictures in the folder more"
+    write_frames(tmp_path / "jpg" / "walk" / "a", numbered_jpegs(range(3)), lambda: origin.rows([], [left_out]))
+    write_frames(tmp_path / "jpg" / "walk" / "b", numbered_jpegs(range(3)), lambda: origin.rows(["9 frames of 90"]))
+    assert main([str(tmp_path), "--workers", "1"]) == 0
+    assert "convert_failures.csv: 2 videos (walk/a, walk/b)" in capsys.readouterr().out
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_list_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
     """A job would take status 0 for a sound dataset, though nothing was said of it."""

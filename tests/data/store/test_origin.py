@@ -38,6 +38,21 @@ def test_the_table_is_what_the_documentation_says(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_remarks_are_kept_apart_from_what_is_missing(tmp_path: Path) -> None:
+    """Pictures that were left out are no damage: such a video would be converted again at each --replace."""
+    write_frames(tmp_path / "v", numbered_jpegs(range(2)), lambda: ORIGIN.rows([], ["one\nname", "two"]))
+    made = read_origin(tmp_path / "v" / "frames.db")
+    assert made is not None and (made.remarks, made.is_damaged) == ("one name\ntwo", False)
+    assert made.differences(ORIGIN) == []
+
+
+@pytest.mark.parametrize(("pixels", "small"), [("480x359", True), ("480x360", False), ("", False), ("x", False)])
+def test_small_frames_are_known_if_it_is_said(tmp_path: Path, pixels: str, small: bool) -> None:
+    write_frames(tmp_path / "v", numbered_jpegs(range(2)), replace(ORIGIN, pixels=pixels).rows)
+    made = read_origin(tmp_path / "v" / "frames.db")
+    assert made is not None and made.is_small is small
+
+
 @pytest.mark.parametrize("statement", [
     None,
     "CREATE TABLE Origin (name TEXT, value TEXT)",

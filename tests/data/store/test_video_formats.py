@@ -34,6 +34,15 @@ def test_formats_whose_streams_appear_late_are_read(tmp_path: Path, name: str, c
     assert [frame_number(frame) for frame in VideoReader(path, 360)] == list(range(30))
 
 
+def test_a_stream_without_times_is_read_and_said_to_be_one(tmp_path: Path) -> None:
+    """Clips were cut out of it at the times of 25 frames a second, whatever its rate."""
+    for number, codec in enumerate(("libx264", "libx265")):
+        path = encode_numbered_video(tmp_path / f"v{number}.{('h264', 'hevc')[number]}", 30, codec=codec, rate=50)
+        reader = VideoReader(path, 360)
+        assert [frame_number(frame) for frame in reader] == list(range(30))
+        assert reader.remarks == ["is a stream without times: 25 frames a second are assumed, though it says 50"]
+
+
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
