@@ -7,7 +7,6 @@ OUT/convert_failures.csv. The exit status is 1 if anything failed, is missing or
 """
 
 import argparse
-import re
 import signal
 import sys
 from collections import Counter
@@ -15,15 +14,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import inode_of, reason, write_errors
+from common.files import inode_of, reason
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, describe_clip, note_on_times, read_labels
-from data.labels.text import counted, is_or_are, some
+from data.labels.text import counted, some
 from data.prepare.conversion import (
     Converted,
     Job,
@@ -36,17 +34,14 @@ from data.prepare.conversion import (
     remove_leftovers,
     write_count,
 )
-from data.prepare.failure_list import kept_problems
+from data.prepare.failure_list import FailureList, Known
 from data.prepare.file_names import is_video
 from data.prepare.report import (
     Problem,
     Report,
-    as_listed,
     check_list,
     printable,
     progress_bar,
-    read_problems,
-    write_problems,
 )
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources
@@ -56,16 +51,8 @@ from data.store.frame_store import DATABASE
 
 CHUNK = 64  # videos that a thread looks at in one call
 SMALL = "smaller than --short-side"
-LIST_OF_SHARD = re.compile(r"convert_failures_[0-9]+_of_[0-9]+\.csv")
 OF_OTHERS = "databases of no video here"
 WITH_DAMAGE = "already there, with damage"
-
-
-class _Known(NamedTuple):
-    """The warnings of databases that are there, and the items of those that may have had others."""
-
-    warnings: list[Problem]
-    untold: set[str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,24 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.labels:
         _count_vanished(options.videos, options.out / "jpg", found.videos, options.shard, report)
     stopped, left = "", set[Path]()
-    csv_path = options.out / f"convert_failures{_suffix(options.shard)}.csv"
-    check_list(csv_path)
+    failures = FailureList(options.out, options.shard)
+    check_list(failures.path)
     with only_run(options.out, options.shard):
-        of_shards = _lists_of_shards(options.out)
-        before = read_problems(csv_path)
-        if options.shard.parts == 1:
-            before += (problem for path in of_shards for problem in read_problems(path))
-            before = list(dict.fromkeys(before))
+        failures.read()
         settings = Settings(options.short_side, options.quality, options.keep_partial, 1, options.videos)
         jobs, known = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
         if jobs:
             workers = min(options.workers, len(jobs))
             settings = settings._replace(threads=options.workers // workers)
             stopped, left = _convert(jobs, settings, workers, options.out, report)
-        listed: Path | None = csv_path
+        listed: Path | None = failures.path
         try:
-            _write_list(csv_path, before, found.videos, left, known, settings, options, report)
-            _tell_of_shards(options.out, of_shards, options.shard, report)
+            tried = _tried(found.videos, left, settings, options.videos, options.out / "jpg")
+            failures.write(report, tried, known, options.videos, bool(options.labels))
         except DataError as error:
             listed = None
             if not stopped:  # else the same is said below
@@ -196,7 +179,7 @@ def _read_rows(files: Sequence[Path]) -> list[LabelRow]:
 
 def _jobs(
     videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool, report: Report
-) -> tuple[list[Job], _Known]:
+) -> tuple[list[Job], Known]:
     """The videos to convert: those that are not there, with `replace` also those that differ; and of what to warn."""
 
     def look_at(chunk: Sequence[Job]) -> list[There | str]:
@@ -206,7 +189,7 @@ def _jobs(
     chunks = [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
     found = (there for chunk in in_threads("what is there", look_at, chunks, CHUNK) for there in chunk)
     jobs: list[Job] = []
-    known = _Known([], set())
+    known = Known([], set())
     states: Counter[str] = Counter()
     for job, there in zip(every, found, strict=True):
         if isinstance(there, str):
@@ -266,66 +249,15 @@ def _state(there: There) -> str:
     return "already there" if there.is_counted else "already there, n_frames written"
 
 
-def _write_list(
-    path: Path,
-    before: Sequence[Problem],
-    looked_at: Sequence[Source],
-    left: set[Path],
-    known: _Known,
-    settings: Settings,
-    options: argparse.Namespace,
-    report: Report,
-) -> None:
-    """Write the list of problems, with those of `before` whose videos were not tried in this run. DataError.
-
-    The warnings of databases that stay are listed again, as a run that was stopped wrote no list. `left` are the
-    folders of the videos that were not begun.
-    """
-    jpg = options.out / "jpg"
-    tried = {problem.item for problem in report.problems}
-    for video in looked_at:
-        job = _job(video, jpg)
+def _tried(sources: Sequence[Source], left: set[Path], settings: Settings, videos: Path, jpg: Path) -> set[str]:
+    """The items of the list that this run looked at; `left` are the folders of the videos that were not begun."""
+    tried = set[str]()
+    for source in sources:
+        job = _job(source, jpg)
         if job.folder not in left:
-            tried |= {_name(job, settings), f"{video.label}/{video.video_id}"}
-            tried |= {str(folder) for folder in video.path.relative_to(options.videos).parents}
-    kept = kept_problems(before, tried, options.videos, jpg, bool(options.labels))
-    told = {(problem.item, as_listed(problem.reason)) for problem in [*report.problems, *known.warnings]}
-    untold = set(map(as_listed, known.untold))
-    for problem in before:
-        if problem.kind == "warning" and problem.item in untold and (problem.item, problem.reason) not in told:
-            kept.append(problem)
-    place = str(options.videos.resolve())
-    now = [*report.problems, *known.warnings]
-    write_problems(path, [*kept, *(problem._replace(videos=place) for problem in now)])
-    if known.warnings:
-        videos = len({problem.item for problem in known.warnings})
-        of_videos = f"of the conversion of {counted(videos, 'video')} already there"
-        report.notes.append(f"{counted(len(known.warnings), 'warning')} {of_videos}: see {path}")
-    if kept:
-        report.notes.append(
-            f"{counted(len(kept), 'problem')} of earlier runs, of videos that were not tried now, "
-            f"{is_or_are(kept)} still listed in {path}"
-        )
-
-
-def _lists_of_shards(out: Path) -> list[Path]:
-    return sorted(path for path in out.glob("convert_failures_*.csv") if LIST_OF_SHARD.fullmatch(path.name))
-
-
-def _tell_of_shards(out: Path, of_shards: Sequence[Path], shard: Shard, report: Report) -> None:
-    """Remove the lists of parts that a run of all parts has taken over, and tell of those of another division."""
-    if shard.parts == 1:
-        for path in of_shards:
-            with write_errors(path):
-                path.unlink(missing_ok=True)
-        if of_shards:
-            report.notes.append(f"taken over and removed: {some([path.name for path in of_shards], 'list')} of shards")
-        return
-    stale = [path.name for path in of_shards if not path.name.endswith(f"_of_{shard.parts}.csv")]
-    stale += ["convert_failures.csv"] if (out / "convert_failures.csv").exists() else []
-    if stale:
-        what = f"{some(stale, 'list')} of another number of shards, or of none, may be out of date"
-        report.notes.append(f"{what}; a run without --shard takes them over")
+            tried |= {_name(job, settings), f"{source.label}/{source.video_id}"}
+            tried |= {str(folder) for folder in source.path.relative_to(videos).parents}
+    return tried
 
 
 def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, report: Report) -> tuple[str, set[Path]]:
@@ -370,10 +302,6 @@ def _name(job: Job, settings: Settings) -> str:
     """The source's path and, of a clip, its seconds."""
     span = f" {job.span.start:g}-{job.span.end:g} s" if job.span else ""
     return f"{job.source.relative_to(settings.videos or job.source.parent)}{span}"
-
-
-def _suffix(shard: Shard) -> str:
-    return "" if shard.parts == 1 else f"_{shard.part}_of_{shard.parts}"
 
 
 def _parser() -> CommandParser:

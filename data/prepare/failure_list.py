@@ -1,15 +1,88 @@
-"""Which problems of earlier conversions stay in the list of a new one: those of videos that it did not try."""
+"""OUT/convert_failures.csv, the list of the problems of all conversions into OUT, or that of a shard."""
 
 import os
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from common.files import write_errors
+from data.labels.text import counted, is_or_are, some
 from data.prepare.file_names import is_video
-from data.prepare.report import Problem, as_listed
+from data.prepare.report import Problem, Report, as_listed, read_problems, write_problems
+from data.prepare.sources import Shard
 
 SPAN = re.compile(r" [0-9.e+-]+-[0-9.e+-]+ s$")  # behind the path of a video of which a clip is cut out
 OF_DATABASES = ("differs", "gone")  # kinds whose item is a folder of OUT/jpg
+OF_SHARD = re.compile(r"convert_failures_[0-9]+_of_[0-9]+\.csv")
+
+
+class Known(NamedTuple):
+    """The warnings of databases that are there, and the items of those that may have had others."""
+
+    warnings: list[Problem]
+    untold: set[str]
+
+
+class FailureList:
+    """The list of a run: what it held before, and what the run found. A run of all parts takes over the shards'."""
+
+    def __init__(self, out: Path, shard: Shard) -> None:
+        self.out, self.shard = out, shard
+        self.path = out / f"convert_failures{f'_{shard.part}_of_{shard.parts}' if shard.parts > 1 else ''}.csv"
+        self.of_shards: list[Path] = []
+        self.before: list[Problem] = []
+
+    def read(self) -> None:
+        """Read what earlier runs have listed; only while no other run writes it."""
+        self.of_shards = sorted(
+            path for path in self.out.glob("convert_failures_*.csv") if OF_SHARD.fullmatch(path.name)
+        )
+        taken = self.of_shards if self.shard.parts == 1 else []
+        found = (problem for path in (self.path, *taken) for problem in read_problems(path))
+        self.before = list(dict.fromkeys(found))
+
+    def write(self, report: Report, tried: Collection[str], known: Known, videos: Path, has_labels: bool) -> None:
+        """Write the problems of the report, and those of before whose videos were not `tried` in this run. DataError.
+
+        The warnings of databases that stay are listed again, as a run that was stopped wrote no list.
+        """
+        tried = {problem.item for problem in report.problems} | set(tried)
+        kept = kept_problems(self.before, tried, videos, self.out / "jpg", has_labels)
+        now = [*report.problems, *known.warnings]
+        told = {(problem.item, as_listed(problem.reason)) for problem in now}
+        untold = set(map(as_listed, known.untold))
+        for problem in self.before:
+            if problem.kind == "warning" and problem.item in untold and (problem.item, problem.reason) not in told:
+                kept.append(problem)
+        place = str(videos.resolve())
+        write_problems(self.path, [*kept, *(problem._replace(videos=place) for problem in now)])
+        if known.warnings:
+            warned = len({problem.item for problem in known.warnings})
+            of_videos = f"of the conversion of {counted(warned, 'video')} already there"
+            report.notes.append(f"{counted(len(known.warnings), 'warning')} {of_videos}: see {self.path}")
+        if kept:
+            report.notes.append(
+                f"{counted(len(kept), 'problem')} of earlier runs, of videos that were not tried now, "
+                f"{is_or_are(kept)} still listed in {self.path}"
+            )
+        self._tell_of_shards(report)
+
+    def _tell_of_shards(self, report: Report) -> None:
+        """Remove the lists of parts that a run of all parts has taken over, and tell of those of another division."""
+        if self.shard.parts == 1:
+            for path in self.of_shards:
+                with write_errors(path):
+                    path.unlink(missing_ok=True)
+            if self.of_shards:
+                names = some([path.name for path in self.of_shards], "list")
+                report.notes.append(f"taken over and removed: {names} of shards")
+            return
+        stale = [path.name for path in self.of_shards if not path.name.endswith(f"_of_{self.shard.parts}.csv")]
+        stale += ["convert_failures.csv"] if (self.out / "convert_failures.csv").exists() else []
+        if stale:
+            what = f"{some(stale, 'list')} of another number of shards, or of none, may be out of date"
+            report.notes.append(f"{what}; a run without --shard takes them over")
 
 
 def kept_problems(
