@@ -259,7 +259,7 @@ def _set_up(
     start = find_starting_point(
         checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=pretrained, run_id=run_id
     )
-    options = with_saved(start, options) if start.is_resume else options
+    options = with_saved(start, options, pretrained) if start.is_resume else options
     splits = load_splits(options.dataset, spec, options.labels)
     for line in splits.report:
         LOG.info("%s", line)

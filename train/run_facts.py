@@ -13,6 +13,7 @@ from common.ranks import Ranks
 from data.labels.video_list import VideoList
 from network.weights.tensors import checksum
 from train.checkpoint.files import FORMAT, Checkpoint, versions
+from train.checkpoint.source import source_facts
 from train.checkpoint.start import StartingPoint
 from train.checkpoint.videos import Contents, Digests
 from train.evaluating import clips_of
@@ -40,11 +41,16 @@ def run_facts(
 ) -> Checkpoint:
     """The part of the run's checkpoints that does not change during the run; `videos` are those to train on."""
     resumed = start.checkpoint if start.is_resume and start.checkpoint else {}
+    if start.is_resume:
+        source = resumed.get("source")
+    else:
+        source = source_facts(start.path, start.checkpoint) if start.path and start.checkpoint else {}
     return {
         "format": FORMAT,
         "network": network_facts(options, len(videos.classes)),
         "classes": list(videos.classes),
         "loaded": list(loaded),
+        "source": source,
         "num_videos": len(videos),
         "videos": dict(digests),
         "content": {split: content.plain() for split, content in contents.items()},

@@ -11,6 +11,8 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     rng             states of the random generators
     classes         class names in the order of the classifier's rows
     loaded          names of the parameters that fine-tuning loaded from another checkpoint
+    source          {"path", "size", "mtime_ns", "checksum"}: the file whose weights the run started from; empty for new
+                    weights, None if it is not known; older files lack it
     num_videos      number of training videos
     videos          {"train", "val"}: digests of the videos' names and labels, in their order; older files lack it
     content         {"train", "val"}: {"counts", "samples"}, digests of the videos' numbers of frames and of a frame of
