@@ -71,7 +71,7 @@ from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, shared_flags, spec_of
 from train.run_facts import network_facts, run_facts, shared_facts, validation_facts
-from train.run_folder import RunFolder
+from train.run_folder import RunFolder, is_of_another_run
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Plan
@@ -209,8 +209,9 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         start.path if start.is_resume else None,
     )
     written = plain(options) if progress.epoch <= plan.num_epochs else None
+    key = trainer.run_facts["run_key"]
     on_all_ranks(
-        ranks, lambda: ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written)
+        ranks, lambda: ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written, key)
     )
     log_table(plan_table(plan))
     for line in plan_summary(plan):
@@ -356,9 +357,12 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     }
     if report and report.val:
         result |= report.val.values()
+    elif not report and is_of_another_run(folder.folder, trainer.run_facts["run_key"]):
+        LOG.warning("%s has the scores of another run than %s", folder.folder, folder.last)
     elif not report:
         result |= scores_of_epoch(folder.folder, done.epoch - 1)
-    return result | {"best": str(folder.best) if folder.best.exists() else None, "last": str(folder.last)}
+    has_best = done.best_top1 >= 0 and folder.best.exists()  # without a score, it is another run's
+    return result | {"best": str(folder.best) if has_best else None, "last": str(folder.last)}
 
 
 def _callbacks(folder: Path, console: Console, progress: Progress, validation: Mapping[str, object]) -> list[Callback]:
