@@ -47,7 +47,7 @@ from train.checkpoint.start import (
 from train.checkpoint.videos import Contents, agreed_contents, has_same_validation, is_first_of_machine, saved_contents
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
-from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
+from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group, unused_world
 from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from train.evaluating import run_evaluation, val_loader
 from train.failures import describe_known_error
@@ -94,6 +94,8 @@ def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: Train
 def _start(options: TrainOptions, dataset: DatasetSpec | DatasetChoice) -> int:
     """Start the ranks, or run as one of them. Returns the exit status."""
     options = resolve_auto(options)
+    if warning := unused_world():
+        print(f"warning: {warning}", file=sys.stderr)
     if options.gpus > 1 and not is_launched():
         return launch(options.gpus, sys.argv)
     try:
@@ -203,7 +205,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         ranks,
         part(options, TrainerOptions),
         checkpoints,
-        run_facts(options, splits.train, digests, contents, loaded, start, run_id),
+        run_facts(options, splits.train, digests, contents, loaded, start, run_id, ranks.world_size),
         _callbacks(folder, console, progress, validation_facts(options, digests, contents)) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,

@@ -38,6 +38,7 @@ def run_facts(
     loaded: tuple[str, ...],
     start: StartingPoint,
     run_id: str,
+    world_size: int,
 ) -> Checkpoint:
     """The part of the run's checkpoints that does not change during the run; `videos` are those to train on."""
     resumed = start.checkpoint if start.is_resume and start.checkpoint else {}
@@ -58,6 +59,7 @@ def run_facts(
         "versions": versions(),
         "run_key": resumed.get("run_key") or secrets.token_hex(8),
         "run_id": run_id,
+        "world_size": world_size,
     }
 
 

@@ -20,6 +20,7 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     options         every option of the run
     run_key         drawn when the run was started, the same in all of its checkpoints; older files lack it
     run_id          torchrun's id of the run, or its process; "none" without torchrun
+    world_size      number of ranks; older files lack it
     versions        of Python, torch and the project
 """
 

@@ -256,6 +256,8 @@ def check_schedule(
     changes = [
         f"{flag} {_shown(before)}, now {_shown(now)}" for flag, (before, now) in differences(options, saved).items()
     ]
+    if clips := _other_norm_clips(start.checkpoint, options, plan.world_size):
+        changes.append(clips)
     changed_splits = _other_videos(start.checkpoint, num_videos, digests, contents)
     changes += changed_splits.values()
     if path := other_dataset(start.checkpoint, options):
@@ -282,6 +284,23 @@ def check_schedule(
         changes.append("another validation, so the best top-1 is counted anew")
     if changes:
         LOG.warning("%s was trained with %s", start.path, "; ".join(changes))
+
+
+def _other_norm_clips(checkpoint: Checkpoint, options: Any, world_size: int) -> str:
+    """What the ranks were, if batch norm is over other clips with the ranks of now; --sync-bn is a flag that is told.
+
+    Empty if the checkpoint does not tell.
+    """
+    before, saved = checkpoint.get("world_size"), checkpoint["options"]
+    if before is None or options.sync_bn or saved.get("sync_bn"):
+        return ""
+    if not all(is_count(saved.get(name), 1) for name in ("batch_size", "accumulate")):
+        return ""
+    clips = saved["batch_size"] // (before * saved["accumulate"])
+    clips_now = options.batch_size // (world_size * options.accumulate)
+    if before == world_size or clips == clips_now:
+        return ""
+    return f"{before} ranks, now {world_size} (batch norm over {clips_now} clips, before {clips}; --sync-bn is off)"
 
 
 def _other_videos(

@@ -405,6 +405,26 @@ def test_in_the_middle_of_an_epoch_its_clips_must_stay_the_same(changes):
 VIDEOS = {"train": "a", "val": "b"}
 
 
+def test_other_numbers_of_ranks_are_told_if_batch_norm_changes(caplog):
+    """Resumed on other GPUs, the statistics came of other numbers of clips without a word, and the scores changed."""
+
+    def resumed_text(saved_ranks, **changes):
+        caplog.clear()
+        checkpoint = own(3, **saved_ranks)
+        start = StartingPoint(Path("x.pth"), checkpoint, is_resume=True)
+        plan = make_plan(
+            num_videos=32, world_size=2, batch_size=4, clip_length=4, clip_size=32, lr_steps=[2], end_epoch=4
+        )
+        check_schedule(start, options_of(changes), 32, plan)
+        return caplog.text
+
+    assert "1 ranks, now 2 (batch norm over 2 clips, before 4" in resumed_text({"world_size": 1})
+    assert resumed_text({"world_size": 2}) == resumed_text({}) == ""
+    text = resumed_text({"world_size": 1}, batch_size=8)
+    assert "--batch-size 4, now 8" in text and "ranks" not in text
+    assert "ranks" not in resumed_text({"world_size": 1}, sync_bn=True)
+
+
 def resume_with_videos(checkpoint, digests):
     check_schedule(StartingPoint(None, checkpoint, is_resume=True), options_of({}), 32, plan_of(), digests)
 
