@@ -29,12 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Export as the arguments say and print what the file takes; UserError for mistakes of the user."""
     args = _parser().parse_args(arguments)
     check_output(args.output, FORMATS, read=args.checkpoint)
+    suffix = args.output.suffix.lower()
+    flags = [flag for flag, value in (("--clip-length", args.clip_length), ("--clip-size", args.clip_size)) if value]
+    if flags and suffix != ".pt2":
+        what = "takes clips of any length and size" if suffix == ".onnx" else "has weights alone"
+        raise DataError(f"{' and '.join(flags)}: only for .pt2, {args.output} {what}; leave it out")
     if not args.output.parent.is_dir():
         raise DataError(f"the folder {args.output.parent} does not exist: create it, or write elsewhere")
     loaded = load_network(args.checkpoint, args.network)
-    shape = _shape(args, loaded) if args.output.suffix.lower() == ".pt2" else (0, 0, 0)
+    shape = _shape(args, loaded) if suffix == ".pt2" else (0, 0, 0)
     with write_errors(args.output), atomic_file(args.output) as temporary:
-        takes = _write(loaded, temporary, args.output.suffix.lower(), shape)
+        takes = _write(loaded, temporary, suffix, shape)
     print(f"{args.checkpoint}: {loaded.origin}")
     print(f"{args.output}: {loaded.facts['name']}, {loaded.facts['num_classes']} classes; {takes}")
     print(f"normalisation: RGB of 0 to 1, minus {NORMALISATION['mean']}, divided by {NORMALISATION['std']}")

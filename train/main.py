@@ -53,7 +53,7 @@ from train.checkpoint.videos import (
 )
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
-from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
+from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group, unused_world
 from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from train.evaluating import run_evaluation, tell_enlarged, val_loader, val_shape
 from train.failures import describe_known_error
@@ -77,7 +77,7 @@ from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, shared_flags, spec_of
 from train.run_facts import network_facts, run_facts, shared_facts, validation_facts
-from train.run_folder import RunFolder
+from train.run_folder import RunFolder, is_of_another_run
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Plan
@@ -100,6 +100,8 @@ def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: Train
 def _start(options: TrainOptions, dataset: DatasetSpec | DatasetChoice) -> int:
     """Start the ranks, or run as one of them. Returns the exit status."""
     options = resolve_auto(options)
+    if warning := unused_world():
+        print(f"warning: {warning}", file=sys.stderr)
     if options.gpus > 1 and not is_launched():
         return launch(options.gpus, sys.argv)
     try:
@@ -209,14 +211,15 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         ranks,
         part(options, TrainerOptions),
         checkpoints,
-        run_facts(options, splits.train, digests, contents, loaded, start, run_id),
+        run_facts(options, splits.train, digests, contents, loaded, start, run_id, ranks.world_size),
         _callbacks(folder, console, progress, validation_facts(options, digests, contents)) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
     )
     written = plain(options) if progress.epoch <= plan.num_epochs else None
+    key = trainer.run_facts["run_key"]
     on_all_ranks(
-        ranks, lambda: ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written)
+        ranks, lambda: ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written, key)
     )
     log_table(plan_table(plan))
     for line in plan_summary(plan):
@@ -266,7 +269,7 @@ def _set_up(
     start = find_starting_point(
         checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=pretrained, run_id=run_id
     )
-    options = with_saved(start, options) if start.is_resume else options
+    options = with_saved(start, options, pretrained) if start.is_resume else options
     splits = load_splits(options.dataset, spec, options.labels)
     for line in splits.report:
         LOG.info("%s", line)
@@ -365,9 +368,12 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     }
     if report and report.val:
         result |= report.val.values()
+    elif not report and is_of_another_run(folder.folder, trainer.run_facts["run_key"]):
+        LOG.warning("%s has the scores of another run than %s", folder.folder, folder.last)
     elif not report:
         result |= scores_of_epoch(folder.folder, done.epoch - 1)
-    return result | {"best": str(folder.best) if folder.best.exists() else None, "last": str(folder.last)}
+    has_best = done.best_top1 >= 0 and folder.best.exists()  # without a score, it is another run's
+    return result | {"best": str(folder.best) if has_best else None, "last": str(folder.last)}
 
 
 def _callbacks(folder: Path, console: Console, progress: Progress, validation: Mapping[str, object]) -> list[Callback]:

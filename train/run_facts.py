@@ -13,6 +13,7 @@ from common.ranks import Ranks
 from data.labels.video_list import VideoList
 from network.weights.tensors import checksum
 from train.checkpoint.files import FORMAT, Checkpoint, versions
+from train.checkpoint.source import source_facts
 from train.checkpoint.start import StartingPoint
 from train.checkpoint.videos import Contents, Digests, trained_videos, with_trained
 from train.evaluating import clips_of
@@ -37,14 +38,20 @@ def run_facts(
     loaded: tuple[str, ...],
     start: StartingPoint,
     run_id: str,
+    world_size: int,
 ) -> Checkpoint:
     """The part of the run's checkpoints that does not change during the run; `videos` are those to train on."""
     resumed = start.checkpoint if start.is_resume and start.checkpoint else {}
+    if start.is_resume:
+        source = resumed.get("source")
+    else:
+        source = source_facts(start.path, start.checkpoint) if start.path and start.checkpoint else {}
     return {
         "format": FORMAT,
         "network": network_facts(options, len(videos.classes)),
         "classes": list(videos.classes),
         "loaded": list(loaded),
+        "source": source,
         "num_videos": len(videos),
         "trained_videos": with_trained(trained_videos(start.path, start.checkpoint), videos),
         "videos": dict(digests),
@@ -53,6 +60,7 @@ def run_facts(
         "versions": versions(),
         "run_key": resumed.get("run_key") or secrets.token_hex(8),
         "run_id": run_id,
+        "world_size": world_size,
     }
 
 

@@ -1,5 +1,6 @@
 """The folder of a run: its lock, its log, and the files that are written or moved aside before the first step."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError, TrainingError
-from common.files import atomic_file, inode_of, write_errors
+from common.files import OtherFileError, atomic_file, inode_of, open_plain_text, write_errors
 from common.json_text import json_text
 from common.lock import locked
 from train.checkpoint.files import CheckpointFolder, versions
 from train.checkpoint.start import StartingPoint, move_aside
 from train.monitor.logs import LOG, log_to_file
 from train.monitor.score_files import drop_rows
+
+OPTIONS = "options.json"
+LARGEST = 2**20  # bytes of options.json, which has a few thousand
 
 
 class RunFolder:
@@ -53,12 +57,14 @@ class RunFolder:
         epoch: int,
         strangers: Sequence[Path],
         options: Mapping[str, Any] | None,
+        run_key: str,
     ) -> bool:
         """Write the first files of a run whose command is right. DataError if the folder cannot be written.
 
         The run goes on from `start` with `epoch`. What an attempt before left of this epoch and later ones is moved
-        aside: the checkpoints `strangers`, and the rows of the score files. `options` go to options.json; they are None
-        if no epoch is left: the files there are of the run as it was.
+        aside: the checkpoints `strangers`, and the rows of the score files; all rows if they are of another run than
+        this one, which has `run_key`, or if `start` is from elsewhere. `options` go to options.json; they are None if
+        no epoch is left: the files there are of the run as it was.
         """
         if not self._is_locked:
             self._lock()
@@ -70,11 +76,12 @@ class RunFolder:
         checkpoints.remove_leftovers()
         if options is None:
             return True
-        copies = drop_rows(self.path, epoch, keep_copies=bool(strangers) or not start.is_resume)
+        is_new = not start.is_resume or _is_elsewhere(start, self.path) or is_of_another_run(self.path, run_key)
+        copies = drop_rows(self.path, 0 if is_new else epoch, keep_copies=bool(strangers) or is_new)
         move_aside(start, checkpoints, strangers, copies)
-        path = self.path / "options.json"
+        path = self.path / OPTIONS
         with write_errors(path), atomic_file(path) as temporary:
-            facts = {"options": options, "versions": versions(), "command": sys.argv}
+            facts = {"options": options, "versions": versions(), "command": sys.argv, "run_key": run_key}
             temporary.write_text(json_text(facts, indent=2) + "\n", encoding="utf-8")
         return True
 
@@ -110,6 +117,24 @@ class RunFolder:
     @property
     def _lock_file(self) -> Path:
         return self.path / ".train.lock"
+
+
+def is_of_another_run(folder: Path, run_key: str) -> bool:
+    """Whether options.json says that the files in a run's folder, such as its scores, are of another run.
+
+    False if it does not tell, as those of older versions.
+    """
+    try:
+        with open_plain_text(folder / OPTIONS, LARGEST) as file:
+            facts = json.load(file)
+    except (OSError, OtherFileError, ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8
+        return False
+    key = facts.get("run_key") if isinstance(facts, dict) else None
+    return isinstance(key, str) and key != run_key
+
+
+def _is_elsewhere(start: StartingPoint, folder: Path) -> bool:
+    return start.path is not None and start.path.parent.resolve() != folder.resolve()
 
 
 def _is_unreachable(path: Path) -> bool:

@@ -124,6 +124,11 @@ def test_a_program_takes_the_clips_of_the_checkpoint(tmp_path, capsys):
         (["plain.pth", "x.onnx"], r"plain\.pth.*--network"),
         (["plain.pth", "x.onnx", "--network", "r3d_18"], r"plain\.pth.*layer1"),
         (["x.pth", "x.onnx", "--network", "r3d_18"], r"x\.pth.*r3d_10.*r3d_18.*--network"),
+        (["x.pth", "x.onnx", "--clip-length", "8"], r"^--clip-length: only for \.pt2, x\.onnx takes clips of any"),
+        (
+            ["x.pth", "x.safetensors", "--clip-size", "8", "--clip-length", "8"],
+            r"^--clip-length and --clip-size: only for \.pt2, x\.safetensors has weights alone",
+        ),
         (["large.pth", "x.pt2"], r"large\.pth: its clips of 2147483647 frames.*--clip-length"),
     ],
 )
@@ -139,4 +144,5 @@ def test_mistakes_are_named(tmp_path, monkeypatch, arguments, message):
     with pytest.raises(UserError, match=message):
         export.main(arguments)
     assert not list(tmp_path.glob("*x.onnx*")) + list(tmp_path.glob("*x.pt2*"))
+    assert not Path("x.safetensors").exists()
     assert Path("weights.safetensors").read_bytes() == b"no such file"

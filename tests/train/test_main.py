@@ -136,7 +136,8 @@ def test_a_checkpoint_holds_all_that_is_documented_in_plain_types(finished):
     assert set(plain_types(dict(checkpoint["weights"]))) == {dict, str, torch.Tensor}
     assert set(checkpoint) == {
         "format", "network", "weights", "optimizer", "scaler", "batch_norm", "position", "progress", "rng", "classes",
-        "loaded", "num_videos", "trained_videos", "videos", "content", "options", "run_key", "run_id", "versions",
+        "loaded", "source", "num_videos", "trained_videos", "videos", "content", "options", "run_key", "run_id",
+        "world_size", "versions",
     }  # fmt: skip
     assert checkpoint["position"] == {"epoch": 3, "step": 0}
     assert checkpoint["classes"] == list(CLASSES)
@@ -309,6 +310,19 @@ def test_a_finished_run_that_is_resumed_has_nothing_to_do(finished, tiny):
     scores = [name for name, value in before_now.items() if isinstance(value, float)]
     assert {"best_top1", "top1", "loss"} <= set(scores)
     assert all(now[name] == pytest.approx(before_now[name], abs=1e-4) for name in scores)
+
+
+def test_a_finished_run_claims_no_scores_of_another_one(finished, tiny, tmp_path):
+    """Another run's `last` was put in the folder: its state got the scores and the best file of the folder's run."""
+    shutil.copytree(folder_of(finished).parents[1], tmp_path / "results")
+    last = tmp_path / "results" / "custom" / "srtg_tiny_gates_True_first" / "srtg_tiny_last.pth"
+    torch.save(torch.load(last, weights_only=True) | {"run_key": "other"}, last)
+    process = tiny("--gates", "--task-name", "first", "--resume-epoch", "auto")
+    assert process.status == 0
+    result = last_line(process)
+    assert (result["best_top1"], result["best"]) == (-1, None)
+    assert not {"loss", "top1"} & result.keys()
+    assert "scores of another run" in process.stdout
 
 
 def test_workers_change_nothing(finished, tiny, tmp_path):

@@ -10,7 +10,7 @@ from common.errors import DataError, TrainingError
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.start import StartingPoint
 from train.monitor.logs import LOG
-from train.run_folder import RunFolder
+from train.run_folder import RunFolder, is_of_another_run
 
 
 @pytest.fixture
@@ -50,11 +50,42 @@ def test_the_scores_of_a_run_whose_checkpoints_were_archived_are_kept(run, monke
     monkeypatch.setattr(LOG, "handlers", [])
     rows = "epoch,step,loss\n1,2,3.0\n2,4,2.0\n"
     (run.path / "scores_val.csv").write_text(rows)
-    run.begin(CheckpointFolder(run.path, "net", 0), StartingPoint(), 1, [], {"lr_base": 0.1})
+    run.begin(CheckpointFolder(run.path, "net", 0), StartingPoint(), 1, [], {"lr_base": 0.1}, "key")
     assert (run.path / "scores_val.csv.abandoned").read_text() == rows
     assert (run.path / "scores_val.csv").read_text() == "epoch,step,loss\n"
     assert "scores_val.csv.abandoned" in (run.path / "train.log").read_text()
     LOG.handlers[0].close()
+
+
+@pytest.mark.parametrize(
+    ("place", "key_before", "epochs_left"),
+    [("run", '"this"', [1]), ("run", "null", [1]), ("run", '"other"', []), ("elsewhere", '"this"', [])],
+)
+def test_scores_of_another_run_are_not_kept_as_this_run_s(run, monkeypatch, tmp_path, place, key_before, epochs_left):
+    """Its first epochs stayed in the files, and its later ones were dropped without a copy.
+
+    The other run's checkpoints were deleted and one from elsewhere resumed, or another run's `last` was put there.
+    """
+    monkeypatch.setattr(LOG, "handlers", [])
+    row = "{0},{0},3.0\n".format
+    text = "epoch,step,loss\n" + row(1) + row(2) + row(3)
+    (run.path / "scores_val.csv").write_text(text)
+    (run.path / "options.json").write_text(f'{{"run_key": {key_before}}}')
+    start = StartingPoint(tmp_path / place / "net_last.pth", {}, is_resume=True)
+    run.begin(CheckpointFolder(run.path, "net", 0), start, 2, [], {"lr_base": 0.1}, "this")
+    assert (run.path / "scores_val.csv").read_text() == "epoch,step,loss\n" + "".join(map(row, epochs_left))
+    kept = run.path / "scores_val.csv.abandoned"
+    assert kept.exists() != bool(epochs_left)
+    assert epochs_left or kept.read_text() == text
+    assert not is_of_another_run(run.path, "this")
+    LOG.handlers[0].close()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"run_key": 3}', "[" * 100_000, "\udcff"])
+def test_options_that_do_not_tell_the_run_are_taken_for_its_own(tmp_path, text):
+    (tmp_path / "options.json").write_bytes(text.encode(errors="surrogateescape"))
+    assert not is_of_another_run(tmp_path, "this")
+    assert not is_of_another_run(tmp_path / "none", "this")
 
 
 def test_a_folder_that_is_gone_is_made_anew_and_locked(run, tmp_path, held):

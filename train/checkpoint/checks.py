@@ -83,6 +83,16 @@ def _is_sum(value: object) -> bool:
     return type(value) is float or is_count(value, -LARGEST_COUNT)
 
 
+def _is_source(value: object) -> bool:
+    """Whether a value says which file a run started from: None, empty or as `source_facts` makes it."""
+    if not isinstance(value, Mapping):
+        return value is None
+    numbers = ("size", "mtime_ns", "checksum")
+    return not value or (
+        isinstance(value.get("path"), str) and all(is_count(value.get(name), -(2**63), 2**63) for name in numbers)
+    )
+
+
 def is_position(value: object) -> bool:
     """Whether a value is a step of an epoch."""
     return isinstance(value, Mapping) and is_count(value.get("epoch"), 1) and is_count(value.get("step"))
@@ -156,6 +166,10 @@ def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
             raise DataError(f"its field `run_key` is {shown(checkpoint['run_key'])}, which no run saves")
         if "trained_videos" in checkpoint and not are_hashes(checkpoint["trained_videos"]):
             raise DataError(f"its field `trained_videos` is {shown(checkpoint['trained_videos'])}, which no run saves")
+        if not _is_source(checkpoint.get("source")):
+            raise DataError(f"its field `source` is {shown(checkpoint['source'])}, which no run saves")
+        if not is_count(checkpoint.get("world_size", 1), 1):
+            raise DataError(f"its field `world_size` is {shown(checkpoint['world_size'])}, which no run saves")
         _check_agreement(checkpoint, weights)
         _check_progress(checkpoint["progress"], checkpoint["network"]["num_classes"])
     except UserError as error:

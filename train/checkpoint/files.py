@@ -11,6 +11,8 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     rng             states of the random generators
     classes         class names in the order of the classifier's rows
     loaded          names of the parameters that fine-tuning loaded from another checkpoint
+    source          {"path", "size", "mtime_ns", "checksum"}: the file whose weights the run started from; empty for new
+                    weights, None if it is not known; older files lack it
     num_videos      number of training videos
     trained_videos  hashes of the class names and names of all videos that the weights were trained on, also in the runs
                     that they came from: a sorted int64 tensor; older files lack it
@@ -20,6 +22,7 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     options         every option of the run
     run_key         drawn when the run was started, the same in all of its checkpoints; older files lack it
     run_id          torchrun's id of the run, or its process; "none" without torchrun
+    world_size      number of ranks; older files lack it
     versions        of Python, torch and the project
 """
 

@@ -24,6 +24,7 @@ from train.checkpoint.checks import check_resumable, is_count, is_position
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.progress import Progress
 from train.checkpoint.run_id import AGENT
+from train.checkpoint.source import check_source, saved_source
 from train.checkpoint.state import restore_state
 from train.checkpoint.videos import (
     SPLITS,
@@ -200,18 +201,19 @@ def check_same_run(start: StartingPoint, network: dict[str, object], classes: Se
         )
 
 
-def with_saved(start: StartingPoint, options: Any) -> Any:
+def with_saved(start: StartingPoint, options: Any, pretrained: Checkpoint | None = None) -> Any:
     """The options (a dataclass of flags) of a run to resume, with what its checkpoint decides in place of defaults.
 
-    These are whether it fine-tunes and at which share of the learning rate, and how many checkpoints to keep: a default
-    would delete those that an earlier command kept. DataError if a flag asks for what the optimiser's state is not.
+    These are the file that it started from, whether it fine-tunes and at which share of the learning rate, and how many
+    checkpoints to keep: a default would delete those that an earlier command kept. DataError if a flag asks for what
+    the optimiser's state is not, and as in `check_source`; `pretrained` is the content of --pretrained-3d.
     """
     assert start.checkpoint is not None
-    saved: dict[str, Any] = {}
-    if options.pretrained_3d and not options.pretrained_3d.exists():
-        _check_same_source(start, options.pretrained_3d)
-    elif options.pretrained_3d and not options.pretrained_3d.samefile(start.path):
-        _tell_other_source(start, options.pretrained_3d)
+    given = options.pretrained_3d
+    if given and start.path and not (given.exists() and given.samefile(start.path)):
+        flags = "it and --fine-tune" if options.fine_tune else "it"
+        check_source(start.path, start.checkpoint, given, pretrained, flags)
+    saved: dict[str, Any] = {"pretrained_3d": saved_source(start.checkpoint)}
     keep = start.checkpoint["options"].get("keep", options.keep)
     if "keep" not in options.given and is_count(keep) and keep != options.keep:
         LOG.info("%s was saved with --keep %d, which still holds", start.path, keep)
@@ -235,32 +237,6 @@ def with_saved(start: StartingPoint, options: Any) -> Any:
     return replace(options, **saved)
 
 
-def _check_same_source(start: StartingPoint, missing: Path) -> None:
-    """DataError if the run to resume was not started from the file of --pretrained-3d, which is gone.
-
-    The file would tell the network and its gates. Without it, the flags may lead to the folder of another run.
-    """
-    assert start.checkpoint is not None
-    before = start.checkpoint["options"].get("pretrained_3d")
-    if before is None or Path(before).name != missing.name:
-        raise DataError(
-            f"--pretrained-3d {missing} does not exist, and {start.path} is of a run that did not start from it: leave "
-            "the flag out if this run is meant, else give --network, --gates and --placement too"
-        )
-
-
-def _tell_other_source(start: StartingPoint, given: Path) -> None:
-    """Warn if the run to resume was started from another file than that of --pretrained-3d, which is not loaded."""
-    assert start.checkpoint is not None
-    before = start.checkpoint["options"].get("pretrained_3d")
-    if before is not None and Path(before).name != given.name:
-        LOG.warning(
-            "--pretrained-3d %s is not loaded: the run to resume has --pretrained-3d %s; to start from another file, "
-            "give another --task-name",
-            given, shortened(str(before)),
-        )  # fmt: skip
-
-
 def check_schedule(
     start: StartingPoint,
     options: Any,
@@ -280,6 +256,8 @@ def check_schedule(
     changes = [
         f"{flag} {_shown(before)}, now {_shown(now)}" for flag, (before, now) in differences(options, saved).items()
     ]
+    if clips := _other_norm_clips(start.checkpoint, options, plan.world_size):
+        changes.append(clips)
     changed_splits = _other_videos(start.checkpoint, num_videos, digests, contents)
     changes += changed_splits.values()
     if path := other_dataset(start.checkpoint, options):
@@ -306,6 +284,23 @@ def check_schedule(
         changes.append("another validation, so the best top-1 is counted anew")
     if changes:
         LOG.warning("%s was trained with %s", start.path, "; ".join(changes))
+
+
+def _other_norm_clips(checkpoint: Checkpoint, options: Any, world_size: int) -> str:
+    """What the ranks were, if batch norm is over other clips with the ranks of now; --sync-bn is a flag that is told.
+
+    Empty if the checkpoint does not tell.
+    """
+    before, saved = checkpoint.get("world_size"), checkpoint["options"]
+    if before is None or options.sync_bn or saved.get("sync_bn"):
+        return ""
+    if not all(is_count(saved.get(name), 1) for name in ("batch_size", "accumulate")):
+        return ""
+    clips = saved["batch_size"] // (before * saved["accumulate"])
+    clips_now = options.batch_size // (world_size * options.accumulate)
+    if before == world_size or clips == clips_now:
+        return ""
+    return f"{before} ranks, now {world_size} (batch norm over {clips_now} clips, before {clips}; --sync-bn is off)"
 
 
 def _other_videos(

@@ -37,6 +37,20 @@ def is_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
 
 
+def unused_world() -> str:
+    """A warning if the environment is of several ranks, but not of torchrun; empty otherwise.
+
+    Some clusters' operators set RANK and WORLD_SIZE, and the script alone would train one network on each machine.
+    """
+    world = os.environ.get("WORLD_SIZE", "")
+    if is_launched() or not (world.isdecimal() and len(world) < 10 and int(world) > 1):
+        return ""
+    return (
+        f"WORLD_SIZE={world} is set, but not LOCAL_WORLD_SIZE: this process does not join others and works alone; to "
+        "work together, start the script with torchrun on each machine"
+    )
+
+
 def on_all_ranks(ranks: Ranks, make: Callable[[], Made]) -> Made:
     """The result of `make`, if it succeeds on all ranks.
 

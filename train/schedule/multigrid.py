@@ -100,6 +100,8 @@ def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) ->
         raise DataError(
             f"--warmup-epochs {warmup_epochs:g}: give 0 or more, and less than the run's {phases[-1].last_epoch} epochs"
         )
+    if options.warmup_lr is not None and not warmup_epochs:
+        notes.append("--warmup-lr has no effect: the run has no warm-up; give --warmup-epochs")
     clips = options.end_epoch * (num_videos // options.batch_size) * options.batch_size
     return Plan(
         phases=phases,

@@ -14,6 +14,7 @@ from tests.plans import make_plan
 from tests.tiny_network import TinyNetwork
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
+from train.checkpoint.source import source_facts
 from train.checkpoint.start import (
     StartingPoint,
     check_same_run,
@@ -404,6 +405,26 @@ def test_in_the_middle_of_an_epoch_its_clips_must_stay_the_same(changes):
 VIDEOS = {"train": "a", "val": "b"}
 
 
+def test_other_numbers_of_ranks_are_told_if_batch_norm_changes(caplog):
+    """Resumed on other GPUs, the statistics came of other numbers of clips without a word, and the scores changed."""
+
+    def resumed_text(saved_ranks, **changes):
+        caplog.clear()
+        checkpoint = own(3, **saved_ranks)
+        start = StartingPoint(Path("x.pth"), checkpoint, is_resume=True)
+        plan = make_plan(
+            num_videos=32, world_size=2, batch_size=4, clip_length=4, clip_size=32, lr_steps=[2], end_epoch=4
+        )
+        check_schedule(start, options_of(changes), 32, plan)
+        return caplog.text
+
+    assert "1 ranks, now 2 (batch norm over 2 clips, before 4" in resumed_text({"world_size": 1})
+    assert resumed_text({"world_size": 2}) == resumed_text({}) == ""
+    text = resumed_text({"world_size": 1}, batch_size=8)
+    assert "--batch-size 4, now 8" in text and "ranks" not in text
+    assert "ranks" not in resumed_text({"world_size": 1}, sync_bn=True)
+
+
 def resume_with_videos(checkpoint, digests):
     check_schedule(StartingPoint(None, checkpoint, is_resume=True), options_of({}), 32, plan_of(), digests)
 
@@ -558,13 +579,92 @@ def test_a_flag_given_on_resume_is_not_replaced_in_silence(folder, is_fine_tunin
 
 
 def test_a_source_that_is_not_loaded_is_named(folder, tmp_path, caplog):
-    """--pretrained-3d named another file than before, and the run went on from its own checkpoint without a word."""
-    for name in ("old.pth", "new.pth"):
-        (tmp_path / name).touch()
-    folder.save(own(3) | {"options": OPTIONS | {"pretrained_3d": "elsewhere/old.pth"}})
+    """--pretrained-3d named another file than before, and the run went on from its own checkpoint without a word.
+
+    Checkpoints of older versions have its path alone; all runs' files have the same name.
+    """
+    old, new = tmp_path / "old" / "x.pth", tmp_path / "new" / "x.pth"
+    for path in (old, new):
+        path.parent.mkdir()
+        path.touch()
+    folder.save(own(3) | {"options": OPTIONS | {"pretrained_3d": str(old)}})
     start = find_starting_point(folder, None, "auto")
-    with_saved(start, TrainOptions(pretrained_3d=tmp_path / "old.pth"))
-    with_saved(start, TrainOptions(pretrained_3d=start.path))
+    for given in (old, tmp_path / "new" / ".." / "old" / "x.pth", start.path):
+        with_saved(start, TrainOptions(pretrained_3d=given))
     assert not caplog.records
-    with_saved(start, TrainOptions(pretrained_3d=tmp_path / "new.pth"))
-    assert re.search(r"--pretrained-3d \S+new\.pth is not loaded.*elsewhere/old\.pth", caplog.text)
+    assert with_saved(start, TrainOptions(pretrained_3d=new)).pretrained_3d == old
+    assert re.search(r"--pretrained-3d \S+new/x\.pth is not loaded.*old/x\.pth", caplog.text)
+    caplog.clear()
+    folder.save(own(3) | {"options": OPTIONS | {"pretrained_3d": None}})
+    assert with_saved(find_starting_point(folder, None, "auto"), TrainOptions(pretrained_3d=new)).pretrained_3d is None
+    assert re.search(r"new/x\.pth is not loaded.*does not say", caplog.text)
+
+
+def write_source(path, seed):
+    """A file of weights at `path`, of the network that `seed` draws; returns its content."""
+    path.parent.mkdir(exist_ok=True)
+    checkpoint = own(2) | {"weights": network(seed=seed).state_dict(), "run_key": f"source {seed}"}
+    torch.save(checkpoint, path)
+    return checkpoint
+
+
+def resume_from_source(folder, given):
+    """The options of a resumed run whose command has `--pretrained-3d given`."""
+    content = torch.load(given, weights_only=True) if given.exists() else None
+    options = TrainOptions(pretrained_3d=given, fine_tune=True)
+    return with_saved(find_starting_point(folder, given, "auto", checkpoint=content), options, content)
+
+
+def test_a_run_does_not_go_on_under_the_name_of_other_weights(folder, tmp_path, caplog):
+    """Fine-tuning from a second source gave the scores of the first, as both files had the name `best`."""
+    first, second = tmp_path / "1" / "best.pth", tmp_path / "2" / "best.pth"
+    source = source_facts(first, write_source(first, 1))
+    write_source(second, 2)
+    folder.save(own(3) | {"loaded": ["fc.bias"], "source": source, "options": OPTIONS | {"pretrained_3d": str(first)}})
+    with pytest.raises(
+        DataError, match=r"--pretrained-3d \S+/2/best\.pth .*/1/best\.pth, .*--task-name.*--fine-tune out"
+    ):
+        resume_from_source(folder, second)
+    with pytest.raises(DataError, match=r"/3/best\.pth does not exist"):
+        resume_from_source(folder, tmp_path / "3" / "best.pth")
+    # The same command serves for every later start, also if the file was moved, deleted or written again.
+    assert resume_from_source(folder, first).pretrained_3d == first
+    write_source(second, 1)
+    assert resume_from_source(folder, second).pretrained_3d == first
+    first.unlink()
+    assert resume_from_source(folder, first).pretrained_3d == first
+    assert with_saved(find_starting_point(folder, None, "auto"), TrainOptions()).pretrained_3d == first
+    assert not caplog.records
+    write_source(first, 3)
+    assert resume_from_source(folder, first).pretrained_3d == first
+    assert re.search(r"/1/best\.pth has other weights now", caplog.text)
+
+
+def test_a_run_with_new_weights_is_not_called_pretrained(folder, tmp_path):
+    """options.json and later checkpoints named the file, which had never been loaded."""
+    write_source(tmp_path / "1" / "best.pth", 1)
+    folder.save(own(3) | {"source": {}, "options": OPTIONS | {"pretrained_3d": None}})
+    options = TrainOptions(pretrained_3d=tmp_path / "1" / "best.pth")
+    start = find_starting_point(folder, None, "auto")
+    with pytest.raises(DataError, match=r"/1/best\.pth .* started from new weights"):
+        with_saved(start, options, torch.load(options.pretrained_3d, weights_only=True))
+
+
+def test_a_checkpoint_of_the_run_itself_is_not_passed_over_in_silence(folder, caplog):
+    """--pretrained-3d EPOCH_1 with --resume-epoch auto was meant to go back, and went on from `last`."""
+    for epoch in (1, 2):
+        weights = network(seed=epoch).state_dict()
+        folder.save(own(epoch + 1) | {"run_key": "this", "source": {}, "weights": weights}, epoch)
+    options = TrainOptions(pretrained_3d=folder.epoch_file(1))
+    content = torch.load(folder.epoch_file(1), weights_only=True)
+    with_saved(find_starting_point(folder, None, "auto"), options, content)
+    assert re.search(
+        r"ep-0001\.pth is a checkpoint of the run.*goes on from \S+last\.pth.*--resume-epoch N", caplog.text
+    )
+
+
+@pytest.mark.parametrize("source", ["x.pth", {"path": 3}, {"path": "x", "size": 1, "mtime_ns": 1, "checksum": "a"}])
+def test_a_damaged_note_of_the_source_is_an_error(folder, source):
+    folder.save(own(3) | {"source": source})
+    with pytest.raises(DataError, match="field `source`"):
+        find_starting_point(folder, None, "auto")

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.runs import TINY, TINY_FLAGS
+from train.distributed.process_group import unused_world
 
 WHOLE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
 STORE = {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
@@ -28,6 +29,26 @@ def test_variables_that_no_launcher_sets_so_are_one_line(server, small_dataset, 
     assert process.wait() == 2
     assert process.stderr.startswith("error: ") and process.stderr.count("\n") == 1
     assert len(process.stderr) < 600 and all(word in process.stderr for word in words)
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_told"),
+    [
+        ({"RANK": "1", "WORLD_SIZE": "4"}, True),
+        ({"WORLD_SIZE": "1"}, False),
+        ({"WORLD_SIZE": "x"}, False),
+        (WHOLE, False),
+    ],
+)
+def test_ranks_that_no_torchrun_started_are_told_that_they_work_alone(monkeypatch, environment, is_told):
+    """Operators of clusters set these variables. Each machine trained a network of its own, without a word."""
+    for name in (*WHOLE, "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    text = unused_world()
+    assert bool(text) == is_told
+    assert not is_told or all(word in text for word in ("WORLD_SIZE=4", "alone", "torchrun"))
 
 
 def test_a_number_of_restarts_that_is_none_is_one_line(server, small_dataset, tmp_path):

@@ -297,6 +297,14 @@ def test_lr_steps_too_close_for_a_shape_give_a_note():
     assert names[-1] == "final"
 
 
+@pytest.mark.parametrize("warmup_epochs", [None, 0, 1])
+def test_a_rate_of_a_warm_up_that_there_is_not_gives_a_note(warmup_epochs):
+    """The run began at the full rate, without a word."""
+    plan = make_plan(num_videos=480, lr_steps=[2], end_epoch=4, warmup_lr=0.001, warmup_epochs=warmup_epochs)
+    assert bool(plan.notes) != bool(warmup_epochs)
+    assert all(note.startswith("--warmup-lr has no effect") for note in plan.notes)
+
+
 def test_lr_steps_after_the_end_are_left_out_with_a_note():
     """A short trial run with --end-epoch 5 must not need --lr-steps as well."""
     plan = make_plan(**PAPER | {"end_epoch": 5}, **BOTH)
