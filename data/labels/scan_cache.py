@@ -287,8 +287,8 @@ def _one_process_first(path: Path) -> Iterator[None]:
             lock.release()
         except Timeout:
             LOG.warning("%s was not written within %.0f s: scanning the videos as well", path, WAIT)
-    except OSError:
-        pass  # a file system without locks
+    except OSError as error:
+        LOG.info("%s is no lock (%s): every process that starts now scans the videos", lock.lock_file, reason(error))
     try:
         yield
     finally:
