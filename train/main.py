@@ -5,7 +5,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -45,6 +45,7 @@ from train.checkpoint.start import (
     with_saved,
 )
 from train.checkpoint.videos import Contents, agreed_contents, has_same_validation, is_first_of_machine, saved_contents
+from train.content_watch import ContentWatch
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
 from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group
@@ -70,7 +71,7 @@ from train.norm_clips import accumulation_warnings, check_norm_clips
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, shared_flags, spec_of
-from train.run_facts import network_facts, run_facts, shared_facts, validation_facts
+from train.run_facts import network_facts, plain_contents, run_facts, shared_facts, validation_facts
 from train.run_folder import RunFolder
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
@@ -194,6 +195,13 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
             progress.best_top1 = Progress().best_top1
         strangers = on_all_ranks(ranks, lambda: strangers_to(start, checkpoints, progress))
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
+    facts = run_facts(options, splits.train, digests, contents, loaded, start, run_id)
+    score_files = ScoreFiles(folder, validation_facts(options, digests, contents))
+
+    def take_contents(contents: Contents) -> None:
+        facts["content"] = plain_contents(contents)
+        score_files.validation = validation_facts(options, digests, contents)
+
     trainer = Trainer(
         network,
         make_loss(part(options, LossOptions)),
@@ -203,10 +211,11 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         ranks,
         part(options, TrainerOptions),
         checkpoints,
-        run_facts(options, splits.train, digests, contents, loaded, start, run_id),
-        _callbacks(folder, console, progress, validation_facts(options, digests, contents)) if ranks.is_first else [],
+        facts,
+        _callbacks(folder, console, progress, score_files) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
+        ContentWatch({"train": splits.train, "val": splits.val}, contents, checkpoints, take_contents),
     )
     written = plain(options) if progress.epoch <= plan.num_epochs else None
     on_all_ranks(
@@ -361,9 +370,8 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     return result | {"best": str(folder.best) if folder.best.exists() else None, "last": str(folder.last)}
 
 
-def _callbacks(folder: Path, console: Console, progress: Progress, validation: Mapping[str, object]) -> list[Callback]:
-    scores = ScoreFiles(folder, validation)
-    return [ConsoleLog(), ProgressBar(console), scores, TensorBoardLog(folder, progress.global_step)]
+def _callbacks(folder: Path, console: Console, progress: Progress, score_files: ScoreFiles) -> list[Callback]:
+    return [ConsoleLog(), ProgressBar(console), score_files, TensorBoardLog(folder, progress.global_step)]
 
 
 def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:

@@ -38,7 +38,10 @@ def run_facts(
     start: StartingPoint,
     run_id: str,
 ) -> Checkpoint:
-    """The part of the run's checkpoints that does not change during the run; `videos` are those to train on."""
+    """What the run's checkpoints have besides its state; `videos` are those to train on.
+
+    Only "content" changes during the run, if the videos are converted anew.
+    """
     resumed = start.checkpoint if start.is_resume and start.checkpoint else {}
     return {
         "format": FORMAT,
@@ -47,12 +50,17 @@ def run_facts(
         "loaded": list(loaded),
         "num_videos": len(videos),
         "videos": dict(digests),
-        "content": {split: content.plain() for split, content in contents.items()},
+        "content": plain_contents(contents),
         "options": plain(options),
         "versions": versions(),
         "run_key": resumed.get("run_key") or secrets.token_hex(8),
         "run_id": run_id,
     }
+
+
+def plain_contents(contents: Contents) -> dict[str, Any]:
+    """The contents as a checkpoint has them."""
+    return {split: content.plain() for split, content in contents.items()}
 
 
 def shared_facts(start: StartingPoint, digests: Digests, loaded: tuple[str, ...], ranks: Ranks) -> dict[str, object]:
