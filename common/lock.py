@@ -2,20 +2,25 @@
 
 import errno
 import fcntl
+import logging
 import os
 import signal
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from common.errors import DataError
 from common.files import reason
+from common.owner_file import OwnedError, is_owned, owned
 
 SQLITE_LOCKS = 0x40000000, 512  # place and number of the bytes that SQLite locks in each file (PENDING_BYTE)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+LOG = logging.getLogger("srtg.lock")
 
 
 @contextmanager
@@ -23,7 +28,8 @@ def locked(path: Path, work: str, remedy: str = "wait for it") -> Iterator[None]
     """Hold the lock file `path` while the block runs. The folder is created; the file stays, and names its holder.
 
     DataError if another process holds it: "FOLDER: another `work` is running there (process 12 on HOST); `remedy`". The
-    lock ends with its process, also when that is killed. A file system without locks is accepted: there is no lock.
+    lock ends with its process, also when that is killed. Where the file system has no locks, `owned` stands in, with a
+    warning.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,11 +37,18 @@ def locked(path: Path, work: str, remedy: str = "wait for it") -> Iterator[None]
         # A soft lock, which filelock would take where there are no others, would outlive a killed process.
         lock = FileLock(path, blocking=False, fallback_to_soft=False)
         lock.acquire()
+        if is_owned(path):  # by a machine on which the file system has no locks
+            lock.release()
+            raise Timeout(str(path))
     except Timeout:
-        raise DataError(f"{path.parent}: another {work} is running there{_holder(path)}; {remedy}") from None
+        raise _is_held(path, work, remedy) from None
     except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
-            yield
+        if error.errno in NO_LOCKS:
+            LOG.warning(
+                "%s: this file system has no locks (%s): another %s there is noticed only by what %s says",
+                path.parent, reason(error), work, path.name,
+            )  # fmt: skip
+            yield from _owned(path, work, remedy)
             return
         if isinstance(error, PermissionError) and os.path.lexists(path):
             remedy = "another user left this lock file: delete it if nothing runs there, or have it made writable"
@@ -49,6 +62,30 @@ def locked(path: Path, work: str, remedy: str = "wait for it") -> Iterator[None]
         yield
     finally:
         lock.release()
+
+
+def _owned(path: Path, work: str, remedy: str) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(owned(path, _own_name()))
+        except OwnedError:
+            raise _is_held(path, work, remedy) from None
+        except OSError as error:
+            raise DataError(f"{path} cannot be written: {reason(error)}") from error
+        yield
+
+
+def _is_held(path: Path, work: str, remedy: str) -> DataError:
+    return DataError(f"{path.parent}: another {work} is running there{_holder(path)}; {remedy}")
+
+
+def is_named_in(path: Path) -> bool:
+    """Whether the lock file `path` names this process as its holder."""
+    return _holder(path) == f" ({_own_name()})"
+
+
+def _own_name() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def _check_plain_file(path: Path) -> None:
@@ -72,7 +109,7 @@ def _check_plain_file(path: Path) -> None:
 
 def _name_holder(path: Path) -> None:
     try:
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        path.write_text(_own_name() + "\n", encoding="utf-8")
     except OSError:  # a full disk: the lock holds without the name
         return
 
@@ -81,7 +118,7 @@ def _holder(path: Path) -> str:
     """` (process 12 on HOST)`, if the lock file says so."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            text = file.read(200).strip()
+            text = file.readline(200).strip()
     except OSError:
         return ""
     return f" ({text})" if text else ""

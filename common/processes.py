@@ -4,8 +4,10 @@ Linux has calls for the CPUs and the signal. Elsewhere the functions use a subst
 """
 
 import ctypes
+import hashlib
 import os
 import re
+import socket
 from pathlib import Path
 from signal import Signals
 
@@ -34,11 +36,41 @@ def parent_start() -> str:
 
     With the number of that process it tells it from a later one that gets the same number.
     """
+    return process_start(os.getppid())
+
+
+def process_start(process: int) -> str:
+    """As `parent_start` for any process of this machine; empty also if it has ended."""
     try:
-        status = Path(f"/proc/{os.getppid()}/stat").read_text(encoding="utf-8", errors="replace")
-        return status.rsplit(")", 1)[1].split()[19]
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = status.rsplit(")", 1)[1].split()
+        return "" if fields[0] in "ZX" else fields[19]  # Z: it has ended, and its parent has not asked for its status
     except (OSError, IndexError):
         return ""
+
+
+def is_running(process: int, start: str) -> bool:
+    """Whether a process of this machine runs that began at `start`, as `process_start` gave it."""
+    if start:
+        return process_start(process) == start
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
+
+
+def process_space() -> str:
+    """What tells the processes that this one can see from those of other machines, containers and starts."""
+    parts = [socket.gethostname()]
+    try:
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    except OSError:  # not Linux
+        pass
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def available_cpus() -> int:

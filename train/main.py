@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -51,6 +51,7 @@ from train.checkpoint.videos import (
     saved_contents,
     trained_text,
 )
+from train.content_watch import ContentWatch
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
 from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group, unused_world
@@ -76,7 +77,7 @@ from train.norm_clips import accumulation_warnings, check_norm_clips
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, shared_flags, spec_of
-from train.run_facts import network_facts, run_facts, shared_facts, validation_facts
+from train.run_facts import network_facts, plain_contents, run_facts, shared_facts, validation_facts
 from train.run_folder import RunFolder, is_of_another_run
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
@@ -202,6 +203,13 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
             progress.best_top1 = Progress().best_top1
         strangers = on_all_ranks(ranks, lambda: strangers_to(start, checkpoints, progress))
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
+    facts = run_facts(options, splits.train, digests, contents, loaded, start, run_id, ranks.world_size)
+    score_files = ScoreFiles(folder, validation_facts(options, digests, contents))
+
+    def take_contents(contents: Contents) -> None:
+        facts["content"] = plain_contents(contents)
+        score_files.validation = validation_facts(options, digests, contents)
+
     trainer = Trainer(
         network,
         make_loss(part(options, LossOptions)),
@@ -211,13 +219,14 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         ranks,
         part(options, TrainerOptions),
         checkpoints,
-        run_facts(options, splits.train, digests, contents, loaded, start, run_id, ranks.world_size),
-        _callbacks(folder, console, progress, validation_facts(options, digests, contents)) if ranks.is_first else [],
+        facts,
+        _callbacks(folder, console, progress, score_files) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
+        ContentWatch({"train": splits.train, "val": splits.val}, contents, checkpoints, take_contents),
     )
     written = plain(options) if progress.epoch <= plan.num_epochs else None
-    key = trainer.run_facts["run_key"]
+    key = facts["run_key"]
     on_all_ranks(
         ranks, lambda: ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written, key)
     )
@@ -376,9 +385,8 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     return result | {"best": str(folder.best) if has_best else None, "last": str(folder.last)}
 
 
-def _callbacks(folder: Path, console: Console, progress: Progress, validation: Mapping[str, object]) -> list[Callback]:
-    scores = ScoreFiles(folder, validation)
-    return [ConsoleLog(), ProgressBar(console), scores, TensorBoardLog(folder, progress.global_step)]
+def _callbacks(folder: Path, console: Console, progress: Progress, score_files: ScoreFiles) -> list[Callback]:
+    return [ConsoleLog(), ProgressBar(console), score_files, TensorBoardLog(folder, progress.global_step)]
 
 
 def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:

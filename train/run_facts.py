@@ -40,7 +40,10 @@ def run_facts(
     run_id: str,
     world_size: int,
 ) -> Checkpoint:
-    """The part of the run's checkpoints that does not change during the run; `videos` are those to train on."""
+    """What the run's checkpoints have besides its state; `videos` are those to train on.
+
+    Only "content" changes during the run, if the videos are converted anew.
+    """
     resumed = start.checkpoint if start.is_resume and start.checkpoint else {}
     if start.is_resume:
         source = resumed.get("source")
@@ -55,13 +58,18 @@ def run_facts(
         "num_videos": len(videos),
         "trained_videos": with_trained(trained_videos(start.path, start.checkpoint), videos),
         "videos": dict(digests),
-        "content": {split: content.plain() for split, content in contents.items()},
+        "content": plain_contents(contents),
         "options": plain(options),
         "versions": versions(),
         "run_key": resumed.get("run_key") or secrets.token_hex(8),
         "run_id": run_id,
         "world_size": world_size,
     }
+
+
+def plain_contents(contents: Contents) -> dict[str, Any]:
+    """The contents as a checkpoint has them."""
+    return {split: content.plain() for split, content in contents.items()}
 
 
 def shared_facts(start: StartingPoint, digests: Digests, loaded: tuple[str, ...], ranks: Ranks) -> dict[str, object]:

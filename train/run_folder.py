@@ -11,7 +11,7 @@ from typing import Any
 from common.errors import DataError, TrainingError
 from common.files import OtherFileError, atomic_file, inode_of, open_plain_text, write_errors
 from common.json_text import json_text
-from common.lock import locked
+from common.lock import is_named_in, locked
 from train.checkpoint.files import CheckpointFolder, versions
 from train.checkpoint.start import StartingPoint, move_aside
 from train.monitor.logs import LOG, log_to_file
@@ -96,6 +96,9 @@ class RunFolder:
         is_moved = folder != self._inodes[0]
         if folder is None and _is_unreachable(self.path):
             return  # the disk fails, or its server does not answer: the next save says so
+        if not is_moved and lock is not None:
+            self._check_lock_file()
+            return
         try:
             if is_moved and folder is not None and any(self.path.glob("*.pth")):
                 raise DataError("it holds other checkpoints")
@@ -107,6 +110,16 @@ class RunFolder:
             ) from error
         if is_moved:
             LOG.warning("%s was moved or deleted while the run goes on: it is made anew for what follows", self.path)
+
+    def _check_lock_file(self) -> None:
+        """TrainingError if another run has put its lock file in the place of this run's, also if that run has ended."""
+        if not is_named_in(self._lock_file):
+            raise TrainingError(
+                f"{self.path} is no longer the folder of this run: another has taken the lock file "
+                f"{self._lock_file.name}, which was deleted, is on a file system without locks, or showed no sign of "
+                "this run for two minutes. This run stops and writes nothing there"
+            )
+        self._inodes = inode_of(self.path), inode_of(self._lock_file)
 
     def _lock(self) -> None:
         remedy = "wait for it, or give this run another --task-name"

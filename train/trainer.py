@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,7 @@ class Trainer:
         callbacks: Sequence[Callback],
         progress: Progress,
         good_state: Path | None = None,
+        is_other_validation: Callable[[], bool] = lambda: False,
     ) -> None:
         self.network = network
         self.loss = loss
@@ -106,10 +107,11 @@ class Trainer:
         self.ranks = ranks
         self.options = options
         self.folder = folder
-        self.run_facts = run_facts  # the part of a checkpoint that stays the same: network, classes, options, versions
+        self.run_facts = run_facts  # what each checkpoint has besides the state: network, classes, options, versions
         self.callbacks = Guarded(callbacks if ranks.is_first else ())
         self.progress = progress
         self.good_state = good_state  # the newest checkpoint of this run whose numbers are finite
+        self.is_other_validation = is_other_validation  # asked on the first rank, after each validation
         self.augment = Augment(DTYPES[options.precision])
         self.ddp_network = wrap_in_ddp(network, device) if ranks.world_size > 1 else network
         self.speed = SpeedMonitor(device)
@@ -199,6 +201,8 @@ class Trainer:
         if epoch % options.val_frequency == 0 or is_final:
             self.save()
             val = self._validate_epoch(val_loader)
+            if self.ranks.decide(self.ranks.is_first and self.is_other_validation()):
+                progress.best_top1 = Progress().best_top1
         else:
             self._gather_counts()
         is_best = progress.update_best(val)

@@ -20,7 +20,10 @@ LONGEST = 64  # characters of a digest in a file
 
 @dataclass(frozen=True)
 class Content:
-    """The numbers of frames of all videos, and one frame of each video of a sample."""
+    """The numbers of frames of all videos, as the scan found them, and one frame of each video of a sample.
+
+    A scan that was kept may be older than the videos: those of the sample are counted anew.
+    """
 
     counts: str  # a digest
     samples: tuple[str, ...]  # digests, or UNREAD

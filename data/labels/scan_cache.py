@@ -6,9 +6,9 @@ The file is reused as long as nothing it was made from has changed: label files,
 timestamps, the problems found in unusable videos, and the numbers of frames of a sample of the others. A digest over
 the whole result finds what was damaged or mixed up, and the class order is compared with that of the class index. Who
 may write the file can forge its digest: as with the label files, give that right only to whom you trust. Other changes
-inside a usable video's folder are not detected, and need not be: FrameStore counts the frames again on opening. The
-sample tells that all videos were converted again: a checkpoint holds their numbers of frames. The file may be deleted
-at any time.
+inside a usable video's folder are not detected: FrameStore counts the frames again on opening, so clips are right. The
+sample tells that all videos were converted again: a checkpoint holds their numbers of frames. That some others were is
+not noticed on resume. The file may be deleted at any time.
 
 No cache library does this: they know what a result was called with, but not the folders that it was read from.
 """
@@ -288,8 +288,8 @@ def _one_process_first(path: Path) -> Iterator[None]:
             lock.release()
         except Timeout:
             LOG.warning("%s was not written within %.0f s: scanning the videos as well", path, WAIT)
-    except OSError:
-        pass  # a file system without locks
+    except OSError as error:
+        LOG.info("%s is no lock (%s): every process that starts now scans the videos", lock.lock_file, reason(error))
     try:
         yield
     finally:

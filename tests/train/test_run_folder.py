@@ -105,6 +105,15 @@ def test_a_lock_file_that_somebody_deleted_is_made_again(run, held):
         RunFolder(run.path, "train.log", held).lock_if_there()
 
 
+def test_a_run_whose_place_was_taken_stops_before_it_writes(run):
+    """Where locks are missing or a run showed no life, both runs saved in turn; the other may have ended since."""
+    (run.path / "new").write_text("process 1 on elsewhere\n")
+    (run.path / "new").rename(run.path / ".train.lock")
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="no longer the folder of this run"):
+            run.check()
+
+
 def test_a_disk_that_does_not_answer_is_not_taken_for_another_run(run, monkeypatch):
     """A network file system may fail for a moment, between two saves for example."""
 

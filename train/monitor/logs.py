@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import re
+import shutil
 import sys
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.errors import DataError
-from common.files import reason, write_errors
+from common.files import atomic_file, reason, write_errors
 from common.text import printable
 
 LOG = logging.getLogger("srtg")
@@ -158,6 +159,9 @@ def log_to_file(path: Path) -> bool:
             raise DataError(f"{path} is a pipe, which the run would wait for: delete it, or give another --log-file")
         if not _is_log(path):
             raise DataError(f"{path} exists and is no log of a run: give another --log-file")
+        if path.is_file() and path.stat().st_nlink > 1:  # of a run's folder copied with `cp -al`: the original's log
+            with atomic_file(path.resolve()) as temporary:
+                shutil.copy(path, temporary)
         handler = LogFile(path)
     held = [each for each in LOG.handlers if isinstance(each, MemoryHandler)]
     # `handlers` of LOG and of warnings are one list.

@@ -454,3 +454,18 @@ def test_tensorboard_begins_a_new_file_after_an_error(tmp_path, console, capfd):
     assert scalars(tmp_path)["schedule/lr"][-1] == (760, pytest.approx(0.1))
     assert plain(console).count("TensorBoardLog failed") in (1, 2)  # no folder; folder gone
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_log_with_a_second_name_is_copied(tmp_path, monkeypatch):
+    """A run in a folder made by `cp -al` added its lines to the log of the original."""
+    line = "2026-01-01 12:00:00,000 INFO    an epoch\n"
+    (tmp_path / "train.log").write_text(line)
+    (tmp_path / "copy").mkdir()
+    copy = tmp_path / "copy" / "train.log"
+    copy.hardlink_to(tmp_path / "train.log")
+    monkeypatch.setattr(LOG, "handlers", [])
+    log_to_file(copy)
+    LOG.warning("another epoch")
+    LOG.handlers[-1].close()
+    assert (tmp_path / "train.log").read_text() == line
+    assert copy.read_text().startswith(line) and "another epoch" in copy.read_text()
