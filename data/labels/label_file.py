@@ -13,7 +13,7 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.text import quoted, shortened
 from data.labels.csv_file import check_single, fields_as_written, read_table
-from data.labels.text import first_names
+from data.labels.text import counted, first_names
 from data.labels.time_columns import columns_of_times
 
 LATEST = 1e9  # seconds, 31 years: later times are not of a video
@@ -106,6 +106,18 @@ def read_labels(path: Path, refused: list[tuple[str, str]] | None = None) -> lis
     value, a repeated row, and two clips that would have the same folder because their times are equal in whole seconds.
     With a list `refused`, rows whose class or id can name no folder are left out; it gets their places and reasons.
     """
+    return _read(path, refused)[0]
+
+
+def read_labels_and_notes(path: Path) -> tuple[list[LabelRow], list[str]]:
+    """As read_labels; and lines on what a user may not expect: columns that are not read, rows without times."""
+    rows, unread = _read(path, None)
+    notes = [f"{path}: not read: {counted(len(unread), 'column')} ({first_names(unread)})"] if unread else []
+    return rows, notes + _note_on_times(path, rows)
+
+
+def _read(path: Path, refused: list[tuple[str, str]] | None) -> tuple[list[LabelRow], list[str]]:
+    """The rows of a label file, and the columns that are not read."""
     columns, lines = read_table(path)
     places = _find_columns(path, columns)
     rows: list[LabelRow] = []
@@ -125,7 +137,7 @@ def read_labels(path: Path, refused: list[tuple[str, str]] | None = None) -> lis
         rows.append(row)
     if not rows and not refused:
         raise DataError(f"{path}: no rows under the header")
-    return rows
+    return rows, [name for place, name in enumerate(columns) if name and place not in places]
 
 
 class _Columns(NamedTuple):
@@ -247,7 +259,7 @@ def _note_on_spaces(path: Path, first: LabelRow, row: LabelRow) -> str:
     return ""
 
 
-def note_on_times(path: Path, rows: Sequence[LabelRow]) -> list[str]:
+def _note_on_times(path: Path, rows: Sequence[LabelRow]) -> list[str]:
     """A line on rows without times among others with times: they stand for whole videos, or lost their times."""
     lines = [row.line for row in rows if row.time_start is None]
     if not lines or len(lines) == len(rows):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from data.labels.label_file import LabelRow, describe_clip, note_on_times, read_labels
+from data.labels.label_file import LabelRow, describe_clip, read_labels_and_notes
 from data.labels.locate import LabelFiles
 from data.labels.text import counted, first_names
 
@@ -35,10 +35,10 @@ def read_val_rows(train: Path | None, val: Path) -> tuple[list[LabelRow], list[s
     if train != val:
         rows, report = _rows_of_split("val", val)
         return rows, [f"labels: {val}", *report]
-    rows = read_labels(val)
+    rows, notes = read_labels_and_notes(val)
     if not any(row.split for row in rows):
-        return rows, [f"labels: {val}", *note_on_times(val, rows)]
-    by_split, report = _by_split(val, rows)
+        return rows, [f"labels: {val}", *notes]
+    by_split, report = _by_split(val, rows, notes)
     if not by_split["val"]:
         raise DataError(
             f"{val} has neither val nor test rows: give the label file of the videos to evaluate by --labels"
@@ -55,8 +55,7 @@ def _read_both(files: LabelFiles) -> SplitRows:
 
 def _rows_of_split(split: str, path: Path) -> tuple[list[LabelRow], list[str]]:
     """The rows of a split's own label file, without those whose column `split` names another split."""
-    rows = read_labels(path)
-    notes = note_on_times(path, rows)
+    rows, notes = read_labels_and_notes(path)
     chosen = [row for row in rows if row.split in ("", split)]
     if len(chosen) == len(rows):
         return rows, notes
@@ -71,7 +70,7 @@ def _rows_of_split(split: str, path: Path) -> tuple[list[LabelRow], list[str]]:
 
 def _divide(path: Path) -> SplitRows:
     """Divide the rows of one label file by their split. Without val rows, its test rows are used for validation."""
-    by_split, report = _by_split(path, read_labels(path))
+    by_split, report = _by_split(path, *read_labels_and_notes(path))
     for split in ("train", "val"):
         if not by_split[split]:
             raise DataError(
@@ -81,8 +80,8 @@ def _divide(path: Path) -> SplitRows:
     return SplitRows(by_split["train"], by_split["val"], report)
 
 
-def _by_split(path: Path, rows: list[LabelRow]) -> tuple[dict[str, list[LabelRow]], list[str]]:
-    """The train and val rows of a single label file, and lines for the log. DataError for a row without a split."""
+def _by_split(path: Path, rows: list[LabelRow], notes: list[str]) -> tuple[dict[str, list[LabelRow]], list[str]]:
+    """The rows of a single label file by split, and lines for the log. DataError for a row without a split."""
     unclear = next((row for row in rows if not row.split), None)
     if unclear is not None:
         raise DataError(
@@ -90,7 +89,7 @@ def _by_split(path: Path, rows: list[LabelRow]) -> tuple[dict[str, list[LabelRow
             "each row. Give the folder by --labels if train and val have a file each"
         )
     by_split = {split: [row for row in rows if row.split == split] for split in ("train", "val", "test")}
-    report = [f"labels: {path}", *note_on_times(path, rows)]
+    report = [f"labels: {path}", *notes]
     if not by_split["val"] and by_split["test"]:
         report.append(f"{path} has no val rows: its {len(by_split['test'])} test rows are used for validation")
         by_split["val"] = by_split["test"]

@@ -16,12 +16,13 @@ UNITS = (  # noqa: SIM905 (a hundred quotes and commas hide the words)
     "trim"
 ).split()
 STRONG = {
-    **dict.fromkeys(("start", "starts", "starting", "begin", "begins", "beginning", "onset"), "start"),
-    **dict.fromkeys(("end", "ends", "ending", "stop", "stops", "finish", "finishes", "offset"), "end"),
-    **dict.fromkeys(("duration", "dur", "length", "len"), "end"),  # as good as an end beside a start
+    **dict.fromkeys(("start", "starts", "starting", "begin", "begins", "beginning", "beg", "onset", "st"), "start"),
+    **dict.fromkeys(("end", "ends", "ending", "stop", "stops", "finish", "finishes", "fin", "offset", "ed"), "end"),
+    **dict.fromkeys(("duration", "dur", "length", "len"), "length"),  # as good as an end beside a start
 }
 WEAK = {"from": "start", "to": "end", "until": "end", "till": "end", "in": "start", "out": "end"}  # have other meanings
 BOUNDS = {"min": "start", "max": "end", "first": "start", "last": "end"}  # of times alone
+SIDES = ("start", "end", "length")
 TIMES = ("t", "time", "timestamp", "ts", "frame")
 _EDGES = "|".join(sorted((*STRONG, "from", "to"), key=len, reverse=True))
 _UNITS = "|".join(sorted(UNITS, key=len, reverse=True))
@@ -37,7 +38,7 @@ NUMBERED = re.compile(r"(t|ts|time|timestamp)[ _-]?[0-9]")  # t0, t1
 class _Edge(NamedTuple):
     """A name that says where something begins or ends."""
 
-    side: str  # "start" or "end"
+    side: str  # one of SIDES
     what: tuple[str, ...]  # the other words, without units: () for the clip
 
 
@@ -50,8 +51,10 @@ def columns_of_times(columns: Sequence[str], only_certain: bool = False) -> list
     found = {name for name in columns if CERTAIN.fullmatch(name)}
     if not only_certain:
         edges = {name: edge for name in columns if (edge := _edge(name))}
-        sides = {side: {edge.what for edge in edges.values() if edge.side == side} for side in ("start", "end")}
-        found |= {name for name, edge in edges.items() if edge.what in sides["start"] & sides["end"]}
+        sides = {side: {edge.what for edge in edges.values() if edge.side == side} for side in SIDES}
+        # `offset` beside a duration is a start. A start and an end, without a length, are a pair too.
+        pairs = (sides["start"] & (sides["end"] | sides["length"])) | (sides["end"] & sides["length"])
+        found |= {name for name, edge in edges.items() if edge.what in pairs}
         numbered = {name for name in columns if NUMBERED.fullmatch(name)}
         found |= numbered if len(numbered) > 1 else set()
     return [name for name in columns if name in found]

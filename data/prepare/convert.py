@@ -20,7 +20,7 @@ from common.errors import DataError
 from common.files import inode_of, reason
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
-from data.labels.label_file import LabelRow, describe_clip, note_on_times, read_labels
+from data.labels.label_file import LabelRow, describe_clip, read_labels_and_notes
 from data.labels.text import counted, some
 from data.prepare.conversion import (
     Converted,
@@ -158,8 +158,8 @@ def _read_rows(files: Sequence[Path]) -> list[LabelRow]:
     rows: list[LabelRow] = []
     first: dict[tuple[str, str], tuple[Path, LabelRow]] = {}
     for path in files:
-        read = read_labels(path)
-        for note in note_on_times(path, read):
+        read, notes = read_labels_and_notes(path)
+        for note in notes:
             print(printable(note), file=sys.stderr)
         for row in read:
             other, before = first.setdefault((row.label, row.video_id), (path, row))

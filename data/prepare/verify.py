@@ -21,7 +21,7 @@ from common.errors import DataError
 from common.files import reason
 from common.processes import available_cpus
 from data.labels.class_folders import ClassFolders, list_folders, list_names
-from data.labels.label_file import LabelRow, note_on_times, read_labels
+from data.labels.label_file import LabelRow, read_labels_and_notes
 from data.labels.locate import csv_files, find_jpg
 from data.labels.text import counted, some
 from data.prepare.clip_times import SHORT, clip_problems
@@ -41,13 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.delete_broken:
         check_idle(jpg.parent)
     label_files = _label_files(options.labels, jpg.parent)
-    read = [(path, read_labels(path)) for path in label_files]
-    rows = [row for _, of_file in read for row in of_file]
+    read = [read_labels_and_notes(path) for path in label_files]
+    rows = [row for of_file, _ in read for row in of_file]
     report = Report(f"{jpg} against {', '.join(map(str, label_files)) or 'no label file'}")
     report.count("videos checked", 0)
     report.count("frames", 0)
-    for path, of_file in read:
-        report.notes += note_on_times(path, of_file)
+    report.notes += (note for _, notes in read for note in notes)
     videos, problems = _compare(jpg, rows) if label_files else _all_videos(jpg)
     for problem in problems:
         report.add(*problem)

@@ -182,6 +182,7 @@ def test_an_invalid_file_is_an_error_that_names_file_line_and_value(label_file, 
         "onset,offset", "start_sec.,end_sec.", "begin,finish", "t0,t1", "tmin,tmax", "clipStartMs,clipEndMs",
         "start_offset,end_offset", "from_sec,until_sec", "first_frame,last_frame", "onset,duration", "in,out",
         "action start,action stop", "start[s],end[s]", "start_time_ms,finish",
+        "offset,duration", "offset,length_s", "st,ed", "beg_sec,fin_sec",
     ],
 )  # fmt: skip
 def test_times_in_columns_of_any_name_are_refused(label_file, pair):

@@ -302,6 +302,15 @@ def test_rows_without_times_among_others_are_counted(tmp_path):
     assert read_val_rows(train, val)[1][1:] == [line]
 
 
+def test_columns_that_are_not_read_are_named(tmp_path):
+    """No list knows all names of times: a user sees that `Von` and `Bis` did not count, or a split called `fold`."""
+    train = write(tmp_path / "t.csv", "label,id,Von,Bis,fold\nwave,a,5,10,1\n")
+    val = write(tmp_path / "v.csv", "label,id,\nwave,b,\n")
+    line = f"{train}: not read: 3 columns (von, bis, fold)"
+    assert read_split_rows(LabelFiles(train, val)).report[1:] == [line]
+    assert read_val_rows(None, train)[1].count(line) == 1
+
+
 def test_a_class_that_is_spelled_in_two_ways_is_reported(disk):
     """They are two classes of the network, and each lacks the videos of the other."""
     disk.videos("Wave/a", "Wave/b", "wave/c", "box/d").labels(["Wave,a", "Wave,b", "box,d"], ["wave,c"])
