@@ -45,11 +45,10 @@ from train.checkpoint.start import (
 from train.checkpoint.videos import (
     Contents,
     agreed_contents,
-    count_trained,
     has_same_validation,
     is_first_of_machine,
     saved_contents,
-    trained_text,
+    warning_of_trained,
 )
 from train.content_watch import ContentWatch
 from train.debug import check_blocks, log_network
@@ -288,8 +287,8 @@ def _set_up(
         contents = {"train": content_of(splits.train), "val": content_of(splits.val)}
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
     loaded = _load_weights(network, start, options, splits)
-    if trained := count_trained(start.path, start.checkpoint, splits.val):
-        LOG.warning("%s", trained_text(start.path, trained, splits.val))
+    if warning := warning_of_trained(start.path, start.checkpoint, splits.val, options):
+        LOG.warning("%s", warning)
     schedule = part(options, ScheduleOptions)
     plan = make_plan(schedule, len(splits.train), ranks.world_size)
     check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)

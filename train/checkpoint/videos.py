@@ -13,7 +13,7 @@ from common.ranks import Ranks
 from common.text import shortened
 from data.labels.content import Content
 from data.labels.video_list import VideoList
-from network.weights.facts import is_own, shown
+from network.weights.facts import is_own, saved_facts, shown, training_facts
 from train.checkpoint.checks import are_hashes
 from train.checkpoint.files import Checkpoint
 
@@ -97,18 +97,33 @@ def with_trained(before: torch.Tensor, videos: VideoList) -> torch.Tensor:
 
 
 def count_trained(path: object, checkpoint: Checkpoint | None, videos: VideoList) -> int:
-    """How many of the videos are among the `trained_videos` of a checkpoint."""
+    """How many of the videos are among the `trained_videos` of a checkpoint.
+
+    A file without that list, as an export or one of an older version, may tell that they are all.
+    """
     trained = trained_videos(path, checkpoint).numpy()
     if not len(trained):
-        return 0
+        known = training_facts(checkpoint)["videos"] if checkpoint else {}
+        return len(videos) if known.get("train") == videos.digest() else 0
     hashes = videos.hashes()
     places = np.minimum(np.searchsorted(trained, hashes), len(trained) - 1)
     return int((trained[places] == hashes).sum())
 
 
-def trained_text(path: object, number: int, videos: VideoList) -> str:
-    """The warning that a number of the videos to validate, as `count_trained` has it, are training videos of a file."""
-    return f"{number} of {len(videos)} validation videos are among the training videos of {path}"
+def warning_of_trained(path: object, checkpoint: Checkpoint | None, videos: VideoList, options: Any) -> str:
+    """What to warn of if videos to validate were trained on, or may have been; empty if nothing tells it."""
+    if number := count_trained(path, checkpoint, videos):
+        return f"{number} of {len(videos)} validation videos are among the training videos of {path}"
+    if checkpoint is None or len(trained_videos(path, checkpoint)):
+        return ""
+    before = training_facts(checkpoint)["options"].get("variant")
+    classes = (saved_facts(checkpoint) or {}).get("classes")
+    if not before or before == options.variant or sorted(classes or ()) != sorted(videos.classes):
+        return ""
+    return (
+        f"{path} was trained on variant or split {before} of these classes, this run has {options.variant}: its "
+        "validation videos may be training videos of the file"
+    )
 
 
 def is_first_of_machine(ranks: Ranks) -> bool:
