@@ -21,6 +21,7 @@ from data.store.video_structure import breaks
 __all__ = ["Span", "VideoError", "VideoReader", "check_whole", "scaled_size"]
 
 KEPT_PROMISE = 0.9  # a video with less than this part of its announced frames or seconds gets a warning
+LATE = 0.1  # seconds of what is to be read that may lack a picture at their start without a remark
 SHORT_CLIP = 0.25  # a clip may lack this part of its seconds at its end, but at most a tenth and a second
 DURATION = re.compile(r"([0-9]+):([0-9]{2}):([0-9]{2}(?:\.[0-9]+)?)")  # of a stream of Matroska, as muxers tag it
 HDR = {16: "PQ", 18: "HLG"}
@@ -28,7 +29,7 @@ ABSENT_IS_LIMITED = {"h264", "hevc"}  # codecs whose standard says so
 
 
 class Span(NamedTuple):
-    """A part of a video: the frames with start <= time < end, in seconds from the stream's start."""
+    """A part of a video: the frames with start <= time < end, in seconds from the file's start."""
 
     start: float
     end: float
@@ -85,7 +86,8 @@ class VideoReader:
             if not self._times:
                 wanted = f" from {self._span.start:g} to {self._span.end:g} s" if self._span else ""
                 found = f" ({'; '.join(self.losses)})" if self.losses else ""
-                raise VideoError(f"has no frames{wanted}{found}")
+                late = f": the picture starts {decoder.late:.1f} s after the file" if decoder.late >= self._end else ""
+                raise VideoError(f"has no frames{wanted}{late}{found}")
             self.seconds = self._times[-1] - self._times[0] + max(self._durations[-1], decoder.step)
             self._check_holes(decoder, stream)
             self._check_promises(decoder, container, stream)
@@ -93,6 +95,12 @@ class VideoReader:
                 self.remarks.append(sizes)
             if others := _others(container, stream):
                 self.remarks.append(others)
+            if decoder.late - max(0.0, self._start) > LATE:
+                self.remarks.append(f"the picture starts {decoder.late:.1f} s after the file")
+            if decoder.other_clock:
+                self.remarks.append(
+                    f"the picture starts {decoder.other_clock:.0f} s after the file: times are counted from the picture"
+                )
             if decoder.skipped:
                 self.remarks.append(f"{decoder.skipped} frames before the first keyframe are left out")
             if container.format.name in TIMELESS:
@@ -152,12 +160,12 @@ class VideoReader:
         """Warn of fewer frames or seconds than announced; headers are often wrong."""
         last, count = self._times[-1], len(self._times)
         if self._span is not None:
-            self._check_span(self._span, decoder, _stated_end(container, stream))
+            self._check_span(self._span, decoder, _stated_end(decoder, container, stream))
         elif stream.frames:
             if count < KEPT_PROMISE * stream.frames - 1:
                 self.losses.append(f"{count} frames where the header promises {stream.frames}")
         elif "matroska" in container.format.name:
-            promised = _stated_seconds(container, stream)
+            promised = _stated_seconds(decoder, container, stream)
             if promised and self._ends_early(promised):
                 self.losses.append(f"the last frame is at {last:.2f} s where the header promises {promised:.2f} s")
         elif container.duration and last < KEPT_PROMISE * container.duration / av.time_base - 1:
@@ -206,15 +214,15 @@ def _others(container: InputContainer, stream: VideoStream) -> str:
     return f"holds {len(contexts) + 1} videos: the main one, of {chosen} pixels, is read, and not {sizes}"
 
 
-def _stated_end(container: InputContainer, stream: VideoStream) -> float:
-    """When the last frame should disappear, in seconds from the stream's start, as the file says; 0 if it does not."""
+def _stated_end(decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> float:
+    """When the last frame should disappear, in seconds from the file's start, as the file says; 0 if it does not."""
     if "matroska" in container.format.name:
-        return _stated_seconds(container, stream)
-    return float((stream.duration or 0) * (stream.time_base or 0))
+        return _stated_seconds(decoder, container, stream)
+    return decoder.late + float(stream.duration * (stream.time_base or 0)) if stream.duration else 0.0
 
 
-def _stated_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """How long a Matroska or WebM file says that its video is; 0 if it does not.
+def _stated_seconds(decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> float:
+    """When a Matroska or WebM file says that its video ends, in seconds from the file's start; 0 if it does not.
 
     The duration of the file is that of the longest stream: sound may go on after the video.
     """
@@ -223,7 +231,7 @@ def _stated_seconds(container: InputContainer, stream: VideoStream) -> float:
         end = 3600 * hours + 60 * minutes + seconds
     else:
         end = container.duration / av.time_base if container.duration and len(container.streams) == 1 else 0.0
-    return end - float((stream.start_time or 0) * (stream.time_base or 0))
+    return end - float((stream.start_time or 0) * (stream.time_base or 0)) + decoder.late
 
 
 def check_whole(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -25,17 +26,20 @@ PROGRAM = "mpeg"
 RECORDED = {"mpegts", PROGRAM, "mpegvideo", "h264", "hevc"}
 LEAPS = (0.0, 1.0, 10.0)  # seconds before a time where a keyframe that is shown before that time is looked for
 JUMP, OFF = 10.0, 1.0  # seconds
+# By how many seconds a picture starts after its file. Up to the first, only the coder of the sound needed a start
+# (AAC 21 to 48 ms, Opus 7 ms). Beyond the second, the streams have clocks of their own.
+PRIMING, LATEST = 0.05, 600.0
 
 
 class Fault(NamedTuple):
-    """Something that went wrong, at a time in seconds from the stream's start."""
+    """Something that went wrong, at a time in seconds from the file's start."""
 
     time: float
     what: str
 
 
 class TimedFrame(NamedTuple):
-    """A decoded frame, its time in seconds from the stream's start, and how long it is to be shown (0: not known)."""
+    """A decoded frame, its time in seconds from the file's start, and how long it is to be shown (0: not known)."""
 
     frame: VideoFrame
     time: float
@@ -43,9 +47,11 @@ class TimedFrame(NamedTuple):
 
 
 class FrameDecoder:
-    """The frames of a stream. After each, `faults` are those of the packets read since the last sound start.
+    """The frames of a stream, with times from the file's start, as in players and `ffmpeg -ss`.
 
-    `first_byte` and `last_byte` are where the packets that the frames need lie in the file.
+    The picture starts `late` seconds after it where sound comes first. After each frame, `faults` are those of the
+    packets read since the last sound start. `first_byte` and `last_byte` are where the packets that the frames need lie
+    in the file.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, threads: int, beat: Callable[[], None]) -> None:
@@ -61,6 +67,12 @@ class FrameDecoder:
         self._beat = beat
         self._format = container.format.name
         self._codec = stream.codec_context.name
+        self._late = 0 if self._format in COUNTED else _late_ticks(container, stream)
+        self.other_clock = self._late * self.tick if self._late * self.tick > LATEST else 0.0  # seconds, not counted
+        if not PRIMING < self._late * self.tick <= LATEST:
+            self._late = 0
+        numerator, denominator = stream.time_base.as_integer_ratio()
+        self.late = self._late * numerator / denominator
         self.step = 1.0 / float(stream.average_rate or stream.guessed_rate or 25)  # seconds between frames, on average
 
     @property
@@ -70,7 +82,7 @@ class FrameDecoder:
 
     def frames(self, start: float, end: float) -> Iterator[TimedFrame]:
         """The frames from a keyframe at or before `start` on, up to `end` or a little further."""
-        if start > 0 and self._format in SEEKABLE:
+        if start > self.late and self._format in SEEKABLE:
             for leap in LEAPS:
                 frames = self._after_seek(start - leap, start, end)
                 first = next(frames, None)
@@ -90,7 +102,8 @@ class FrameDecoder:
         """The frames from the keyframe on that a search finds; those shown before it may lack their references."""
         self._forget()
         try:
-            self._container.seek((self._stream.start_time or 0) + int(max(0.0, time) / self.tick), stream=self._stream)
+            ticks = max(0, int(time / self.tick) - self._late)
+            self._container.seek((self._stream.start_time or 0) + ticks, stream=self._stream)
         except av.FFmpegError:
             return
         found = False
@@ -116,13 +129,13 @@ class FrameDecoder:
         self.first_byte = self.last_byte = 0
 
     def _decode(self, start: float, end: float) -> Iterator[TimedFrame]:
-        clock = _Clock(self._stream, self._format, self.step)
+        clock = _Clock(self._stream, self._format, self.step, self._late)
         place = 0
         for packet in self._packets():
             time = clock.packet(packet)
             if packet.size:
                 place = packet.pos if packet.pos is not None else place  # a part of the packet before has no place
-                if packet.is_keyframe and time <= start and not self.counted:
+                if packet.is_keyframe and time <= max(start, self.late) and not self.counted:
                     self._forget()
                     self.first_byte = place
                 if time < end:
@@ -146,7 +159,7 @@ class FrameDecoder:
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
-                self.faults.append(Fault(0.0, f"reading stops ({reason(error)})"))
+                self.faults.append(Fault(self.late, f"reading stops ({reason(error)})"))
                 packet = None
             if packet is None:
                 yield Packet()
@@ -161,16 +174,29 @@ class FrameDecoder:
             self.faults.append(Fault(time, "zeros stand in place of data"))
 
 
+def _late_ticks(container: InputContainer, stream: VideoStream) -> int:
+    """How much later than the file a stream starts, in its own ticks; 0 if not known.
+
+    In MP4 and Matroska players show what is at time 0 first: sound that is just beside it starts there.
+    """
+    if container.start_time is None or stream.start_time is None or stream.time_base is None:
+        return 0
+    start = Fraction(container.start_time, av.time_base)
+    if container.format.name in SEEKABLE and abs(start) <= PRIMING:
+        start = Fraction(0)
+    return max(0, stream.start_time - round(start / stream.time_base))
+
+
 def _set_threads(stream: VideoStream, threads: int) -> None:
     stream.codec_context.thread_count = threads
     stream.thread_type = "AUTO" if threads > 1 else "NONE"
 
 
 class _Clock:
-    """Gives packets and frames their times in seconds from the stream's start."""
+    """Gives packets and frames their times in seconds from the file's start, `late` ticks before the stream's."""
 
-    def __init__(self, stream: VideoStream, format_name: str, step: float) -> None:
-        self._start = stream.start_time or 0
+    def __init__(self, stream: VideoStream, format_name: str, step: float, late: int) -> None:
+        self._start = (stream.start_time or 0) - late
         assert stream.time_base is not None
         self._scale = stream.time_base.as_integer_ratio()
         self._step = step
@@ -181,7 +207,8 @@ class _Clock:
         self._stored: deque[int] = deque()
         self._first_stored: int | None = None
         self._shift = 0.0
-        self._last = -step
+        self._late = self._seconds(late)
+        self._last = self._late - step
 
     def packet(self, packet: Packet) -> float:
         """The time of a packet's frame, as far as the packet tells."""
@@ -202,7 +229,7 @@ class _Clock:
         if self._program:
             known = self._by_durations(known, frame.duration)
         time = self._last + self._step if known is None else self._seconds(known) + self._shift
-        if self._recorded and self._last >= 0 and not self._last - self._step / 2 < time < self._last + JUMP:
+        if self._recorded and self._last >= self._late and not self._last - self._step / 2 < time < self._last + JUMP:
             self._shift += self._last + self._step - time
             time = self._last + self._step
         self._last = time
