@@ -316,6 +316,15 @@ def test_a_further_run_keeps_the_failures_that_it_does_not_try_again(
     assert set(rerun(second, out)[1]) == {"run/4.mp4", "walk/5.mp4", "walk/6"}
 
 
+def test_a_frame_folder_among_video_files_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pictures of another kind than previews became a video without a word; the status stays 0, as it may be one."""
+    encode_numbered_video(tmp_path / "v" / "run" / "1.mp4", 3)
+    write_jpegs(tmp_path / "v" / "run" / "odd", range(3))
+    assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
+    told = "1 folder of JPEG frames in classes that otherwise hold video files was taken as a video: run/odd"
+    assert told in capsys.readouterr().out
+
+
 def rows_of(out: Path) -> list[tuple[str, str, str]]:
     """The kind, the item and the name of the folder of each row of the list, sorted."""
     with (out / "convert_failures.csv").open(newline="") as file:
