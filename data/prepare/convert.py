@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = _find(options.videos, options.out, options.labels, options.shard)
     report = Report(f"{options.videos} to {options.out / 'jpg'}")
     report.count("converted", 0)
+    report.notes += found.notes
     for problem in found.problems:
         report.add(*problem)
     if not options.labels:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from common.files import write_errors
+from common.files import inode_of, write_errors
 from data.labels.text import counted, is_or_are, some
 from data.prepare.file_names import is_video
 from data.prepare.report import Problem, Report, as_listed, read_problems, write_problems
@@ -52,8 +52,10 @@ class FailureList:
         now = [*report.problems, *known.warnings]
         told = {(problem.item, as_listed(problem.reason)) for problem in now}
         untold = set(map(as_listed, known.untold))
+        there = set(kept)
         for problem in self.before:
-            if problem.kind == "warning" and problem.item in untold and (problem.item, problem.reason) not in told:
+            is_untold = problem.item in untold and (problem.item, problem.reason) not in told
+            if problem.kind == "warning" and is_untold and problem not in there:
                 kept.append(problem)
         place = str(videos.resolve())
         write_problems(self.path, [*kept, *(problem._replace(videos=place) for problem in now)])
@@ -91,18 +93,24 @@ def kept_problems(
     """Those of the problems `before` that a run on `videos` leaves as they are.
 
     `tried` are the items that it looked at: files, folders, and videos as <class>/<id>. What is no longer there is no
-    problem either, if the list says that it was in the same `videos`.
+    problem either, if the list says that it was in the same `videos`. A file of another folder that is still there was
+    not tried, though it has the same name. `missing` rows ask for a video from any folder.
     """
     place = as_listed(str(videos.resolve()))
     tried = set(map(as_listed, tried))
+    places = {problem.videos for problem in before}
+    here = {each for each in places if each in ("", place) or inode_of(Path(each)) == inode_of(videos)}
     kept = []
     for problem in before:
         path = SPAN.sub("", problem.item)
         video = path.rpartition(".")[0] if is_video(path) else path  # another file may have become it
-        if not tried.isdisjoint((problem.item, video)):
+        is_tried = not tried.isdisjoint((problem.item, video))
+        if is_tried and (problem.videos in here or not _is_elsewhere(problem, path)):
             continue
         if problem.kind in OF_DATABASES:
             is_moot = not os.path.lexists(jpg / path)
+            if problem.kind == "differs" and problem.videos == place and not has_labels:
+                is_moot = is_moot or not _has_video(videos, path)
         else:  # with labels, the item may be a row instead of a path
             is_path = not has_labels or is_video(path)
             is_moot = problem.videos == place and is_path and problem.kind != "missing"
@@ -110,3 +118,22 @@ def kept_problems(
         if not is_moot:
             kept.append(problem)
     return kept
+
+
+def _is_elsewhere(problem: Problem, path: str) -> bool:
+    """Whether a problem is of something in its own folder that is still there; else that may have been renamed."""
+    if problem.kind == "differs":  # of a video that may lie anywhere in it
+        return Path(problem.videos).is_dir()
+    return problem.kind not in ("missing", "gone") and os.path.lexists(Path(problem.videos) / path)
+
+
+def _has_video(videos: Path, item: str) -> bool:
+    """Whether a folder may have the video <class>/<id>: as a file of any suffix, or as a folder."""
+    label, _, video_id = item.rpartition("/")
+    try:
+        names = os.listdir(videos / label)  # noqa: PTH208 (names alone)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return any(as_listed(name) == video_id or os.path.splitext(as_listed(name))[0] == video_id for name in names)  # noqa: PTH122

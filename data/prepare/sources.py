@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +11,11 @@ from common.errors import DataError
 from common.files import inode_of, reason
 from common.text import quoted
 from data.labels.label_file import LabelRow
-from data.labels.text import some
+from data.labels.text import counted, first_names, letters, some
 from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
 from data.prepare.clip_times import cut_times
 from data.prepare.file_names import is_hidden_folder, is_jpeg, is_other_image, is_picture, is_video
+from data.prepare.previews import is_preview, may_be_preview, named_after
 from data.prepare.report import Problem
 from data.store.video_file import Span
 
@@ -24,7 +25,6 @@ PICTURES = "frames, not converted: only JPEG frames are read; write them as JPEG
 
 LOST = "a link to itself or to nothing"
 HIDDEN = "hidden (names that begin with a dot, folders of systems such as @eaDir)"  # unfinished or deleted files
-PREVIEWS = {"poster", "posters", "preview", "previews", "thumb", "thumbnail", "thumbnails", "thumbs"}
 SPACE = "its name, or that of its class, begins or ends with a space, which label files do not keep: rename it"
 
 
@@ -44,6 +44,7 @@ class Sources(NamedTuple):
     videos: list[Source]
     problems: list[Problem]
     ignored: Counter[str]
+    notes: Sequence[str] = ()
 
 
 class Shard(NamedTuple):
@@ -77,6 +78,8 @@ def find_sources(videos: Path, out: Path) -> Sources:
     ignored: Counter[str] = Counter()
     problems: list[Problem] = []
     found: dict[tuple[str, str], list[Path]] = {}
+    folders: dict[str, list[str]] = {}
+    files: Counter[str] = Counter()
     databases = inode_of(out / "jpg")
     entries = list(_entries(videos, videos, problems))
     for entry in entries:
@@ -106,6 +109,10 @@ def find_sources(videos: Path, out: Path) -> Sources:
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", what))
                 elif each.kind in ("video", "frames"):
                     found.setdefault((entry.name, each.name), []).append(each.path)
+                    if each.kind == "video":
+                        files[entry.name] += 1
+                    else:
+                        folders.setdefault(entry.name, []).append(each.name)
                 else:
                     ignored[each.kind] += 1
     if loose:
@@ -115,8 +122,12 @@ def find_sources(videos: Path, out: Path) -> Sources:
         )
     if not found and not problems:
         raise DataError(f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}")
+    previews = dict(_previews_of_classes(videos, found, folders, files))
+    problems += (Problem("warning", label, f"left out: {why}") for label, why in previews.items())
     sources: list[Source] = []
     for (label, video_id), paths in found.items():
+        if label in previews:
+            continue
         if label != label.strip() or video_id != video_id.strip():
             problems.append(Problem("failed", str(paths[0].relative_to(videos)), SPACE))
         elif len(paths) == 1:
@@ -125,7 +136,40 @@ def find_sources(videos: Path, out: Path) -> Sources:
             names = _names(paths, videos)
             why = f"{names} would become the same database: remove or rename all but one"
             problems.append(Problem("failed", f"{label}/{video_id}", why))
-    return Sources(sources, problems, ignored)
+    return Sources(sources, problems, ignored, _note_on_folders(folders, files))
+
+
+def _previews_of_classes(
+    videos: Path, found: Iterable[tuple[str, str]], folders: Mapping[str, Sequence[str]], files: Mapping[str, int]
+) -> Iterator[tuple[str, str]]:
+    """The classes that hold previews of the others, such as VIDEOS/thumbnails/<class>/<video>.jpg, and why."""
+    classes = {label for label, _ in found}
+    for label, names in folders.items():
+        if label in files:
+            continue
+        is_named = is_preview(label)
+        known = set(map(letters, classes - {label})) if is_named else classes - {label}
+        # Classes and videos may both have plain numbers.
+        are_classes = (is_named or not all(map(str.isdecimal, names))) and 2 * sum(
+            (letters(name) if is_named else name) in known for name in names
+        ) > len(names)
+        if is_named and are_classes:
+            yield label, "by its name and those of its folders it holds previews of the classes; rename it if it is one"
+        elif is_named or are_classes:
+            pictures = [entry.name for name in names for entry in _entries(videos / label / name, videos, [])]
+            after = named_after(label, pictures, {video_id for other, video_id in found if other != label})
+            if after.video and (after.is_sure or is_named):
+                yield label, f"its pictures are named after videos of other classes, such as {after.video}"
+
+
+def _note_on_folders(folders: Mapping[str, Sequence[str]], files: Mapping[str, int]) -> list[str]:
+    """A line on frame folders that are the fewer in their class: they may be no videos."""
+    few = [f"{label}/{name}" for label, names in folders.items() if len(names) <= files.get(label, 0) for name in names]
+    if not few:
+        return []
+    where = f"in classes that otherwise hold video files {'was' if len(few) == 1 else 'were'}"
+    what = "a video" if len(few) == 1 else "videos"
+    return [f"{counted(len(few), 'folder')} of JPEG frames {where} taken as {what}: {first_names(few)}"]
 
 
 def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> Sources:
@@ -250,14 +294,15 @@ class _Search:
 def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_Found]:
     """What a folder holds. Folders that cannot be read are added to `problems`."""
     entries = _entries(folder, videos, problems)
-    files = [entry.name for entry in entries if not _is_folder(entry)]
-    beside = {Path(name).stem for name in files if is_video(name)} if len(files) < len(entries) else set[str]()
+    folders = {entry.name for entry in entries if _is_folder(entry)}
+    files = (entry.name for entry in entries if entry.name not in folders) if folders else ()
+    beside = {Path(name).stem for name in files if is_video(name)}
     for entry in entries:
         path = Path(entry.path)
         if _is_hidden(entry):
             yield _Found(path, HIDDEN, entry.name)
         elif _is_folder(entry):
-            yield _folder_found(path, beside, videos, problems)
+            yield _folder_found(path, beside, folders, videos, problems)
         elif is_video(entry.name):
             yield _Found(path, "video", path.stem)
         elif _is_lost(entry):
@@ -266,14 +311,14 @@ def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_
             yield _Found(path, _kind(entry), entry.name)
 
 
-def _folder_found(path: Path, beside: set[str], videos: Path, problems: list[Problem]) -> _Found:
+def _folder_found(path: Path, beside: set[str], folders: set[str], videos: Path, problems: list[Problem]) -> _Found:
     names = [entry.name for entry in _entries(path, videos, problems)]
     inside = [name for name in names if is_video(name)]
     if inside:
         deeper = f"a folder of {some(inside, 'video')}, not converted: {LAYOUT}, or name a label file with --labels"
         return _Found(path, PLAIN_FOLDER, path.name, deeper)
     if any(is_jpeg(name) for name in names):
-        return _Found(path, "frames", path.name, "", *(_doubt(path.name, names, beside) if beside else ()))
+        return _Found(path, "frames", path.name, "", *_doubt(path.name, names, beside, folders))
     pictures = [name for name in names if is_other_image(name)]
     if pictures:
         kind = Path(pictures[0]).suffix[1:].upper()
@@ -281,16 +326,22 @@ def _folder_found(path: Path, beside: set[str], videos: Path, problems: list[Pro
     return _Found(path, PLAIN_FOLDER, path.name)
 
 
-def _doubt(name: str, names: Sequence[str], videos: set[str]) -> tuple[str, bool]:
-    """Why a folder that holds `names` may be of previews of the videos beside it, and whether that is sure enough."""
-    pictures = [Path(each).stem for each in names if is_jpeg(each)]
-    if name.casefold() in PREVIEWS:
+def _doubt(name: str, names: Sequence[str], videos: set[str], folders: set[str]) -> tuple[str, bool]:
+    """Why a folder that holds `names` may be of previews of the videos beside it, and whether that is sure enough.
+
+    Without video files, the folders beside it are the videos; only a folder with such a name is compared with them.
+    """
+    is_named = is_preview(name)
+    if videos and is_named:
         return "by its name it holds previews of the videos beside it; rename it if it is a video", True
-    same = [picture for picture in pictures if picture in videos]
-    if 2 * len(same) <= len(pictures):
+    if not videos:
+        if not (may_be_preview(name) and len(folders) > 1):
+            return "", False
+        videos = folders - {name}
+    after = named_after(name, names, videos)
+    if not after.video:
         return "", False
-    # Frames and videos may both have plain numbers.
-    return f"its pictures are named after videos beside it, such as {same[0]}", not all(map(str.isdecimal, same))
+    return f"its pictures are named after videos beside it, such as {after.video}", after.is_sure or is_named
 
 
 def _first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:

@@ -307,13 +307,85 @@ def test_a_further_run_keeps_the_failures_that_it_does_not_try_again(
     (tmp_path / "labels.csv").write_text("label,id\nwalk,2\nwalk,5\nwalk,6\n")
     status, listed = rerun(second, out, "--labels", str(tmp_path / "labels.csv"))
     assert status == 1
-    assert set(listed) == {"walk/1.mp4", "walk/3.mp4", "run/4.mp4", "walk/5.mp4", "walk/6"}
-    assert "3 problems of earlier runs" in capsys.readouterr().out
+    assert set(listed) == {"walk/1.mp4", "walk/2.mp4", "walk/3.mp4", "run/4.mp4", "walk/5.mp4", "walk/6"}
+    assert "4 problems of earlier runs" in capsys.readouterr().out
     (first / "walk" / "1.mp4").unlink()
     (first / "walk" / "2.mp4").unlink()
     encode_numbered_video(first / "walk" / "3.mp4", 3)
     assert set(rerun(first, out)[1]) == {"run/4.mp4", "walk/5.mp4", "walk/6"}
     assert set(rerun(second, out)[1]) == {"run/4.mp4", "walk/5.mp4", "walk/6"}
+
+
+def test_a_frame_folder_among_video_files_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pictures of another kind than previews became a video without a word; the status stays 0, as it may be one."""
+    encode_numbered_video(tmp_path / "v" / "run" / "1.mp4", 3)
+    write_jpegs(tmp_path / "v" / "run" / "odd", range(3))
+    assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
+    told = "1 folder of JPEG frames in classes that otherwise hold video files was taken as a video: run/odd"
+    assert told in capsys.readouterr().out
+
+
+def rows_of(out: Path) -> list[tuple[str, str, str]]:
+    """The kind, the item and the name of the folder of each row of the list, sorted."""
+    with (out / "convert_failures.csv").open(newline="") as file:
+        return sorted((row["kind"], row["item"], Path(row["videos"]).name) for row in csv.DictReader(file))
+
+
+def test_a_failure_stays_listed_if_another_folder_has_a_video_of_the_same_name(tmp_path: Path) -> None:
+    """The broken video of one camera was in no database, and after the other camera's run in no list either."""
+    first, second, out = tmp_path / "cam1", tmp_path / "cam2", tmp_path / "out"
+    bad = first / "run" / "001.mp4"
+    whole = encode_numbered_video(bad, 3).read_bytes()
+    bad.write_bytes(b"")
+    (first / "run" / "002.mp4").touch()
+    encode_numbered_video(second / "run" / "001.mp4", 3, start=50)
+    (second / "run" / "003.mp4").touch()
+    assert rerun(first, out)[0] == 1
+    assert rerun(second, out)[0] == 1
+    both = [("failed", "run/001.mp4", "cam1"), ("failed", "run/002.mp4", "cam1"), ("failed", "run/003.mp4", "cam2")]
+    assert rows_of(out) == both
+    rerun(second, out)
+    assert rows_of(out) == both
+    bad.write_bytes(whole)
+    rerun(first, out)
+    assert rows_of(out) == [("differs", "run/001", "cam1"), *both[1:]]
+    rerun(second, out)  # whose video is the one in the database
+    assert rows_of(out) == [("differs", "run/001", "cam1"), *both[1:]]
+    bad.unlink()
+    rerun(first, out)
+    assert rows_of(out) == both[1:]
+
+
+def test_the_rows_of_a_renamed_folder_are_not_listed_twice(tmp_path: Path) -> None:
+    """A row of a folder that is no longer there could never be mended."""
+    for name in ("1", "2"):
+        (tmp_path / "old" / "run").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "old" / "run" / f"{name}.mp4").touch()
+    assert rerun(tmp_path / "old", tmp_path / "out")[0] == 1
+    (tmp_path / "link").symlink_to("old")
+    rerun(tmp_path / "link", tmp_path / "out")
+    assert len(rows_of(tmp_path / "out")) == 2
+    (tmp_path / "old").rename(tmp_path / "new")
+    rerun(tmp_path / "new", tmp_path / "out")
+    assert rows_of(tmp_path / "out") == [("failed", "run/1.mp4", "new"), ("failed", "run/2.mp4", "new")]
+
+
+def test_a_row_without_a_folder_is_dropped_when_its_video_is_tried(tmp_path: Path) -> None:
+    """Lists of older versions do not name the folder."""
+    encode_numbered_video(tmp_path / "v" / "run" / "1.mp4", 3)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "convert_failures.csv").write_text("kind,item,reason\nfailed,run/1.mp4,x\ndiffers,run/1,y\n")
+    assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
+
+
+def test_a_missing_row_is_dropped_when_another_folder_has_its_video(tmp_path: Path) -> None:
+    """A dataset on two disks is converted with the same labels from each."""
+    encode_numbered_video(tmp_path / "disk1" / "run" / "1.mp4", 3)
+    encode_numbered_video(tmp_path / "disk2" / "run" / "2.mp4", 3)
+    (tmp_path / "labels.csv").write_text("label,id\nrun,1\nrun,2\n")
+    labels = ("--labels", str(tmp_path / "labels.csv"))
+    assert set(rerun(tmp_path / "disk1", tmp_path / "out", *labels)[1]) == {"run/2"}
+    assert set(rerun(tmp_path / "disk2", tmp_path / "out", *labels)[1]) == {"run/1"}
 
 
 def test_another_video_of_the_same_name_is_not_taken_for_the_one_there(tmp_path: Path) -> None:

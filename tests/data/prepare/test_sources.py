@@ -231,3 +231,86 @@ def test_a_name_that_label_files_cannot_hold_is_refused(tmp_path: Path) -> None:
 def test_a_row_whose_frames_are_png_files_is_told_so(tmp_path: Path) -> None:
     found = find(tmp_path, "wave/1/1.png", "wave,1")
     assert [(problem.kind, "PNG" in problem.reason) for problem in found.problems] == [("failed", True)]
+
+
+def found_among(folder: Path, files: str) -> tuple[list[str], dict[str, str], Sources]:
+    """The folders that are taken as videos among empty files "a/b.mp4 a/x/1.jpg", and the reasons of the problems."""
+    for file in files.split():
+        (folder / file.replace("~", " ")).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file.replace("~", " ")).touch()
+    found = find_sources(folder, folder / "out")
+    taken = [f"{each.label}/{each.video_id}" for each in found.videos if each.path.is_dir()]
+    return taken, {each.item: f"{each.kind}: {each.reason}" for each in found.problems}, found
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        "images/f0.mp4.jpg images/f1.mp4.jpg",
+        "x/0.avi.jpg",
+        "x/f0_cover.jpg x/f1_cover.jpg x/other.jpg",
+        "frames/f0_001.jpg frames/f0_002.jpg",
+        "keyframes/1.jpg",
+        "covers/1.jpg",
+        "stills/1.jpg",
+        "screenshots/Screenshot_1.jpg",
+        "e_previews/1.jpg",
+        "Thumbnails~2/1.jpg",
+    ],
+)
+def test_previews_by_other_names_are_no_video(tmp_path: Path, pictures: str) -> None:
+    """Each became a video of its class, with status 0: the network learned from pictures of other videos."""
+    files = ["f0.mp4", "f1.mp4", "0.avi", *pictures.split()]
+    taken, reasons, found = found_among(tmp_path, " ".join(f"run/{file}" for file in files))
+    assert not taken and not found.notes
+    ((item, reason),) = reasons.items()
+    assert item == f"run/{pictures.partition('/')[0].replace('~', ' ')}" and reason.startswith("warning: left out")
+
+
+@pytest.mark.parametrize(
+    ("files", "has_warning"),
+    [
+        ("jump.mp4 jump_2/jump_2_001.jpg", False),
+        ("jump.mp4 x/jump_001.jpg x/jump_002.jpg", True),
+        ("images/img_1.jpg f0.mp4", False),
+        ("standing_still/1.jpg woman_covers_ears/1.jpg a.mp4 b.mp4", False),
+        ("1.mp4 2.mp4 x/1_1.jpg x/2_1.jpg", True),
+    ],
+)
+def test_frame_folders_beside_videos_stay_videos(tmp_path: Path, files: str, has_warning: bool) -> None:
+    """Datasets of files and of frame folders would lose videos whose frames are named like another file."""
+    taken, reasons, found = found_among(tmp_path, " ".join(f"run/{file}" for file in files.split()))
+    folders = {f"run/{file.partition('/')[0]}" for file in files.split() if "/" in file}
+    assert set(taken) == folders and set(reasons) == (folders if has_warning else set())
+    assert all("is it a video?" in reason for reason in reasons.values())
+    (note,) = found.notes
+    assert note.startswith(f"{len(folders)} folder") and all(folder in note for folder in folders)
+
+
+def test_previews_beside_frame_folders_are_no_video(tmp_path: Path) -> None:
+    """Only folders beside video files were compared."""
+    taken, reasons, found = found_among(tmp_path, "run/v1/1.jpg run/v2/1.jpg run/images/v1.jpg run/images/v2.jpg")
+    assert taken == ["run/v1", "run/v2"] and set(reasons) == {"run/images"} and not found.notes
+
+
+@pytest.mark.parametrize(
+    "previews",
+    [
+        "thumbnails/run/1.jpg thumbnails/Walk/1.jpg",
+        "thumbnails/all/run0.jpg thumbnails/all/walk0.jpg",
+        "media/run/run0.jpg media/walk/walk0.mp4.jpg",
+    ],
+)
+def test_a_tree_of_previews_is_no_class(tmp_path: Path, previews: str) -> None:
+    """A class "thumbnails" appeared, whose videos had the names of the classes."""
+    taken, reasons, found = found_among(tmp_path, f"run/run0.mp4 run/run1.mp4 walk/walk0.mp4 {previews}")
+    assert not taken and len(found.videos) == 3
+    ((item, reason),) = reasons.items()
+    assert item == previews.partition("/")[0] and reason.startswith("warning: left out")
+
+
+@pytest.mark.parametrize("files", ["1/1/1.jpg 1/2/1.jpg 2/1/1.jpg 2/2/1.jpg", "previews/a/1.jpg run/b/1.jpg"])
+def test_classes_of_frame_folders_stay_classes(tmp_path: Path, files: str) -> None:
+    """Classes and videos may have the same plain numbers, and a class may be called like previews."""
+    taken, reasons, _ = found_among(tmp_path, files)
+    assert len(taken) == len(files.split()) and not reasons
