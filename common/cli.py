@@ -100,6 +100,11 @@ class CommandParser(argparse.ArgumentParser):
         near = difflib.get_close_matches(word.split("=")[0], known, n=1, cutoff=0.5)
         return f"unknown argument {quoted(word)}" + (f", did you mean {near[0]}?" if near else "")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As in Python 3.11 and newer: a reader of the help that has ended is no error."""
+        with suppress(AttributeError, OSError):
+            super()._print_message(message, file)
+
     def error(self, message: str) -> NoReturn:
         """Print one line, without the usage, and exit with status 2."""
         _print_error(f"{self.prog}: error: {message} (--help lists the flags)")

@@ -44,7 +44,9 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 if any(fields):
                     yield line, fields
     except csv.Error as error:
-        raise DataError(f"{path}, after line {line}: {error}") from None
+        # Python 3.10 refuses zeros, which later versions read: in UTF-16 every second byte is one.
+        what = NOT_UTF8 if "NUL" in str(error) else error
+        raise DataError(f"{path}, after line {line}: {what}") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}, after line {line}: {NOT_UTF8}") from None
 
