@@ -16,7 +16,9 @@ WORDS = [("train_custom.py",), ("-m", "data.preview"), ("-m", "train.export")]
 @pytest.mark.parametrize("words", WORDS, ids=" ".join)
 def test_while_torch_is_imported_it_is_one_line(tmp_path, words):
     """People start a command, see the mistake and press Ctrl-C: a page from inside torch tells them nothing."""
-    (tmp_path / "torch.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    # Short naps: a signal just before a long one would wait for its end.
+    naps = "for _ in range(600):\n    time.sleep(0.1)\n"
+    (tmp_path / "torch.py").write_text(f"import time\nprint('importing', flush=True)\n{naps}")
     paths = os.pathsep.join((str(tmp_path), str(ROOT)))
     process = subprocess.Popen(
         [sys.executable, *words], cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, text=True,
