@@ -16,6 +16,7 @@ from data.labels.csv_file import check_single, fields_as_written, read_table
 from data.labels.text import counted, first_names
 from data.labels.time_columns import columns_of_times
 
+MOST_COLUMNS = 30  # that a line names: one of them may hold times under a name that nothing here knows
 LATEST = 1e9  # seconds, 31 years: later times are not of a video
 # 84, 84.0, and what Python writes for a time just above 0. `float` also takes 1_5, 1e1 and digits of other scripts.
 SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+|[0-9](\.[0-9]+)?e-[0-9]{2,3}")
@@ -112,7 +113,8 @@ def read_labels(path: Path, refused: list[tuple[str, str]] | None = None) -> lis
 def read_labels_and_notes(path: Path) -> tuple[list[LabelRow], list[str]]:
     """As read_labels; and lines on what a user may not expect: columns that are not read, rows without times."""
     rows, unread = _read(path, None)
-    notes = [f"{path}: not read: {counted(len(unread), 'column')} ({first_names(unread)})"] if unread else []
+    names = ", ".join(map(shortened, unread[:MOST_COLUMNS])) + (", ..." if len(unread) > MOST_COLUMNS else "")
+    notes = [f"{path}: not read: {counted(len(unread), 'column')} ({names})"] if unread else []
     return rows, notes + _note_on_times(path, rows)
 
 

@@ -25,6 +25,7 @@ PICTURES = "frames, not converted: only JPEG frames are read; write them as JPEG
 
 LOST = "a link to itself or to nothing"
 HIDDEN = "hidden (names that begin with a dot, folders of systems such as @eaDir)"  # unfinished or deleted files
+UNCERTAIN_CLASS = "by its name it may hold previews or frames of the videos of the other classes: is it a class?"
 SPACE = "its name, or that of its class, begins or ends with a space, which label files do not keep: rename it"
 
 
@@ -124,6 +125,8 @@ def find_sources(videos: Path, out: Path) -> Sources:
         raise DataError(f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}")
     previews = dict(_previews_of_classes(videos, found, folders, files))
     problems += (Problem("warning", label, f"left out: {why}") for label, why in previews.items())
+    kept = dict.fromkeys(label for label, _ in found if label not in previews and may_be_preview(label))
+    problems += (Problem("warning", label, UNCERTAIN_CLASS) for label in kept)
     sources: list[Source] = []
     for (label, video_id), paths in found.items():
         if label in previews:

@@ -304,9 +304,9 @@ def test_rows_without_times_among_others_are_counted(tmp_path):
 
 def test_columns_that_are_not_read_are_named(tmp_path):
     """No list knows all names of times: a user sees that `Von` and `Bis` did not count, or a split called `fold`."""
-    train = write(tmp_path / "t.csv", "label,id,Von,Bis,fold\nwave,a,5,10,1\n")
+    train = write(tmp_path / "t.csv", "label,id,fold,camera,Von,Bis\nwave,a,1,2,5,10\n")
     val = write(tmp_path / "v.csv", "label,id,\nwave,b,\n")
-    line = f"{train}: not read: 3 columns (von, bis, fold)"
+    line = f"{train}: not read: 4 columns (fold, camera, von, bis)"
     assert read_split_rows(LabelFiles(train, val)).report[1:] == [line]
     assert read_val_rows(None, train)[1].count(line) == 1
 

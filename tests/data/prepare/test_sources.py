@@ -309,8 +309,19 @@ def test_a_tree_of_previews_is_no_class(tmp_path: Path, previews: str) -> None:
     assert item == previews.partition("/")[0] and reason.startswith("warning: left out")
 
 
-@pytest.mark.parametrize("files", ["1/1/1.jpg 1/2/1.jpg 2/1/1.jpg 2/2/1.jpg", "previews/a/1.jpg run/b/1.jpg"])
-def test_classes_of_frame_folders_stay_classes(tmp_path: Path, files: str) -> None:
-    """Classes and videos may have the same plain numbers, and a class may be called like previews."""
-    taken, reasons, _ = found_among(tmp_path, files)
-    assert len(taken) == len(files.split()) and not reasons
+@pytest.mark.parametrize(
+    ("files", "doubtful"),
+    [
+        ("1/1/1.jpg 1/2/1.jpg 2/1/1.jpg 2/2/1.jpg", ""),
+        ("previews/a/1.jpg run/b/1.jpg", "previews"),
+        ("thumbnails/run0_thumbs/1.jpg run/run0/1.jpg", "thumbnails"),
+        ("previews/run0_preview.mp4 run/run0.mp4", "previews"),
+        ("frames/run0/1.jpg run/run0.mp4", "frames"),
+    ],
+)
+def test_classes_stay_classes_and_those_named_as_previews_are_told(tmp_path: Path, files: str, doubtful: str) -> None:
+    """Classes and videos may have the same plain numbers, and a class may be called like previews, or be some."""
+    _, reasons, found = found_among(tmp_path, files)
+    assert len(found.videos) == len(files.split())
+    assert list(reasons) == ([doubtful] if doubtful else [])
+    assert all("is it a class?" in reason for reason in reasons.values())
