@@ -35,12 +35,12 @@ def locked(path: Path, work: str, remedy: str = "wait for it") -> Iterator[None]
         path.parent.mkdir(parents=True, exist_ok=True)
         _check_plain_file(path)
         # By a machine on which the file system has no locks. Some versions of filelock empty the file.
-        if is_owned(path):
+        if is_owned(path) and not is_named_in(path):
             raise Timeout(str(path))
         # A soft lock, which filelock would take where there are no others, would outlive a killed process.
         lock = FileLock(path, blocking=False, fallback_to_soft=False)
         lock.acquire()
-        if is_owned(path):  # since then
+        if is_owned(path) and not is_named_in(path):  # since then
             lock.release()
             raise Timeout(str(path))
     except Timeout:

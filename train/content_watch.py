@@ -42,7 +42,7 @@ class ContentWatch:
                 SPLITS[split], change, self._keep_best() if split == "val" else "",
             )  # fmt: skip
         if changes:
-            self.contents |= {split: now[split] for split in changes}
+            self.contents |= {split: now[split].without_counts() for split in changes}
             self.tell(self.contents)
         return "val" in changes
 

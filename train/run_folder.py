@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +113,15 @@ class RunFolder:
 
     def _check_lock_file(self) -> None:
         """TrainingError if another run has put its lock file in the place of this run's, also if that run has ended."""
-        if not is_named_in(self._lock_file):
-            raise TrainingError(
-                f"{self.path} is no longer the folder of this run: another has taken the lock file "
-                f"{self._lock_file.name}, which was deleted, is on a file system without locks, or showed no sign of "
-                "this run for two minutes. This run stops and writes nothing there"
-            )
-        self._inodes = inode_of(self.path), inode_of(self._lock_file)
+        if is_named_in(self._lock_file):  # a copy of the file was put in its place: the lock is on the file of before
+            with suppress(DataError, OSError):
+                self._lock()
+                return
+        raise TrainingError(
+            f"{self.path} is no longer the folder of this run: another has taken the lock file "
+            f"{self._lock_file.name}, which was deleted, is on a file system without locks, or showed no sign of "
+            "this run for two minutes. This run stops and writes nothing there"
+        )
 
     def _lock(self) -> None:
         remedy = "wait for it, or give this run another --task-name"

@@ -5,7 +5,7 @@ It is the same wherever the videos lie, and for a copy of them.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from data.labels.video_list import VideoList
 from data.store.frame_store import FrameStore
 from data.store.video_source import VideoSourceError
 
-UNREAD = ""  # in place of the digest of a video that cannot be read; it equals any other
+UNREAD = ""  # in place of a digest that is not known, as of a video that cannot be read; it equals any other
 LONGEST = 64  # characters of a digest in a file
 
 
@@ -25,7 +25,7 @@ class Content:
     A scan that was kept may be older than the videos: those of the sample are counted anew.
     """
 
-    counts: str  # a digest
+    counts: str  # a digest, or UNREAD
     samples: tuple[str, ...]  # digests, or UNREAD
 
     def plain(self) -> dict[str, Any]:
@@ -43,6 +43,10 @@ class Content:
             return None
         return cls(counts, tuple(samples))
 
+    def without_counts(self) -> "Content":
+        """The same with unknown numbers of frames: those of the scan do not hold if the videos have changed since."""
+        return replace(self, counts=UNREAD)
+
     def differences(self, other: "Content") -> str:
         """What another content of as many videos has otherwise: "other numbers of frames"; empty if they are the same.
 
@@ -50,7 +54,8 @@ class Content:
         """
         pairs = [pair for pair in zip(self.samples, other.samples, strict=False) if UNREAD not in pair]
         number = sum(one != two for one, two in pairs)
-        found = ["other numbers of frames"] if self.counts != other.counts else []
+        is_known = UNREAD not in (self.counts, other.counts)
+        found = ["other numbers of frames"] if is_known and self.counts != other.counts else []
         found += [f"other frames (in {number} of {len(pairs)} videos looked at)"] if number else []
         return " and ".join(found)
 

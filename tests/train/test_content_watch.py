@@ -33,3 +33,10 @@ def test_a_dataset_that_is_converted_anew_while_a_run_trains_is_told(server, tmp
     assert last["progress"]["best_top1"] == pytest.approx(best, abs=1e-3)
     before, now = (Content.from_plain(each["content"]["val"]) for each in (first, last))
     assert before.samples != now.samples == content_of(load_splits(dataset, SPEC).val).samples
+    process = server.start(
+        TINY, *flags[:-4], "--end-epoch", 5, "--model-dir", "run", "--resume-epoch", "auto", folder=tmp_path
+    )
+    assert process.wait() == 0, process.output()
+    assert "other numbers of frames" not in process.output(), "nothing has changed since the watch told it"
+    assert rows(run / "scores_val.csv")[-1]["video_list"] == lists[-1]
+    assert not list(run.glob("*.abandoned-2"))

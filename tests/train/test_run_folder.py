@@ -1,12 +1,14 @@
 """A run writes into its own folder only, also if a user moves or deletes that folder while it trains."""
 
 import errno
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from common.errors import DataError, TrainingError
+from common.lock import locked
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.start import StartingPoint
 from train.monitor.logs import LOG
@@ -112,6 +114,17 @@ def test_a_run_whose_place_was_taken_stops_before_it_writes(run):
     for _ in range(2):
         with pytest.raises(TrainingError, match="no longer the folder of this run"):
             run.check()
+
+
+def test_a_copy_of_the_lock_file_in_its_place_is_locked_too(run):
+    """A tool that synchronises folders put the file back: the lock was on the deleted one, and a second run began."""
+    lock_file = run.path / ".train.lock"
+    shutil.copy2(lock_file, run.path / "copy")
+    (run.path / "copy").rename(lock_file)
+    run.check()
+    with pytest.raises(DataError, match="another run is running"), locked(lock_file, "run"):
+        pass
+    run.check()
 
 
 def test_a_disk_that_does_not_answer_is_not_taken_for_another_run(run, monkeypatch):
