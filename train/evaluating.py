@@ -32,7 +32,7 @@ from train.checkpoint.videos import (
     is_first_of_machine,
     other_content,
     other_dataset,
-    warning_of_trained,
+    trained_text,
 )
 from train.debug import check_blocks, log_network
 from train.distributed.process_group import check_agreement, on_all_ranks
@@ -179,7 +179,7 @@ def _tell_other_videos(start: StartingPoint, options: TrainOptions, videos: Vide
         return other_content(start.checkpoint or {}, {split: content} if content else None, split)
 
     if 0 < trained < len(videos):
-        LOG.warning("%s", warning_of_trained(start.path, start.checkpoint, videos, options))
+        LOG.warning("%s", trained_text(start.path, trained, videos))
     if digest == saved.get("train") and change("train"):
         LOG.warning("%s was trained on these very videos, with %s%s", start.path, change("train"), place)
     elif digest == saved.get("train") or trained == len(videos):

@@ -110,10 +110,15 @@ def count_trained(path: object, checkpoint: Checkpoint | None, videos: VideoList
     return int((trained[places] == hashes).sum())
 
 
+def trained_text(path: object, number: int, videos: VideoList) -> str:
+    """The warning that a number of the videos to validate, as `count_trained` has it, are training videos of a file."""
+    return f"{number} of {len(videos)} validation videos are among the training videos of {path}"
+
+
 def warning_of_trained(path: object, checkpoint: Checkpoint | None, videos: VideoList, options: Any) -> str:
     """What to warn of if videos to validate were trained on, or may have been; empty if nothing tells it."""
     if number := count_trained(path, checkpoint, videos):
-        return f"{number} of {len(videos)} validation videos are among the training videos of {path}"
+        return trained_text(path, number, videos)
     if checkpoint is None or len(trained_videos(path, checkpoint)):
         return ""
     before = training_facts(checkpoint)["options"].get("variant")
