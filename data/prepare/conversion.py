@@ -11,8 +11,8 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.files import atomic_file, reason, write_errors
 from data.prepare.clip_times import length_problem
+from data.prepare.frame_files import FrameFilesReader, encode_jpeg
 from data.prepare.frame_folder import Frames, find_frames
-from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
 from data.store.frame_store import (
     DATABASE,
     FRAME_COUNT,
@@ -36,6 +36,7 @@ class Settings(NamedTuple):
     keep_partial: bool
     threads: int  # for decoding, in each worker
     videos: Path | None = None  # the folder that holds all sources
+    frames: str = ""  # the pattern that chooses the frames in a folder (frame_pattern)
 
 
 class Job(NamedTuple):
@@ -90,7 +91,7 @@ def look(settings: Settings, job: Job) -> There:
         return There(True, False, () if is_counted else (uncounted,))
     now = origin_of(settings, job)
     if made.whole:
-        now = _with_whole(now, job.source)
+        now = _with_whole(now, job.source, settings.frames)
     warnings = [*made.warnings.splitlines(), *made.remarks.splitlines()]
     if made.seconds is not None and job.span is None and job.cut and (why := length_problem(made.seconds, job.cut)):
         warnings.append(why)
@@ -144,7 +145,7 @@ def write_count(job: Job) -> None:
 
 def origin_of(settings: Settings, job: Job) -> Origin:
     """What a database made by this job will say of its source. DataError if that cannot be read."""
-    size, content = _content(job.source)
+    size, content = _content(job.source, settings.frames)
     start, end = job.span or (None, None)
     videos = settings.videos or job.source.parent
     return Origin(
@@ -157,6 +158,7 @@ def origin_of(settings: Settings, job: Job) -> Origin:
         short_side=settings.short_side,
         quality=settings.quality,
         keep_partial=settings.keep_partial,
+        frames=settings.frames if job.source.is_dir() else "",
     )
 
 
@@ -170,12 +172,12 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
     missing: list[str] = []  # of the video, by the names of its frames; the readers add what they find
     remarks: list[str] = []
     video: VideoReader | None = None
-    reader: JpegFolderReader | VideoReader
+    reader: FrameFilesReader | VideoReader
     jpegs: Iterable[bytes]
     if job.source.is_dir():
-        frames = _frames(job.source, settings.keep_partial)
+        frames = _frames(job.source, settings.keep_partial, settings.frames)
         left_out, missing = frames.left_out, frames.gaps
-        reader = JpegFolderReader(frames.files, settings.short_side, settings.quality, settings.keep_partial, beat)
+        reader = FrameFilesReader(frames.files, settings.short_side, settings.quality, settings.keep_partial, beat)
         jpegs, lost, remarks = reader, reader.losses, reader.remarks
     else:
         reader = video = VideoReader(
@@ -188,7 +190,7 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
         seconds = video.seconds if video and job.span is None else None
         height, width = reader.size
         made = replace(origin, seconds=seconds, pixels=f"{width}x{height}")
-        return _rows(made, job.source, [*missing, *lost], [*left_out, *remarks])
+        return _rows(made, job.source, settings.frames, [*missing, *lost], [*left_out, *remarks])
 
     try:
         write_frames(job.folder, _readable(jpegs), rows)
@@ -218,25 +220,27 @@ def _readable(jpegs: Iterable[bytes]) -> Iterator[bytes]:
         raise VideoError(f"cannot be read ({reason(error)})") from error
 
 
-def _rows(origin: Origin, source: Path, warnings: Sequence[str], remarks: Sequence[str]) -> dict[str, str]:
+def _rows(
+    origin: Origin, source: Path, pattern: str, warnings: Sequence[str], remarks: Sequence[str]
+) -> dict[str, str]:
     """The rows of the table Origin, for a damaged source with a fingerprint of all its bytes."""
     if warnings:
-        origin = _with_whole(origin, source)
+        origin = _with_whole(origin, source, pattern)
     return origin.rows(warnings, remarks)
 
 
-def _with_whole(origin: Origin, source: Path) -> Origin:
+def _with_whole(origin: Origin, source: Path, pattern: str) -> Origin:
     try:
-        files = _frames(source, keep_partial=True).files if source.is_dir() else [source]
+        files = _frames(source, keep_partial=True, pattern=pattern).files if source.is_dir() else [source]
         return replace(origin, whole=whole_content(files))
     except OSError as error:
         raise VideoError(f"cannot be read ({reason(error)})") from error
 
 
-def _content(source: Path) -> tuple[int, str]:
+def _content(source: Path, pattern: str) -> tuple[int, str]:
     """Size and fingerprint of a file or a folder of frames."""
     if source.is_dir():
-        files = _frames(source, keep_partial=True).files
+        files = _frames(source, keep_partial=True, pattern=pattern).files
         try:
             return folder_content(files)
         except OSError as error:
@@ -260,8 +264,8 @@ def _name(videos: Path) -> str:
     return videos.resolve().name
 
 
-def _frames(folder: Path, keep_partial: bool) -> Frames:
+def _frames(folder: Path, keep_partial: bool, pattern: str) -> Frames:
     try:
-        return find_frames(folder, keep_partial)
+        return find_frames(folder, keep_partial, pattern)
     except OSError as error:
         raise VideoError(f"cannot be read ({reason(error)})") from error

@@ -36,6 +36,7 @@ from data.prepare.conversion import (
 )
 from data.prepare.failure_list import FailureList, Known
 from data.prepare.file_names import is_video
+from data.prepare.frame_pattern import check_pattern
 from data.prepare.report import (
     Problem,
     Report,
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _check_folders(options.videos, options.out)
-    found = _find(options.videos, options.out, options.labels, options.shard)
+    found = _find(options.videos, options.out, options.labels, options.shard, options.frames or "")
     report = Report(f"{options.videos} to {options.out / 'jpg'}")
     report.count("converted", 0)
     report.notes += found.notes
@@ -73,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_list(failures.path)
     with only_run(options.out, options.shard):
         failures.read()
-        settings = Settings(options.short_side, options.quality, options.keep_partial, 1, options.videos)
+        settings = Settings(
+            options.short_side, options.quality, options.keep_partial, 1, options.videos, options.frames or ""
+        )
         jobs, known = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
         if jobs:
             workers = min(options.workers, len(jobs))
@@ -145,9 +148,12 @@ def _check_folders(videos: Path, out: Path) -> None:
         raise DataError(f"{jpg} holds {some(mixed, 'video')}, but the databases go there; give another OUT")
 
 
-def _find(videos: Path, out: Path, labels: list[Path], shard: Shard) -> Sources:
+def _find(videos: Path, out: Path, labels: list[Path], shard: Shard, frames: str) -> Sources:
     """The sources of this shard."""
-    found = find_labelled_sources(videos, out, _read_rows(labels)) if labels else find_sources(videos, out)
+    if labels:
+        found = find_labelled_sources(videos, out, _read_rows(labels), frames)
+    else:
+        found = find_sources(videos, out, frames)
     return found._replace(
         videos=[video for video in found.videos if shard.has(f"{video.label}/{video.video_id}")],
         problems=[problem for problem in found.problems if shard.has(problem.item)],
@@ -311,7 +317,12 @@ def _parser() -> CommandParser:
         description=__doc__,
     )
     add = parser.add_argument
-    add("videos", type=Path, metavar="VIDEOS", help="holds <class>/<video file> or <class>/<video>/<frame>.jpg")
+    add(
+        "videos",
+        type=Path,
+        metavar="VIDEOS",
+        help="holds <class>/<video file> or <class>/<video>/<frame>.jpg (or .png)",
+    )
     add("out", type=Path, metavar="OUT", help="the dataset folder: databases go to OUT/jpg/<class>/<video>/")
     add(
         "--labels",
@@ -355,7 +366,21 @@ def _parser() -> CommandParser:
         help="convert again the videos whose database was made from another file or span, or with another --short-side "
         "or --quality, and those with damage; the old database stays until the new one is complete",
     )
+    add(
+        "--frames",
+        type=_pattern,
+        metavar="PATTERN",
+        help="in folders of frames, take the pictures of this name only, such as 'img_*.jpg' beside flow_x_*.jpg, or "
+        "'rgb/*.png' in a folder of the video's folder (default: folders with several series of pictures fail)",
+    )
     return parser
+
+
+def _pattern(text: str) -> str:
+    try:
+        return check_pattern(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _quality(text: str) -> int:

@@ -7,7 +7,8 @@ from data.labels.hints import VIDEO_SUFFIXES
 VIDEOS = VIDEO_SUFFIXES | {".3g2", ".asf", ".divx", ".f4v", ".gif", ".m2ts", ".m2v", ".mpe", ".mpeg-4", ".mts"}
 VIDEOS |= {".264", ".265", ".h264", ".h265", ".hevc", ".mxf", ".ogv", ".rm", ".rmvb", ".vob", ".y4m"}
 JPEGS = {".jpg", ".jpeg", ".jpe", ".jfif"}
-OTHER_IMAGES = {".avif", ".bmp", ".heic", ".heif", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+FRAMES = JPEGS | {".bmp", ".png", ".webp"}
+OTHER_IMAGES = {".avif", ".exr", ".heic", ".heif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff"}
 # Folders that file servers of Synology and others, Windows and unpacked archives of macOS add.
 OF_SYSTEMS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__MACOSX"}
 
@@ -23,6 +24,11 @@ def is_jpeg(name: str) -> bool:
     return suffix(name) in JPEGS and name[0] != "."
 
 
+def is_frame(name: str) -> bool:
+    """Whether a file of this name is taken for a frame of a video, of any kind that is read."""
+    return suffix(name) in FRAMES and name[0] != "."
+
+
 def is_other_image(name: str) -> bool:
     """Whether a file of this name is a picture that is not read."""
     return suffix(name) in OTHER_IMAGES and name[0] != "."
@@ -30,7 +36,7 @@ def is_other_image(name: str) -> bool:
 
 def is_picture(name: str) -> bool:
     """Whether a file of this name is a picture, read or not."""
-    return is_jpeg(name) or is_other_image(name)
+    return is_frame(name) or is_other_image(name)
 
 
 def is_hidden_folder(name: str) -> bool:

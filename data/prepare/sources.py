@@ -14,14 +14,16 @@ from data.labels.label_file import LabelRow
 from data.labels.text import counted, first_names, letters, some
 from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
 from data.prepare.clip_times import cut_times
-from data.prepare.file_names import is_hidden_folder, is_jpeg, is_other_image, is_picture, is_video
+from data.prepare.file_names import is_frame, is_hidden_folder, is_other_image, is_picture, is_video
+from data.prepare.frame_pattern import has_frames
 from data.prepare.previews import is_preview, may_be_preview, named_after
 from data.prepare.report import Problem
 from data.store.video_file import Span
 
 LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>.jpg"
-PLAIN_FOLDER = "folders without JPEG frames"
-PICTURES = "frames, not converted: only JPEG frames are read; write them as JPEG, or as a video file"
+LABELS = ", or name a label file with --labels"
+PLAIN_FOLDER = "folders without frames"
+PICTURES = "frames, not converted: only JPEG, PNG, BMP and WebP frames are read; write them as PNG or JPEG"
 
 LOST = "a link to itself or to nothing"
 HIDDEN = "hidden (names that begin with a dot, folders of systems such as @eaDir)"  # unfinished or deleted files
@@ -30,7 +32,7 @@ SPACE = "its name, or that of its class, begins or ends with a space, which labe
 
 
 class Source(NamedTuple):
-    """A video to convert: a file or a folder of JPEG frames, its class and id, and the part to cut out."""
+    """A video to convert: a file or a folder of frames, its class and id, and the part to cut out."""
 
     path: Path
     label: str
@@ -70,10 +72,11 @@ class _Found(NamedTuple):
     is_preview: bool = False  # it is taken for a video only if a label row names it
 
 
-def find_sources(videos: Path, out: Path) -> Sources:
-    """Find VIDEOS/<class>/<file> and VIDEOS/<class>/<folder of JPEG frames>, sorted by name.
+def find_sources(videos: Path, out: Path, pattern: str = "") -> Sources:
+    """Find VIDEOS/<class>/<file> and VIDEOS/<class>/<folder of frames>, sorted by name.
 
-    The databases are skipped if `out` is `videos`. DataError if there is no video in this layout.
+    A `pattern` of frames with a slash is looked for in folders of these folders (frame_pattern). The databases are
+    skipped if `out` is `videos`. DataError if there is no video in this layout.
     """
     loose: list[str] = []
     ignored: Counter[str] = Counter()
@@ -94,7 +97,7 @@ def find_sources(videos: Path, out: Path) -> Sources:
             else:
                 ignored[_kind(entry)] += 1
         elif inode_of(Path(entry.path)) != databases:
-            for each in _contents(Path(entry.path), videos, problems):
+            for each in _contents(Path(entry.path), videos, problems, pattern):
                 if each.problem:
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", each.problem))
                     continue
@@ -104,9 +107,8 @@ def find_sources(videos: Path, out: Path) -> Sources:
                 if each.is_preview:
                     continue
                 if each.kind == PLAIN_FOLDER and (deeper := _first_within(each.path, videos, problems)):
-                    what = (
-                        f"holds no frames or video itself, but {deeper}: {LAYOUT}, or name a label file with --labels"
-                    )
+                    choice = f", or --frames '{Path(deeper).parent}/*{Path(deeper).suffix}'" if is_frame(deeper) else ""
+                    what = f"holds no frames or video itself, but {deeper}: {LAYOUT}{LABELS}{choice}"
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", what))
                 elif each.kind in ("video", "frames"):
                     found.setdefault((entry.name, each.name), []).append(each.path)
@@ -172,10 +174,10 @@ def _note_on_folders(folders: Mapping[str, Sequence[str]], files: Mapping[str, i
         return []
     where = f"in classes that otherwise hold video files {'was' if len(few) == 1 else 'were'}"
     what = "a video" if len(few) == 1 else "videos"
-    return [f"{counted(len(few), 'folder')} of JPEG frames {where} taken as {what}: {first_names(few)}"]
+    return [f"{counted(len(few), 'folder')} of frames {where} taken as {what}: {first_names(few)}"]
 
 
-def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> Sources:
+def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow], pattern: str = "") -> Sources:
     """Find the video of each row of a label file by its name, anywhere under `videos`.
 
     For a row with times this is a clip that is already cut, named as its folder will be, or else a part of the whole
@@ -185,7 +187,7 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> 
     ignored: Counter[str] = Counter()
     problems: list[Problem] = []
     by_name: dict[str, list[_Found]] = {}
-    for each in _everything_under(videos, out, problems):
+    for each in _everything_under(videos, out, problems, pattern):
         if each.kind in ("video", "frames", "pictures"):
             by_name.setdefault(each.name, []).append(each)
         elif each.kind != PLAIN_FOLDER:
@@ -294,7 +296,7 @@ class _Search:
         return self._from_youtube and is_youtube_name(name)
 
 
-def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_Found]:
+def _contents(folder: Path, videos: Path, problems: list[Problem], pattern: str) -> Iterator[_Found]:
     """What a folder holds. Folders that cannot be read are added to `problems`."""
     entries = _entries(folder, videos, problems)
     folders = {entry.name for entry in entries if _is_folder(entry)}
@@ -305,7 +307,10 @@ def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_
         if _is_hidden(entry):
             yield _Found(path, HIDDEN, entry.name)
         elif _is_folder(entry):
-            yield _folder_found(path, beside, folders, videos, problems)
+            if has_frames(path, pattern):
+                yield _Found(path, "frames", entry.name)
+            else:
+                yield _folder_found(path, beside, folders, videos, problems)
         elif is_video(entry.name):
             yield _Found(path, "video", path.stem)
         elif _is_lost(entry):
@@ -315,12 +320,13 @@ def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_
 
 
 def _folder_found(path: Path, beside: set[str], folders: set[str], videos: Path, problems: list[Problem]) -> _Found:
-    names = [entry.name for entry in _entries(path, videos, problems)]
+    entries = _entries(path, videos, problems)
+    names = [entry.name for entry in entries if not (is_picture(entry.name) and _is_folder(entry))]
     inside = [name for name in names if is_video(name)]
     if inside:
-        deeper = f"a folder of {some(inside, 'video')}, not converted: {LAYOUT}, or name a label file with --labels"
+        deeper = f"a folder of {some(inside, 'video')}, not converted: {LAYOUT}{LABELS}"
         return _Found(path, PLAIN_FOLDER, path.name, deeper)
-    if any(is_jpeg(name) for name in names):
+    if any(is_frame(name) for name in names):
         return _Found(path, "frames", path.name, "", *_doubt(path.name, names, beside, folders))
     pictures = [name for name in names if is_other_image(name)]
     if pictures:
@@ -363,7 +369,7 @@ def _first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
     return ""
 
 
-def _everything_under(videos: Path, out: Path, problems: list[Problem]) -> Iterator[_Found]:
+def _everything_under(videos: Path, out: Path, problems: list[Problem], pattern: str) -> Iterator[_Found]:
     """What `videos` and all folders under it that hold no frames hold; a folder linked twice comes once."""
     seen = {inode_of(out / "jpg")}
     waiting = [videos]
@@ -373,7 +379,7 @@ def _everything_under(videos: Path, out: Path, problems: list[Problem]) -> Itera
         if identity in seen:
             continue
         seen.add(identity)
-        found = list(_contents(folder, videos, problems))
+        found = list(_contents(folder, videos, problems, pattern))
         yield from found
         waiting += [each.path for each in reversed(found) if each.kind == PLAIN_FOLDER]
 

@@ -9,6 +9,7 @@
     warnings              what may be missing, a line each; only if there are any
     remarks               what else a user should know, as pictures that were left out, a line each; only if any
     pixels                width and height of the frames, such as 480x360
+    frames                of a folder, the pattern that chose its frames; only if one was given
     whole                 a fingerprint of all bytes of a damaged source; only if it is known to be damaged
     version               of the project
 
@@ -58,6 +59,7 @@ class Origin:
     seconds: float | None = None
     remarks: str = ""
     pixels: str = ""  # empty: of an older version, whose remarks are not known
+    frames: str = ""
 
     @property
     def is_damaged(self) -> bool:
@@ -87,6 +89,7 @@ class Origin:
             "seconds": "" if self.seconds is None else repr(self.seconds),
             "remarks": _lines(remarks) or self.remarks,
             "pixels": self.pixels,
+            "frames": self.frames,
         }
         return {name: _text(value) for name, value in rows.items() if value}
 
@@ -101,6 +104,8 @@ class Origin:
             found.append(f"file: was {self._place()}, is {now._place()}{same}")
         elif self.whole and now.whole and self.whole != now.whole:
             found.append(f"file: {now._place()} was damaged, and other bytes of it have changed since")
+        if self.frames and now.frames and self.frames != now.frames:
+            found.append(f"frames: was --frames {self.frames}, is {now.frames}")
         if (self.start, self.end) != (now.start, now.end):
             found.append(f"span: was {self._span()}, is {now._span()}")
         if self.short_side != now.short_side:
@@ -175,6 +180,7 @@ def _origin(found: Mapping[str, str | None]) -> Origin | None:
             seconds=_seconds(rows.get("seconds")),
             remarks=rows.get("remarks", ""),
             pixels=rows.get("pixels", "") if PIXELS.fullmatch(rows.get("pixels", "")) else "",
+            frames=rows.get("frames", ""),
         )
     except (KeyError, ValueError, TypeError):
         return None

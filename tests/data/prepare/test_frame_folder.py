@@ -72,8 +72,8 @@ def test_a_gap_fails_and_is_closed_only_when_told(tmp_path: Path) -> None:
     (["frame_1.jpg", "frame_001.jpg"], "frame_001.jpg and frame_1.jpg"),
     (["frame_1.jpg", "frame_2.jpg", "frame_2.jpeg"], "frame_2.jpeg and frame_2.jpg"),
     (["a.jpg", "b.jpg"], "a.jpg, b.jpg"),
-    (["thumb.jpg", *(f"{n}.png" for n in range(5))], "PNG"),
-    (["notes.txt"], "no JPEG"),
+    (["thumb.jpg", *(f"{n}.tif" for n in range(5))], "TIF"),
+    (["notes.txt"], "no frames"),
     ([*(f"{n}.jpg" for n in range(3)), *(f"{n}.heic" for n in range(3, 6))], "2 series"),
 ])  # fmt: skip
 def test_an_order_that_cannot_be_told_fails(tmp_path: Path, files: list[str], shown: str) -> None:

@@ -131,16 +131,16 @@ def test_a_youtube_id_is_told_from_other_names() -> None:
 
 
 def test_what_is_not_converted_is_named(tmp_path: Path) -> None:
-    for file in ("a/pngs/1.png", "a/jpgs/1.jpg", "a/deep/x.mp4", "a/deep/poster.jpg", "a/other/x.txt"):
+    for file in ("a/tiffs/1.tif", "a/jpgs/1.jpg", "a/pngs/1.png", "a/deep/x.mp4", "a/deep/poster.jpg", "a/other/x.txt"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
     (tmp_path / "a" / "loop").symlink_to("loop")
     (tmp_path / "gone").symlink_to("nowhere")
     found = find_sources(tmp_path, tmp_path / "out")
-    assert [video.video_id for video in found.videos] == ["jpgs"]
+    assert [video.video_id for video in found.videos] == ["jpgs", "pngs"]
     reasons = {problem.item: problem.reason for problem in found.problems}
-    assert set(reasons) == {"a/pngs", "a/deep", "a/loop", "gone"}
-    assert "PNG" in reasons["a/pngs"] and "x.mp4" in reasons["a/deep"]
+    assert set(reasons) == {"a/tiffs", "a/deep", "a/loop", "gone"}
+    assert "TIF" in reasons["a/tiffs"] and "x.mp4" in reasons["a/deep"]
 
 
 @pytest.mark.parametrize(("folder", "picture"), [("x", "clip_00{}.jpg"), ("Thumbnails", "{}.jpg")])
@@ -228,9 +228,9 @@ def test_a_name_that_label_files_cannot_hold_is_refused(tmp_path: Path) -> None:
     assert {problem.kind for problem in found.problems} == {"failed"}
 
 
-def test_a_row_whose_frames_are_png_files_is_told_so(tmp_path: Path) -> None:
-    found = find(tmp_path, "wave/1/1.png", "wave,1")
-    assert [(problem.kind, "PNG" in problem.reason) for problem in found.problems] == [("failed", True)]
+def test_a_row_whose_frames_are_tiff_files_is_told_so(tmp_path: Path) -> None:
+    found = find(tmp_path, "wave/1/1.tif", "wave,1")
+    assert [(problem.kind, "TIF" in problem.reason) for problem in found.problems] == [("failed", True)]
 
 
 def found_among(folder: Path, files: str) -> tuple[list[str], dict[str, str], Sources]:
