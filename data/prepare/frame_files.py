@@ -84,9 +84,9 @@ class FrameFilesReader:
 
     def _read(self, path: Path) -> tuple[bytes, Picture] | None:
         """A file and its picture; None if it is damaged and left out. VideoError for what is no file or not read."""
-        if not path.is_file():
-            raise VideoError(f"{path.name} is no file, or a link to none")
         try:
+            if not path.is_file():
+                raise VideoError("is no file, or a link to none")
             size = path.stat().st_size
             if not 0 < size <= MAX_BYTES:
                 raise ValueError(f"has more than {MAX_BYTES} bytes" if size else "is empty (0 bytes)")
