@@ -11,6 +11,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from data.store.tone_map import hdr_light
 from data.store.truncation import missing_bytes
 from data.store.video_container import VideoError, open_video, reason, video_streams
 from data.store.video_damage import hole_in
@@ -24,7 +25,6 @@ KEPT_PROMISE = 0.9  # a video with less than this part of its announced frames o
 LATE = 0.1  # seconds of what is to be read that may lack a picture at their start without a remark
 SHORT_CLIP = 0.25  # a clip may lack this part of its seconds at its end, but at most a tenth and a second
 DURATION = re.compile(r"([0-9]+):([0-9]{2}):([0-9]{2}(?:\.[0-9]+)?)")  # of a stream of Matroska, as muxers tag it
-HDR = {16: "PQ", 18: "HLG"}
 ABSENT_IS_LIMITED = {"h264", "hevc"}  # codecs whose standard says so
 
 
@@ -107,8 +107,8 @@ class VideoReader:
                 rate = stream.codec_context.framerate
                 said = f", though it says {float(rate):g}" if rate and rate != 25 else ""
                 self.remarks.append(f"is a stream without times: 25 frames a second are assumed{said}")
-            if transfer := HDR.get(stream.codec_context.color_trc):
-                self.remarks.append(f"is HDR ({transfer}): its brightness is not mapped to that of other videos")
+            if light := hdr_light(stream.codec_context):
+                self.remarks.append(f"is HDR ({light.name}): mapped to the brightness and colours of other videos")
 
     def _read(self, decoder: FrameDecoder, stream: VideoStream) -> Iterator[np.ndarray]:
         limited_grey = stream.codec_context.name in ABSENT_IS_LIMITED
@@ -117,7 +117,7 @@ class VideoReader:
                 self._check_faults(decoder)
                 if each.frame.is_corrupt:
                     self._lose("frames decode with errors", each.time)
-                pixels = self._upright(each.frame, limited_grey)
+                pixels = self._upright(each.frame, limited_grey, hdr_light(stream.codec_context))
                 self.size = (pixels.shape[0], pixels.shape[1])
                 self._times.append(each.time)
                 self._durations.append(each.duration)
