@@ -5,6 +5,7 @@ import os
 from data.labels.hints import VIDEO_SUFFIXES
 
 VIDEOS = VIDEO_SUFFIXES | {".3g2", ".asf", ".divx", ".f4v", ".gif", ".m2ts", ".m2v", ".mpe", ".mpeg-4", ".mts"}
+VIDEOS |= {".apng", ".m1v", ".qt"}
 VIDEOS |= {".264", ".265", ".h264", ".h265", ".hevc", ".mxf", ".ogv", ".rm", ".rmvb", ".vob", ".y4m"}
 JPEGS = {".jpg", ".jpeg", ".jpe", ".jfif"}
 FRAMES = JPEGS | {".bmp", ".png", ".webp"}

@@ -111,23 +111,24 @@ def test_an_animation_is_refused_and_not_taken_for_its_first_picture() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "told"),
     [
-        PNG + chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)) + bytes(99),
-        PNG + chunk(b"IHDR", struct.pack(">IIBBBBB", 5_000, 5_000, 8, 2, 0, 0, 0)) + bytes(99),
-        b"BM" + bytes(16) + struct.pack("<ii", 60_000, -60_000) + bytes(99),
-        b"RIFF\x64\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\x3f\0\xff\x3f\0" + bytes(70),
-        b"BM",
-        b"RIFF\0\0\0\0WEBP",
-        b"RIFF\0\0\0\0WEBPVP8X",
-        PNG,
-        b"GIF89a" + bytes(99),
-        b"\xff\xd8\xff",
+        (PNG + chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)) + bytes(99), "100000x100000"),
+        (PNG + chunk(b"IHDR", struct.pack(">IIBBBBB", 5_000, 5_000, 8, 2, 0, 0, 0)) + bytes(99), "5000x5000"),
+        (b"BM" + bytes(16) + struct.pack("<ii", 60_000, -50_000) + bytes(99), "60000x50000"),
+        (b"RIFF\x64\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\x3f\0\xff\x3f\0" + bytes(70), "16384x16384"),
+        (b"RIFF\x64\0\0\0WEBPVP8L\x0a\0\0\0\x2f\xff\xff\xff\x0f" + bytes(70), "16384x16384"),
+        (b"BM", "0x0"),
+        (b"RIFF\0\0\0\0WEBP", "0x0"),
+        (b"RIFF\0\0\0\0WEBPVP8X", "1x1|damaged"),
+        (PNG, "0x0"),
+        (b"GIF89a" + bytes(99), "no JPEG, PNG"),
+        (b"\xff\xd8\xff", "JPEG"),
     ],
 )
-def test_a_lie_in_a_header_is_refused_before_pixels_are_decoded(data: bytes) -> None:
+def test_a_lie_in_a_header_is_refused_before_pixels_are_decoded(data: bytes, told: str) -> None:
     """A few bytes that promise 10 gigapixels would fill the memory of every worker."""
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=told):
         decode_picture(data)
 
 
