@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import cv2
@@ -66,6 +67,18 @@ def read_header(data: bytes) -> Header:
     if pixels > MAX_PIXELS:
         raise ValueError(f"is {header.width}x{header.height} pixels, and more than {MAX_PIXELS} are not decoded")
     return header
+
+
+def is_animated_webp(path: Path) -> bool:
+    """Whether a file is an animation of the format WebP; not if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            read_header(file.read(64))
+    except VideoError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def decode_picture(data: bytes) -> Picture:

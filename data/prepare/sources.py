@@ -14,8 +14,9 @@ from data.labels.label_file import LabelRow
 from data.labels.text import counted, first_names, letters, some
 from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
 from data.prepare.clip_times import cut_times
-from data.prepare.file_names import is_frame, is_hidden_folder, is_other_image, is_picture, is_video
+from data.prepare.file_names import is_frame, is_hidden_folder, is_other_image, is_picture, is_video, suffix
 from data.prepare.frame_pattern import has_frames
+from data.prepare.pictures import is_animated_webp
 from data.prepare.previews import is_preview, may_be_preview, named_after
 from data.prepare.report import Problem
 from data.store.video_file import Span
@@ -25,6 +26,8 @@ LABELS = ", or name a label file with --labels"
 PLAIN_FOLDER = "folders without frames"
 PICTURES = "frames, not converted: only JPEG, PNG, BMP and WebP frames are read; write them as PNG or JPEG"
 
+ANIMATED_WEBP = "animated WebP"
+WEBP_REMEDY = "an animated WebP picture, which is not read; write it as MP4 or GIF"
 LOST = "a link to itself or to nothing"
 HIDDEN = "hidden (names that begin with a dot, folders of systems such as @eaDir)"  # unfinished or deleted files
 UNCERTAIN_CLASS = "by its name it may hold previews or frames of the videos of the other classes: is it a class?"
@@ -315,6 +318,9 @@ def _contents(folder: Path, videos: Path, problems: list[Problem], pattern: str)
             yield _Found(path, "video", path.stem)
         elif _is_lost(entry):
             problems.append(Problem("failed", str(path.relative_to(videos)), LOST))
+        elif suffix(entry.name) == ".webp" and is_animated_webp(path):
+            is_video_preview = any(is_video(each.name) and Path(each.name).stem == path.stem for each in entries)
+            yield _Found(path, ANIMATED_WEBP, entry.name, "" if is_video_preview else WEBP_REMEDY)
         else:
             yield _Found(path, _kind(entry), entry.name)
 

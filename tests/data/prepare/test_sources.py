@@ -233,6 +233,22 @@ def test_a_row_whose_frames_are_tiff_files_is_told_so(tmp_path: Path) -> None:
     assert [(problem.kind, "TIF" in problem.reason) for problem in found.problems] == [("failed", True)]
 
 
+def test_an_animated_webp_picture_is_told(tmp_path: Path) -> None:
+    """It was one of the files that are no videos, and its class trained without it."""
+    head = b"RIFF\x64\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\x14\0\0\x0c\0\0" + bytes(70)
+    (tmp_path / "videos" / "wave").mkdir(parents=True)
+    (tmp_path / "videos" / "wave" / "2.webp").write_bytes(head.replace(b"\x02", b"\0"))
+    (tmp_path / "videos" / "wave" / "1.webp").write_bytes(head)
+    found = find_sources(tmp_path / "videos", tmp_path / "out")
+    assert [(each.kind, each.item) for each in found.problems] == [("failed", "wave/1.webp")]
+    assert found.ignored == {".webp": 1}
+    (tmp_path / "videos" / "wave" / "1.mp4").touch()  # it is a preview of that
+    found = find_sources(tmp_path / "videos", tmp_path / "out")
+    assert not found.problems and found.ignored == {".webp": 1, "animated WebP": 1}
+    found = find(tmp_path, "", "wave,1")
+    assert [each.path.name for each in found.videos] == ["1.mp4"] and found.ignored["animated WebP"] == 1
+
+
 def found_among(folder: Path, files: str) -> tuple[list[str], dict[str, str], Sources]:
     """The folders that are taken as videos among empty files "a/b.mp4 a/x/1.jpg", and the reasons of the problems."""
     for file in files.split():

@@ -13,6 +13,7 @@ from av.stream import Disposition
 
 from data.prepare.file_names import is_video
 from data.store.video_file import Span, VideoError, VideoReader, check_whole
+from tests.data.store.test_video_file import set_display_matrix
 from tests.numbered import encode_numbered_video, frame_number
 
 
@@ -68,6 +69,24 @@ def test_files_of_all_usual_formats_are_read(tmp_path: Path, name: str, codec: s
     clip = VideoReader(path, 360, Span(0.39, 0.79))
     assert [frame_number(frame) for frame in clip] == list(range(10, 20)) and not clip.losses
     assert bool(clip.remarks) == (Path(name).suffix in (".264", ".h265"))  # without times: 25 frames a second
+
+
+@pytest.mark.parametrize("layout", ["yuv420p", "yuv420p10le"])
+def test_videos_of_telephones_have_their_frames_upright_and_at_their_times(tmp_path: Path, layout: str) -> None:
+    """HEVC of 8 or 10 bits, of a rate that varies with the light, filmed upright."""
+    pts = np.cumsum([0, *np.random.default_rng(0).choice([20, 20, 20, 19, 40, 60], 39)]).tolist()
+    options = {"x265-params": "log-level=none:crf=8:bframes=2:keyint=12", "tag": "hvc1", "preset": "ultrafast"}
+    path = encode_numbered_video(
+        tmp_path / "IMG_0001.MOV", 40, codec="libx265", pixel_format=layout, rate=600, pts=pts, options=options
+    )
+    set_display_matrix(path, 0, 1, -1, 0)
+    reader = VideoReader(path, 360)
+    frames = list(reader)
+    assert list(map(frame_number, frames)) == list(range(40)) and frames[0].shape == (64, 48, 3)
+    assert not reader.remarks and reader.seconds == pytest.approx(pts[-1] / 600, abs=0.11)
+    for start, end in ((0.0, 0.5), (0.51, 1.2)):
+        clip = [frame_number(frame) for frame in VideoReader(path, 360, Span(start, end))]
+        assert clip == [n for n, time in enumerate(pts) if start <= time / 600 < end]
 
 
 PALETTE = np.array([(n & 1, n >> 1 & 1, n >> 2) for n in range(8)]) * 255
