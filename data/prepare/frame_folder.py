@@ -41,7 +41,7 @@ def find_frames(folder: Path, keep_partial: bool = False, pattern: str = "") -> 
     entries = sorted(place.iterdir())
     others = [path for path in entries if not is_picture(path.name) and not is_hidden_folder(path.name)]
     every = [split(path) for path in entries if is_picture(path.name)]
-    every += [split(path, UNNAMED) for path in others if _begins_as_picture(path)]
+    every += [split(path, UNNAMED) for path in others if begins_as_picture(path)]
     frames, odd = _choose([name for name in every if matches(name.path.name, pattern)], every, pattern)
     left_out = [f"left out {' and '.join(odd)}: not of the series of {frames[0].path.name}"] if odd else []
     if pattern and (more := _unmatched(frames, every, pattern)):
@@ -101,7 +101,8 @@ def _unmatched(frames: Sequence[Name], every: Sequence[Name], pattern: str) -> s
     return continues([name.of_kind("") for name in frames], rest) if rest else ""
 
 
-def _begins_as_picture(path: Path) -> bool:
+def begins_as_picture(path: Path) -> bool:
+    """Whether a file begins as a picture; not if it cannot be read."""
     try:
         if not path.is_file():
             return False
@@ -132,6 +133,6 @@ def _pictures_within(folder: Path, kind: str, seen: set[tuple[int, int] | None],
         paths = [Path(place, name) for name in sorted(files) if name[0] != "."]
         videos += [str(path.relative_to(folder.parent)) for path in paths if is_video(path.name)]
         found += [split(path) for path in paths if is_picture(path.name)]
-        bare = [path for path in paths if NO_SUFFIX.fullmatch(path.suffix) and _begins_as_picture(path)]
+        bare = [path for path in paths if NO_SUFFIX.fullmatch(path.suffix) and begins_as_picture(path)]
         found += [split(path, UNNAMED).of_kind(kind) for path in bare]
     return sorted(found)

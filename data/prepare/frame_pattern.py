@@ -52,11 +52,11 @@ def has_frames(folder: Path, pattern: str) -> bool:
 
 
 def pattern_for(names: Sequence[str], others: Sequence[str]) -> str:
-    """A pattern for files that differ in a number, which does not match `others`."""
+    """A pattern for files that differ in a number, which does not match `others`; empty if there is no simple one."""
     start = escape(os.path.commonprefix(names).rstrip("0123456789"))
     end = escape(os.path.splitext(names[0])[1])  # noqa: PTH122 (a name)
-    every = f"{start}*{end}"
-    return f"{start}[0-9]*{end}" if any(matches(other, every) for other in others) else every
+    patterns = (f"{start}*{end}", f"{start}[0-9]*{end}")
+    return next((each for each in patterns if not any(matches(other, each) for other in others)), "")
 
 
 def _places(folder: Path, pattern: str) -> list[Path]:

@@ -109,8 +109,9 @@ def several(series: Sequence[Sequence[Name]]) -> str:
         )
     shown = [f"{each[0].path.name}... ({len(each)})" for each in series]
     names, others = [name.path.name for name in series[0]], [name.path.name for each in series[1:] for name in each]
-    remedy = f"keep one in each folder, or choose one, as with --frames '{pattern_for(names, others)}'"
-    return f"holds {len(series)} series of pictures: {first_names(shown)}; {remedy}"
+    pattern = pattern_for(names, others)
+    choice = f", or choose one, as with --frames '{pattern}'" if pattern else ""
+    return f"holds {len(series)} series of pictures: {first_names(shown)}; keep one in each folder{choice}"
 
 
 def _varying(group: Sequence[Name]) -> list[int]:

@@ -15,6 +15,7 @@ from data.labels.text import counted, first_names, letters, some
 from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
 from data.prepare.clip_times import cut_times
 from data.prepare.file_names import is_frame, is_hidden_folder, is_other_image, is_picture, is_video, suffix
+from data.prepare.frame_folder import begins_as_picture
 from data.prepare.frame_pattern import has_frames
 from data.prepare.pictures import is_animated_webp
 from data.prepare.previews import is_preview, may_be_preview, named_after
@@ -334,6 +335,9 @@ def _folder_found(path: Path, beside: set[str], folders: set[str], videos: Path,
         return _Found(path, PLAIN_FOLDER, path.name, deeper)
     if any(is_frame(name) for name in names):
         return _Found(path, "frames", path.name, "", *_doubt(path.name, names, beside, folders))
+    bare = next((entry for entry in entries if not suffix(entry.name) and not _is_folder(entry)), None)
+    if bare is not None and begins_as_picture(Path(bare.path)):  # its conversion says what to do
+        return _Found(path, "frames", path.name)
     pictures = [name for name in names if is_other_image(name)]
     if pictures:
         kind = Path(pictures[0]).suffix[1:].upper()

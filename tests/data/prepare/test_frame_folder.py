@@ -261,6 +261,13 @@ def test_the_pattern_that_is_proposed_works(tmp_path: Path, files: list[str]) ->
     assert find_frames(tmp_path, pattern=str(caught.value).split("'")[1]).files
 
 
+def test_no_pattern_is_proposed_where_none_works(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"frame_{n}{copy}.jpg" for n in range(3) for copy in ("", " (1)")))
+    with pytest.raises(VideoError, match="2 series") as caught:
+        find_frames(tmp_path)
+    assert "--frames" not in str(caught.value)
+
+
 @pytest.mark.parametrize("pattern", ["", " ", "/img_*.jpg", "rgb/", "../*.jpg", "**/*.jpg", "a//b.jpg", "./*.jpg"])
 def test_a_pattern_that_names_no_file_below_a_folder_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="pattern"):

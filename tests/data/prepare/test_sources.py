@@ -233,6 +233,15 @@ def test_a_row_whose_frames_are_tiff_files_is_told_so(tmp_path: Path) -> None:
     assert [(problem.kind, "TIF" in problem.reason) for problem in found.problems] == [("failed", True)]
 
 
+def test_frames_without_a_suffix_are_no_empty_folder(tmp_path: Path) -> None:
+    """The folder was counted as one without frames, with status 0; its conversion says what to do."""
+    for folder, data in (("v1", b"\xff\xd8\xff\xe0"), ("v2", b"notes")):
+        (tmp_path / "wave" / folder).mkdir(parents=True)
+        (tmp_path / "wave" / folder / "0001").write_bytes(data)
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [each.video_id for each in found.videos] == ["v1"]
+
+
 def test_an_animated_webp_picture_is_told(tmp_path: Path) -> None:
     """It was one of the files that are no videos, and its class trained without it."""
     head = b"RIFF\x64\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\x14\0\0\x0c\0\0" + bytes(70)
