@@ -15,6 +15,7 @@ NUMBER = re.compile(r"([0-9]+)")
 UNNAMED = "no suffix"  # the kind of a picture whose name does not say that it is one
 DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])[0-5]\d[0-5]\d")
 DATE_DIGITS = 14
+PICTURES = re.compile(r"(img|image|rgb|frame|colou?r)s?(?![a-z])", re.IGNORECASE)  # of which a user most likely means
 CLOCK = 10**9  # seconds since 1970, of 2001; cameras also count milliseconds to nanoseconds
 
 
@@ -108,8 +109,9 @@ def several(series: Sequence[Sequence[Name]]) -> str:
             f"holds {len(names)} pictures whose order is unknown: their names ({first_names(names)}) do not count them"
         )
     shown = [f"{each[0].path.name}... ({len(each)})" for each in series]
-    names, others = [name.path.name for name in series[0]], [name.path.name for each in series[1:] for name in each]
-    pattern = pattern_for(names, others)
+    chosen = next((each for each in series if PICTURES.match(each[0].path.name)), series[0])
+    others = [name.path.name for each in series if each is not chosen for name in each]
+    pattern = pattern_for([name.path.name for name in chosen], others)
     choice = f", or choose one, as with --frames '{pattern}'" if pattern else ""
     return f"holds {len(series)} series of pictures: {first_names(shown)}; keep one in each folder{choice}"
 

@@ -59,7 +59,7 @@ def test_rgb_frames_beside_optical_flow_are_converted_by_one_command(tmp_path: P
     encode_numbered_video(videos / "walk" / "v4.mp4", 5)
     status, numbers, problems = converted(videos, out)
     assert status == 1 and set(numbers) == {"walk/v3", "walk/v4"} and set(problems) == {"run/v1", "run/v2"}
-    assert all("--frames 'flow_x_*.jpg'" in reason for _, reason in problems.values())
+    assert all("--frames 'img_*.jpg'" in reason for _, reason in problems.values())
     status, numbers, problems = converted(videos, out, "--frames", "img_*.jpg")
     assert (numbers["run/v1"], numbers["run/v2"], numbers["walk/v4"]) == ([1, 2, 3], [5, 6, 7], [0, 1, 2, 3, 4])
     assert status == 1 and [item for item, (kind, _) in problems.items() if kind == "failed"] == ["walk/v3"]
