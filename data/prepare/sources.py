@@ -111,7 +111,7 @@ def find_sources(videos: Path, out: Path, pattern: str = "") -> Sources:
                 if each.is_preview:
                     continue
                 if each.kind == PLAIN_FOLDER and (deeper := _first_within(each.path, videos, problems)):
-                    choice = f", or --frames '{Path(deeper).parent}/*{Path(deeper).suffix}'" if is_frame(deeper) else ""
+                    choice = f", or {_choice(deeper)}" if is_frame(deeper) else ""
                     what = f"holds no frames or video itself, but {deeper}: {LAYOUT}{LABELS}{choice}"
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", what))
                 elif each.kind in ("video", "frames"):
@@ -191,12 +191,15 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow], pat
     ignored: Counter[str] = Counter()
     problems: list[Problem] = []
     by_name: dict[str, list[_Found]] = {}
+    folders: dict[str, Path] = {}
     for each in _everything_under(videos, out, problems, pattern):
         if each.kind in ("video", "frames", "pictures"):
             by_name.setdefault(each.name, []).append(each)
-        elif each.kind != PLAIN_FOLDER:
+        elif each.kind == PLAIN_FOLDER:
+            folders.setdefault(each.name, each.path)
+        else:
             ignored[each.kind] += 1
-    search = _Search(videos, by_name, rows)
+    search = _Search(videos, by_name, rows, folders)
     sources: dict[tuple[str, str], Source | Problem] = {}
     for row in rows:
         if (row.label, row.video_id) not in sources:  # else it is in two splits
@@ -223,7 +226,10 @@ def _in_two_classes(found: Sequence[Source], videos: Path) -> Iterator[Problem]:
 class _Search:
     """Finds the videos of rows among those under `videos`, by name."""
 
-    def __init__(self, videos: Path, by_name: dict[str, list[_Found]], rows: Sequence[LabelRow]) -> None:
+    def __init__(
+        self, videos: Path, by_name: dict[str, list[_Found]], rows: Sequence[LabelRow], folders: Mapping[str, Path]
+    ) -> None:
+        self._folders = folders  # that hold no video or frames themselves, by name
         self.warnings: list[Problem] = []
         self._videos = videos
         self._by_name = by_name
@@ -258,13 +264,19 @@ class _Search:
             elsewhere += [each.path for each in there]
         names = " or ".join(dict.fromkeys((row.video_id, row.youtube_id)))
         if not elsewhere:
-            return Problem("missing", item, f"no video named {names} under {self._videos}")
+            return Problem("missing", item, f"no video named {names} under {self._videos}{self._hint(row.video_id)}")
         lies = (
             f"{_names(elsewhere, self._videos)} {'lies' if len(elsewhere) == 1 else 'lie'} in a folder of another class"
         )
         return Problem(
             "missing", item, f"no video named {names} in a folder of its class, and {lies}; move it if meant"
         )
+
+    def _hint(self, name: str) -> str:
+        """Of a row whose video has a folder: the frames that lie in a folder of that."""
+        folder = self._folders.get(name)
+        deeper = _first_within(folder, self._videos, []) if folder else ""
+        return f"; its folder holds {deeper}: {_choice(deeper)}" if is_frame(deeper) else ""
 
     def _suitable(self, row: LabelRow, name: str, there: Sequence[_Found]) -> Sequence[_Found]:
         """Those of the videos of a name that may be the row's; more than one if it cannot be told which."""
@@ -361,6 +373,11 @@ def _doubt(name: str, names: Sequence[str], videos: set[str], folders: set[str])
     if not after.video:
         return "", False
     return f"its pictures are named after videos beside it, such as {after.video}", after.is_sure or is_named
+
+
+def _choice(deeper: str) -> str:
+    """The flag that takes a picture in a folder of the video's folder, and those beside it, for the frames."""
+    return f"--frames '{Path(deeper).parent}/*{Path(deeper).suffix}'"
 
 
 def _first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
