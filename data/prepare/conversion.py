@@ -36,6 +36,7 @@ class Settings(NamedTuple):
     keep_partial: bool
     threads: int  # for decoding, in each worker
     videos: Path | None = None  # the folder that holds all sources
+    fps: float | None = None  # resample to this rate
 
 
 class Job(NamedTuple):
@@ -53,6 +54,7 @@ class Converted(NamedTuple):
 
     warnings: list[str]
     is_small: bool
+    is_variable: bool = False  # whether the steps between its frames are uneven
 
 
 class Unwritable(NamedTuple):
@@ -72,6 +74,7 @@ class There(NamedTuple):
     is_small: bool = False  # as in Converted, if the database says it
     warnings: tuple[str, ...] = ()  # of its conversion, as far as the database keeps them
     keeps_warnings: bool = False  # all of them; those of older versions keep only what is missing
+    is_variable: bool = False  # as in Converted, if the database says it
 
 
 def look(settings: Settings, job: Job) -> There:
@@ -102,6 +105,7 @@ def look(settings: Settings, job: Job) -> There:
         is_small=made.is_small,
         warnings=tuple(warnings),
         keeps_warnings=made.pixels != "",
+        is_variable=made.is_variable,
     )
 
 
@@ -144,6 +148,8 @@ def write_count(job: Job) -> None:
 
 def origin_of(settings: Settings, job: Job) -> Origin:
     """What a database made by this job will say of its source. DataError if that cannot be read."""
+    if settings.fps and job.source.is_dir():
+        raise VideoError("is a folder of frames without times: --fps cannot resample it; convert it without --fps")
     size, content = _content(job.source)
     start, end = job.span or (None, None)
     videos = settings.videos or job.source.parent
@@ -157,6 +163,8 @@ def origin_of(settings: Settings, job: Job) -> Origin:
         short_side=settings.short_side,
         quality=settings.quality,
         keep_partial=settings.keep_partial,
+        fps=settings.fps,
+        is_resampled=settings.fps is not None,
     )
 
 
@@ -179,7 +187,7 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
         jpegs, lost, remarks = reader, reader.losses, reader.remarks
     else:
         reader = video = VideoReader(
-            job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat
+            job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat, settings.fps
         )
         jpegs = (encode_jpeg(pixels, settings.quality) for pixels in video)
         lost, remarks = video.losses, video.remarks
@@ -188,6 +196,8 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
         seconds = video.seconds if video and job.span is None else None
         height, width = reader.size
         made = replace(origin, seconds=seconds, pixels=f"{width}x{height}")
+        if video:
+            made = replace(made, fps=video.rate, is_variable=video.is_variable)
         return _rows(made, job.source, [*missing, *lost], [*left_out, *remarks])
 
     try:
@@ -199,7 +209,8 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
         raise DataError(what) from error
     if video and job.cut and (problem := length_problem(video.seconds, job.cut)):
         remarks = [*remarks, problem]
-    return Converted([*left_out, *missing, *lost, *remarks], min(reader.size) < settings.short_side)
+    is_variable = video is not None and video.is_variable
+    return Converted([*left_out, *missing, *lost, *remarks], min(reader.size) < settings.short_side, is_variable)
 
 
 def remove_leftovers(job: Job) -> None:
