@@ -42,7 +42,10 @@ RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?(e-?[0-9]{1,2})?")
 MAX_RATE = 1e6  # frames a second
 MAX_LETTERS = 2**16  # of a value that is read; the rest is left out
 _ROWS = f"SELECT substr(name, 1, 100), typeof(value), substr(value, 1, {MAX_LETTERS}) FROM Origin LIMIT 100"
-_RATE = "SELECT substr(value, 1, 100) FROM (SELECT name, value FROM Origin LIMIT 100) WHERE name = 'fps'"
+_RATE = (
+    "SELECT substr(value, 1, 100) FROM (SELECT name, value FROM Origin LIMIT 100) "
+    "WHERE name = 'fps' AND typeof(value) = 'text'"
+)
 
 
 @dataclass(frozen=True)
