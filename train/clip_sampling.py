@@ -53,7 +53,7 @@ def unused_interval(options: Any) -> str:
 def check_rates(videos: VideoList, options: Any, split: str) -> None:
     """DataError if the interval is a time and some of a sample of the videos have no known rate."""
     found = interval_of(options.val_frame_interval) if split == "validation" else training_intervals(options)
-    if found and found.rate and (unknown := unknown_rates(sampled_times(videos))):
+    if found and found.rate and (unknown := unknown_rates(sampled_times(videos), split)):
         raise DataError(f"{FLAGS[split]} {found}: {unknown}: {RATE_REMEDY}")
 
 
@@ -62,7 +62,7 @@ def tell_spans(videos: VideoList, options: Any, split: str) -> None:
     found = interval_of(options.val_frame_interval) if split == "validation" else training_intervals(options)
     times = sampled_times(videos)
     LOG.info("%s", span_text(times, options.clip_length, found, split))
-    if mixed := mixed_rates(times, found):
+    if mixed := mixed_rates(times, found, split):
         LOG.warning(
             "%s; convert with --fps, or give the interval as a time, such as %s %d@30",
             mixed, FLAGS[split], found.lowest if found else 1,

@@ -99,16 +99,16 @@ def uniform_clips(
     return [_frames_from(start, num_frames, length, interval, rates) for start in starts]
 
 
-def span_clip(num_frames: int, length: int, shift: float) -> SampledFrames:
-    """A clip over the whole video: of `length` equal segments, the frame at `shift` (0 to below 1) of each.
+def span_clip(num_frames: int, length: int, shift: int) -> SampledFrames:
+    """A clip over the whole video: of `length` equal segments, the frame at `shift` / `num_frames` (below 1) of each.
 
     Temporal Segment Networks (https://arxiv.org/abs/1608.00859) have a random shift for each segment. Here it is one
     for all, so that the steps are even. A video of fewer frames than the clip has each of its frames, some repeated.
     """
     if num_frames < length:
         return _frames_from(0, num_frames, length, 1)
-    indices = ((np.arange(length) + shift) * (num_frames / length)).astype(np.int64)
-    return SampledFrames(np.minimum(indices, num_frames - 1), num_frames / length, 0)
+    assert 0 <= shift < num_frames
+    return SampledFrames((np.arange(length, dtype=np.int64) * num_frames + shift) // length, num_frames / length, 0)
 
 
 def _steps(num_frames: int, rates: Rates | None) -> int:
@@ -202,7 +202,7 @@ class RandomClips:
         """One view."""
         length = request.shape.frames
         if self.sampling == SPAN:
-            return [span_clip(num_frames, length, rng.random())]
+            return [span_clip(num_frames, length, int(rng.integers(0, num_frames)))]
         draw_start, factor = STARTS[self.sampling], request.max_interval_factor
         rates = _rates(rate, self.rate)
         return [random_clip(num_frames, length, self.intervals, factor, rng, draw_start, rates)]
@@ -245,7 +245,8 @@ class UniformClips:
         """`clips` views."""
         length = request.shape.frames
         if self.span:
-            return [span_clip(num_frames, length, (clip + 0.5) / self.clips) for clip in range(self.clips)]
+            shifts = [(2 * clip + 1) * num_frames // (2 * self.clips) for clip in range(self.clips)]
+            return [span_clip(num_frames, length, shift) for shift in shifts]
         return uniform_clips(num_frames, length, self.interval, self.clips, _rates(rate, self.rate))
 
     def crop_box(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> CropBox:

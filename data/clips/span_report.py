@@ -61,19 +61,19 @@ def span_text(times: Sequence[VideoTime], length: int, intervals: Intervals | No
     return f"{what}; the videos last {seconds:.3g} s (median of {len(known)}{more})"
 
 
-def mixed_rates(times: Sequence[VideoTime], intervals: Intervals | None) -> str:
+def mixed_rates(times: Sequence[VideoTime], intervals: Intervals | None, split: str) -> str:
     """What to warn of if the rates of videos differ much and the intervals count frames; empty if not."""
     rates = sorted(each.rate for each in times if each.rate)
     if intervals is None or intervals.rate or not rates or rates[-1] <= MIXED * rates[0]:
         return ""
     seconds = [f"{intervals.lowest / rate:.2g}" for rate in (rates[-1], rates[0])]
     return (
-        f"the {len(rates)} sampled videos have {rates[0]:.4g} to {rates[-1]:.4g} frames a second (median "
+        f"the {len(rates)} sampled {split} videos have {rates[0]:.4g} to {rates[-1]:.4g} frames a second (median "
         f"{median(rates):.4g}): an interval of {intervals.lowest} is {' to '.join(seconds)} s"
     )
 
 
-def unknown_rates(times: Sequence[VideoTime]) -> str:
+def unknown_rates(times: Sequence[VideoTime], split: str) -> str:
     """Which of the sampled videos do not tell their rate; empty if all do."""
     unknown = [each.folder for each in times if each.rate is None]
     if not unknown:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LATE, LATE_SECONDS = 0.1, 0.004  # of a step at the new rate, but at most so many seconds
+# Of a step at the new rate, but at most so many seconds. No usual rates meet at such odd numbers, where rounding would
+# decide.
+LATE, LATE_SECONDS = 0.1031, 0.00411
 LONGEST_PAUSE = 600.0  # seconds for which one frame may be repeated
 ROUNDED = 1.5  # ticks, or milliseconds, by which a step may be off because times are rounded
 UNEVEN = 0.1  # of the median step: a step that is further off is another one
@@ -65,8 +67,8 @@ def average_rate(times: Sequence[float], step: float, tick: float) -> float | No
         return None
     steps = len(times) - 1
     if abs(steps * step - length) <= ROUNDED * max(0.001, tick):
-        return 1 / step
-    return steps / length
+        return round(1 / step, 9)
+    return round(steps / length, 9)
 
 
 def is_variable(times: Sequence[float], tick: float) -> bool:

@@ -37,7 +37,7 @@ def test_frames_and_rates_of_a_sample_are_read(tmp_path: Path) -> None:
     assert sampled_times(videos) == [
         VideoTime(folders[0], 6, 25.0), VideoTime(folders[1], 6, None), VideoTime(folders[2], 6, 30.0)
     ]  # fmt: skip
-    assert unknown_rates(sampled_times(videos)).endswith(str(folders[1]))
+    assert unknown_rates(sampled_times(videos), "training").endswith(str(folders[1]))
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,16 @@ def test_the_span_in_seconds(
 
 def test_different_rates_are_told_where_an_interval_counts_frames() -> None:
     mixed = times(24.0, 30.0, 60.0, None)
-    text = mixed_rates(mixed, Intervals(2, 2))
-    assert "3 sampled" in text and "24 to 60" in text and "0.033 to 0.083 s" in text
-    assert mixed_rates(mixed, Intervals(2, 2, 30.0)) == mixed_rates(mixed, None) == ""
-    assert mixed_rates(times(25.0, 30.0), Intervals(2, 2)) == ""  # a fifth
-    assert mixed_rates(times(None, None), Intervals(2, 2)) == mixed_rates([], Intervals(2, 2)) == ""
+    text = mixed_rates(mixed, Intervals(2, 2), "training")
+    assert "3 sampled training" in text and "24 to 60" in text and "0.033 to 0.083 s" in text
+    assert mixed_rates(mixed, Intervals(2, 2, 30.0), "training") == mixed_rates(mixed, None, "training") == ""
+    assert mixed_rates(times(25.0, 30.0), Intervals(2, 2), "training") == ""  # a fifth
+    assert mixed_rates(times(None, None), Intervals(2, 2), "training") == ""
+    assert mixed_rates([], Intervals(2, 2), "training") == ""
 
 
 def test_unknown_rates_are_counted_and_one_is_named() -> None:
-    assert unknown_rates(times(25.0, 30.0)) == unknown_rates([]) == ""
-    assert unknown_rates(times(25.0, None, None)).startswith("2 of 3 ") and "v1" in unknown_rates(times(25.0, None))
+    assert unknown_rates(times(25.0, 30.0), "training") == unknown_rates([], "training") == ""
+    assert unknown_rates(times(25.0, None, None), "training").startswith("2 of 3 ") and "v1" in unknown_rates(
+        times(25.0, None), "training"
+    )
