@@ -12,6 +12,7 @@ import errno
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,13 +27,12 @@ from data.labels.locate import csv_files, find_jpg
 from data.labels.text import counted, some
 from data.prepare.clip_times import SHORT, clip_problems
 from data.prepare.deletion import Deletion
-from data.prepare.frame_rates import rates_text
+from data.prepare.frame_rates import constant_rate, rates_text
 from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import check_idle, is_lock
 from data.prepare.video_check import Verdict, check_and_delete, check_only
 from data.prepare.worker_pool import run_jobs
 from data.store.frame_store import FRAME_COUNT
-from data.store.origin import Origin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +79,7 @@ def _check_videos(
     short: list[str] = []
     warned: list[str] = []
     uncompared = 0
-    rates: list[Origin | None] = []
+    rates = Counter[float | None]()
     by_content: dict[tuple[object, ...], list[str]] = {}
     check = (
         partial(check_and_delete, options.decode, jpg) if options.delete_broken else partial(check_only, options.decode)
@@ -94,7 +94,7 @@ def _check_videos(
             report.count("frames", verdict.frames)
             item, rows, made = str(outcome.job.relative_to(jpg)), videos[outcome.job], verdict.made
             if verdict.frames:
-                rates.append(made)
+                rates[constant_rate(made)] += 1
             if made is None:
                 uncompared += verdict.frames > 0 and any(row.time_start is not None for row in rows)
             else:

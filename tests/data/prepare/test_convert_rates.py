@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.prepare import convert, verify
-from data.prepare.frame_rates import rates_text
+from data.prepare.frame_rates import constant_rate, rates_text
 from data.store.frame_store import FrameStore
 from data.store.origin import Origin, read_origin
 from tests.numbered import encode_numbered_video, frame_numbers, numbered_jpegs
@@ -142,14 +142,12 @@ def test_rates_that_no_video_has_are_refused(tmp_path: Path, rate: str, capsys: 
     assert not (tmp_path / "out").exists()
 
 
-def origin(fps: float | None, is_variable: bool = False) -> Origin:
-    return Origin("v", "a.mp4", 1, "ab", None, None, 360, 90, False, fps=fps, is_variable=is_variable)
-
-
 def test_the_rates_of_a_dataset_in_one_line() -> None:
-    few = [origin(30)] * 2 + [origin(25)] * 3 + [origin(29.97002997)]
+    few = {30.0: 2, 25.0: 3, 29.97002997: 1}
     assert rates_text(few) == "25 (3 videos), 29.97 (1), 30 (2)"
-    assert rates_text([*few, None, origin(None), origin(17.3, True)]).endswith(", variable or unknown (3)")
-    assert rates_text([None]) == "variable or unknown (1 video)"
-    many = [origin(rate) for rate in range(10, 31)]
-    assert rates_text([*many, None]) == "10 to 30, median 20 (21 videos), variable or unknown (1)"
+    assert rates_text(few | {29.9701: 1, None: 3}) == "25 (3 videos), 29.97 (2), 30 (2), variable or unknown (3)"
+    assert rates_text({None: 1}) == "variable or unknown (1 video)"
+    many = dict.fromkeys(map(float, range(10, 31)), 1)
+    assert rates_text({**many, None: 1}) == "10 to 30, median 20 (21 videos), variable or unknown (1)"
+    varying = Origin("v", "a.mp4", 1, "ab", None, None, 360, 90, False, fps=25.0, is_variable=True)
+    assert constant_rate(varying) is constant_rate(None) is None
