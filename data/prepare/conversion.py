@@ -37,6 +37,7 @@ class Settings(NamedTuple):
     threads: int  # for decoding, in each worker
     videos: Path | None = None  # the folder that holds all sources
     frames: str = ""  # the pattern that chooses the frames in a folder (frame_pattern)
+    fps: float | None = None  # resample to this rate
 
 
 class Job(NamedTuple):
@@ -54,6 +55,7 @@ class Converted(NamedTuple):
 
     warnings: list[str]
     is_small: bool
+    is_variable: bool = False  # whether the steps between its frames are uneven
 
 
 class Unwritable(NamedTuple):
@@ -73,6 +75,7 @@ class There(NamedTuple):
     is_small: bool = False  # as in Converted, if the database says it
     warnings: tuple[str, ...] = ()  # of its conversion, as far as the database keeps them
     keeps_warnings: bool = False  # all of them; those of older versions keep only what is missing
+    is_variable: bool = False  # as in Converted, if the database says it
 
 
 def look(settings: Settings, job: Job) -> There:
@@ -103,6 +106,7 @@ def look(settings: Settings, job: Job) -> There:
         is_small=made.is_small,
         warnings=tuple(warnings),
         keeps_warnings=made.pixels != "",
+        is_variable=made.is_variable,
     )
 
 
@@ -145,6 +149,8 @@ def write_count(job: Job) -> None:
 
 def origin_of(settings: Settings, job: Job) -> Origin:
     """What a database made by this job will say of its source. DataError if that cannot be read."""
+    if settings.fps and job.source.is_dir():
+        raise VideoError("is a folder of frames without times: --fps cannot resample it; convert it without --fps")
     size, content = _content(job.source, settings.frames)
     start, end = job.span or (None, None)
     videos = settings.videos or job.source.parent
@@ -159,6 +165,8 @@ def origin_of(settings: Settings, job: Job) -> Origin:
         quality=settings.quality,
         keep_partial=settings.keep_partial,
         frames=settings.frames if job.source.is_dir() else "",
+        fps=settings.fps,
+        is_resampled=settings.fps is not None,
     )
 
 
@@ -181,7 +189,7 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
         jpegs, lost, remarks = reader, reader.losses, reader.remarks
     else:
         reader = video = VideoReader(
-            job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat
+            job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat, settings.fps
         )
         jpegs = (encode_jpeg(pixels, settings.quality) for pixels in video)
         lost, remarks = video.losses, video.remarks
@@ -190,6 +198,8 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
         seconds = video.seconds if video and job.span is None else None
         height, width = reader.size
         made = replace(origin, seconds=seconds, pixels=f"{width}x{height}")
+        if video:
+            made = replace(made, fps=video.rate, is_variable=video.is_variable)
         return _rows(made, job.source, settings.frames, [*missing, *lost], [*left_out, *remarks])
 
     try:
@@ -201,7 +211,8 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
         raise DataError(what) from error
     if video and job.cut and (problem := length_problem(video.seconds, job.cut)):
         remarks = [*remarks, problem]
-    return Converted([*left_out, *missing, *lost, *remarks], min(reader.size) < settings.short_side)
+    is_variable = video is not None and video.is_variable
+    return Converted([*left_out, *missing, *lost, *remarks], min(reader.size) < settings.short_side, is_variable)
 
 
 def remove_leftovers(job: Job) -> None:

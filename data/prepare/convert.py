@@ -15,7 +15,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from common.cli import CommandParser, positive_integer, run_command
+from common.cli import CommandParser, finite_number, positive_integer, run_command
 from common.errors import DataError
 from common.files import inode_of, reason
 from common.processes import available_cpus
@@ -52,6 +52,7 @@ from data.store.frame_store import DATABASE
 
 CHUNK = 64  # videos that a thread looks at in one call
 SMALL = "smaller than --short-side"
+VARIABLE = "of a variable frame rate"
 OF_OTHERS = "databases of no video here"
 WITH_DAMAGE = "already there, with damage"
 
@@ -75,7 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with only_run(options.out, options.shard):
         failures.read()
         settings = Settings(
-            options.short_side, options.quality, options.keep_partial, 1, options.videos, options.frames or ""
+            options.short_side,
+            options.quality,
+            options.keep_partial,
+            1,
+            options.videos,
+            options.frames or "",
+            options.fps,
         )
         jobs, known = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
         if jobs:
@@ -93,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if small := report.counts[SMALL]:
         kept = f"the frames of {counted(small, 'video')} have a shorter side of less than {options.short_side} pixels"
         report.notes.append(f"{kept}, as their source: nothing is enlarged")
+    if variable := report.counts[VARIABLE]:
+        report.notes.append(f"{counted(variable, 'video')} of a variable frame rate: --fps makes their steps even")
     if found.ignored:
         report.count("ignored, no videos", found.ignored.total())
         kinds = (f"{number} {kind}" for kind, number in sorted(found.ignored.items()))
@@ -216,6 +225,8 @@ def _jobs(
                 known.untold.add(item)
             if there.is_small:
                 report.count(SMALL)
+            if there.is_variable:
+                report.count(VARIABLE)
     for state, number in sorted(states.items()):
         report.count(state, number)
     if states["already there, origin unknown"]:
@@ -300,6 +311,8 @@ def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, repor
             report.count("replaced" if outcome.job.replaces else "converted")
             if outcome.result.is_small:
                 report.count(SMALL)
+            if outcome.result.is_variable:
+                report.count(VARIABLE)
             for warning in outcome.result.warnings:
                 report.add("warning", item, warning)
     return "", left
@@ -342,6 +355,13 @@ def _parser() -> CommandParser:
     )
     add("--quality", type=_quality, default=90, help="of the JPEG frames, 1 to 100")
     add(
+        "--fps",
+        type=_rate,
+        metavar="X",
+        help="repeat or drop frames so that there are this many a second, 1 to 1000; for video files, not for folders "
+        "of frames, which have no times (default: the frames as they are)",
+    )
+    add(
         "--workers",
         type=positive_integer,
         default=available_cpus(),
@@ -363,8 +383,8 @@ def _parser() -> CommandParser:
     add(
         "--replace",
         action="store_true",
-        help="convert again the videos whose database was made from another file or span, or with another --short-side "
-        "or --quality, and those with damage; the old database stays until the new one is complete",
+        help="convert again the videos whose database was made from another file or span, or with another "
+        "--short-side, --quality or --fps, and those with damage; the old database stays until the new one is complete",
     )
     add(
         "--frames",
@@ -387,6 +407,13 @@ def _quality(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 1 and 100")
     return int(text)
+
+
+def _rate(text: str) -> float:
+    rate = finite_number(text)
+    if not 1 <= rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 1 and 1000")
+    return rate
 
 
 def _shard(text: str) -> Shard:

@@ -10,6 +10,9 @@
     remarks               what else a user should know, as pictures that were left out, a line each; only if any
     pixels                width and height of the frames, such as 480x360
     frames                of a folder, the pattern that chose its frames; only if one was given
+    fps                   frames a second, on average; not of a source without times
+    resampled             yes, if frames were repeated or dropped for that rate, as asked for
+    variable              yes, if the steps between the frames are uneven
     whole                 a fingerprint of all bytes of a damaged source; only if it is known to be damaged
     version               of the project
 
@@ -36,8 +39,14 @@ PIECE = 65536  # bytes read at the beginning, in the middle and at the end of a 
 DIGEST = 16  # bytes
 MAX_WARNINGS = 20
 PIXELS = re.compile("[0-9]{1,9}x[0-9]{1,9}")
+RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?(e-?[0-9]{1,2})?")
+MAX_RATE = 1e6  # frames a second
 MAX_LETTERS = 2**16  # of a value that is read; the rest is left out
 _ROWS = f"SELECT substr(name, 1, 100), typeof(value), substr(value, 1, {MAX_LETTERS}) FROM Origin LIMIT 100"
+_RATE = (
+    "SELECT substr(value, 1, 100) FROM (SELECT name, value FROM Origin LIMIT 100) "
+    "WHERE name = 'fps' AND typeof(value) = 'text'"
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,9 @@ class Origin:
     remarks: str = ""
     pixels: str = ""  # empty: of an older version, whose remarks are not known
     frames: str = ""
+    fps: float | None = None  # None: not known
+    is_resampled: bool = False
+    is_variable: bool = False
 
     @property
     def is_damaged(self) -> bool:
@@ -90,11 +102,14 @@ class Origin:
             "remarks": _lines(remarks) or self.remarks,
             "pixels": self.pixels,
             "frames": self.frames,
+            "fps": "" if self.fps is None else repr(self.fps),
+            "resampled": "yes" if self.is_resampled else "",
+            "variable": "yes" if self.is_variable else "",
         }
         return {name: _text(value) for name, value in rows.items() if value}
 
     def differences(self, now: "Origin") -> list[str]:
-        """What would be different if the video were made again as `now`: of file, span, size, quality, damage.
+        """What would be different if the video were made again as `now`: of file, span, size, quality, rate, damage.
 
         The same bytes under another path are no difference. Nor is --keep-partial, unless it left something out.
         """
@@ -112,12 +127,17 @@ class Origin:
             found.append(f"size: was --short-side {self.short_side}, is {now.short_side}")
         if self.quality != now.quality:
             found.append(f"quality: was {self.quality}, is {now.quality}")
+        if self._asked_rate() != now._asked_rate():
+            found.append(f"rate: was {self._asked_rate() or 'not resampled'}, is {now._asked_rate() or 'as the file'}")
         if self.keep_partial and self.is_damaged and not now.keep_partial:
             found.append(f"damage: was kept with --keep-partial ({self.warnings.splitlines()[0]})")
         return found
 
     def _place(self) -> str:
         return f"{self.videos}/{self.source} ({self.size} bytes)"
+
+    def _asked_rate(self) -> str:
+        return f"--fps {self.fps:g}" if self.is_resampled and self.fps else ""
 
     def _span(self) -> str:
         return "the whole" if self.start is None else f"{self.start!r} to {self.end!r} s"
@@ -146,6 +166,24 @@ def read_origin(database: Path) -> Origin | None:
                 return None
             raise database_error(path, error) from error
     return _origin({_decoded(name): _decoded(value) if kind == b"text" else None for name, kind, value in rows})
+
+
+def read_rate(connection: sqlite3.Connection) -> float | None:
+    """The frames a second that an open frames.db names; None if it names none. May raise ERRORS."""
+    if not has_plain_table(connection, "Origin"):
+        return None
+    try:
+        row = connection.execute(_RATE).fetchone()
+    except sqlite3.OperationalError as error:
+        if str(error).startswith("no such column"):
+            return None
+        raise
+    return _rate(_decoded(row[0])) if row and isinstance(row[0], bytes) else None
+
+
+def _rate(text: str) -> float | None:
+    """A rate that a video can have; None for any other text."""
+    return float(text) if RATE.fullmatch(text) and 0 < float(text) <= MAX_RATE else None
 
 
 def _lines(texts: Sequence[str]) -> str:
@@ -181,6 +219,9 @@ def _origin(found: Mapping[str, str | None]) -> Origin | None:
             remarks=rows.get("remarks", ""),
             pixels=rows.get("pixels", "") if PIXELS.fullmatch(rows.get("pixels", "")) else "",
             frames=rows.get("frames", ""),
+            fps=_rate(rows.get("fps", "")),
+            is_resampled=rows.get("resampled") == "yes",
+            is_variable=rows.get("variable") == "yes",
         )
     except (KeyError, ValueError, TypeError):
         return None
