@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from data.labels.label_file import LabelRow, describe_clip, read_labels_and_notes
+from data.labels.label_file import (
+    LabelRow,
+    LabelsAndNotes,
+    describe_clip,
+    read_beside,
+    read_labels_and_notes,
+    read_together,
+)
 from data.labels.locate import LabelFiles
 from data.labels.text import counted, first_names
 
@@ -21,9 +28,9 @@ class SplitRows(NamedTuple):
 
 
 def read_split_rows(files: LabelFiles) -> SplitRows:
-    """Read the label files. Raises DataError if a split has no row, or if two clips would share a folder."""
+    """Read the label files. Raises DataError if a split has no row, or if two videos would share a folder."""
     rows = _divide(files.train) if files.train == files.val else _read_both(files)
-    return rows._replace(report=rows.report + _check_overlap(files, rows))
+    return rows._replace(report=rows.report + _overlap(rows))
 
 
 def read_val_rows(train: Path | None, val: Path) -> tuple[list[LabelRow], list[str]]:
@@ -33,7 +40,8 @@ def read_val_rows(train: Path | None, val: Path) -> tuple[list[LabelRow], list[s
     rows. Raises DataError if there are none.
     """
     if train != val:
-        rows, report = _rows_of_split("val", val)
+        read = read_labels_and_notes(val) if train is None else read_beside(val, train)
+        rows, report = _rows_of_split("val", val, read)
         return rows, [f"labels: {val}", *report]
     rows, notes = read_labels_and_notes(val)
     if not any(row.split for row in rows):
@@ -43,19 +51,20 @@ def read_val_rows(train: Path | None, val: Path) -> tuple[list[LabelRow], list[s
         raise DataError(
             f"{val} has neither val nor test rows: give the label file of the videos to evaluate by --labels"
         )
-    overlap = _check_overlap(LabelFiles(val, val), SplitRows(by_split["train"], by_split["val"], []))
+    overlap = _overlap(SplitRows(by_split["train"], by_split["val"], []))
     return by_split["val"], report + overlap
 
 
 def _read_both(files: LabelFiles) -> SplitRows:
-    train, train_report = _rows_of_split("train", files.train)
-    val, val_report = _rows_of_split("val", files.val)
+    of_train, of_val = read_together(files)
+    train, train_report = _rows_of_split("train", files.train, of_train)
+    val, val_report = _rows_of_split("val", files.val, of_val)
     return SplitRows(train, val, [f"labels: {files.train} and {files.val}", *train_report, *val_report])
 
 
-def _rows_of_split(split: str, path: Path) -> tuple[list[LabelRow], list[str]]:
+def _rows_of_split(split: str, path: Path, read: LabelsAndNotes) -> tuple[list[LabelRow], list[str]]:
     """The rows of a split's own label file, without those whose column `split` names another split."""
-    rows, notes = read_labels_and_notes(path)
+    rows, notes = read
     chosen = [row for row in rows if row.split in ("", split)]
     if len(chosen) == len(rows):
         return rows, notes
@@ -98,12 +107,9 @@ def _by_split(path: Path, rows: list[LabelRow], notes: list[str]) -> tuple[dict[
     return by_split, report
 
 
-def _check_overlap(files: LabelFiles, rows: SplitRows) -> list[str]:
-    """Lines on videos that are in both splits, and on videos of which clips in both splits overlap in time.
-
-    Raises DataError for two clips that would share a folder.
-    """
-    val_rows = {(row.label, row.video_id): row for row in rows.val}
+def _overlap(rows: SplitRows) -> list[str]:
+    """Lines on videos that are in both splits, and on videos of which clips in both splits overlap in time."""
+    val_rows = {(row.label, row.video_id) for row in rows.val}
     val_ids = {row.video_id for row in rows.val}
     whole_ids = {row.youtube_id for row in rows.val}
     both: list[LabelRow] = []
@@ -111,15 +117,8 @@ def _check_overlap(files: LabelFiles, rows: SplitRows) -> list[str]:
     for row in rows.train:
         if row.youtube_id in whole_ids:
             shared.append(row)
-        if row.video_id not in val_ids or (other := val_rows.get((row.label, row.video_id))) is None:
-            continue
-        if (row.youtube_id, row.time_start, row.time_end) != (other.youtube_id, other.time_start, other.time_end):
-            raise DataError(
-                f"line {row.line} of {files.train} and line {other.line} of {files.val} are two clips of one folder: "
-                f"{describe_clip(row)} and {describe_clip(other)} of class {row.label!r} are both {row.video_id} in "
-                "whole seconds; remove one"
-            )
-        both.append(row)
+        if row.video_id in val_ids and (row.label, row.video_id) in val_rows:
+            both.append(row)
     lines = []
     if both:
         names = first_names([f"{row.label}/{row.video_id}" for row in both])
