@@ -53,7 +53,7 @@ def check_repetition(file: ReadFile, first: LabelRow, row: LabelRow) -> None:
 def _check_same_clip(first: tuple[Path, LabelRow], second: tuple[Path, LabelRow], unit: str = "whole seconds") -> None:
     """Raise DataError unless two rows of one class and folder are of the same clip of the same video."""
     (path, one), (other, row) = first, second
-    files = _are_other_files(one.source, row.source)
+    files = are_other_files(one.source, row.source)
     if not files and (one.youtube_id, one.time_start, one.time_end) == (row.youtube_id, row.time_start, row.time_end):
         return
     where = f"line {one.line} of {path} and line {row.line} of {other}"
@@ -70,7 +70,7 @@ def _check_same_clip(first: tuple[Path, LabelRow], second: tuple[Path, LabelRow]
     )
 
 
-def _are_other_files(one: str, other: str) -> bool:
+def are_other_files(one: str, other: str) -> bool:
     """Whether two paths cannot be of one file: neither is the end of the other."""
     if not one or not other or one == other:
         return False
@@ -124,7 +124,7 @@ def _renamed(files: Sequence[ReadFile], places: Sequence[tuple[int, int]]) -> li
         if row.time_start is None or row.time_end is None:  # its id is this name
             _check_same_clip(clip, (file.path, row))
         for other in sources.values() if row.source not in sources else ():
-            if _are_other_files(other[1].source, row.source):
+            if are_other_files(other[1].source, row.source):
                 _check_same_clip(other, (file.path, row))
         sources.setdefault(row.source, (file.path, row))
         assert row.time_start is not None and row.time_end is not None

@@ -130,35 +130,54 @@ def _overlaps_in_time(train: list[LabelRow], val: list[LabelRow], told: set[tupl
     """A line on videos of which clips in both splits overlap in time; a row without times is the whole video.
 
     Two whole videos of one id are left out, as each class may have its own video of that id. So is the same clip in
-    both splits, if its label and folder are `told`.
+    both splits, if its label and folder are `told`. Nothing tells whether seconds and frames overlap.
     """
     wanted = {row.youtube_id for row in train}
+    val = [row for row in val if row.youtube_id in wanted] if wanted else []
+    video = _Videos([*train, *val])
     val_clips: defaultdict[str, list[LabelRow]] = defaultdict(list)
-    for row in val if wanted else ():
-        if row.youtube_id in wanted:
-            val_clips[row.youtube_id].append(row)
+    for row in val:
+        val_clips[video(row)].append(row)
     spans = {
-        name: (sorted(_start(row) for row in clips), sorted(_end(row) for row in clips))
-        for name, clips in val_clips.items()
+        (name, of_frames): (sorted(map(_start, clips)), sorted(map(_end, clips)))
+        for name, all_clips in val_clips.items()
+        for of_frames in (False, True)
+        for clips in [[row for row in all_clips if _is_whole(row) or (row.frames is not None) == of_frames]]
     }
-    whole = Counter(row.youtube_id for clips in val_clips.values() for row in clips if row.time_start is None)
+    whole = Counter(name for name, clips in val_clips.items() for row in clips if _is_whole(row))
     first: dict[str, LabelRow] = {}  # of each such video, the first train clip
     for row in train:
-        starts, ends = spans[row.youtube_id]
-        overlapping = bisect_left(starts, _end(row)) - bisect_right(ends, _start(row))
-        if row.time_start is None:
-            overlapping -= whole[row.youtube_id]
-        elif (row.label, row.video_id) in told:
-            overlapping -= 1
-        if overlapping:
-            first.setdefault(row.youtube_id, row)
+        name = video(row)
+        if _is_whole(row):
+            overlapping = len(val_clips.get(name, ())) - whole[name]
+        else:
+            starts, ends = spans.get((name, row.frames is not None), ([], []))
+            overlapping = bisect_left(starts, _end(row)) - bisect_right(ends, _start(row))
+            overlapping -= (row.label, row.video_id) in told
+        if overlapping > 0:
+            first.setdefault(name, row)
     if not first:
         return []
-    pairs = [_overlapping_pair(row, val_clips[row.youtube_id]) for row in first.values()]
+    pairs = [_overlapping_pair(row, val_clips[name]) for name, row in first.items()]
     have = "videos have" if len(first) > 1 else "video has"
     return [
         f"{len(first)} {have} clips in the train and the val labels that overlap in time: {first_names(pairs, 160)}"
     ]
+
+
+class _Videos:
+    """Tells the videos of rows: by their ids, or by their paths where files in several folders have one id."""
+
+    def __init__(self, rows: list[LabelRow]) -> None:
+        paths: dict[str, str] = {}
+        self._several = {
+            row.youtube_id
+            for row in rows
+            if "/" in row.source and paths.setdefault(row.youtube_id, row.source) != row.source
+        }
+
+    def __call__(self, row: LabelRow) -> str:
+        return row.source if row.source and row.youtube_id in self._several else row.youtube_id
 
 
 def _overlapping_pair(row: LabelRow, val: list[LabelRow]) -> str:
@@ -167,15 +186,20 @@ def _overlapping_pair(row: LabelRow, val: list[LabelRow]) -> str:
         other
         for other in val
         if (_start(other) < _end(row) and _start(row) < _end(other))
-        and (row.time_start is not None or other.time_start is not None)
+        and not (_is_whole(row) and _is_whole(other))
+        and (_is_whole(row) or _is_whole(other) or (row.frames is None) == (other.frames is None))
         and (row.label, row.video_id) != (other.label, other.video_id)
     )
     return f"{row.label}/{describe_clip(row)} and {other.label}/{describe_clip(other)}"
 
 
+def _is_whole(row: LabelRow) -> bool:
+    return row.time_start is None and row.frames is None
+
+
 def _start(row: LabelRow) -> float:
-    return 0.0 if row.time_start is None else row.time_start
+    return row.frames[0] if row.frames else row.time_start or 0.0
 
 
 def _end(row: LabelRow) -> float:
-    return math.inf if row.time_end is None else row.time_end
+    return row.frames[1] if row.frames else math.inf if row.time_end is None else row.time_end
