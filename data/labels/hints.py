@@ -129,7 +129,6 @@ def _hint_for_name(row: LabelRow, name: str, place: Path) -> str:
     timed, has_times = row.time_start is not None, TIMES.search(name)
     hints = (
         (VIDEO.search(name), f"is a video that was not converted yet: {CONVERT}"),
-        (VIDEO.search(row.youtube_id), f"is there: write {row.youtube_id!r} without suffix in the label file"),
         (timed and not has_times, "has no times: convert with the label file, or remove the times from it"),
         (timed, f"has other times, or other digits for them, than {row.video_id}"),
         (has_times, "has times: the label file needs the columns time_start and time_end"),
