@@ -20,7 +20,7 @@ from data.clips.types import ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.shared_arrays import SharedArrays
 from data.labels.splits import load_splits, load_val
-from data.labels.text import did_you_mean, some
+from data.labels.text import did_you_mean, is_or_are, some
 from data.labels.video_list import VideoList
 
 SPLITS = ("train", "val")
@@ -86,6 +86,8 @@ def read_video(
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
     """The path from the root, so that it holds when a notebook changes its folder; links stay."""
+    if not os.fspath(path):
+        raise DataError("the path is empty")
     return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 (keeps links)
 
 
@@ -104,7 +106,7 @@ def _in_order(videos: VideoList, classes: tuple[str, ...]) -> VideoList:
     unknown = [name for name in videos.classes if name not in classes]
     if unknown:
         raise DataError(
-            f"{some(unknown, 'class')} of the labels not among the {len(classes)} of the network"
+            f"{some(unknown, 'class')} of the labels {is_or_are(unknown)} not among the {len(classes)} of the network"
             + did_you_mean(unknown[0], classes)
         )
     of_network = np.array([classes.index(name) for name in videos.classes])

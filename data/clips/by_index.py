@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -72,10 +73,10 @@ class Clips(Dataset[tuple[Any, int]]):
         """The class names, in the order of the labels."""
         return self.videos.classes
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         """The class index of each video: int64 (N,)."""
-        return self.videos.labels
+        return self.videos.labels.copy()  # torch.from_numpy warns of arrays that cannot be written
 
     @property
     def epoch(self) -> int:

@@ -1,13 +1,14 @@
 """Batches for a training loop of one's own: ClipLoader, a BatchLoader whose batches are ready for a network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import Sampler, Subset
 
 from common.errors import DataError
+from common.text import quoted
 from data.augment.augment import Augment
 from data.augment.normalise import Normalise
 from data.clips.by_index import Clips, whole_number
@@ -18,13 +19,13 @@ from data.loading.prefetch import on_device
 
 
 class EpochBatches(Sampler[list[ClipRequest]]):
-    """The requests of all videos of an epoch, in order or shuffled; the last batch may be smaller.
+    """The requests of the given videos of an epoch, in order or shuffled; the last batch may be smaller.
 
-    The order depends on the seed and `epoch` alone. It is that of a training run with this seed.
+    The order depends on the seed and `epoch` alone. Of all videos, it is that of a training run with this seed.
     """
 
-    def __init__(self, num_videos: int, batch_size: int, shape: ClipShape, seed: int, shuffle: bool) -> None:
-        self.num_videos = num_videos
+    def __init__(self, videos: Sequence[int], batch_size: int, shape: ClipShape, seed: int, shuffle: bool) -> None:
+        self.videos = np.array(videos, np.int64)
         self.batch_size = batch_size
         self.shape = shape
         self.seed = seed
@@ -32,24 +33,24 @@ class EpochBatches(Sampler[list[ClipRequest]]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-self.num_videos // self.batch_size)
+        return -(-len(self.videos) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[ClipRequest]]:
-        epoch, order = self.epoch, np.arange(self.num_videos)
+        epoch, order = self.epoch, self.videos
         if self.shuffle:
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.num_videos)
-        for start in range(0, self.num_videos, self.batch_size):
-            videos = order[start : start + self.batch_size].tolist()
-            yield [ClipRequest(video, self.shape, epoch) for video in videos]
+            order = np.random.default_rng((self.seed, epoch)).permutation(order)
+        for start in range(0, len(order), self.batch_size):
+            yield [ClipRequest(video, self.shape, epoch) for video in order[start : start + self.batch_size].tolist()]
 
     def sizes(self) -> list[tuple[int, ClipShape]]:
         """That of the full batches."""
-        return [(min(self.batch_size, self.num_videos), self.shape)]
+        return [(min(self.batch_size, len(self.videos)), self.shape)]
 
 
 class ClipLoader:
     """Iterates over the clips of a split in batches, any number of times: (frames, labels) on `device`.
 
+    `clips` are those of open_split, or a torch.utils.data.Subset of them.
     Frames are float32 (B, 3, T, h, w), normalised as in training; with `augment`, random clips are augmented as in
     training with `--augment full`. Labels are int64 (B,). Each iteration is an epoch, with other random clips and, with
     `shuffle` (by default if clips are random), in another order: that of `clips.epoch` first, then one later each time.
@@ -60,27 +61,27 @@ class ClipLoader:
 
     def __init__(
         self,
-        clips: Clips,
+        clips: Clips | Subset[tuple[Tensor, int]],
         batch_size: int,
         workers: int = 2,
         shuffle: bool | None = None,
         device: torch.device | str = "cpu",
         augment: bool = False,
     ) -> None:
-        batch_size = whole_number("batch_size", batch_size)
-        workers = min(whole_number("workers", workers, least=0), len(clips))
+        clips, videos = _all_and_chosen(clips)
         if clips.transform is not None:
             raise DataError("the clips have a transform, which this loader does not apply: open them without it")
         if augment and not clips.is_random:
             raise DataError("augment is for random clips, as of a training split: leave it out")
         self.clips = clips
         self.device = _checked_device(device)
-        self._workers = workers
+        self._workers = min(whole_number("workers", workers, least=0), len(videos))
         self._augment = Augment() if augment else None
         self._normalise = Normalise().to(self.device)
         self._dataset = ClipDataset(clips.videos, clips.sampling, clips.seed)
         is_shuffled = clips.is_random if shuffle is None else shuffle
-        self._batches = EpochBatches(len(clips), batch_size, clips.shape, clips.seed, is_shuffled)
+        batch_size = whole_number("batch_size", batch_size)
+        self._batches = EpochBatches(videos, batch_size, clips.shape, clips.seed, is_shuffled)
         self._loader = self._new_loader()
         self._newest: object = None  # of the iterations
 
@@ -122,6 +123,16 @@ class ClipLoader:
 
     def _new_loader(self) -> BatchLoader:
         return BatchLoader(self._dataset, self._batches, self._workers, pin_memory=self.device.type == "cuda")
+
+
+def _all_and_chosen(clips: Clips | Subset[tuple[Tensor, int]]) -> tuple[Clips, Sequence[int]]:
+    """The clips of the whole split, and the numbers of those that were chosen. DataError if they are something else."""
+    if isinstance(clips, Subset):
+        whole, numbers = _all_and_chosen(clips.dataset)  # type: ignore[arg-type]
+        return whole, [numbers[index] for index in clips.indices]
+    if not isinstance(clips, Clips):
+        raise DataError(f"ClipLoader takes clips as open_split gives them, or a Subset of these, not {quoted(clips)}")
+    return clips, range(len(clips))
 
 
 def _checked_device(device: torch.device | str) -> torch.device:

@@ -191,6 +191,8 @@ def test_a_mistake_is_one_line(small_dataset, split, changed, told):
 def test_a_wrong_folder_and_a_wrong_epoch_are_told(small_dataset, clips):
     with pytest.raises(DataError, match="nowhere"):
         opened(small_dataset / "nowhere")
+    with pytest.raises(DataError, match="empty"):
+        opened("")
     with pytest.raises(DataError, match="-1"):
         clips.set_epoch(-1)
 
