@@ -27,6 +27,7 @@ from tests.numbered import (
     write_numbered_database,
 )
 from tests.small_dataset import CLASSES, noisy_frames, write_labels, write_small_dataset
+from train_hacs import SPEC
 
 SHAPE = {"clip_length": 4, "clip_size": 16, "interval": 2}
 EPOCHS = 3
@@ -160,6 +161,12 @@ def test_labels_count_in_the_order_of_a_network(small_dataset):
         assert tuple(clips.classes) == order
         for index in range(len(clips)):
             assert clips.path(index).parent.name == order[clips[index][1]]
+
+
+def test_an_official_dataset_is_opened_by_the_facts_of_its_script(tmp_path):
+    """Its label files have names of their own."""
+    write_small_dataset(tmp_path, train=4, val=4, files=(SPEC.train_labels, SPEC.val_labels))
+    assert [len(opened(tmp_path, split, spec=SPEC)) for split in ("train", "val")] == [4, 4]
 
 
 @pytest.mark.parametrize(
