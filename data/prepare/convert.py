@@ -21,6 +21,7 @@ from common.files import inode_of, reason
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, read_together
+from data.labels.segment_names import as_on_disk
 from data.labels.text import counted, some
 from data.prepare.conversion import (
     Converted,
@@ -147,7 +148,10 @@ def _check_folders(videos: Path, out: Path) -> None:
 
 def _find(videos: Path, out: Path, labels: list[Path], shard: Shard) -> Sources:
     """The sources of this shard."""
-    found = find_labelled_sources(videos, out, _read_rows(labels)) if labels else find_sources(videos, out)
+    if labels:
+        found = find_labelled_sources(videos, out, as_on_disk(_read_rows(labels), out / "jpg"))
+    else:
+        found = find_sources(videos, out)
     return found._replace(
         videos=[video for video in found.videos if shard.has(f"{video.label}/{video.video_id}")],
         problems=[problem for problem in found.problems if shard.has(problem.item)],

@@ -208,6 +208,9 @@ def test_short_segments_have_their_own_folders_in_every_command(tmp_path: Path) 
     assert run(tmp_path, "val.csv", "train.csv") == (0, {})
     for names in (("train.csv", "val.csv"), ("val.csv", "train.csv")):
         assert run(tmp_path, *names) == (0, {}) and check(tmp_path, *names) == (0, {})
+    before = sorted((tmp_path / "out" / "jpg").glob("*/*"))
+    assert run(tmp_path, "val.csv") == (0, {})
+    assert sorted((tmp_path / "out" / "jpg").glob("*/*")) == before, "they are already there"
     train = [("a_000001.000_000001.200", [25, 29]), ("a_000001.200_000001.400", [30, 34])]
     train.append(("a_000002.000_000002.400", [50, 59]))
     val = [("a_000001.400_000001.600", [35, 39]), ("a_000002.400_000002.800", [60, 69])]
