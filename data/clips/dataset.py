@@ -1,7 +1,7 @@
 """Where a clip is read: ClipDataset, which turns a ClipRequest into frames and a label, in a worker process."""
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +11,18 @@ from data.clips.sampling import ClipSampling
 from data.clips.types import NO_FRAMES, BadVideo, Clip, ClipRequest
 from data.labels.video_list import VideoList
 from data.store.frame_store import FrameStore
-from data.store.video_source import VideoSource, VideoSourceError
+from data.store.video_source import VideoPart, VideoSource, VideoSourceError
 
-# What videos can be read from, by name: opens a video by its folder.
-SOURCES: dict[str, Callable[[Path], VideoSource]] = {"frames": FrameStore}
+
+def open_video_file(part: VideoPart) -> VideoSource:
+    """Open a part of a video file."""
+    from data.store.indexed_video import IndexedVideo  # loads FFmpeg, which databases do not need
+
+    return IndexedVideo(part)
+
+
+# What videos can be read from, by name: opens a video by its place (VideoList.place).
+SOURCES: dict[str, Callable[[Any], VideoSource]] = {"frames": FrameStore, "videos": open_video_file}
 REPLACEMENT_TRIES = 10  # videos tried instead of a bad one before the clip counts as lost
 
 
@@ -24,17 +32,17 @@ class ClipDataset(Dataset[Clip]):
     Every random choice is keyed by (seed, epoch, index), so a clip depends neither on the number of workers nor on the
     order of requests. A video that cannot be read is reported in the Clip and not raised: an exception would arrive
     from a worker as a traceback. With `replace_bad`, another random video is read instead. `source` names one of
-    SOURCES.
+    SOURCES, by default that of the videos.
     """
 
     def __init__(
-        self, videos: VideoList, sampling: ClipSampling, seed: int, replace_bad: bool = False, source: str = "frames"
+        self, videos: VideoList, sampling: ClipSampling, seed: int, replace_bad: bool = False, source: str = ""
     ) -> None:
         self.videos = videos
         self.sampling = sampling
         self.seed = seed
         self.replace_bad = replace_bad
-        self.open_video = SOURCES[source]
+        self.open_video = SOURCES[source or videos.source]
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -73,7 +81,7 @@ class ClipDataset(Dataset[Clip]):
 
     def _read(self, request: ClipRequest, rng: np.random.Generator, out: np.ndarray) -> int:
         """Decode the clip and return how many of its frames are repeated."""
-        with self.open_video(self.videos.folder(request.index)) as video:
+        with self.open_video(self.videos.place(request.index)) as video:
             views = self.sampling.frames(len(video), request, rng)
             crop_box = self.sampling.crop_box(video.size(), request.shape, rng)
             indices = np.concatenate([view.indices for view in views]).tolist()

@@ -42,7 +42,7 @@ def explain_missing(
     classes = "" if any(folders.of_class.values()) else f", the labels have {some(folders.of_class, 'class')}"
     hint = hint_for_folder(looked, looked) if video else hint_for_rows(rows, folders)
     there = f"{nearest} holds {some(list_names(nearest), 'name')}{classes}"
-    return f"none of the {videos} can be used: looked for {looked / 'frames.db'}{problem}; {there}{hint}"
+    return f"none of the {videos} can be used: looked for {folders.sought(looked)}{problem}; {there}{hint}"
 
 
 def explain_empty_classes(empty: Sequence[str], folders: ClassFolders) -> str:
@@ -53,7 +53,7 @@ def explain_empty_classes(empty: Sequence[str], folders: ClassFolders) -> str:
     if os.path.islink(place) and place.name not in folders.present:  # noqa: PTH114 (raises for a name that is too long)
         similar = ", which is a link that leads nowhere"
     which = f"{counted(len(empty), 'class')} of the labels: {first_names(list(map(repr, empty)))}"
-    remedy = f"Convert the videos ({CONVERT}), or remove the rows of the class from the label files"
+    remedy = f"{folders.remedy}, or remove the rows of the class from the label files"
     return f"no usable video of {which}; looked in {place}{similar}. {remedy}"
 
 

@@ -160,7 +160,7 @@ class VideoReader:
         """Warn of fewer frames or seconds than announced; headers are often wrong."""
         last, count = self._times[-1], len(self._times)
         if self._span is not None:
-            self._check_span(self._span, decoder, _stated_end(decoder, container, stream))
+            self._check_span(self._span, decoder, stated_end(decoder, container, stream))
         elif stream.frames:
             if count < KEPT_PROMISE * stream.frames - 1:
                 self.losses.append(f"{count} frames where the header promises {stream.frames}")
@@ -214,7 +214,7 @@ def _others(container: InputContainer, stream: VideoStream) -> str:
     return f"holds {len(contexts) + 1} videos: the main one, of {chosen} pixels, is read, and not {sizes}"
 
 
-def _stated_end(decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> float:
+def stated_end(decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> float:
     """When the last frame should disappear, in seconds from the file's start, as the file says; 0 if it does not."""
     if "matroska" in container.format.name:
         return _stated_seconds(decoder, container, stream)
