@@ -199,7 +199,10 @@ class IndexedVideo:
         container, stream = self._streams
         self._is_used = True
         if entry >= 0:
-            container.seek(int(stamps[first]), stream=stream)
+            try:
+                container.seek(int(stamps[first]), stream=stream)
+            except av.FFmpegError:  # as for a time below zero in Matroska
+                return
         context = stream.codec_context
         began = entry < 0
         for packet in container.demux(stream):

@@ -94,18 +94,21 @@ def index_video(path: Path) -> FrameIndex:
         raise VideoError(f"the file is cut short: {missing} bytes are missing at its end")
     with open_video(path) as (container, stream):
         stream_id = stream.id
-        found = _by_packets(container, stream)
+        found, is_sorted = _by_packets(container, stream)
     if broken := next(breaks(path, stream_id), None):
         raise VideoError(str(broken))
     if found is not None:
-        found = _checked(path, found)
+        found = _checked(path, found, 1 if is_sorted else DECODED)
     return found or _by_decoding(path)
 
 
-def _by_packets(container: InputContainer, stream: VideoStream) -> FrameIndex | None:
-    """The index as the packets tell it; None if they do not. The size is still to be found."""
+def _by_packets(container: InputContainer, stream: VideoStream) -> tuple[FrameIndex | None, bool]:
+    """The index as the packets tell it, without the size, and whether they are stored in the order of showing.
+
+    None if packets do not tell it.
+    """
     if container.format.name not in SEEKABLE or stream.codec_context.name not in ONE_EACH:
-        return None
+        return None, False
     decoder = FrameDecoder(container, stream, 1, _no_beat)
     stamps: list[int] = []
     times: list[float] = []
@@ -114,10 +117,10 @@ def _by_packets(container: InputContainer, stream: VideoStream) -> FrameIndex | 
     stated = stated_end(decoder, container, stream)
     for packet, time in decoder.packets():
         if packet.pts is None:
-            return None
+            return None, False
         if packet.is_discard:  # before the start that an edit list names: it is decoded, and not shown
             if stamps:
-                return None
+                return None, False
             continue
         stamps.append(packet.pts)
         times.append(time)
@@ -127,7 +130,7 @@ def _by_packets(container: InputContainer, stream: VideoStream) -> FrameIndex | 
     if not stamps:
         raise VideoError("has no frames")
     tick = (stream.time_base or Fraction(1)).as_integer_ratio()
-    return _sorted(stamps, times, durations, keys, decoder, stated, tick)
+    return _sorted(stamps, times, durations, keys, decoder, stated, tick), stamps == sorted(stamps)
 
 
 def _sorted(
@@ -158,8 +161,8 @@ def _sorted(
     return FrameIndex((0, 0), shown, end, decoder.step, tick, ascending, np.sort(place[alone]))
 
 
-def _checked(path: Path, found: FrameIndex) -> FrameIndex | None:
-    """The index with the frames' size; None if the first frames do not come in the order of the index.
+def _checked(path: Path, found: FrameIndex, frames: int) -> FrameIndex | None:
+    """The index with the frames' size; None if the first `frames` do not come in the order of the index.
 
     Where an H.264 stream does not state how many frames must be sorted, FFmpeg guesses it, and may lose frames. Of
     interlaced frames, a packet may hold one field.
@@ -170,13 +173,11 @@ def _checked(path: Path, found: FrameIndex) -> FrameIndex | None:
         decoder = FrameDecoder(container, stream, 1, _no_beat)
         size = (0, 0)
         try:
-            for index, each in enumerate(islice(decoder.frames(0.0, math.inf), DECODED)):
+            for index, each in enumerate(islice(decoder.frames(0.0, math.inf), frames)):
                 if index >= len(found.stamps) or each.frame.pts != found.stamps[index] or each.frame.interlaced_frame:
                     return None
                 if index == 0:
                     size = _size_of(each.frame, limited_grey)
-                    if stream.codec_context.name not in ("h264", "hevc"):
-                        break
         except (av.FFmpegError, ValueError):
             return None  # decoding all says what is wrong
     return found._replace(size=size) if size[0] else None
