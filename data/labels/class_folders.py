@@ -35,6 +35,7 @@ class ClassFolders:
     Raises DataError if a folder cannot be listed, or if two classes would have the same folder.
     """
 
+    reads_files = False  # video files, and no databases
     remedy = "Convert the videos (python -m data.prepare.convert VIDEOS OUT)"  # of a class without videos
 
     def __init__(self, jpg: Path, classes: Sequence[str]) -> None:

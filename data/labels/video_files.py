@@ -26,6 +26,7 @@ class VideoFolders(ClassFolders):
     `places` are the folders that may keep the indexes of the files.
     """
 
+    reads_files = True
     remedy = "Put its videos there"
 
     def __init__(self, root: Path, classes: Sequence[str], places: Sequence[Path]) -> None:

@@ -74,6 +74,11 @@ class VideoReader:
         self._has_ended = True  # no frame comes after the span
 
     @property
+    def time(self) -> float:
+        """The time of the frame that was given last, in seconds from the file's start."""
+        return self._times[-1]
+
+    @property
     def warnings(self) -> list[str]:
         """What a user should know: the losses, and the remarks."""
         return [*self.losses, *self.remarks]
