@@ -76,8 +76,11 @@ def _digest(place: Path | VideoPart) -> str:
 
 def _file_digest(part: VideoPart) -> str:
     """A digest of a file's size and of its first, middle and last bytes, and of which of its frames are the video."""
+    path = Path(part.path)
     try:
-        size, content = file_content(Path(part.path))
+        if not path.is_file():
+            return UNREAD
+        size, content = file_content(path)
     except OSError:
         return UNREAD
     return hashlib.blake2b(f"{part.first} {part.frames} {size} {content}".encode(), digest_size=8).hexdigest()

@@ -90,6 +90,8 @@ def _seconds(stamps: np.ndarray, origin: int, tick: tuple[int, int]) -> np.ndarr
 
 def index_video(path: Path) -> FrameIndex:
     """Make the index of a file. VideoError if the file is damaged, as far as its structure and packets tell."""
+    if not path.is_file():
+        raise VideoError("is no file, or a link to none")
     if missing := missing_bytes(path):
         raise VideoError(f"the file is cut short: {missing} bytes are missing at its end")
     with open_video(path) as (container, stream):
