@@ -2,11 +2,11 @@
 
     python -m benchmarks.sources [--videos 12] [--repeats 5] [--folder FOLDER]
 
-Makes videos of ten seconds (benchmarks/moving_scene.py) as they are found: H.264 of 640x360, a keyframe each 250 frames. They
-are converted into databases of two qualities and two sizes, and encoded again by data.prepare.resize with a keyframe
-each 30 and 16 frames. Of each video, a random clip of 16 frames with interval 2 is read from every form, as in training
-with --clip-size 224; CPU time is counted, with the files in the system's cache. The disk that whole datasets need is
-computed from the bytes an hour.
+Makes videos of ten seconds (benchmarks/moving_scene.py) as they are found: H.264 of 640x360, a keyframe each 250
+frames. They are converted into databases of two qualities and two sizes, and encoded again by data.prepare.resize with
+a keyframe each 30 and 16 frames. Of each video, a random clip of 16 frames with interval 2 is read from every form, as
+in training with --clip-size 224; CPU time is counted, with the files in the system's cache. The disk that whole
+datasets need is computed from the bytes an hour.
 """
 
 import tempfile

@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import atomic_file, check_output, write_errors
+from common.files import atomic_file, check_output, reason, what_is_at, write_errors
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE
 from data.augment.params import KINDS, named_params, random_params, random_params_of_kind
+from data.clips.dataset import open_video_file
 from data.clips.sampling import RandomClips
 from data.clips.types import ClipRequest, ClipShape
-from data.labels.class_folders import list_folders
+from data.labels.class_folders import list_folders, list_names
+from data.labels.locate import find_class_folders
 from data.store.frame_store import DATABASE, FrameStore
+from data.store.video_source import VideoPart, VideoSource
+from data.store.video_suffixes import is_video
 
 DESCRIPTION = """Write a picture of original and augmented clips side by side, one clip a row, with its augmentation.
 
@@ -43,6 +47,11 @@ def main(prog: str = "python -m data.preview") -> int:
     parser.add_argument(
         "folder", type=Path, help="a dataset (contains jpg/) or the folder of a video (contains frames.db)"
     )
+    parser.add_argument(
+        "--source", choices=("frames", "videos"), default="frames",
+        help="what clips are read from. frames: databases; videos: the video files of a dataset (contains videos/), or "
+        "one file",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, help="the PNG file to write")
     parser.add_argument("--rows", type=positive_integer, default=8, help="number of clips")
     parser.add_argument("--frames", type=positive_integer, default=3, help="frames per clip")
@@ -55,21 +64,25 @@ def main(prog: str = "python -m data.preview") -> int:
     check_output(arguments.output, [".png"], "--output")
     shape = ClipShape(arguments.frames, arguments.size, arguments.size)
     kinds = list(KINDS) if arguments.each_kind else [None] * arguments.rows
-    rows = [make_row(arguments.folder, shape, kind, (arguments.seed, row)) for row, kind in enumerate(kinds)]
+    rows = [
+        make_row(arguments.folder, shape, kind, (arguments.seed, row), arguments.source)
+        for row, kind in enumerate(kinds)
+    ]
     draw_sheet(rows, arguments.output)
     print(f"{len(rows)} clips in {arguments.output}")
     return 0
 
 
-def make_row(folder: Path, shape: ClipShape, kind: str | None, key: tuple[int, int]) -> Row:
+def make_row(folder: Path, shape: ClipShape, kind: str | None, key: tuple[int, int], source: str = "frames") -> Row:
     """A random clip of the dataset or video in `folder`, augmented by one kind alone (None: as in training).
 
-    `key` seeds all random choices. DataError if there is no video or it cannot be read.
+    `key` seeds all random choices. `source` is "frames" or "videos". DataError if there is no video, or if
+    it cannot be read.
     """
     rng = np.random.default_rng(key)
-    video = _choose_video(folder, rng)
+    video: VideoSource = _open_file(folder, rng) if source == "videos" else FrameStore(_choose_video(folder, rng))
     sampling = RandomClips(INTERVALS, flip=kind is None, augment=True)
-    with FrameStore(video) as store:
+    with video as store:
         (sampled,) = sampling.frames(len(store), ClipRequest(0, shape, 0), rng)
         crop_box = sampling.crop_box(store.size(), shape, rng)
         indices = sampled.indices.tolist()
@@ -132,6 +145,29 @@ def draw_sheet(rows: list[Row], path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
+def _open_file(folder: Path, rng: np.random.Generator) -> VideoSource:
+    """A random video file of a dataset, or `folder` if it is one."""
+    from data.store.keyframe_index import index_video  # loads FFmpeg, which databases do not need
+
+    path = folder
+    if what_is_at(folder) != "file":
+        root = find_class_folders(folder, "videos")
+        places = [(name, file) for name in list_folders(root) for file in sorted(list_names(root / name))]
+        files = [root / name / file for name, file in places if is_video(file)]
+        if not files:
+            raise DataError(f"{root} contains no videos: they go into {root}/<class>/")
+        path = files[int(rng.integers(len(files)))]
+    try:
+        status, index = path.stat(), index_video(path)
+    except OSError as error:
+        raise DataError(f"{path}: {reason(error)}") from error
+    except DataError as error:
+        raise DataError(f"{path} {error}") from error
+    return open_video_file(
+        VideoPart(str(path), status.st_size, status.st_mtime_ns, index.packed(), 0, len(index.times))
+    )
+
+
 def _choose_video(folder: Path, rng: np.random.Generator) -> Path:
     jpg = folder / "jpg"
     # Path.is_file raises for a name that is too long, or in a folder without permission.
@@ -140,6 +176,7 @@ def _choose_video(folder: Path, rng: np.random.Generator) -> Path:
     if not os.path.isdir(jpg):  # noqa: PTH112
         raise DataError(
             f"{folder} is neither a dataset (with a folder jpg) nor the folder of a video (with {DATABASE})"
+            + ("; it has a folder videos: add --source videos" if os.path.isdir(folder / "videos") else "")  # noqa: PTH112
         )
     classes = list_folders(jpg)
     rng.shuffle(classes)
