@@ -13,7 +13,13 @@ from common.errors import DataError
 from data.labels.class_folders import ClassFolders
 from data.labels.class_order import class_order
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.hints import explain_empty_classes, explain_missing, hint_for_rows, hint_for_spelling
+from data.labels.hints import (
+    explain_empty_classes,
+    explain_missing,
+    hint_for_rows,
+    hint_for_segments,
+    hint_for_spelling,
+)
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import LabelFiles
 from data.labels.split_rows import read_split_rows, read_val_rows
@@ -52,11 +58,11 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec, source: str = 
     folders = _class_folders(jpg, classes, source, files.train)
     train, train_unusable, train_notes = _find_split("train", files.train, rows.train, folders, classes)
     val, val_unusable, val_notes = _find_split("val", files.val, rows.val, folders, classes)
-    lacking = _check_classes(train, val, folders)
+    lacking = _check_classes(train, val, folders, both := (*rows.train, *rows.val))
     complete = f" (a complete copy has {spec.num_classes})" if spec.num_classes not in (None, len(classes)) else ""
     videos = f"{len(train)} train and {len(val)} val videos in {jpg}"
     summary = f"{spec.name}: {counted(len(classes), 'class')}{complete}, {videos}"
-    notes = (*spelling_notes(classes), *_shared_ids(both := (*rows.train, *rows.val)), *folders.twice(both))
+    notes = (*spelling_notes(classes), *_shared_ids(both), *folders.twice(both))
     report = (*rows.report, *notes, order, summary, *train_notes, *val_notes, *lacking, *folders.remarks)
     return Scan(train, val, report, (*train_unusable, *val_unusable), tuple(folders.present), folders.times)
 
@@ -123,7 +129,7 @@ def _find_split(
 ) -> tuple[VideoList, list[FoundVideo], list[str]]:
     """The usable videos of a split, the unusable ones, and lines on what is missing. Raises DataError if all are."""
     class_indices = {name: index for index, name in enumerate(classes)}
-    found = folders.find(rows)
+    found = folders.find_all(rows)
     usable = [
         (class_indices[row.label], video) for row, video in zip(rows, found, strict=True) if video and video.frames
     ]
@@ -135,7 +141,8 @@ def _find_split(
     lines = []
     if missing:
         names = first_names([f"{row.label}/{row.video_id}" for row in missing])
-        hint = (hint_for_rows if len(missing) > len(rows) // 2 else hint_for_spelling)(missing, folders)
+        hint = hint_for_segments(missing, folders)
+        hint = hint or (hint_for_rows if len(missing) > len(rows) // 2 else hint_for_spelling)(missing, folders)
         lines.append(f"{len(missing)} of {videos} {is_or_are(missing)} not on disk: {names}{hint}")
     if unusable:
         names = first_names([f"{video.class_folder}/{video.name} {video.problem}" for video in unusable], 300)
@@ -143,13 +150,14 @@ def _find_split(
     return pack(folders.jpg, classes, usable), unusable, lines
 
 
-def _check_classes(train: VideoList, val: VideoList, folders: ClassFolders) -> list[str]:
+def _check_classes(train: VideoList, val: VideoList, folders: ClassFolders, rows: Sequence[LabelRow]) -> list[str]:
     """Lines on classes that have videos in only one split. Raises DataError for a class without videos."""
     with_video = {"train": set(train.labels.tolist()), "val": set(val.labels.tolist())}
     with_any = with_video["train"] | with_video["val"]
     empty = [name for index, name in enumerate(train.classes) if index not in with_any]
     if empty:
-        raise DataError(explain_empty_classes(empty, folders))
+        of_first = [row for row in rows if row.label == empty[0]]
+        raise DataError(explain_empty_classes(empty, folders) + hint_for_segments(of_first, folders))
     lines = []
     for split, present in with_video.items():
         lacking = [name for index, name in enumerate(train.classes) if index not in present]

@@ -1,23 +1,32 @@
 """The search for videos in video files: <dataset>/videos/<class>/<video id>.<suffix>.
 
-A row with times is a clip that was cut beforehand, named as the folder of its frames would be, or else a part of the
-whole video `<youtube_id>.*` or, as HACS names them, `v_<youtube_id>.*`.
+A row with times or frames is a clip that was cut beforehand, named as the folder of its database would be, or else a
+part of the whole video `<youtube_id>.*` or, as HACS names them, `v_<youtube_id>.*`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import DataError
 from data.labels.class_folders import ClassFolders, list_names, modification_times
 from data.labels.index_cache import IndexCache, Indexed
-from data.labels.label_file import LabelRow
+from data.labels.label_row import LabelRow
 from data.labels.video_list import FoundVideo
 from data.store.keyframe_index import FrameIndex
 from data.store.video_source import VideoPart
 from data.store.video_suffixes import is_video
+
+
+class _Place(NamedTuple):
+    """Where a row's video is."""
+
+    path: str  # of the file, below the folder of the class folders
+    name: str  # of the video, as the folder of its database would be named
+    is_whole: bool  # the row's times or frames say which part of the file it is
 
 
 class VideoFolders(ClassFolders):
@@ -53,64 +62,68 @@ class VideoFolders(ClassFolders):
         """Lines for the log."""
         return self.indexes.remarks
 
-    def find(self, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
+    def find_all(self, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
         """Find each row's video and index its file; None if it is not there. DataError if two files may be meant."""
         places = [self._place(row) for row in rows]
-        indexed = self.indexes.of([place[0] for place in places if place])
+        indexed = self.indexes.of([place.path for place in places if place])
         unpack = lru_cache(maxsize=1024)(FrameIndex.unpack)  # many clips may lie in one file
         return [
-            None if place is None else _found(row, *place, indexed[place[0]], unpack)
+            None if place is None else _found(row, place, indexed[place.path], unpack)
             for row, place in zip(rows, places, strict=True)
         ]
 
-    def _place(self, row: LabelRow) -> tuple[str, bool] | None:
-        """The row's file below the folder of the class folders, and whether the video is a part of it."""
-        for name, is_whole in _names(row):
-            folder = self.locate(row.label, name)
-            if folder is not None:
-                files = sorted(self._files[folder][name])
-                if len(files) > 1:
-                    both = " and ".join(str(self.jpg / folder / file) for file in files)
-                    raise DataError(f"{both} may each be {row.label}/{row.video_id}: remove or rename all but one")
-                return f"{folder}/{files[0]}", is_whole
+    def _place(self, row: LabelRow) -> _Place | None:
+        """Where a row's video is; DataError if two files may be meant."""
+        if found := self.find(row):  # a clip that was cut beforehand, or the whole video if that is meant
+            return _Place(self._path(row, *found), found[1], False)
+        if row.time_start is not None or row.frames is not None:
+            for name in (row.youtube_id, f"v_{row.youtube_id}"):
+                if folder := self.locate(row.label, name):
+                    return _Place(self._path(row, folder, name), row.video_id, True)
         return None
 
+    def _path(self, row: LabelRow, folder: str, name: str) -> str:
+        """The path of the only file of a name, or of the one of several that the row writes with its suffix."""
+        files = sorted(self._files[folder][name])
+        files = [file for file in files if file == row.source.rpartition("/")[2]] or files
+        if len(files) > 1:
+            both = " and ".join(str(self.jpg / folder / file) for file in files)
+            raise DataError(f"{both} may each be {row.label}/{row.video_id}: remove or rename all but one")
+        return f"{folder}/{files[0]}"
 
-def _names(row: LabelRow) -> Iterator[tuple[str, bool]]:
-    """The names that a row's file may have, and whether the row's times are then those of a part."""
-    yield row.video_id, False
-    if row.time_start is not None and row.time_end is not None:
-        yield row.youtube_id, True
-        yield f"v_{row.youtube_id}", True
 
-
-def _found(
-    row: LabelRow, path: str, is_whole: bool, indexed: Indexed, unpack: Callable[[bytes], FrameIndex]
-) -> FoundVideo:
-    folder = path.partition("/")[0]
-    if indexed.problem:
-        return FoundVideo(folder, row.video_id, 0, f"({path}) {indexed.problem}")
-    index = unpack(indexed.packed)
-    first, count, problem = 0, len(index.times), ""
-    if is_whole:
-        assert row.time_start is not None and row.time_end is not None
-        first, count = index.part(row.time_start, row.time_end)
-        problem = _why_no_part(index, row.time_start, row.time_end, first, count)
+def _found(row: LabelRow, place: _Place, indexed: Indexed, unpack: Callable[[bytes], FrameIndex]) -> FoundVideo:
+    folder = place.path.partition("/")[0]
+    first = count = 0
+    problem = indexed.problem
+    if not problem:
+        index = unpack(indexed.packed)
+        first, count, problem = _part(row, index) if place.is_whole else (0, len(index.times), "")
     if problem:
-        return FoundVideo(folder, row.video_id, 0, f"({path}) {problem}")
-    part = VideoPart(path, indexed.size, indexed.mtime, indexed.packed, first, count)
-    return FoundVideo(folder, row.video_id, count, "", part)
+        return FoundVideo(folder, place.name, 0, f"({place.path}) {problem}")
+    part = VideoPart(place.path, indexed.size, indexed.mtime, indexed.packed, first, count)
+    return FoundVideo(folder, place.name, count, "", part)
 
 
-def _why_no_part(index: FrameIndex, start: float, end: float, first: int, count: int) -> str:
-    """Why a part of a video cannot be used, as a conversion says it; empty if it can.
+def _part(row: LabelRow, index: FrameIndex) -> tuple[int, int, str]:
+    """The row's part of a video: its first frame, their number, and why it cannot be used, as a conversion says it.
 
     Annotations often end up to a second late: a video may end before its clip, but not before the clip's middle.
     """
+    total = len(index.times)
+    if row.frames is not None:
+        start, end = row.frames
+        count = max(0, min(end, total) - start)
+        short = f"has {total} frames: the clip should be frames {start} to {end}"
+        return start, count, short if 2 * count < end - start or not count else ""
+    assert row.time_start is not None and row.time_end is not None
+    begin, until = row.time_start, row.time_end
+    first, count = index.part(begin, until)
     if not count:
-        return f"has no frames from {start:g} to {end:g} s: it lasts until {index.end:.2f} s"
+        return 0, 0, f"has no frames from {begin:g} to {until:g} s: it lasts until {index.end:.2f} s"
     if not (np.diff(index.times[first : first + count]) >= 0).all():
-        return "has frames whose times go back: the clip cannot be cut out"
-    if first + count == len(index.times) and index.end < start + 0.499 * (end - start):
-        return f"ends at {index.end:.2f} s, before the middle of the clip, which should last until {end:g} s"
-    return ""
+        return 0, 0, "has frames whose times go back: the clip cannot be cut out"
+    if first + count == total and index.end < begin + 0.499 * (until - begin):
+        late = f"ends at {index.end:.2f} s, before the middle of the clip, which should last until {until:g} s"
+        return 0, 0, late
+    return first, count, ""

@@ -106,6 +106,25 @@ def test_a_row_with_times_is_a_cut_clip_or_a_part_of_a_whole_video(disk: Disk) -
     assert said(splits.report, "whole_000001_000002", "middle of the clip")
 
 
+def test_a_row_with_frames_is_a_part_of_a_whole_video(disk: Disk) -> None:
+    disk.files("wave/whole.mp4").labels(
+        ["wave,whole,10,20", "wave,whole,0,5"], ["wave,whole,40,58", "wave,whole,45,90"],
+        "label,id,start_frame,end_frame\n",
+    )  # fmt: skip
+    splits = disk.load()
+    rows = [splits.train.place(0), splits.train.place(1), splits.val.place(0)]
+    assert len(splits.val) == 1 and said(splits.report, "has 50 frames")
+    for part, number in zip(rows, (10, 0, 40), strict=True):
+        with IndexedVideo(part) as video:  # type: ignore[arg-type]
+            assert frame_numbers(video.read([0])) == [number]
+    assert splits.val.frame_counts.tolist() == [10]
+
+
+def test_the_suffix_of_a_row_chooses_between_files_of_one_name(disk: Disk) -> None:
+    disk.files("wave/a.mp4", "wave/a.mkv").labels(["wave,a.mkv"], ["wave,a.mkv"])
+    assert disk.load().train.place(0).path.endswith("a.mkv")  # type: ignore[union-attr]
+
+
 def test_two_files_of_one_name_are_refused_if_a_row_needs_one(disk: Disk) -> None:
     """Else the one that the folder lists first would be trained on."""
     disk.files("wave/a.mp4", "wave/a.mkv", "wave/b.mp4").labels(["wave,b"], ["wave,b"])
