@@ -66,10 +66,8 @@ class IndexedVideo:
         return self._index.size
 
     def rate(self) -> float | None:
-        """The frames a second of the part, on average; None if it has one frame."""
-        times = self._index.times[self._part.first : self._part.first + self._part.frames]
-        span = float(times[-1] - times[0])
-        return (len(times) - 1) / span if span > 0 else None
+        """The frames a second of the part, on average; None if that is not known."""
+        return self._index.rate(self._part.first, self._part.frames)
 
     def read(
         self, indices: Sequence[int], crop_box: CropBox | None = None, out: np.ndarray | None = None

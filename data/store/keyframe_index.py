@@ -23,12 +23,13 @@ from data.store.truncation import missing_bytes
 from data.store.video_container import VideoError, open_video
 from data.store.video_damage import hole_in
 from data.store.video_file import ABSENT_IS_LIMITED, stated_end
-from data.store.video_frames import SEEKABLE, FrameDecoder
+from data.store.video_frames import SEEKABLE, TIMELESS, FrameDecoder
 from data.store.video_pixels import Upright
 from data.store.video_structure import breaks
 
 ONE_EACH = {"h264", "hevc", "vp9", "av1", "mjpeg", "prores"}  # codecs that give one frame for each packet
 DECODED = 32  # frames that are decoded to see that they come in the order of their times
+ROUNDED = 1.5  # ticks, or milliseconds, by which the length of a part may be off because times are rounded
 WHOLE = 1 << 30  # a shorter side that no video has
 # height, width; the numbers of stamps, keyframes and times; tick (two numbers), origin, end, step
 HEADER = struct.Struct("<IIIIIqqqdd")
@@ -40,7 +41,7 @@ class FrameIndex(NamedTuple):
     size: tuple[int, int]  # height, width
     times: np.ndarray  # float64 (N,), seconds from the file's start
     end: float  # seconds, when the last frame disappears
-    step: float  # seconds between frames, on average
+    step: float  # seconds between frames, as the file's header says; 0 if the file has no times
     tick: tuple[int, int]  # seconds of a tick, as a fraction
     stamps: np.ndarray | None  # int64 (N,), ascending: their times in ticks; None if the file is read from its start
     keyframes: np.ndarray  # int64 (K,), ascending: the frames from which decoding can begin; 0 if `stamps` is None
@@ -55,6 +56,19 @@ class FrameIndex(NamedTuple):
         stop = int(late[0]) if late.size else len(self.times)
         inside = np.flatnonzero(self.times[:stop] >= start)
         return (int(inside[0]), len(inside)) if inside.size else (0, 0)
+
+    def rate(self, first: int, frames: int) -> float | None:
+        """The frames a second of a part; None if its times do not tell.
+
+        It is that of the header if the times, which are rounded to ticks or milliseconds, agree with it.
+        """
+        times = self.times[first : first + frames]
+        length = float(times[-1] - times[0])
+        if self.step <= 0 or length <= 0:
+            return None
+        steps = len(times) - 1
+        off = abs(steps * self.step - length)
+        return round(1 / self.step if off <= ROUNDED * max(0.001, self.tick[0] / self.tick[1]) else steps / length, 9)
 
     def packed(self) -> bytes:
         """The index as bytes: about a hundred if the rate is constant."""
@@ -218,8 +232,9 @@ def _by_decoding(path: Path) -> FrameIndex:
             raise VideoError(f"frames are missing between {hole[0]:.2f} s and {hole[1]:.2f} s")
         end = max(times[-1] + max(durations[-1], decoder.step), stated)
         seeks = container.format.name in SEEKABLE
+        step = 0.0 if container.format.name in TIMELESS else decoder.step
         tick = (stream.time_base or Fraction(1)).as_integer_ratio()
-    whole = FrameIndex(size, np.array(times), end, decoder.step, tick, None, np.zeros(1, np.int64))
+    whole = FrameIndex(size, np.array(times), end, step, tick, None, np.zeros(1, np.int64))
     return _with_stamps(whole, stamps, keys) if seeks else whole
 
 

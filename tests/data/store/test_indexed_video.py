@@ -224,8 +224,13 @@ def test_a_file_that_changed_since_the_scan_is_an_error_of_the_video(tmp_path: P
 
 def test_frames_a_second_are_those_of_the_part(tmp_path: Path) -> None:
     path = encode_numbered_video(tmp_path / "v.mp4", 40, rate=10)
-    assert IndexedVideo(part_of(path)).rate() == pytest.approx(10)
+    assert IndexedVideo(part_of(path)).rate() == IndexedVideo(part_of(path, 7, 9)).rate() == 10
     assert IndexedVideo(part_of(path, 7, 1)).rate() is None
+    pts = [*range(20), *range(20, 100, 4)]
+    slow = encode_numbered_video(tmp_path / "slow.mkv", 40, rate=20, pts=pts)
+    assert IndexedVideo(part_of(slow, 0, 20)).rate() == 20
+    assert IndexedVideo(part_of(slow, 20, 20)).rate() == pytest.approx(5)
+    assert IndexedVideo(part_of(encode_numbered_video(tmp_path / "v.h264", 9))).rate() is None
 
 
 def test_an_index_of_a_constant_rate_takes_few_bytes(tmp_path: Path) -> None:
