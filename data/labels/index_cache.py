@@ -4,10 +4,9 @@
 
 An index is used as long as its file has the same size and modification time; damaged files are noted with the reason.
 The file is written anew at the end, and every minute while indexes are made, so that an interrupted start goes on where
-it was. A digest finds what was damaged: then all indexes are made again. The file may be deleted at any time.
+it was. If the file is damaged, as its checksums tell, all indexes are made again. It may be deleted at any time.
 """
 
-import hashlib
 import io
 import logging
 import os
@@ -162,7 +161,7 @@ def _pack(known: Mapping[str, Indexed]) -> dict[str, np.ndarray]:
     kept = {path: each for path, each in sorted(known.items()) if each.is_kept}
     names = [os.fsencode(path) for path in kept]
     texts = [b"P" + each.problem.encode() if each.problem else b"I" + each.packed for each in kept.values()]
-    arrays: dict[str, np.ndarray] = {
+    return {
         "format": np.frombuffer(FORMAT.encode(), np.uint8),
         "names": np.frombuffer(b"".join(names), np.uint8),
         "name_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
@@ -171,27 +170,18 @@ def _pack(known: Mapping[str, Indexed]) -> dict[str, np.ndarray]:
         "indexes": np.frombuffer(b"".join(texts), np.uint8),
         "index_ends": np.cumsum([len(text) for text in texts], dtype=np.int64),
     }
-    return arrays | {"digest": np.frombuffer(_digest(arrays), np.uint8)}
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> bytes:
-    digest = hashlib.blake2b(digest_size=32)
-    for name, array in arrays.items():
-        digest.update(f"{name} {array.dtype.str} {array.nbytes} ".encode())
-        digest.update(array.data)
-    return digest.digest()
 
 
 def _unpack(path: Path) -> dict[str, Indexed]:
-    """Undo `_pack`. Empty for a file of another format; ValueError and others for a damaged one."""
+    """Undo `_pack`. Empty for a file of another format; ValueError and others for a damaged one.
+
+    Each member is read to its end, so that zipfile compares its checksum.
+    """
     with open_plain(path, LARGEST) as file, zipfile.ZipFile(file) as archive:
         names = ("format", "names", "name_ends", "sizes", "times", "indexes", "index_ends")
         if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
             raise ValueError("it is compressed, and may be larger than the memory")
         found = {name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False) for name in names}
-        digest = np.load(io.BytesIO(archive.read("digest.npy")), allow_pickle=False)
-    if digest.tobytes() != _digest(found):
-        raise ValueError("it is not as it was written")
     if found["format"].tobytes() != FORMAT.encode():
         return {}
     texts = _split(found["indexes"], found["index_ends"])

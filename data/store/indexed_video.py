@@ -90,8 +90,6 @@ class IndexedVideo:
             upright = Upright(WHOLE, self.size())
             limited_grey = self._streams[1].codec_context.name in ABSENT_IS_LIMITED
             for index, frame in self._frames(sorted(positions)):
-                if frame.is_corrupt:
-                    raise VideoError(f"frame {index} decodes with errors")
                 first, *others = positions[index]
                 copy_crop(upright(frame, limited_grey), box, clip[first])
                 for position in others:
@@ -154,6 +152,7 @@ class IndexedVideo:
         for index, each in enumerate(decoder.frames(0.0, inf)):
             if decoder.faults:
                 raise VideoError(decoder.faults[0].what)
+            _check(index, each.frame)
             if index in numbers:
                 yield index, each.frame
             if index == wanted[-1]:
@@ -213,6 +212,7 @@ class IndexedVideo:
                 context.skip_frame = "DEFAULT" if _number(stamps, packet.pts) in wanted else "NONREF"
             for frame in stream.decode(packet if packet.size else None):
                 if (index := _number(stamps, frame.pts)) >= first:
+                    _check(index, frame)
                     yield index, frame
             if not packet.size:
                 return
@@ -226,6 +226,12 @@ class IndexedVideo:
 
     def _error(self, what: str) -> VideoFileError:
         return VideoFileError(f"{self._part.path} {what}; {REMEDY}")
+
+
+def _check(index: int, frame: VideoFrame) -> None:
+    """VideoError if a frame is damaged, also if it is not wanted: others may be made from it."""
+    if frame.is_corrupt:
+        raise VideoError(f"frame {index} decodes with errors")
 
 
 def _number(stamps: np.ndarray, stamp: int | None) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from data.store import keyframe_index
 from data.store.crop_box import CropBox
 from data.store.frame_store import FrameStore, write_frames
 from data.store.indexed_video import IndexedVideo
@@ -35,36 +36,45 @@ def index_of(part: VideoPart) -> FrameIndex:
 
 
 @pytest.mark.parametrize(
-    ("name", "encoding", "searched"),
+    ("name", "encoding", "searched", "decoded"),
     [
-        ("v.mp4", H264, True),
-        ("v.mp4", OPEN_GOP, True),
-        ("v.mp4", MPEG4, True),
-        ("v.mp4", {**H264, "container_options": {"movflags": "frag_keyframe+empty_moov"}}, True),
-        ("v.mp4", {"codec": "libx265", "options": {"x265-params": "keyint=20:bframes=3:log-level=none"}}, True),
-        ("v.mov", {**H264, "pts": [n + 3 * (n // 7) + 9 * (n // 31) for n in range(90)]}, True),
-        ("v.mov", {"codec": "mjpeg", "pixel_format": "yuvj420p", "options": {"q": "3"}}, True),
-        ("v.mkv", OPEN_GOP, True),
-        ("v.mkv", MPEG2, True),
-        ("v.mkv", {**H264, "container_options": {"live": "1"}}, True),
-        ("v.mkv", {**NEGATIVE, "first_pts": -40}, True),
-        ("v.mkv", {"codec": "ffv1", "pixel_format": "bgr0"}, True),
-        ("v.webm", {"codec": "libvpx-vp9", "options": {"g": "20", "deadline": "realtime"}}, True),
-        ("v.webm", {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "8", "b": "1M"}}, True),
-        ("v.avi", {"codec": "mpeg4", "options": {"bf": "2", "qmin": "2", "qmax": "2"}}, False),
-        ("v.ts", OPEN_GOP, False),
-        ("v.mpg", {"codec": "mpeg1video", "options": {"bf": "2", "qmin": "2", "qmax": "4", "b": "1M"}}, False),
-        ("v.flv", H264, False),
-        ("v.h264", H264, False),
+        ("v.mp4", H264, True, False),
+        ("v.mp4", OPEN_GOP, True, False),
+        ("v.mp4", MPEG4, True, True),
+        ("v.mp4", {**H264, "container_options": {"movflags": "frag_keyframe+empty_moov"}}, True, False),
+        ("v.mp4", {"codec": "libx265", "options": {"x265-params": "keyint=20:bframes=3:log-level=none"}}, True, False),
+        ("v.mov", {**H264, "pts": [n + 3 * (n // 7) + 9 * (n // 31) for n in range(90)]}, True, False),
+        ("v.mov", {"codec": "mjpeg", "pixel_format": "yuvj420p", "options": {"q": "3"}}, True, False),
+        ("v.mkv", OPEN_GOP, True, False),
+        ("v.mkv", MPEG2, True, True),
+        ("v.mkv", {**H264, "container_options": {"live": "1"}}, True, False),
+        ("v.mkv", {**NEGATIVE, "first_pts": -40}, True, True),
+        ("v.mkv", {"codec": "ffv1", "pixel_format": "bgr0"}, True, True),
+        ("v.webm", {"codec": "libvpx-vp9", "options": {"g": "20", "deadline": "realtime"}}, True, False),
+        ("v.webm", {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "8", "b": "1M"}}, True, True),
+        ("v.avi", {"codec": "mpeg4", "options": {"bf": "2", "qmin": "2", "qmax": "2"}}, False, True),
+        ("v.ts", OPEN_GOP, False, True),
+        ("v.mpg", {"codec": "mpeg1video", "options": {"bf": "2", "qmin": "2", "qmax": "4", "b": "1M"}}, False, True),
+        ("v.flv", H264, False, True),
+        ("v.h264", H264, False, True),
     ],
 )
 def test_a_frame_is_that_of_a_conversion(
-    tmp_path: Path, name: str, encoding: dict[str, object], searched: bool
+    tmp_path: Path,
+    name: str,
+    encoding: dict[str, object],
+    searched: bool,
+    decoded: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By its number and to the last grey level, whatever was read before it, or in what order."""
     path = encode_video(tmp_path / name, patterned(90, 64, 96), **encoding)  # type: ignore[arg-type]
     expected = list(VideoReader(path, WHOLE))
+    wholly = []
+    by_decoding = keyframe_index._by_decoding
+    monkeypatch.setattr(keyframe_index, "_by_decoding", lambda path: wholly.append(path) or by_decoding(path))
     part = part_of(path)
+    assert bool(wholly) == decoded
     assert part.frames == len(expected) == 90 and (index_of(part).stamps is not None) == searched
     rng = np.random.default_rng(0)
     for wanted in ([0], [89], [44, 45], [0, 30, 61, 89], [71, 2, 2, 40], *rng.integers(0, 90, (4, 6)).tolist()):
@@ -177,8 +187,8 @@ def test_another_size_within_a_video_is_scaled_as_in_a_conversion(tmp_path: Path
     second = encode_numbered_video(tmp_path / "b.ts", 10, 96, 64, start=10)
     path = tmp_path / "v.ts"
     path.write_bytes(first.read_bytes() + second.read_bytes())
-    clip = IndexedVideo(part_of(path)).read([3, 17])
-    assert clip.shape == (2, 48, 64, 3) and frame_numbers(clip) == [3, 17]
+    clip = IndexedVideo(part_of(path)).read([17, 18])
+    assert clip.shape == (2, 48, 64, 3) and frame_numbers(clip) == [17, 18]
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "v.avi", "v.mkv", "v.ts"])
