@@ -91,6 +91,11 @@ class VideoReader:
         self._has_ended = True  # no frame comes after the span
 
     @property
+    def time(self) -> float:
+        """The time of the frame that was given last, in seconds from the file's start."""
+        return self._times[-1]
+
+    @property
     def warnings(self) -> list[str]:
         """What a user should know: the losses, and the remarks."""
         return [*self.losses, *self.remarks]
@@ -253,7 +258,7 @@ class VideoReader:
         if self._frames is not None:
             self._check_numbers(*self._frames)
         elif self._span is not None:
-            self._check_span(self._span, decoder, _stated_end(decoder, container, stream))
+            self._check_span(self._span, decoder, stated_end(decoder, container, stream))
         elif stream.frames:
             if count < KEPT_PROMISE * stream.frames - 1:
                 self.losses.append(f"{count} frames where the header promises {stream.frames}")
@@ -323,7 +328,7 @@ def _others(container: InputContainer, stream: VideoStream) -> str:
     return f"holds {len(contexts) + 1} videos: the main one, of {chosen} pixels, is read, and not {sizes}"
 
 
-def _stated_end(decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> float:
+def stated_end(decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> float:
     """When the last frame should disappear, in seconds from the file's start, as the file says; 0 if it does not."""
     if "matroska" in container.format.name:
         return _stated_seconds(decoder, container, stream)
