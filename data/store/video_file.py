@@ -197,6 +197,8 @@ class VideoReader:
 
     def _shown_until(self, decoder: FrameDecoder) -> float:
         """When the last frame of the span disappears, in seconds from the file's start."""
+        if not self._has_ended:  # the next frame comes after the span
+            return min(self._end, self._times[-1] + LONGEST_PAUSE)
         duration = max(self._durations[-1], decoder.step)
         if duration > LONGEST_PAUSE:
             duration = decoder.step
