@@ -14,8 +14,10 @@ from common.cli import LARGEST
 from common.errors import DataError
 from common.text import quoted
 from data.clips.by_index import Clips, whole_number
+from data.clips.dataset import SOURCES
+from data.clips.intervals import ANY, Intervals, intervals_of, read_interval
 from data.clips.one_video import read_clips
-from data.clips.sampling import ClipSampling, RandomClips, UniformClips
+from data.clips.sampling import SAMPLINGS, SPAN, ClipSampling, RandomClips, UniformClips
 from data.clips.types import ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.shared_arrays import SharedArrays
@@ -33,7 +35,8 @@ def open_split(
     *,
     clip_length: int,
     clip_size: int,
-    interval: int | tuple[int, int],
+    interval: int | tuple[int, int] | str,
+    sampling: str = "uniform",
     classes: Sequence[str] | None = None,
     training: bool | None = None,
     flip: bool = True,
@@ -41,13 +44,18 @@ def open_split(
     transform: Callable[[Tensor], Any] | None = None,
     labels: str | os.PathLike[str] | None = None,
     spec: DatasetSpec = CUSTOM,
+    source: str = "frames",
     report: Callable[[str], object] = print,
 ) -> Clips:
     """The clips of a dataset's split, "train" or "val": one of T = `clip_length` frames, h = w = `clip_size`, a video.
 
-    `interval` is the distance between two frames, or the lowest and highest of it. For training (`training`, by default
-    of the split "train"), each clip has a random interval, start and crop, and half of them are mirrored unless `flip`
-    is False; otherwise it is in the middle of the video and of the frame, at the highest interval.
+    `interval` is the distance between two frames, or the lowest and highest of it; a text such as "2@30" is a time
+    (2/30 of a second), and "all" spans the whole video. `source` is "frames", or "videos" for video files.
+
+    For training (`training`, by default of the split "train"), each clip has a random interval, start and crop, and
+    half of them are mirrored unless `flip` is False; `sampling`, one of "uniform", "normal", "centre" and "span", says
+    where in its video a clip starts. Otherwise it is in the middle of the video and of the frame, at the highest
+    interval.
 
     `classes` is the class order of a network: labels then count in it. `labels` is a label file, or the folder that has
     it; `spec` the names of the label files of an official dataset. `transform` is called with the frames of each clip,
@@ -62,17 +70,25 @@ def open_split(
     seed = whole_number("seed", seed, least=0)
     shape, intervals = _clip_shape(clip_length, clip_size), _intervals(interval)
     place = None if labels is None else _absolute(labels)
-    videos, lines = _videos(_absolute(dataset), split, spec, place, classes)
+    if source not in SOURCES:
+        raise DataError(f"source {quoted(source)}: must be one of {' and '.join(map(repr, SOURCES))}")
+    if sampling not in SAMPLINGS:
+        raise DataError(f"sampling {quoted(sampling)}: must be one of {', '.join(map(repr, SAMPLINGS))}")
+    videos, lines = _videos(_absolute(dataset), split, spec, place, classes, source)
     for line in lines:
         report(line)
     is_random = split == "train" if training is None else training
     # The augmentation is drawn, which takes no time; ClipLoader applies it if it is asked to.
-    sampling: ClipSampling = RandomClips(intervals, flip, augment=True) if is_random else UniformClips(intervals[1])
-    return Clips(videos, sampling, shape, is_random, seed, transform)
+    lowest, highest, rate = intervals or ANY
+    clips: ClipSampling = UniformClips(highest, rate=rate, span=intervals is None)
+    if is_random:
+        how = SPAN if intervals is None else sampling
+        clips = RandomClips((lowest, highest), flip, augment=True, rate=rate, sampling=how)
+    return Clips(videos, clips, shape, is_random, seed, transform)
 
 
 def read_video(
-    path: str | os.PathLike[str], *, clip_length: int, clip_size: int, interval: int, clips: int = 1
+    path: str | os.PathLike[str], *, clip_length: int, clip_size: int, interval: int | str, clips: int = 1
 ) -> Tensor:
     """Evenly spaced clips of one video, as in an evaluation: uint8 (V, 3, T, h, w), V = `clips`.
 
@@ -80,8 +96,10 @@ def read_video(
     it cannot be read to its end, and for clips that cannot be.
     """
     interrupt.restore()
-    shape, (_, highest) = _clip_shape(clip_length, clip_size), _intervals(interval)
-    return read_clips(_absolute(path), UniformClips(highest, whole_number("clips", clips)), shape)
+    shape, intervals = _clip_shape(clip_length, clip_size), _intervals(interval)
+    _, highest, rate = intervals or ANY
+    number = whole_number("clips", clips)
+    return read_clips(_absolute(path), UniformClips(highest, number, rate, span=intervals is None), shape)
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
@@ -92,12 +110,12 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def _videos(
-    dataset: Path, split: str, spec: DatasetSpec, labels: Path | None, classes: Sequence[str] | None
+    dataset: Path, split: str, spec: DatasetSpec, labels: Path | None, classes: Sequence[str] | None, source: str
 ) -> tuple[VideoList, tuple[str, ...]]:
     """The videos of the split with the labels of `classes`, and what to say of them."""
     if split == "val":
-        return load_val(dataset, spec, labels, classes)
-    found = load_splits(dataset, spec, labels)
+        return load_val(dataset, spec, labels, classes, source)
+    found = load_splits(dataset, spec, labels, source)
     return (found.train if classes is None else _in_order(found.train, tuple(classes))), found.report
 
 
@@ -121,11 +139,16 @@ def _clip_shape(length: int, size: int) -> ClipShape:
     return ClipShape(length, size, size)
 
 
-def _intervals(interval: int | tuple[int, int]) -> tuple[int, int]:
-    """The lowest and highest interval."""
+def _intervals(interval: int | tuple[int, int] | str) -> Intervals | None:
+    """The lowest and highest interval, in frames or in time; None for the whole video."""
+    if isinstance(interval, str):
+        try:
+            return intervals_of(read_interval(interval))
+        except DataError as error:
+            raise DataError(f"interval {quoted(interval)}: {error}") from None
     if not isinstance(interval, tuple | list):
-        return (whole_number("interval", interval),) * 2
+        return Intervals(*(whole_number("interval", interval),) * 2)
     both = [whole_number("interval", each) for each in interval]
     if len(both) != 2 or both[0] > both[1]:
         raise DataError(f"interval {quoted(interval)}: must be one number, or the lowest and the highest")
-    return both[0], both[1]
+    return Intervals(both[0], both[1])

@@ -94,8 +94,8 @@ class Clips(Dataset[tuple[Any, int]]):
         return self.epoch + self._passes - 1
 
     def path(self, index: SupportsIndex) -> Path:
-        """The folder of a video's frames; IndexError as of a list."""
-        return self.videos.folder(self._number(index))
+        """The folder of a video's frames, or the video file; IndexError as of a list."""
+        return self.videos.path(self._number(index))
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape))

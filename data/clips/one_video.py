@@ -8,6 +8,7 @@ from torch import Tensor
 
 from common.errors import DataError
 from common.files import what_is_at
+from data.clips.dataset import known_rate
 from data.clips.sampling import ClipSampling
 from data.clips.types import ClipRequest, ClipShape
 from data.store.crop_box import CropBox, copy_crop
@@ -25,7 +26,8 @@ def read_clips(path: Path, sampling: ClipSampling, shape: ClipShape) -> Tensor:
     there = what_is_at(path)
     if there == "folder" and what_is_at(path / DATABASE):
         with FrameStore(path) as video:
-            indices, box = _choose(len(video), video.size(), sampling, shape)
+            rate = known_rate(video, path) if sampling.needs_rate else None
+            indices, box = _choose(len(video), video.size(), rate, sampling, shape)
             frames = video.read(indices.tolist(), box)
     elif there == "file":
         frames = _read_file(path, sampling, shape)
@@ -40,7 +42,9 @@ def _read_file(path: Path, sampling: ClipSampling, shape: ClipShape) -> np.ndarr
     try:
         reader = VideoReader(path, SHORT_SIDE)
         count = sum(1 for _ in reader)
-        indices, box = _choose(count, reader.size, sampling, shape)
+        if sampling.needs_rate and reader.rate is None:
+            raise VideoError("does not tell how many frames a second it has: give an interval in frames")
+        indices, box = _choose(count, reader.size, reader.rate, sampling, shape)
         out = np.empty((len(indices), shape.height, shape.width, 3), np.uint8)
         for index, frame in enumerate(VideoReader(path, SHORT_SIDE)):
             for place in np.flatnonzero(indices == index):
@@ -50,8 +54,10 @@ def _read_file(path: Path, sampling: ClipSampling, shape: ClipShape) -> np.ndarr
     return out
 
 
-def _choose(count: int, size: tuple[int, int], sampling: ClipSampling, shape: ClipShape) -> tuple[np.ndarray, CropBox]:
+def _choose(
+    count: int, size: tuple[int, int], rate: float | None, sampling: ClipSampling, shape: ClipShape
+) -> tuple[np.ndarray, CropBox]:
     """The frames of all views, one after the other, and their crop."""
     rng = np.random.default_rng(0)  # views of an evaluation draw nothing
-    views = sampling.frames(count, ClipRequest(0, shape, 0), rng)
+    views = sampling.frames(count, ClipRequest(0, shape, 0), rng, rate)
     return np.concatenate([view.indices for view in views]), sampling.crop_box(size, shape, rng)

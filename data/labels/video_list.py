@@ -142,6 +142,11 @@ class VideoList:
             int(self.frame_counts[index]),
         )
 
+    def path(self, index: int) -> Path:
+        """Video `index` for messages: the folder of its frames.db, or the video file."""
+        place = self.place(index)
+        return place if isinstance(place, Path) else Path(place.path)
+
     def found(self, index: int) -> FoundVideo:
         """Video `index` as the scan found it."""
         folder = self.folder(index)

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from common.files import reason as os_reason
 from data.store.crop_box import CropBox, copy_crop
 from data.store.keyframe_index import WHOLE, FrameIndex
+from data.store.tone_map import hdr_light
 from data.store.video_container import VideoError, open_video, reason
 from data.store.video_file import ABSENT_IS_LIMITED
 from data.store.video_frames import FrameDecoder
@@ -88,10 +89,11 @@ class IndexedVideo:
             self._open()
             assert self._streams is not None
             upright = Upright(WHOLE, self.size())
-            limited_grey = self._streams[1].codec_context.name in ABSENT_IS_LIMITED
+            codec = self._streams[1].codec_context
+            limited_grey, light = codec.name in ABSENT_IS_LIMITED, hdr_light(codec)
             for index, frame in self._frames(sorted(positions)):
                 first, *others = positions[index]
-                copy_crop(upright(frame, limited_grey), box, clip[first])
+                copy_crop(upright(frame, limited_grey, light), box, clip[first])
                 for position in others:
                     clip[position] = clip[first]
         except VideoError as error:

@@ -244,6 +244,28 @@ def test_a_video_file_is_cropped_as_a_converted_one(tmp_path):
     assert ours.std() > 10
 
 
+def test_intervals_in_time_and_video_files_are_those_of_a_training(tmp_path):
+    """A clip of half the action, or of other frames than in the run, is seen only in the scores."""
+    for split in ("train", "val"):
+        video = tmp_path / "videos" / "run" / f"{split}.mp4"
+        video.parent.mkdir(parents=True, exist_ok=True)
+        encode_numbered_video(video, 20)
+        write_labels(tmp_path / "labels" / f"{split}.csv", [("run", split)])
+    rate = VideoReader(video, 360)
+    assert len(list(rate)) == 20 and rate.rate
+    for interval, numbers in (("all", [2, 7, 12, 17]), (f"2@{rate.rate / 2:g}", [3, 7, 11, 15]), (2, [6, 8, 10, 12])):
+        clips = opened(tmp_path, "val", interval=interval, source="videos")
+        assert clips.path(0) == video
+        assert frame_numbers(clips[0][0].permute(1, 2, 3, 0).numpy()) == numbers
+        view = read_video(video, **{**SHAPE, "interval": interval})[0]
+        assert frame_numbers(view.permute(1, 2, 3, 0).numpy()) == numbers
+    train = opened(tmp_path, source="videos", sampling="centre")
+    assert frame_numbers(train[0][0].permute(1, 2, 3, 0).numpy()) == [6, 8, 10, 12]
+    for changed in ({"source": "film"}, {"sampling": "any"}, {"interval": "2@"}, {"interval": "no"}):
+        with pytest.raises(DataError, match=next(iter(changed))):
+            opened(tmp_path, **changed)
+
+
 @pytest.mark.parametrize("name", ["absent.mp4", "empty", "text.mp4", "cut.mp4"])
 def test_what_is_no_whole_video_is_told_with_its_path(tmp_path, name):
     (tmp_path / "empty").mkdir()
