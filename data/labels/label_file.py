@@ -43,6 +43,8 @@ class LabelRow(NamedTuple):
     time_start: float | None  # seconds into the whole video; None if the row has no times
     time_end: float | None
     line: int  # in the file that the row was read from, or 0
+    source: str = ""  # the path of its file as written, with "/", if the row has folders or a suffix of videos
+    frames: tuple[int, int] | None = None  # the first frame, from 0, and one after the last; then there are no times
 
 
 def clip_name(youtube_id: str, time_start: float, time_end: float) -> str:
