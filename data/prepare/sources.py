@@ -15,6 +15,7 @@ from data.labels.text import counted, first_names, letters, some
 from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
 from data.prepare.clip_times import cut_times
 from data.prepare.file_names import is_hidden_folder, is_jpeg, is_other_image, is_picture, is_video
+from data.prepare.path_index import PathIndex, parts_of
 from data.prepare.previews import is_preview, may_be_preview, named_after
 from data.prepare.report import Problem
 from data.store.video_file import Span
@@ -59,7 +60,7 @@ class Shard(NamedTuple):
         return zlib.crc32(os.fsencode(item)) % self.parts == self.part % self.parts
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """Something in a folder. `kind` is "video", "frames", "pictures" or a kind of what is ignored."""
 
     path: Path
@@ -82,11 +83,11 @@ def find_sources(videos: Path, out: Path) -> Sources:
     folders: dict[str, list[str]] = {}
     files: Counter[str] = Counter()
     databases = inode_of(out / "jpg")
-    entries = list(_entries(videos, videos, problems))
+    entries = list(entries_of(videos, videos, problems))
     for entry in entries:
         if _is_hidden(entry):
             ignored[HIDDEN] += 1
-        elif not _is_folder(entry):
+        elif not is_folder(entry):
             if is_video(entry.name):
                 loose.append(entry.name)
             elif _is_lost(entry):
@@ -94,7 +95,7 @@ def find_sources(videos: Path, out: Path) -> Sources:
             else:
                 ignored[_kind(entry)] += 1
         elif inode_of(Path(entry.path)) != databases:
-            for each in _contents(Path(entry.path), videos, problems):
+            for each in contents(Path(entry.path), videos, problems):
                 if each.problem:
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", each.problem))
                     continue
@@ -103,7 +104,7 @@ def find_sources(videos: Path, out: Path) -> Sources:
                     problems.append(Problem("warning", f"{entry.name}/{each.name}", what))
                 if each.is_preview:
                     continue
-                if each.kind == PLAIN_FOLDER and (deeper := _first_within(each.path, videos, problems)):
+                if each.kind == PLAIN_FOLDER and (deeper := first_within(each.path, videos, problems)):
                     what = (
                         f"holds no frames or video itself, but {deeper}: {LAYOUT}, or name a label file with --labels"
                     )
@@ -123,7 +124,7 @@ def find_sources(videos: Path, out: Path) -> Sources:
         )
     if not found and not problems:
         raise DataError(f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}")
-    previews = dict(_previews_of_classes(videos, found, folders, files))
+    previews = dict(previews_of_classes(videos, found, folders, files))
     problems += (Problem("warning", label, f"left out: {why}") for label, why in previews.items())
     kept = dict.fromkeys(label for label, _ in found if label not in previews and may_be_preview(label))
     problems += (Problem("warning", label, UNCERTAIN_CLASS) for label in kept)
@@ -142,7 +143,7 @@ def find_sources(videos: Path, out: Path) -> Sources:
     return Sources(sources, problems, ignored, _note_on_folders(folders, files))
 
 
-def _previews_of_classes(
+def previews_of_classes(
     videos: Path, found: Iterable[tuple[str, str]], folders: Mapping[str, Sequence[str]], files: Mapping[str, int]
 ) -> Iterator[tuple[str, str]]:
     """The classes that hold previews of the others, such as VIDEOS/thumbnails/<class>/<video>.jpg, and why."""
@@ -159,7 +160,7 @@ def _previews_of_classes(
         if is_named and are_classes:
             yield label, "by its name and those of its folders it holds previews of the classes; rename it if it is one"
         elif is_named or are_classes:
-            pictures = [entry.name for name in names for entry in _entries(videos / label / name, videos, [])]
+            pictures = [entry.name for name in names for entry in entries_of(videos / label / name, videos, [])]
             after = named_after(label, pictures, {video_id for other, video_id in found if other != label})
             if after.video and (after.is_sure or is_named):
                 yield label, f"its pictures are named after videos of other classes, such as {after.video}"
@@ -182,29 +183,35 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> 
     video `<youtube_id>.*` or `v_<youtube_id>.*`. A video in the folder of another class is not taken: names such as
     001.mp4 come in each class. The ids of YouTube name one video wherever it lies, if most rows have such ids.
     """
+    first: dict[tuple[str, str], LabelRow] = {}
+    for row in rows:
+        first.setdefault((row.label, row.video_id), row)  # else it is in two splits
+    found, warnings, ignored = find_rows(videos, out, list(first.values()))
+    problems = warnings + [each for each in found if isinstance(each, Problem)]
+    sources = [each for each in found if isinstance(each, Source)]
+    return Sources(sources, problems + list(in_two_classes(sources, videos)), ignored)
+
+
+def find_rows(
+    videos: Path, out: Path, rows: Sequence[LabelRow]
+) -> tuple[list[Source | Problem], list[Problem], Counter[str]]:
+    """The video of each row, or why there is none; warnings; and the number of ignored files by suffix."""
     ignored: Counter[str] = Counter()
     problems: list[Problem] = []
-    by_name: dict[str, list[_Found]] = {}
+    by_name: dict[str, list[Found]] = {}
     for each in _everything_under(videos, out, problems):
         if each.kind in ("video", "frames", "pictures"):
             by_name.setdefault(each.name, []).append(each)
         elif each.kind != PLAIN_FOLDER:
             ignored[each.kind] += 1
     search = _Search(videos, by_name, rows)
-    sources: dict[tuple[str, str], Source | Problem] = {}
-    for row in rows:
-        if (row.label, row.video_id) not in sources:  # else it is in two splits
-            sources[row.label, row.video_id] = search.find(row)
+    found = [search.find(row) for row in rows]
     # What cannot be read matters only to a row without a video, which is a problem of its own.
     problems = [problem._replace(kind="warning") for problem in problems]
-    problems += [found for found in sources.values() if isinstance(found, Problem)]
-    problems += search.warnings
-    found_videos = [found for found in sources.values() if isinstance(found, Source)]
-    problems += _in_two_classes(found_videos, videos)
-    return Sources(found_videos, problems, ignored)
+    return found, problems + search.warnings, ignored
 
 
-def _in_two_classes(found: Sequence[Source], videos: Path) -> Iterator[Problem]:
+def in_two_classes(found: Sequence[Source], videos: Path) -> Iterator[Problem]:
     """A warning for each file that becomes a video of several classes, in whole or in the same part."""
     first: dict[tuple[Path, Span | None], Source] = {}
     for source in found:
@@ -217,11 +224,14 @@ def _in_two_classes(found: Sequence[Source], videos: Path) -> Iterator[Problem]:
 class _Search:
     """Finds the videos of rows among those under `videos`, by name."""
 
-    def __init__(self, videos: Path, by_name: dict[str, list[_Found]], rows: Sequence[LabelRow]) -> None:
+    def __init__(self, videos: Path, by_name: dict[str, list[Found]], rows: Sequence[LabelRow]) -> None:
         self.warnings: list[Problem] = []
         self._videos = videos
         self._by_name = by_name
-        places = {each.path.parent for found in by_name.values() for each in found}
+        every = [each for found in by_name.values() for each in found]
+        self._by_path = {each.path.relative_to(videos).parts: each for each in every}
+        self._index = PathIndex(self._by_path)
+        places = {each.path.parent for each in every}
         self._classes = ClassesOfFiles(videos, places, {row.label for row in rows})
         self._rows = {(row.label, row.video_id) for row in rows}
         self._wholes = {(row.label, row.video_id) for row in rows if row.time_start is None}
@@ -237,9 +247,13 @@ class _Search:
             # HACS's own downloader names the whole videos v_<youtube id>.
             spans |= {row.youtube_id: whole, f"v_{row.youtube_id}": whole}
         item = f"{row.label}/{row.video_id}"
+        if len(parts_of(row.source)) > 1:
+            return self._at_path(row, item, spans[row.youtube_id])
         elsewhere: list[Path] = []
         for name, span in spans.items():
             there = self._by_name.get(name, [])
+            if any(each.path.name == row.source for each in there):  # a.mp4, and not a.avi
+                there = [each for each in there if each.path.name == row.source]
             suitable = self._suitable(row, name, there)
             if len(suitable) > 1:
                 names = _names([each.path for each in suitable], self._videos)
@@ -260,7 +274,20 @@ class _Search:
             "missing", item, f"no video named {names} in a folder of its class, and {lies}; move it if meant"
         )
 
-    def _suitable(self, row: LabelRow, name: str, there: Sequence[_Found]) -> Sequence[_Found]:
+    def _at_path(self, row: LabelRow, item: str, span: Span | None) -> Source | Problem:
+        """The video at the path that a row names, or why there is none."""
+        found = self._index.find(row.source)
+        if not found:
+            return Problem("missing", item, f"no video {row.source} under {self._videos}")
+        if len(found) > 1:
+            names = _names([self._videos.joinpath(*parts) for parts in found], self._videos)
+            return Problem("failed", item, f"{names} may each be meant by {row.source}")
+        taken = self._by_path[found[0]]
+        if taken.problem:
+            return Problem("failed", item, f"{_names([taken.path], self._videos)}: {taken.problem}")
+        return Source(taken.path, row.label, row.video_id, span, None if span else cut_times(row, row.video_id))
+
+    def _suitable(self, row: LabelRow, name: str, there: Sequence[Found]) -> Sequence[Found]:
         """Those of the videos of a name that may be the row's; more than one if it cannot be told which."""
         owners = {each: self._classes.of(each.path) for each in there}
         own = [each for each in there if row.label in owners[each]]
@@ -285,7 +312,7 @@ class _Search:
         self._warn_of(row, unknown)
         return unknown
 
-    def _warn_of(self, row: LabelRow, taken: Sequence[_Found]) -> None:
+    def _warn_of(self, row: LabelRow, taken: Sequence[Found]) -> None:
         place = _names([each.path for each in taken], self._videos)
         reason = f"taken from {place}, whose folder does not name its class"
         self.warnings.append(Problem("warning", f"{row.label}/{row.video_id}", reason))
@@ -294,39 +321,39 @@ class _Search:
         return self._from_youtube and is_youtube_name(name)
 
 
-def _contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[_Found]:
+def contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[Found]:
     """What a folder holds. Folders that cannot be read are added to `problems`."""
-    entries = _entries(folder, videos, problems)
-    folders = {entry.name for entry in entries if _is_folder(entry)}
+    entries = entries_of(folder, videos, problems)
+    folders = {entry.name for entry in entries if is_folder(entry)}
     files = (entry.name for entry in entries if entry.name not in folders) if folders else ()
     beside = {Path(name).stem for name in files if is_video(name)}
     for entry in entries:
         path = Path(entry.path)
         if _is_hidden(entry):
-            yield _Found(path, HIDDEN, entry.name)
-        elif _is_folder(entry):
+            yield Found(path, HIDDEN, entry.name)
+        elif is_folder(entry):
             yield _folder_found(path, beside, folders, videos, problems)
         elif is_video(entry.name):
-            yield _Found(path, "video", path.stem)
+            yield Found(path, "video", path.stem)
         elif _is_lost(entry):
             problems.append(Problem("failed", str(path.relative_to(videos)), LOST))
         else:
-            yield _Found(path, _kind(entry), entry.name)
+            yield Found(path, _kind(entry), entry.name)
 
 
-def _folder_found(path: Path, beside: set[str], folders: set[str], videos: Path, problems: list[Problem]) -> _Found:
-    names = [entry.name for entry in _entries(path, videos, problems)]
+def _folder_found(path: Path, beside: set[str], folders: set[str], videos: Path, problems: list[Problem]) -> Found:
+    names = [entry.name for entry in entries_of(path, videos, problems)]
     inside = [name for name in names if is_video(name)]
     if inside:
         deeper = f"a folder of {some(inside, 'video')}, not converted: {LAYOUT}, or name a label file with --labels"
-        return _Found(path, PLAIN_FOLDER, path.name, deeper)
+        return Found(path, PLAIN_FOLDER, path.name, deeper)
     if any(is_jpeg(name) for name in names):
-        return _Found(path, "frames", path.name, "", *_doubt(path.name, names, beside, folders))
+        return Found(path, "frames", path.name, "", *_doubt(path.name, names, beside, folders))
     pictures = [name for name in names if is_other_image(name)]
     if pictures:
         kind = Path(pictures[0]).suffix[1:].upper()
-        return _Found(path, "pictures", path.name, f"{len(pictures)} {kind} {PICTURES}")
-    return _Found(path, PLAIN_FOLDER, path.name)
+        return Found(path, "pictures", path.name, f"{len(pictures)} {kind} {PICTURES}")
+    return Found(path, PLAIN_FOLDER, path.name)
 
 
 def _doubt(name: str, names: Sequence[str], videos: set[str], folders: set[str]) -> tuple[str, bool]:
@@ -347,14 +374,14 @@ def _doubt(name: str, names: Sequence[str], videos: set[str], folders: set[str])
     return f"its pictures are named after videos beside it, such as {after.video}", after.is_sure or is_named
 
 
-def _first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
+def first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
     """The first picture or video in the folders of a folder, at any depth; empty if there is none."""
     seen = {inode_of(place) for place in (folder, *folder.resolve().parents)}
     waiting = [folder]
     while waiting:
         place = waiting.pop()
-        for entry in reversed(_entries(place, videos, problems)):
-            if _is_folder(entry):
+        for entry in reversed(entries_of(place, videos, problems)):
+            if is_folder(entry):
                 if not is_hidden_folder(entry.name) and (identity := inode_of(Path(entry.path))) not in seen:
                     seen.add(identity)
                     waiting.append(Path(entry.path))
@@ -363,7 +390,7 @@ def _first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
     return ""
 
 
-def _everything_under(videos: Path, out: Path, problems: list[Problem]) -> Iterator[_Found]:
+def _everything_under(videos: Path, out: Path, problems: list[Problem]) -> Iterator[Found]:
     """What `videos` and all folders under it that hold no frames hold; a folder linked twice comes once."""
     seen = {inode_of(out / "jpg")}
     waiting = [videos]
@@ -373,12 +400,12 @@ def _everything_under(videos: Path, out: Path, problems: list[Problem]) -> Itera
         if identity in seen:
             continue
         seen.add(identity)
-        found = list(_contents(folder, videos, problems))
+        found = list(contents(folder, videos, problems))
         yield from found
         waiting += [each.path for each in reversed(found) if each.kind == PLAIN_FOLDER]
 
 
-def _entries(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os.DirEntry[str]]:
+def entries_of(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os.DirEntry[str]]:
     """The entries of a folder by name. DataError if `videos` cannot be read; other folders become a problem."""
     try:
         with os.scandir(folder) as entries:
@@ -392,7 +419,8 @@ def _entries(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os
         return []
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
@@ -401,7 +429,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _is_hidden(entry: os.DirEntry[str]) -> bool:
     """Whether it would be a class or a video, but for the dot before its name, or is of a system."""
-    if _is_folder(entry):
+    if is_folder(entry):
         return is_hidden_folder(entry.name)
     return entry.name.startswith(".") and is_video(entry.name)
 
