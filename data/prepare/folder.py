@@ -3,8 +3,8 @@
 Converts the videos as data.prepare.convert does, and writes DATASET/labels/train.csv and val.csv. VIDEOS may hold
 <class>/<video>, with any folders below the class; <split>/<class>/<video>, with the splits train, val and test; or
 videos anywhere, with label files or lists of paths (--labels, or --train, --val and --test), or with the class in the
-path (--class-from). Videos without a split are divided by --val and --seed. To continue, or after adding videos, give the
-same command again: no video changes its split. The exit status is 1 if anything failed, is missing or differs.
+path (--class-from). Videos without a split are divided by --val and --seed. To continue, or after adding videos, give
+the same command again: no video changes its split. The exit status is 1 if anything failed, is missing or differs.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def _convert(options: argparse.Namespace, tree: Tree, dataset: Dataset, layout: 
         _write(options.out, dataset, rows, state)
     except DataError as error:
         return print_result(report, ended._replace(stopped=f"{error}; the label files were not written"))
-    report.tables.append(split_table(rows))
+    report.tables.append(split_table(rows, dataset.classes))
     report.notes.append(f"written: {options.out / 'labels'}, and the file of each video in {options.out / NAMES}")
     report.notes += warnings_of(rows, dataset.classes) + next_commands(options.out, rows)
     return print_result(report, ended)
@@ -140,7 +140,7 @@ def _show(options: argparse.Namespace, tree: Tree, dataset: Dataset, moved: Sequ
         report.add(*problem)
     if tree.ignored:
         report.count("ignored, no videos", tree.ignored.total())
-    report.tables.append(split_table(dataset.names))
+    report.tables.append(split_table(dataset.names, dataset.classes))
     report.notes += dataset.notes + warnings_of(dataset.names, dataset.classes)
     for what, videos in (("would move", moved), ("would be removed from the label files", gone)):
         if videos:

@@ -133,7 +133,7 @@ def split_folders(tree: Tree) -> dict[str, str]:
     if twice := [name for name, number in Counter(splits.values()).items() if number > 1]:
         names = " and ".join(name for name, split in splits.items() if split == twice[0])
         raise DataError(f"{tree.videos}: the folders {names} are both {twice[0]}; put their videos into one")
-    return splits
+    return dict(sorted(splits.items(), key=lambda item: ("train", "val", "test").index(item[1])))
 
 
 def label_problem(label: str) -> str:

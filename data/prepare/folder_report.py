@@ -17,8 +17,8 @@ MOST_CLASSES = 30  # that have a row of their own
 BATCH = 32  # the default --batch-size of train_custom.py
 
 
-def split_table(names: Sequence[Named]) -> Table:
-    """Classes, videos and groups of each split; and the videos of each class, if these are not too many."""
+def split_table(names: Sequence[Named], classes: Sequence[str]) -> Table:
+    """Classes, videos and groups of each split; and the videos of each class, if there are not too many classes."""
     table = Table("label files")
     splits = [split for split in LABEL_FILES if any(named.split == split for named in names)]
     for split in splits:
@@ -32,7 +32,8 @@ def split_table(names: Sequence[Named]) -> Table:
     for what, numbers in counts.items():
         table.add_row(what, *map(str, numbers), end_section=what == "groups")
     by_class = class_counts(names)
-    for label in list(by_class) if len(by_class) <= MOST_CLASSES else ():
+    present = [label for label in classes if label in by_class]
+    for label in present if len(present) <= MOST_CLASSES else ():
         table.add_row(Text(printable(label), overflow="fold"), *(str(by_class[label][split]) for split in splits))
     return table
 

@@ -21,6 +21,7 @@ from data.prepare.report import Problem
 from data.store.video_file import Span
 
 LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>.jpg"
+OTHERS = "python -m data.prepare.folder takes other layouts"
 PLAIN_FOLDER = "folders without JPEG frames"
 PICTURES = "frames, not converted: only JPEG frames are read; write them as JPEG, or as a video file"
 
@@ -106,7 +107,8 @@ def find_sources(videos: Path, out: Path) -> Sources:
                     continue
                 if each.kind == PLAIN_FOLDER and (deeper := first_within(each.path, videos, problems)):
                     what = (
-                        f"holds no frames or video itself, but {deeper}: {LAYOUT}, or name a label file with --labels"
+                        f"holds no frames or video itself, but {deeper}: {LAYOUT}, or name a label file with --labels; "
+                        f"{OTHERS}"
                     )
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", what))
                 elif each.kind in ("video", "frames"):
@@ -120,10 +122,12 @@ def find_sources(videos: Path, out: Path) -> Sources:
     if loose:
         raise DataError(
             f"{videos} holds {some(loose, 'video')} outside class folders: {LAYOUT}; move each video into the folder "
-            "of its class, or name a label file with --labels"
+            f"of its class, or name a label file with --labels; {OTHERS}"
         )
     if not found and not problems:
-        raise DataError(f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}")
+        raise DataError(
+            f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}; {OTHERS}"
+        )
     previews = dict(previews_of_classes(videos, found, folders, files))
     problems += (Problem("warning", label, f"left out: {why}") for label, why in previews.items())
     kept = dict.fromkeys(label for label, _ in found if label not in previews and may_be_preview(label))
@@ -345,7 +349,8 @@ def _folder_found(path: Path, beside: set[str], folders: set[str], videos: Path,
     names = [entry.name for entry in entries_of(path, videos, problems)]
     inside = [name for name in names if is_video(name)]
     if inside:
-        deeper = f"a folder of {some(inside, 'video')}, not converted: {LAYOUT}, or name a label file with --labels"
+        remedy = f"{LAYOUT}, or name a label file with --labels; {OTHERS}"
+        deeper = f"a folder of {some(inside, 'video')}, not converted: {remedy}"
         return Found(path, PLAIN_FOLDER, path.name, deeper)
     if any(is_jpeg(name) for name in names):
         return Found(path, "frames", path.name, "", *_doubt(path.name, names, beside, folders))
