@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         return _show(options, tree, dataset, moved, gone)
     if not options.replace_labels:
-        check_moves(options.out, moved, gone)
+        check_moves(options.out, state, moved, gone)
     with only_run(options.out, command="folder"):
         return _convert(options, tree, dataset, layout, state)
 

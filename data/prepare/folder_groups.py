@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from common.errors import DataError
 from common.files import reason
 from data.labels.class_folders import in_threads
 from data.prepare.file_names import is_jpeg
@@ -29,7 +30,10 @@ class Groups(NamedTuple):
 
 
 def groups_of(videos: Sequence[Video], paths: Sequence[str], grouping: Grouping) -> Groups:
-    """The group of each video. Without a flag each file is a group: the parts that are cut out of it are together."""
+    """The group of each video. Without a flag each file is a group: the parts that are cut out of it are together.
+
+    DataError if the flag finds no group at all.
+    """
     names, alone = [], []
     for video, path in zip(videos, paths, strict=True):
         name = ""
@@ -43,7 +47,14 @@ def groups_of(videos: Sequence[Video], paths: Sequence[str], grouping: Grouping)
         if not name:
             alone.append(path)
         names.append(name or path)
-    return Groups(names, list(dict.fromkeys(alone)) if grouping != Grouping() else [])
+    if grouping == Grouping():
+        return Groups(names, [])
+    if len(alone) == len(names):
+        what = (
+            "--by-folder: no video lies in so many folders below" if grouping.pattern is None else "--group-from fits"
+        )
+        raise DataError(f"{what} {'its class' if grouping.pattern is None else 'no path'}, as {paths[0]}")
+    return Groups(names, list(dict.fromkeys(alone)))
 
 
 def copies(paths: Iterable[Path]) -> tuple[list[list[Path]], list[str]]:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.text import printable
-from data.labels.label_file import LONGEST_NAME
 from data.prepare.folder_layout import Video
 from data.prepare.report import as_listed
 from data.store.video_file import Span
 
 Key = tuple[str, str, str]  # class, path below VIDEOS, times: what tells a video of a dataset from the others
 EDGES = re.compile(r"^\s+|\s+$|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+LONGEST_NAME = 255  # bytes
 LEVELS = 4  # of names, from the shortest on
 
 

@@ -57,6 +57,8 @@ class State(NamedTuple):
 
 def read_state(dataset: Path) -> State:
     """Read what earlier runs wrote. DataError if a label file is there that no run wrote, or was changed since."""
+    if (there := what_is_at(dataset / "labels")) not in ("", "folder"):
+        raise DataError(f"{dataset / 'labels'} is a {there}, but the label files go there; move it away")
     text = _read(dataset / STATE)
     plain = _parsed(dataset / STATE, text) if text else {"split": {}, "written": {}}
     labelled: set[tuple[str, str]] = set()
@@ -180,7 +182,7 @@ def moves(state: State, names: Sequence[Named]) -> tuple[list[str], list[str]]:
     return moved, gone
 
 
-def check_moves(dataset: Path, moved: Sequence[str], gone: Sequence[str]) -> None:
+def check_moves(dataset: Path, state: State, moved: Sequence[str], gone: Sequence[str]) -> None:
     """DataError if label files that are there would change but for new rows."""
     what = []
     if moved:
@@ -188,6 +190,12 @@ def check_moves(dataset: Path, moved: Sequence[str], gone: Sequence[str]) -> Non
     if gone:
         what.append(f"{some(gone, 'video')} would be removed, as there is no such video in VIDEOS now")
     if what:
+        made = ""
+        if moved:
+            flags = [f"--{name.replace('_', '-')} {value}" for name, value in state.split.items() if name != "from"]
+            flags = [flag for flag in flags if not flag.endswith(" None")]
+            made = f" They were split by {' '.join(flags) or 'folders or label files'}."
         raise DataError(
-            f"{dataset / 'labels'}: {'; '.join(what)}. Nothing was done: --replace-labels writes the label files anew"
+            f"{dataset / 'labels'}: {'; '.join(what)}.{made} Nothing was done: --replace-labels writes the label files "
+            "anew"
         )
