@@ -90,9 +90,11 @@ def open_plain(path: Path, largest: int) -> BinaryIO:
 
 
 @contextmanager
-def open_plain_text(path: Path, largest: int, newline: str | None = None) -> Iterator[TextIO]:
+def open_plain_text(
+    path: Path, largest: int, newline: str | None = None, encoding: str = "utf-8-sig"
+) -> Iterator[TextIO]:
     """Open a text file as `open_plain` does; it may have a byte order mark."""
-    with open_plain(path, largest) as file, TextIOWrapper(file, encoding="utf-8-sig", newline=newline) as text:
+    with open_plain(path, largest) as file, TextIOWrapper(file, encoding=encoding, newline=newline) as text:
         yield text
 
 

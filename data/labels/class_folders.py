@@ -1,5 +1,6 @@
 """The search for videos on disk: which of the label rows' videos are there, and how many frames each has."""
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,8 @@ from rich.progress import Progress
 
 from common.errors import DataError
 from common.files import reason
-from data.labels.label_file import LabelRow
+from data.labels.label_row import LabelRow
+from data.labels.segment_names import has_milliseconds, names_of_folder
 from data.labels.text import canonical_name, counted, first_names, note_on_form
 from data.labels.video_list import FoundVideo
 from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError, count_text
@@ -55,6 +57,9 @@ class ClassFolders:
         listings = list(in_threads("class folders", self._list, wanted))
         self.times = {folder: times for folder, (times, _) in zip(wanted, listings, strict=True)}
         self.videos = {folder: names for folder, (_, names) in zip(wanted, listings, strict=True)}
+        self._with_milliseconds = {
+            name for name, of_class in self.of_class.items() if any(map(has_milliseconds, self._names(of_class)))
+        }
 
     def _list(self, folder: str) -> tuple[tuple[int, int], frozenset[str]]:
         """A folder's times and the names in it. The times are read first, so that a later change is noticed."""
@@ -66,6 +71,19 @@ class ClassFolders:
             if video_id in self.videos[folder]:
                 return folder
         return None
+
+    def find(self, row: LabelRow) -> tuple[str, str] | None:
+        """The class folder that holds the row's video, and the name of its folder there; None if there is none."""
+        if not row.source and row.label not in self._with_milliseconds:  # the usual case
+            place = self.locate(row.label, row.video_id)
+            return None if place is None else (place, row.video_id)
+        for name in names_of_folder(row):
+            if place := self.locate(row.label, name):
+                return place, name
+        return None
+
+    def _names(self, folders: Sequence[str]) -> Iterator[str]:
+        return itertools.chain.from_iterable(self.videos[folder] for folder in folders)
 
     def twice(self, rows: Sequence[LabelRow]) -> list[str]:
         """A line on videos of the label rows that several folders of their class hold."""
@@ -88,11 +106,8 @@ def find_videos(folders: ClassFolders, rows: Sequence[LabelRow]) -> list[FoundVi
     jpg = str(folders.jpg)
 
     def inspect(chunk: Sequence[LabelRow]) -> list[FoundVideo | None]:
-        places = [folders.locate(row.label, row.video_id) for row in chunk]
-        return [
-            None if place is None else _inspect_video(jpg, place, row.video_id)
-            for row, place in zip(chunk, places, strict=True)
-        ]
+        places = [folders.find(row) for row in chunk]
+        return [None if place is None else _inspect_video(jpg, *place) for place in places]
 
     return _in_chunks(inspect, rows)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data.labels.class_folders import ClassFolders, FoundVideo, list_names
-from data.labels.label_file import LabelRow
+from data.labels.label_row import LabelRow, clip_name
 from data.labels.text import counted, first_names, letters, near_name, some
 
 VIDEO_SUFFIXES = {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
@@ -83,9 +83,29 @@ def hint_for_spelling(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
     return ""
 
 
+def hint_for_segments(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
+    """What to do if clips with names in milliseconds have a folder in whole seconds; else an empty string.
+
+    It may hold another clip, as it was made with fewer label files.
+    """
+    places = [
+        folders.jpg / folder / name
+        for row in rows
+        if row.time_start is not None and row.time_end is not None
+        if row.video_id != (name := clip_name(row.youtube_id, row.time_start, row.time_end))
+        if (folder := folders.locate(row.label, name))
+    ]
+    if not places:
+        return ""
+    return (
+        f". Hint: {places[0]} may be of another clip with the same whole seconds: convert again with all label files, "
+        f"which names both with milliseconds: {CONVERT} --labels FILE --labels FILE"
+    )
+
+
 def hint_for_rows(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
     """What may be wrong if these rows have no video."""
-    if hint := hint_for_spelling(rows, folders):
+    if hint := hint_for_segments(rows, folders) or hint_for_spelling(rows, folders):
         return hint
     similar: dict[str, dict[str, str]] = {}  # class folder -> {video id: name on disk}
     with_folder = ((row, folder) for row in rows for folder in folders.of_class[row.label])
@@ -110,7 +130,6 @@ def _hint_for_name(row: LabelRow, name: str, place: Path) -> str:
     timed, has_times = row.time_start is not None, TIMES.search(name)
     hints = (
         (VIDEO.search(name), f"is a video that was not converted yet: {CONVERT}"),
-        (VIDEO.search(row.youtube_id), f"is there: write {row.youtube_id!r} without suffix in the label file"),
         (timed and not has_times, "has no times: convert with the label file, or remove the times from it"),
         (timed, f"has other times, or other digits for them, than {row.video_id}"),
         (has_times, "has times: the label file needs the columns time_start and time_end"),

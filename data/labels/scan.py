@@ -10,7 +10,13 @@ from common.errors import DataError
 from data.labels.class_folders import ClassFolders, find_videos
 from data.labels.class_order import class_order
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.hints import explain_empty_classes, explain_missing, hint_for_rows, hint_for_spelling
+from data.labels.hints import (
+    explain_empty_classes,
+    explain_missing,
+    hint_for_rows,
+    hint_for_segments,
+    hint_for_spelling,
+)
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import LabelFiles
 from data.labels.split_rows import read_split_rows, read_val_rows
@@ -119,7 +125,8 @@ def _find_split(
     lines = []
     if missing:
         names = first_names([f"{row.label}/{row.video_id}" for row in missing])
-        hint = (hint_for_rows if len(missing) > len(rows) // 2 else hint_for_spelling)(missing, folders)
+        hint = hint_for_segments(missing, folders)
+        hint = hint or (hint_for_rows if len(missing) > len(rows) // 2 else hint_for_spelling)(missing, folders)
         lines.append(f"{len(missing)} of {videos} {is_or_are(missing)} not on disk: {names}{hint}")
     if unusable:
         names = first_names([f"{video.class_folder}/{video.name} {video.problem}" for video in unusable], 300)

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from data.labels.label_file import LabelRow, describe_clip, read_labels_and_notes
+from data.labels.label_file import (
+    LabelRow,
+    LabelsAndNotes,
+    describe_clip,
+    read_beside,
+    read_labels_and_notes,
+    read_together,
+)
 from data.labels.locate import LabelFiles
 from data.labels.text import counted, first_names
 
@@ -21,9 +28,9 @@ class SplitRows(NamedTuple):
 
 
 def read_split_rows(files: LabelFiles) -> SplitRows:
-    """Read the label files. Raises DataError if a split has no row, or if two clips would share a folder."""
+    """Read the label files. Raises DataError if a split has no row, or if two videos would share a folder."""
     rows = _divide(files.train) if files.train == files.val else _read_both(files)
-    return rows._replace(report=rows.report + _check_overlap(files, rows))
+    return rows._replace(report=rows.report + _overlap(rows))
 
 
 def read_val_rows(train: Path | None, val: Path) -> tuple[list[LabelRow], list[str]]:
@@ -33,7 +40,8 @@ def read_val_rows(train: Path | None, val: Path) -> tuple[list[LabelRow], list[s
     rows. Raises DataError if there are none.
     """
     if train != val:
-        rows, report = _rows_of_split("val", val)
+        read = read_labels_and_notes(val) if train is None else read_beside(val, train)
+        rows, report = _rows_of_split("val", val, read)
         return rows, [f"labels: {val}", *report]
     rows, notes = read_labels_and_notes(val)
     if not any(row.split for row in rows):
@@ -43,19 +51,20 @@ def read_val_rows(train: Path | None, val: Path) -> tuple[list[LabelRow], list[s
         raise DataError(
             f"{val} has neither val nor test rows: give the label file of the videos to evaluate by --labels"
         )
-    overlap = _check_overlap(LabelFiles(val, val), SplitRows(by_split["train"], by_split["val"], []))
+    overlap = _overlap(SplitRows(by_split["train"], by_split["val"], []))
     return by_split["val"], report + overlap
 
 
 def _read_both(files: LabelFiles) -> SplitRows:
-    train, train_report = _rows_of_split("train", files.train)
-    val, val_report = _rows_of_split("val", files.val)
+    of_train, of_val = read_together(files)
+    train, train_report = _rows_of_split("train", files.train, of_train)
+    val, val_report = _rows_of_split("val", files.val, of_val)
     return SplitRows(train, val, [f"labels: {files.train} and {files.val}", *train_report, *val_report])
 
 
-def _rows_of_split(split: str, path: Path) -> tuple[list[LabelRow], list[str]]:
+def _rows_of_split(split: str, path: Path, read: LabelsAndNotes) -> tuple[list[LabelRow], list[str]]:
     """The rows of a split's own label file, without those whose column `split` names another split."""
-    rows, notes = read_labels_and_notes(path)
+    rows, notes = read
     chosen = [row for row in rows if row.split in ("", split)]
     if len(chosen) == len(rows):
         return rows, notes
@@ -98,12 +107,9 @@ def _by_split(path: Path, rows: list[LabelRow], notes: list[str]) -> tuple[dict[
     return by_split, report
 
 
-def _check_overlap(files: LabelFiles, rows: SplitRows) -> list[str]:
-    """Lines on videos that are in both splits, and on videos of which clips in both splits overlap in time.
-
-    Raises DataError for two clips that would share a folder.
-    """
-    val_rows = {(row.label, row.video_id): row for row in rows.val}
+def _overlap(rows: SplitRows) -> list[str]:
+    """Lines on videos that are in both splits, and on videos of which clips in both splits overlap in time."""
+    val_rows = {(row.label, row.video_id) for row in rows.val}
     val_ids = {row.video_id for row in rows.val}
     whole_ids = {row.youtube_id for row in rows.val}
     both: list[LabelRow] = []
@@ -111,15 +117,8 @@ def _check_overlap(files: LabelFiles, rows: SplitRows) -> list[str]:
     for row in rows.train:
         if row.youtube_id in whole_ids:
             shared.append(row)
-        if row.video_id not in val_ids or (other := val_rows.get((row.label, row.video_id))) is None:
-            continue
-        if (row.youtube_id, row.time_start, row.time_end) != (other.youtube_id, other.time_start, other.time_end):
-            raise DataError(
-                f"line {row.line} of {files.train} and line {other.line} of {files.val} are two clips of one folder: "
-                f"{describe_clip(row)} and {describe_clip(other)} of class {row.label!r} are both {row.video_id} in "
-                "whole seconds; remove one"
-            )
-        both.append(row)
+        if row.video_id in val_ids and (row.label, row.video_id) in val_rows:
+            both.append(row)
     lines = []
     if both:
         names = first_names([f"{row.label}/{row.video_id}" for row in both])
@@ -131,35 +130,54 @@ def _overlaps_in_time(train: list[LabelRow], val: list[LabelRow], told: set[tupl
     """A line on videos of which clips in both splits overlap in time; a row without times is the whole video.
 
     Two whole videos of one id are left out, as each class may have its own video of that id. So is the same clip in
-    both splits, if its label and folder are `told`.
+    both splits, if its label and folder are `told`. Nothing tells whether seconds and frames overlap.
     """
     wanted = {row.youtube_id for row in train}
+    val = [row for row in val if row.youtube_id in wanted] if wanted else []
+    video = _Videos([*train, *val])
     val_clips: defaultdict[str, list[LabelRow]] = defaultdict(list)
-    for row in val if wanted else ():
-        if row.youtube_id in wanted:
-            val_clips[row.youtube_id].append(row)
+    for row in val:
+        val_clips[video(row)].append(row)
     spans = {
-        name: (sorted(_start(row) for row in clips), sorted(_end(row) for row in clips))
-        for name, clips in val_clips.items()
+        (name, of_frames): (sorted(map(_start, clips)), sorted(map(_end, clips)))
+        for name, all_clips in val_clips.items()
+        for of_frames in (False, True)
+        for clips in [[row for row in all_clips if _is_whole(row) or (row.frames is not None) == of_frames]]
     }
-    whole = Counter(row.youtube_id for clips in val_clips.values() for row in clips if row.time_start is None)
+    whole = Counter(name for name, clips in val_clips.items() for row in clips if _is_whole(row))
     first: dict[str, LabelRow] = {}  # of each such video, the first train clip
     for row in train:
-        starts, ends = spans[row.youtube_id]
-        overlapping = bisect_left(starts, _end(row)) - bisect_right(ends, _start(row))
-        if row.time_start is None:
-            overlapping -= whole[row.youtube_id]
-        elif (row.label, row.video_id) in told:
-            overlapping -= 1
-        if overlapping:
-            first.setdefault(row.youtube_id, row)
+        name = video(row)
+        if _is_whole(row):
+            overlapping = len(val_clips.get(name, ())) - whole[name]
+        else:
+            starts, ends = spans.get((name, row.frames is not None), ([], []))
+            overlapping = bisect_left(starts, _end(row)) - bisect_right(ends, _start(row))
+            overlapping -= (row.label, row.video_id) in told
+        if overlapping > 0:
+            first.setdefault(name, row)
     if not first:
         return []
-    pairs = [_overlapping_pair(row, val_clips[row.youtube_id]) for row in first.values()]
+    pairs = [_overlapping_pair(row, val_clips[name]) for name, row in first.items()]
     have = "videos have" if len(first) > 1 else "video has"
     return [
         f"{len(first)} {have} clips in the train and the val labels that overlap in time: {first_names(pairs, 160)}"
     ]
+
+
+class _Videos:
+    """Tells the videos of rows: by their ids, or by their paths where files in several folders have one id."""
+
+    def __init__(self, rows: list[LabelRow]) -> None:
+        paths: dict[str, str] = {}
+        self._several = {
+            row.youtube_id
+            for row in rows
+            if "/" in row.source and paths.setdefault(row.youtube_id, row.source) != row.source
+        }
+
+    def __call__(self, row: LabelRow) -> str:
+        return row.source if row.source and row.youtube_id in self._several else row.youtube_id
 
 
 def _overlapping_pair(row: LabelRow, val: list[LabelRow]) -> str:
@@ -168,15 +186,20 @@ def _overlapping_pair(row: LabelRow, val: list[LabelRow]) -> str:
         other
         for other in val
         if (_start(other) < _end(row) and _start(row) < _end(other))
-        and (row.time_start is not None or other.time_start is not None)
+        and not (_is_whole(row) and _is_whole(other))
+        and (_is_whole(row) or _is_whole(other) or (row.frames is None) == (other.frames is None))
         and (row.label, row.video_id) != (other.label, other.video_id)
     )
     return f"{row.label}/{describe_clip(row)} and {other.label}/{describe_clip(other)}"
 
 
+def _is_whole(row: LabelRow) -> bool:
+    return row.time_start is None and row.frames is None
+
+
 def _start(row: LabelRow) -> float:
-    return 0.0 if row.time_start is None else row.time_start
+    return row.frames[0] if row.frames else row.time_start or 0.0
 
 
 def _end(row: LabelRow) -> float:
-    return math.inf if row.time_end is None else row.time_end
+    return row.frames[1] if row.frames else math.inf if row.time_end is None else row.time_end

@@ -1,13 +1,24 @@
-"""Which columns of a table seem to hold the times of clips under other names than time_start and time_end."""
+"""Which columns of a table hold, or seem to hold, the times or frame numbers of clips."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 # Names that other tools give the columns time_start and time_end, and that mean nothing else.
 CERTAIN = re.compile(
     r"((t|time|clip|segment)[ _-]?)?(start|end|begin|stop)([ _-]?(t|time|s|sec|secs|seconds|frame|frames))?"
 )
+# Those of them, and with a unit, that are read: in seconds or as a clock shows them, and in frames.
+OF_SECONDS = re.compile(
+    r"((?P<of>t|time|clip|segment)[ _-]?)?(?P<edge>start|begin|end|stop)([ _-]?(t|time))?"
+    r"([ _-]?[(\[]?(s|sec|secs|seconds)\.?[)\]]?)?"
+)
+OF_FRAMES = re.compile(
+    r"((?P<of>clip|segment)[ _-]?)?"
+    r"((?P<edge>start|begin|end|stop)[ _-]?frames?|frames?[ _-]?(?P<last>start|begin|end|stop))"
+)
+OF_ELAN = re.compile(r"(?P<edge>begin|end) time - (?P<of>ss\.msec|hh:mm:ss\.ms)")  # in the order of preference
+FIRST_EDGES = ("start", "begin")
 # Words of a name that say nothing of what begins or ends.
 UNITS = (  # noqa: SIM905 (a hundred quotes and commas hide the words)
     "t time times timestamp timestamps timecode timecodes tc ts s sec secs second seconds ms msec msecs millis "
@@ -28,11 +39,56 @@ _EDGES = "|".join(sorted((*STRONG, "from", "to"), key=len, reverse=True))
 _UNITS = "|".join(sorted(UNITS, key=len, reverse=True))
 _TIMES = "|".join(TIMES)
 _BOUNDS = "|".join(BOUNDS)
+LONGEST_NAME = 40  # characters of a name that is read
 LONGEST = 24  # letters of a word that is taken apart; longer ones could take minutes
 GLUED = re.compile(  # startms, clipend, tmin, maxtime
     rf"(?:{_UNITS})*(?P<edge>{_EDGES})(?:{_UNITS})*|(?P<time>{_TIMES})?(?P<bound>{_BOUNDS})(?(time)|(?P<unit>{_TIMES}))"
 )
 NUMBERED = re.compile(r"(t|ts|time|timestamp)[ _-]?[0-9]")  # t0, t1
+
+
+class Pair(NamedTuple):
+    """The two columns that hold where clips start and end, in "seconds" or "frames"."""
+
+    start: str
+    end: str
+    unit: str
+
+
+def pair_of_times(columns: Sequence[str]) -> Pair | None:
+    """The columns, given in lower case, of which it is certain that they hold the times or frames of clips.
+
+    None if there is no such pair, or if there are several, as these may contradict each other. `time_start` and
+    `time_end` come before all others.
+    """
+    if "time_start" in columns and "time_end" in columns:
+        return Pair("time_start", "time_end", "seconds")
+    found = {(of, unit): pair for of, unit, pair in _pairs(columns)}
+    elan = [pair for (of, unit), pair in found.items() if unit == "elan"]
+    if elan and len(elan) == len(found):  # its columns hold the same times
+        start, end = elan[0] if len(elan) == 1 else found["ss.msec", "elan"]
+        return Pair(start, end, "seconds")
+    if len(found) != 1:
+        return None
+    ((_, unit), (start, end)) = next(iter(found.items()))
+    return Pair(start, end, unit)
+
+
+def _pairs(columns: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, str]]]:
+    """What each pair is of, its unit and its columns. One without an end or a start is none, nor is one of three."""
+    for unit, pattern in (("seconds", OF_SECONDS), ("frames", OF_FRAMES), ("elan", OF_ELAN)):
+        sides: dict[str, tuple[list[str], list[str]]] = {}
+        for name in dict.fromkeys(columns):
+            match = pattern.fullmatch(name) if len(name) <= LONGEST_NAME else None
+            if match is None:
+                continue
+            parts = match.groupdict()
+            of = "" if parts["of"] in (None, "t", "time") else parts["of"]
+            is_start = (parts["edge"] or parts.get("last")) in FIRST_EDGES
+            sides.setdefault(of, ([], []))[0 if is_start else 1].append(name)
+        for of, (starts, ends) in sides.items():
+            if len(starts) == len(ends) == 1:
+                yield of, unit, (starts[0], ends[0])
 
 
 class _Edge(NamedTuple):

@@ -1,13 +1,22 @@
 """Whether the frames of a clip are those of the times that its label row, or its name, says."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data.labels.label_file import LabelRow, clip_name, format_seconds
+from data.labels.label_row import (
+    LabelRow,
+    clip_name,
+    clip_name_in_milliseconds,
+    describe_clip,
+    format_seconds,
+    frames_name,
+)
 from data.prepare.class_of_file import is_youtube_name
 from data.store.origin import Origin
 from data.store.video_file import Span
+from data.store.video_suffixes import is_video
 
 # As clip_name writes them, and the downloaders of Kinetics. Other names may have numbers of frames.
 NAMED = re.compile(r".+_([0-9]{6})_([0-9]{6})")
@@ -26,12 +35,45 @@ def clip_problems(name: str, rows: Sequence[LabelRow], made: Origin, frames: int
     for why in dict.fromkeys(times_problem(row, made, frames) for row in rows):
         if why:
             yield "other times", why
-    if made.start is not None or made.seconds is None or Path(made.source).stem != name:
+    for why in dict.fromkeys(source_problem(row, made) for row in rows):
+        if why:
+            yield "other file", why
+    if made.start is not None or made.frames or made.seconds is None or Path(made.source).stem != name:
         return
     cuts = [cut_times(row, name) for row in rows] or [cut_times(None, name)]
     for cut in dict.fromkeys(cuts):
         if cut and (why := length_problem(made.seconds, cut)):
             yield "other length" if made.seconds > cut.end - cut.start else SHORT, why
+
+
+def source_problem(row: LabelRow, made: Origin) -> str:
+    """How the file that a database was made of differs from its row's path; empty if it may be that file."""
+    name = stem(Path(made.source).name)
+    if "/" not in row.source or name != row.youtube_id or fits(row.source, Path(made.source), Path(made.videos)):
+        return ""
+    return f"was made from {made.videos}/{made.source}, the labels say {row.source}; {AGAIN}"
+
+
+def fits(written: str, path: Path, videos: Path, with_suffix: bool = False) -> bool:
+    """Whether the path of a label row may be that of a file, whose own `path` is one in the folder `videos`.
+
+    One must end with the other: a row may leave folders out, or name those above the videos. Suffixes may differ, as
+    videos may have been encoded anew, but `with_suffix`.
+    """
+    parts = written.split("/")
+    parts = parts[len(parts) - parts[::-1].index("..") :] if ".." in parts else parts
+    own = [*videos.parts, *path.parts]
+    if not with_suffix:
+        parts, own = [*parts[:-1], stem(parts[-1])], [*own[:-1], stem(own[-1])]
+    same = 0
+    while same < min(len(parts), len(own)) and parts[-1 - same] == own[-1 - same]:
+        same += 1
+    return same == len(parts) or same >= len(path.parts)
+
+
+def stem(name: str) -> str:
+    """A file's name without a suffix of videos."""
+    return os.path.splitext(name)[0] if is_video(name) else name  # noqa: PTH122 (called for each row)
 
 
 def times_problem(row: LabelRow, made: Origin, frames: int) -> str:
@@ -41,15 +83,17 @@ def times_problem(row: LabelRow, made: Origin, frames: int) -> str:
     """
     source = Path(made.source)
     names = {source.name.removeprefix("v_"), source.stem.removeprefix("v_"), source.stem}  # a folder has no suffix
+    if row.frames or made.frames:
+        return _frames_problem(row, made, names)
     if made.start is None or made.end is None:
         # A clip that was cut beforehand has a longer name.
         if row.time_start is None or row.time_end is None or row.youtube_id not in names:
             return ""
         return f"holds the whole of {made.source}, the labels say {_times(row.time_start, row.time_end)}; {AGAIN}"
     if row.time_start is None or row.time_end is None:
-        if row.video_id in {clip_name(name, made.start, made.end) for name in names}:
-            return ""
-        if row.video_id.endswith(clip_name("", made.start, made.end)):  # with its folders: data.prepare.folder
+        name_with = (clip_name, clip_name_in_milliseconds)
+        # data.prepare.folder may put folders before the name.
+        if any(row.video_id.endswith(of("", made.start, made.end)) for of in name_with):
             return ""
         held = f"holds {_times(made.start, made.end)} of {made.source}"
         return f"{held}, the labels have no times; give the row its times, or delete this folder and convert again"
@@ -58,6 +102,17 @@ def times_problem(row: LabelRow, made: Origin, frames: int) -> str:
         return ""
     held = f"holds {_times(made.start, made.end)} of {made.source}"
     return f"{held}, the labels say {_times(row.time_start, row.time_end)}; {AGAIN}"
+
+
+def _frames_problem(row: LabelRow, made: Origin, names: set[str]) -> str:
+    if row.frames == made.frames or (made.frames is None and made.start is None and row.youtube_id not in names):
+        return ""  # one that was cut beforehand has a longer name
+    is_named_so = made.frames and row.video_id.endswith(frames_name("", made.frames))  # perhaps with its folders
+    if is_named_so and row.frames is None and row.time_start is None:
+        return ""
+    held = "the whole" if made.start is None or made.end is None else _times(made.start, made.end)
+    held = f"frames {made.frames[0]} to {made.frames[1]}" if made.frames else held
+    return f"holds {held} of {made.source}, the labels say {describe_clip(row)}; {AGAIN}"
 
 
 def cut_times(row: LabelRow | None, name: str) -> Span | None:

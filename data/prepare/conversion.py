@@ -46,6 +46,12 @@ class Job(NamedTuple):
     folder: Path
     replaces: bool = False  # a database that was made from something else
     cut: Span | None = None  # the times of the whole video that the file should hold, if it was cut beforehand
+    frames: tuple[int, int] | None = None  # in place of a span: the first frame, from 0, and one after the last
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the source is converted from its first frame to its last."""
+        return self.span is None and self.frames is None
 
 
 class Converted(NamedTuple):
@@ -92,7 +98,7 @@ def look(settings: Settings, job: Job) -> There:
     if made.whole:
         now = _with_whole(now, job.source)
     warnings = [*made.warnings.splitlines(), *made.remarks.splitlines()]
-    if made.seconds is not None and job.span is None and job.cut and (why := length_problem(made.seconds, job.cut)):
+    if made.seconds is not None and job.is_whole and job.cut and (why := length_problem(made.seconds, job.cut)):
         warnings.append(why)
     return There(
         is_whole=True,
@@ -146,6 +152,7 @@ def origin_of(settings: Settings, job: Job) -> Origin:
     """What a database made by this job will say of its source. DataError if that cannot be read."""
     size, content = _content(job.source)
     start, end = job.span or (None, None)
+    first_frame, end_frame = job.frames or (None, None)
     videos = settings.videos or job.source.parent
     return Origin(
         videos=_name(videos),
@@ -157,6 +164,8 @@ def origin_of(settings: Settings, job: Job) -> Origin:
         short_side=settings.short_side,
         quality=settings.quality,
         keep_partial=settings.keep_partial,
+        first_frame=first_frame,
+        end_frame=end_frame,
     )
 
 
@@ -175,17 +184,18 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
     if job.source.is_dir():
         frames = _frames(job.source, settings.keep_partial)
         left_out, missing = frames.left_out, frames.gaps
-        reader = JpegFolderReader(frames.files, settings.short_side, settings.quality, settings.keep_partial, beat)
+        files = frames.files if job.frames is None else _chosen(frames, job.frames)
+        reader = JpegFolderReader(files, settings.short_side, settings.quality, settings.keep_partial, beat)
         jpegs, lost, remarks = reader, reader.losses, reader.remarks
     else:
         reader = video = VideoReader(
-            job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat
+            job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat, job.frames
         )
         jpegs = (encode_jpeg(pixels, settings.quality) for pixels in video)
         lost, remarks = video.losses, video.remarks
 
     def rows() -> dict[str, str]:
-        seconds = video.seconds if video and job.span is None else None
+        seconds = video.seconds if video and job.is_whole else None
         height, width = reader.size
         made = replace(origin, seconds=seconds, pixels=f"{width}x{height}")
         return _rows(made, job.source, [*missing, *lost], [*left_out, *remarks])
@@ -258,6 +268,16 @@ def _file_content(source: Path, _: tuple[int, ...]) -> tuple[int, str]:
 @lru_cache
 def _name(videos: Path) -> str:
     return videos.resolve().name
+
+
+def _chosen(frames: Frames, wanted: tuple[int, int]) -> Sequence[Path]:
+    """The files of the wanted frames. VideoError if some are missing, of these or of those before."""
+    first, end = wanted
+    if frames.gaps:
+        raise VideoError(f"frames {first} to {end} cannot be counted: {frames.gaps[0]}")
+    if len(frames.files) < end:
+        raise VideoError(f"has {len(frames.files)} frames, the clip should be frames {first} to {end}")
+    return frames.files[first:end]
 
 
 def _frames(folder: Path, keep_partial: bool) -> Frames:

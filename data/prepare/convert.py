@@ -21,7 +21,7 @@ from common.errors import DataError
 from common.files import inode_of, reason
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
-from data.labels.label_file import LabelRow, describe_clip, read_labels_and_notes
+from data.labels.label_file import LabelRow, read_together
 from data.labels.text import counted, some
 from data.prepare.conversion import (
     Converted,
@@ -200,26 +200,12 @@ def _find(videos: Path, out: Path, labels: list[Path], shard: Shard) -> Sources:
 
 
 def _read_rows(files: Sequence[Path]) -> list[LabelRow]:
-    """The rows of all label files. DataError if two files have two clips of one folder, as read_labels in one file."""
+    """The rows of all label files, which share the names of folders. DataError as by read_together."""
     rows: list[LabelRow] = []
-    first: dict[tuple[str, str], tuple[Path, LabelRow]] = {}
-    for path in files:
-        read, notes = read_labels_and_notes(path)
-        for note in notes:
+    for read in read_together(files):
+        for note in read.notes:
             print(printable(note), file=sys.stderr)
-        for row in read:
-            other, before = first.setdefault((row.label, row.video_id), (path, row))
-            if (before.youtube_id, before.time_start, before.time_end) != (
-                row.youtube_id,
-                row.time_start,
-                row.time_end,
-            ):
-                raise DataError(
-                    f"{path}, line {row.line} and {other}, line {before.line} are two clips of one folder: "
-                    f"{describe_clip(row)} and {describe_clip(before)} of class {row.label!r} are both "
-                    f"{row.video_id} in whole seconds; remove one"
-                )
-            rows.append(row)
+        rows += read.rows
     return rows
 
 
@@ -273,7 +259,7 @@ def _jobs(
 
 
 def _job(video: Source, jpg: Path) -> Job:
-    return Job(video.path, video.span, jpg / video.label / video.video_id, cut=video.cut)
+    return Job(video.path, video.span, jpg / video.label / video.video_id, cut=video.cut, frames=video.frames)
 
 
 def _look(settings: Settings, job: Job, replace: bool) -> There | str:
@@ -355,8 +341,9 @@ def _convert(
 
 
 def _name(job: Job, settings: Settings) -> str:
-    """The source's path and, of a clip, its seconds."""
+    """The source's path and, of a clip, its seconds or frames."""
     span = f" {job.span.start:g}-{job.span.end:g} s" if job.span else ""
+    span = f" frames {job.frames[0]}-{job.frames[1]}" if job.frames else span
     return f"{job.source.relative_to(settings.videos or job.source.parent)}{span}"
 
 

@@ -1,21 +1,13 @@
 """Which files are taken for videos and pictures by their names, and which folders for those of a system."""
 
-import os
+from data.store.video_suffixes import is_video, suffix
 
-from data.labels.hints import VIDEO_SUFFIXES
+__all__ = ["is_hidden_folder", "is_jpeg", "is_other_image", "is_picture", "is_video", "suffix"]
 
-VIDEOS = VIDEO_SUFFIXES | {".3g2", ".asf", ".divx", ".f4v", ".gif", ".m2ts", ".m2v", ".mpe", ".mpeg-4", ".mts"}
-VIDEOS |= {".264", ".265", ".h264", ".h265", ".hevc", ".mxf", ".ogv", ".rm", ".rmvb", ".vob", ".y4m"}
 JPEGS = {".jpg", ".jpeg", ".jpe", ".jfif"}
 OTHER_IMAGES = {".avif", ".bmp", ".heic", ".heif", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 # Folders that file servers of Synology and others, Windows and unpacked archives of macOS add.
 OF_SYSTEMS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__MACOSX"}
-
-
-def is_video(name: str) -> bool:
-    """Whether a file of this name is taken for a video."""
-    # macOS writes ._<name> beside <name>.
-    return suffix(name) in VIDEOS and not name.startswith("._")
 
 
 def is_jpeg(name: str) -> bool:
@@ -36,8 +28,3 @@ def is_picture(name: str) -> bool:
 def is_hidden_folder(name: str) -> bool:
     """Whether a folder of this name is never looked into."""
     return name.startswith(".") or name in OF_SYSTEMS
-
-
-def suffix(name: str) -> str:
-    """The suffix of a file's name, in lower case."""
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 (called for each file of a dataset)

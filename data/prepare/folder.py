@@ -89,7 +89,7 @@ def _convert(options: argparse.Namespace, tree: Tree, dataset: Dataset, layout: 
     """Convert the videos, write the label files of those that are whole, and print what was done."""
     report = Report(f"{options.videos} to {options.out}")
     sources = [
-        Source(video.path, video.label, named.video_id, video.span, video.cut)
+        Source(video.path, video.label, named.video_id, video.span, video.cut, video.frames)
         for video, named in zip(dataset.videos, dataset.names, strict=True)
     ]
     found = Sources(sources, [*tree.problems, *dataset.problems], tree.ignored, dataset.notes)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from common.text import quoted
-from data.labels.label_file import LabelRow, read_labels_and_notes
+from data.labels.label_file import LabelRow, read_unnamed
 from data.labels.text import counted, first_names
 from data.prepare.folder_layout import Layout, Video, label_problem
 from data.prepare.folder_lists import Classes, Entry, is_list, labels_of, read_list
@@ -36,7 +36,7 @@ def by_files(tree: Tree, out: Path, files: Sequence[LabelFile], classes: Classes
             entries += read
             layout.problems.extend(Problem("missing", *each) for each in missing)
         else:
-            read_rows, notes = read_labels_and_notes(file.path)
+            read_rows, notes = read_unnamed(file.path)
             layout.notes.extend(notes)
             rows += [(file, _with_split(file, row)) for row in read_rows]
     how = "label files" if not lists else "lists of paths" if len(lists) == len(files) else "label files and lists"
@@ -90,9 +90,7 @@ def _add_rows(tree: Tree, out: Path, rows: Sequence[tuple[LabelFile, LabelRow]],
         if isinstance(source, Source):
             sources.append(source)
             folders = _folders(source.path.relative_to(tree.videos).parts, row.label)
-            layout.videos.append(
-                Video(source.path, row.label, row.video_id, folders, row.split, source.span, source.cut)
-            )
+            layout.videos.append(Video(source.path, row.label, source.video_id, folders, row.split, *source[3:]))
         else:
             layout.problems.append(source._replace(reason=f"{source.reason} ({file.path}, line {row.line})"))
     layout.problems.extend(dict.fromkeys(in_two_classes(sources, tree.videos)))

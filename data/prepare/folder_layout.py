@@ -35,6 +35,7 @@ class Video(NamedTuple):
     split: str = ""  # "train", "val" or "test" if its folder or label file says it
     span: Span | None = None
     cut: Span | None = None  # as in sources.Source
+    frames: tuple[int, int] | None = None  # in place of `span`
 
 
 class Layout(NamedTuple):

@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.text import printable
+from data.labels.label_row import LONGEST_NAME, clip_name, clip_name_in_milliseconds, frames_name
 from data.prepare.folder_layout import Video
 from data.prepare.report import as_listed
-from data.store.video_file import Span
 
 Key = tuple[str, str, str]  # class, path below VIDEOS, times: what tells a video of a dataset from the others
 EDGES = re.compile(r"^\s+|\s+$|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-LONGEST_NAME = 255  # bytes
-LEVELS = 4  # of names, from the shortest on
+LEVELS = 5  # of names, from the shortest on
 
 
 def key_of(video: Video, videos: Path) -> Key:
     """What tells a video from all others of the dataset, as a list has it."""
-    return video.label, listed(video.path.relative_to(videos).as_posix()), span_text(video.span)
+    return video.label, listed(video.path.relative_to(videos).as_posix()), part_of(video)
 
 
 def listed(text: str) -> str:
@@ -27,16 +26,18 @@ def listed(text: str) -> str:
     return EDGES.sub(lambda match: "".join(f"\\x{ord(each):02x}" for each in match[0]), as_listed(text))
 
 
-def span_text(span: Span | None) -> str:
-    """The times of a part of a video, as a list has them; empty for a whole one."""
-    return f"{span.start!r}-{span.end!r}" if span else ""
+def part_of(video: Video) -> str:
+    """The times or frames of a part of a video, as a list has them; empty for a whole one."""
+    if video.frames:
+        return f"frames {video.frames[0]}-{video.frames[1]}"
+    return f"{video.span.start!r}-{video.span.end!r} s" if video.span else ""
 
 
 def ids_of(videos: Sequence[Video], keys: Sequence[Key], known: Mapping[Key, str]) -> list[str]:
     """The id of each video. One that has an id in `known` keeps it; of the others, those that would share one do not.
 
-    Their names get the folders in which they lie, then the suffix, then a digest of the path. So names do not change
-    when other videos are added later.
+    Their names get milliseconds, then the folders in which they lie, then the suffix, then a digest of the path. So
+    names do not change when other videos are added later.
     """
     ids = [known.get(key, "") for key in keys]
     taken = {(video.label, name) for video, name in zip(videos, ids, strict=True) if name}
@@ -63,15 +64,22 @@ def ids_of(videos: Sequence[Video], keys: Sequence[Key], known: Mapping[Key, str
 
 
 def _name(video: Video, key: Key, level: int) -> str:
-    """The name of a video: its own, with its folders, with its suffix, with a digest of class, path and times."""
-    name = video.name
-    if level >= 1:
-        name = "_".join((*video.folders, video.name))
-    if level >= 2 and (suffix := video.path.suffix[1:]):
-        name = f"{name}_{suffix}"
-    if level >= 3:
-        name = f"{name}_{_digest(key)}"
-    return _valid(name, key)
+    """The name of a video: its own, with milliseconds, its folders, its suffix, a digest of class, path and times."""
+    stem, times = video.name, ""
+    if video.span and stem.endswith(times := clip_name("", *video.span)):
+        stem = stem.removesuffix(times)
+        times = clip_name_in_milliseconds("", *video.span) if level >= 1 else times
+    elif video.frames and stem.endswith(times := frames_name("", video.frames)):
+        stem = stem.removesuffix(times)
+    else:
+        times = ""
+    if level >= 2:
+        stem = "_".join((*video.folders, stem))
+    if level >= 3 and (suffix := video.path.suffix[1:]):
+        stem = f"{stem}_{suffix}"
+    if level >= 4:
+        stem = f"{stem}_{_digest(key)}"
+    return _valid(stem + times, key)
 
 
 def _valid(name: str, key: Key) -> str:

@@ -12,7 +12,7 @@ from data.prepare.folder_files import splits_in
 from data.prepare.folder_groups import Grouping, copies, groups_of, merged
 from data.prepare.folder_layout import Layout, Video, check_spellings
 from data.prepare.folder_lists import Classes, ordered
-from data.prepare.folder_names import Key, ids_of, key_of, listed, span_text
+from data.prepare.folder_names import Key, ids_of, key_of, listed, part_of
 from data.prepare.folder_splits import sides_of, split_groups
 from data.prepare.folder_state import Named, State
 from data.prepare.folder_tree import Tree
@@ -77,7 +77,7 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     notes += _of_copies(tree, videos, same, splits, is_random=split["from"] == "random")
     notes += _of_groups(names, splits, same)
     rows = [
-        Named(video.label, name, side, listed(group), path, span_text(video.span))
+        Named(video.label, name, side, listed(group), path, part_of(video))
         for video, name, side, group, path in zip(videos, ids, splits, names, paths, strict=True)
     ]
     return Dataset(videos, rows, classes, split, problems, notes)
@@ -88,11 +88,11 @@ def _once(tree: Tree, videos: Sequence[Video], notes: list[str]) -> list[Video]:
     first: dict[tuple[object, ...], Video] = {}
     repeated = []
     for video in videos:
-        other = first.setdefault((video.path, video.label, video.span), video)
+        other = first.setdefault((video.path, video.label, part_of(video)), video)
         if other is not video:
             path = str(video.path.relative_to(tree.videos))
             if other.split != video.split:
-                times = f" from {video.span.start:g} to {video.span.end:g} s" if video.span else ""
+                times = f" {part}" if (part := part_of(video)) else ""
                 raise DataError(
                     f"{path}{times}, {video.label}, is labelled as {other.split} and as {video.split}: remove one"
                 )

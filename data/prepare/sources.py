@@ -10,12 +10,12 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.files import inode_of, reason
 from common.text import quoted
-from data.labels.label_file import LabelRow
+from data.labels.label_row import LabelRow
+from data.labels.segment_names import are_other_files
 from data.labels.text import counted, first_names, letters, some
 from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
-from data.prepare.clip_times import cut_times
+from data.prepare.clip_times import cut_times, fits
 from data.prepare.file_names import is_hidden_folder, is_jpeg, is_other_image, is_picture, is_video
-from data.prepare.path_index import PathIndex, parts_of
 from data.prepare.previews import is_preview, may_be_preview, named_after
 from data.prepare.report import Problem
 from data.store.video_file import Span
@@ -39,6 +39,7 @@ class Source(NamedTuple):
     video_id: str
     span: Span | None = None
     cut: Span | None = None  # of a clip that was cut beforehand, the times that it should hold
+    frames: tuple[int, int] | None = None  # in place of a span: the first frame, from 0, and one after the last
 
 
 class Sources(NamedTuple):
@@ -217,12 +218,22 @@ def find_rows(
 
 def in_two_classes(found: Sequence[Source], videos: Path) -> Iterator[Problem]:
     """A warning for each file that becomes a video of several classes, in whole or in the same part."""
-    first: dict[tuple[Path, Span | None], Source] = {}
+    first: dict[tuple[Path, Span | None, tuple[int, int] | None], Source] = {}
     for source in found:
-        other = first.setdefault((source.path, source.span), source)
+        other = first.setdefault((source.path, source.span, source.frames), source)
         if other.label != source.label:
             what = f"{_names([source.path], videos)} is taken for class {quoted(other.label)}, too"
             yield Problem("warning", f"{source.label}/{source.video_id}", what)
+
+
+_Part = tuple[Span | None, tuple[int, int] | None]  # of a video, in seconds or frames
+_WHOLE: _Part = (None, None)
+
+
+def _part(row: LabelRow) -> _Part:
+    if row.time_start is not None and row.time_end is not None:
+        return Span(row.time_start, row.time_end), None
+    return None, row.frames
 
 
 class _Search:
@@ -231,65 +242,91 @@ class _Search:
     def __init__(self, videos: Path, by_name: dict[str, list[Found]], rows: Sequence[LabelRow]) -> None:
         self.warnings: list[Problem] = []
         self._videos = videos
+        self._place = videos.absolute()
+        self._paths: dict[Path, str] = {}  # of the files that were taken, as the first row writes it
         self._by_name = by_name
-        every = [each for found in by_name.values() for each in found]
-        self._by_path = {each.path.relative_to(videos).parts: each for each in every}
-        self._index = PathIndex(self._by_path)
-        places = {each.path.parent for each in every}
+        places = {each.path.parent for found in by_name.values() for each in found}
         self._classes = ClassesOfFiles(videos, places, {row.label for row in rows})
         self._rows = {(row.label, row.video_id) for row in rows}
-        self._wholes = {(row.label, row.video_id) for row in rows if row.time_start is None}
+        self._wholes = {(row.label, row.video_id) for row in rows if row.time_start is None and not row.frames}
         ids = {row.youtube_id for row in rows}
         # Of other names, some look like ids of YouTube by chance: video_00004, but not video_00005.
         self._from_youtube = 2 * sum(map(is_youtube_name, ids)) > len(ids)
 
     def find(self, row: LabelRow) -> Source | Problem:
         """The row's video, or why there is none."""
-        spans: dict[str, Span | None] = {row.video_id: None}
-        if row.time_start is not None and row.time_end is not None:
-            whole = Span(row.time_start, row.time_end)
+        part = _part(row)
+        parts = {row.video_id: _WHOLE}
+        if part != _WHOLE:
             # HACS's own downloader names the whole videos v_<youtube id>.
-            spans |= {row.youtube_id: whole, f"v_{row.youtube_id}": whole}
+            parts |= {row.youtube_id: part, f"v_{row.youtube_id}": part}
+            if row.source:  # it names the whole video
+                parts = {row.youtube_id: part, row.video_id: _WHOLE}
         item = f"{row.label}/{row.video_id}"
-        if len(parts_of(row.source)) > 1:
-            return self._at_path(row, item, spans[row.youtube_id])
         elsewhere: list[Path] = []
-        for name, span in spans.items():
-            there = self._by_name.get(name, [])
-            if any(each.path.name == row.source for each in there):  # a.mp4, and not a.avi
-                there = [each for each in there if each.path.name == row.source]
-            suitable = self._suitable(row, name, there)
+        for name, (span, frames) in parts.items():
+            there, suitable = self._candidates(row, name)
             if len(suitable) > 1:
                 names = _names([each.path for each in suitable], self._videos)
                 return Problem("failed", item, f"{names} may each be meant: remove or rename all but one")
             if suitable and suitable[0].problem:
                 return Problem("failed", item, f"{_names([suitable[0].path], self._videos)}: {suitable[0].problem}")
             if suitable:
-                cut = cut_times(row, name) if span is None else None
-                return Source(suitable[0].path, row.label, row.video_id, span, cut)
+                taken = suitable[0]
+                if why := self._taken_twice(row, taken):
+                    return Problem("failed", item, why)
+                cut = cut_times(row, name) if span is None and frames is None else None
+                # A folder of frames may be named with a suffix, as is the folder of its database then.
+                video_id = row.video_id if taken.name == name else taken.name + row.video_id[len(row.youtube_id) :]
+                return Source(taken.path, row.label, video_id, span, cut, frames)
             elsewhere += [each.path for each in there]
-        names = " or ".join(dict.fromkeys((row.video_id, row.youtube_id)))
+        names = " or ".join(dict.fromkeys((row.video_id, row.source or row.youtube_id)))
         if not elsewhere:
             return Problem("missing", item, f"no video named {names} under {self._videos}")
-        lies = (
-            f"{_names(elsewhere, self._videos)} {'lies' if len(elsewhere) == 1 else 'lie'} in a folder of another class"
-        )
+        lies = f"{_names(elsewhere, self._videos)} {'lies' if len(elsewhere) == 1 else 'lie'} in "
+        if "/" in row.source:
+            return Problem("missing", item, f"no video {row.source} under {self._videos}, and {lies}other folders")
         return Problem(
-            "missing", item, f"no video named {names} in a folder of its class, and {lies}; move it if meant"
+            "missing",
+            item,
+            f"no video named {names} in a folder of its class, and {lies}a folder of another class; move it if meant",
         )
 
-    def _at_path(self, row: LabelRow, item: str, span: Span | None) -> Source | Problem:
-        """The video at the path that a row names, or why there is none."""
-        found = self._index.find(row.source)
-        if not found:
-            return Problem("missing", item, f"no video {row.source} under {self._videos}")
-        if len(found) > 1:
-            names = _names([self._videos.joinpath(*parts) for parts in found], self._videos)
-            return Problem("failed", item, f"{names} may each be meant by {row.source}")
-        taken = self._by_path[found[0]]
-        if taken.problem:
-            return Problem("failed", item, f"{_names([taken.path], self._videos)}: {taken.problem}")
-        return Source(taken.path, row.label, row.video_id, span, None if span else cut_times(row, row.video_id))
+    def _candidates(self, row: LabelRow, name: str) -> tuple[Sequence[Found], Sequence[Found]]:
+        """The videos of a name, and those of them that may be the row's: more than one if it cannot be told which."""
+        there = self._by_name.get(name, [])
+        if not row.source or name != row.youtube_id:
+            return there, self._suitable(row, name, there)
+        written = row.source.rpartition("/")[2]
+        if written != name:
+            there = [*there, *self._by_name.get(written, [])]
+        return there, self._at_path(row, there)
+
+    def _at_path(self, row: LabelRow, there: Sequence[Found]) -> Sequence[Found]:
+        """Those of the videos of the row's name that lie at its path, or whose class tells that they are meant."""
+        paths = {each: each.path.relative_to(self._videos) for each in there}
+        fitting = [each for each in there if fits(row.source, paths[each], self._place, with_suffix=True)]
+        others = [] if fitting else [each for each in there if fits(row.source, paths[each], self._place)]
+        if others and row.source.rpartition("/")[2] != row.youtube_id:
+            self._warn_of(row, others, f"and the label file names {row.source}")
+        fitting = fitting or others
+        if "/" not in row.source:
+            return self._suitable(row, row.youtube_id, fitting)
+        # A row's path may begin above `videos`: of a/b.mp4 and b.mp4, the first is then that of x/a/b.mp4.
+        levels = {each: min(len(paths[each].parts), row.source.count("/") + 1) for each in fitting}
+        fitting = [each for each in fitting if levels[each] == max(levels.values())]
+        if len(fitting) != 1:
+            return self._suitable(row, row.youtube_id, fitting)
+        if self._classes.of(fitting[0].path) & self._classes.known - {row.label}:
+            self._warn_of(row, fitting)
+        return fitting
+
+    def _taken_twice(self, row: LabelRow, found: Found) -> str:
+        """Why a row's video is not sure, as another row with another path takes the same file; else empty."""
+        other = self._paths.setdefault(found.path, row.source)
+        if not are_other_files(other, row.source):
+            return ""
+        return f"{_names([found.path], self._videos)} would be taken for {other} and for {row.source}"
 
     def _suitable(self, row: LabelRow, name: str, there: Sequence[Found]) -> Sequence[Found]:
         """Those of the videos of a name that may be the row's; more than one if it cannot be told which."""
@@ -316,9 +353,10 @@ class _Search:
         self._warn_of(row, unknown)
         return unknown
 
-    def _warn_of(self, row: LabelRow, taken: Sequence[Found]) -> None:
-        place = _names([each.path for each in taken], self._videos)
-        reason = f"taken from {place}, whose folder does not name its class"
+    def _warn_of(
+        self, row: LabelRow, taken: Sequence[Found], why: str = "whose folder does not name its class"
+    ) -> None:
+        reason = f"taken from {_names([each.path for each in taken], self._videos)}, {why}"
         self.warnings.append(Problem("warning", f"{row.label}/{row.video_id}", reason))
 
     def _is_youtube(self, name: str) -> bool:

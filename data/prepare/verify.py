@@ -21,7 +21,8 @@ from common.errors import DataError
 from common.files import reason
 from common.processes import available_cpus
 from data.labels.class_folders import ClassFolders, list_folders, list_names
-from data.labels.label_file import LabelRow, read_labels_and_notes
+from data.labels.hints import hint_for_segments
+from data.labels.label_file import LabelRow, read_together
 from data.labels.locate import csv_files, find_jpg
 from data.labels.text import counted, some
 from data.prepare.clip_times import SHORT, clip_problems
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.delete_broken:
         check_idle(jpg.parent)
     label_files = _label_files(options.labels, jpg.parent)
-    read = [read_labels_and_notes(path) for path in label_files]
+    read = read_together(label_files)
     rows = [row for of_file, _ in read for row in of_file]
     report = Report(f"{jpg} against {', '.join(map(str, label_files)) or 'no label file'}")
     report.count("videos checked", 0)
@@ -97,7 +98,8 @@ def _check_videos(
                     partly.append(item)
                 elif made.warnings or made.remarks:
                     warned.append(item)
-                by_content.setdefault((made.size, made.content, made.start, made.end), []).append(item)
+                part = (made.start, made.end, made.first_frame, made.end_frame)
+                by_content.setdefault((made.size, made.content, *part), []).append(item)
                 for kind, why in clip_problems(outcome.job.name, rows, made, verdict.frames):
                     if kind == SHORT:
                         short.append(item)
@@ -154,12 +156,13 @@ def _compare(jpg: Path, rows: list[LabelRow]) -> tuple[dict[Path, list[LabelRow]
     for row in rows:
         by_video.setdefault((row.label, row.video_id), []).append(row)
     for (label, video_id), of_video in by_video.items():
-        place = next((folder for folder in folders.of_class[label] if video_id in unlabelled[folder]), None)
-        if place is None:
-            problems.append(Problem("missing", f"{label}/{video_id}", "in the labels, not on disk"))
+        place, name = folders.find(of_video[0]) or ("", "")
+        if name not in unlabelled.get(place, ()):
+            why = "in the labels, not on disk" + hint_for_segments(of_video, folders)
+            problems.append(Problem("missing", f"{label}/{video_id}", why))
         else:
-            unlabelled[place].remove(video_id)
-            present[jpg / place / video_id] = of_video
+            unlabelled[place].remove(name)
+            present[jpg / place / name] = of_video
     known = {folder for names in folders.of_class.values() for folder in names}
     for folder, videos in unlabelled.items():
         if folder in known:

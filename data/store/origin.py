@@ -3,6 +3,8 @@
     videos, source        the name of the folder VIDEOS, and the path of the file (or folder of frames) in it
     size, content         bytes, and a fingerprint: see file_content and folder_content
     start, end            seconds; only of a clip that was cut out of the source
+    first_frame           of a clip that was cut out by the numbers of its frames, the first one, from 0,
+    end_frame             and one after the last
     seconds               how long the frames last; only of a whole file
     short_side, quality   as the frames were asked for
     keep_partial          yes or no
@@ -58,6 +60,8 @@ class Origin:
     seconds: float | None = None
     remarks: str = ""
     pixels: str = ""  # empty: of an older version, whose remarks are not known
+    first_frame: int | None = None
+    end_frame: int | None = None
 
     @property
     def is_damaged(self) -> bool:
@@ -68,6 +72,11 @@ class Origin:
     def is_small(self) -> bool:
         """Whether the shorter side of the frames is known to be less than was asked for, as the source's is."""
         return self.pixels != "" and min(map(int, self.pixels.split("x"))) < self.short_side
+
+    @property
+    def frames(self) -> tuple[int, int] | None:
+        """Of a clip that was cut out by the numbers of its frames, the first one and one after the last."""
+        return None if self.first_frame is None or self.end_frame is None else (self.first_frame, self.end_frame)
 
     def rows(self, warnings: Sequence[str] = (), remarks: Sequence[str] = ()) -> dict[str, str]:
         """The rows of the table, with what the conversion says is missing, and what else it says."""
@@ -87,6 +96,8 @@ class Origin:
             "seconds": "" if self.seconds is None else repr(self.seconds),
             "remarks": _lines(remarks) or self.remarks,
             "pixels": self.pixels,
+            "first_frame": "" if self.first_frame is None else str(self.first_frame),
+            "end_frame": "" if self.end_frame is None else str(self.end_frame),
         }
         return {name: _text(value) for name, value in rows.items() if value}
 
@@ -101,7 +112,7 @@ class Origin:
             found.append(f"file: was {self._place()}, is {now._place()}{same}")
         elif self.whole and now.whole and self.whole != now.whole:
             found.append(f"file: {now._place()} was damaged, and other bytes of it have changed since")
-        if (self.start, self.end) != (now.start, now.end):
+        if self._part() != now._part():
             found.append(f"span: was {self._span()}, is {now._span()}")
         if self.short_side != now.short_side:
             found.append(f"size: was --short-side {self.short_side}, is {now.short_side}")
@@ -115,7 +126,12 @@ class Origin:
         return f"{self.videos}/{self.source} ({self.size} bytes)"
 
     def _span(self) -> str:
+        if self.frames:
+            return f"frames {self.frames[0]} to {self.frames[1]}"
         return "the whole" if self.start is None else f"{self.start!r} to {self.end!r} s"
+
+    def _part(self) -> tuple[object, ...]:
+        return self.start, self.end, self.frames
 
 
 _NAMES = frozenset(field.name for field in fields(Origin))
@@ -175,6 +191,8 @@ def _origin(found: Mapping[str, str | None]) -> Origin | None:
             seconds=_seconds(rows.get("seconds")),
             remarks=rows.get("remarks", ""),
             pixels=rows.get("pixels", "") if PIXELS.fullmatch(rows.get("pixels", "")) else "",
+            first_frame=int(rows["first_frame"]) if "first_frame" in rows else None,
+            end_frame=int(rows["end_frame"]) if "end_frame" in rows else None,
         )
     except (KeyError, ValueError, TypeError):
         return None

@@ -39,7 +39,9 @@ class VideoReader:
     """Iterates, once, over a video's frames: RGB uint8 (H, W, 3).
 
     Frames come in the decoder's order, which is the display order; times are only used to select a `span`, whose frames
-    are those that decoding from the start would give. The shorter side is scaled down to `short_side` pixels, never up;
+    are those that decoding from the start would give. `frames` selects by number instead: the first frame, counted from
+    0, and one after the last; the video is then decoded from its start, and damage before the clip counts as in it,
+    since it shifts the count. The shorter side is scaled down to `short_side` pixels, never up;
     all frames get the size of the first. The display matrix and the colour space are applied. The sample aspect ratio
     is not: pixels stay as stored, as in databases made with ffmpeg.
 
@@ -56,6 +58,7 @@ class VideoReader:
         threads: int = 1,
         keep_partial: bool = False,
         beat: Callable[[], None] = lambda: None,
+        frames: tuple[int, int] | None = None,
     ) -> None:
         self.path = path
         self.losses: list[str] = []
@@ -63,6 +66,8 @@ class VideoReader:
         self.seconds = 0.0
         self.size = (0, 0)
         self._span = span
+        self._frames = frames
+        self._before: list[tuple[float, float]] = []  # times and durations of the frames before numbered ones
         self._start, self._end = span or Span(0.0, math.inf)
         self._threads = threads
         self._keep_partial = keep_partial
@@ -85,6 +90,7 @@ class VideoReader:
             self._check_faults(decoder)
             if not self._times:
                 wanted = f" from {self._span.start:g} to {self._span.end:g} s" if self._span else ""
+                wanted = f" {self._frames[0]} to {self._frames[1]}" if self._frames else wanted
                 found = f" ({'; '.join(self.losses)})" if self.losses else ""
                 late = f": the picture starts {decoder.late:.1f} s after the file" if decoder.late >= self._end else ""
                 raise VideoError(f"has no frames{wanted}{late}{found}")
@@ -114,7 +120,7 @@ class VideoReader:
         limited_grey = stream.codec_context.name in ABSENT_IS_LIMITED
         try:
             for each in self._wanted(decoder):
-                self._check_faults(decoder)
+                self._check_faults(decoder, each.time)
                 if each.frame.is_corrupt:
                     self._lose("frames decode with errors", each.time)
                 pixels = self._upright(each.frame, limited_grey)
@@ -128,7 +134,10 @@ class VideoReader:
             self._lose(f"decoding stops after {len(self._times)} frames ({reason(error)})")
 
     def _wanted(self, decoder: FrameDecoder) -> Iterator[TimedFrame]:
-        """The frames of the span, or all."""
+        """The frames of the span, those of the numbers, or all."""
+        if self._frames is not None:
+            yield from self._numbered(decoder, *self._frames)
+            return
         for each in decoder.frames(self._start, self._end):
             if each.time >= self._end:
                 self._has_ended = False
@@ -136,30 +145,50 @@ class VideoReader:
             if each.time >= self._start or self._span is None:
                 yield each
 
-    def _check_faults(self, decoder: FrameDecoder) -> None:
-        """Report what the decoder met in packets of the wanted frames or of those that they need."""
-        faults, decoder.faults = decoder.faults, []
+    def _numbered(self, decoder: FrameDecoder, first: int, end: int) -> Iterator[TimedFrame]:
+        for number, each in enumerate(decoder.frames(0.0, math.inf)):
+            if number == end:
+                self._end = each.time
+                self._has_ended = False
+                return
+            if number >= first:
+                yield each
+            else:
+                self._before.append((each.time, each.duration))
+
+    def _check_faults(self, decoder: FrameDecoder, time: float | None = None) -> None:
+        """Report what the decoder met in packets of the wanted frames or of those that they need.
+
+        The decoder reads ahead. Faults after `time` are kept for later, as the end of numbered frames is not known yet.
+        """
+        until = self._end if self._frames is None or time is None else time
+        faults = decoder.faults
+        decoder.faults = [] if self._frames is None else [fault for fault in faults if fault.time >= until]
         for fault in faults:
-            if fault.time < self._end:
+            if fault.time < until:
                 self._lose(fault.what, fault.time)
 
     def _check_holes(self, decoder: FrameDecoder, stream: VideoStream) -> None:
         """Find what decoders do not report: bytes, packets or frames that are not there."""
         first, last = (0, math.inf) if self._span is None else (decoder.first_byte, decoder.last_byte)
-        if self._span is None and (missing := missing_bytes(self.path)):
+        if self._frames is not None:
+            first, last = 0, math.inf if self._has_ended else decoder.last_byte
+        if self._span is None and self._frames is None and (missing := missing_bytes(self.path)):
             return self._lose(f"the file is cut short: {missing} bytes are missing at its end")
         for found in breaks(self.path, stream.id):
             if found.start > last:
                 break
             if found.place >= first:
                 return self._lose(str(found))
-        if not decoder.counted and (hole := hole_in(self._times, self._durations, decoder.tick)):
+        if not decoder.counted and (hole := hole_in(*self._all_times(), decoder.tick)):
             self._lose(f"frames are missing between {hole[0]:.2f} s and {hole[1]:.2f} s")
 
     def _check_promises(self, decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> None:
         """Warn of fewer frames or seconds than announced; headers are often wrong."""
         last, count = self._times[-1], len(self._times)
-        if self._span is not None:
+        if self._frames is not None:
+            self._check_numbers(*self._frames)
+        elif self._span is not None:
             self._check_span(self._span, decoder, _stated_end(decoder, container, stream))
         elif stream.frames:
             if count < KEPT_PROMISE * stream.frames - 1:
@@ -185,6 +214,22 @@ class VideoReader:
         elif last < span.start + KEPT_PROMISE * length - 1 or (
             self._has_ended and shown_until < span.end - SHORT_CLIP * length
         ):
+            self.losses.append(text)
+
+    def _all_times(self) -> tuple[list[float], list[float]]:
+        """Times and durations of the frames, and of those before that were counted."""
+        before = self._before
+        return [time for time, _ in before] + self._times, [duration for _, duration in before] + self._durations
+
+    def _check_numbers(self, first: int, end: int) -> None:
+        """Fail if less than half of the wanted frames are there, and warn if any is not."""
+        count = len(self._times)
+        if count == end - first:
+            return
+        text = f"the video has {len(self._before) + count} frames, the clip should be frames {first} to {end}"
+        if 2 * count < end - first:
+            self._lose(text)
+        else:
             self.losses.append(text)
 
     def _ends_early(self, promised: float) -> bool:

@@ -337,11 +337,55 @@ def test_names_that_are_too_long_are_clear_errors(whole, tmp_path):
         assert str(long) in message and "too long" in message
 
 
-def test_two_clips_of_one_folder_in_train_and_val_are_an_error_that_names_both(disk):
-    disk.videos("wave/a_000001_000003").labels(["wave,a,1.0,3.0"], ["wave,a,1.5,3.5"], header=TIMED)
+def test_clips_of_train_and_val_with_the_same_whole_seconds_have_folders_of_their_own(disk):
+    """The folder in whole seconds may hold the other one, as of a conversion with one label file."""
+    disk.labels(["wave,a,1.0,3.0", "wave,b,1,3"], ["wave,a,1.5,3.5", "wave,c,1,3"], header=TIMED)
+    disk.videos("wave/a_000001_000003", "wave/b_000001_000003", "wave/c_000001_000003")
+    assert [name for name, _ in contents(disk.load())] == ["b_000001_000003", "c_000001_000003"]
+    assert sum("a_000001_000003 may be of another clip" in line for line in disk.load().report) == 2
+    disk.videos("wave/a_000001.000_000003.000", "wave/a_000001.500_000003.500")
+    expected = ["a_000001.000_000003.000", "b_000001_000003", "a_000001.500_000003.500", "c_000001_000003"]
+    assert [name for name, _ in contents(disk.load())] == expected
+
+
+def test_an_evaluation_takes_no_clip_of_the_train_labels(disk):
+    """It reads the val labels, and the folder in whole seconds may be of a train clip."""
+    disk.labels(["wave,a,1.0,3.0"], ["wave,a,1.5,3.5", "wave,c,1,3"], header=TIMED)
+    disk.videos("wave/a_000001_000003", "wave/c_000001_000003")
+    names = {"wave": 0}
+    for classes in (None, names):
+        videos, report = load_val(disk.root, SPEC, None, classes)
+        assert [videos.folder(index).name for index in range(len(videos))] == ["c_000001_000003"]
+        assert any("may be of another clip" in line for line in report)
+    (disk.root / "labels" / SPEC.train_labels).write_text("label,id\nwave\n")
+    report = load_val(disk.root, SPEC, None, names)[1]
+    assert any("were not compared" in line for line in report), "train labels that cannot be read are told"
+    (disk.root / "labels" / SPEC.train_labels).unlink()
+    disk.videos("wave/a_000001.500_000003.500")
+    videos, _ = load_val(disk.root, SPEC, None, names)
+    found = [videos.folder(index).name for index in range(len(videos))]
+    assert found == ["a_000001.500_000003.500", "c_000001_000003"], "its own folder, without the train labels"
+
+
+def test_a_folder_that_is_named_with_a_suffix_of_videos_is_found_as_before(disk):
+    """Frame folders such as a.mp4/ are converted to folders of that name, and label files name them so."""
+    disk.videos("wave/a.mp4", "wave/b").labels(["wave,a.mp4"], ["wave,x/b.avi"])
+    assert contents(disk.load()) == [("a.mp4", "wave"), ("b", "wave")]
+
+
+def test_two_files_of_one_name_in_train_and_val_are_an_error_that_names_both(disk):
+    disk.videos("wave/1").labels(["wave,a/1.mp4"], ["wave,b/1.mp4"])
     message = disk.error()
-    assert "a 1-3 s" in message and "a 1.5-3.5 s" in message
-    assert SPEC.train_labels in message and SPEC.val_labels in message
+    assert "'a/1.mp4'" in message and "'b/1.mp4'" in message and "data.prepare.folder" in message
+
+
+def test_overlaps_of_frames_and_of_files_with_one_name_are_told(tmp_path):
+    train, val = tmp_path / "t.csv", tmp_path / "v.csv"
+    header = "label,path,start_frame,end_frame\n"
+    train.write_text(header + "wave,x/1.mp4,0,10\nbox,y/1.mp4,0,10\nwave,2,0,10\nwave,3,0,10\nwave,4,,\n")
+    val.write_text(header + "box,x/1.mp4,9,20\nwave,y/1.mp4,10,20\nwave,2,10,20\nwave,3,,\nwave,4,5,6\n")
+    line = read_split_rows(LabelFiles(train, val)).report[-1]
+    assert line.startswith("3 videos have") and "wave/1 frames 0-10 and box/1 frames 9-20" in line
 
 
 def test_names_that_are_not_ascii_are_found(disk):
@@ -447,7 +491,7 @@ CONVERT = "data.prepare.convert"
         (IDS, lambda d: d.videos("wave/x", "wave/y"), "2 names (x, y)", ["another split or version"]),
         (IDS, lambda d: d.videos("wave/a_000001_000011"), "1 name", ["wave/a_000001_000011", "time_start", "time_end"]),
         (IDS, lambda d: d.videos("wave/v_a"), "(v_a)", ["wave/v_a", "write the ids"]),
-        (["wave,a.avi"], lambda d: d.videos("wave/a"), "(a)", ["wave/a", "'a.avi'", "without suffix"]),
+        (["wave,a.xyz"], lambda d: d.videos("wave/v_a.xyz"), "(v_a.xyz)", ["wave/v_a.xyz", "write the ids"]),
         (CLIPS, lambda d: d.videos("wave/a"), "1 name (a)", ["wave/a", "no times", "convert with the label file"]),
         (CLIPS, lambda d: d.videos("wave/v_-b"), "1 name (v_-b)", ["wave/v_-b", "no times"]),
         (CLIPS, lambda d: d.videos("wave/a_1_11"), "(a_1_11)", ["wave/a_1_11", "digits", "a_000001_000011"]),

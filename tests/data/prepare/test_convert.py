@@ -472,9 +472,6 @@ def test_another_span_is_said(tmp_path: Path) -> None:
     status, listed = rerun(tmp_path / "v", tmp_path / "out", "--labels", str(tmp_path / "1.csv"))
     assert status == 1
     assert "1.2 to 3.0" in listed["walk/1_000001_000003"][1] and "1.6 to 3.0" in listed["walk/1_000001_000003"][1]
-    both = [flag for number in range(2) for flag in ("--labels", str(tmp_path / f"{number}.csv"))]
-    with pytest.raises(DataError, match="two clips of one folder"):
-        rerun(tmp_path / "v", tmp_path / "out", *both)
 
 
 def test_a_frame_folder_that_was_changed_is_said(tmp_path: Path) -> None:
