@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from data.labels.csv_file import read_lines
 from data.labels.text import counted, did_you_mean, first_names
 from data.prepare.file_names import is_video
 from data.prepare.path_index import PathIndex, parts_of
+
+LOOKED_AT = 50  # lines
 
 
 class Entry(NamedTuple):
@@ -33,12 +36,18 @@ class Classes(NamedTuple):
 
 
 def is_list(path: Path, index: PathIndex) -> bool:
-    """Whether a file is a list of paths, and no label file: by its first line."""
+    """Whether a file is a list of paths, and no label file: its first line tells, or the next ones."""
     try:
-        first = next((text for _, text in read_lines(path)), "")
+        lines = [text for _, text in islice(read_lines(path), LOOKED_AT)]
     except DataError:
         return False  # such as UTF-16; who reads it as a label file says what is wrong
-    return any(index.find(text) or is_video(text) for text, _ in _readings(first))
+    if not lines:
+        return False
+    if any(is_video(text) or index.find(text) for text, _ in _readings(lines[0])):
+        return True
+    # Another first line with separators is the header of a table. Else it may be a folder of frames that is missing.
+    is_table = any(separator in lines[0] for separator in ",;\t")
+    return not is_table and any(index.find(text) for line in lines[1:] for text, _ in _readings(line))
 
 
 def read_list(path: Path, split: str, index: PathIndex) -> tuple[list[Entry], list[tuple[str, str]]]:
@@ -60,8 +69,7 @@ def read_list(path: Path, split: str, index: PathIndex) -> tuple[list[Entry], li
                 f"{other.place} and line {line}, {quoted(other.written)} and {quoted(text)}, are one video, "
                 f"{'/'.join(entry.video)}: remove one"
             )
-        if other is entry:
-            entries.append(entry)
+        entries.append(entry)
     if not entries and not missing:
         raise DataError(f"{path}: the file is empty")
     return entries, missing
