@@ -55,11 +55,11 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec) -> Scan:
     folders = ClassFolders(jpg, classes)
     train, train_unusable, train_notes = _find_split("train", files.train, rows.train, folders, classes)
     val, val_unusable, val_notes = _find_split("val", files.val, rows.val, folders, classes)
-    lacking = _check_classes(train, val, folders)
+    lacking = _check_classes(train, val, folders, both := (*rows.train, *rows.val))
     complete = f" (a complete copy has {spec.num_classes})" if spec.num_classes not in (None, len(classes)) else ""
     videos = f"{len(train)} train and {len(val)} val videos in {jpg}"
     summary = f"{spec.name}: {counted(len(classes), 'class')}{complete}, {videos}"
-    notes = (*spelling_notes(classes), *_shared_ids(both := (*rows.train, *rows.val)), *folders.twice(both))
+    notes = (*spelling_notes(classes), *_shared_ids(both), *folders.twice(both))
     report = (*rows.report, *notes, order, summary, *train_notes, *val_notes, *lacking)
     return Scan(train, val, report, (*train_unusable, *val_unusable), tuple(folders.present), folders.times)
 
@@ -134,13 +134,14 @@ def _find_split(
     return pack(folders.jpg, classes, usable), unusable, lines
 
 
-def _check_classes(train: VideoList, val: VideoList, folders: ClassFolders) -> list[str]:
+def _check_classes(train: VideoList, val: VideoList, folders: ClassFolders, rows: Sequence[LabelRow]) -> list[str]:
     """Lines on classes that have videos in only one split. Raises DataError for a class without videos."""
     with_video = {"train": set(train.labels.tolist()), "val": set(val.labels.tolist())}
     with_any = with_video["train"] | with_video["val"]
     empty = [name for index, name in enumerate(train.classes) if index not in with_any]
     if empty:
-        raise DataError(explain_empty_classes(empty, folders))
+        of_first = [row for row in rows if row.label == empty[0]]
+        raise DataError(explain_empty_classes(empty, folders) + hint_for_segments(of_first, folders))
     lines = []
     for split, present in with_video.items():
         lacking = [name for index, name in enumerate(train.classes) if index not in present]

@@ -197,9 +197,9 @@ def test_an_invalid_file_is_an_error_that_names_file_line_and_value(label_file, 
     "pair",
     [
         "start (ms),end (ms)", "start_ms,end_ms", "frame_start,end", "start_timestamp,stop_timestamp", "from,to",
-        "onset,offset", "start_min,end_min", "begin,finish", "start,duration", "t0,t1", "tmin,tmax", "clipStartMs,clipEndMs",
-        "start_offset,end_offset", "from_sec,until_sec", "first_frame,last_frame", "onset,duration", "in,out",
-        "action start,action stop", "start[h],end[h]", "start_time_ms,finish",
+        "onset,offset", "start_min,end_min", "begin,finish", "start,duration", "t0,t1", "tmin,tmax",
+        "clipStartMs,clipEndMs", "start_offset,end_offset", "from_sec,until_sec", "first_frame,last_frame",
+        "onset,duration", "in,out", "action start,action stop", "start[h],end[h]", "start_time_ms,finish",
         "offset,duration", "offset,length_s", "st,ed", "beg_sec,fin_sec",
     ],
 )  # fmt: skip

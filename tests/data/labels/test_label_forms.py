@@ -139,8 +139,15 @@ def test_a_backslash_in_an_id_that_is_no_path_stays(label_file):
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("0:00", 0), ("75:30", 4530), ("01:02.5", 62.5), ("1:02:03.001", 3723.001), ("100:00:00", 360000), ("0:00.29", 0.29)],
-)  # fmt: skip
+    [
+        ("0:00", 0),
+        ("75:30", 4530),
+        ("01:02.5", 62.5),
+        ("1:02:03.001", 3723.001),
+        ("100:00:00", 360000),
+        ("0:00.29", 0.29),
+    ],
+)
 def test_times_as_a_clock_shows_them(label_file, text, seconds):
     """Sums of binary fractions would differ in the last bit, and so would the times in the database."""
     (row,) = read_labels(label_file(f"label,id,begin,end\nwave,a,{text},999999\n"))
@@ -159,9 +166,11 @@ def test_what_is_no_time_is_an_error(label_file, text):
 @pytest.mark.parametrize(
     "pair",
     [
-        "start,end", "time_start,time_end", "Start_Time,t_end", "begin,stop", "start (s),end [sec]", "clip_start,clip_end",
-        "start_time,end", "starttime,endtime", "segment start,segment end", "start_sec.,end_secs", "t-start,time-stop",
-        "Begin Time - ss.msec,End Time - ss.msec", "Begin Time - hh:mm:ss.ms,End Time - hh:mm:ss.ms",
+        "start,end", "time_start,time_end", "Start_Time,t_end", "begin,stop", "start (s),end [sec]",
+        "clip_start,clip_end", "start_time,end", "starttime,endtime", "segment start,segment end",
+        "start_sec.,end_secs", "t-start,time-stop",
+        "Begin Time - ss.msec,End Time - ss.msec",
+        "Begin Time - hh:mm:ss.ms,End Time - hh:mm:ss.ms",
     ],
 )  # fmt: skip
 def test_columns_that_are_certain_to_hold_times_are_read(label_file, pair):
