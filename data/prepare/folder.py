@@ -10,10 +10,11 @@ the same command again: no video changes its split. The exit status is 1 if anyt
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.cli import CommandParser, finite_number, path, positive_integer, run_command, whole_number
 from common.errors import DataError
+from common.lock import locked
 from common.text import printable
 from data.labels.text import counted, some
 from data.prepare.convert import (
@@ -29,7 +30,7 @@ from data.prepare.convert import (
 from data.prepare.folder_files import LabelFile, by_files
 from data.prepare.folder_groups import Grouping
 from data.prepare.folder_layout import Layout, by_folders, by_pattern, class_pattern, compiled
-from data.prepare.folder_lists import read_classes
+from data.prepare.folder_lists import Classes, read_classes
 from data.prepare.folder_plan import Dataset, Wish, plan_dataset
 from data.prepare.folder_report import next_commands, split_table, warnings_of
 from data.prepare.folder_state import (
@@ -38,15 +39,15 @@ from data.prepare.folder_state import (
     NAMES,
     Named,
     State,
+    changes,
     check_moves,
     label_text,
-    moves,
     read_state,
     write_state,
 )
 from data.prepare.folder_tree import Tree, walk
 from data.prepare.report import Report
-from data.prepare.run_lock import only_run
+from data.prepare.run_lock import WAIT
 from data.prepare.sources import Source, Sources
 from data.store.frame_store import is_whole
 
@@ -55,38 +56,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Convert a folder and write its label files as the command line says; return the exit status."""
     options = _parse(arguments)
     end_on_sigterm()
+    planned = _plan(options)
+    if options.dry_run:
+        return _show(options, planned)
+    if not options.replace_labels:
+        check_moves(options.out, planned.state, planned.dataset.names)
+    with locked(options.out / ".folder.lock", "data.prepare.folder", WAIT):
+        return _convert(options, planned)
+
+
+class Planned(NamedTuple):
+    """What a run will do: what is in VIDEOS, how it lies, what is in DATASET, and what that becomes."""
+
+    tree: Tree
+    layout: Layout
+    state: State
+    dataset: Dataset
+
+
+def _plan(options: argparse.Namespace) -> Planned:
+    """Find out what is there and what it becomes; nothing is written. DataError if that is not clear."""
     check_folders(options.videos, options.out)
     state = read_state(options.out)
     classes = read_classes(options.classes) if options.classes else None
     tree = walk(options.videos, options.out)
-    layout = _layout(tree, options)
+    layout = _layout(tree, options, classes)
+    print(printable(layout.said), flush=True)
     part = options.val if isinstance(options.val, float) else None
     wish = Wish(part, options.seed, Grouping(options.by_folder, options.group_from), classes)
-    print(printable(layout.said), flush=True)
-    dataset = plan_dataset(tree, layout, wish, state)
-    moved, gone = moves(state, dataset.names)
-    if options.dry_run:
-        return _show(options, tree, dataset, moved, gone)
-    if not options.replace_labels:
-        check_moves(options.out, state, moved, gone)
-    with only_run(options.out, command="folder"):
-        return _convert(options, tree, dataset, layout, state)
+    return Planned(tree, layout, state, plan_dataset(tree, layout, wish, state))
 
 
-def _layout(tree: Tree, options: argparse.Namespace) -> Layout:
+def _layout(tree: Tree, options: argparse.Namespace, classes: Classes | None) -> Layout:
     """The layout that the flags name, or that the folders show."""
     files = [LabelFile(each, "") for each in options.labels]
     if options.train:
         named = {"train": options.train, "val": options.val, "test": options.test}
         files = [LabelFile(each, split) for split, each in named.items() if isinstance(each, Path)]
     if files:
-        classes = read_classes(options.classes) if options.classes else None
         return by_files(tree, options.out, files, classes)
     return by_pattern(tree, options.class_from) if options.class_from else by_folders(tree)
 
 
-def _convert(options: argparse.Namespace, tree: Tree, dataset: Dataset, layout: Layout, state: State) -> int:
+def _convert(options: argparse.Namespace, planned: Planned) -> int:
     """Convert the videos, write the label files of those that are whole, and print what was done."""
+    tree, layout, state, dataset = planned
     report = Report(f"{options.videos} to {options.out}")
     sources = [
         Source(video.path, video.label, named.video_id, video.span, video.cut, video.frames)
@@ -102,6 +116,8 @@ def _convert(options: argparse.Namespace, tree: Tree, dataset: Dataset, layout: 
     left_out = len(dataset.names) - len(rows)
     if left_out:
         report.notes.append(f"not in the label files, as they were not converted: {counted(left_out, 'video')}")
+    if lost := sorted({named.label for named in dataset.names} - {named.label for named in rows}):
+        report.notes.append(f"warning: no video was converted of {some(lost, 'class')}")
     try:
         _write(options.out, dataset, rows, state)
     except DataError as error:
@@ -132,8 +148,9 @@ def _write(out: Path, dataset: Dataset, rows: Sequence[Named], state: State) -> 
     write_state(out, state, dataset.split, dataset.names, files)
 
 
-def _show(options: argparse.Namespace, tree: Tree, dataset: Dataset, moved: Sequence[str], gone: Sequence[str]) -> int:
+def _show(options: argparse.Namespace, planned: Planned) -> int:
     """Print what the command would do."""
+    tree, _, state, dataset = planned
     report = Report(f"{options.videos} to {options.out}, --dry-run: nothing is written")
     report.count("videos", len(dataset.videos))
     for problem in [*tree.problems, *dataset.problems]:
@@ -142,9 +159,7 @@ def _show(options: argparse.Namespace, tree: Tree, dataset: Dataset, moved: Sequ
         report.count("ignored, no videos", tree.ignored.total())
     report.tables.append(split_table(dataset.names, dataset.classes))
     report.notes += dataset.notes + warnings_of(dataset.names, dataset.classes)
-    for what, videos in (("would move", moved), ("would be removed from the label files", gone)):
-        if videos:
-            report.notes.append(f"{what}, which needs --replace-labels: {some(videos, 'video')}")
+    report.notes += (f"with --replace-labels alone: {change}" for change in changes(state, dataset.names))
     return print_result(report, Ended("", None, set()))
 
 

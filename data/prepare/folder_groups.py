@@ -38,9 +38,8 @@ def groups_of(videos: Sequence[Video], paths: Sequence[str], grouping: Grouping)
     for video, path in zip(videos, paths, strict=True):
         name = ""
         if grouping.by_folder is not None:
-            folders = video.folders[1:] if video.split and video.folders else video.folders
-            if len(folders) >= grouping.by_folder:
-                name = "/".join(folders[: grouping.by_folder])
+            if len(video.folders) >= grouping.by_folder:
+                name = "/".join(video.folders[: grouping.by_folder])
         elif grouping.pattern is not None:
             match = grouping.pattern.search(path)
             name = "/".join(group or "" for group in match.groups()).strip("/") if match else ""

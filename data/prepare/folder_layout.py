@@ -36,6 +36,7 @@ class Video(NamedTuple):
     span: Span | None = None
     cut: Span | None = None  # as in sources.Source
     frames: tuple[int, int] | None = None  # in place of `span`
+    above: tuple[str, ...] = ()  # the folder of its split, in which that of its class lies
 
 
 class Layout(NamedTuple):
@@ -67,7 +68,7 @@ def by_folders(tree: Tree) -> Layout:
             what = "left out: it holds pictures itself; put it into the folder of its class"
             layout.problems.append(Problem("warning", "/".join(parts), what))
             continue
-        label, folders = parts[below], parts[:below] + parts[below + 1 : -1]
+        label, folders = parts[below], parts[below + 1 : -1]
         if tree.videos.joinpath(*parts[: below + 1]) in previews:
             continue
         if why := label_problem(label):
@@ -76,13 +77,14 @@ def by_folders(tree: Tree) -> Layout:
             continue
         deepest = max(deepest, len(parts) - below - 2)
         split = splits[parts[0]] if splits else ""
-        layout.videos.append(Video(each.path, label, each.name, folders, split, None, cut_times(None, each.name)))
+        cut = cut_times(None, each.name)
+        layout.videos.append(Video(each.path, label, each.name, folders, split, None, cut, above=parts[:below]))
     for place, (why, number) in bad.items():
         layout.problems.append(Problem("failed", place, f"{counted(number, 'video')} left out: {why}"))
     said = "<class>/" + ("<folders>/" if deepest else "") + "<video>"
     if splits:
         said = f"<split>/{said}, the splits are the folders {', '.join(splits)}"
-    _check_classes(tree, layout, below)
+    _check_classes(tree, layout)
     return layout._replace(said=f"layout: {said}", is_nested=deepest > 0)
 
 
@@ -103,13 +105,14 @@ def by_pattern(tree: Tree, pattern: re.Pattern[str]) -> Layout:
             layout.problems.append(Problem("failed", item, f"left out: its class would be {quoted(label)}: {why}"))
             continue
         split = splits[parts[0]] if splits else ""
-        below = parts[1:-1] if splits else parts[:-1]
-        folders = parts[:1] * bool(splits) + (below[1:] if below[:1] == (label,) else below)
-        layout.videos.append(Video(each.path, label, each.name, folders, split, None, cut_times(None, each.name)))
+        above, folders = (parts[:1], parts[1:-1]) if splits else ((), parts[:-1])
+        folders = folders[1:] if folders[:1] == (label,) else folders
+        cut = cut_times(None, each.name)
+        layout.videos.append(Video(each.path, label, each.name, folders, split, None, cut, above=above))
     if not layout.videos:
         first = f", such as {'/'.join(tree.parts(tree.found[0]))}" if tree.found else ""
         raise DataError(
-            f"--class-from {quoted(pattern.pattern)} finds no class in any of the {counted(len(tree.found), 'video')} "
+            f"--class-from {quoted(pattern.pattern)} finds no class in {counted(len(tree.found), 'path')} "
             f"in {tree.videos}{first}; it is a regular expression for the path below VIDEOS"
         )
     said = f"layout: the class is what {quoted(pattern.pattern)} finds in the path"
@@ -178,7 +181,7 @@ def _check_loose(tree: Tree, below: int) -> None:
         )
 
 
-def _check_classes(tree: Tree, layout: Layout, below: int) -> None:
+def _check_classes(tree: Tree, layout: Layout) -> None:
     """DataError if there is only one class: the folder is one above or below the right one."""
     labels = dict.fromkeys(video.label for video in layout.videos)
     if not labels:
@@ -188,7 +191,7 @@ def _check_classes(tree: Tree, layout: Layout, below: int) -> None:
     if len(labels) > 1:
         return
     (label,) = labels
-    inner = dict.fromkeys(video.folders[below] for video in layout.videos if len(video.folders) > below)
+    inner = dict.fromkeys(video.folders[0] for video in layout.videos if video.folders)
     remedy = f"if the folders in it are the classes ({first_names(list(inner))}), give that folder" if inner else ""
     remedy = remedy or "training needs two or more: is it the folder above that you mean?"
     raise DataError(f"all {counted(len(layout.videos), 'video')} in {tree.videos} are of one class, {label}: {remedy}")

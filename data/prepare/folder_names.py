@@ -74,7 +74,7 @@ def _name(video: Video, key: Key, level: int) -> str:
     else:
         times = ""
     if level >= 2:
-        stem = "_".join((*video.folders, stem))
+        stem = "_".join((*video.above, *video.folders, stem))
     if level >= 3 and (suffix := video.path.suffix[1:]):
         stem = f"{stem}_{suffix}"
     if level >= 4:

@@ -12,7 +12,7 @@ from data.prepare.folder_files import splits_in
 from data.prepare.folder_groups import Grouping, copies, groups_of, merged
 from data.prepare.folder_layout import Layout, Video, check_spellings
 from data.prepare.folder_lists import Classes, ordered
-from data.prepare.folder_names import Key, ids_of, key_of, listed, part_of
+from data.prepare.folder_names import ids_of, key_of, listed, part_of
 from data.prepare.folder_splits import sides_of, split_groups
 from data.prepare.folder_state import Named, State
 from data.prepare.folder_tree import Tree
@@ -72,7 +72,12 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
         notes.append(f"the flag finds no group of {which}; each is a group of its own")
     same = _copies(tree, videos, problems)
     names = merged(groups.names, same)
-    splits, split, lines = _splits(tree, videos, keys, names, layout, wish, state)
+    before = {named.key: named.split for named in state.names}
+    known = [
+        state.labelled.get((video.label, name)) or before.get(key, "")
+        for video, name, key in zip(videos, ids, keys, strict=True)
+    ]
+    splits, split, lines = _splits(tree, videos, known, names, layout, wish, state)
     notes += lines
     notes += _of_copies(tree, videos, same, splits, is_random=split["from"] == "random")
     notes += _of_groups(names, splits, same)
@@ -135,19 +140,19 @@ def _copies(tree: Tree, videos: Sequence[Video], problems: list[Problem]) -> lis
 def _splits(
     tree: Tree,
     videos: Sequence[Video],
-    keys: Sequence[Key],
+    known: Sequence[str],
     groups: Sequence[str],
     layout: Layout,
     wish: Wish,
     state: State,
 ) -> tuple[list[str], dict[str, Any], list[str]]:
-    """The split of each video, how it was found, and lines on it."""
+    """The split of each video, how it was found, and lines on it. `known` are those of earlier runs."""
     numbers = splits_in(videos, tree)
     lines = []
     if set(numbers) <= {"", "train"}:
         if "train" in numbers:
             lines.append("there are only train videos: val is a part of them")
-        return _random(videos, keys, groups, layout, wish, state, lines)
+        return _random(videos, known, groups, layout, wish, state, lines)
     for flag, value in (("--val", wish.val), ("--seed", wish.seed)):
         if value is not None:
             raise DataError(f"{flag} has no effect, as the videos have splits ({', '.join(numbers)}): leave it out")
@@ -162,20 +167,19 @@ def _splits(
 
 def _random(
     videos: Sequence[Video],
-    keys: Sequence[Key],
+    known: Sequence[str],
     groups: Sequence[str],
     layout: Layout,
     wish: Wish,
     state: State,
     lines: list[str],
 ) -> tuple[list[str], dict[str, Any], list[str]]:
-    """A random split, in which videos stay that have one from the same flags."""
+    """A random split, in which videos stay that have a `known` one from the same flags."""
     part = VAL if wish.val is None else wish.val
     seed = SEED if wish.seed is None else wish.seed
     pattern = wish.grouping.pattern.pattern if wish.grouping.pattern else None
     split = {"from": "random", "val": part, "seed": seed, "by_folder": wish.grouping.by_folder, "group_from": pattern}
-    before = {named.key: named.split for named in state.names} if state.split == split else {}
-    known = [before.get(key, "") for key in keys]
+    known = known if state.split == split else [""] * len(videos)
     fixed = {group: sides.most_common(1)[0][0] for group, sides in sides_of(groups, known).items()}
     sides = split_groups([video.label for video in videos], groups, part, seed, fixed)
     splits = [own or sides[group] for own, group in zip(known, groups, strict=True)]
@@ -183,7 +187,7 @@ def _random(
         what = f"{counted(len(videos), 'video')} in {counted(len(set(groups)), 'group')}"
         raise DataError(f"{what} cannot be divided into train and val: each class needs two groups")
     flags = f"--val {part:g} --seed {seed}"
-    kept = f"; {sum(map(bool, known))} keep their split" if before else ""
+    kept = f"; {counted(sum(map(bool, known)), 'video')} as before" if any(known) else ""
     whole = ", with whole groups on one side" if wish.grouping != Grouping() else ""
     lines.append(f"split: random, a part of each class ({flags}){whole}{kept}")
     if wish.grouping == Grouping() and layout.is_nested:
@@ -205,10 +209,14 @@ def _of_copies(
         (both if len({splits[place] for place in places}) > 1 else within).append(" = ".join(paths))
     lines = []
     if both:
-        lines.append(f"warning: the same bytes in two splits: {counted(len(both), 'video')}, {first_names(both, 160)}")
+        lines.append(
+            f"warning: the same bytes in two splits: copies of {counted(len(both), 'video')}, {first_names(both, 160)}"
+        )
     if within:
         kept = ", kept on one side of the split" if is_random else ""
-        lines.append(f"the same bytes several times{kept}: {counted(len(within), 'video')}, {first_names(within, 160)}")
+        lines.append(
+            f"the same bytes several times{kept}: copies of {counted(len(within), 'video')}, {first_names(within, 160)}"
+        )
     return lines
 
 

@@ -51,7 +51,7 @@ class State(NamedTuple):
     names: list[Named]
     split: Mapping[str, Any]  # how the split was made
     written: Mapping[str, list[str]]  # digests of each label file, of the last two versions
-    labelled: set[tuple[str, str]]  # the (class, id) in the label files
+    labelled: Mapping[tuple[str, str], str]  # the split of each (class, id) in the label files
     text: str  # of folder_state.json, to notice another run
 
 
@@ -61,8 +61,8 @@ def read_state(dataset: Path) -> State:
         raise DataError(f"{dataset / 'labels'} is a {there}, but the label files go there; move it away")
     text = _read(dataset / STATE)
     plain = _parsed(dataset / STATE, text) if text else {"split": {}, "written": {}}
-    labelled: set[tuple[str, str]] = set()
-    for name in (*LABEL_FILES.values(), CLASSES):
+    labelled: dict[tuple[str, str], str] = {}
+    for split, name in (*LABEL_FILES.items(), ("", CLASSES)):
         path = dataset / "labels" / name
         there = what_is_at(path)
         if not there and not path.is_symlink():
@@ -70,8 +70,8 @@ def read_state(dataset: Path) -> State:
         if there != "file" or _digest(_bytes(path)) not in plain["written"].get(name, []):
             what = "is there and was not written by this command, or was changed since"
             raise DataError(f"{path} {what}: move it away, or give another DATASET")
-        if name != CLASSES:
-            labelled |= {(row.label, row.video_id) for row in read_labels(path)}
+        if split:
+            labelled |= {(row.label, row.video_id): split for row in read_labels(path)}
     return State(_read_names(dataset / NAMES), plain["split"], plain["written"], labelled, text)
 
 
@@ -169,33 +169,30 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def moves(state: State, names: Sequence[Named]) -> tuple[list[str], list[str]]:
-    """The videos of the label files that would get another split, and those that are no longer there, as lines."""
-    before = {(named.label, named.video_id): named.split for named in state.names}
+def changes(state: State, names: Sequence[Named]) -> list[str]:
+    """What would change in the label files but for new rows: videos that get another split, or are gone."""
     now = {(named.label, named.video_id): named.split for named in names}
     moved, gone = [], []
-    for pair in sorted(state.labelled):
+    for pair, split in sorted(state.labelled.items()):
         if pair not in now:
             gone.append("/".join(pair))
-        elif before.get(pair, now[pair]) != now[pair]:
-            moved.append(f"{'/'.join(pair)} from {before[pair]} to {now[pair]}")
-    return moved, gone
-
-
-def check_moves(dataset: Path, state: State, moved: Sequence[str], gone: Sequence[str]) -> None:
-    """DataError if label files that are there would change but for new rows."""
+        elif split != now[pair]:
+            moved.append(f"{'/'.join(pair)} from {split} to {now[pair]}")
     what = []
     if moved:
-        what.append(f"{some(moved, 'video')} would move")
+        flags = [f"--{name.replace('_', '-')} {value}" for name, value in state.split.items() if name != "from"]
+        flags = [flag for flag in flags if not flag.endswith(" None")]
+        what.append(
+            f"{some(moved, 'video')} would move: they were split by {' '.join(flags) or 'folders or label files'}"
+        )
     if gone:
         what.append(f"{some(gone, 'video')} would be removed, as there is no such video in VIDEOS now")
-    if what:
-        made = ""
-        if moved:
-            flags = [f"--{name.replace('_', '-')} {value}" for name, value in state.split.items() if name != "from"]
-            flags = [flag for flag in flags if not flag.endswith(" None")]
-            made = f" They were split by {' '.join(flags) or 'folders or label files'}."
+    return what
+
+
+def check_moves(dataset: Path, state: State, names: Sequence[Named]) -> None:
+    """DataError if label files that are there would change but for new rows."""
+    if what := changes(state, names):
         raise DataError(
-            f"{dataset / 'labels'}: {'; '.join(what)}.{made} Nothing was done: --replace-labels writes the label files "
-            "anew"
+            f"{dataset / 'labels'}: {'; '.join(what)}. Nothing was done: --replace-labels writes the label files anew"
         )

@@ -131,6 +131,32 @@ def test_a_flat_folder_with_a_label_file_with_times(tmp_path: Path) -> None:
     assert verify.main([str(tmp_path / "out")]) == 0
 
 
+def test_a_label_file_with_paths_splits_and_short_parts(tmp_path: Path) -> None:
+    """The same name in two folders, and two parts within a second, are four videos; convert --labels refuses them."""
+    videos = tmp_path / "videos"
+    for place, name in enumerate(("s1/a", "s2/a", "s3/b")):
+        encode_numbered_video(videos / f"{name}.mp4", 50, 32, 32, start=50 * place)
+    rows = ["path;action;start;end;subset"]
+    rows += [f"{name}.mp4;{c};{t};{t + 0.4};{split}" for name, c, t, split in (
+        ("s1/a", "wave", 1, "train"), ("s1/a", "wave", 1.5, "training"), ("s2/a", "wave", 1, "val"),
+        ("s2/a", "jump", 1, "val"), ("s3/b", "jump", 0, "train"), ("s1/a", "swim", 0.2, "test"),
+    )]  # fmt: skip
+    (tmp_path / "rows.csv").write_bytes("\n".join(rows).encode("utf-16"))
+    assert run(videos, tmp_path / "out", "--labels", tmp_path / "rows.csv") == 0
+    split = labels(tmp_path / "out")
+    assert {name: len(rows) for name, rows in split.items()} == {"train": 3, "val": 2, "test": 1}
+    numbers = {name: {first_number(tmp_path / "out", row) for row in rows} for name, rows in split.items()}
+    assert numbers == {"train": {25, 38, 100}, "val": {75}, "test": {5}}
+    assert verify.main([str(tmp_path / "out")]) == 0
+    (tmp_path / "rows.csv").write_text(
+        "video;class;start_frame;end_frame\ns1/a.mp4;x;3;6\ns2/a.mp4;x;4;8\ns3/b.mp4;y;1;3\n"
+    )
+    assert run(videos, tmp_path / "frames", "--labels", tmp_path / "rows.csv") == 0
+    found = {first_number(tmp_path / "frames", row) for row in split_of(tmp_path / "frames")}
+    assert found in ({3, 54, 101}, {2, 53, 100})  # as numbers count from 0 or 1
+    assert verify.main([str(tmp_path / "frames")]) == 0
+
+
 def test_the_class_is_in_the_names_of_a_flat_folder(tmp_path: Path) -> None:
     videos = make(tmp_path / "videos", "wave_1.mp4 wave_2.mp4 jump_1.mp4 jump_2.mp4 notes.mp4")
     assert run(videos, tmp_path / "out", "--class-from", "^([a-z]+)_") == 0
@@ -156,7 +182,6 @@ def test_a_second_run_adds_and_moves_nothing(tmp_path: Path, capsys: pytest.Capt
     assert run(videos, out) == 1  # a video fails, and is not in the label files
     before = split_of(out)
     assert "wave/broken" not in before and len(before) == 8
-    shutil.copy(videos / "jump" / "3.mp4", tmp_path / "kept.mp4")
     make(videos, "wave/broken.mp4 wave/0.avi wave/s1/0.mp4 jump/9.mp4", 50)
     assert run(videos, out) == 0
     after = split_of(out)
@@ -167,6 +192,11 @@ def test_a_second_run_adds_and_moves_nothing(tmp_path: Path, capsys: pytest.Capt
     for flags in (("--seed", "5"), ("--val", "0.5"), ("--group-from", "([0-9])")):
         with pytest.raises(DataError):
             run(videos, out, *flags)
+    names_file = (out / "folder_names.csv").read_bytes()
+    (out / "folder_names.csv").unlink()  # which of the three files is wave/0?
+    with pytest.raises(DataError):
+        run(videos, out)
+    (out / "folder_names.csv").write_bytes(names_file)
     (videos / "jump" / "3.mp4").unlink()
     with pytest.raises(DataError):  # rows would go
         run(videos, out)
