@@ -142,14 +142,14 @@ def _read_rows(
     seen: defaultdict[str, dict[str, LabelRow]] = defaultdict(dict)
     file = ReadFile(path, form, rows, set())
     for line, fields in lines:
+        if ids is not None and not parse.may_be_of(fields, ids):
+            continue
         try:
             row = parse(line, fields)
         except FolderNameError as error:
             if refused is None:
                 raise
             refused.append((f"{path.name}, line {line}", str(error).removeprefix(f"{path}, line {line}: ")))
-            continue
-        if ids is not None and row.youtube_id not in ids:
             continue
         first = seen[row.label].setdefault(row.video_id, row)
         if first is not row and checked:
