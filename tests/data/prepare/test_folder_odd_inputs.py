@@ -12,8 +12,8 @@ from data.prepare.folder_plan import Dataset
 
 NAMES = (
     "wave", "jump", "train", "val", "test", "Validation", "s1", "s2", "a", "b", "1", "2", "10", ".h", "thumbs",
-    "frames", "é", "e\u0301", "playing_guitar", "playing guitar", "\udcff", "jpg", "labels", "@eaDir", "CON", "-dash", "a.b",
-    "001", "-", " x", "x ", "n\nl", "long" * 50,
+    "frames", "é", "e\u0301", "playing_guitar", "playing guitar", "\udcff", "jpg", "labels", "@eaDir", "CON", "-dash",
+    "a.b", "001", "-", " x", "x ", "n\nl", "long" * 50,
 )  # fmt: skip
 SUFFIXES = [".mp4"] * 6 + [".MP4", ".avi", "", ".txt", ".jpg", ".png", ".csv"]
 HEADER = ("label", "id", "start", "end", "split", "path", "class", "video", "n")
