@@ -210,6 +210,27 @@ class StoreNumbers(argparse.Action):
             raise argparse.ArgumentError(self, str(error)) from None
 
 
+class StoreRead(argparse.Action):
+    """The action of a flag that stores what `read` makes of its word, with `nargs="+"` of its words."""
+
+    def __init__(self, *args: Any, read: Callable[[str | Sequence[str]], Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.read = read
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the value; a DataError of `read` ends the program with a line that names the flag."""
+        try:
+            setattr(namespace, self.dest, self.read(values or ()))
+        except DataError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
+
+
 def run_command(main: Callable[[], int]) -> NoReturn:
     """Run `main` and exit with its status. A UserError becomes one line on stderr and the error's exit status.
 

@@ -16,12 +16,13 @@ import argparse
 import dataclasses
 import math
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
-from common.cli import LARGEST, StoreNumbers, StoreText, boolean
+from common.cli import LARGEST, StoreNumbers, StoreRead, StoreText, boolean
 from common.errors import DataError
 from common.text import shortened
 
@@ -45,6 +46,7 @@ class Flag:
     maximum: int = LARGEST  # of whole numbers
     is_compared: bool = False
     is_fixed: bool = False
+    read: Callable[[str | Sequence[str]], Any] | None = None
 
 
 def option(
@@ -62,15 +64,17 @@ def option(
     maximum: int = LARGEST,
     is_compared: bool = False,
     is_fixed: bool = False,
+    read: Callable[[str | Sequence[str]], Any] | None = None,
 ) -> Any:
     """A dataclass field that is a flag; the flag has the field's name, with `-` for `_`.
 
     `minimum`, `above` and `below` bound its value, and `maximum` that of a whole number. `is_compared`: a resumed run
     warns if the value has changed. `is_fixed`: it stops. A checkpoint older than the flag counts as having the default.
+    `read` makes the value of the flag's word, or of its words if the value may be a tuple, and raises DataError.
     """
     known = None if choices is None else tuple(choices)
     bounds = (minimum, above, below, maximum)
-    flag = Flag(help, group, aliases, known, metavar, required, *bounds, is_compared, is_fixed)
+    flag = Flag(help, group, aliases, known, metavar, required, *bounds, is_compared, is_fixed, read)
     return dataclasses.field(default=default, metadata={"flag": flag})
 
 
@@ -112,6 +116,10 @@ def _argument(kind: Any, flag: Flag, default: Any) -> dict[str, Any]:
     arguments: dict[str, Any] = {"required": True} if flag.required else {"default": default}
     if flag.choices is not None:
         arguments["choices"] = flag.choices
+    if flag.read is not None:
+        has_several = any(typing.get_origin(each) is tuple for each in (kind, *typing.get_args(kind)))
+        words = {"nargs": "+"} if has_several else {}
+        return arguments | words | {"action": partial(StoreRead, read=flag.read), "metavar": flag.metavar}
     if kind is bool:
         return arguments | {"type": boolean, "nargs": "?", "const": True, "metavar": flag.metavar or "True|False"}
     if typing.get_origin(kind) is tuple:

@@ -14,7 +14,9 @@ from common.files import atomic_file, check_output, write_errors
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE
 from data.augment.params import KINDS, named_params, random_params, random_params_of_kind
-from data.clips.sampling import RandomClips
+from data.clips.dataset import known_rate
+from data.clips.intervals import Intervals, intervals_of, read_interval
+from data.clips.sampling import SPAN, RandomClips
 from data.clips.types import ClipRequest, ClipShape
 from data.labels.class_folders import list_folders
 from data.store.frame_store import DATABASE, FrameStore
@@ -25,7 +27,7 @@ DESCRIPTION = """Write a picture of original and augmented clips side by side, o
 
 Clip, crop, flip and augmentation are random, as in training. Check it before a long run on your own dataset.
 """
-INTERVALS = (2, 2)
+FRAMES = Intervals(2, 2)
 INCHES_PER_FRAME = 1.25
 
 
@@ -46,6 +48,12 @@ def main(prog: str = "python -m data.preview") -> int:
     parser.add_argument("--output", type=Path, required=True, help="the PNG file to write")
     parser.add_argument("--rows", type=positive_integer, default=8, help="number of clips")
     parser.add_argument("--frames", type=positive_integer, default=3, help="frames per clip")
+    parser.add_argument(
+        "--frame-interval",
+        default="2",
+        metavar="N",
+        help="distance between two frames of a clip, as --train-frame-interval; a range as 1,2",
+    )
     parser.add_argument("--size", type=positive_integer, default=224, help="height and width of a clip in pixels")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other clips and augmentations")
     parser.add_argument("--each-kind", action="store_true", help="one row for each kind of augmentation, applied alone")
@@ -55,22 +63,32 @@ def main(prog: str = "python -m data.preview") -> int:
     check_output(arguments.output, [".png"], "--output")
     shape = ClipShape(arguments.frames, arguments.size, arguments.size)
     kinds = list(KINDS) if arguments.each_kind else [None] * arguments.rows
-    rows = [make_row(arguments.folder, shape, kind, (arguments.seed, row)) for row, kind in enumerate(kinds)]
+    try:
+        intervals = intervals_of(read_interval(arguments.frame_interval))
+    except DataError as error:
+        raise DataError(f"--frame-interval: {error}") from None
+    rows = [make_row(arguments.folder, shape, kind, (arguments.seed, row), intervals) for row, kind in enumerate(kinds)]
     draw_sheet(rows, arguments.output)
     print(f"{len(rows)} clips in {arguments.output}")
     return 0
 
 
-def make_row(folder: Path, shape: ClipShape, kind: str | None, key: tuple[int, int]) -> Row:
+def make_row(
+    folder: Path, shape: ClipShape, kind: str | None, key: tuple[int, int], intervals: Intervals | None = FRAMES
+) -> Row:
     """A random clip of the dataset or video in `folder`, augmented by one kind alone (None: as in training).
 
-    `key` seeds all random choices. DataError if there is no video or it cannot be read.
+    `key` seeds all random choices; `intervals` None: the clip spans the whole video. DataError if there is no video, or
+    it cannot be read.
     """
     rng = np.random.default_rng(key)
     video = _choose_video(folder, rng)
-    sampling = RandomClips(INTERVALS, flip=kind is None, augment=True)
+    lowest, highest, steps = intervals or FRAMES
+    how = "uniform" if intervals else SPAN
+    sampling = RandomClips((lowest, highest), flip=kind is None, augment=True, rate=steps, sampling=how)
     with FrameStore(video) as store:
-        (sampled,) = sampling.frames(len(store), ClipRequest(0, shape, 0), rng)
+        rate = known_rate(store, video) if sampling.needs_rate else None
+        (sampled,) = sampling.frames(len(store), ClipRequest(0, shape, 0), rng, rate)
         crop_box = sampling.crop_box(store.size(), shape, rng)
         indices = sampled.indices.tolist()
         original, clip = (store.read(indices, crop_box._replace(flip=flip)) for flip in (False, crop_box.flip))

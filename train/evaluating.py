@@ -12,7 +12,6 @@ from common.json_text import json_text
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
 from data.clips.enlarged import enlarged_frames
-from data.clips.sampling import UniformClips
 from data.clips.types import ClipShape
 from data.labels.content import Content, content_of
 from data.labels.dataset_spec import DatasetSpec
@@ -34,6 +33,7 @@ from train.checkpoint.videos import (
     other_dataset,
     trained_text,
 )
+from train.clip_sampling import check_rates, tell_spans, validation_clips
 from train.debug import check_blocks, log_network
 from train.distributed.process_group import check_agreement, on_all_ranks
 from train.file_settings import Notes, settings_from_file
@@ -54,8 +54,7 @@ def tell_enlarged(videos: VideoList, shape: ClipShape, split: str) -> None:
 
 def val_loader(options: TrainOptions, videos: VideoList, ranks: Ranks) -> BatchLoader:
     """A loader of the clips of all videos, once each, in rank order."""
-    sampling = UniformClips(options.val_frame_interval, options.val_clips)
-    dataset = ClipDataset(videos, sampling, options.random_seed)
+    dataset = ClipDataset(videos, validation_clips(options), options.random_seed)
     batch_size = max(1, (options.val_batch_size or options.batch_size) // (ranks.world_size * options.val_clips))
     batches = SequentialBatches(len(videos), batch_size, val_shape(options), ranks.rank, ranks.world_size)
     return BatchLoader(dataset, batches, min(options.workers, len(batches.indices)), options.device == "cuda")
@@ -98,6 +97,7 @@ def run_evaluation(
         LOG.info("%s", line)
     if ranks.is_first:
         tell_enlarged(videos, val_shape(options), "validation")
+        tell_spans(videos, options, "validation")
     if options.debug_mode:
         log_network(network)
         check_blocks(network)
@@ -141,6 +141,8 @@ def _load(
     classes = (saved_facts(start.checkpoint) or {}).get("classes")
     videos, report = load_val(options.dataset, spec, options.labels, classes)
     content = content_of(videos) if is_first_of_machine(ranks) else None
+    if is_first_of_machine(ranks):
+        check_rates(videos, options, "validation")
     _tell_other_videos(start, options, videos, content)
     torch.manual_seed(options.random_seed)
     network = create_network(options.network, len(videos.classes), options.gates, options.placement)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import LARGEST
-from common.errors import NetworkError
+from common.errors import DataError, NetworkError
+from data.clips.intervals import interval_of
 from network.weights.facts import CLIPS, in_file, saved_facts, training_facts
 from train.checkpoint.files import Checkpoint
 
@@ -48,6 +49,8 @@ def settings_from_file(
         size = taken.get("clip_size", options.clip_size)
         with in_file(path):
             check_clip(taken.get("clip_length", options.clip_length), size)
+    with in_file(path):
+        check_interval(taken.get("val_frame_interval", 1))
     needed = (*(SRTG if options.network.startswith("srtg_") else ()), *CLIPS, *(("variant",) if variants else ()))
     unknown = [name for name in needed if name not in saved and name not in options.given]
     if options.evaluate and unknown:
@@ -72,6 +75,14 @@ def check_clip(length: int, size: int) -> None:
         raise NetworkError(
             f"its clips of {length} frames of {size}x{size} are too large: give --clip-length and --clip-size"
         )
+
+
+def check_interval(interval: int | str) -> None:
+    """NetworkError if the file gives an interval that no flag takes."""
+    try:
+        interval_of(interval)
+    except DataError as error:
+        raise NetworkError(f"its option val_frame_interval is {interval}: {error}") from error
 
 
 def _shown(values: dict[str, Any]) -> str:

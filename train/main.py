@@ -18,7 +18,6 @@ from common.json_text import json_text
 from common.options import part, plain
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
-from data.clips.sampling import RandomClips
 from data.labels.content import content_of
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import Splits, load_splits
@@ -50,6 +49,7 @@ from train.checkpoint.videos import (
     saved_contents,
     warning_of_trained,
 )
+from train.clip_sampling import check_rates, tell_spans, training_clips, unused_interval
 from train.content_watch import ContentWatch
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
@@ -179,6 +179,8 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     on_all_ranks(ranks, lambda: ranks.is_first and run_folder.lock_if_there())
     for level, note in notes:
         LOG.log(level, "%s", note)
+    if unused := unused_interval(options):
+        LOG.warning("%s", unused)
     torch.manual_seed(options.random_seed)
     device = prepare_device(options.device, options.precision, ranks)
     checkpoints = CheckpointFolder(folder, options.network, options.keep, run_folder.check)
@@ -235,6 +237,8 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     if ranks.is_first:
         tell_enlarged(splits.train, plan.largest_shape, "training")
         tell_enlarged(splits.val, val_shape(options), "validation")
+        tell_spans(splits.train, options, "training")
+        tell_spans(splits.val, options, "validation")
     for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
         LOG.warning("%s", line)
     return _fit(trainer, options, splits, val_loader(options, splits.val, ranks))
@@ -285,6 +289,8 @@ def _set_up(
     contents: Contents | None = None
     if is_first_of_machine(ranks):
         contents = {"train": content_of(splits.train), "val": content_of(splits.val)}
+        check_rates(splits.train, options, "training")
+        check_rates(splits.val, options, "validation")
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
     loaded = _load_weights(network, start, options, splits)
     if warning := warning_of_trained(start.path, start.checkpoint, splits.val, options):
@@ -342,9 +348,7 @@ def _optimizer_step(
 
 def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: BatchLoader) -> int:
     ranks, plan = trainer.ranks, trainer.plan
-    intervals = (options.train_frame_interval[0], options.train_frame_interval[-1])
-    sampling = RandomClips(intervals, flip=options.augment != "none", augment=options.augment == "full")
-    dataset = ClipDataset(splits.train, sampling, options.random_seed, options.on_bad_video == "skip")
+    dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, options.on_bad_video == "skip")
     sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
     loader = BatchLoader(dataset, sampler, options.workers, trainer.device.type == "cuda")
     if trainer.progress.epoch > plan.num_epochs:

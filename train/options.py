@@ -19,6 +19,8 @@ from common.errors import DataError, NetworkError, UserError
 from common.options import add_options, flag_name, flags_of, option, plain, read_options
 from common.processes import available_cpus, environment_number
 from common.text import quoted
+from data.clips.intervals import WHOLE, interval_of, intervals_of, read_interval, read_single_interval
+from data.clips.sampling import SAMPLINGS, SPAN
 from data.labels.dataset_spec import DatasetSpec
 from network import network_names
 from network.registry import check_name
@@ -52,13 +54,19 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     labels: Path | None = option(None, "label file or folder (default: DIR/labels, else DIR/../../labels)", "data")
     variant: str = ""  # set by --variant or --split, in scripts with several datasets
     given: tuple[str, ...] = ()  # the options that the command line gives; all others have the script's defaults
-    train_frame_interval: tuple[int, ...] = option(
-        (2,), "distance between two sampled frames of a clip; two numbers: lowest and highest, drawn for each clip",
-        "data", aliases=("--train-frame-inteval",), is_compared=True,
+    train_frame_interval: tuple[int, ...] | str = option(
+        (2,), "distance between two sampled frames of a clip. 2: every second frame; 1 2: lowest and highest, drawn "
+        "for each clip; 2@30: 2/30 of a second, whatever the video's frame rate; all: as --train-sampling span",
+        "data", aliases=("--train-frame-inteval",), is_compared=True, read=read_interval, metavar="N",
     )  # fmt: skip
-    val_frame_interval: int = option(
-        2, "distance between two sampled frames of a clip in validation", "data",
-        aliases=("--val-frame-inteval",), minimum=1, is_compared=True,
+    train_sampling: str = option(
+        "uniform", "where in its video a training clip is. uniform: anywhere; normal: around the middle; centre: in "
+        "the middle; span: over the whole video, at even steps with a random shift", "data", choices=SAMPLINGS,
+        is_compared=True,
+    )  # fmt: skip
+    val_frame_interval: int | str = option(
+        2, "as --train-frame-interval, in validation; all: the clip covers the whole video", "data",
+        aliases=("--val-frame-inteval",), is_compared=True, read=read_single_interval, metavar="N",
     )  # fmt: skip
     val_clips: int = option(
         1, "evenly spaced clips of each video in validation; their probabilities are averaged", "data", minimum=1,
@@ -196,11 +204,7 @@ def make_parser(description: str, defaults: TrainOptions, choice: DatasetChoice 
 
 def check_options(options: TrainOptions) -> None:
     """Check what the bounds of single flags cannot; UserError names the flag."""
-    intervals = options.train_frame_interval
-    if len(intervals) not in (1, 2) or min(intervals) < 1 or intervals[0] > intervals[-1]:
-        raise DataError(
-            f"--train-frame-interval {' '.join(map(str, intervals))}: give one interval, or lowest and highest"
-        )
+    check_intervals(options)
     try:
         check_name(options.network)
     except NetworkError as error:
@@ -223,6 +227,25 @@ def check_options(options: TrainOptions) -> None:
         raise DataError("--evaluate: --pretrained-3d and --resume-epoch auto name two files: give only one of them")
     if options.evaluate and not (options.pretrained_3d or resume):
         raise DataError("--evaluate needs weights: give --pretrained-3d FILE, or --resume-epoch auto for the newest")
+
+
+def check_intervals(options: TrainOptions) -> None:
+    """DataError with the flag if an interval is none, or if two flags say where the clips are."""
+    for flag, value, check in (
+        ("--train-frame-interval", options.train_frame_interval, intervals_of),
+        ("--val-frame-interval", options.val_frame_interval, interval_of),
+    ):
+        try:
+            check(value)
+        except DataError as error:
+            shown = value if isinstance(value, int | str) else " ".join(map(str, value))
+            raise DataError(f"{flag} {shown}: {error}") from None
+    sampling = options.train_sampling
+    if options.train_frame_interval == WHOLE and "train_sampling" in options.given and sampling != SPAN:
+        raise DataError(
+            f"--train-frame-interval {WHOLE} and --train-sampling {sampling}: a clip that covers the whole video has "
+            "one place; give only one of them"
+        )
 
 
 def _check_task_name(name: str) -> None:

@@ -15,6 +15,9 @@ from data.store.video_source import VideoSource, VideoSourceError
 
 # What videos can be read from, by name: opens a video by its folder.
 SOURCES: dict[str, Callable[[Path], VideoSource]] = {"frames": FrameStore}
+RATE_REMEDY = (
+    "convert it again from its video file (convert --fps X --replace), or give an interval in frames, such as 2"
+)
 REPLACEMENT_TRIES = 10  # videos tried instead of a bad one before the clip counts as lost
 
 
@@ -74,9 +77,18 @@ class ClipDataset(Dataset[Clip]):
     def _read(self, request: ClipRequest, rng: np.random.Generator, out: np.ndarray) -> int:
         """Decode the clip and return how many of its frames are repeated."""
         with self.open_video(self.videos.folder(request.index)) as video:
-            views = self.sampling.frames(len(video), request, rng)
+            rate = known_rate(video, self.videos.folder(request.index)) if self.sampling.needs_rate else None
+            views = self.sampling.frames(len(video), request, rng, rate)
             crop_box = self.sampling.crop_box(video.size(), request.shape, rng)
             indices = np.concatenate([view.indices for view in views]).tolist()
             assert out.flags.c_contiguous, "reshape would copy it"
             video.read(indices, crop_box, out.reshape(len(indices), *out.shape[2:]))
         return sum(view.repeated for view in views)
+
+
+def known_rate(video: VideoSource, folder: Path) -> float:
+    """The frames a second of a video; VideoSourceError if that is not known."""
+    rate = video.rate()
+    if rate is None:
+        raise VideoSourceError(f"{folder}: it is not known how many frames a second it has; {RATE_REMEDY}")
+    return rate

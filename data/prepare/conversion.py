@@ -11,8 +11,8 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.files import atomic_file, reason, write_errors
 from data.prepare.clip_times import length_problem
+from data.prepare.frame_files import FrameFilesReader, encode_jpeg
 from data.prepare.frame_folder import Frames, find_frames
-from data.prepare.jpeg_folder import JpegFolderReader, encode_jpeg
 from data.store.frame_store import (
     DATABASE,
     FRAME_COUNT,
@@ -36,6 +36,8 @@ class Settings(NamedTuple):
     keep_partial: bool
     threads: int  # for decoding, in each worker
     videos: Path | None = None  # the folder that holds all sources
+    frames: str = ""  # the pattern that chooses the frames in a folder (frame_pattern)
+    fps: float | None = None  # resample to this rate
 
 
 class Job(NamedTuple):
@@ -59,6 +61,7 @@ class Converted(NamedTuple):
 
     warnings: list[str]
     is_small: bool
+    is_variable: bool = False  # whether the steps between its frames are uneven
 
 
 class Unwritable(NamedTuple):
@@ -78,6 +81,7 @@ class There(NamedTuple):
     is_small: bool = False  # as in Converted, if the database says it
     warnings: tuple[str, ...] = ()  # of its conversion, as far as the database keeps them
     keeps_warnings: bool = False  # all of them; those of older versions keep only what is missing
+    is_variable: bool = False  # as in Converted, if the database says it
 
 
 def look(settings: Settings, job: Job) -> There:
@@ -96,7 +100,7 @@ def look(settings: Settings, job: Job) -> There:
         return There(True, False, () if is_counted else (uncounted,))
     now = origin_of(settings, job)
     if made.whole:
-        now = _with_whole(now, job.source)
+        now = _with_whole(now, job.source, settings.frames)
     warnings = [*made.warnings.splitlines(), *made.remarks.splitlines()]
     if made.seconds is not None and job.is_whole and job.cut and (why := length_problem(made.seconds, job.cut)):
         warnings.append(why)
@@ -108,6 +112,7 @@ def look(settings: Settings, job: Job) -> There:
         is_small=made.is_small,
         warnings=tuple(warnings),
         keeps_warnings=made.pixels != "",
+        is_variable=made.is_variable,
     )
 
 
@@ -150,7 +155,9 @@ def write_count(job: Job) -> None:
 
 def origin_of(settings: Settings, job: Job) -> Origin:
     """What a database made by this job will say of its source. DataError if that cannot be read."""
-    size, content = _content(job.source)
+    if settings.fps and job.source.is_dir():
+        raise VideoError("is a folder of frames without times: --fps cannot resample it; convert it without --fps")
+    size, content = _content(job.source, settings.frames)
     start, end = job.span or (None, None)
     first_frame, end_frame = job.frames or (None, None)
     videos = settings.videos or job.source.parent
@@ -164,6 +171,9 @@ def origin_of(settings: Settings, job: Job) -> Origin:
         short_side=settings.short_side,
         quality=settings.quality,
         keep_partial=settings.keep_partial,
+        pattern=settings.frames if job.source.is_dir() else "",
+        fps=settings.fps,
+        is_resampled=settings.fps is not None,
         first_frame=first_frame,
         end_frame=end_frame,
     )
@@ -179,17 +189,24 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
     missing: list[str] = []  # of the video, by the names of its frames; the readers add what they find
     remarks: list[str] = []
     video: VideoReader | None = None
-    reader: JpegFolderReader | VideoReader
+    reader: FrameFilesReader | VideoReader
     jpegs: Iterable[bytes]
     if job.source.is_dir():
-        frames = _frames(job.source, settings.keep_partial)
+        frames = _frames(job.source, settings.keep_partial, settings.frames)
         left_out, missing = frames.left_out, frames.gaps
         files = frames.files if job.frames is None else _chosen(frames, job.frames)
-        reader = JpegFolderReader(files, settings.short_side, settings.quality, settings.keep_partial, beat)
+        reader = FrameFilesReader(files, settings.short_side, settings.quality, settings.keep_partial, beat)
         jpegs, lost, remarks = reader, reader.losses, reader.remarks
     else:
         reader = video = VideoReader(
-            job.source, settings.short_side, job.span, settings.threads, settings.keep_partial, beat, job.frames
+            job.source,
+            settings.short_side,
+            job.span,
+            settings.threads,
+            settings.keep_partial,
+            beat,
+            settings.fps,
+            job.frames,
         )
         jpegs = (encode_jpeg(pixels, settings.quality) for pixels in video)
         lost, remarks = video.losses, video.remarks
@@ -198,7 +215,9 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
         seconds = video.seconds if video and job.is_whole else None
         height, width = reader.size
         made = replace(origin, seconds=seconds, pixels=f"{width}x{height}")
-        return _rows(made, job.source, [*missing, *lost], [*left_out, *remarks])
+        if video:
+            made = replace(made, fps=video.rate, is_variable=video.is_variable)
+        return _rows(made, job.source, settings.frames, [*missing, *lost], [*left_out, *remarks])
 
     try:
         write_frames(job.folder, _readable(jpegs), rows)
@@ -209,7 +228,8 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
         raise DataError(what) from error
     if video and job.cut and (problem := length_problem(video.seconds, job.cut)):
         remarks = [*remarks, problem]
-    return Converted([*left_out, *missing, *lost, *remarks], min(reader.size) < settings.short_side)
+    is_variable = video is not None and video.is_variable
+    return Converted([*left_out, *missing, *lost, *remarks], min(reader.size) < settings.short_side, is_variable)
 
 
 def remove_leftovers(job: Job) -> None:
@@ -228,25 +248,27 @@ def _readable(jpegs: Iterable[bytes]) -> Iterator[bytes]:
         raise VideoError(f"cannot be read ({reason(error)})") from error
 
 
-def _rows(origin: Origin, source: Path, warnings: Sequence[str], remarks: Sequence[str]) -> dict[str, str]:
+def _rows(
+    origin: Origin, source: Path, pattern: str, warnings: Sequence[str], remarks: Sequence[str]
+) -> dict[str, str]:
     """The rows of the table Origin, for a damaged source with a fingerprint of all its bytes."""
     if warnings:
-        origin = _with_whole(origin, source)
+        origin = _with_whole(origin, source, pattern)
     return origin.rows(warnings, remarks)
 
 
-def _with_whole(origin: Origin, source: Path) -> Origin:
+def _with_whole(origin: Origin, source: Path, pattern: str) -> Origin:
     try:
-        files = _frames(source, keep_partial=True).files if source.is_dir() else [source]
+        files = _frames(source, keep_partial=True, pattern=pattern).files if source.is_dir() else [source]
         return replace(origin, whole=whole_content(files))
     except OSError as error:
         raise VideoError(f"cannot be read ({reason(error)})") from error
 
 
-def _content(source: Path) -> tuple[int, str]:
+def _content(source: Path, pattern: str) -> tuple[int, str]:
     """Size and fingerprint of a file or a folder of frames."""
     if source.is_dir():
-        files = _frames(source, keep_partial=True).files
+        files = _frames(source, keep_partial=True, pattern=pattern).files
         try:
             return folder_content(files)
         except OSError as error:
@@ -280,8 +302,8 @@ def _chosen(frames: Frames, wanted: tuple[int, int]) -> Sequence[Path]:
     return frames.files[first:end]
 
 
-def _frames(folder: Path, keep_partial: bool) -> Frames:
+def _frames(folder: Path, keep_partial: bool, pattern: str) -> Frames:
     try:
-        return find_frames(folder, keep_partial)
+        return find_frames(folder, keep_partial, pattern)
     except OSError as error:
         raise VideoError(f"cannot be read ({reason(error)})") from error

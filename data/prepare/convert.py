@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from common.cli import CommandParser, positive_integer, run_command
+from common.cli import CommandParser, finite_number, positive_integer, run_command
 from common.errors import DataError
 from common.files import inode_of, reason
 from common.processes import available_cpus
@@ -37,6 +37,7 @@ from data.prepare.conversion import (
 )
 from data.prepare.failure_list import FailureList, Known
 from data.prepare.file_names import is_video
+from data.prepare.frame_pattern import check_pattern
 from data.prepare.report import (
     Problem,
     Report,
@@ -52,6 +53,7 @@ from data.store.frame_store import DATABASE
 
 CHUNK = 64  # videos that a thread looks at in one call
 SMALL = "smaller than --short-side"
+VARIABLE = "of a variable frame rate"
 OF_OTHERS = "databases of no video here"
 WITH_DAMAGE = "already there, with damage"
 
@@ -83,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     end_on_sigterm()
     check_folders(options.videos, options.out)
-    found = _find(options.videos, options.out, options.labels, options.shard)
+    found = _find(options.videos, options.out, options.labels, options.shard, options.frames or "")
     report = Report(f"{options.videos} to {options.out / 'jpg'}")
     plan = Plan(
         options.videos, options.out, options.workers, options.replace, options.shard, has_labels=bool(options.labels)
@@ -93,7 +95,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def settings_of(options: argparse.Namespace) -> Settings:
     """The settings that the flags of `add_conversion_flags` say."""
-    return Settings(options.short_side, options.quality, options.keep_partial, 1, options.videos)
+    return Settings(
+        options.short_side,
+        options.quality,
+        options.keep_partial,
+        1,
+        options.videos,
+        options.frames or "",
+        options.fps,
+    )
 
 
 def convert_sources(found: Sources, settings: Settings, plan: Plan, report: Report) -> Ended:
@@ -126,6 +136,8 @@ def convert_sources(found: Sources, settings: Settings, plan: Plan, report: Repo
     if small := report.counts[SMALL]:
         kept = f"the frames of {counted(small, 'video')} have a shorter side of less than {settings.short_side} pixels"
         report.notes.append(f"{kept}, as their source: nothing is enlarged")
+    if variable := report.counts[VARIABLE]:
+        report.notes.append(f"{counted(variable, 'video')} of a variable frame rate: --fps makes their steps even")
     if found.ignored:
         report.count("ignored, no videos", found.ignored.total())
         kinds = (f"{number} {kind}" for kind, number in sorted(found.ignored.items()))
@@ -190,9 +202,12 @@ def check_folders(videos: Path, out: Path) -> None:
         raise DataError(f"{jpg} holds {some(mixed, 'video')}, but the databases go there; give another OUT")
 
 
-def _find(videos: Path, out: Path, labels: list[Path], shard: Shard) -> Sources:
+def _find(videos: Path, out: Path, labels: list[Path], shard: Shard, frames: str) -> Sources:
     """The sources of this shard."""
-    found = find_labelled_sources(videos, out, _read_rows(labels)) if labels else find_sources(videos, out)
+    if labels:
+        found = find_labelled_sources(videos, out, _read_rows(labels), frames)
+    else:
+        found = find_sources(videos, out, frames)
     return found._replace(
         videos=[video for video in found.videos if shard.has(f"{video.label}/{video.video_id}")],
         problems=[problem for problem in found.problems if shard.has(problem.item)],
@@ -246,6 +261,8 @@ def _jobs(
                 known.untold.add(item)
             if there.is_small:
                 report.count(SMALL)
+            if there.is_variable:
+                report.count(VARIABLE)
     for state, number in sorted(states.items()):
         report.count(state, number)
     if states["already there, origin unknown"]:
@@ -335,6 +352,8 @@ def _convert(
             report.count("replaced" if outcome.job.replaces else "converted")
             if outcome.result.is_small:
                 report.count(SMALL)
+            if outcome.result.is_variable:
+                report.count(VARIABLE)
             for warning in outcome.result.warnings:
                 report.add("warning", item, warning)
     return "", left
@@ -353,7 +372,12 @@ def _parser() -> CommandParser:
         description=__doc__,
     )
     add = parser.add_argument
-    add("videos", type=Path, metavar="VIDEOS", help="holds <class>/<video file> or <class>/<video>/<frame>.jpg")
+    add(
+        "videos",
+        type=Path,
+        metavar="VIDEOS",
+        help="holds <class>/<video file> or <class>/<video>/<frame>.jpg (or .png)",
+    )
     add("out", type=Path, metavar="OUT", help="the dataset folder: databases go to OUT/jpg/<class>/<video>/")
     add(
         "--labels",
@@ -387,6 +411,13 @@ def add_conversion_flags(parser: CommandParser) -> CommandParser:
     )
     add("--quality", type=_quality, default=90, help="of the JPEG frames, 1 to 100")
     add(
+        "--fps",
+        type=_rate,
+        metavar="X",
+        help="repeat or drop frames so that there are this many a second, 1 to 1000; for video files, not for folders "
+        "of frames, which have no times (default: the frames as they are)",
+    )
+    add(
         "--workers",
         type=positive_integer,
         default=available_cpus(),
@@ -400,16 +431,37 @@ def add_conversion_flags(parser: CommandParser) -> CommandParser:
     add(
         "--replace",
         action="store_true",
-        help="convert again the videos whose database was made from another file or span, or with another --short-side "
-        "or --quality, and those with damage; the old database stays until the new one is complete",
+        help="convert again the videos whose database was made from another file or span, or with another "
+        "--short-side, --quality or --fps, and those with damage; the old database stays until the new one is complete",
+    )
+    add(
+        "--frames",
+        type=_pattern,
+        metavar="PATTERN",
+        help="in folders of frames, take the pictures of this name only, such as 'img_*.jpg' beside flow_x_*.jpg, or "
+        "'rgb/*.png' in a folder of the video's folder (default: folders with several series of pictures fail)",
     )
     return parser
+
+
+def _pattern(text: str) -> str:
+    try:
+        return check_pattern(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _quality(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 1 and 100")
     return int(text)
+
+
+def _rate(text: str) -> float:
+    rate = finite_number(text)
+    if not 1 <= rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 1 and 1000")
+    return rate
 
 
 def _shard(text: str) -> Shard:

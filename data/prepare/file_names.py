@@ -5,7 +5,8 @@ from data.store.video_suffixes import is_video, suffix
 __all__ = ["is_hidden_folder", "is_jpeg", "is_other_image", "is_picture", "is_video", "suffix"]
 
 JPEGS = {".jpg", ".jpeg", ".jpe", ".jfif"}
-OTHER_IMAGES = {".avif", ".bmp", ".heic", ".heif", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+FRAMES = JPEGS | {".bmp", ".png", ".webp"}
+OTHER_IMAGES = {".avif", ".exr", ".heic", ".heif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff"}
 # Folders that file servers of Synology and others, Windows and unpacked archives of macOS add.
 OF_SYSTEMS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__MACOSX"}
 
@@ -15,6 +16,11 @@ def is_jpeg(name: str) -> bool:
     return suffix(name) in JPEGS and name[0] != "."
 
 
+def is_frame(name: str) -> bool:
+    """Whether a file of this name is taken for a frame of a video, of any kind that is read."""
+    return suffix(name) in FRAMES and name[0] != "."
+
+
 def is_other_image(name: str) -> bool:
     """Whether a file of this name is a picture that is not read."""
     return suffix(name) in OTHER_IMAGES and name[0] != "."
@@ -22,7 +28,7 @@ def is_other_image(name: str) -> bool:
 
 def is_picture(name: str) -> bool:
     """Whether a file of this name is a picture, read or not."""
-    return is_jpeg(name) or is_other_image(name)
+    return is_frame(name) or is_other_image(name)
 
 
 def is_hidden_folder(name: str) -> bool:

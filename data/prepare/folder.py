@@ -79,7 +79,7 @@ def _plan(options: argparse.Namespace) -> Planned:
     check_folders(options.videos, options.out)
     state = read_state(options.out)
     classes = read_classes(options.classes) if options.classes else None
-    tree = walk(options.videos, options.out)
+    tree = walk(options.videos, options.out, options.frames or "")
     layout = _layout(tree, options, classes)
     print(printable(layout.said), flush=True)
     part = options.val if isinstance(options.val, float) else None
@@ -94,7 +94,7 @@ def _layout(tree: Tree, options: argparse.Namespace, classes: Classes | None) ->
         named = {"train": options.train, "val": options.val, "test": options.test}
         files = [LabelFile(each, split) for split, each in named.items() if isinstance(each, Path)]
     if files:
-        return by_files(tree, options.out, files, classes)
+        return by_files(tree, options.out, files, classes, options.frames or "")
     return by_pattern(tree, options.class_from) if options.class_from else by_folders(tree)
 
 

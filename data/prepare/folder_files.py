@@ -23,8 +23,11 @@ class LabelFile(NamedTuple):
     split: str
 
 
-def by_files(tree: Tree, out: Path, files: Sequence[LabelFile], classes: Classes | None) -> Layout:
-    """The layout that label files and lists describe. DataError if one cannot be read, or if they contradict."""
+def by_files(tree: Tree, out: Path, files: Sequence[LabelFile], classes: Classes | None, pattern: str = "") -> Layout:
+    """The layout that label files and lists describe. DataError if one cannot be read, or if they contradict.
+
+    `pattern` is that of --frames.
+    """
     index = PathIndex(map(tree.parts, tree.found))
     layout = Layout("", [], [], [])
     entries: list[Entry] = []
@@ -46,7 +49,7 @@ def by_files(tree: Tree, out: Path, files: Sequence[LabelFile], classes: Classes
         layout.videos.extend(_of_list(tree, entries, labels))
         said += f"; {by}"
     if rows:
-        _add_rows(tree, out, rows, layout)
+        _add_rows(tree, out, rows, layout, pattern)
     if not layout.videos:
         first = f": {layout.problems[0].item}, {layout.problems[0].reason}" if layout.problems else ""
         raise DataError(f"none of the videos of {', '.join(str(file.path) for file in files)} can be taken{first}")
@@ -79,9 +82,9 @@ def _folders(parts: tuple[str, ...], label: str) -> tuple[str, ...]:
     return parts[1:-1] if len(parts) > 1 and parts[0] == label else parts[:-1]
 
 
-def _add_rows(tree: Tree, out: Path, rows: Sequence[tuple[LabelFile, LabelRow]], layout: Layout) -> None:
+def _add_rows(tree: Tree, out: Path, rows: Sequence[tuple[LabelFile, LabelRow]], layout: Layout, pattern: str) -> None:
     """Add the videos of the rows of label files to a layout."""
-    found, warnings, _ = find_rows(tree.videos, out, [row for _, row in rows])
+    found, warnings, _ = find_rows(tree.videos, out, [row for _, row in rows], pattern)
     layout.problems.extend(warnings)
     sources = []
     for (file, row), source in zip(rows, found, strict=True):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.files import reason
 from data.labels.class_folders import in_threads
-from data.prepare.file_names import is_jpeg
+from data.prepare.file_names import is_frame
 from data.prepare.folder_layout import Video
 from data.store.origin import file_content, whole_content
 
@@ -125,5 +125,5 @@ def _whole(path: Path) -> object:
 
 def _frames(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if is_jpeg(entry.name) and entry.is_file())
+        names = sorted(entry.name for entry in entries if is_frame(entry.name) and entry.is_file())
     return [folder / name for name in names]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.files import inode_of
-from data.prepare.file_names import is_jpeg
+from data.prepare.file_names import is_frame, is_video
 from data.prepare.report import Problem
 from data.prepare.sources import PLAIN_FOLDER, Found, contents, entries_of, first_within, is_folder
 
@@ -25,8 +25,10 @@ class Tree(NamedTuple):
         return each.path.relative_to(self.videos).parts
 
 
-def walk(videos: Path, out: Path) -> Tree:
+def walk(videos: Path, out: Path, pattern: str = "") -> Tree:
     """Find all videos under `videos`, but no databases of `out`. DataError if `videos` cannot be read.
+
+    `pattern` is that of --frames.
 
     A folder is read once: a link to one that is read anyway, or to one above `videos`, is left out with a warning.
     """
@@ -45,9 +47,9 @@ def walk(videos: Path, out: Path) -> Tree:
             continue
         seen[identity] = folder
         inner = []
-        for each in contents(folder, videos, tree.problems):
-            if each.kind == "frames" and _holds_more(each.path, videos):
-                tree.ignored[".jpg"] += 1
+        for each in contents(folder, videos, tree.problems, pattern):
+            if each.kind == "frames" and not pattern and _holds_more(each.path, videos):
+                tree.ignored["pictures beside folders"] += 1
                 inner.append(each.path)
             elif each.kind == PLAIN_FOLDER:
                 inner.append(each.path)
@@ -79,7 +81,7 @@ def _holds_more(folder: Path, videos: Path) -> bool:
     """Whether a folder with JPEG files is no video: it has no more of them than folders with videos or frames."""
     names = list(entries_of(folder, videos, []))
     inner = [Path(entry.path) for entry in names if is_folder(entry)]
-    pictures = sum(is_jpeg(entry.name) for entry in names)
+    pictures = sum(is_frame(entry.name) for entry in names)
     if not inner or pictures > len(inner):
         return False
     return pictures <= sum(first_within(path, videos, []) != "" or _has_media(path, videos) for path in inner)
@@ -87,4 +89,4 @@ def _holds_more(folder: Path, videos: Path) -> bool:
 
 def _has_media(folder: Path, videos: Path) -> bool:
     """Whether a folder itself holds videos or JPEG files."""
-    return any(each.kind == "video" or is_jpeg(each.name) for each in contents(folder, videos, []))
+    return any(is_video(entry.name) or is_frame(entry.name) for entry in entries_of(folder, videos, []))

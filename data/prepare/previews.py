@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from data.prepare.file_names import is_jpeg, is_video
+from data.prepare.file_names import is_frame, is_video
 
 # Words of the names of folders of previews; other videos may hold "cover" or "still" among other words.
 WORDS = {"contactsheets", "keyframes", "posters", "previews", "screenshots", "snapshots", "thumbnail", "thumbnails"}
@@ -35,12 +35,12 @@ def may_be_preview(name: str) -> bool:
 
 
 def named_after(name: str, pictures: Iterable[str], videos: Collection[str]) -> NamedAfter:
-    """Whether most of the JPEG files among `pictures`, of a folder `name`, are named after `videos`, and which.
+    """Whether most of the frames among `pictures`, of a folder `name`, are named after `videos`, and which.
 
     For a video x these are x.jpg, x.mp4.jpg and x_cover.jpg or x_001.jpg. It is not sure if all have plain numbers, as
     frames and videos may have, or if all begin with the name of one video: that may be part of the folder's own.
     """
-    stems = [os.path.splitext(each)[0] for each in pictures if is_jpeg(each)]  # noqa: PTH122 (called for each frame)
+    stems = [os.path.splitext(each)[0] for each in pictures if is_frame(each)]  # noqa: PTH122 (called for each frame)
     found = [each for each in (_video_of(stem, videos, name) for stem in stems) if each]
     if 2 * len(found) <= len(stems):
         return NamedAfter("", False)

@@ -15,16 +15,22 @@ from data.labels.segment_names import are_other_files
 from data.labels.text import counted, first_names, letters, some
 from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
 from data.prepare.clip_times import cut_times, fits
-from data.prepare.file_names import is_hidden_folder, is_jpeg, is_other_image, is_picture, is_video
+from data.prepare.file_names import is_frame, is_hidden_folder, is_other_image, is_picture, is_video, suffix
+from data.prepare.frame_folder import begins_as_picture
+from data.prepare.frame_pattern import has_frames
+from data.prepare.pictures import is_animated_webp
 from data.prepare.previews import is_preview, may_be_preview, named_after
 from data.prepare.report import Problem
 from data.store.video_file import Span
 
 LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>.jpg"
-OTHERS = "python -m data.prepare.folder takes other layouts"
-PLAIN_FOLDER = "folders without JPEG frames"
-PICTURES = "frames, not converted: only JPEG frames are read; write them as JPEG, or as a video file"
+LABELS = ", or name a label file with --labels"
+OTHERS = "; python -m data.prepare.folder takes other layouts"
+PLAIN_FOLDER = "folders without frames"
+PICTURES = "frames, not converted: only JPEG, PNG, BMP and WebP frames are read; write them as PNG or JPEG"
 
+ANIMATED_WEBP = "animated WebP"
+WEBP_REMEDY = "an animated WebP picture, which is not read; write it as MP4 or GIF"
 LOST = "a link to itself or to nothing"
 HIDDEN = "hidden (names that begin with a dot, folders of systems such as @eaDir)"  # unfinished or deleted files
 UNCERTAIN_CLASS = "by its name it may hold previews or frames of the videos of the other classes: is it a class?"
@@ -32,7 +38,7 @@ SPACE = "its name, or that of its class, begins or ends with a space, which labe
 
 
 class Source(NamedTuple):
-    """A video to convert: a file or a folder of JPEG frames, its class and id, and the part to cut out."""
+    """A video to convert: a file or a folder of frames, its class and id, and the part to cut out."""
 
     path: Path
     label: str
@@ -73,10 +79,11 @@ class Found(NamedTuple):
     is_preview: bool = False  # it is taken for a video only if a label row names it
 
 
-def find_sources(videos: Path, out: Path) -> Sources:
-    """Find VIDEOS/<class>/<file> and VIDEOS/<class>/<folder of JPEG frames>, sorted by name.
+def find_sources(videos: Path, out: Path, pattern: str = "") -> Sources:
+    """Find VIDEOS/<class>/<file> and VIDEOS/<class>/<folder of frames>, sorted by name.
 
-    The databases are skipped if `out` is `videos`. DataError if there is no video in this layout.
+    A `pattern` of frames with a slash is looked for in folders of these folders (frame_pattern). The databases are
+    skipped if `out` is `videos`. DataError if there is no video in this layout.
     """
     loose: list[str] = []
     ignored: Counter[str] = Counter()
@@ -97,7 +104,7 @@ def find_sources(videos: Path, out: Path) -> Sources:
             else:
                 ignored[_kind(entry)] += 1
         elif inode_of(Path(entry.path)) != databases:
-            for each in contents(Path(entry.path), videos, problems):
+            for each in contents(Path(entry.path), videos, problems, pattern):
                 if each.problem:
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", each.problem))
                     continue
@@ -107,10 +114,8 @@ def find_sources(videos: Path, out: Path) -> Sources:
                 if each.is_preview:
                     continue
                 if each.kind == PLAIN_FOLDER and (deeper := first_within(each.path, videos, problems)):
-                    what = (
-                        f"holds no frames or video itself, but {deeper}: {LAYOUT}, or name a label file with --labels; "
-                        f"{OTHERS}"
-                    )
+                    choice = f", or {_choice(deeper)}" if is_frame(deeper) else ""
+                    what = f"holds no frames or video itself, but {deeper}: {LAYOUT}{LABELS}{choice}{OTHERS}"
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", what))
                 elif each.kind in ("video", "frames"):
                     found.setdefault((entry.name, each.name), []).append(each.path)
@@ -123,11 +128,11 @@ def find_sources(videos: Path, out: Path) -> Sources:
     if loose:
         raise DataError(
             f"{videos} holds {some(loose, 'video')} outside class folders: {LAYOUT}; move each video into the folder "
-            f"of its class, or name a label file with --labels; {OTHERS}"
+            f"of its class, or name a label file with --labels{OTHERS}"
         )
     if not found and not problems:
         raise DataError(
-            f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}; {OTHERS}"
+            f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}{OTHERS}"
         )
     previews = dict(previews_of_classes(videos, found, folders, files))
     problems += (Problem("warning", label, f"left out: {why}") for label, why in previews.items())
@@ -178,10 +183,10 @@ def _note_on_folders(folders: Mapping[str, Sequence[str]], files: Mapping[str, i
         return []
     where = f"in classes that otherwise hold video files {'was' if len(few) == 1 else 'were'}"
     what = "a video" if len(few) == 1 else "videos"
-    return [f"{counted(len(few), 'folder')} of JPEG frames {where} taken as {what}: {first_names(few)}"]
+    return [f"{counted(len(few), 'folder')} of frames {where} taken as {what}: {first_names(few)}"]
 
 
-def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> Sources:
+def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow], pattern: str = "") -> Sources:
     """Find the video of each row of a label file by its name, anywhere under `videos`.
 
     For a row with times this is a clip that is already cut, named as its folder will be, or else a part of the whole
@@ -191,25 +196,28 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow]) -> 
     first: dict[tuple[str, str], LabelRow] = {}
     for row in rows:
         first.setdefault((row.label, row.video_id), row)  # else it is in two splits
-    found, warnings, ignored = find_rows(videos, out, list(first.values()))
+    found, warnings, ignored = find_rows(videos, out, list(first.values()), pattern)
     problems = warnings + [each for each in found if isinstance(each, Problem)]
     sources = [each for each in found if isinstance(each, Source)]
     return Sources(sources, problems + list(in_two_classes(sources, videos)), ignored)
 
 
 def find_rows(
-    videos: Path, out: Path, rows: Sequence[LabelRow]
+    videos: Path, out: Path, rows: Sequence[LabelRow], pattern: str = ""
 ) -> tuple[list[Source | Problem], list[Problem], Counter[str]]:
     """The video of each row, or why there is none; warnings; and the number of ignored files by suffix."""
     ignored: Counter[str] = Counter()
     problems: list[Problem] = []
     by_name: dict[str, list[Found]] = {}
-    for each in _everything_under(videos, out, problems):
+    folders: dict[str, Path] = {}
+    for each in _everything_under(videos, out, problems, pattern):
         if each.kind in ("video", "frames", "pictures"):
             by_name.setdefault(each.name, []).append(each)
-        elif each.kind != PLAIN_FOLDER:
+        elif each.kind == PLAIN_FOLDER:
+            folders.setdefault(each.name, each.path)
+        else:
             ignored[each.kind] += 1
-    search = _Search(videos, by_name, rows)
+    search = _Search(videos, by_name, rows, folders)
     found = [search.find(row) for row in rows]
     # What cannot be read matters only to a row without a video, which is a problem of its own.
     problems = [problem._replace(kind="warning") for problem in problems]
@@ -239,7 +247,10 @@ def _part(row: LabelRow) -> _Part:
 class _Search:
     """Finds the videos of rows among those under `videos`, by name."""
 
-    def __init__(self, videos: Path, by_name: dict[str, list[Found]], rows: Sequence[LabelRow]) -> None:
+    def __init__(
+        self, videos: Path, by_name: dict[str, list[Found]], rows: Sequence[LabelRow], folders: Mapping[str, Path]
+    ) -> None:
+        self._folders = folders  # that hold no video or frames themselves, by name
         self.warnings: list[Problem] = []
         self._videos = videos
         self._place = videos.absolute()
@@ -282,7 +293,7 @@ class _Search:
             elsewhere += [each.path for each in there]
         names = " or ".join(dict.fromkeys((row.video_id, row.source or row.youtube_id)))
         if not elsewhere:
-            return Problem("missing", item, f"no video named {names} under {self._videos}")
+            return Problem("missing", item, f"no video named {names} under {self._videos}{self._hint(row.video_id)}")
         lies = f"{_names(elsewhere, self._videos)} {'lies' if len(elsewhere) == 1 else 'lie'} in "
         if "/" in row.source:
             return Problem("missing", item, f"no video {row.source} under {self._videos}, and {lies}other folders")
@@ -328,6 +339,12 @@ class _Search:
             return ""
         return f"{_names([found.path], self._videos)} would be taken for {other} and for {row.source}"
 
+    def _hint(self, name: str) -> str:
+        """Of a row whose video has a folder: the frames that lie in a folder of that."""
+        folder = self._folders.get(name)
+        deeper = first_within(folder, self._videos, []) if folder else ""
+        return f"; its folder holds {deeper}: {_choice(deeper)}" if is_frame(deeper) else ""
+
     def _suitable(self, row: LabelRow, name: str, there: Sequence[Found]) -> Sequence[Found]:
         """Those of the videos of a name that may be the row's; more than one if it cannot be told which."""
         owners = {each: self._classes.of(each.path) for each in there}
@@ -363,7 +380,7 @@ class _Search:
         return self._from_youtube and is_youtube_name(name)
 
 
-def contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[Found]:
+def contents(folder: Path, videos: Path, problems: list[Problem], pattern: str) -> Iterator[Found]:
     """What a folder holds. Folders that cannot be read are added to `problems`."""
     entries = entries_of(folder, videos, problems)
     folders = {entry.name for entry in entries if is_folder(entry)}
@@ -374,24 +391,33 @@ def contents(folder: Path, videos: Path, problems: list[Problem]) -> Iterator[Fo
         if _is_hidden(entry):
             yield Found(path, HIDDEN, entry.name)
         elif is_folder(entry):
-            yield _folder_found(path, beside, folders, videos, problems)
+            if has_frames(path, pattern):
+                yield Found(path, "frames", entry.name)
+            else:
+                yield _folder_found(path, beside, folders, videos, problems)
         elif is_video(entry.name):
             yield Found(path, "video", path.stem)
         elif _is_lost(entry):
             problems.append(Problem("failed", str(path.relative_to(videos)), LOST))
+        elif suffix(entry.name) == ".webp" and is_animated_webp(path):
+            is_video_preview = any(is_video(each.name) and Path(each.name).stem == path.stem for each in entries)
+            yield Found(path, ANIMATED_WEBP, entry.name, "" if is_video_preview else WEBP_REMEDY)
         else:
             yield Found(path, _kind(entry), entry.name)
 
 
 def _folder_found(path: Path, beside: set[str], folders: set[str], videos: Path, problems: list[Problem]) -> Found:
-    names = [entry.name for entry in entries_of(path, videos, problems)]
+    entries = entries_of(path, videos, problems)
+    names = [entry.name for entry in entries if not (is_picture(entry.name) and is_folder(entry))]
     inside = [name for name in names if is_video(name)]
     if inside:
-        remedy = f"{LAYOUT}, or name a label file with --labels; {OTHERS}"
-        deeper = f"a folder of {some(inside, 'video')}, not converted: {remedy}"
+        deeper = f"a folder of {some(inside, 'video')}, not converted: {LAYOUT}{LABELS}{OTHERS}"
         return Found(path, PLAIN_FOLDER, path.name, deeper)
-    if any(is_jpeg(name) for name in names):
+    if any(is_frame(name) for name in names):
         return Found(path, "frames", path.name, "", *_doubt(path.name, names, beside, folders))
+    bare = next((entry for entry in entries if not suffix(entry.name) and not is_folder(entry)), None)
+    if bare is not None and begins_as_picture(Path(bare.path)):  # its conversion says what to do
+        return Found(path, "frames", path.name)
     pictures = [name for name in names if is_other_image(name)]
     if pictures:
         kind = Path(pictures[0]).suffix[1:].upper()
@@ -417,6 +443,11 @@ def _doubt(name: str, names: Sequence[str], videos: set[str], folders: set[str])
     return f"its pictures are named after videos beside it, such as {after.video}", after.is_sure or is_named
 
 
+def _choice(deeper: str) -> str:
+    """The flag that takes a picture in a folder of the video's folder, and those beside it, for the frames."""
+    return f"--frames '{Path(deeper).parent}/*{Path(deeper).suffix}'"
+
+
 def first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
     """The first picture or video in the folders of a folder, at any depth; empty if there is none."""
     seen = {inode_of(place) for place in (folder, *folder.resolve().parents)}
@@ -433,7 +464,7 @@ def first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
     return ""
 
 
-def _everything_under(videos: Path, out: Path, problems: list[Problem]) -> Iterator[Found]:
+def _everything_under(videos: Path, out: Path, problems: list[Problem], pattern: str) -> Iterator[Found]:
     """What `videos` and all folders under it that hold no frames hold; a folder linked twice comes once."""
     seen = {inode_of(out / "jpg")}
     waiting = [videos]
@@ -443,7 +474,7 @@ def _everything_under(videos: Path, out: Path, problems: list[Problem]) -> Itera
         if identity in seen:
             continue
         seen.add(identity)
-        found = list(contents(folder, videos, problems))
+        found = list(contents(folder, videos, problems, pattern))
         yield from found
         waiting += [each.path for each in reversed(found) if each.kind == PLAIN_FOLDER]
 

@@ -12,6 +12,7 @@ import errno
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from data.labels.locate import csv_files, find_jpg
 from data.labels.text import counted, some
 from data.prepare.clip_times import SHORT, clip_problems
 from data.prepare.deletion import Deletion
+from data.prepare.frame_rates import constant_rate, rates_text
 from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import check_idle, is_lock
 from data.prepare.video_check import Verdict, check_and_delete, check_only
@@ -78,6 +80,7 @@ def _check_videos(
     short: list[str] = []
     warned: list[str] = []
     uncompared = 0
+    rates = Counter[float | None]()
     by_content: dict[tuple[object, ...], list[str]] = {}
     check = (
         partial(check_and_delete, options.decode, jpg) if options.delete_broken else partial(check_only, options.decode)
@@ -91,6 +94,8 @@ def _check_videos(
             verdict, of_video = outcome.result or failed
             report.count("frames", verdict.frames)
             item, rows, made = str(outcome.job.relative_to(jpg)), videos[outcome.job], verdict.made
+            if verdict.frames:
+                rates[constant_rate(made)] += 1
             if made is None:
                 uncompared += verdict.frames > 0 and any(row.time_start is not None for row in rows)
             else:
@@ -109,6 +114,8 @@ def _check_videos(
                 report.add(kind, item, why)
             deletion.deleted.extend(of_video.deleted)
             deletion.left.extend(of_video.left)
+    if rates:
+        report.notes.append(f"frames a second: {rates_text(rates)}")
     if uncompared:
         report.notes.append(
             f"{counted(uncompared, 'database')} of rows with times do not say which part of a video they hold: their "

@@ -27,7 +27,7 @@ from common.files import atomic_file, sync_folder
 from data.store.crop_box import CropBox
 from data.store.database import CONVERT, ERRORS, REMEDY, FrameStoreError, database_error, open_database, shown
 from data.store.jpeg import CropDecoder, NoJpegError, NotDecodedError, decode_whole, jpeg_size
-from data.store.origin import write_origin
+from data.store.origin import read_rate, write_origin
 
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
@@ -80,6 +80,14 @@ class FrameStore:
             if self._connection is not None:
                 self._blobs[index] = blob
             return self._jpeg_size(index, blob)
+
+    def rate(self) -> float | None:
+        """The frames a second, on average; None if the database does not name them, as those of older versions."""
+        with self._connected() as connection:
+            try:
+                return read_rate(connection)
+            except ERRORS as error:
+                raise database_error(self.path, error) from error
 
     def jpeg(self, index: int) -> bytes:
         """The frame at `index` as it is stored: a JPEG, of which only the header is looked at."""

@@ -11,6 +11,10 @@
     warnings              what may be missing, a line each; only if there are any
     remarks               what else a user should know, as pictures that were left out, a line each; only if any
     pixels                width and height of the frames, such as 480x360
+    pattern               of a folder, the pattern that chose its frames; only if one was given
+    fps                   frames a second, on average; not of a source without times
+    resampled             yes, if frames were repeated or dropped for that rate, as asked for
+    variable              yes, if the steps between the frames are uneven
     whole                 a fingerprint of all bytes of a damaged source; only if it is known to be damaged
     version               of the project
 
@@ -37,8 +41,14 @@ PIECE = 65536  # bytes read at the beginning, in the middle and at the end of a 
 DIGEST = 16  # bytes
 MAX_WARNINGS = 20
 PIXELS = re.compile("[0-9]{1,9}x[0-9]{1,9}")
+RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?(e-?[0-9]{1,2})?")
+MAX_RATE = 1e6  # frames a second
 MAX_LETTERS = 2**16  # of a value that is read; the rest is left out
 _ROWS = f"SELECT substr(name, 1, 100), typeof(value), substr(value, 1, {MAX_LETTERS}) FROM Origin LIMIT 100"
+_RATE = (
+    "SELECT substr(value, 1, 100) FROM (SELECT name, value FROM Origin LIMIT 100) "
+    "WHERE name = 'fps' AND typeof(value) = 'text'"
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,10 @@ class Origin:
     seconds: float | None = None
     remarks: str = ""
     pixels: str = ""  # empty: of an older version, whose remarks are not known
+    pattern: str = ""
+    fps: float | None = None  # None: not known
+    is_resampled: bool = False
+    is_variable: bool = False
     first_frame: int | None = None
     end_frame: int | None = None
 
@@ -96,13 +110,17 @@ class Origin:
             "seconds": "" if self.seconds is None else repr(self.seconds),
             "remarks": _lines(remarks) or self.remarks,
             "pixels": self.pixels,
+            "pattern": self.pattern,
+            "fps": "" if self.fps is None else repr(self.fps),
+            "resampled": "yes" if self.is_resampled else "",
+            "variable": "yes" if self.is_variable else "",
             "first_frame": "" if self.first_frame is None else str(self.first_frame),
             "end_frame": "" if self.end_frame is None else str(self.end_frame),
         }
         return {name: _text(value) for name, value in rows.items() if value}
 
     def differences(self, now: "Origin") -> list[str]:
-        """What would be different if the video were made again as `now`: of file, span, size, quality, damage.
+        """What would be different if the video were made again as `now`: of file, span, size, quality, rate, damage.
 
         The same bytes under another path are no difference. Nor is --keep-partial, unless it left something out.
         """
@@ -112,18 +130,25 @@ class Origin:
             found.append(f"file: was {self._place()}, is {now._place()}{same}")
         elif self.whole and now.whole and self.whole != now.whole:
             found.append(f"file: {now._place()} was damaged, and other bytes of it have changed since")
+        if self.pattern and now.pattern and self.pattern != now.pattern:
+            found.append(f"frames: was --frames {self.pattern}, is {now.pattern}")
         if self._part() != now._part():
             found.append(f"span: was {self._span()}, is {now._span()}")
         if self.short_side != now.short_side:
             found.append(f"size: was --short-side {self.short_side}, is {now.short_side}")
         if self.quality != now.quality:
             found.append(f"quality: was {self.quality}, is {now.quality}")
+        if self._asked_rate() != now._asked_rate():
+            found.append(f"rate: was {self._asked_rate() or 'not resampled'}, is {now._asked_rate() or 'as the file'}")
         if self.keep_partial and self.is_damaged and not now.keep_partial:
             found.append(f"damage: was kept with --keep-partial ({self.warnings.splitlines()[0]})")
         return found
 
     def _place(self) -> str:
         return f"{self.videos}/{self.source} ({self.size} bytes)"
+
+    def _asked_rate(self) -> str:
+        return f"--fps {self.fps:g}" if self.is_resampled and self.fps else ""
 
     def _span(self) -> str:
         if self.frames:
@@ -159,6 +184,24 @@ def read_origin(database: Path) -> Origin | None:
     return _origin({_decoded(name): _decoded(value) if kind == b"text" else None for name, kind, value in rows})
 
 
+def read_rate(connection: sqlite3.Connection) -> float | None:
+    """The frames a second that an open frames.db names; None if it names none. May raise ERRORS."""
+    if not has_plain_table(connection, "Origin"):
+        return None
+    try:
+        row = connection.execute(_RATE).fetchone()
+    except sqlite3.OperationalError as error:
+        if str(error).startswith("no such column"):
+            return None
+        raise
+    return _rate(_decoded(row[0])) if row and isinstance(row[0], bytes) else None
+
+
+def _rate(text: str) -> float | None:
+    """A rate that a video can have; None for any other text."""
+    return float(text) if RATE.fullmatch(text) and 0 < float(text) <= MAX_RATE else None
+
+
 def _lines(texts: Sequence[str]) -> str:
     """The first of the texts, a line each."""
     more = [f"and {len(texts) - MAX_WARNINGS} more"] if len(texts) > MAX_WARNINGS else []
@@ -191,6 +234,10 @@ def _origin(found: Mapping[str, str | None]) -> Origin | None:
             seconds=_seconds(rows.get("seconds")),
             remarks=rows.get("remarks", ""),
             pixels=rows.get("pixels", "") if PIXELS.fullmatch(rows.get("pixels", "")) else "",
+            pattern=rows.get("pattern", ""),
+            fps=_rate(rows.get("fps", "")),
+            is_resampled=rows.get("resampled") == "yes",
+            is_variable=rows.get("variable") == "yes",
             first_frame=int(rows["first_frame"]) if "first_frame" in rows else None,
             end_frame=int(rows["end_frame"]) if "end_frame" in rows else None,
         )

@@ -3,14 +3,19 @@
 import math
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from data.store.frame_times import LONGEST_PAUSE, Resampler, average_rate, is_variable
+from data.store.tone_map import Light, hdr_light
 from data.store.truncation import missing_bytes
 from data.store.video_container import VideoError, open_video, reason, video_streams
 from data.store.video_damage import hole_in
@@ -24,7 +29,7 @@ KEPT_PROMISE = 0.9  # a video with less than this part of its announced frames o
 LATE = 0.1  # seconds of what is to be read that may lack a picture at their start without a remark
 SHORT_CLIP = 0.25  # a clip may lack this part of its seconds at its end, but at most a tenth and a second
 DURATION = re.compile(r"([0-9]+):([0-9]{2}):([0-9]{2}(?:\.[0-9]+)?)")  # of a stream of Matroska, as muxers tag it
-HDR = {16: "PQ", 18: "HLG"}
+ToPixels: TypeAlias = Callable[[VideoFrame], np.ndarray]
 ABSENT_IS_LIMITED = {"h264", "hevc"}  # codecs whose standard says so
 
 
@@ -45,9 +50,12 @@ class VideoReader:
     all frames get the size of the first. The display matrix and the colour space are applied. The sample aspect ratio
     is not: pixels stay as stored, as in databases made with ffmpeg.
 
+    With `fps`, frames are repeated or dropped so that the steps between them are even, see `Resampler`.
+
     Raises VideoError if frames are damaged or missing; with `keep_partial`, only if no frame can be decoded. After the
     last frame, `losses` says what is, or may be, missing, `remarks` what else is special, `seconds` how long the frames
-    last, and `size` their height and width. `beat` is called for each frame.
+    last, `size` their height and width, `rate` how many a second there are (None: the file does not tell), and
+    `is_variable` whether their steps are uneven. `beat` is called for each frame that is decoded.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class VideoReader:
         threads: int = 1,
         keep_partial: bool = False,
         beat: Callable[[], None] = lambda: None,
+        fps: float | None = None,
         frames: tuple[int, int] | None = None,
     ) -> None:
         self.path = path
@@ -65,6 +74,9 @@ class VideoReader:
         self.remarks: list[str] = []
         self.seconds = 0.0
         self.size = (0, 0)
+        self.rate: float | None = fps
+        self.is_variable = False
+        self._fps = fps
         self._span = span
         self._frames = frames
         self._before: list[tuple[float, float]] = []  # times and durations of the frames before numbered ones
@@ -95,6 +107,9 @@ class VideoReader:
                 late = f": the picture starts {decoder.late:.1f} s after the file" if decoder.late >= self._end else ""
                 raise VideoError(f"has no frames{wanted}{late}{found}")
             self.seconds = self._times[-1] - self._times[0] + max(self._durations[-1], decoder.step)
+            if self._fps is None and container.format.name not in TIMELESS:
+                self.rate = average_rate(self._times, decoder.step, decoder.tick)
+                self.is_variable = is_variable(self._times, decoder.tick)
             self._check_holes(decoder, stream)
             self._check_promises(decoder, container, stream)
             if sizes := self._upright.sizes.remark():
@@ -113,25 +128,74 @@ class VideoReader:
                 rate = stream.codec_context.framerate
                 said = f", though it says {float(rate):g}" if rate and rate != 25 else ""
                 self.remarks.append(f"is a stream without times: 25 frames a second are assumed{said}")
-            if transfer := HDR.get(stream.codec_context.color_trc):
-                self.remarks.append(f"is HDR ({transfer}): its brightness is not mapped to that of other videos")
+            if light := hdr_light(stream.codec_context):
+                self.remarks.append(f"is HDR ({light.name}): mapped to the brightness and colours of other videos")
 
     def _read(self, decoder: FrameDecoder, stream: VideoStream) -> Iterator[np.ndarray]:
-        limited_grey = stream.codec_context.name in ABSENT_IS_LIMITED
-        try:
-            for each in self._wanted(decoder):
-                self._check_faults(decoder, each.time)
-                if each.frame.is_corrupt:
-                    self._lose("frames decode with errors", each.time)
-                pixels = self._upright(each.frame, limited_grey)
-                self.size = (pixels.shape[0], pixels.shape[1])
-                self._times.append(each.time)
-                self._durations.append(each.duration)
-                yield pixels
-        except (av.FFmpegError, ValueError) as error:
-            if isinstance(error, VideoError):
-                raise
-            self._lose(f"decoding stops after {len(self._times)} frames ({reason(error)})")
+        codec = stream.codec_context
+        to_pixels = partial(self._pixels, codec.name in ABSENT_IS_LIMITED, hdr_light(codec))
+        for frames in self._resampled(decoder, to_pixels, self._fps) if self._fps else (self._all(decoder, to_pixels),):
+            try:
+                yield from frames
+            except (av.FFmpegError, ValueError) as error:
+                if isinstance(error, VideoError):
+                    raise
+                self._lose(f"decoding stops after {len(self._times)} frames ({reason(error)})")
+
+    def _pixels(self, limited_grey: bool, light: Light | None, frame: VideoFrame) -> np.ndarray:
+        pixels = self._upright(frame, limited_grey, light)
+        self.size = (pixels.shape[0], pixels.shape[1])
+        return pixels
+
+    def _all(self, decoder: FrameDecoder, to_pixels: ToPixels) -> Iterator[np.ndarray]:
+        for each in self._checked(decoder):
+            pixels = to_pixels(each.frame)
+            self._note(each)
+            yield pixels
+
+    def _resampled(self, decoder: FrameDecoder, to_pixels: ToPixels, fps: float) -> Iterator[Iterator[np.ndarray]]:
+        """The frames before the last one, then the last one, which is there also where decoding stops early."""
+        steps = Resampler(fps)
+        shown: VideoFrame | None = None
+
+        def before() -> Iterator[np.ndarray]:
+            nonlocal shown
+            for each in self._checked(decoder):
+                repeats = steps.repeats(each.time)
+                if repeats > LONGEST_PAUSE * fps:
+                    raise VideoError(
+                        f"its time stamps jump from {self._times[-1]:.1f} to {each.time:.1f} s, and --fps would repeat "
+                        "one frame for as long; convert it without --fps"
+                    )
+                if repeats and shown is not None:
+                    yield from repeat(to_pixels(shown), repeats)
+                shown = each.frame
+                self._note(each)
+
+        def last() -> Iterator[np.ndarray]:
+            if shown is not None:
+                yield from repeat(to_pixels(shown), steps.last_repeats(self._shown_until(decoder)))
+
+        yield before()
+        yield last()
+
+    def _checked(self, decoder: FrameDecoder) -> Iterator[TimedFrame]:
+        for each in self._wanted(decoder):
+            self._check_faults(decoder, each.time)
+            if each.frame.is_corrupt:
+                self._lose("frames decode with errors", each.time)
+            yield each
+
+    def _note(self, each: TimedFrame) -> None:
+        self._times.append(each.time)
+        self._durations.append(each.duration)
+
+    def _shown_until(self, decoder: FrameDecoder) -> float:
+        """When the last frame of the span disappears, in seconds from the file's start."""
+        duration = max(self._durations[-1], decoder.step)
+        if duration > LONGEST_PAUSE:
+            duration = decoder.step
+        return min(self._times[-1] + duration, self._end)
 
     def _wanted(self, decoder: FrameDecoder) -> Iterator[TimedFrame]:
         """The frames of the span, those of the numbers, or all."""

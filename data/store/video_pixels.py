@@ -1,4 +1,4 @@
-"""Turns decoded frames into RGB arrays: colours by the video's own matrix and range, upright, scaled down."""
+"""Turns decoded frames into RGB arrays: colours by the video's own matrix, range and light, upright, scaled down."""
 
 from collections import Counter
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from data.store.tone_map import Light, tone_map
 from data.store.video_container import VideoError, check_size
 
 # Numbers of ITU-T H.273, which FFmpeg uses too.
@@ -60,8 +61,11 @@ class Upright:
         self._source, self._levels, self._by_table = SMPTE170M, LIMITED, False
         self._reformatter = VideoReformatter()
 
-    def __call__(self, frame: VideoFrame, limited_grey: bool = False) -> np.ndarray:
-        """The frame's pixels. `limited_grey`: of grey frames, an unspecified range is the limited one."""
+    def __call__(self, frame: VideoFrame, limited_grey: bool = False, light: Light | None = None) -> np.ndarray:
+        """The frame's pixels. `limited_grey`: of grey frames, an unspecified range is the limited one.
+
+        `light`: of HDR, which is mapped to the brightness and colours of other videos.
+        """
         check_size(frame.width, frame.height)
         transpose, flip_columns, flip_rows = _orientation(frame)
         stored = (frame.width, frame.height) if transpose else (frame.height, frame.width)
@@ -82,20 +86,23 @@ class Upright:
             frame,
             width,
             height,
-            "rgb24",
+            "rgb48le" if light else "rgb24",
             src_colorspace=self._source,
             dst_colorspace=BT470BG,
             src_color_range=self._levels,
             dst_color_range=FULL,
             interpolation=BICUBIC,
         ).to_ndarray()
-        if self._by_table:
+        if light:
+            pixels = tone_map(LIMITED_TO_FULL_16[pixels] if self._by_table else pixels, light)
+        elif self._by_table:
             pixels = LIMITED_TO_FULL[pixels]
         if transpose:
             pixels = pixels.transpose(1, 0, 2)
         return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
 
 
+LIMITED_TO_FULL_16 = np.clip(np.rint((np.arange(2**16) - 4096) * 65535 / 56064), 0, 65535).astype(np.uint16)
 LIMITED_TO_FULL = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
 
 

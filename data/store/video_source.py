@@ -32,6 +32,9 @@ class VideoSource(Protocol):
     def size(self) -> tuple[int, int]:
         """The height and width of the frames in pixels."""
 
+    def rate(self) -> float | None:
+        """The frames a second, on average; None if that is not known."""
+
     def read(
         self, indices: Sequence[int], crop_box: CropBox | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:

@@ -32,7 +32,7 @@ MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def breaks(path: Path, stream_id: int) -> Iterator[Break]:
-    """The breaks in an AVI, Matroska, FLV, ASF, Ogg, GIF, YUV4MPEG or MPEG file, in the order of their places.
+    """The breaks in an AVI, Matroska, FLV, ASF, Ogg, GIF, APNG, YUV4MPEG or MPEG file, in the order of their places.
 
     In MP4, only another file that was joined to the first: decoders see garbage where bytes are missing. None for other
     files: elementary streams have no structure. `stream_id` is the video's number in a transport stream.
@@ -291,6 +291,22 @@ def _gif(window: _Window, size: int) -> Iterator[Break]:
         yield Break(start, size)
 
 
+def _png(window: _Window, size: int) -> Iterator[Break]:
+    """Chunks with checksums, up to the last one (PNG, section 5), of an animation."""
+    start, place = 0, 8
+    while place < size:
+        length = int.from_bytes(window.at(place, 4), "big") + 12
+        chunk = window.at(place, length)
+        if len(chunk) < length:
+            break
+        if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+            yield Break(place, place)
+        if chunk[4:8] == b"IEND":
+            return
+        start, place = place, place + length
+    yield Break(start, size)
+
+
 def _program(window: _Window, size: int) -> Iterator[Break]:
     """Packs and packets of a program stream (ISO 13818-1, 11172-1); zeros may stand before a pack."""
     place = start = 0
@@ -337,6 +353,7 @@ WALKS: dict[bytes, Callable[[_Window, int], Iterator[Break]]] = {
     ASF_HEADER: _asf,
     b"OggS": _ogg,
     b"GIF8": _gif,
+    b"\x89PNG": _png,
     PACK: _program,
     b"YUV4MPEG2": _yuv4mpeg,
 }

@@ -4,6 +4,7 @@ import os
 
 SUFFIXES = {".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov"}
 SUFFIXES |= {".mp4", ".mpe", ".mpeg", ".mpeg-4", ".mpg", ".mts", ".mxf", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm"}
+SUFFIXES |= {".apng", ".m1v", ".qt"}
 SUFFIXES |= {".wmv", ".y4m", ".264", ".265", ".h264", ".h265", ".hevc"}
 
 

@@ -1,5 +1,6 @@
 """What a file of this project says of its network and of its training; each value is checked before it is used."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,9 @@ KEYS = ("name", "gates", "placement", "num_classes")
 
 CLIPS = ("clip_length", "clip_size", "val_frame_interval")
 """The options of the clips that a network was trained for."""
+
+INTERVAL = re.compile(r"all|[1-9][0-9]{0,8}@[1-9][0-9]{0,3}(\.[0-9]{1,9})?")
+"""A `val_frame_interval` that is no number of frames: the whole video, or a time."""
 
 TRAINING = ("options", "videos", "content")
 """The fields of a checkpoint that exported files have too, as `training_facts` gives them."""
@@ -148,7 +152,9 @@ def _are_digests(value: object, depth: int = 2) -> bool:
     return value is None or (isinstance(value, str) and len(value) <= LONGEST_DIGEST)
 
 
-def _clip_option(name: str, value: object) -> int:
+def _clip_option(name: str, value: object) -> int | str:
+    if name == "val_frame_interval" and isinstance(value, str) and INTERVAL.fullmatch(value):
+        return value
     if type(value) is not int or value < 1:
         raise NetworkError(f"its option {name} is {shown(value)}, not a whole number above 0")
     if value > LARGEST:

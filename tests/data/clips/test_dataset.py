@@ -13,8 +13,10 @@ from data.clips.sampling import RandomClips, UniformClips
 from data.clips.types import Clip, ClipRequest, ClipShape
 from data.labels.video_list import FoundVideo, VideoList, pack
 from data.store.crop_box import CropBox
+from data.store.frame_store import FrameStore, write_frames
+from data.store.origin import Origin
 from data.store.video_source import VideoSourceError
-from tests.numbered import frame_numbers, jpeg, write_database, write_numbered_database
+from tests.numbered import frame_numbers, jpeg, numbered_jpegs, write_database, write_numbered_database
 
 SHAPE = ClipShape(4, 16, 16)
 FRAMES = 20
@@ -253,3 +255,44 @@ def test_clips_are_read_from_any_source_and_its_errors_are_those_of_a_bad_video(
     assert clip.label == 0
     (bad,) = dataset[ClipRequest(1, SHAPE, epoch=0)].bad_videos
     assert bad.reason == "video 1 cannot be read"
+
+
+def timed_list(jpg: Path, *rates: float | None) -> VideoList:
+    """Video v shows the numbers from 64 v on, and has the v-th rate."""
+    found = []
+    for number, rate in enumerate(rates):
+        origin = Origin("v", "a.mp4", 1, "ab", None, None, 360, 90, False, fps=rate)
+        write_frames(jpg / "run" / f"v{number}", numbered_jpegs(range(64 * number, 64 * number + 48)), origin.rows)
+        found.append((0, FoundVideo("run", f"v{number}", 48, "")))
+    return pack(jpg, ("run",), found)
+
+
+def test_an_interval_in_time_is_the_same_time_in_videos_of_any_rate(tmp_path):
+    """Half of the videos would otherwise be seen at twice the speed."""
+    videos = timed_list(tmp_path, 15.0, 30.0, 60.0, None)
+    dataset = ClipDataset(videos, UniformClips(2, rate=30.0), seed=0)
+    for index, step in enumerate((1, 2, 4)):
+        clip = dataset[ClipRequest(index, SHAPE, epoch=0)]
+        numbers = np.array(frame_numbers(clip.frames[0].numpy()))
+        assert set(numbers // 64) == {index} and set(np.diff(numbers)) == {step}
+        assert (clip.bad_videos, clip.repeated_frames) == ((), 0)
+    slow = ClipDataset(videos, UniformClips(1, rate=60.0), seed=0)[ClipRequest(0, SHAPE, epoch=0)]
+    assert slow.repeated_frames == 4 - len(set(frame_numbers(slow.frames[0].numpy()))) >= 2
+
+
+def test_a_video_of_unknown_rate_is_a_bad_video_where_the_interval_is_a_time(tmp_path):
+    videos = timed_list(tmp_path, 30.0, None)
+    lost = ClipDataset(videos, UniformClips(2, rate=30.0), seed=0)[ClipRequest(1, SHAPE, epoch=0)]
+    assert lost.is_lost and str(videos.folder(1)) in lost.bad_videos[0].reason
+    training = ClipDataset(videos, RandomClips((1, 2), flip=False, rate=30.0), seed=0, replace_bad=True)
+    clip = training[ClipRequest(1, SHAPE, epoch=0)]
+    assert not clip.is_lost and (clip.video, clip.bad_videos[-1].replacement) == (0, 0)
+    for sampling in (UniformClips(2), UniformClips(2, span=True), RandomClips((1, 2), True, sampling="span")):
+        assert not ClipDataset(videos, sampling, seed=0)[ClipRequest(1, SHAPE, epoch=0)].is_lost
+
+
+def test_the_rate_is_read_only_where_it_is_needed(videos, monkeypatch):
+    """It takes a query for each clip."""
+    monkeypatch.setattr(FrameStore, "rate", lambda self: pytest.fail("a query more"))
+    for sampling in (RandomClips((1, 3), flip=True), UniformClips(2), UniformClips(2, span=True)):
+        ClipDataset(videos, sampling, seed=0)[ClipRequest(0, SHAPE, epoch=0)]

@@ -321,7 +321,7 @@ def test_a_frame_folder_among_video_files_is_told(tmp_path: Path, capsys: pytest
     encode_numbered_video(tmp_path / "v" / "run" / "1.mp4", 3)
     write_jpegs(tmp_path / "v" / "run" / "odd", range(3))
     assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
-    told = "1 folder of JPEG frames in classes that otherwise hold video files was taken as a video: run/odd"
+    told = "1 folder of frames in classes that otherwise hold video files was taken as a video: run/odd"
     assert told in capsys.readouterr().out
 
 
@@ -844,7 +844,7 @@ def test_a_huge_or_foreign_picture_is_refused_before_it_is_decoded(tmp_path: Pat
     data[place + 5 : place + 9] = struct.pack(">HH", 65000, 65000)
     settings = SETTINGS._replace(keep_partial=keep_partial)
     (tmp_path / "v").mkdir()
-    for content, reason in ((bytes(data), "65000x65000|no frames"), (b"\x89PNG\r\n", "PNG")):
+    for content, reason in ((bytes(data), "65000x65000|no frames"), (b"\x89PNG\r\n", "PNG|no frames")):
         (tmp_path / "v" / "1.jpg").write_bytes(content)
         with pytest.raises(DataError, match=reason):
             convert(tmp_path / "v", tmp_path / "out", settings=settings)

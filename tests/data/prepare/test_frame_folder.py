@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.prepare.frame_folder import find_frames
+from data.prepare.frame_pattern import check_pattern
 from data.store.video_file import VideoError
 
 
@@ -72,8 +73,8 @@ def test_a_gap_fails_and_is_closed_only_when_told(tmp_path: Path) -> None:
     (["frame_1.jpg", "frame_001.jpg"], "frame_001.jpg and frame_1.jpg"),
     (["frame_1.jpg", "frame_2.jpg", "frame_2.jpeg"], "frame_2.jpeg and frame_2.jpg"),
     (["a.jpg", "b.jpg"], "a.jpg, b.jpg"),
-    (["thumb.jpg", *(f"{n}.png" for n in range(5))], "PNG"),
-    (["notes.txt"], "no JPEG"),
+    (["thumb.jpg", *(f"{n}.tif" for n in range(5))], "TIF"),
+    (["notes.txt"], "no frames"),
     ([*(f"{n}.jpg" for n in range(3)), *(f"{n}.heic" for n in range(3, 6))], "2 series"),
 ])  # fmt: skip
 def test_an_order_that_cannot_be_told_fails(tmp_path: Path, files: list[str], shown: str) -> None:
@@ -159,3 +160,115 @@ def test_pictures_without_a_suffix_are_named(tmp_path: Path) -> None:
     (tmp_path / "img_5").unlink()
     with pytest.raises(VideoError, match="without a suffix"):
         find_frames(tmp_path)
+
+
+@pytest.mark.parametrize("ordered", [
+    ["IMG_20240101_235958.jpg", "IMG_20240101_235959.jpg", "IMG_20240102_000003.jpg"],
+    ["PXL_20240131_120000123.jpg", "PXL_20240131_120000160.jpg", "PXL_20240201_120000001.jpg"],
+    ["At 2024-01-01 09.59.59.png", "At 2024-01-01 10.00.00.png", "At 2024-01-02 08.00.01.png"],
+    ["20231231235959.jpg", "20240101000000.jpg", "20240101000007.jpg"],
+    ["1403636579763555584.png", "1403636579813555456.png", "1403636579863555585.png"],  # nanoseconds
+    ["1305031102.png", "1305031104.png", "1305031107.png"],
+    [f"0000000{n:03d}.png" for n in range(5)],  # as KITTI counts
+    [f"frame ({n}).PNG" for n in range(1, 12)],
+    [f"clip {'Take' if n % 2 else 'take'} {n}.webp" for n in range(12)],
+    [f"{n}.bmp" for n in range(12)],
+    [f"{n:06d}.jpg" for n in range(99_995, 100_003)],
+    [f"{n:05d}.jpg" for n in range(99_995, 100_003)],
+])  # fmt: skip
+def test_frames_are_ordered_by_time_or_number_as_cameras_name_them(tmp_path: Path, ordered: list[str]) -> None:
+    """Pauses between times were called gaps, and the frames before and after midnight two series."""
+    touch(tmp_path, *ordered, "Thumbs.db", "._x.png", ".DS_Store", "desktop.ini")
+    found = find_frames(tmp_path)
+    assert [path.name for path in found.files] == ordered
+    assert not found.left_out and not found.gaps
+
+
+@pytest.mark.parametrize(("files", "shown"), [
+    # Two recordings, each of which is counted, are not one video.
+    ([f"20240101_1{hour}0000_{n:05d}.jpg" for hour in (2, 3) for n in range(3)], "2 series"),
+    # A fixed time before the number does not hide a gap.
+    ([f"v_20240101_120000_{n:05d}.jpg" for n in (1, 2, 3, 5)], "00003.jpg is followed by .*00005.jpg"),
+    ([f"1{n:09d}.jpg" for n in (1, 2, 3, 5)], "is followed by"),
+    ([f"99999999_{n:06d}.jpg" for n in (1, 2, 4)], "is followed by"),  # no date
+    (["0.png", "1.png", "3.png"], "1.png is followed by 3.png"),
+    (["Frame_1.png", "frame_1.PNG"], "same number"),
+])  # fmt: skip
+def test_numbers_that_look_like_times_do_not_hide_a_fault(tmp_path: Path, files: list[str], shown: str) -> None:
+    touch(tmp_path, *files)
+    with pytest.raises(VideoError, match=shown):
+        find_frames(tmp_path)
+
+
+TSN = [f"{kind}_{n:05d}.jpg" for kind in ("flow_x", "flow_y", "img") for n in range(1, 5)]
+
+
+@pytest.mark.parametrize(("pattern", "chosen"), [
+    ("img_*.jpg", TSN[8:]),
+    ("IMG_*.JPG", TSN[8:]),
+    ("flow_x_*", TSN[:4]),
+    ("img_0000[12].jpg", TSN[8:10]),
+])  # fmt: skip
+def test_a_pattern_chooses_one_of_several_series(tmp_path: Path, pattern: str, chosen: list[str]) -> None:
+    touch(tmp_path, *TSN)
+    found = find_frames(tmp_path, pattern=pattern)
+    assert [path.name for path in found.files] == chosen
+    # Of the series itself nothing is left out in silence.
+    assert ["img_00003.jpg" in warning for warning in found.left_out] == ([True] if len(chosen) == 2 else [])
+
+
+@pytest.mark.parametrize(("files", "pattern", "shown"), [
+    (TSN, "flow_*.jpg", "2 series"),
+    (TSN, "rgb_*.jpg", "no picture that --frames rgb_.* but flow_x_00001.jpg"),
+    (TSN, "rgb/*.jpg", "no frames"),
+    (["cam1/1.jpg", "cam2/1.jpg"], "cam*/*.jpg", "several folders: cam1, cam2"),
+    (["rgb/1.jpg", "rgb/3.jpg", "rgb/4.jpg"], "rgb/*.jpg", "1.jpg is followed by 3.jpg"),
+    (["1.png", "2.png", "1.jpg", "2.jpg"], "*", "2 series"),
+])  # fmt: skip
+def test_a_pattern_that_does_not_choose_one_series_fails(
+    tmp_path: Path, files: list[str], pattern: str, shown: str
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+    touch(tmp_path, *files)
+    with pytest.raises(VideoError, match=shown):
+        find_frames(tmp_path, pattern=pattern)
+
+
+def test_a_pattern_finds_frames_in_a_folder_of_the_videos_folder(tmp_path: Path) -> None:
+    for name in ("RGB", "depth", "RGB/thumbs"):
+        (tmp_path / name).mkdir()
+        touch(tmp_path / name, *(f"{n}.png" for n in range(9, 12)))
+    found = find_frames(tmp_path, pattern="rgb/*.png")
+    assert found.files == [tmp_path / "RGB" / f"{n}.png" for n in (9, 10, 11)] and not found.left_out
+    touch(tmp_path / "RGB" / "thumbs", "12.png")  # the rest of the series
+    with pytest.raises(VideoError, match=r"thumbs, such as 12\.png"):
+        find_frames(tmp_path, pattern="rgb/*.png")
+
+
+@pytest.mark.parametrize("files", [
+    TSN,
+    [f"{kind}_{n}.jpg" for kind in ("img", "img_flow") for n in range(3)],
+    [f"{n}.{kind}" for kind in ("png", "jpg") for n in range(3)],
+    [f"cam{camera}_{n}.jpg" for camera in (1, 2) for n in range(3)],
+    [f"[a]_{n}.{kind}" for kind in ("png", "jpg") for n in range(3)],
+])  # fmt: skip
+def test_the_pattern_that_is_proposed_works(tmp_path: Path, files: list[str]) -> None:
+    """Else a user who follows the message gets the same message again."""
+    touch(tmp_path, *files)
+    with pytest.raises(VideoError) as caught:
+        find_frames(tmp_path)
+    assert find_frames(tmp_path, pattern=str(caught.value).split("'")[1]).files
+
+
+def test_no_pattern_is_proposed_where_none_works(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"frame_{n}{copy}.jpg" for n in range(3) for copy in ("", " (1)")))
+    with pytest.raises(VideoError, match="2 series") as caught:
+        find_frames(tmp_path)
+    assert "--frames" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["", " ", "/img_*.jpg", "rgb/", "../*.jpg", "**/*.jpg", "a//b.jpg", "./*.jpg"])
+def test_a_pattern_that_names_no_file_below_a_folder_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="pattern"):
+        check_pattern(pattern)

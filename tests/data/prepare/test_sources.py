@@ -131,16 +131,16 @@ def test_a_youtube_id_is_told_from_other_names() -> None:
 
 
 def test_what_is_not_converted_is_named(tmp_path: Path) -> None:
-    for file in ("a/pngs/1.png", "a/jpgs/1.jpg", "a/deep/x.mp4", "a/deep/poster.jpg", "a/other/x.txt"):
+    for file in ("a/tiffs/1.tif", "a/jpgs/1.jpg", "a/pngs/1.png", "a/deep/x.mp4", "a/deep/poster.jpg", "a/other/x.txt"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
     (tmp_path / "a" / "loop").symlink_to("loop")
     (tmp_path / "gone").symlink_to("nowhere")
     found = find_sources(tmp_path, tmp_path / "out")
-    assert [video.video_id for video in found.videos] == ["jpgs"]
+    assert [video.video_id for video in found.videos] == ["jpgs", "pngs"]
     reasons = {problem.item: problem.reason for problem in found.problems}
-    assert set(reasons) == {"a/pngs", "a/deep", "a/loop", "gone"}
-    assert "PNG" in reasons["a/pngs"] and "x.mp4" in reasons["a/deep"]
+    assert set(reasons) == {"a/tiffs", "a/deep", "a/loop", "gone"}
+    assert "TIF" in reasons["a/tiffs"] and "x.mp4" in reasons["a/deep"]
 
 
 @pytest.mark.parametrize(("folder", "picture"), [("x", "clip_00{}.jpg"), ("Thumbnails", "{}.jpg")])
@@ -228,9 +228,34 @@ def test_a_name_that_label_files_cannot_hold_is_refused(tmp_path: Path) -> None:
     assert {problem.kind for problem in found.problems} == {"failed"}
 
 
-def test_a_row_whose_frames_are_png_files_is_told_so(tmp_path: Path) -> None:
-    found = find(tmp_path, "wave/1/1.png", "wave,1")
-    assert [(problem.kind, "PNG" in problem.reason) for problem in found.problems] == [("failed", True)]
+def test_a_row_whose_frames_are_tiff_files_is_told_so(tmp_path: Path) -> None:
+    found = find(tmp_path, "wave/1/1.tif", "wave,1")
+    assert [(problem.kind, "TIF" in problem.reason) for problem in found.problems] == [("failed", True)]
+
+
+def test_frames_without_a_suffix_are_no_empty_folder(tmp_path: Path) -> None:
+    """The folder was counted as one without frames, with status 0; its conversion says what to do."""
+    for folder, data in (("v1", b"\xff\xd8\xff\xe0"), ("v2", b"notes")):
+        (tmp_path / "wave" / folder).mkdir(parents=True)
+        (tmp_path / "wave" / folder / "0001").write_bytes(data)
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [each.video_id for each in found.videos] == ["v1"]
+
+
+def test_an_animated_webp_picture_is_told(tmp_path: Path) -> None:
+    """It was one of the files that are no videos, and its class trained without it."""
+    head = b"RIFF\x64\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\x14\0\0\x0c\0\0" + bytes(70)
+    (tmp_path / "videos" / "wave").mkdir(parents=True)
+    (tmp_path / "videos" / "wave" / "2.webp").write_bytes(head.replace(b"\x02", b"\0"))
+    (tmp_path / "videos" / "wave" / "1.webp").write_bytes(head)
+    found = find_sources(tmp_path / "videos", tmp_path / "out")
+    assert [(each.kind, each.item) for each in found.problems] == [("failed", "wave/1.webp")]
+    assert found.ignored == {".webp": 1}
+    (tmp_path / "videos" / "wave" / "1.mp4").touch()  # it is a preview of that
+    found = find_sources(tmp_path / "videos", tmp_path / "out")
+    assert not found.problems and found.ignored == {".webp": 1, "animated WebP": 1}
+    found = find(tmp_path, "", "wave,1")
+    assert [each.path.name for each in found.videos] == ["1.mp4"] and found.ignored["animated WebP"] == 1
 
 
 def found_among(folder: Path, files: str) -> tuple[list[str], dict[str, str], Sources]:

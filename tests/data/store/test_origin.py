@@ -53,6 +53,29 @@ def test_small_frames_are_known_if_it_is_said(tmp_path: Path, pixels: str, small
     assert made is not None and made.is_small is small
 
 
+def test_the_rate_is_read_without_the_rest(tmp_path: Path) -> None:
+    """Each clip whose interval is a time needs it."""
+    made = replace(ORIGIN, fps=30000 / 1001, is_variable=True)
+    write_frames(tmp_path / "v", numbered_jpegs(range(2)), made.rows)
+    assert read_origin(tmp_path / "v" / "frames.db") == made
+    assert FrameStore(tmp_path / "v").rate() == 30000 / 1001
+    with FrameStore(tmp_path / "v") as store:
+        assert store.rate() == 30000 / 1001
+
+
+@pytest.mark.parametrize("value", ["", "fast", "0", "-25", "nan", "inf", "1e9", "9" * 300, None, 25, b"25"])
+def test_a_rate_that_no_video_has_is_not_known(tmp_path: Path, value: object) -> None:
+    """A clip would be taken at no interval at all, or training end in a traceback."""
+    write_frames(tmp_path / "v", numbered_jpegs(range(2)), replace(ORIGIN, fps=25.0).rows)
+    with closing(sqlite3.connect(tmp_path / "v" / "frames.db")) as connection:
+        connection.execute("ALTER TABLE Origin RENAME TO Old")
+        connection.execute("CREATE TABLE Origin (name, value)")
+        connection.execute("INSERT INTO Origin SELECT * FROM Old WHERE name != 'fps'")
+        connection.execute("INSERT INTO Origin VALUES ('fps', ?)", (value,))
+        connection.commit()
+    assert FrameStore(tmp_path / "v").rate() is None
+
+
 @pytest.mark.parametrize("statement", [
     None,
     "CREATE TABLE Origin (name TEXT, value TEXT)",
@@ -66,6 +89,7 @@ def test_a_database_without_origin_has_none(tmp_path: Path, statement: str | Non
         with closing(sqlite3.connect(tmp_path / "v" / "frames.db")) as connection:
             connection.execute(statement)
     assert read_origin(tmp_path / "v" / "frames.db") is None
+    assert FrameStore(tmp_path / "v").rate() is None
 
 
 @pytest.mark.timeout(30)
@@ -79,6 +103,7 @@ def test_a_view_in_place_of_the_table_is_not_run(tmp_path: Path, query: str) -> 
     with closing(sqlite3.connect(tmp_path / "v" / "frames.db")) as connection:
         connection.execute(f"CREATE VIEW Origin AS {query}")
     assert read_origin(tmp_path / "v" / "frames.db") is None
+    assert FrameStore(tmp_path / "v").rate() is None
 
 
 @pytest.mark.parametrize("change", [
@@ -128,7 +153,7 @@ def test_a_damaged_database_is_not_taken_for_one_without_origin(tmp_path: Path) 
 @pytest.mark.parametrize(("change", "kind"), [
     ({"size": 124}, "file"), ({"content": "cd" * 16}, "file"), ({"end": 3.5}, "span"),
     ({"start": None, "end": None}, "span"),
-    ({"short_side": 256}, "size"), ({"quality": 80}, "quality"),
+    ({"short_side": 256}, "size"), ({"quality": 80}, "quality"), ({"fps": 30.0, "is_resampled": True}, "rate"),
 ])  # fmt: skip
 def test_each_difference_is_named(change: dict[str, object], kind: str) -> None:
     (found,) = ORIGIN.differences(replace(ORIGIN, **change))  # type: ignore[arg-type]

@@ -134,21 +134,3 @@ def test_full_range_bt470bg_files_come_as_they_are(tmp_path: Path) -> None:
     frame.colorspace, frame.color_range = 5, FULL
     (pixels,) = VideoReader(write(tmp_path / "v.mkv", "ffv1", frame), 360)
     assert error(pixels, "yuv444p") <= 3
-
-
-@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG"), (1, None)])
-def test_hdr_is_told_once(tmp_path: Path, transfer: int, name: str | None) -> None:
-    frame = make_frame("yuv420p10le", 9, False)
-    frame.colorspace, frame.color_range = 9, LIMITED
-    reader = VideoReader(write(tmp_path / "v.mkv", "ffv1", frame, transfer), 360)
-    assert len(list(reader)) == 1
-    assert [name in warning for warning in reader.warnings if name] == ([True] if name else [])
-
-
-def test_hdr_is_a_remark_and_no_loss(tmp_path: Path) -> None:
-    """Losses are kept with the database: verify and a second convert would call a sound HDR video damaged."""
-    frame = make_frame("yuv420p10le", 9, False)
-    frame.colorspace, frame.color_range = 9, LIMITED
-    reader = VideoReader(write(tmp_path / "v.mkv", "ffv1", frame, 16), 360, keep_partial=True)
-    assert len(list(reader)) == 1
-    assert reader.remarks and not reader.losses

@@ -1,0 +1,69 @@
+"""How the options of a run take clips from its videos, and what is said of that at its start.
+
+`options` are those of a script (a dataclass of flags).
+"""
+
+from typing import Any
+
+from common.errors import DataError
+from data.clips.dataset import RATE_REMEDY
+from data.clips.intervals import WHOLE, Intervals, interval_of, intervals_of
+from data.clips.sampling import SPAN, RandomClips, UniformClips
+from data.clips.span_report import mixed_rates, sampled_times, span_text, unknown_rates
+from data.labels.video_list import VideoList
+from train.monitor.logs import LOG
+
+FLAGS = {"training": "--train-frame-interval", "validation": "--val-frame-interval"}
+ANY = Intervals(1, 1)  # for clips over the whole video
+
+
+def training_intervals(options: Any) -> Intervals | None:
+    """The intervals of the training clips; None if these span their whole videos."""
+    return None if options.train_sampling == SPAN else intervals_of(options.train_frame_interval)
+
+
+def training_clips(options: Any) -> RandomClips:
+    """How training clips are taken."""
+    found = training_intervals(options)
+    lowest, highest, rate = found or ANY
+    return RandomClips(
+        (lowest, highest),
+        flip=options.augment != "none",
+        augment=options.augment == "full",
+        rate=rate,
+        sampling=options.train_sampling if found else SPAN,
+    )
+
+
+def validation_clips(options: Any) -> UniformClips:
+    """How validation clips are taken."""
+    found = interval_of(options.val_frame_interval)
+    interval, _, rate = found or ANY
+    return UniformClips(interval, options.val_clips, rate, span=found is None)
+
+
+def unused_interval(options: Any) -> str:
+    """What to say if the interval that the command line gives has no effect; else empty."""
+    given = "train_frame_interval" in options.given and options.train_frame_interval != WHOLE
+    if options.train_sampling != SPAN or not given:
+        return ""
+    return f"--train-frame-interval has no effect: with --train-sampling {SPAN}, a clip covers the whole video"
+
+
+def check_rates(videos: VideoList, options: Any, split: str) -> None:
+    """DataError if the interval is a time and some of a sample of the videos have no known rate."""
+    found = interval_of(options.val_frame_interval) if split == "validation" else training_intervals(options)
+    if found and found.rate and (unknown := unknown_rates(sampled_times(videos), split)):
+        raise DataError(f"{FLAGS[split]} {found}: {unknown}: {RATE_REMEDY}")
+
+
+def tell_spans(videos: VideoList, options: Any, split: str) -> None:
+    """Log what a clip spans of the split's videos; a warning if an interval is not the same time in all of them."""
+    found = interval_of(options.val_frame_interval) if split == "validation" else training_intervals(options)
+    times = sampled_times(videos)
+    LOG.info("%s", span_text(times, options.clip_length, found, split))
+    if mixed := mixed_rates(times, found, split):
+        LOG.warning(
+            "%s; convert with --fps, or give the interval as a time, such as %s %d@30",
+            mixed, FLAGS[split], found.lowest if found else 1,
+        )  # fmt: skip
