@@ -18,12 +18,13 @@ def _end(*_: object) -> None:
 
 
 def end_quietly_until_run(package: str) -> None:
-    """Handle Ctrl-C so if this process is `python -m <package>...` or a script in the project's folder."""
+    """Handle Ctrl-C so if this process is `python -m <package>...` or one of the project's scripts, train_*.py."""
     if sys.argv[:1] == ["-m"]:  # Python has not yet replaced it by the module's path
         is_own = sys.orig_argv[sys.orig_argv.index("-m") + 1].split(".")[0] == package
     else:
         script = getattr(sys.modules.get("__main__"), "__file__", None) or ""
-        is_own = script != "" and os.path.dirname(os.path.abspath(script)) == ROOT  # noqa: PTH100, PTH120
+        folder, name = os.path.split(os.path.abspath(script))  # noqa: PTH100
+        is_own = script != "" and folder == ROOT and name.startswith("train_")
     # A handler other than Python's own is somebody's choice, as is an ignored signal.
     if is_own and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)

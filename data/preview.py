@@ -10,16 +10,19 @@ from numpy.typing import NDArray
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import atomic_file, check_output, write_errors
+from common.files import atomic_file, check_output, reason, what_is_at, write_errors
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE
 from data.augment.params import KINDS, named_params, random_params, random_params_of_kind
-from data.clips.dataset import known_rate
+from data.clips.dataset import SOURCES, known_rate
 from data.clips.intervals import Intervals, intervals_of, read_interval
 from data.clips.sampling import SPAN, RandomClips
 from data.clips.types import ClipRequest, ClipShape
-from data.labels.class_folders import list_folders
-from data.store.frame_store import DATABASE, FrameStore
+from data.labels.class_folders import list_folders, list_names
+from data.labels.locate import find_class_folders
+from data.store.frame_store import DATABASE
+from data.store.video_source import VideoPart
+from data.store.video_suffixes import is_video
 
 DESCRIPTION = """Write a picture of original and augmented clips side by side, one clip a row, with its augmentation.
 
@@ -45,6 +48,11 @@ def main(prog: str = "python -m data.preview") -> int:
     parser.add_argument(
         "folder", type=Path, help="a dataset (contains jpg/) or the folder of a video (contains frames.db)"
     )
+    parser.add_argument(
+        "--source", choices=("frames", "videos"), default="frames",
+        help="what clips are read from. frames: databases; videos: the video files of a dataset (contains videos/), or "
+        "one file",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, help="the PNG file to write")
     parser.add_argument("--rows", type=positive_integer, default=8, help="number of clips")
     parser.add_argument("--frames", type=positive_integer, default=3, help="frames per clip")
@@ -67,27 +75,35 @@ def main(prog: str = "python -m data.preview") -> int:
         intervals = intervals_of(read_interval(arguments.frame_interval))
     except DataError as error:
         raise DataError(f"--frame-interval: {error}") from None
-    rows = [make_row(arguments.folder, shape, kind, (arguments.seed, row), intervals) for row, kind in enumerate(kinds)]
+    rows = [
+        make_row(arguments.folder, shape, kind, (arguments.seed, row), intervals, arguments.source)
+        for row, kind in enumerate(kinds)
+    ]
     draw_sheet(rows, arguments.output)
     print(f"{len(rows)} clips in {arguments.output}")
     return 0
 
 
 def make_row(
-    folder: Path, shape: ClipShape, kind: str | None, key: tuple[int, int], intervals: Intervals | None = FRAMES
+    folder: Path,
+    shape: ClipShape,
+    kind: str | None,
+    key: tuple[int, int],
+    intervals: Intervals | None = FRAMES,
+    source: str = "frames",
 ) -> Row:
     """A random clip of the dataset or video in `folder`, augmented by one kind alone (None: as in training).
 
-    `key` seeds all random choices; `intervals` None: the clip spans the whole video. DataError if there is no video, or
-    it cannot be read.
+    `key` seeds all random choices; `intervals` None: the clip spans the whole video. `source` is "frames" or "videos".
+    DataError if there is no video, or it cannot be read.
     """
     rng = np.random.default_rng(key)
-    video = _choose_video(folder, rng)
+    place = _choose_file(folder, rng) if source == "videos" else _choose_video(folder, rng)
     lowest, highest, steps = intervals or FRAMES
     how = "uniform" if intervals else SPAN
     sampling = RandomClips((lowest, highest), flip=kind is None, augment=True, rate=steps, sampling=how)
-    with FrameStore(video) as store:
-        rate = known_rate(store, video) if sampling.needs_rate else None
+    with SOURCES[source](place) as store:
+        rate = known_rate(store, place) if sampling.needs_rate else None
         (sampled,) = sampling.frames(len(store), ClipRequest(0, shape, 0), rng, rate)
         crop_box = sampling.crop_box(store.size(), shape, rng)
         indices = sampled.indices.tolist()
@@ -150,6 +166,27 @@ def draw_sheet(rows: list[Row], path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
+def _choose_file(folder: Path, rng: np.random.Generator) -> VideoPart:
+    """A random video file of a dataset, or `folder` if it is one."""
+    from data.store.keyframe_index import index_video  # loads FFmpeg, which databases do not need
+
+    path = folder
+    if what_is_at(folder) != "file":
+        root = find_class_folders(folder, "videos")
+        places = [(name, file) for name in list_folders(root) for file in sorted(list_names(root / name))]
+        files = [root / name / file for name, file in places if is_video(file)]
+        if not files:
+            raise DataError(f"{root} contains no videos: they go into {root}/<class>/")
+        path = files[int(rng.integers(len(files)))]
+    try:
+        status, index = path.stat(), index_video(path)
+    except OSError as error:
+        raise DataError(f"{path}: {reason(error)}") from error
+    except DataError as error:
+        raise DataError(f"{path} {error}") from error
+    return VideoPart(str(path), status.st_size, status.st_mtime_ns, index.packed(), 0, len(index.times))
+
+
 def _choose_video(folder: Path, rng: np.random.Generator) -> Path:
     jpg = folder / "jpg"
     # Path.is_file raises for a name that is too long, or in a folder without permission.
@@ -158,6 +195,7 @@ def _choose_video(folder: Path, rng: np.random.Generator) -> Path:
     if not os.path.isdir(jpg):  # noqa: PTH112
         raise DataError(
             f"{folder} is neither a dataset (with a folder jpg) nor the folder of a video (with {DATABASE})"
+            + ("; it has a folder videos: add --source videos" if os.path.isdir(folder / "videos") else "")  # noqa: PTH112
         )
     classes = list_folders(jpg)
     rng.shuffle(classes)

@@ -10,7 +10,7 @@ from network import resnet3d as resnet3d
 from network.base import VideoNetwork
 from network.registry import create_network, network_names
 from network.resnet3d import ResNet3d
-from network.weights.loading import LoadReport, SkippedTensor, load_checkpoint, load_weights
+from network.weights.loading import LoadReport, SkippedTensor, load_checkpoint, load_network, load_weights
 from network.weights.recognising import PublishedWeights, recognise
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "VideoNetwork",
     "create_network",
     "load_checkpoint",
+    "load_network",
     "load_weights",
     "network_names",
     "recognise",

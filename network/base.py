@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from common.errors import NetworkError
 from network.srtg import SqueezeAndRecursion
 
 
@@ -35,3 +36,11 @@ class VideoNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, SqueezeAndRecursion) and module.gates:
                 module.gate_counts.zero_()
+
+
+def check_clips(clips: Tensor) -> None:
+    """NetworkError for clips that no network takes, in place of an error from inside its first convolution."""
+    if clips.dim() != 5 or clips.shape[1] != 3:
+        raise NetworkError(f"clips are of shape {tuple(clips.shape)}, not (B, 3, T, h, w)")
+    if not clips.is_floating_point():
+        raise NetworkError(f"clips are {clips.dtype}: normalise them first (data.Normalise)")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from common.errors import NetworkError
+from common.text import quoted
 from network.base import VideoNetwork
 from network.srtg import PLACEMENTS
 
@@ -46,8 +47,8 @@ def create_network(name: str, num_classes: int, gates: bool = False, placement: 
     unknown, or if there is less than one class. A warning if gates or placement have no effect.
     """
     check_name(name)
-    if num_classes < 1:
-        raise NetworkError(f"{name} cannot have {num_classes} classes: num_classes must be 1 or more")
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise NetworkError(f"{name} cannot have {quoted(num_classes)} classes: num_classes must be 1 or more")
     if placement not in PLACEMENTS:
         raise NetworkError(f"unknown placement {placement!r}: choose one of {', '.join(PLACEMENTS)}")
     if not name.startswith("srtg_") and (gates or placement != "final"):

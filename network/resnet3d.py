@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from network.base import VideoNetwork
+from network.base import VideoNetwork, check_clips
 from network.convs import (
     conv1x1x1,
     conv2plus1d,
@@ -210,6 +210,7 @@ class ResNet3d(VideoNetwork):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) of any length and size to logits (B, num_classes), of the precision of the weights."""
+        check_clips(clips)
         x = self.max_pool(self.stem(clips))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         # Logits are float32 also under autocast: in half precision, those of different classes can become equal.

@@ -26,6 +26,7 @@ WITHIN = {
         "labels": {"store"},
         "clips": {"labels", "augment", "store"},
         "loading": {"clips", "labels", "augment", "store"},
+        "open": {"clips", "labels"},
         "preview": {"clips", "labels", "augment", "store"},
         "prepare": {"clips", "labels", "augment", "store"},
     },

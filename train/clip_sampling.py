@@ -7,14 +7,13 @@ from typing import Any
 
 from common.errors import DataError
 from data.clips.dataset import RATE_REMEDY
-from data.clips.intervals import WHOLE, Intervals, interval_of, intervals_of
+from data.clips.intervals import ANY, WHOLE, Intervals, interval_of, intervals_of
 from data.clips.sampling import SPAN, RandomClips, UniformClips
 from data.clips.span_report import mixed_rates, sampled_times, span_text, unknown_rates
 from data.labels.video_list import VideoList
 from train.monitor.logs import LOG
 
 FLAGS = {"training": "--train-frame-interval", "validation": "--val-frame-interval"}
-ANY = Intervals(1, 1)  # for clips over the whole video
 
 
 def training_intervals(options: Any) -> Intervals | None:

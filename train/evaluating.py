@@ -139,7 +139,7 @@ def _load(
     """
     assert start.checkpoint is not None
     classes = (saved_facts(start.checkpoint) or {}).get("classes")
-    videos, report = load_val(options.dataset, spec, options.labels, classes)
+    videos, report = load_val(options.dataset, spec, options.labels, classes, options.source)
     content = content_of(videos) if is_first_of_machine(ranks) else None
     if is_first_of_machine(ranks):
         check_rates(videos, options, "validation")

@@ -282,7 +282,7 @@ def _set_up(
         checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=pretrained, run_id=run_id
     )
     options = with_saved(start, options, pretrained) if start.is_resume else options
-    splits = load_splits(options.dataset, spec, options.labels)
+    splits = load_splits(options.dataset, spec, options.labels, options.source)
     for line in splits.report:
         LOG.info("%s", line)
     digests = {"train": splits.train.digest(), "val": splits.val.digest()}

@@ -51,6 +51,11 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     """All options of a run. A script gives its dataset's defaults as an instance."""
 
     dataset: Path = option(Path(), "folder with jpg/<class>/<video>/frames.db", "data", metavar="DIR", required=True)
+    source: str = option(
+        "frames", "what clips are read from. frames: the databases in DIR/jpg; videos: the video files "
+        "DIR/videos/<class>/<video>.mp4 (or another suffix), without conversion", "data", choices=("frames", "videos"),
+        is_compared=True,
+    )  # fmt: skip
     labels: Path | None = option(None, "label file or folder (default: DIR/labels, else DIR/../../labels)", "data")
     variant: str = ""  # set by --variant or --split, in scripts with several datasets
     given: tuple[str, ...] = ()  # the options that the command line gives; all others have the script's defaults

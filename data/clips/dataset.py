@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +12,18 @@ from data.clips.sampling import ClipSampling
 from data.clips.types import NO_FRAMES, BadVideo, Clip, ClipRequest
 from data.labels.video_list import VideoList
 from data.store.frame_store import FrameStore
-from data.store.video_source import VideoSource, VideoSourceError
+from data.store.video_source import VideoPart, VideoSource, VideoSourceError
 
-# What videos can be read from, by name: opens a video by its folder.
-SOURCES: dict[str, Callable[[Path], VideoSource]] = {"frames": FrameStore}
+
+def open_video_file(part: VideoPart) -> VideoSource:
+    """Open a part of a video file."""
+    from data.store.indexed_video import IndexedVideo  # loads FFmpeg, which databases do not need
+
+    return IndexedVideo(part)
+
+
+# What videos can be read from, by name: opens a video by its place (VideoList.place).
+SOURCES: dict[str, Callable[[Any], VideoSource]] = {"frames": FrameStore, "videos": open_video_file}
 RATE_REMEDY = (
     "convert it again from its video file (convert --fps X --replace), or give an interval in frames, such as 2"
 )
@@ -27,17 +36,17 @@ class ClipDataset(Dataset[Clip]):
     Every random choice is keyed by (seed, epoch, index), so a clip depends neither on the number of workers nor on the
     order of requests. A video that cannot be read is reported in the Clip and not raised: an exception would arrive
     from a worker as a traceback. With `replace_bad`, another random video is read instead. `source` names one of
-    SOURCES.
+    SOURCES, by default that of the videos.
     """
 
     def __init__(
-        self, videos: VideoList, sampling: ClipSampling, seed: int, replace_bad: bool = False, source: str = "frames"
+        self, videos: VideoList, sampling: ClipSampling, seed: int, replace_bad: bool = False, source: str = ""
     ) -> None:
         self.videos = videos
         self.sampling = sampling
         self.seed = seed
         self.replace_bad = replace_bad
-        self.open_video = SOURCES[source]
+        self.open_video = SOURCES[source or videos.source]
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -76,8 +85,9 @@ class ClipDataset(Dataset[Clip]):
 
     def _read(self, request: ClipRequest, rng: np.random.Generator, out: np.ndarray) -> int:
         """Decode the clip and return how many of its frames are repeated."""
-        with self.open_video(self.videos.folder(request.index)) as video:
-            rate = known_rate(video, self.videos.folder(request.index)) if self.sampling.needs_rate else None
+        place = self.videos.place(request.index)
+        with self.open_video(place) as video:
+            rate = known_rate(video, place) if self.sampling.needs_rate else None
             views = self.sampling.frames(len(video), request, rng, rate)
             crop_box = self.sampling.crop_box(video.size(), request.shape, rng)
             indices = np.concatenate([view.indices for view in views]).tolist()
@@ -86,9 +96,10 @@ class ClipDataset(Dataset[Clip]):
         return sum(view.repeated for view in views)
 
 
-def known_rate(video: VideoSource, folder: Path) -> float:
+def known_rate(video: VideoSource, place: Path | VideoPart) -> float:
     """The frames a second of a video; VideoSourceError if that is not known."""
     rate = video.rate()
     if rate is None:
-        raise VideoSourceError(f"{folder}: it is not known how many frames a second it has; {RATE_REMEDY}")
+        path = place.path if isinstance(place, VideoPart) else place
+        raise VideoSourceError(f"{path}: it is not known how many frames a second it has; {RATE_REMEDY}")
     return rate

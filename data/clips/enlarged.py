@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from data.clips.crop import RESIZED_SIDE_PER_CROP, is_enlarged
+from data.clips.dataset import SOURCES
 from data.clips.types import ClipShape
 from data.labels.video_list import VideoList
-from data.store.frame_store import FrameStore
 from data.store.video_source import VideoSourceError
 
-SAMPLED = 32  # videos; of each the database is opened and one frame's header read, which takes a millisecond
+SAMPLED = 32  # videos; of each database one frame's header read, which takes a millisecond
 
 
 class Enlarged(NamedTuple):
@@ -30,7 +30,7 @@ def enlarged_frames(videos: VideoList, shape: ClipShape, split: str) -> Enlarged
     sizes = []
     for index in np.linspace(0, len(videos) - 1, min(SAMPLED, len(videos))).round().astype(int).tolist():
         try:
-            sizes.append(FrameStore(videos.folder(index)).size())
+            sizes.append(SOURCES[videos.source](videos.place(index)).size())
         except VideoSourceError:
             continue
     count = sum(is_enlarged(size, shape) for size in sizes)

@@ -35,6 +35,9 @@ class Intervals(NamedTuple):
         return f"{self.lowest}{end}" + (f"@{self.rate:.9g}" if self.rate else "")
 
 
+ANY = Intervals(1, 1)  # for clips over the whole video
+
+
 def read_interval(words: str | Sequence[str]) -> tuple[int, ...] | str:
     """The option that the words of a flag give; DataError if they are no interval. `intervals_of` checks its values."""
     text = words if isinstance(words, str) else " ".join(words)

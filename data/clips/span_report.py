@@ -1,15 +1,15 @@
 """What clips span of their videos, in seconds: by a sample of the videos, for a line of the log."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from data.clips.dataset import SOURCES
 from data.clips.intervals import Intervals
 from data.labels.text import counted
 from data.labels.video_list import VideoList
-from data.store.frame_store import FrameStore
-from data.store.video_source import VideoSource, VideoSourceError
+from data.store.video_source import VideoSourceError
 
 MIXED = 1.2  # rates that differ by this factor are told
 
@@ -17,19 +17,18 @@ MIXED = 1.2  # rates that differ by this factor are told
 class VideoTime(NamedTuple):
     """The number of frames of a video, and how many of them there are a second (None: not known)."""
 
-    folder: Path
+    path: Path
     frames: int
     rate: float | None
 
 
-def sampled_times(videos: VideoList, open_video: Callable[[Path], VideoSource] = FrameStore) -> list[VideoTime]:
+def sampled_times(videos: VideoList) -> list[VideoTime]:
     """The times of up to 64 videos that are spread evenly over the list. Those that cannot be read are left out."""
     times = []
     for index in videos.sample():
-        folder = videos.folder(index)
         try:
-            with open_video(folder) as video:
-                times.append(VideoTime(folder, len(video), video.rate()))
+            with SOURCES[videos.source](videos.place(index)) as video:
+                times.append(VideoTime(videos.path(index), len(video), video.rate()))
         except VideoSourceError:
             continue
     return times
@@ -75,7 +74,7 @@ def mixed_rates(times: Sequence[VideoTime], intervals: Intervals | None, split: 
 
 def unknown_rates(times: Sequence[VideoTime], split: str) -> str:
     """Which of the sampled videos do not tell their rate; empty if all do."""
-    unknown = [each.folder for each in times if each.rate is None]
+    unknown = [each.path for each in times if each.rate is None]
     if not unknown:
         return ""
     return (

@@ -37,6 +37,9 @@ class ClassFolders:
     Raises DataError if a folder cannot be listed, or if two classes would have the same folder.
     """
 
+    reads_files = False  # video files, and no databases
+    remedy = "Convert the videos (python -m data.prepare.convert VIDEOS OUT)"  # of a class without videos
+
     def __init__(self, jpg: Path, classes: Sequence[str]) -> None:
         self.jpg = jpg
         self.present = list_folders(jpg)
@@ -64,6 +67,20 @@ class ClassFolders:
     def _list(self, folder: str) -> tuple[tuple[int, int], frozenset[str]]:
         """A folder's times and the names in it. The times are read first, so that a later change is noticed."""
         return modification_times(self.jpg / folder), frozenset(list_names(self.jpg / folder))
+
+    @staticmethod
+    def sought(place: Path) -> str:
+        """What is looked for at the place of a video, for messages."""
+        return str(place / DATABASE)
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Lines for the log."""
+        return ()
+
+    def find_all(self, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
+        """Find each row's video; see find_videos."""
+        return find_videos(self, rows)
 
     def locate(self, label: str, video_id: str) -> str | None:
         """The class folder that holds the video, or None if there is none."""
@@ -171,7 +188,7 @@ def in_threads(
     latency, and on a fast disk 16 threads are four times slower than one because of the GIL. No executor adapts its
     number of threads so.
     """
-    with _late_progress(f"scanning {what}", weight * len(items)) as advance:
+    with late_progress(f"scanning {what}", weight * len(items)) as advance:
         probes = {position: None for position in (0, len(items) // 2, len(items) - 1) if 0 <= position < len(items)}
         began, busy = time.perf_counter(), time.thread_time()
         done = {position: function(items[position]) for position in probes}
@@ -232,7 +249,7 @@ def _count_stored_frames(folder: str) -> tuple[int, str]:
 
 
 @contextmanager
-def _late_progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+def late_progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yield a function that adds to the work done. A terminal shows a progress bar after BAR_DELAY seconds."""
     console = Console(stderr=True)
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)

@@ -12,7 +12,8 @@ from typing import Any
 from data.labels.class_folders import in_threads
 from data.labels.video_list import VideoList
 from data.store.frame_store import FrameStore
-from data.store.video_source import VideoSourceError
+from data.store.origin import file_content
+from data.store.video_source import VideoPart, VideoSourceError
 
 UNREAD = ""  # in place of a digest that is not known, as of a video that cannot be read; it equals any other
 LONGEST = 64  # characters of a digest in a file
@@ -21,6 +22,8 @@ LONGEST = 64  # characters of a digest in a file
 @dataclass(frozen=True)
 class Content:
     """The numbers of frames of all videos, as the scan found them, and one frame of each video of a sample.
+
+    Of a video file some bytes stand for the frame.
 
     A scan that was kept may be older than the videos: those of the sample are counted anew.
     """
@@ -61,10 +64,26 @@ class Content:
 
 
 def content_of(videos: VideoList) -> Content:
-    """The content of a split. Reads one frame of each video of the sample, and decodes none."""
+    """The content of a split. Reads one frame, or some bytes, of each video of the sample, and decodes none."""
     counts = hashlib.blake2b(videos.frame_counts.data, digest_size=16).hexdigest()
-    folders = [videos.folder(index) for index in videos.sample()]
-    return Content(counts, tuple(in_threads("frames", _frame_digest, folders)))
+    places = [videos.place(index) for index in videos.sample()]
+    return Content(counts, tuple(in_threads("frames", _digest, places)))
+
+
+def _digest(place: Path | VideoPart) -> str:
+    return _file_digest(place) if isinstance(place, VideoPart) else _frame_digest(place)
+
+
+def _file_digest(part: VideoPart) -> str:
+    """A digest of a file's size and of its first, middle and last bytes, and of which of its frames are the video."""
+    path = Path(part.path)
+    try:
+        if not path.is_file():
+            return UNREAD
+        size, content = file_content(path)
+    except OSError:
+        return UNREAD
+    return hashlib.blake2b(f"{part.first} {part.frames} {size} {content}".encode(), digest_size=8).hexdigest()
 
 
 def _frame_digest(folder: Path) -> str:

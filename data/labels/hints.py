@@ -41,9 +41,11 @@ def explain_missing(
     nearest = next(place for place in (looked, looked.parent, folders.jpg) if os.path.isdir(place))  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
     problem = f", but {looked} {video.problem}" if video else ""
     classes = "" if any(folders.of_class.values()) else f", the labels have {some(folders.of_class, 'class')}"
-    hint = hint_for_folder(looked, looked) if video else hint_for_rows(rows, folders)
+    hint = hint_for_rows(rows, folders) if video is None else ""
+    if video is not None and not folders.reads_files:
+        hint = hint_for_folder(looked, looked)
     there = f"{nearest} holds {some(list_names(nearest), 'name')}{classes}"
-    return f"none of the {videos} can be used: looked for {looked / 'frames.db'}{problem}; {there}{hint}"
+    return f"none of the {videos} can be used: looked for {folders.sought(looked)}{problem}; {there}{hint}"
 
 
 def explain_empty_classes(empty: Sequence[str], folders: ClassFolders) -> str:
@@ -54,7 +56,7 @@ def explain_empty_classes(empty: Sequence[str], folders: ClassFolders) -> str:
     if os.path.islink(place) and place.name not in folders.present:  # noqa: PTH114 (raises for a name that is too long)
         similar = ", which is a link that leads nowhere"
     which = f"{counted(len(empty), 'class')} of the labels: {first_names(list(map(repr, empty)))}"
-    remedy = f"Convert the videos ({CONVERT}), or remove the rows of the class from the label files"
+    remedy = f"{folders.remedy}, or remove the rows of the class from the label files"
     return f"no usable video of {which}; looked in {place}{similar}. {remedy}"
 
 
@@ -121,6 +123,8 @@ def hint_for_rows(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
     for label in dict.fromkeys(row.label for row in rows):
         if near := spelled.get(letters(label)):
             return f". Hint: folder {near!r} is spelled unlike class {label!r}: rename the folders or the labels"
+    if folders.reads_files:
+        return ". Hint: the videos go into folders named after their classes"
     default = "are the labels of another dataset?" if folders.present else f"convert the videos first: {CONVERT}"
     return hint_for_folder(folders.jpg, folders.jpg.parent) or f". Hint: {default}"
 

@@ -13,6 +13,8 @@ from data.labels.dataset_spec import DatasetSpec
 from data.labels.hints import hint_for_folder
 from data.labels.text import near_name, some
 
+VIDEOS = "videos"  # the folder of the class folders of video files
+
 Found = TypeVar("Found")
 
 
@@ -21,6 +23,30 @@ class LabelFiles(NamedTuple):
 
     train: Path
     val: Path
+
+
+def find_class_folders(dataset: Path, source: str = "frames") -> Path:
+    """Return the folder that holds the class folders: `<dataset>/jpg`, or `<dataset>/videos` with the source "videos".
+
+    That is `dataset` itself if it has this name. DataError if there is none.
+    """
+    if source == "frames":
+        return find_jpg(dataset)
+    if what_is_at(dataset / VIDEOS) == "folder":
+        return dataset / VIDEOS
+    if dataset.name == VIDEOS and what_is_at(dataset) == "folder":
+        return dataset
+    if what_is_at(dataset / "jpg") == "folder" or dataset.name == "jpg":
+        raise DataError(
+            f"{dataset} holds frames (jpg) and no folder {VIDEOS}, which --source videos reads: leave that flag out, "
+            f"or put the videos there, as {VIDEOS}/<class>/<video id>.mp4"
+        )
+    if what_is_at(dataset) != "folder":
+        return find_jpg(dataset)  # says what is wrong
+    raise DataError(
+        f"dataset folder {dataset} holds no folder {VIDEOS}, which should contain <class>/<video id>.mp4; it holds "
+        f"{some(list_names(dataset), 'name')}"
+    )
 
 
 def find_jpg(dataset: Path) -> Path:
@@ -40,6 +66,11 @@ def find_jpg(dataset: Path) -> Path:
         return dataset / "jpg"
     if dataset.name == "jpg":
         return dataset
+    if what_is_at(dataset / VIDEOS) == "folder":
+        raise DataError(
+            f"{dataset} holds video files ({VIDEOS}) and no frames (jpg): add --source videos, or convert them: "
+            f"python -m data.prepare.convert {dataset / VIDEOS} {dataset}"
+        )
     hint = hint_for_folder(dataset, dataset)
     for parent in dataset.absolute().parents:
         if parent.name == "jpg":

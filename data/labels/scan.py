@@ -1,4 +1,7 @@
-"""The scan of a dataset: from label files and class folders to the videos of both splits."""
+"""The scan of a dataset: from label files and class folders to the videos of both splits.
+
+`jpg` is the folder that holds the class folders: jpg, or videos with the source "videos".
+"""
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from data.labels.class_folders import ClassFolders, find_videos
+from data.labels.class_folders import ClassFolders
 from data.labels.class_order import class_order
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.hints import (
@@ -48,11 +51,11 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 @_no_garbage_collection()
-def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec) -> Scan:
+def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec, source: str = "frames") -> Scan:
     """Find the videos of the label files in the class folders of `jpg`. Raises DataError as `load_splits` does."""
     rows = read_split_rows(files)
     classes, order = class_order(files, spec, {row.label for row in rows.train} | {row.label for row in rows.val})
-    folders = ClassFolders(jpg, classes)
+    folders = _class_folders(jpg, classes, source, files.train)
     train, train_unusable, train_notes = _find_split("train", files.train, rows.train, folders, classes)
     val, val_unusable, val_notes = _find_split("val", files.val, rows.val, folders, classes)
     lacking = _check_classes(train, val, folders, both := (*rows.train, *rows.val))
@@ -60,13 +63,17 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec) -> Scan:
     videos = f"{len(train)} train and {len(val)} val videos in {jpg}"
     summary = f"{spec.name}: {counted(len(classes), 'class')}{complete}, {videos}"
     notes = (*spelling_notes(classes), *_shared_ids(both), *folders.twice(both))
-    report = (*rows.report, *notes, order, summary, *train_notes, *val_notes, *lacking)
+    report = (*rows.report, *notes, order, summary, *train_notes, *val_notes, *lacking, *folders.remarks)
     return Scan(train, val, report, (*train_unusable, *val_unusable), tuple(folders.present), folders.times)
 
 
 @_no_garbage_collection()
 def scan_val(
-    jpg: Path, files: tuple[Path | None, Path], spec: DatasetSpec, classes: Sequence[str] | None = None
+    jpg: Path,
+    files: tuple[Path | None, Path],
+    spec: DatasetSpec,
+    classes: Sequence[str] | None = None,
+    source: str = "frames",
 ) -> tuple[VideoList, tuple[str, ...]]:
     """Find the val videos alone; `files` are the train label file, if there is one, and the val label file.
 
@@ -86,14 +93,23 @@ def scan_val(
             f"{some(unknown, 'class')} of {val} {is_or_are(unknown)} not among the {len(classes)} that the network was "
             "trained on" + did_you_mean(unknown[0], classes)
         )
-    folders = ClassFolders(jpg, classes)
+    folders = _class_folders(jpg, classes, source, val)
     videos, _, notes = _find_split("val", val, rows, folders, classes)
     report += [*spelling_notes(names), *_shared_ids(rows), *folders.twice(rows)]
     report.append(f"{spec.name}: {counted(len(classes), 'class')}, {len(videos)} val videos in {jpg}")
     lacking = len(classes) - len(set(videos.labels.tolist()))
     if lacking:
         notes.append(f"no val video of {lacking} of the {len(classes)} classes")
-    return videos, (*report, *notes)
+    return videos, (*report, *notes, *folders.remarks)
+
+
+def _class_folders(jpg: Path, classes: Sequence[str], source: str, labels: Path) -> ClassFolders:
+    """The class folders of databases, or of video files. `labels` is one of the label files."""
+    if source == "frames":
+        return ClassFolders(jpg, classes)
+    from data.labels.video_files import VideoFolders  # loads FFmpeg, which databases do not need
+
+    return VideoFolders(jpg, classes, [jpg.parent, labels.parent])
 
 
 def _shared_ids(rows: Sequence[LabelRow]) -> list[str]:
@@ -113,7 +129,7 @@ def _find_split(
 ) -> tuple[VideoList, list[FoundVideo], list[str]]:
     """The usable videos of a split, the unusable ones, and lines on what is missing. Raises DataError if all are."""
     class_indices = {name: index for index, name in enumerate(classes)}
-    found = find_videos(folders, rows)
+    found = folders.find_all(rows)
     usable = [
         (class_indices[row.label], video) for row, video in zip(rows, found, strict=True) if video and video.frames
     ]

@@ -6,7 +6,9 @@ milliseconds is on disk, as other label files were read with these at its conver
 whole seconds is never taken for a clip that shares its name.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,7 +96,7 @@ def name_segments(files: Sequence[ReadFile]) -> tuple[list[list[LabelRow]], list
     if not shared:
         return [file.rows for file in files], []
     named = [list(file.rows) for file in files]
-    groups: dict[Key, list[tuple[int, int]]] = {key: [] for key in shared}  # the places of the rows of each name
+    groups: dict[Key, list[tuple[int, int]]] = {key: [] for key in sorted(shared)}  # the places of each name's rows
     for number, rows in enumerate(named):
         for place, row in enumerate(rows):
             if (row.label, row.video_id) in shared:
@@ -157,6 +159,22 @@ def _shared_by_files(files: Sequence[ReadFile]) -> Iterator[Key]:
 def has_milliseconds(name: str) -> bool:
     """Whether a name looks like that of a clip with milliseconds; fast, for all names of a dataset."""
     return name[-4:-3] == "."
+
+
+def as_on_disk(rows: Sequence[LabelRow], jpg: Path) -> list[LabelRow]:
+    """The rows, with the names in milliseconds of those clips that have such a folder in `jpg/<class>`."""
+    there: dict[str, set[str]] = {}
+    for label in {row.label for row in rows if row.time_start is not None}:
+        with suppress(OSError):  # none yet, or none that can be written either
+            there[label] = set(filter(has_milliseconds, os.listdir(jpg / label)))  # noqa: PTH208 (a Path for each name)
+    found = []
+    for row in rows:
+        names = there.get(row.label)
+        if names and row.time_start is not None and row.time_end is not None:
+            name = clip_name_in_milliseconds(row.youtube_id, row.time_start, row.time_end)
+            row = row._replace(video_id=name) if name in names else row
+        found.append(row)
+    return found
 
 
 def names_of_folder(row: LabelRow) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from data.labels.class_order import class_index_file, class_order
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.locate import find_jpg, find_label_files, find_val_labels
+from data.labels.locate import find_class_folders, find_label_files, find_val_labels
 from data.labels.scan import scan_dataset, scan_val
 from data.labels.scan_cache import cached_scan, scan_key
 from data.labels.video_list import VideoList
@@ -23,18 +23,19 @@ class Splits(NamedTuple):
     report: tuple[str, ...]
 
 
-def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None) -> Splits:
+def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None, source: str = "frames") -> Splits:
     """Find label files and videos of a dataset.
 
     `dataset` holds the folder jpg, or is that folder. `labels` is a label file, or a folder with the two that `spec`
     names; without it they are looked for in `<dataset>/labels` and `<dataset>/../../labels`. Videos that are not on
-    disk or cannot be used are left out and reported. Raises DataError if label files or folders are missing or
-    contradict each other, or if a split or a class has no video.
+    disk or cannot be used are left out and reported. With the source "videos", the folder videos takes the place of
+    jpg; its files are indexed once, which takes some milliseconds each. Raises DataError if label files or folders are
+    missing or contradict each other, or if a split or a class has no video.
     """
-    jpg = find_jpg(dataset)
+    jpg = find_class_folders(dataset, source)
     files = find_label_files(jpg.parent, spec, labels)
-    if sum(path.stat().st_size for path in set(files)) < SMALL:
-        scan = scan_dataset(jpg, files, spec)
+    if source != "frames" or sum(path.stat().st_size for path in set(files)) < SMALL:
+        scan = scan_dataset(jpg, files, spec, source)
     else:
         index = class_index_file(files, spec)
         read = list(dict.fromkeys(files)) + ([index] if index else [])
@@ -51,12 +52,16 @@ def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None) ->
 
 
 def load_val(
-    dataset: Path, spec: DatasetSpec, labels: Path | None = None, classes: Sequence[str] | None = None
+    dataset: Path,
+    spec: DatasetSpec,
+    labels: Path | None = None,
+    classes: Sequence[str] | None = None,
+    source: str = "frames",
 ) -> tuple[VideoList, tuple[str, ...]]:
     """Find the val videos alone, for an evaluation, and lines for the log. Training videos are not needed.
 
     `classes` is the class order of a network; the labels may name fewer classes, but no others. The rest, and the
     DataErrors, are as in `load_splits`.
     """
-    jpg = find_jpg(dataset)
-    return scan_val(jpg, find_val_labels(jpg.parent, spec, labels), spec, classes)
+    jpg = find_class_folders(dataset, source)
+    return scan_val(jpg, find_val_labels(jpg.parent, spec, labels), spec, classes, source)

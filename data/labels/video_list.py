@@ -11,6 +11,7 @@ import numpy as np
 
 from data.labels.shared_arrays import SharedArrays
 from data.labels.text import canonical_name
+from data.store.video_source import VideoPart
 
 ARRAYS: dict[str, np.dtype[Any]] = {
     "folder_indices": np.dtype(np.int32),  # (N,), into class_folders
@@ -20,6 +21,17 @@ ARRAYS: dict[str, np.dtype[Any]] = {
     "frame_counts": np.dtype(np.int32),  # (N,), as the scan found them
 }
 
+# Of videos that are read from video files, of which one may hold several.
+FILE_ARRAYS: dict[str, np.dtype[Any]] = {
+    "file_rows": np.dtype(np.int32),  # (N,), which of the F files holds a video
+    "first_frames": np.dtype(np.int32),  # (N,), its first frame there
+    "paths": np.dtype(np.uint8),  # the files' paths below the folder of the class folders, joined
+    "path_ends": np.dtype(np.int64),  # (F,)
+    "sizes": np.dtype(np.int64),  # (F,), bytes
+    "times": np.dtype(np.int64),  # (F,), of the last change, in nanoseconds
+    "indexes": np.dtype(np.uint8),  # their packed FrameIndex, joined
+    "index_ends": np.dtype(np.int64),  # (F,)
+}
 
 BLOCK = 2**13  # videos that are hashed at a time: the numbers of their bytes stay in the processor's cache
 
@@ -31,6 +43,7 @@ class FoundVideo(NamedTuple):
     name: str
     frames: int  # 0 if the video cannot be used
     problem: str
+    part: VideoPart | None = None  # of a video file, with its path below the folder of the class folders
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +56,7 @@ class VideoList:
     classes: tuple[str, ...]  # class order
     class_folders: tuple[str, ...]  # names of folders in `jpg`
     arrays: SharedArrays  # those named in ARRAYS
+    files: SharedArrays | None = None  # those named in FILE_ARRAYS, if the videos are read from video files
 
     @property
     def labels(self) -> np.ndarray:
@@ -53,6 +67,11 @@ class VideoList:
     def frame_counts(self) -> np.ndarray:
         """The numbers of frames: int32 (N,). A video may have been converted again since; FrameStore counts anew."""
         return self.arrays["frame_counts"]
+
+    @property
+    def source(self) -> str:
+        """What the videos are read from: "frames" (databases) or "videos" (video files)."""
+        return "frames" if self.files is None else "videos"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -105,10 +124,37 @@ class VideoList:
         name = os.fsdecode(self.arrays["names"][start : int(ends[index])].tobytes())
         return Path(self.jpg, self.class_folders[self.arrays["folder_indices"][index]], name)
 
+    def place(self, index: int) -> "Path | VideoPart":
+        """Where video `index` is read: the folder of its frames.db, or the part of a video file."""
+        if self.files is None:
+            return self.folder(index)
+        if not 0 <= index < len(self):
+            raise IndexError(f"video {index} of {len(self)}")
+        files = self.files
+        row = int(files["file_rows"][index])
+        path = os.fsdecode(_piece(files["paths"], files["path_ends"], row))
+        return VideoPart(
+            f"{self.jpg}/{path}",
+            int(files["sizes"][row]),
+            int(files["times"][row]),
+            _piece(files["indexes"], files["index_ends"], row),
+            int(files["first_frames"][index]),
+            int(self.frame_counts[index]),
+        )
+
+    def path(self, index: int) -> Path:
+        """Video `index` for messages: the folder of its frames.db, or the video file."""
+        place = self.place(index)
+        return place if isinstance(place, Path) else Path(place.path)
+
     def found(self, index: int) -> FoundVideo:
         """Video `index` as the scan found it."""
         folder = self.folder(index)
         return FoundVideo(folder.parent.name, folder.name, int(self.frame_counts[index]), "")
+
+
+def _piece(joined: np.ndarray, ends: np.ndarray, row: int) -> bytes:
+    return joined[int(ends[row - 1]) if row else 0 : int(ends[row])].tobytes()
 
 
 def _hash_of_class(name: str) -> bytes:
@@ -132,4 +178,27 @@ def pack(jpg: Path, classes: Sequence[str], videos: Sequence[tuple[int, FoundVid
         "frame_counts": [video.frames for _, video in videos],
     }
     shared = SharedArrays({name: np.asarray(arrays[name], dtype) for name, dtype in ARRAYS.items()})
-    return VideoList(str(jpg), tuple(classes), tuple(class_folders), shared)
+    return VideoList(str(jpg), tuple(classes), tuple(class_folders), shared, _pack_files(videos))
+
+
+def _pack_files(videos: Sequence[tuple[int, FoundVideo]]) -> SharedArrays | None:
+    """The FILE_ARRAYS of videos; None if they are databases."""
+    parts = [video.part for _, video in videos if video.part is not None]
+    if not parts:
+        return None
+    assert len(parts) == len(videos)
+    files = {part.path: part for part in parts}
+    rows = {path: row for row, path in enumerate(files)}
+    paths = [os.fsencode(path) for path in files]
+    indexes = [part.packed for part in files.values()]
+    arrays: dict[str, Any] = {
+        "file_rows": [rows[part.path] for part in parts],
+        "first_frames": [part.first for part in parts],
+        "paths": np.frombuffer(b"".join(paths), np.uint8),
+        "path_ends": np.cumsum([len(path) for path in paths]),
+        "sizes": [part.size for part in files.values()],
+        "times": [part.mtime for part in files.values()],
+        "indexes": np.frombuffer(b"".join(indexes), np.uint8),
+        "index_ends": np.cumsum([len(index) for index in indexes]),
+    }
+    return SharedArrays({name: np.asarray(arrays[name], dtype) for name, dtype in FILE_ARRAYS.items()})

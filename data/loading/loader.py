@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -146,6 +146,7 @@ class BatchLoader:
             generator=torch.Generator(),
         )
         self._workers: list[BaseProcess] = []
+        self._end_workers: weakref.finalize | None = None
         self._parent = os.getpid()
         _LOADERS.add(self)
 
@@ -157,10 +158,21 @@ class BatchLoader:
         with _deferred_interrupts():
             chunks = self._start_reading()
         self._workers += [process for process in multiprocessing.active_children() if process not in others]
+        if self._end_workers is None and (iterator := self._chunks._iterator):
+            # Else torch's iterator would end them when it is deleted. In a reference cycle, as an exception makes one,
+            # its queues are deleted first: it would wait five seconds for each worker, which is never told to end.
+            self._end_workers = weakref.finalize(self, _end_workers, iterator, self._workers, self._parent)
+            self._end_workers.atexit = False  # type: ignore[misc]  # see `_kill_workers`; no slot in typeshed
         if self._pin_memory:
             self._memory.page_lock()
         for chunks_of_batch in zip(*[chunks] * self._chunks_per_batch, strict=True):
             yield self._join(chunks_of_batch)
+
+    def close(self) -> None:
+        """End the workers. An iteration that is under way cannot go on; the next one starts others."""
+        if self._end_workers is not None:
+            self._end_workers()
+        self._end_workers = self._chunks._iterator = None
 
     def _start_reading(self) -> Iterator["_ReadChunk"]:
         try:
@@ -185,6 +197,17 @@ class BatchLoader:
         chunk = chunks[0].chunk
         frames = self._memory.tensor(chunk.slot, chunk.batch_shape(self.dataset.sampling.views))
         return collate(frames, [clips[position] for position in range(chunk.batch_size)])
+
+
+def _end_workers(iterator: Any, workers: list[BaseProcess], parent: int) -> None:
+    """End the workers of a loader's iterator, in the process that started them."""
+    if os.getpid() != parent:
+        return
+    iterator._shutdown_workers()  # torch would report the death of workers that it does not end itself
+    for process in workers:  # that are busy
+        process.kill()
+        process.join()
+    workers.clear()
 
 
 _LOADERS: "weakref.WeakSet[BatchLoader]" = weakref.WeakSet()

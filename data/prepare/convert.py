@@ -22,6 +22,7 @@ from common.files import inode_of, reason
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, read_together
+from data.labels.segment_names import as_on_disk
 from data.labels.text import counted, some
 from data.prepare.conversion import (
     Converted,
@@ -205,7 +206,7 @@ def check_folders(videos: Path, out: Path) -> None:
 def _find(videos: Path, out: Path, labels: list[Path], shard: Shard, frames: str) -> Sources:
     """The sources of this shard."""
     if labels:
-        found = find_labelled_sources(videos, out, _read_rows(labels), frames)
+        found = find_labelled_sources(videos, out, as_on_disk(_read_rows(labels), out / "jpg"), frames)
     else:
         found = find_sources(videos, out, frames)
     return found._replace(

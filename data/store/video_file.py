@@ -91,6 +91,11 @@ class VideoReader:
         self._has_ended = True  # no frame comes after the span
 
     @property
+    def time(self) -> float:
+        """The time of the frame that was given last, in seconds from the file's start."""
+        return self._times[-1]
+
+    @property
     def warnings(self) -> list[str]:
         """What a user should know: the losses, and the remarks."""
         return [*self.losses, *self.remarks]
@@ -192,6 +197,8 @@ class VideoReader:
 
     def _shown_until(self, decoder: FrameDecoder) -> float:
         """When the last frame of the span disappears, in seconds from the file's start."""
+        if not self._has_ended:  # the next frame comes after the span
+            return min(self._end, self._times[-1] + LONGEST_PAUSE)
         duration = max(self._durations[-1], decoder.step)
         if duration > LONGEST_PAUSE:
             duration = decoder.step
@@ -253,7 +260,7 @@ class VideoReader:
         if self._frames is not None:
             self._check_numbers(*self._frames)
         elif self._span is not None:
-            self._check_span(self._span, decoder, _stated_end(decoder, container, stream))
+            self._check_span(self._span, decoder, stated_end(decoder, container, stream))
         elif stream.frames:
             if count < KEPT_PROMISE * stream.frames - 1:
                 self.losses.append(f"{count} frames where the header promises {stream.frames}")
@@ -323,7 +330,7 @@ def _others(container: InputContainer, stream: VideoStream) -> str:
     return f"holds {len(contexts) + 1} videos: the main one, of {chosen} pixels, is read, and not {sizes}"
 
 
-def _stated_end(decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> float:
+def stated_end(decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> float:
     """When the last frame should disappear, in seconds from the file's start, as the file says; 0 if it does not."""
     if "matroska" in container.format.name:
         return _stated_seconds(decoder, container, stream)

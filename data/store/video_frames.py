@@ -80,6 +80,15 @@ class FrameDecoder:
         """Whether times are counted from the first frame on, so that a loss shifts all frames behind it."""
         return self._format in COUNTED or self._format == PROGRAM
 
+    def packets(self) -> Iterator[tuple[Packet, float]]:
+        """The packets in the order of storage, with the times of their frames as far as packets tell; decodes none."""
+        clock = _Clock(self._stream, self._format, self.step, self._late)
+        for packet in self._packets():
+            if packet.size:
+                time = clock.packet(packet)
+                self._inspect(packet, time)
+                yield packet, time
+
     def frames(self, start: float, end: float) -> Iterator[TimedFrame]:
         """The frames from a keyframe at or before `start` on, up to `end` or a little further."""
         if start > self.late and self._format in SEEKABLE:

@@ -51,12 +51,15 @@ class OtherSizes:
 
 
 class Upright:
-    """Turns decoded frames into upright RGB arrays uint8 (H, W, 3), all of the first one's scaled size."""
+    """Turns decoded frames into upright RGB arrays uint8 (H, W, 3).
 
-    def __init__(self, short_side: int) -> None:
+    All have the scaled size of the first one, or `size` (height, width) if that is given.
+    """
+
+    def __init__(self, short_side: int, size: tuple[int, int] | None = None) -> None:
         self.sizes = OtherSizes()
         self._short_side = short_side
-        self._size: tuple[int, int] | None = None
+        self._size = size
         self._kind: tuple[object, ...] = ()  # of the frame before, which decides the following three
         self._source, self._levels, self._by_table = SMPTE170M, LIMITED, False
         self._reformatter = VideoReformatter()

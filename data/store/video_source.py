@@ -1,10 +1,11 @@
 """What a clip is read from: the frames of one video, in whatever kind of file they are stored.
 
-FrameStore (frames.db) is such a source. Another kind needs this protocol, and a row in data.clips.dataset.SOURCES.
+FrameStore (frames.db) and IndexedVideo (video files) are such sources. Another kind needs this protocol, and a row in
+data.clips.dataset.SOURCES.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,6 +15,17 @@ from data.store.crop_box import CropBox
 
 class VideoSourceError(DataError):
     """A video that cannot be read: names the file, the frame, the reason and the remedy."""
+
+
+class VideoPart(NamedTuple):
+    """The frames first, first + 1, ... of a video file, as it was when it was indexed."""
+
+    path: str
+    size: int  # bytes
+    mtime: int  # nanoseconds
+    packed: bytes  # its FrameIndex (keyframe_index.py)
+    first: int
+    frames: int
 
 
 class VideoSource(Protocol):

@@ -88,13 +88,13 @@ class LoadReport:
         return list(_shortened(rows))
 
 
-def load_network(path: Path, name: str = "") -> LoadedNetwork:
+def load_network(path: Path | str, name: str = "") -> LoadedNetwork:
     """Build the network of a checkpoint file, with all its weights and in evaluation mode.
 
     `name` is the network's, for a checkpoint of another project that does not name it. DataError if the file cannot be
     read; NetworkError if the network is unknown or the weights are not exactly those of the network.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(Path(path))
     with in_file(path):
         facts = network_facts(checkpoint, name)
         classes = (saved_facts(checkpoint) or {}).get("classes")

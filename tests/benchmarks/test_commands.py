@@ -11,6 +11,7 @@ COMMANDS = {
     "index": ("--rows", "300"),
     "augment": ("--repeats", "1", "--draws", "3", "--step", "r3d_10", "--device", "cpu"),
     "callbacks": ("--steps", "40"),
+    "sources": ("--videos", "2", "--repeats", "1"),
 }
 
 

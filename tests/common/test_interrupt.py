@@ -8,6 +8,8 @@ import sys
 import pytest
 
 import train  # noqa: F401 - a command's package
+from common.interrupt import end_quietly_until_run
+from data import DataError, open_split
 from tests.processes import ROOT
 
 WORDS = [("train_custom.py",), ("-m", "data.preview"), ("-m", "train.export")]
@@ -34,4 +36,23 @@ def test_while_torch_is_imported_it_is_one_line(tmp_path, words):
 
 def test_other_programs_keep_their_own_handling():
     """A notebook or a test that imports the project must still get KeyboardInterrupt."""
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_script_of_ones_own_in_the_projects_folder_keeps_its_handling(monkeypatch):
+    """Its `except KeyboardInterrupt`, which saves the weights, would never be reached."""
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(ROOT / "mine.py"), raising=False)
+    monkeypatch.setattr(sys, "argv", ["mine.py"])
+    end_quietly_until_run("data")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_copy_of_a_script_gets_ctrl_c_once_it_opens_a_dataset(monkeypatch, tmp_path):
+    """`train_mine.py` may have a training loop of its own."""
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(ROOT / "train_mine.py"), raising=False)
+    monkeypatch.setattr(sys, "argv", ["train_mine.py"])
+    end_quietly_until_run("data")
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    with pytest.raises(DataError):
+        open_split(tmp_path, "train", clip_length=4, clip_size=16, interval=1)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

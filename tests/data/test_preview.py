@@ -12,6 +12,7 @@ from common.errors import DataError
 from data.augment.params import KINDS, identity_params
 from data.clips.types import ClipShape
 from data.preview import describe, main, make_row
+from tests.numbered import encode_numbered_video, frame_numbers
 from tests.processes import ROOT
 
 SHAPE = ClipShape(2, 32, 32)
@@ -49,6 +50,20 @@ def test_a_folder_without_videos_is_named(tmp_path: Path):
     (tmp_path / "jpg").mkdir()
     with pytest.raises(DataError, match=r"jpg .*data\.prepare\.convert"):
         make_row(tmp_path, SHAPE, None, (0, 0))
+
+
+def test_clips_are_those_of_video_files(tmp_path: Path) -> None:
+    """With --source videos, training reads these."""
+    file = encode_numbered_video(tmp_path / "videos/wave/a.mkv", 9, start=9)
+    with pytest.raises(DataError, match="--source videos"):
+        make_row(tmp_path, SHAPE, None, (0, 0))
+    for place in (tmp_path, file):
+        original = make_row(place, SHAPE, None, (0, 0), "videos").original
+        first, second = frame_numbers(original)
+        assert 9 <= first == second - 2 < 16
+    (tmp_path / "videos/wave/a.mkv").write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"a\.mkv"):
+        make_row(tmp_path, SHAPE, None, (0, 0), "videos")
 
 
 @pytest.mark.parametrize("module", ["data.preview", "data.augment"])

@@ -89,6 +89,8 @@ def test_bad_arguments_are_refused():
         create_network("srtg_r3d_18", 10, placement="bottom")
     with pytest.raises(NetworkError, match=r"srtg_r3d_18.*\b0 classes"):
         create_network("srtg_r3d_18", 0)
+    with pytest.raises(NetworkError, match=r"srtg_r3d_18.*'run'"):
+        create_network("srtg_r3d_18", ("run", "jump"))
 
 
 @pytest.mark.parametrize("arguments", [{"gates": True}, {"placement": "top"}])

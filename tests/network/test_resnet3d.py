@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.errors import NetworkError
 from network import VideoNetwork, create_network, network_names
 from network.resnet3d import FAMILIES, BlockConvs, Recursion, ResidualBlock, basic_convs, bottleneck_convs
 from network.srtg import PLACEMENTS
@@ -273,3 +274,17 @@ def test_initial_features_are_as_large_as_without_srtg(gates):
     )
     assert ratios.min() > 0.2
     assert ratios.max() < 1.5
+
+
+@pytest.mark.parametrize(
+    "clips",
+    [
+        torch.zeros(2, 3, 4, 32, 32, dtype=torch.uint8),  # as a dataset gives them, not normalised
+        torch.zeros(3, 4, 32, 32),  # without the batch
+        torch.zeros(2, 4, 3, 32, 32),  # frames before channels
+    ],
+)
+def test_clips_that_no_network_takes_are_named(clips):
+    """The usual slips in a notebook: an error of the first convolution would not say which."""
+    with pytest.raises(NetworkError, match=r"uint8|\(3, 4, 32, 32\)|\(2, 4, 3, 32, 32\)"):
+        create_network("r3d_10", 2)(clips)

@@ -83,21 +83,23 @@ TRAINED = {
 }
 
 
-def test_an_export_is_evaluated_as_the_checkpoint_that_it_was_made_of(tmp_path):
+@pytest.mark.parametrize("interval", [3, "2@30"])
+def test_an_export_is_evaluated_as_the_checkpoint_that_it_was_made_of(tmp_path, interval):
     """Weights of UCF-101's split 2 were scored on split 1, their training videos, with clips of another length."""
-    checkpoint = checkpoint_of("srtg_tiny") | TRAINED
-    checkpoint["options"] = TRAINED["options"] | {"model_dir": "/home/ann", "batch_size": 7}
+    trained = TRAINED | {"options": TRAINED["options"] | {"val_frame_interval": interval}}
+    checkpoint = checkpoint_of("srtg_tiny") | trained
+    checkpoint["options"] = trained["options"] | {"model_dir": "/home/ann", "batch_size": 7}
     torch.save(checkpoint, tmp_path / "x.pth")
     export.main([str(tmp_path / "x.pth"), str(tmp_path / "x.safetensors")])
     export.main([str(tmp_path / "x.safetensors"), str(tmp_path / "y.safetensors")])
     given = TrainOptions(evaluate=True, variant="1")
     expected, _ = settings_from_file(given, tmp_path / "x.pth", checkpoint, ("1", "2"))
-    assert (expected.variant, expected.clip_length) == ("2", 4)
+    assert (expected.variant, expected.clip_length, expected.val_frame_interval) == ("2", 4, interval)
     for name in ("x.safetensors", "y.safetensors"):
         read = read_checkpoint(tmp_path / name)
         options, notes = settings_from_file(given, tmp_path / name, read, ("1", "2"))
         assert options == expected and [level for level, _ in notes] == [logging.INFO]
-        assert training_facts(read) == training_facts(checkpoint) == TRAINED
+        assert training_facts(read) == training_facts(checkpoint) == trained
         assert b"/home/ann" not in (tmp_path / name).read_bytes()  # exported files are given to others
 
 

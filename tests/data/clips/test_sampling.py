@@ -234,6 +234,8 @@ def test_frames_of_a_slow_video_are_repeated_and_counted():
 def test_a_video_shorter_than_the_time_of_the_clip_is_covered_with_all_the_frames_that_it_has():
     (view,) = UniformClips(8, rate=30).frames(40, request(frames=16), np.random.default_rng(0), 60)
     assert (view.indices[0], view.indices[-1], view.repeated) == (0, 39, 0)
+    (view,) = UniformClips(8, rate=30).frames(40, request(), np.random.default_rng(0), 60)
+    assert view.indices.tolist() == [0, 13, 26, 39]
     (view,) = UniformClips(8, rate=30).frames(10, request(frames=16), np.random.default_rng(0), 60)
     assert set(view.indices) == set(range(10)) and view.repeated == 6
 

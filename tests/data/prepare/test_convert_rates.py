@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import ClipSampling, RandomClips, UniformClips
+from data.clips.types import ClipRequest, ClipShape
+from data.labels.video_list import FoundVideo, pack
 from data.prepare import convert, verify
 from data.prepare.frame_rates import constant_rate, rates_text
 from data.store.frame_store import FrameStore
@@ -151,3 +155,26 @@ def test_the_rates_of_a_dataset_in_one_line() -> None:
     assert rates_text({**many, None: 1}) == "10 to 30, median 20 (21 videos), variable or unknown (1)"
     varying = Origin("v", "a.mp4", 1, "ab", None, None, 360, 90, False, fps=25.0, is_variable=True)
     assert constant_rate(varying) is constant_rate(None) is None
+
+
+def test_an_interval_in_time_gives_the_frames_of_videos_that_were_converted_at_its_rate(tmp_path: Path) -> None:
+    """2@30 and interval 2 after --fps 30 are two ways to the same clips, of videos of all rates."""
+    rates = {"a": 25, "b": 60, "c": 15, "d": 30}
+    for name, rate in rates.items():
+        encode_numbered_video(tmp_path / "videos" / "run" / f"{name}.mp4", 2 * rate, rate=rate)
+    assert run(tmp_path / "videos", tmp_path / "even", "--fps", "30") == run(tmp_path / "videos", tmp_path / "own") == 0
+    even, own = (
+        pack(tmp_path / out / "jpg", ("run",), [(0, FoundVideo("run", name, 0, "")) for name in rates])
+        for out in ("even", "own")
+    )
+    ways: list[tuple[ClipSampling, ClipSampling]] = [
+        (UniformClips(2, clips=3), UniformClips(2, clips=3, rate=30.0)),
+        (RandomClips((1, 3), flip=True), RandomClips((1, 3), flip=True, rate=30.0)),
+        (RandomClips((2, 2), flip=True, sampling="normal"), RandomClips((2, 2), True, False, 30.0, "normal")),
+    ]
+    for in_frames, in_time in ways:
+        for index in range(len(rates)):
+            request = ClipRequest(index, ClipShape(8, 16, 16), 3)
+            clips = [ClipDataset(even, in_frames, 7)[request], ClipDataset(own, in_time, 7)[request]]
+            seen = [[frame_numbers(view) for view in clip.frames.numpy()] for clip in clips]
+            assert seen[0] == seen[1] and not any(clip.bad_videos for clip in clips)

@@ -63,8 +63,8 @@ def test_rgb_frames_beside_optical_flow_are_converted_by_one_command(tmp_path: P
     status, numbers, problems = converted(videos, out, "--frames", "img_*.jpg")
     assert (numbers["run/v1"], numbers["run/v2"], numbers["walk/v4"]) == ([1, 2, 3], [5, 6, 7], [0, 1, 2, 3, 4])
     assert status == 1 and [item for item, (kind, _) in problems.items() if kind == "failed"] == ["walk/v3"]
-    assert read_origin(out / "jpg" / "run" / "v1" / "frames.db").frames == "img_*.jpg"
-    assert read_origin(out / "jpg" / "walk" / "v4" / "frames.db").frames == ""
+    assert read_origin(out / "jpg" / "run" / "v1" / "frames.db").pattern == "img_*.jpg"
+    assert read_origin(out / "jpg" / "walk" / "v4" / "frames.db").pattern == ""
     _, numbers, problems = converted(videos, out, "--frames", "flow_x_*.jpg")
     assert {item for item, (kind, _) in problems.items() if kind == "differs"} == {"run/v1", "run/v2"}
     assert "--frames img_*.jpg, is flow_x_*.jpg" in problems["run/v1"][1] and numbers["run/v1"] == [1, 2, 3]

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import av
 import pytest
 
 from common.errors import DataError
@@ -178,16 +179,24 @@ def test_numbered_frames_of_a_folder_of_frames(tmp_path: Path) -> None:
     assert status == 1 and set(listed.values()) == {"failed"}, "a gap shifts the count"
 
 
-def test_damage_before_numbered_frames_is_not_passed_over(tmp_path: Path) -> None:
-    """A lost frame shifts the count, and all clips behind it would hold other frames; those before it are right."""
-    path = encode_numbered_video(tmp_path / "a.mp4", 60, codec="mpeg4", options={"g": "10"})
+@pytest.mark.parametrize(("codec", "options"), [("mpeg4", {"g": "10"}), ("libx264", {"bf": "3", "g": "10"})])
+def test_damage_before_or_in_numbered_frames_is_not_passed_over(
+    tmp_path: Path, codec: str, options: dict[str, str]
+) -> None:
+    """A lost frame shifts the count, and all clips behind it would hold other frames; those before it are right.
+
+    With bidirectional frames, the decoder reads the damaged packet before it gives the frames that come before it.
+    """
+    path = encode_numbered_video(tmp_path / "a.mp4", 60, codec=codec, options=options)
     content = path.read_bytes()
-    start = content.index(b"mdat") + 4
-    half = start + (content.index(b"moov") - start) // 2 if content.index(b"moov") > start else len(content) // 2
-    path.write_bytes(content[:half] + bytes(400) + content[half + 400 :])
-    assert [frame_number(pixels) for pixels in VideoReader(path, 360, frames=(3, 12))] == list(range(3, 12))
-    with pytest.raises(VideoError):
-        list(VideoReader(path, 360, frames=(50, 58)))
+    with av.open(str(path)) as container:
+        packets = [(packet.pts, packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    _, place, size = sorted(packets)[31]
+    path.write_bytes(content[: place + 6] + bytes(size - 6) + content[place + size :])
+    assert [frame_number(pixels) for pixels in VideoReader(path, 360, frames=(3, 25))] == list(range(3, 25))
+    for frames in ((20, 58), (50, 58), (31, 32)):
+        with pytest.raises(VideoError):
+            list(VideoReader(path, 360, frames=frames))
 
 
 def test_short_segments_have_their_own_folders_in_every_command(tmp_path: Path) -> None:
@@ -199,6 +208,9 @@ def test_short_segments_have_their_own_folders_in_every_command(tmp_path: Path) 
     assert run(tmp_path, "val.csv", "train.csv") == (0, {})
     for names in (("train.csv", "val.csv"), ("val.csv", "train.csv")):
         assert run(tmp_path, *names) == (0, {}) and check(tmp_path, *names) == (0, {})
+    before = sorted((tmp_path / "out" / "jpg").glob("*/*"))
+    assert run(tmp_path, "val.csv") == (0, {})
+    assert sorted((tmp_path / "out" / "jpg").glob("*/*")) == before, "they are already there"
     train = [("a_000001.000_000001.200", [25, 29]), ("a_000001.200_000001.400", [30, 34])]
     train.append(("a_000002.000_000002.400", [50, 59]))
     val = [("a_000001.400_000001.600", [35, 39]), ("a_000002.400_000002.800", [60, 69])]

@@ -46,6 +46,8 @@ def test_a_part_starts_with_its_first_frame_and_ends_with_its_end(tmp_path: Path
     reader = VideoReader(path, 360, Span(0.4, 1.2), fps=50)
     assert numbers(reader) == [number for number in range(10, 30) for _ in range(2)]
     assert reader.rate == 50
+    paused = encode_numbered_video(tmp_path / "p.mkv", 5, rate=1000, pts=[0, 100, 200, 1500, 1600])
+    assert numbers(VideoReader(paused, 360, Span(0.1, 1.0), fps=10)) == [1] + [2] * 8
 
 
 def test_the_average_rate_is_known_without_resampling(tmp_path: Path) -> None:

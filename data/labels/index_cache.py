@@ -1,0 +1,236 @@
+"""The indexes of a dataset's video files, kept in a file: which frames each has, and where decoding can begin.
+
+    <dataset>/.index/videos.npz     beside the label files if the dataset's folder cannot be written
+
+An index is used as long as its file has the same size and modification time; damaged files are noted with the reason.
+The file is written anew at the end, and every minute while indexes are made, so that an interrupted start goes on where
+it was. If the file is damaged, as its checksums tell, all indexes are made again. It may be deleted at any time.
+"""
+
+import io
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from filelock import FileLock, Timeout
+
+from common.files import atomic_file, open_plain, reason
+from common.processes import available_cpus
+from data.labels.class_folders import late_progress
+from data.labels.text import counted
+from data.store.keyframe_index import index_video
+from data.store.video_container import VideoError
+
+FORMAT = f"1 {av.__version__}"  # the number is to be raised whenever an index of the same file would be another one
+NAME = "videos.npz"
+LARGEST = 2**34  # bytes of the file
+SAVED_EVERY = 60.0  # seconds
+WAIT = 300.0  # seconds without progress of another process, after which this one works as well
+POLL = 0.2
+
+LOG = logging.getLogger("srtg.scan")
+
+
+class Indexed(NamedTuple):
+    """A video file as it was when it was indexed, with its packed FrameIndex, or the reason why it has none."""
+
+    size: int
+    mtime: int  # nanoseconds
+    packed: bytes
+    problem: str = ""
+    is_kept: bool = True  # False for a problem that may pass, as of the disk
+
+
+class IndexCache:
+    """Indexes of the video files under the folder `root`, by their paths relative to it.
+
+    They are kept in the folder `.index` of the first of `places` that has them or can be written; `remarks` are lines
+    for the log.
+    """
+
+    def __init__(self, root: Path, places: Sequence[Path]) -> None:
+        self.root = root
+        self.remarks: list[str] = []
+        self._paths = [place / ".index" / NAME for place in dict.fromkeys(places)]
+        self._known: dict[str, Indexed] = {}
+        self._is_read = False
+
+    def of(self, paths: Sequence[str]) -> Mapping[str, Indexed]:
+        """The indexes of files; those that are not known are made, in parallel, and kept."""
+        wanted = list(dict.fromkeys(paths))
+        if not self._is_read:
+            self._read()
+        if unknown := self._unknown(wanted):
+            target = next(filter(_is_writable, self._paths), None)
+            if target is None:
+                folders = " and ".join(str(path.parent) for path in self._paths)
+                self.remarks.append(f"every start indexes all video files, since nothing can be written to {folders}")
+                self._make(unknown, None)
+            else:
+                with _one_process_first(target):
+                    self._read()  # another process may have written it
+                    if unknown := self._unknown(wanted):
+                        self._make(unknown, target)
+        return self._known
+
+    def _unknown(self, wanted: Sequence[str]) -> list[str]:
+        """The files without an index, or with that of another size or time."""
+        return [path for path in wanted if path not in self._known or not self._is_same(path, self._known[path])]
+
+    def _is_same(self, path: str, known: Indexed) -> bool:
+        size, mtime, _ = _status(f"{self.root}/{path}")
+        return (size, mtime) == known[:2]
+
+    def _make(self, paths: Sequence[str], target: Path | None) -> None:
+        LOG.info("indexing %s in %s", counted(len(paths), "video file"), self.root)
+        saved = time.monotonic()
+        pool = ThreadPoolExecutor(available_cpus())  # opening, reading and decoding run outside of Python
+        try:
+            with late_progress("indexing videos", len(paths)) as advance:
+                waiting = {pool.submit(_index, f"{self.root}/{path}"): path for path in paths}
+                for future in as_completed(waiting):
+                    self._known[waiting[future]] = future.result()
+                    advance(1)
+                    if target is not None and time.monotonic() - saved > SAVED_EVERY:
+                        self._keep(target)
+                        saved = time.monotonic()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            if target is not None:
+                self._keep(target)
+
+    def _read(self) -> None:
+        self._is_read = True
+        for path in self._paths:
+            try:
+                found = _unpack(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except Exception as error:  # damaged bytes lead to many kinds of error
+                what = f"{path} cannot be used ({type(error).__name__}: {error}): the videos are indexed again"
+                if what not in self.remarks:
+                    self.remarks.append(what)
+                continue
+            self._known |= found
+            return
+
+    def _keep(self, path: Path) -> None:
+        try:
+            for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+                leftover.unlink(missing_ok=True)  # of a process that was killed
+            with atomic_file(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **_pack(self._known))
+        except OSError as error:
+            remark = f"{path} could not be written: {reason(error)}"
+            if remark not in self.remarks:
+                self.remarks.append(remark)
+
+
+def _status(path: str) -> tuple[int, int, str]:
+    """A file's size and modification time, or why there are none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - done for each file, and Path is slow
+    except OSError as error:
+        return -1, -1, f"cannot be read: {reason(error)}"
+    return status.st_size, status.st_mtime_ns, ""
+
+
+def _index(path: str) -> Indexed:
+    size, mtime, problem = _status(path)
+    if problem:
+        return Indexed(size, mtime, b"", problem, is_kept=False)
+    try:
+        return Indexed(size, mtime, index_video(Path(path)).packed())
+    except VideoError as error:
+        return Indexed(size, mtime, b"", str(error))
+    except OSError as error:
+        return Indexed(size, mtime, b"", f"cannot be read: {reason(error)}", is_kept=False)
+    except MemoryError:
+        return Indexed(size, mtime, b"", "needs more memory than there is", is_kept=False)
+
+
+def _pack(known: Mapping[str, Indexed]) -> dict[str, np.ndarray]:
+    kept = {path: each for path, each in sorted(known.items()) if each.is_kept}
+    names = [os.fsencode(path) for path in kept]
+    texts = [b"P" + each.problem.encode() if each.problem else b"I" + each.packed for each in kept.values()]
+    return {
+        "format": np.frombuffer(FORMAT.encode(), np.uint8),
+        "names": np.frombuffer(b"".join(names), np.uint8),
+        "name_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
+        "sizes": np.array([each.size for each in kept.values()], np.int64),
+        "times": np.array([each.mtime for each in kept.values()], np.int64),
+        "indexes": np.frombuffer(b"".join(texts), np.uint8),
+        "index_ends": np.cumsum([len(text) for text in texts], dtype=np.int64),
+    }
+
+
+def _unpack(path: Path) -> dict[str, Indexed]:
+    """Undo `_pack`. Empty for a file of another format; ValueError and others for a damaged one.
+
+    Each member is read to its end, so that zipfile compares its checksum.
+    """
+    with open_plain(path, LARGEST) as file, zipfile.ZipFile(file) as archive:
+        names = ("format", "names", "name_ends", "sizes", "times", "indexes", "index_ends")
+        if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
+            raise ValueError("it is compressed, and may be larger than the memory")
+        found = {name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False) for name in names}
+    if found["format"].tobytes() != FORMAT.encode():
+        return {}
+    texts = _split(found["indexes"], found["index_ends"])
+    paths = [os.fsdecode(name) for name in _split(found["names"], found["name_ends"])]
+    rows = zip(paths, found["sizes"].tolist(), found["times"].tolist(), texts, strict=True)
+    return {
+        path: Indexed(size, mtime, b"", text[1:].decode()) if text[:1] == b"P" else Indexed(size, mtime, text[1:])
+        for path, size, mtime, text in rows
+    }
+
+
+def _split(joined: np.ndarray, ends: np.ndarray) -> list[bytes]:
+    data = joined.tobytes()
+    starts = [0, *ends.tolist()]
+    return [data[start:end] for start, end in zip(starts, ends.tolist(), strict=False)]
+
+
+@contextmanager
+def _one_process_first(path: Path) -> Iterator[None]:
+    """Let the first process in at once. Others wait until it is done, or has written nothing for WAIT seconds."""
+    lock = FileLock(path.with_suffix(".lock"), fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        LOG.info("another process indexes the videos: waiting for its result %s", path)
+        _wait(lock, path)
+    except OSError as error:
+        LOG.info("%s is no lock (%s): every process that starts now indexes the videos", lock.lock_file, reason(error))
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _wait(lock: FileLock, path: Path) -> None:
+    written, since = _status(str(path)), time.monotonic()
+    while time.monotonic() - since < WAIT:
+        with suppress(Timeout):
+            lock.acquire(timeout=10 * POLL, poll_interval=POLL)
+            return
+        if (now := _status(str(path))) != written:
+            written, since = now, time.monotonic()
+    LOG.warning("%s was not written within %.0f s: indexing the videos as well", path, WAIT)
+
+
+def _is_writable(path: Path) -> bool:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.with_suffix(".lock").touch()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,129 @@
+"""The search for videos in video files: <dataset>/videos/<class>/<video id>.<suffix>.
+
+A row with times or frames is a clip that was cut beforehand, named as the folder of its database would be, or else a
+part of the whole video `<youtube_id>.*` or, as HACS names them, `v_<youtube_id>.*`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.errors import DataError
+from data.labels.class_folders import ClassFolders, list_names, modification_times
+from data.labels.index_cache import IndexCache, Indexed
+from data.labels.label_row import LabelRow
+from data.labels.video_list import FoundVideo
+from data.store.keyframe_index import FrameIndex
+from data.store.video_source import VideoPart
+from data.store.video_suffixes import is_video
+
+
+class _Place(NamedTuple):
+    """Where a row's video is."""
+
+    path: str  # of the file, below the folder of the class folders
+    name: str  # of the video, as the folder of its database would be named
+    is_whole: bool  # the row's times or frames say which part of the file it is
+
+
+class VideoFolders(ClassFolders):
+    """The class folders that hold video files; `videos` are the files' names without suffix.
+
+    `places` are the folders that may keep the indexes of the files.
+    """
+
+    reads_files = True
+    remedy = "Put its videos there"
+
+    def __init__(self, root: Path, classes: Sequence[str], places: Sequence[Path]) -> None:
+        self._files: dict[str, dict[str, list[str]]] = {}  # class folder -> name without suffix -> names
+        self.indexes = IndexCache(root, places)
+        super().__init__(root, classes)
+
+    @staticmethod
+    def sought(place: Path) -> str:
+        """What is looked for at the place of a video, for messages."""
+        return f"{place}.mp4 (or another suffix of videos)"
+
+    def _list(self, folder: str) -> tuple[tuple[int, int], frozenset[str]]:
+        times = modification_times(self.jpg / folder)
+        found: dict[str, list[str]] = {}
+        for name in list_names(self.jpg / folder):
+            if is_video(name):
+                found.setdefault(name[: name.rindex(".")], []).append(name)
+        self._files[folder] = found
+        return times, frozenset(found)
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Lines for the log."""
+        return self.indexes.remarks
+
+    def find_all(self, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
+        """Find each row's video and index its file; None if it is not there. DataError if two files may be meant."""
+        places = [self._place(row) for row in rows]
+        indexed = self.indexes.of([place.path for place in places if place])
+        unpack = lru_cache(maxsize=1024)(FrameIndex.unpack)  # many clips may lie in one file
+        return [
+            None if place is None else _found(row, place, indexed[place.path], unpack)
+            for row, place in zip(rows, places, strict=True)
+        ]
+
+    def _place(self, row: LabelRow) -> _Place | None:
+        """Where a row's video is; DataError if two files may be meant."""
+        if found := self.find(row):  # a clip that was cut beforehand, or the whole video if that is meant
+            return _Place(self._path(row, *found), found[1], False)
+        if row.time_start is not None or row.frames is not None:
+            for name in (row.youtube_id, f"v_{row.youtube_id}"):
+                if folder := self.locate(row.label, name):
+                    return _Place(self._path(row, folder, name), row.video_id, True)
+        return None
+
+    def _path(self, row: LabelRow, folder: str, name: str) -> str:
+        """The path of the only file of a name, or of the one of several that the row writes with its suffix."""
+        files = sorted(self._files[folder][name])
+        files = [file for file in files if file == row.source.rpartition("/")[2]] or files
+        if len(files) > 1:
+            both = " and ".join(str(self.jpg / folder / file) for file in files)
+            raise DataError(f"{both} may each be {row.label}/{row.video_id}: remove or rename all but one")
+        return f"{folder}/{files[0]}"
+
+
+def _found(row: LabelRow, place: _Place, indexed: Indexed, unpack: Callable[[bytes], FrameIndex]) -> FoundVideo:
+    folder = place.path.partition("/")[0]
+    first = count = 0
+    problem = indexed.problem
+    if not problem:
+        index = unpack(indexed.packed)
+        first, count, problem = _part(row, index) if place.is_whole else (0, len(index.times), "")
+    if problem:
+        return FoundVideo(folder, place.name, 0, f"({place.path}) {problem}")
+    part = VideoPart(place.path, indexed.size, indexed.mtime, indexed.packed, first, count)
+    return FoundVideo(folder, place.name, count, "", part)
+
+
+def _part(row: LabelRow, index: FrameIndex) -> tuple[int, int, str]:
+    """The row's part of a video: its first frame, their number, and why it cannot be used, as a conversion says it.
+
+    Annotations often end up to a second late: a video may end before its clip, but not before the clip's middle.
+    """
+    total = len(index.times)
+    if row.frames is not None:
+        start, end = row.frames
+        count = max(0, min(end, total) - start)
+        short = f"has {total} frames: the clip should be frames {start} to {end}"
+        return start, count, short if 2 * count < end - start or not count else ""
+    assert row.time_start is not None and row.time_end is not None
+    begin, until = row.time_start, row.time_end
+    first, count = index.part(begin, until)
+    if not count:
+        return 0, 0, f"has no frames from {begin:g} to {until:g} s: it lasts until {index.end:.2f} s"
+    if not (np.diff(index.times[first : first + count]) >= 0).all():
+        return 0, 0, "has frames whose times go back: the clip cannot be cut out"
+    if first + count == total and index.end < begin + 0.499 * (until - begin):
+        late = f"ends at {index.end:.2f} s, before the middle of the clip, which should last until {until:g} s"
+        return 0, 0, late
+    return first, count, ""

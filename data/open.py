@@ -1,0 +1,154 @@
+"""The entrance for notebooks and scripts of one's own: open_split and read_video. docs/python.md shows their use."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from common import interrupt
+from common.cli import LARGEST
+from common.errors import DataError
+from common.text import quoted
+from data.clips.by_index import Clips, whole_number
+from data.clips.dataset import SOURCES
+from data.clips.intervals import ANY, Intervals, intervals_of, read_interval
+from data.clips.one_video import read_clips
+from data.clips.sampling import SAMPLINGS, SPAN, ClipSampling, RandomClips, UniformClips
+from data.clips.types import ClipShape
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.shared_arrays import SharedArrays
+from data.labels.splits import load_splits, load_val
+from data.labels.text import did_you_mean, is_or_are, some
+from data.labels.video_list import VideoList
+
+SPLITS = ("train", "val")
+CUSTOM = DatasetSpec("custom", "train.csv", "val.csv")
+
+
+def open_split(
+    dataset: str | os.PathLike[str],
+    split: str,
+    *,
+    clip_length: int,
+    clip_size: int,
+    interval: int | tuple[int, int] | str,
+    sampling: str = "uniform",
+    classes: Sequence[str] | None = None,
+    training: bool | None = None,
+    flip: bool = True,
+    seed: int = 0,
+    transform: Callable[[Tensor], Any] | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    spec: DatasetSpec = CUSTOM,
+    source: str = "frames",
+    report: Callable[[str], object] = print,
+) -> Clips:
+    """The clips of a dataset's split, "train" or "val": one of T = `clip_length` frames, h = w = `clip_size`, a video.
+
+    `interval` is the distance between two frames, or the lowest and highest of it; a text such as "2@30" is a time
+    (2/30 of a second), and "all" spans the whole video. `source` is "frames", or "videos" for video files.
+
+    For training (`training`, by default of the split "train"), each clip has a random interval, start and crop, and
+    half of them are mirrored unless `flip` is False; `sampling`, one of "uniform", "normal", "centre" and "span", says
+    where in its video a clip starts. Otherwise it is in the middle of the video and of the frame, at the highest
+    interval.
+
+    `classes` is the class order of a network: labels then count in it. `labels` is a label file, or the folder that has
+    it; `spec` the names of the label files of an official dataset. `transform` is called with the frames of each clip,
+    uint8 (3, T, h, w). `report` is called with each line on what was found and what is missing.
+
+    DataError if there is no such dataset or split, for labels that contradict it or `classes`, and for clips that
+    cannot be.
+    """
+    interrupt.restore()
+    if split not in SPLITS:
+        raise DataError(f"split {quoted(split)}: must be one of {' and '.join(map(repr, SPLITS))}")
+    seed = whole_number("seed", seed, least=0)
+    shape, intervals = _clip_shape(clip_length, clip_size), _intervals(interval)
+    place = None if labels is None else _absolute(labels)
+    if source not in SOURCES:
+        raise DataError(f"source {quoted(source)}: must be one of {' and '.join(map(repr, SOURCES))}")
+    if sampling not in SAMPLINGS:
+        raise DataError(f"sampling {quoted(sampling)}: must be one of {', '.join(map(repr, SAMPLINGS))}")
+    videos, lines = _videos(_absolute(dataset), split, spec, place, classes, source)
+    for line in lines:
+        report(line)
+    is_random = split == "train" if training is None else training
+    # The augmentation is drawn, which takes no time; ClipLoader applies it if it is asked to.
+    lowest, highest, rate = intervals or ANY
+    clips: ClipSampling = UniformClips(highest, rate=rate, span=intervals is None)
+    if is_random:
+        how = SPAN if intervals is None else sampling
+        clips = RandomClips((lowest, highest), flip, augment=True, rate=rate, sampling=how)
+    return Clips(videos, clips, shape, is_random, seed, transform)
+
+
+def read_video(
+    path: str | os.PathLike[str], *, clip_length: int, clip_size: int, interval: int | str, clips: int = 1
+) -> Tensor:
+    """Evenly spaced clips of one video, as in an evaluation: uint8 (V, 3, T, h, w), V = `clips`.
+
+    `path` is a video file, or the folder of a converted video, as `Clips.path` gives it. DataError if there is none, if
+    it cannot be read to its end, and for clips that cannot be.
+    """
+    interrupt.restore()
+    shape, intervals = _clip_shape(clip_length, clip_size), _intervals(interval)
+    _, highest, rate = intervals or ANY
+    number = whole_number("clips", clips)
+    return read_clips(_absolute(path), UniformClips(highest, number, rate, span=intervals is None), shape)
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """The path from the root, so that it holds when a notebook changes its folder; links stay."""
+    if not os.fspath(path):
+        raise DataError("the path is empty")
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 (keeps links)
+
+
+def _videos(
+    dataset: Path, split: str, spec: DatasetSpec, labels: Path | None, classes: Sequence[str] | None, source: str
+) -> tuple[VideoList, tuple[str, ...]]:
+    """The videos of the split with the labels of `classes`, and what to say of them."""
+    if split == "val":
+        return load_val(dataset, spec, labels, classes, source)
+    found = load_splits(dataset, spec, labels, source)
+    return (found.train if classes is None else _in_order(found.train, tuple(classes))), found.report
+
+
+def _in_order(videos: VideoList, classes: tuple[str, ...]) -> VideoList:
+    """The videos with labels that count in `classes`. DataError if one of theirs is not among them."""
+    unknown = [name for name in videos.classes if name not in classes]
+    if unknown:
+        raise DataError(
+            f"{some(unknown, 'class')} of the labels {is_or_are(unknown)} not among the {len(classes)} of the network"
+            + did_you_mean(unknown[0], classes)
+        )
+    of_network = np.array([classes.index(name) for name in videos.classes])
+    arrays = SharedArrays({**videos.arrays, "labels": of_network[videos.labels]})
+    return replace(videos, classes=classes, arrays=arrays)
+
+
+def _clip_shape(length: int, size: int) -> ClipShape:
+    length, size = whole_number("clip_length", length), whole_number("clip_size", size)
+    if 3 * length * size**2 > LARGEST:
+        raise DataError(f"clips of {length} frames of {size}x{size} are too large: lower clip_length or clip_size")
+    return ClipShape(length, size, size)
+
+
+def _intervals(interval: int | tuple[int, int] | str) -> Intervals | None:
+    """The lowest and highest interval, in frames or in time; None for the whole video."""
+    if isinstance(interval, str):
+        try:
+            return intervals_of(read_interval(interval))
+        except DataError as error:
+            raise DataError(f"interval {quoted(interval)}: {error}") from None
+    if not isinstance(interval, tuple | list):
+        return Intervals(*(whole_number("interval", interval),) * 2)
+    both = [whole_number("interval", each) for each in interval]
+    if len(both) != 2 or both[0] > both[1]:
+        raise DataError(f"interval {quoted(interval)}: must be one number, or the lowest and the highest")
+    return Intervals(both[0], both[1])

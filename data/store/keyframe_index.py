@@ -1,0 +1,263 @@
+"""The index of a video file: its frames in the order of showing, their times, and where decoding can begin.
+
+It is made of the packets, of which only a few are decoded, in MP4 and Matroska files whose codec gives one frame for
+each packet. Other files are decoded once: in AVI, MPEG and FLV files packets do not tell which frames a decoder gives.
+The frames are those of `VideoReader` without a span, in the same order.
+"""
+
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from data.store.truncation import missing_bytes
+from data.store.video_container import VideoError, open_video
+from data.store.video_damage import hole_in
+from data.store.video_file import ABSENT_IS_LIMITED, stated_end
+from data.store.video_frames import SEEKABLE, TIMELESS, FrameDecoder
+from data.store.video_pixels import Upright
+from data.store.video_structure import breaks
+
+ONE_EACH = {"h264", "hevc", "vp9", "av1", "mjpeg", "prores"}  # codecs that give one frame for each packet
+DECODED = 32  # frames that are decoded to see that they come in the order of their times
+ROUNDED = 1.5  # ticks, or milliseconds, by which the length of a part may be off because times are rounded
+WHOLE = 1 << 30  # a shorter side that no video has
+# height, width; the numbers of stamps, keyframes and times; tick (two numbers), origin, end, step
+HEADER = struct.Struct("<IIIIIqqqdd")
+
+
+class FrameIndex(NamedTuple):
+    """The N frames of a video file, upright."""
+
+    size: tuple[int, int]  # height, width
+    times: np.ndarray  # float64 (N,), seconds from the file's start
+    end: float  # seconds, when the last frame disappears
+    step: float  # seconds between frames, as the file's header says; 0 if the file has no times
+    tick: tuple[int, int]  # seconds of a tick, as a fraction
+    stamps: np.ndarray | None  # int64 (N,), ascending: their times in ticks; None if the file is read from its start
+    keyframes: np.ndarray  # int64 (K,), ascending: the frames from which decoding can begin; 0 if `stamps` is None
+
+    def before(self, index: int) -> int:
+        """Which of the keyframes is the last at or before a frame; -1 if there is none."""
+        return int(np.searchsorted(self.keyframes, index, side="right")) - 1
+
+    def part(self, start: float, end: float) -> tuple[int, int]:
+        """The first frame and the number of frames with start <= time < end, as a span of VideoReader has them."""
+        late = np.flatnonzero(self.times >= end)
+        stop = int(late[0]) if late.size else len(self.times)
+        inside = np.flatnonzero(self.times[:stop] >= start)
+        return (int(inside[0]), len(inside)) if inside.size else (0, 0)
+
+    def rate(self, first: int, frames: int) -> float | None:
+        """The frames a second of a part; None if its times do not tell.
+
+        It is that of the header if the times, which are rounded to ticks or milliseconds, agree with it.
+        """
+        times = self.times[first : first + frames]
+        length = float(times[-1] - times[0])
+        if self.step <= 0 or length <= 0:
+            return None
+        steps = len(times) - 1
+        off = abs(steps * self.step - length)
+        return round(1 / self.step if off <= ROUNDED * max(0.001, self.tick[0] / self.tick[1]) else steps / length, 9)
+
+    def packed(self) -> bytes:
+        """The index as bytes: about a hundred if the rate is constant."""
+        stamps = self.times[:0].astype(np.int64) if self.stamps is None else self.stamps
+        times, origin = self.times, 0
+        if self.stamps is not None:
+            origin = int(stamps[0]) - round(float(times[0]) * self.tick[1] / self.tick[0])
+            if np.array_equal(_seconds(stamps, origin, self.tick), times):
+                times = times[:0]
+        counts = (len(stamps), len(self.keyframes), len(times))
+        header = HEADER.pack(*self.size, *counts, *self.tick, origin, self.end, self.step)
+        # At a constant rate, the second differences are zeros. Whole numbers that overflow come back as they were.
+        parts = (np.diff(stamps, 2, prepend=np.zeros(2, np.int64)), self.keyframes, times.view(np.int64))
+        return header + zlib.compress(b"".join(part.astype("<i8").tobytes() for part in parts))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "FrameIndex":
+        """Undo `packed`."""
+        height, width, stamped, keyframes, timed, over, under, origin, end, step = HEADER.unpack_from(data)
+        numbers = np.frombuffer(zlib.decompress(data[HEADER.size :]), "<i8")
+        second, found, times = np.split(numbers, (stamped, stamped + keyframes))
+        stamps = np.cumsum(np.cumsum(second)) if stamped else None
+        if stamps is not None and not timed:
+            shown = _seconds(stamps, origin, (over, under))
+        else:
+            shown = times.view(np.float64)
+        return cls((height, width), shown, end, step, (over, under), stamps, found)
+
+
+def _seconds(stamps: np.ndarray, origin: int, tick: tuple[int, int]) -> np.ndarray:
+    return (stamps - origin) * tick[0] / tick[1]
+
+
+def index_video(path: Path) -> FrameIndex:
+    """Make the index of a file. VideoError if the file is damaged, as far as its structure and packets tell."""
+    if not path.is_file():
+        raise VideoError("is no file, or a link to none")
+    if missing := missing_bytes(path):
+        raise VideoError(f"the file is cut short: {missing} bytes are missing at its end")
+    with open_video(path) as (container, stream):
+        stream_id = stream.id
+        found, is_sorted = _by_packets(container, stream)
+    if broken := next(breaks(path, stream_id), None):
+        raise VideoError(str(broken))
+    if found is not None:
+        found = _checked(path, found, 1 if is_sorted else DECODED)
+    return found or _by_decoding(path)
+
+
+def _by_packets(container: InputContainer, stream: VideoStream) -> tuple[FrameIndex | None, bool]:
+    """The index as the packets tell it, without the size, and whether they are stored in the order of showing.
+
+    None if packets do not tell it.
+    """
+    if container.format.name not in SEEKABLE or stream.codec_context.name not in ONE_EACH:
+        return None, False
+    decoder = FrameDecoder(container, stream, 1, _no_beat)
+    stamps: list[int] = []
+    times: list[float] = []
+    durations: list[float] = []
+    keys: list[bool] = []
+    stated = stated_end(decoder, container, stream)
+    for packet, time in decoder.packets():
+        if packet.pts is None:
+            return None, False
+        if packet.is_discard:  # before the start that an edit list names: it is decoded, and not shown
+            if stamps:
+                return None, False
+            continue
+        stamps.append(packet.pts)
+        times.append(time)
+        durations.append(float(packet.duration or 0) * decoder.tick)
+        keys.append(packet.is_keyframe)
+    _check_faults(decoder)
+    if not stamps:
+        raise VideoError("has no frames")
+    tick = (stream.time_base or Fraction(1)).as_integer_ratio()
+    return _sorted(stamps, times, durations, keys, decoder, stated, tick), stamps == sorted(stamps)
+
+
+def _sorted(
+    stamps: Sequence[int],
+    times: Sequence[float],
+    durations: Sequence[float],
+    keys: Sequence[bool],
+    decoder: FrameDecoder,
+    stated: float,
+    tick: tuple[int, int],
+) -> FrameIndex | None:
+    """The index of frames in the order of storage; None if two have the same time."""
+    stored = np.array(stamps, np.int64)
+    order = np.argsort(stored, kind="stable")
+    ascending = stored[order]
+    if len(stored) > 1 and not (np.diff(ascending) > 0).all():
+        return None
+    place = np.empty(len(order), np.int64)  # in the order of showing, of each in the order of storage
+    place[order] = np.arange(len(order))
+    # Frames that are stored before a keyframe and shown after it would be missing if decoding began there.
+    highest = np.maximum.accumulate(place)
+    alone = np.array(keys, bool) & (highest == place)
+    shown = np.array(times)[order]
+    lasting = np.array(durations)[order]
+    if hole := hole_in(shown.tolist(), lasting.tolist(), decoder.tick):
+        raise VideoError(f"frames are missing between {hole[0]:.2f} s and {hole[1]:.2f} s")
+    end = max(float(shown[-1]) + max(float(lasting[-1]), decoder.step), stated)
+    return FrameIndex((0, 0), shown, end, decoder.step, tick, ascending, np.sort(place[alone]))
+
+
+def _checked(path: Path, found: FrameIndex, frames: int) -> FrameIndex | None:
+    """The index with the frames' size; None if the first `frames` do not come in the order of the index.
+
+    Where an H.264 stream does not state how many frames must be sorted, FFmpeg guesses it, and may lose frames. Of
+    interlaced frames, a packet may hold one field.
+    """
+    assert found.stamps is not None
+    with open_video(path) as (container, stream):
+        limited_grey = stream.codec_context.name in ABSENT_IS_LIMITED
+        decoder = FrameDecoder(container, stream, 1, _no_beat)
+        size = (0, 0)
+        try:
+            for index, each in enumerate(islice(decoder.frames(0.0, math.inf), frames)):
+                if index >= len(found.stamps) or each.frame.pts != found.stamps[index] or each.frame.interlaced_frame:
+                    return None
+                if index == 0:
+                    size = _size_of(each.frame, limited_grey)
+        except (av.FFmpegError, ValueError):
+            return None  # decoding all says what is wrong
+    return found._replace(size=size) if size[0] else None
+
+
+def _by_decoding(path: Path) -> FrameIndex:
+    """The index of a file that is decoded once."""
+    with open_video(path) as (container, stream):
+        limited_grey = stream.codec_context.name in ABSENT_IS_LIMITED
+        decoder = FrameDecoder(container, stream, 1, _no_beat)
+        stated = stated_end(decoder, container, stream)
+        stamps: list[int | None] = []
+        times: list[float] = []
+        durations: list[float] = []
+        keys: list[bool] = []
+        size = (0, 0)
+        try:
+            for each in decoder.frames(0.0, math.inf):
+                _check_faults(decoder)
+                if each.frame.is_corrupt:
+                    raise VideoError(f"frames decode with errors, the first at {each.time:.2f} s")
+                if not times:
+                    size = _size_of(each.frame, limited_grey)
+                times.append(each.time)
+                durations.append(each.duration)
+                stamps.append(each.frame.pts)
+                keys.append(each.frame.key_frame)
+        except (av.FFmpegError, ValueError) as error:
+            if isinstance(error, VideoError):
+                raise
+            raise VideoError(f"decoding stops after {len(times)} frames ({error})") from error
+        _check_faults(decoder)
+        if not times:
+            raise VideoError("has no frames")
+        if not decoder.counted and (hole := hole_in(times, durations, decoder.tick)):
+            raise VideoError(f"frames are missing between {hole[0]:.2f} s and {hole[1]:.2f} s")
+        end = max(times[-1] + max(durations[-1], decoder.step), stated)
+        seeks = container.format.name in SEEKABLE
+        step = 0.0 if container.format.name in TIMELESS else decoder.step
+        tick = (stream.time_base or Fraction(1)).as_integer_ratio()
+    whole = FrameIndex(size, np.array(times), end, step, tick, None, np.zeros(1, np.int64))
+    return _with_stamps(whole, stamps, keys) if seeks else whole
+
+
+def _with_stamps(whole: FrameIndex, stamps: Sequence[int | None], keys: Sequence[bool]) -> FrameIndex:
+    """The same with the times of the decoded frames, if they rise: a frame can then be found by its time."""
+    if None in stamps:
+        return whole
+    found = np.array(stamps, np.int64)
+    if len(found) > 1 and not (np.diff(found) > 0).all():
+        return whole
+    return whole._replace(stamps=found, keyframes=np.flatnonzero(keys))
+
+
+def _size_of(frame: av.VideoFrame, limited_grey: bool) -> tuple[int, int]:
+    height, width, _ = Upright(WHOLE)(frame, limited_grey).shape
+    return height, width
+
+
+def _check_faults(decoder: FrameDecoder) -> None:
+    if decoder.faults:
+        fault = decoder.faults[0]
+        raise VideoError(f"{fault.what}, the first at {fault.time:.2f} s")
+
+
+def _no_beat() -> None:
+    pass
