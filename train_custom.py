@@ -7,14 +7,15 @@ DATASET holds
     jpg/<class>/<video>/frames.db     made by: python -m data.prepare.convert VIDEOS DATASET
     labels/train.csv, labels/val.csv  header `label,id`, one row per video; or one file with a column `split`: --labels
 
-Classes are sorted by name. For other defaults, copy this script.
+python -m data.prepare.folder VIDEOS DATASET makes both from a folder of videos. Classes are sorted by name, or in the
+order of labels/custom_classes.txt. For other defaults, copy this script.
 """
 
 from data.labels.dataset_spec import DatasetSpec
 from train.main import main
 from train.options import TrainOptions
 
-SPEC = DatasetSpec("custom", "train.csv", "val.csv")
+SPEC = DatasetSpec("custom", "train.csv", "val.csv", class_index="custom_classes.txt")
 DEFAULTS = TrainOptions(
     clip_length=16,
     clip_size=224,

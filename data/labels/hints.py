@@ -15,6 +15,7 @@ VIDEO_SUFFIXES = {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg
 VIDEO = re.compile(f"(?i:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))})$")
 TIMES = re.compile(r"_\d+_\d+$")
 CONVERT = "python -m data.prepare.convert VIDEOS OUT"
+FOLDER = "python -m data.prepare.folder VIDEOS DATASET"  # converts and writes label files
 SEARCHED = 1000  # rows, or names of one folder, that are compared
 LISTED, DEPTH = 10, 4  # folders of each level that are listed, and levels
 
@@ -24,7 +25,7 @@ PATH_HINTS = (
     (r"(jpg/[^/]+)/.+/.+/frames\.db", "the class folders are one level too deep, in {}: move them up into jpg"),
     (r"(jpg/[^/]+)/frames\.db", "{} is a video: put the videos into folders named after their classes"),
     (r"(?!jpg/)([^/]+)/[^/]+/frames\.db", "the class folders are here without jpg: move {} and the others into jpg"),
-    (rf"(.+{VIDEO.pattern})", f"{{}} is a video that was not converted yet: {CONVERT}"),
+    (rf"(.+{VIDEO.pattern})", f"{{}} is a video that was not converted yet: {CONVERT}, or {FOLDER}"),
     (r"(.+\.(?i:jpe?g))", f"{{}} is a frame as JPEG file, which is to be put into frames.db: {CONVERT}"),
 )
 

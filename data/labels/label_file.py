@@ -44,6 +44,7 @@ __all__ = [
     "read_labels",
     "read_labels_and_notes",
     "read_together",
+    "read_unnamed",
 ]
 
 
@@ -85,6 +86,12 @@ def read_together(paths: Sequence[Path]) -> list[LabelsAndNotes]:
     return found
 
 
+def read_unnamed(path: Path) -> LabelsAndNotes:
+    """As read_labels_and_notes, but several rows may have one folder, or be the same: the caller names the folders."""
+    file, notes = _read(path, None, checked=False)
+    return LabelsAndNotes(file.rows, notes)
+
+
 def read_beside(path: Path, other: Path) -> LabelsAndNotes:
     """The rows of `path` alone, named as if they were read together with those of `other`."""
     file, notes = _read(path, None)
@@ -100,13 +107,15 @@ def read_beside(path: Path, other: Path) -> LabelsAndNotes:
     return LabelsAndNotes(rows[0], [*notes, *remarks])
 
 
-def _read(path: Path, refused: list[tuple[str, str]] | None, ids: set[str] | None = None) -> tuple[ReadFile, list[str]]:
+def _read(
+    path: Path, refused: list[tuple[str, str]] | None, ids: set[str] | None = None, checked: bool = True
+) -> tuple[ReadFile, list[str]]:
     """The rows of a label file with names in whole seconds, and notes; with `ids`, only the rows of these videos."""
     form = find_form(path, is_header)
     columns = find_columns(path, read_table(path, form)[0])
     known = len(refused or ())
     try:
-        return _read_rows(path, form, columns, refused, ids, "")
+        return _read_rows(path, form, columns, refused, ids, "", checked)
     except UnknownSplitError:
         text = _other_than_splits(path, form, columns)
         if text is None:
@@ -115,7 +124,7 @@ def _read(path: Path, refused: list[tuple[str, str]] | None, ids: set[str] | Non
         remark = f"{columns.names[columns.split or 0]!r} holds no splits, but {quoted(text)}"
     if refused:
         del refused[known:]
-    return _read_rows(path, form, without, refused, ids, remark)
+    return _read_rows(path, form, without, refused, ids, remark, checked)
 
 
 def _read_rows(
@@ -125,6 +134,7 @@ def _read_rows(
     refused: list[tuple[str, str]] | None,
     ids: set[str] | None,
     remark: str,
+    checked: bool,
 ) -> tuple[ReadFile, list[str]]:
     _, lines = read_table(path, form)
     rows: list[LabelRow] = []
@@ -142,7 +152,7 @@ def _read_rows(
             refused.append((f"{path.name}, line {line}", str(error).removeprefix(f"{path}, line {line}: ")))
             continue
         first = seen[row.label].setdefault(row.video_id, row)
-        if first is not row:
+        if first is not row and checked:
             if is_segment_of_one_name(first, row):
                 file.shared.add((row.label, row.video_id))
             elif (row.label, row.video_id) not in file.shared:  # else name_segments checks all rows of the name

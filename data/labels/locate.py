@@ -152,7 +152,8 @@ def _search(
     )
     raise DataError(
         f"no label files of {spec.name}: looked for {spec.train_labels} and {spec.val_labels}: {looked}. Make them "
-        "with python -m data.prepare.labels, or say with --labels where they are"
+        "with python -m data.prepare.labels, those of your own videos with python -m data.prepare.folder, or say with "
+        "--labels where they are"
     )
 
 

@@ -92,7 +92,8 @@ def times_problem(row: LabelRow, made: Origin, frames: int) -> str:
         return f"holds the whole of {made.source}, the labels say {_times(row.time_start, row.time_end)}; {AGAIN}"
     if row.time_start is None or row.time_end is None:
         name_with = (clip_name, clip_name_in_milliseconds)
-        if row.video_id in {of(name, made.start, made.end) for name in names for of in name_with}:
+        # data.prepare.folder may put folders before the name.
+        if any(row.video_id.endswith(of("", made.start, made.end)) for of in name_with):
             return ""
         held = f"holds {_times(made.start, made.end)} of {made.source}"
         return f"{held}, the labels have no times; give the row its times, or delete this folder and convert again"
@@ -106,7 +107,7 @@ def times_problem(row: LabelRow, made: Origin, frames: int) -> str:
 def _frames_problem(row: LabelRow, made: Origin, names: set[str]) -> str:
     if row.frames == made.frames or (made.frames is None and made.start is None and row.youtube_id not in names):
         return ""  # one that was cut beforehand has a longer name
-    is_named_so = made.frames and row.video_id in {frames_name(name, made.frames) for name in names}
+    is_named_so = made.frames and row.video_id.endswith(frames_name("", made.frames))  # perhaps with its folders
     if is_named_so and row.frames is None and row.time_start is None:
         return ""
     held = "the whole" if made.start is None or made.end is None else _times(made.start, made.end)

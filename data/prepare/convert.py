@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from common.cli import CommandParser, finite_number, positive_integer, run_command
 from common.errors import DataError
@@ -58,48 +59,83 @@ OF_OTHERS = "databases of no video here"
 WITH_DAMAGE = "already there, with damage"
 
 
+class Plan(NamedTuple):
+    """What a run converts, and how the work is done."""
+
+    videos: Path  # the folder that holds all sources
+    out: Path
+    workers: int
+    replace: bool = False  # databases that differ
+    shard: Shard = Shard(0, 1)
+    has_labels: bool = False  # the sources are those that rows name, from anywhere in `videos`
+
+
+class Ended(NamedTuple):
+    """How a run ended: why it stopped early, if it did, the list that it wrote, and the folders that are right now.
+
+    `right` are the folders of the databases that were made, or were there and do not differ from the source.
+    """
+
+    stopped: str
+    listed: Path | None
+    right: set[Path]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Convert as the command line says; return the exit status."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    _check_folders(options.videos, options.out)
+    end_on_sigterm()
+    check_folders(options.videos, options.out)
     found = _find(options.videos, options.out, options.labels, options.shard, options.frames or "")
     report = Report(f"{options.videos} to {options.out / 'jpg'}")
+    plan = Plan(
+        options.videos, options.out, options.workers, options.replace, options.shard, has_labels=bool(options.labels)
+    )
+    return print_result(report, convert_sources(found, settings_of(options), plan, report))
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that the flags of `add_conversion_flags` say."""
+    return Settings(
+        options.short_side,
+        options.quality,
+        options.keep_partial,
+        1,
+        options.videos,
+        options.frames or "",
+        options.fps,
+    )
+
+
+def convert_sources(found: Sources, settings: Settings, plan: Plan, report: Report) -> Ended:
+    """Convert the videos that were found, and fill the report. DataError if that cannot begin."""
+    jpg = plan.out / "jpg"
     report.count("converted", 0)
     report.notes += found.notes
     for problem in found.problems:
         report.add(*problem)
-    if not options.labels:
-        _count_vanished(options.videos, options.out / "jpg", found.videos, options.shard, report)
+    if not plan.has_labels:
+        _count_vanished(plan.videos, jpg, found.videos, plan.shard, report)
     stopped, left = "", set[Path]()
-    failures = FailureList(options.out, options.shard)
+    failures = FailureList(plan.out, plan.shard)
     check_list(failures.path)
-    with only_run(options.out, options.shard):
+    with only_run(plan.out, plan.shard):
         failures.read()
-        settings = Settings(
-            options.short_side,
-            options.quality,
-            options.keep_partial,
-            1,
-            options.videos,
-            options.frames or "",
-            options.fps,
-        )
-        jobs, known = _jobs(found.videos, options.out / "jpg", settings, options.replace, report)
+        jobs, known, right = _jobs(found.videos, jpg, settings, plan.replace, report)
         if jobs:
-            workers = min(options.workers, len(jobs))
-            settings = settings._replace(threads=options.workers // workers)
-            stopped, left = _convert(jobs, settings, workers, options.out, report)
+            workers = min(plan.workers, len(jobs))
+            settings = settings._replace(threads=plan.workers // workers)
+            stopped, left = _convert(jobs, settings, workers, plan.out, report, right)
         listed: Path | None = failures.path
         try:
-            tried = _tried(found.videos, left, settings, options.videos, options.out / "jpg")
-            failures.write(report, tried, known, options.videos, bool(options.labels))
+            tried = _tried(found.videos, left, settings, plan.videos, jpg)
+            failures.write(report, tried, known, plan.videos, plan.has_labels)
         except DataError as error:
             listed = None
             if not stopped:  # else the same is said below
                 stopped = str(error)
     if small := report.counts[SMALL]:
-        kept = f"the frames of {counted(small, 'video')} have a shorter side of less than {options.short_side} pixels"
+        kept = f"the frames of {counted(small, 'video')} have a shorter side of less than {settings.short_side} pixels"
         report.notes.append(f"{kept}, as their source: nothing is enlarged")
     if variable := report.counts[VARIABLE]:
         report.notes.append(f"{counted(variable, 'video')} of a variable frame rate: --fps makes their steps even")
@@ -107,12 +143,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.count("ignored, no videos", found.ignored.total())
         kinds = (f"{number} {kind}" for kind, number in sorted(found.ignored.items()))
         report.notes.append(f"ignored: {', '.join(kinds)}")
-    is_printed = report.print(csv_path=listed)
-    if stopped:
-        print(f"error: {printable(stopped)}", file=sys.stderr)
-    return (
-        1 if stopped or not is_printed or any(report.counts[kind] for kind in ("failed", "missing", "differs")) else 0
-    )
+    return Ended(stopped, listed, right)
+
+
+def print_result(report: Report, ended: Ended) -> int:
+    """Print the report of a run; return the exit status."""
+    is_printed = report.print(csv_path=ended.listed)
+    if ended.stopped:
+        print(f"error: {printable(ended.stopped)}", file=sys.stderr)
+    has_problems = any(report.counts[kind] for kind in ("failed", "missing", "differs"))
+    return 1 if ended.stopped or not is_printed or has_problems else 0
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end the process as an exception does, so that what was begun is tidied up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _count_vanished(videos: Path, jpg: Path, found: Sequence[Source], shard: Shard, report: Report) -> None:
@@ -140,7 +185,7 @@ def _count_vanished(videos: Path, jpg: Path, found: Sequence[Source], shard: Sha
         )
 
 
-def _check_folders(videos: Path, out: Path) -> None:
+def check_folders(videos: Path, out: Path) -> None:
     """DataError if there is no folder of videos, or if databases and videos would be mixed."""
     jpg = out / "jpg"
     try:
@@ -182,8 +227,11 @@ def _read_rows(files: Sequence[Path]) -> list[LabelRow]:
 
 def _jobs(
     videos: Sequence[Source], jpg: Path, settings: Settings, replace: bool, report: Report
-) -> tuple[list[Job], Known]:
-    """The videos to convert: those that are not there, with `replace` also those that differ; and of what to warn."""
+) -> tuple[list[Job], Known, set[Path]]:
+    """The videos to convert, of what to warn, and the folders of databases that stay and do not differ.
+
+    Converted are those that are not there, with `replace` also those that differ.
+    """
 
     def look_at(chunk: Sequence[Job]) -> list[There | str]:
         return [_look(settings, job, replace) for job in chunk]
@@ -193,6 +241,7 @@ def _jobs(
     found = (there for chunk in in_threads("what is there", look_at, chunks, CHUNK) for there in chunk)
     jobs: list[Job] = []
     known = Known([], set())
+    right = set[Path]()
     states: Counter[str] = Counter()
     for job, there in zip(every, found, strict=True):
         if isinstance(there, str):
@@ -205,6 +254,7 @@ def _jobs(
             item = str(job.folder.relative_to(jpg))
             report.add("differs", item, f"{'; '.join(there.differences)}; --replace converts it again")
         else:
+            right.add(job.folder)
             states[_state(there)] += 1
             item = _name(job, settings)
             known.warnings.extend(Problem("warning", item, why) for why in there.warnings)
@@ -223,7 +273,7 @@ def _jobs(
         )
     if states[WITH_DAMAGE]:
         report.notes.append("with damage: something may be missing of these videos; --replace converts them again")
-    return jobs, known
+    return jobs, known, right
 
 
 def _job(video: Source, jpg: Path) -> Job:
@@ -265,8 +315,12 @@ def _tried(sources: Sequence[Source], left: set[Path], settings: Settings, video
     return tried
 
 
-def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, report: Report) -> tuple[str, set[Path]]:
+def _convert(
+    jobs: list[Job], settings: Settings, workers: int, out: Path, report: Report, right: set[Path]
+) -> tuple[str, set[Path]]:
     """Convert the videos; return why the work stopped early, if it did, and the folders of those not tried.
+
+    The folders of those that succeed are added to `right`.
 
     It stops if `out` is moved or deleted: the rest would come into a new folder, which no lock keeps for this run.
     """
@@ -295,6 +349,7 @@ def _convert(jobs: list[Job], settings: Settings, workers: int, out: Path, repor
             if outcome.result is None:
                 report.add("failed", item, outcome.reason)
                 continue
+            right.add(outcome.job.folder)
             report.count("replaced" if outcome.job.replaces else "converted")
             if outcome.result.is_small:
                 report.count(SMALL)
@@ -335,6 +390,20 @@ def _parser() -> CommandParser:
         "the clips out of whole videos <youtube_id>.*; may be given several times",
     )
     add(
+        "--shard",
+        type=_shard,
+        default=Shard(0, 1),
+        metavar="I/N",
+        help="convert one of N parts, for job arrays; I counts from 0 or from 1 (N/N is the same part as 0/N); a "
+        "video's part depends only on its name",
+    )
+    return add_conversion_flags(parser)
+
+
+def add_conversion_flags(parser: CommandParser) -> CommandParser:
+    """Add the flags that say how videos are converted, those of `settings_of` among them."""
+    add = parser.add_argument
+    add(
         "--short-side",
         type=positive_integer,
         default=360,
@@ -354,14 +423,6 @@ def _parser() -> CommandParser:
         type=positive_integer,
         default=available_cpus(),
         help="processes (default: the CPUs, %(default)s here)",
-    )
-    add(
-        "--shard",
-        type=_shard,
-        default=Shard(0, 1),
-        metavar="I/N",
-        help="convert one of N parts, for job arrays; I counts from 0 or from 1 (N/N is the same part as 0/N); a "
-        "video's part depends only on its name",
     )
     add(
         "--keep-partial",

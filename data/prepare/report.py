@@ -50,6 +50,7 @@ class Report:
         self.title = title
         self.counts: Counter[str] = Counter()
         self.problems: list[Problem] = []
+        self.tables: list[Table] = []  # of the command, below those of counts and problems
         self.notes: list[str] = []
 
     def count(self, outcome: str, number: int = 1) -> None:
@@ -62,7 +63,7 @@ class Report:
         self.problems.append(Problem(kind, item, " ".join(reason.split()), videos))
 
     def print(self, console: Console | None = None, csv_path: Path | None = None) -> bool:
-        """Print the tables of counts and of problems (the first 50; `csv_path` has the rest), then the notes.
+        """Print the tables of counts and of problems (the first 50; `csv_path` has the rest), then `tables` and notes.
 
         `csv_path` is the list that was written, if any. An output that takes no more is given up. Returns False if that
         is a fault, as a full disk is, and True if its reader has ended.
@@ -70,6 +71,8 @@ class Report:
         output = _Lasting(sys.stdout) if sys.stdout and console is None else None
         console = console or _console(output)
         self._print_tables(console, csv_path)
+        for table in self.tables:
+            console.print(table)
         for note in self.notes:
             console.print(Text(printable(note)), soft_wrap=True)
         return output is None or not output.has_failed

@@ -25,6 +25,7 @@ from data.store.video_file import Span
 
 LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>.jpg"
 LABELS = ", or name a label file with --labels"
+OTHERS = "; python -m data.prepare.folder takes other layouts"
 PLAIN_FOLDER = "folders without frames"
 PICTURES = "frames, not converted: only JPEG, PNG, BMP and WebP frames are read; write them as PNG or JPEG"
 
@@ -67,7 +68,7 @@ class Shard(NamedTuple):
         return zlib.crc32(os.fsencode(item)) % self.parts == self.part % self.parts
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """Something in a folder. `kind` is "video", "frames", "pictures" or a kind of what is ignored."""
 
     path: Path
@@ -91,11 +92,11 @@ def find_sources(videos: Path, out: Path, pattern: str = "") -> Sources:
     folders: dict[str, list[str]] = {}
     files: Counter[str] = Counter()
     databases = inode_of(out / "jpg")
-    entries = list(_entries(videos, videos, problems))
+    entries = list(entries_of(videos, videos, problems))
     for entry in entries:
         if _is_hidden(entry):
             ignored[HIDDEN] += 1
-        elif not _is_folder(entry):
+        elif not is_folder(entry):
             if is_video(entry.name):
                 loose.append(entry.name)
             elif _is_lost(entry):
@@ -103,7 +104,7 @@ def find_sources(videos: Path, out: Path, pattern: str = "") -> Sources:
             else:
                 ignored[_kind(entry)] += 1
         elif inode_of(Path(entry.path)) != databases:
-            for each in _contents(Path(entry.path), videos, problems, pattern):
+            for each in contents(Path(entry.path), videos, problems, pattern):
                 if each.problem:
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", each.problem))
                     continue
@@ -112,9 +113,9 @@ def find_sources(videos: Path, out: Path, pattern: str = "") -> Sources:
                     problems.append(Problem("warning", f"{entry.name}/{each.name}", what))
                 if each.is_preview:
                     continue
-                if each.kind == PLAIN_FOLDER and (deeper := _first_within(each.path, videos, problems)):
+                if each.kind == PLAIN_FOLDER and (deeper := first_within(each.path, videos, problems)):
                     choice = f", or {_choice(deeper)}" if is_frame(deeper) else ""
-                    what = f"holds no frames or video itself, but {deeper}: {LAYOUT}{LABELS}{choice}"
+                    what = f"holds no frames or video itself, but {deeper}: {LAYOUT}{LABELS}{choice}{OTHERS}"
                     problems.append(Problem("failed", f"{entry.name}/{each.name}", what))
                 elif each.kind in ("video", "frames"):
                     found.setdefault((entry.name, each.name), []).append(each.path)
@@ -127,11 +128,13 @@ def find_sources(videos: Path, out: Path, pattern: str = "") -> Sources:
     if loose:
         raise DataError(
             f"{videos} holds {some(loose, 'video')} outside class folders: {LAYOUT}; move each video into the folder "
-            "of its class, or name a label file with --labels"
+            f"of its class, or name a label file with --labels{OTHERS}"
         )
     if not found and not problems:
-        raise DataError(f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}")
-    previews = dict(_previews_of_classes(videos, found, folders, files))
+        raise DataError(
+            f"no videos in {videos}: {LAYOUT}; it holds {some([entry.name for entry in entries], 'name')}{OTHERS}"
+        )
+    previews = dict(previews_of_classes(videos, found, folders, files))
     problems += (Problem("warning", label, f"left out: {why}") for label, why in previews.items())
     kept = dict.fromkeys(label for label, _ in found if label not in previews and may_be_preview(label))
     problems += (Problem("warning", label, UNCERTAIN_CLASS) for label in kept)
@@ -150,7 +153,7 @@ def find_sources(videos: Path, out: Path, pattern: str = "") -> Sources:
     return Sources(sources, problems, ignored, _note_on_folders(folders, files))
 
 
-def _previews_of_classes(
+def previews_of_classes(
     videos: Path, found: Iterable[tuple[str, str]], folders: Mapping[str, Sequence[str]], files: Mapping[str, int]
 ) -> Iterator[tuple[str, str]]:
     """The classes that hold previews of the others, such as VIDEOS/thumbnails/<class>/<video>.jpg, and why."""
@@ -167,7 +170,7 @@ def _previews_of_classes(
         if is_named and are_classes:
             yield label, "by its name and those of its folders it holds previews of the classes; rename it if it is one"
         elif is_named or are_classes:
-            pictures = [entry.name for name in names for entry in _entries(videos / label / name, videos, [])]
+            pictures = [entry.name for name in names for entry in entries_of(videos / label / name, videos, [])]
             after = named_after(label, pictures, {video_id for other, video_id in found if other != label})
             if after.video and (after.is_sure or is_named):
                 yield label, f"its pictures are named after videos of other classes, such as {after.video}"
@@ -190,9 +193,22 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow], pat
     video `<youtube_id>.*` or `v_<youtube_id>.*`. A video in the folder of another class is not taken: names such as
     001.mp4 come in each class. The ids of YouTube name one video wherever it lies, if most rows have such ids.
     """
+    first: dict[tuple[str, str], LabelRow] = {}
+    for row in rows:
+        first.setdefault((row.label, row.video_id), row)  # else it is in two splits
+    found, warnings, ignored = find_rows(videos, out, list(first.values()), pattern)
+    problems = warnings + [each for each in found if isinstance(each, Problem)]
+    sources = [each for each in found if isinstance(each, Source)]
+    return Sources(sources, problems + list(in_two_classes(sources, videos)), ignored)
+
+
+def find_rows(
+    videos: Path, out: Path, rows: Sequence[LabelRow], pattern: str = ""
+) -> tuple[list[Source | Problem], list[Problem], Counter[str]]:
+    """The video of each row, or why there is none; warnings; and the number of ignored files by suffix."""
     ignored: Counter[str] = Counter()
     problems: list[Problem] = []
-    by_name: dict[str, list[_Found]] = {}
+    by_name: dict[str, list[Found]] = {}
     folders: dict[str, Path] = {}
     for each in _everything_under(videos, out, problems, pattern):
         if each.kind in ("video", "frames", "pictures"):
@@ -202,20 +218,13 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow], pat
         else:
             ignored[each.kind] += 1
     search = _Search(videos, by_name, rows, folders)
-    sources: dict[tuple[str, str], Source | Problem] = {}
-    for row in rows:
-        if (row.label, row.video_id) not in sources:  # else it is in two splits
-            sources[row.label, row.video_id] = search.find(row)
+    found = [search.find(row) for row in rows]
     # What cannot be read matters only to a row without a video, which is a problem of its own.
     problems = [problem._replace(kind="warning") for problem in problems]
-    problems += [found for found in sources.values() if isinstance(found, Problem)]
-    problems += search.warnings
-    found_videos = [found for found in sources.values() if isinstance(found, Source)]
-    problems += _in_two_classes(found_videos, videos)
-    return Sources(found_videos, problems, ignored)
+    return found, problems + search.warnings, ignored
 
 
-def _in_two_classes(found: Sequence[Source], videos: Path) -> Iterator[Problem]:
+def in_two_classes(found: Sequence[Source], videos: Path) -> Iterator[Problem]:
     """A warning for each file that becomes a video of several classes, in whole or in the same part."""
     first: dict[tuple[Path, Span | None, tuple[int, int] | None], Source] = {}
     for source in found:
@@ -239,7 +248,7 @@ class _Search:
     """Finds the videos of rows among those under `videos`, by name."""
 
     def __init__(
-        self, videos: Path, by_name: dict[str, list[_Found]], rows: Sequence[LabelRow], folders: Mapping[str, Path]
+        self, videos: Path, by_name: dict[str, list[Found]], rows: Sequence[LabelRow], folders: Mapping[str, Path]
     ) -> None:
         self._folders = folders  # that hold no video or frames themselves, by name
         self.warnings: list[Problem] = []
@@ -294,7 +303,7 @@ class _Search:
             f"no video named {names} in a folder of its class, and {lies}a folder of another class; move it if meant",
         )
 
-    def _candidates(self, row: LabelRow, name: str) -> tuple[Sequence[_Found], Sequence[_Found]]:
+    def _candidates(self, row: LabelRow, name: str) -> tuple[Sequence[Found], Sequence[Found]]:
         """The videos of a name, and those of them that may be the row's: more than one if it cannot be told which."""
         there = self._by_name.get(name, [])
         if not row.source or name != row.youtube_id:
@@ -304,7 +313,7 @@ class _Search:
             there = [*there, *self._by_name.get(written, [])]
         return there, self._at_path(row, there)
 
-    def _at_path(self, row: LabelRow, there: Sequence[_Found]) -> Sequence[_Found]:
+    def _at_path(self, row: LabelRow, there: Sequence[Found]) -> Sequence[Found]:
         """Those of the videos of the row's name that lie at its path, or whose class tells that they are meant."""
         paths = {each: each.path.relative_to(self._videos) for each in there}
         fitting = [each for each in there if fits(row.source, paths[each], self._place, with_suffix=True)]
@@ -323,7 +332,7 @@ class _Search:
             self._warn_of(row, fitting)
         return fitting
 
-    def _taken_twice(self, row: LabelRow, found: _Found) -> str:
+    def _taken_twice(self, row: LabelRow, found: Found) -> str:
         """Why a row's video is not sure, as another row with another path takes the same file; else empty."""
         other = self._paths.setdefault(found.path, row.source)
         if not are_other_files(other, row.source):
@@ -333,10 +342,10 @@ class _Search:
     def _hint(self, name: str) -> str:
         """Of a row whose video has a folder: the frames that lie in a folder of that."""
         folder = self._folders.get(name)
-        deeper = _first_within(folder, self._videos, []) if folder else ""
+        deeper = first_within(folder, self._videos, []) if folder else ""
         return f"; its folder holds {deeper}: {_choice(deeper)}" if is_frame(deeper) else ""
 
-    def _suitable(self, row: LabelRow, name: str, there: Sequence[_Found]) -> Sequence[_Found]:
+    def _suitable(self, row: LabelRow, name: str, there: Sequence[Found]) -> Sequence[Found]:
         """Those of the videos of a name that may be the row's; more than one if it cannot be told which."""
         owners = {each: self._classes.of(each.path) for each in there}
         own = [each for each in there if row.label in owners[each]]
@@ -362,7 +371,7 @@ class _Search:
         return unknown
 
     def _warn_of(
-        self, row: LabelRow, taken: Sequence[_Found], why: str = "whose folder does not name its class"
+        self, row: LabelRow, taken: Sequence[Found], why: str = "whose folder does not name its class"
     ) -> None:
         reason = f"taken from {_names([each.path for each in taken], self._videos)}, {why}"
         self.warnings.append(Problem("warning", f"{row.label}/{row.video_id}", reason))
@@ -371,49 +380,49 @@ class _Search:
         return self._from_youtube and is_youtube_name(name)
 
 
-def _contents(folder: Path, videos: Path, problems: list[Problem], pattern: str) -> Iterator[_Found]:
+def contents(folder: Path, videos: Path, problems: list[Problem], pattern: str) -> Iterator[Found]:
     """What a folder holds. Folders that cannot be read are added to `problems`."""
-    entries = _entries(folder, videos, problems)
-    folders = {entry.name for entry in entries if _is_folder(entry)}
+    entries = entries_of(folder, videos, problems)
+    folders = {entry.name for entry in entries if is_folder(entry)}
     files = (entry.name for entry in entries if entry.name not in folders) if folders else ()
     beside = {Path(name).stem for name in files if is_video(name)}
     for entry in entries:
         path = Path(entry.path)
         if _is_hidden(entry):
-            yield _Found(path, HIDDEN, entry.name)
-        elif _is_folder(entry):
+            yield Found(path, HIDDEN, entry.name)
+        elif is_folder(entry):
             if has_frames(path, pattern):
-                yield _Found(path, "frames", entry.name)
+                yield Found(path, "frames", entry.name)
             else:
                 yield _folder_found(path, beside, folders, videos, problems)
         elif is_video(entry.name):
-            yield _Found(path, "video", path.stem)
+            yield Found(path, "video", path.stem)
         elif _is_lost(entry):
             problems.append(Problem("failed", str(path.relative_to(videos)), LOST))
         elif suffix(entry.name) == ".webp" and is_animated_webp(path):
             is_video_preview = any(is_video(each.name) and Path(each.name).stem == path.stem for each in entries)
-            yield _Found(path, ANIMATED_WEBP, entry.name, "" if is_video_preview else WEBP_REMEDY)
+            yield Found(path, ANIMATED_WEBP, entry.name, "" if is_video_preview else WEBP_REMEDY)
         else:
-            yield _Found(path, _kind(entry), entry.name)
+            yield Found(path, _kind(entry), entry.name)
 
 
-def _folder_found(path: Path, beside: set[str], folders: set[str], videos: Path, problems: list[Problem]) -> _Found:
-    entries = _entries(path, videos, problems)
-    names = [entry.name for entry in entries if not (is_picture(entry.name) and _is_folder(entry))]
+def _folder_found(path: Path, beside: set[str], folders: set[str], videos: Path, problems: list[Problem]) -> Found:
+    entries = entries_of(path, videos, problems)
+    names = [entry.name for entry in entries if not (is_picture(entry.name) and is_folder(entry))]
     inside = [name for name in names if is_video(name)]
     if inside:
-        deeper = f"a folder of {some(inside, 'video')}, not converted: {LAYOUT}{LABELS}"
-        return _Found(path, PLAIN_FOLDER, path.name, deeper)
+        deeper = f"a folder of {some(inside, 'video')}, not converted: {LAYOUT}{LABELS}{OTHERS}"
+        return Found(path, PLAIN_FOLDER, path.name, deeper)
     if any(is_frame(name) for name in names):
-        return _Found(path, "frames", path.name, "", *_doubt(path.name, names, beside, folders))
-    bare = next((entry for entry in entries if not suffix(entry.name) and not _is_folder(entry)), None)
+        return Found(path, "frames", path.name, "", *_doubt(path.name, names, beside, folders))
+    bare = next((entry for entry in entries if not suffix(entry.name) and not is_folder(entry)), None)
     if bare is not None and begins_as_picture(Path(bare.path)):  # its conversion says what to do
-        return _Found(path, "frames", path.name)
+        return Found(path, "frames", path.name)
     pictures = [name for name in names if is_other_image(name)]
     if pictures:
         kind = Path(pictures[0]).suffix[1:].upper()
-        return _Found(path, "pictures", path.name, f"{len(pictures)} {kind} {PICTURES}")
-    return _Found(path, PLAIN_FOLDER, path.name)
+        return Found(path, "pictures", path.name, f"{len(pictures)} {kind} {PICTURES}")
+    return Found(path, PLAIN_FOLDER, path.name)
 
 
 def _doubt(name: str, names: Sequence[str], videos: set[str], folders: set[str]) -> tuple[str, bool]:
@@ -439,14 +448,14 @@ def _choice(deeper: str) -> str:
     return f"--frames '{Path(deeper).parent}/*{Path(deeper).suffix}'"
 
 
-def _first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
+def first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
     """The first picture or video in the folders of a folder, at any depth; empty if there is none."""
     seen = {inode_of(place) for place in (folder, *folder.resolve().parents)}
     waiting = [folder]
     while waiting:
         place = waiting.pop()
-        for entry in reversed(_entries(place, videos, problems)):
-            if _is_folder(entry):
+        for entry in reversed(entries_of(place, videos, problems)):
+            if is_folder(entry):
                 if not is_hidden_folder(entry.name) and (identity := inode_of(Path(entry.path))) not in seen:
                     seen.add(identity)
                     waiting.append(Path(entry.path))
@@ -455,7 +464,7 @@ def _first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
     return ""
 
 
-def _everything_under(videos: Path, out: Path, problems: list[Problem], pattern: str) -> Iterator[_Found]:
+def _everything_under(videos: Path, out: Path, problems: list[Problem], pattern: str) -> Iterator[Found]:
     """What `videos` and all folders under it that hold no frames hold; a folder linked twice comes once."""
     seen = {inode_of(out / "jpg")}
     waiting = [videos]
@@ -465,12 +474,12 @@ def _everything_under(videos: Path, out: Path, problems: list[Problem], pattern:
         if identity in seen:
             continue
         seen.add(identity)
-        found = list(_contents(folder, videos, problems, pattern))
+        found = list(contents(folder, videos, problems, pattern))
         yield from found
         waiting += [each.path for each in reversed(found) if each.kind == PLAIN_FOLDER]
 
 
-def _entries(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os.DirEntry[str]]:
+def entries_of(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os.DirEntry[str]]:
     """The entries of a folder by name. DataError if `videos` cannot be read; other folders become a problem."""
     try:
         with os.scandir(folder) as entries:
@@ -484,7 +493,8 @@ def _entries(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os
         return []
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
@@ -493,7 +503,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _is_hidden(entry: os.DirEntry[str]) -> bool:
     """Whether it would be a class or a video, but for the dot before its name, or is of a system."""
-    if _is_folder(entry):
+    if is_folder(entry):
         return is_hidden_folder(entry.name)
     return entry.name.startswith(".") and is_video(entry.name)
 

@@ -1,0 +1,217 @@
+"""Lists of paths without a header, a line for each video: `waving/a.mp4`, `waving/a.mp4 3` or `waving/a 120 3`."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import DataError
+from common.text import quoted, shortened
+from data.labels.csv_file import read_lines
+from data.labels.text import counted, did_you_mean, first_names
+from data.prepare.file_names import is_video
+from data.prepare.path_index import PathIndex, parts_of
+
+LOOKED_AT = 50  # lines
+
+
+class Entry(NamedTuple):
+    """A line of a list: the path as written, the video that it means (its names below the folder), its number."""
+
+    written: str
+    video: tuple[str, ...]
+    number: int | None  # the last on the line, which is that of the class
+    place: str  # file and line, for messages
+    split: str
+
+
+class Classes(NamedTuple):
+    """The names of --classes in their order; `numbers` has them by number if the file itself numbers them."""
+
+    path: Path
+    names: list[str]
+    numbers: Mapping[int, str]
+
+
+def is_list(path: Path, index: PathIndex) -> bool:
+    """Whether a file is a list of paths, and no label file: its first line tells, or the next ones."""
+    try:
+        lines = [text for _, text in islice(read_lines(path), LOOKED_AT)]
+    except DataError:
+        return False  # such as UTF-16; who reads it as a label file says what is wrong
+    if not lines:
+        return False
+    if any(is_video(text) or index.find(text) for text, _ in _readings(lines[0])):
+        return True
+    # Another first line with separators is the header of a table. Else it may be a folder of frames that is missing.
+    is_table = any(separator in lines[0] for separator in ",;\t")
+    return not is_table and any(index.find(text) for line in lines[1:] for text, _ in _readings(line))
+
+
+def read_list(path: Path, split: str, index: PathIndex) -> tuple[list[Entry], list[tuple[str, str]]]:
+    """The lines of a list, and (path, reason) of those without a video. DataError if there is none, or one twice."""
+    entries: list[Entry] = []
+    missing: list[tuple[str, str]] = []
+    first: dict[tuple[str, ...], Entry] = {}
+    for line, text in read_lines(path):
+        place = f"{path}, line {line}"
+        written, number, found = _read_line(text, index)
+        if len(found) != 1:
+            several = " or ".join("/".join(each) for each in found[:3])
+            missing.append((written, f"{place}: " + (f"may be {several}" if found else "no such video under VIDEOS")))
+            continue
+        entry = Entry(written, found[0], number, place, split)
+        other = first.setdefault(entry.video, entry)
+        if other is not entry and (other.written, other.number) != (written, number):
+            raise DataError(
+                f"{other.place} and line {line}, {quoted(other.written)} and {quoted(text)}, are one video, "
+                f"{'/'.join(entry.video)}: remove one"
+            )
+        entries.append(entry)
+    if not entries and not missing:
+        raise DataError(f"{path}: the file is empty")
+    return entries, missing
+
+
+def _read_line(text: str, index: PathIndex) -> tuple[str, int | None, list[tuple[str, ...]]]:
+    """The path, the number and the videos that may be meant: a name may itself end in a number."""
+    readings = _readings(text)
+    for written, number in readings:
+        if found := index.find(written):
+            return written, number, found
+    with_suffix = [each for each in readings if is_video(each[0])]
+    return (*(with_suffix or readings)[-1], [])
+
+
+def _readings(text: str) -> list[tuple[str, int | None]]:
+    """A line as (path, number), with none, one or two numbers behind the path."""
+    found: list[tuple[str, int | None]] = [(text, None)]
+    rest = text
+    number: int | None = None
+    for _ in range(2):
+        match = re.fullmatch(r"(.*\S)\s*[\s,;]\s*([0-9]{1,9})", rest)
+        if not match:
+            break
+        rest = match[1]
+        number = int(match[2]) if number is None else number
+        found.append((rest, number))
+    return found
+
+
+def labels_of(entries: Sequence[Entry], classes: Classes | None) -> tuple[list[str], str]:
+    """The class of each line, and how it was found: the folder, or the number by --classes, or the number itself.
+
+    DataError if lines contradict each other.
+    """
+    folders = [_folder(entry) for entry in entries]
+    numbered = [(folder, entry) for folder, entry in zip(folders, entries, strict=True) if entry.number is not None]
+    if all(folders) and (not numbered or _agree(numbered)):
+        return folders, "the class is the first folder of the path"
+    if len(numbered) < len(entries):
+        entry = next(entry for entry in entries if entry.number is None)
+        raise DataError(
+            f"{entry.place}: {quoted(entry.written)} lies in no folder of its class and has no number of one"
+            if not all(folders)
+            else f"{entry.place} has no number of a class, but other lines have, which do not go with the folders"
+        )
+    numbers = [entry.number for entry in entries if entry.number is not None]
+    if classes is None:
+        return list(map(str, numbers)), "the class is the number behind the path"
+    names = _names_of(numbers, folders, classes)
+    return [names[number] for number in numbers], f"the class is the number behind the path, with {classes.path}"
+
+
+def _folder(entry: Entry) -> str:
+    """The first folder that the path as written and the video's own have in common, or that one of them has alone."""
+    paths = sorted((parts_of(entry.written), entry.video), key=len)
+    return next((parts[0] for parts in paths if len(parts) > 1), "")
+
+
+def _agree(numbered: Sequence[tuple[str, Entry]]) -> bool:
+    """Whether each folder has its number. DataError if nearly all have: then a line is wrong."""
+    pairs = Counter((folder, entry.number) for folder, entry in numbered)
+    of_folder: dict[str, int | None] = {}
+    of_number: dict[int | None, str] = {}
+    for (folder, number), _ in pairs.most_common():
+        of_folder.setdefault(folder, number)
+        of_number.setdefault(number, folder)
+    others = [
+        (folder, entry)
+        for folder, entry in numbered
+        if of_folder[folder] != entry.number or of_number[entry.number] != folder
+    ]
+    if others and len(others) * 10 < len(numbered) and len(of_folder) > 1:
+        folder, entry = others[0]
+        raise DataError(
+            f"{entry.place}: number {entry.number}, but other videos of folder {quoted(folder)} have "
+            f"{of_folder[folder]}, and number {entry.number} is mostly of {quoted(of_number[entry.number])}"
+        )
+    return not others
+
+
+def _names_of(numbers: Sequence[int], folders: Sequence[str], classes: Classes) -> Mapping[int, str]:
+    """The class name of each number. DataError if it cannot be told whether they count from 0 or 1."""
+    names, present = classes.names, set(numbers)
+    if classes.numbers:
+        possible = [classes.numbers]
+    else:
+        possible = [dict(enumerate(names, start=base)) for base in (0, 1)]
+    possible = [each for each in possible if present <= each.keys()]
+    if not possible:
+        raise DataError(
+            f"the numbers behind the paths go from {min(present)} to {max(present)}, but {classes.path} has "
+            f"{counted(len(names), 'class')}"
+        )
+    if len(possible) > 1:  # neither the first nor the last class has a video
+        agreeing = [
+            each for each in possible if all(each[n] == f for n, f in zip(numbers, folders, strict=True) if f in names)
+        ]
+        if len(agreeing) != 1:
+            raise DataError(
+                f"the numbers behind the paths, {min(present)} to {max(present)}, may count the {len(names)} classes "
+                f"of {classes.path} from 0 or from 1: write the number before each name there, as `1 {names[0]}`"
+            )
+        possible = agreeing
+    return possible[0]
+
+
+def read_classes(path: Path) -> Classes:
+    """Read --classes: a class name on each line, in the order; or a number and a name, as `1 ApplyEyeMakeup`."""
+    lines: dict[str, int] = {}
+    for line, name in read_lines(path):
+        if name in lines:
+            raise DataError(f"{path}: class {quoted(name)} is on lines {lines[name]} and {line}")
+        lines[name] = line
+    if not lines:
+        raise DataError(f"{path}: the file is empty")
+    pairs = [re.fullmatch(r"([0-9]{1,6})[\s,]+(\S.*)", text) for text in lines]
+    numbers = {int(pair[1]): pair[2] for pair in pairs if pair}
+    if len(numbers) == len(lines) and sorted(numbers) in (_count(0, len(lines)), _count(1, len(lines))):
+        names = [numbers[number] for number in sorted(numbers)]
+        if len(set(names)) == len(names):
+            return Classes(path, names, numbers)
+    return Classes(path, list(lines), {})
+
+
+def _count(first: int, number: int) -> list[int]:
+    return list(range(first, first + number))
+
+
+def ordered(labels: set[str], classes: Classes | None) -> tuple[list[str], list[str]]:
+    """The class order, and lines on it: that of --classes, else numbers by value, else names as text. DataError."""
+    if classes is None:
+        if all(label.isascii() and label.isdecimal() for label in labels):
+            return sorted(labels, key=lambda label: (int(label), label)), []
+        return sorted(labels), []
+    if unknown := sorted(labels.difference(classes.names)):
+        raise DataError(
+            f"class {quoted(unknown[0])}{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''} of the videos "
+            f"{'is' if len(unknown) == 1 else 'are'} not in {classes.path}{did_you_mean(unknown[0], classes.names)}"
+        )
+    empty = [shortened(name) for name in classes.names if name not in labels]
+    notes = (
+        [f"without a video: {counted(len(empty), 'class')} of {classes.path}, {first_names(empty)}"] if empty else []
+    )
+    return classes.names, notes

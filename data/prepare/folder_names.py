@@ -1,0 +1,97 @@
+"""The ids of videos, which name their folders: different for each, valid, and the same when videos are added."""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common.text import printable
+from data.labels.label_row import LONGEST_NAME, clip_name, clip_name_in_milliseconds, frames_name
+from data.prepare.folder_layout import Video
+from data.prepare.report import as_listed
+
+Key = tuple[str, str, str]  # class, path below VIDEOS, times: what tells a video of a dataset from the others
+EDGES = re.compile(r"^\s+|\s+$|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+LEVELS = 5  # of names, from the shortest on
+
+
+def key_of(video: Video, videos: Path) -> Key:
+    """What tells a video from all others of the dataset, as a list has it."""
+    return video.label, listed(video.path.relative_to(videos).as_posix()), part_of(video)
+
+
+def listed(text: str) -> str:
+    """A path as the list of names has it: escapes for what is not UTF-8 and what a reader would strip or break."""
+    return EDGES.sub(lambda match: "".join(f"\\x{ord(each):02x}" for each in match[0]), as_listed(text))
+
+
+def part_of(video: Video) -> str:
+    """The times or frames of a part of a video, as a list has them; empty for a whole one."""
+    if video.frames:
+        return f"frames {video.frames[0]}-{video.frames[1]}"
+    return f"{video.span.start!r}-{video.span.end!r} s" if video.span else ""
+
+
+def ids_of(videos: Sequence[Video], keys: Sequence[Key], known: Mapping[Key, str]) -> list[str]:
+    """The id of each video. One that has an id in `known` keeps it; of the others, those that would share one do not.
+
+    Their names get milliseconds, then the folders in which they lie, then the suffix, then a digest of the path. So
+    names do not change when other videos are added later.
+    """
+    ids = [known.get(key, "") for key in keys]
+    taken = {(video.label, name) for video, name in zip(videos, ids, strict=True) if name}
+    levels = {place: 0 for place, name in enumerate(ids) if not name}
+    names = {place: _name(videos[place], keys[place], 0) for place in levels}
+    while True:
+        sharing: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        for place, name in names.items():
+            sharing[videos[place].label, name].append(place)
+        moved = False
+        for pair, places in sharing.items():
+            if len(places) == 1 and pair not in taken:
+                continue
+            for place in places:
+                if levels[place] < LEVELS - 1:
+                    levels[place] += 1
+                    names[place] = _name(videos[place], keys[place], levels[place])
+                    moved = True
+        if not moved:
+            break
+    for place, name in names.items():
+        ids[place] = name
+    return ids
+
+
+def _name(video: Video, key: Key, level: int) -> str:
+    """The name of a video: its own, with milliseconds, its folders, its suffix, a digest of class, path and times."""
+    stem, times = video.name, ""
+    if video.span and stem.endswith(times := clip_name("", *video.span)):
+        stem = stem.removesuffix(times)
+        times = clip_name_in_milliseconds("", *video.span) if level >= 1 else times
+    elif video.frames and stem.endswith(times := frames_name("", video.frames)):
+        stem = stem.removesuffix(times)
+    else:
+        times = ""
+    if level >= 2:
+        stem = "_".join((*video.above, *video.folders, stem))
+    if level >= 3 and (suffix := video.path.suffix[1:]):
+        stem = f"{stem}_{suffix}"
+    if level >= 4:
+        stem = f"{stem}_{_digest(key)}"
+    return _valid(stem + times, key)
+
+
+def _valid(name: str, key: Key) -> str:
+    """The name as that of a folder: without what a label file does not keep, and of at most 255 bytes."""
+    valid = printable(as_listed(name))
+    valid = re.sub(r"[\\/]", "%", valid) if valid != name else valid
+    valid = valid.strip().lstrip(".").strip() or f"video_{_digest(key)}"
+    encoded = valid.encode()
+    if len(encoded) <= LONGEST_NAME:
+        return valid
+    return encoded[: LONGEST_NAME - 9].decode(errors="ignore").strip() + "_" + _digest(key)
+
+
+def _digest(key: Key) -> str:
+    return hashlib.blake2b("\0".join(key).encode(), digest_size=4).hexdigest()

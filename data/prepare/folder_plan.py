@@ -1,0 +1,235 @@
+"""The dataset that a folder is to become: class order, ids, groups and splits, before anything is converted."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common.errors import DataError
+from common.text import shortened
+from data.labels.text import counted, first_names, some
+from data.prepare.folder_files import splits_in
+from data.prepare.folder_groups import Grouping, copies, groups_of, merged
+from data.prepare.folder_layout import Layout, Video, check_spellings
+from data.prepare.folder_lists import Classes, ordered
+from data.prepare.folder_names import ids_of, key_of, listed, part_of
+from data.prepare.folder_splits import sides_of, split_groups
+from data.prepare.folder_state import Named, State
+from data.prepare.folder_tree import Tree
+from data.prepare.report import Problem
+
+
+class Wish(NamedTuple):
+    """What the user asks for; `val` and `seed` are None unless they were given."""
+
+    val: float | None
+    seed: int | None
+    grouping: Grouping
+    classes: Classes | None = None
+
+
+class Dataset(NamedTuple):
+    """The dataset to be: its videos with their names, the class order, how the split was made, and what to tell."""
+
+    videos: list[Video]
+    names: list[Named]
+    classes: list[str]
+    split: dict[str, Any]
+    problems: list[Problem]
+    notes: list[str]
+
+
+VAL, SEED = 0.2, 0
+
+
+def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Dataset:
+    """Give each video its id, group and split. Videos that earlier runs have split stay, if the flags are the same.
+
+    DataError if there are fewer than two classes, or if a split would be empty.
+    """
+    problems, notes = list(layout.problems), list(layout.notes)
+    videos = _once(tree, layout.videos, notes)
+    labels = dict.fromkeys(video.label for video in videos)
+    if len(labels) < 2:
+        raise DataError(f"all {counted(len(videos), 'video')} are of one class, {next(iter(labels))}: two are needed")
+    check_spellings(labels)
+    classes, lines = ordered(set(labels), wish.classes)
+    notes += lines
+    keys = [key_of(video, tree.videos) for video in videos]
+    ids = ids_of(videos, keys, {named.key: named.video_id for named in state.names})
+    _check_ids(videos, ids, tree)
+    renamed = [
+        f"{path} is {name}" for (_, path, _), name, video in zip(keys, ids, videos, strict=True) if name != video.name
+    ]
+    if renamed:
+        notes.append(
+            f"named differently, as folder_names.csv says: {counted(len(renamed), 'video')}, {first_names(renamed)}"
+        )
+    paths = [path for _, path, _ in keys]
+    groups = groups_of(videos, paths, wish.grouping)
+    if groups.alone:
+        which = f"{counted(len(groups.alone), 'video')}: {first_names(groups.alone)}"
+        notes.append(f"the flag finds no group of {which}; each is a group of its own")
+    same = _copies(tree, videos, problems)
+    names = merged(groups.names, same)
+    before = {named.key: named.split for named in state.names}
+    known = [
+        state.labelled.get((video.label, name)) or before.get(key, "")
+        for video, name, key in zip(videos, ids, keys, strict=True)
+    ]
+    splits, split, lines = _splits(tree, videos, known, names, layout, wish, state)
+    notes += lines
+    notes += _of_copies(tree, videos, same, splits, is_random=split["from"] == "random")
+    notes += _of_groups(names, splits, same)
+    rows = [
+        Named(video.label, name, side, listed(group), path, part_of(video))
+        for video, name, side, group, path in zip(videos, ids, splits, names, paths, strict=True)
+    ]
+    return Dataset(videos, rows, classes, split, problems, notes)
+
+
+def _once(tree: Tree, videos: Sequence[Video], notes: list[str]) -> list[Video]:
+    """The videos without repetitions. DataError if one is in two splits."""
+    first: dict[tuple[object, ...], Video] = {}
+    repeated = []
+    for video in videos:
+        other = first.setdefault((video.path, video.label, part_of(video)), video)
+        if other is not video:
+            path = str(video.path.relative_to(tree.videos))
+            if other.split != video.split:
+                times = f" {part}" if (part := part_of(video)) else ""
+                raise DataError(
+                    f"{path}{times}, {video.label}, is labelled as {other.split} and as {video.split}: remove one"
+                )
+            repeated.append(path)
+    if repeated:
+        notes.append(f"named twice, taken once: {some(repeated, 'video')}")
+    return list(first.values())
+
+
+def _check_ids(videos: Sequence[Video], ids: Sequence[str], tree: Tree) -> None:
+    """DataError if two videos have the same id after all."""
+    first: dict[tuple[str, str], Video] = {}
+    for video, name in zip(videos, ids, strict=True):
+        if (other := first.setdefault((video.label, name), video)) is not video:
+            pair = " and ".join(str(each.path.relative_to(tree.videos)) for each in (other, video))
+            raise DataError(f"{pair} would both be {video.label}/{shortened(name)}: rename one")
+
+
+def _copies(tree: Tree, videos: Sequence[Video], problems: list[Problem]) -> list[list[int]]:
+    """The places of videos with the same bytes. Copies in two classes are told; what cannot be read fails later."""
+    places: defaultdict[Path, list[int]] = defaultdict(list)
+    for place, video in enumerate(videos):
+        places[video.path].append(place)
+    found, _ = copies(places)
+    for paths in found:
+        first: dict[str, Path] = {}
+        for path in paths:
+            for place in places[path]:
+                first.setdefault(videos[place].label, path)
+        if len(first) > 1:
+            (label, path), *others = first.items()
+            for other, there in others:
+                what = (
+                    f"the same bytes as {path.relative_to(tree.videos)} of class {label}: one of the labels is wrong?"
+                )
+                problems.append(Problem("warning", str(there.relative_to(tree.videos)), f"of class {other}: {what}"))
+    return [[place for path in paths for place in places[path]] for paths in found]
+
+
+def _splits(
+    tree: Tree,
+    videos: Sequence[Video],
+    known: Sequence[str],
+    groups: Sequence[str],
+    layout: Layout,
+    wish: Wish,
+    state: State,
+) -> tuple[list[str], dict[str, Any], list[str]]:
+    """The split of each video, how it was found, and lines on it. `known` are those of earlier runs."""
+    numbers = splits_in(videos, tree)
+    lines = []
+    if set(numbers) <= {"", "train"}:
+        if "train" in numbers:
+            lines.append("there are only train videos: val is a part of them")
+        return _random(videos, known, groups, layout, wish, state, lines)
+    for flag, value in (("--val", wish.val), ("--seed", wish.seed)):
+        if value is not None:
+            raise DataError(f"{flag} has no effect, as the videos have splits ({', '.join(numbers)}): leave it out")
+    splits = [video.split for video in videos]
+    if "val" not in numbers:
+        lines.append(f"there are no val videos: the {numbers['test']} test videos are used for validation")
+        splits = ["val" if split == "test" else split for split in splits]
+    if "train" not in numbers:
+        raise DataError(f"there are no train videos, only {' and '.join(numbers)}")
+    return splits, {"from": "given"}, lines
+
+
+def _random(
+    videos: Sequence[Video],
+    known: Sequence[str],
+    groups: Sequence[str],
+    layout: Layout,
+    wish: Wish,
+    state: State,
+    lines: list[str],
+) -> tuple[list[str], dict[str, Any], list[str]]:
+    """A random split, in which videos stay that have a `known` one from the same flags."""
+    part = VAL if wish.val is None else wish.val
+    seed = SEED if wish.seed is None else wish.seed
+    pattern = wish.grouping.pattern.pattern if wish.grouping.pattern else None
+    split = {"from": "random", "val": part, "seed": seed, "by_folder": wish.grouping.by_folder, "group_from": pattern}
+    known = known if state.split == split else [""] * len(videos)
+    fixed = {group: sides.most_common(1)[0][0] for group, sides in sides_of(groups, known).items()}
+    sides = split_groups([video.label for video in videos], groups, part, seed, fixed)
+    splits = [own or sides[group] for own, group in zip(known, groups, strict=True)]
+    if "val" not in splits or "train" not in splits:
+        what = f"{counted(len(videos), 'video')} in {counted(len(set(groups)), 'group')}"
+        raise DataError(f"{what} cannot be divided into train and val: each class needs two groups")
+    flags = f"--val {part:g} --seed {seed}"
+    kept = f"; {counted(sum(map(bool, known)), 'video')} as before" if any(known) else ""
+    whole = ", with whole groups on one side" if wish.grouping != Grouping() else ""
+    lines.append(f"split: random, a part of each class ({flags}){whole}{kept}")
+    if wish.grouping == Grouping() and layout.is_nested:
+        lines.append(
+            "a subject may be on both sides of the split: if the first folders below the classes are subjects, give "
+            "--by-folder 1"
+        )
+    return splits, split, lines
+
+
+def _of_copies(
+    tree: Tree, videos: Sequence[Video], same: Sequence[Sequence[int]], splits: Sequence[str], is_random: bool
+) -> list[str]:
+    """Lines on videos with the same bytes."""
+    both: list[str] = []
+    within: list[str] = []
+    for places in same:
+        paths = dict.fromkeys(str(videos[place].path.relative_to(tree.videos)) for place in places)
+        (both if len({splits[place] for place in places}) > 1 else within).append(" = ".join(paths))
+    lines = []
+    if both:
+        lines.append(
+            f"warning: the same bytes in two splits: copies of {counted(len(both), 'video')}, {first_names(both, 160)}"
+        )
+    if within:
+        kept = ", kept on one side of the split" if is_random else ""
+        lines.append(
+            f"the same bytes several times{kept}: copies of {counted(len(within), 'video')}, {first_names(within, 160)}"
+        )
+    return lines
+
+
+def _of_groups(groups: Sequence[str], splits: Sequence[str], same: Sequence[Sequence[int]]) -> list[str]:
+    """A line on groups that are in two splits, but for those of copies, of which another line tells."""
+    told = {groups[place] for places in same for place in places}
+    both = [group for group, sides in sides_of(groups, splits).items() if len(sides) > 1 and group not in told]
+    return [f"warning: in two splits: {counted(len(both), 'group')}, {first_names(both)}"] if both else []
+
+
+def class_counts(names: Sequence[Named]) -> dict[str, Counter[str]]:
+    """The numbers of videos of each class by split."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for named in names:
+        found[named.label][named.split] += 1
+    return found

@@ -1,0 +1,125 @@
+"""Lists of paths as UCF-101, TSN and others have them: each line is its own video of its own class, or is told."""
+
+from pathlib import Path
+
+import pytest
+
+from common.errors import DataError
+from data.prepare.folder_files import LabelFile, by_files
+from data.prepare.folder_layout import Layout
+from data.prepare.folder_lists import ordered, read_classes
+from data.prepare.folder_tree import walk
+from data.prepare.path_index import PathIndex
+
+
+def find(folder: Path, files: str, *lists: str, classes: str = "") -> Layout:
+    """The layout of empty files "a/b.mp4 c.mp4" by lists with these lines; ~ is a space in the name of a file."""
+    for file in files.split():
+        path = folder / "videos" / file.replace("~", " ")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    named = []
+    for place, text in enumerate(lists):
+        (folder / f"{place}.txt").write_text(text)
+        named.append(LabelFile(folder / f"{place}.txt", ("train", "val", "test")[place]))
+    known = None
+    if classes:
+        (folder / "classes.txt").write_text(classes)
+        known = read_classes(folder / "classes.txt")
+    return by_files(walk(folder / "videos", folder / "out"), folder / "out", named, known)
+
+
+def taken(found: Layout, folder: Path) -> dict[str, str]:
+    """The class and split of each file."""
+    root = folder / "videos"
+    return {str(video.path.relative_to(root)): f"{video.label} {video.split}" for video in found.videos}
+
+
+def test_the_class_is_the_folder(tmp_path: Path) -> None:
+    """As in EgoGestAR; and UCF-101's train lists have numbers, its test lists have none."""
+    found = find(tmp_path, "wave/a.mp4 wave/b.mp4 jump/a.mp4", "wave/a.mp4 2\njump/a.mp4 1\n", "wave/b.mp4\n")
+    assert taken(found, tmp_path) == {"wave/a.mp4": "wave train", "jump/a.mp4": "jump train", "wave/b.mp4": "wave val"}
+
+
+def test_the_class_is_the_number(tmp_path: Path) -> None:
+    """As in the lists of TSN: a path, perhaps the number of frames, and the class."""
+    found = find(tmp_path, "a.avi b.avi x/c~3.avi", "a.avi 17\nb 120 3\nx/c 3.avi,17\n")
+    assert taken(found, tmp_path) == {"a.avi": "17 train", "b.avi": "3 train", "x/c 3.avi": "17 train"}
+
+
+@pytest.mark.parametrize(
+    ("classes", "numbers", "expected"),
+    [
+        ("x\ny\nz\n", "0 2", "xz"),
+        ("x\ny\nz\n", "1 3", "xz"),
+        ("x\ny\nz\n", "1 2", ""),  # from 0 or from 1?
+        ("1 x\n2 y\n3 z\n", "1 2", "xy"),
+        ("0 x\n1 y\n2 z\n", "1 2", "yz"),
+        ("x\ny\n", "0 2", ""),
+    ],
+)
+def test_numbers_get_the_names_of_classes(tmp_path: Path, classes: str, numbers: str, expected: str) -> None:
+    """Counted from 0 in place of 1, each video would get the class of its neighbour."""
+    lines = "".join(f"{name} {number}\n" for name, number in zip(("a.mp4", "b.mp4"), numbers.split(), strict=True))
+    if not expected:
+        with pytest.raises(DataError):
+            find(tmp_path, "a.mp4 b.mp4", lines, classes=classes)
+        return
+    found = find(tmp_path, "a.mp4 b.mp4", lines, classes=classes)
+    assert [video.label for video in found.videos] == list(expected)
+
+
+def test_folders_tell_from_which_number_classes_count(tmp_path: Path) -> None:
+    (tmp_path / "videos" / "q").mkdir(parents=True)
+    found = find(tmp_path, "y/a.mp4 z/b.mp4 q/c.mp4", "y/a.mp4 2\nz/b.mp4 3\n", classes="x\ny\nz\nw\n")
+    assert [video.label for video in found.videos] == ["y", "z"]
+    assert "q/c.mp4" in " ".join(found.notes)  # no list names it
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        ("a/1.mp4\n", "a/1.mp4\n"),  # refused by the split: the same video in both
+        ("a/1.mp4 1\na/1.mp4 2\n",),
+        ("a/1.mp4\nA/../a/1.mp4\n",),
+        ("".join(f"a/{i}.mp4 1\nb/{i}.mp4 2\n" for i in range(10)) + "a/10.mp4 2\n",),  # one wrong number
+        ("a/1.mp4 1\na/2.mp4\nb/1.mp4 1\n",),
+        ("c/1.mp4\n",),  # none is there
+        ("\n\n",),
+        ("label\n",),
+    ],
+)
+def test_a_list_that_contradicts_itself_is_refused(tmp_path: Path, lists: tuple[str, ...]) -> None:
+    """One of the lines is wrong; which, only the user knows."""
+    files = " ".join(f"{folder}/{i}.mp4" for folder in "ab" for i in range(11))
+    with pytest.raises(DataError):
+        found = find(tmp_path, files, *lists)
+        if len(lists) == 2:  # told when splits are made
+            assert len({video.split for video in found.videos}) == 2
+            raise DataError
+
+
+def test_a_path_is_taken_with_more_or_fewer_folders_but_never_another_file(tmp_path: Path) -> None:
+    """Lists are written on other machines; names such as 001.mp4 come in each class."""
+    index = PathIndex([("wave", "001.mp4"), ("jump", "001.avi"), ("x", "run", "001.mp4"), ("c.mp4",), ("c.avi",)])
+    assert index.find("wave/001.mp4") == index.find("/data/wave/001.mp4") == index.find(r"wave\001") == [
+        ("wave", "001.mp4")
+    ]  # fmt: skip
+    assert index.find("run/001.mp4") == [("x", "run", "001.mp4")]
+    assert index.find("jump/001.mp4") == index.find("swim/001.mp4") == index.find("") == index.find("/") == []
+    assert len(index.find("001")) == 3 and index.find("c.avi") == [("c.avi",)]
+    found = find(tmp_path, "wave/a.mp4 jump/a.mp4 b.mp4", "/old/wave/a.mp4\n/old/jump/a.mp4\n/old/swim/a.mp4\n")
+    assert set(taken(found, tmp_path)) == {"wave/a.mp4", "jump/a.mp4"}
+    assert [(problem.kind, problem.item) for problem in found.problems] == [("missing", "/old/swim/a.mp4")]
+
+
+def test_two_folders_of_a_list_do_not_mean_one_file(tmp_path: Path) -> None:
+    """A flat copy of a dataset whose names come in each class has lost all but one of them."""
+    with pytest.raises(DataError):
+        find(tmp_path, "001.mp4", "wave/001.mp4\njump/001.mp4\n")
+
+
+def test_numbers_sort_by_value() -> None:
+    """Else class 10 stands before class 2, and a list of names by number names the wrong ones."""
+    assert ordered({"10", "9", "1"}, None)[0] == ["1", "9", "10"]
+    assert ordered({"10", "9", "a"}, None)[0] == ["10", "9", "a"]
