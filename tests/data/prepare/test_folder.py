@@ -306,10 +306,13 @@ def test_the_same_bytes_in_two_classes_or_splits_are_told(tmp_path: Path, capsys
 
 def test_few_videos_and_classes_that_a_split_lacks_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     videos = make(tmp_path / "videos", "wave/1.mp4 wave/2.mp4 swim/1.mp4")
+    (videos / "run").mkdir()
+    (videos / "run" / "1.xyz").touch()
     assert run(videos, tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert "fewer than 5 videos: 2 classes, swim (1), wave (2)" in printed
     assert "without a val video: 1 class, swim" in printed
+    assert "without a video: 1 class folder, run" in printed
     assert load_splits(tmp_path / "out", SPEC).train.classes == ("swim", "wave")
 
 
