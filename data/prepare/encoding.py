@@ -44,6 +44,12 @@ class Job(NamedTuple):
     file: Path
     replaces: bool = False  # a file that was made from something else
     cut: Span | None = None  # the times of the whole video that the source should hold, if it was cut beforehand
+    frames: tuple[int, int] | None = None  # in place of a span: the first frame, from 0, and one after the last
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the source is encoded from its first frame to its last."""
+        return self.span is None and self.frames is None
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Made:
     short_side: int
     gop: int
     crf: int
+    first_frame: int | None = None
+    end_frame: int | None = None
     warnings: tuple[str, ...] = ()
     version: str = VERSION
 
@@ -68,6 +76,9 @@ class Made:
             found.append(f"file: was {self.source} ({self.size} bytes), is {now.source} ({now.size} bytes)")
         if (self.start, self.end) != (now.start, now.end):
             found.append(f"span: was {_span(self.start, self.end)}, is {_span(now.start, now.end)}")
+        if (self.first_frame, self.end_frame) != (now.first_frame, now.end_frame):
+            before, after = (_frames(made.first_frame, made.end_frame) for made in (self, now))
+            found.append(f"frames: were {before}, are {after}")
         for name, flag in (("short_side", "--short-side"), ("gop", "--gop"), ("crf", "--crf")):
             if getattr(self, name) != getattr(now, name):
                 found.append(f"{flag} was {getattr(self, name)}, is {getattr(now, name)}")
@@ -86,7 +97,8 @@ def made_now(settings: Settings, job: Job) -> Made:
         raise DataError(f"cannot be read ({reason(error)})") from error
     start, end = job.span or (None, None)
     source = job.source.relative_to(settings.videos).as_posix()
-    return Made(source, size, content, start, end, settings.short_side, settings.gop, settings.crf)
+    how = (settings.short_side, settings.gop, settings.crf)
+    return Made(source, size, content, start, end, *how, *(job.frames or (None, None)))
 
 
 def made_before(file: Path) -> Made | None:
@@ -114,7 +126,7 @@ def encode_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Enco
     """Write the file of one video. DataError if the source cannot be decoded to its end."""
     remove_leftovers(job)
     made = made_now(settings, job)
-    reader = VideoReader(job.source, settings.short_side, job.span, beat=beat)
+    reader = VideoReader(job.source, settings.short_side, job.span, beat=beat, frames=job.frames)
     try:
         job.file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(job.file) as temporary:
@@ -129,7 +141,7 @@ def encode_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Enco
 
 def _write(reader: VideoReader, settings: Settings, job: Job, made: Made, path: Path) -> tuple[str, ...]:
     """Encode the frames, and then the tag with what is known at the end; return the warnings."""
-    frames = _Frames(reader, job.span)
+    frames = _Frames(reader, job.is_whole)
     video = path.with_name(f"{path.name}.video.tmp")
     try:
         with av.open(str(video), "w", format="mp4") as container:
@@ -161,14 +173,14 @@ def _write(reader: VideoReader, settings: Settings, job: Job, made: Made, path: 
 
 
 class _Frames:
-    """The frames of a video with even sides, with their times in ticks from the start of the file or of the span."""
+    """The frames of a video with even sides, with their times in ticks from that of the first frame on."""
 
-    def __init__(self, reader: VideoReader, span: Span | None) -> None:
+    def __init__(self, reader: VideoReader, is_whole: bool) -> None:
         self.count = 0
         self.size = (0, 0)
         self.remarks: list[str] = []
         self._reader = reader
-        self._span = span
+        self._is_whole = is_whole
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
         start, last = 0.0, -1
@@ -179,7 +191,7 @@ class _Frames:
             if self.count == 0:
                 self.size = (height, width)
                 start = self._reader.time
-                if self._span is None and start > 0.05:
+                if self._is_whole and start > 0.05:
                     self.remarks.append(
                         f"the times of the file made begin with the picture: they are {start:.2f} s less than before"
                     )
@@ -216,6 +228,10 @@ def remove_leftovers(job: Job) -> None:
     with suppress(OSError):
         for path in job.file.parent.glob(f".{escape(job.file.name)}.*.tmp"):
             path.unlink(missing_ok=True)
+
+
+def _frames(first: int | None, end: int | None) -> str:
+    return "all" if first is None else f"{first} to {end}"
 
 
 def _span(start: float | None, end: float | None) -> str:

@@ -21,7 +21,7 @@ from common.errors import DataError
 from common.files import reason
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
-from data.labels.label_file import read_labels
+from data.labels.label_file import LabelRow, read_together
 from data.prepare.encoding import Encoded, Job, Settings, Unwritable, encode_video, made_before, made_now
 from data.prepare.encoding import remove_leftovers as clean_up
 from data.prepare.report import Report, check_list, printable, progress_bar, write_problems
@@ -79,12 +79,20 @@ def _check_folders(videos: Path, target: Path) -> None:
 def _find(videos: Path, out: Path, labels: Sequence[Path]) -> Sources:
     if not labels:
         return find_sources(videos, out)
-    return find_labelled_sources(videos, out, [row for path in labels for row in read_labels(path)])
+    rows: list[LabelRow] = []
+    for read in read_together(labels):
+        for note in read.notes:
+            print(printable(note), file=sys.stderr)
+        rows += read.rows
+    return find_labelled_sources(videos, out, rows)
 
 
 def _jobs(sources: Sequence[Source], target: Path, settings: Settings, replace: bool, report: Report) -> list[Job]:
     """The videos to encode; the others are counted, or added to the report's problems."""
-    jobs = [Job(each.path, each.span, target / each.label / f"{each.video_id}.mp4", cut=each.cut) for each in sources]
+    jobs = [
+        Job(each.path, each.span, target / each.label / f"{each.video_id}.mp4", False, each.cut, each.frames)
+        for each in sources
+    ]
     wanted = []
     for job, there in zip(jobs, in_threads("what is there", partial(_look, settings), jobs), strict=True):
         state, reasons = there
@@ -159,9 +167,10 @@ def _encode(jobs: Sequence[Job], settings: Settings, options: argparse.Namespace
 
 
 def _name(job: Job, settings: Settings) -> str:
-    """The source's path and, of a clip, its seconds."""
-    span = f" {job.span.start:g}-{job.span.end:g} s" if job.span else ""
-    return f"{job.source.relative_to(settings.videos)}{span}"
+    """The source's path and, of a clip, its seconds or frames."""
+    part = f" {job.span.start:g}-{job.span.end:g} s" if job.span else ""
+    part = f" frames {job.frames[0]}-{job.frames[1]}" if job.frames else part
+    return f"{job.source.relative_to(settings.videos)}{part}"
 
 
 def _parser() -> CommandParser:

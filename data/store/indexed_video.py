@@ -28,6 +28,8 @@ from data.store.video_frames import FrameDecoder
 from data.store.video_pixels import Upright
 from data.store.video_source import VideoPart, VideoSourceError
 
+# Decoders that can leave out the frame of a packet that no other frame needs. That of AV1 leaves out others, too.
+LEAVING_OUT = {"h264", "hevc"}
 FAR = 8  # frames; if a keyframe lies further ahead, it is searched for, else what is between is decoded
 REMEDY = "replace the file, or remove it, and start again"
 
@@ -211,7 +213,8 @@ class IndexedVideo:
                     if _number(stamps, packet.pts) > first:
                         return  # the search ended behind the keyframe
                     continue
-                context.skip_frame = "DEFAULT" if _number(stamps, packet.pts) in wanted else "NONREF"
+                if context.name in LEAVING_OUT:
+                    context.skip_frame = "DEFAULT" if _number(stamps, packet.pts) in wanted else "NONREF"
             for frame in stream.decode(packet if packet.size else None):
                 if (index := _number(stamps, frame.pts)) >= first:
                     _check(index, frame)

@@ -1,6 +1,6 @@
 """The index of a video file: its frames in the order of showing, their times, and where decoding can begin.
 
-It is made of the packets, of which only a few are decoded, in MP4 and Matroska files whose codec gives one frame for
+It is made of the packets, of which only a few are decoded, in MP4 and Matroska files whose decoder gives one frame for
 each packet. Other files are decoded once: in AVI, MPEG and FLV files packets do not tell which frames a decoder gives.
 The frames are those of `VideoReader` without a span, in the same order.
 """
@@ -27,7 +27,7 @@ from data.store.video_frames import SEEKABLE, TIMELESS, FrameDecoder
 from data.store.video_pixels import Upright
 from data.store.video_structure import breaks
 
-ONE_EACH = {"h264", "hevc", "vp9", "av1", "mjpeg", "prores"}  # codecs that give one frame for each packet
+ONE_EACH = {"h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg", "prores"}  # decoders that give a frame for each packet
 DECODED = 32  # frames that are decoded to see that they come in the order of their times
 ROUNDED = 1.5  # ticks, or milliseconds, by which the length of a part may be off because times are rounded
 WHOLE = 1 << 30  # a shorter side that no video has

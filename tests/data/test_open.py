@@ -181,7 +181,6 @@ def test_an_official_dataset_is_opened_by_the_facts_of_its_script(tmp_path):
         ("train", {"interval": 0}, "interval 0"),
         ("train", {"interval": (3, 2)}, r"interval \(3, 2\)"),
         ("train", {"interval": (1, 2, 3)}, r"interval \(1, 2, 3\)"),
-        ("train", {"interval": "2"}, "interval '2'"),
         ("train", {"seed": -1}, "seed -1"),
         ("train", {"classes": ["clap", "jump", "walk fast"]}, "run"),
         ("val", {"classes": ["clap", "jump", "walk fast"]}, "run"),
@@ -253,7 +252,7 @@ def test_intervals_in_time_and_video_files_are_those_of_a_training(tmp_path):
         write_labels(tmp_path / "labels" / f"{split}.csv", [("run", split)])
     rate = VideoReader(video, 360)
     assert len(list(rate)) == 20 and rate.rate
-    for interval, numbers in (("all", [2, 7, 12, 17]), (f"2@{rate.rate / 2:g}", [3, 7, 11, 15]), (2, [6, 8, 10, 12])):
+    for interval, numbers in (("all", [2, 7, 12, 17]), (f"2@{rate.rate / 2:g}", [2, 6, 10, 14]), (2, [6, 8, 10, 12])):
         clips = opened(tmp_path, "val", interval=interval, source="videos")
         assert clips.path(0) == video
         assert frame_numbers(clips[0][0].permute(1, 2, 3, 0).numpy()) == numbers

@@ -58,12 +58,12 @@ def test_clips_are_those_of_video_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--source videos"):
         make_row(tmp_path, SHAPE, None, (0, 0))
     for place in (tmp_path, file):
-        original = make_row(place, SHAPE, None, (0, 0), "videos").original
+        original = make_row(place, SHAPE, None, (0, 0), source="videos").original
         first, second = frame_numbers(original)
         assert 9 <= first == second - 2 < 16
     (tmp_path / "videos/wave/a.mkv").write_bytes(b"no video")
     with pytest.raises(DataError, match=r"a\.mkv"):
-        make_row(tmp_path, SHAPE, None, (0, 0), "videos")
+        make_row(tmp_path, SHAPE, None, (0, 0), source="videos")
 
 
 @pytest.mark.parametrize("module", ["data.preview", "data.augment"])

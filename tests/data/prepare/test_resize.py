@@ -99,6 +99,17 @@ def test_clips_are_cut_by_a_label_file_and_train(tmp_path: Path) -> None:
     assert splits.train.frame_counts.tolist() == [25]
 
 
+def test_clips_are_cut_by_frames(tmp_path: Path) -> None:
+    """Else the whole video would stand under the name of the clip."""
+    videos, out = tmp_path / "VIDEOS", tmp_path / "out"
+    encode_numbered_video(videos / "whole.mp4", 40)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("label,id,start_frame,end_frame\nwave,whole,10,20\n")
+    assert resize(videos, out, "--labels", labels) == 0
+    (made,) = (out / "videos").rglob("*.mp4")
+    assert numbers(made) == list(range(10, 20))
+
+
 def test_a_second_run_makes_nothing_again_and_says_what_differs(tmp_path: Path) -> None:
     videos, out = tmp_path / "VIDEOS", tmp_path / "out"
     for name in ("a", "b"):

@@ -50,6 +50,7 @@ def index_of(part: VideoPart) -> FrameIndex:
         ("v.mkv", {**H264, "container_options": {"live": "1"}}, True, False),
         ("v.mkv", {**NEGATIVE, "first_pts": -40}, True, True),
         ("v.mkv", {"codec": "ffv1", "pixel_format": "bgr0"}, True, True),
+        ("v.mp4", {"codec": "libaom-av1", "options": {"cpu-used": "8", "g": "20", "lag-in-frames": "9"}}, True, False),
         ("v.webm", {"codec": "libvpx-vp9", "options": {"g": "20", "deadline": "realtime"}}, True, False),
         ("v.webm", {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "8", "b": "1M"}}, True, True),
         ("v.avi", {"codec": "mpeg4", "options": {"bf": "2", "qmin": "2", "qmax": "2"}}, False, True),
