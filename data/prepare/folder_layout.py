@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
+from common.files import inode_of
 from common.text import quoted, shortened
 from data.labels.label_file import SPLITS, FolderNameError, check_folder_name, check_name_length
 from data.labels.text import canonical_name, counted, first_names, some
 from data.prepare.clip_times import cut_times
-from data.prepare.file_names import is_video
+from data.prepare.file_names import is_hidden_folder, is_video
 from data.prepare.folder_tree import Tree
 from data.prepare.previews import may_be_preview
 from data.prepare.report import Problem
-from data.prepare.sources import UNCERTAIN_CLASS, Found, previews_of_classes
+from data.prepare.sources import UNCERTAIN_CLASS, Found, entries_of, is_folder, previews_of_classes
 from data.store.video_file import Span
 
 NAMES = {**{name: split for name, split in SPLITS.items() if name}, "valid": "val"}  # of folders of a split
@@ -85,6 +86,9 @@ def by_folders(tree: Tree) -> Layout:
     if splits:
         said = f"<split>/{said}, the splits are the folders {', '.join(splits)}"
     _check_classes(tree, layout)
+    known = {each.path.relative_to(tree.videos).parts[: below + 1] for each in tree.found}
+    if empty := [place for root in roots for place in _folders_in(root, tree) if Path(place).parts not in known]:
+        layout.notes.append(f"warning: without a video: {counted(len(empty), 'class folder')}, {first_names(empty)}")
     return layout._replace(said=f"layout: {said}", is_nested=deepest > 0)
 
 
@@ -195,6 +199,14 @@ def _check_classes(tree: Tree, layout: Layout) -> None:
     remedy = f"if the folders in it are the classes ({first_names(list(inner))}), give that folder" if inner else ""
     remedy = remedy or "training needs two or more: is it the folder above that you mean?"
     raise DataError(f"all {counted(len(layout.videos), 'video')} in {tree.videos} are of one class, {label}: {remedy}")
+
+
+def _folders_in(root: Path, tree: Tree) -> Iterable[str]:
+    """The folders in one that may be those of classes, as paths below VIDEOS; not those of the dataset."""
+    own = {inode_of(tree.out), inode_of(tree.out / "jpg"), inode_of(tree.out / "labels")}
+    for entry in entries_of(root, tree.videos, []):
+        if is_folder(entry) and not is_hidden_folder(entry.name) and inode_of(Path(entry.path)) not in own:
+            yield str(Path(entry.path).relative_to(tree.videos))
 
 
 def _previews(tree: Tree, root: Path, problems: list[Problem]) -> Iterable[Path]:

@@ -19,6 +19,7 @@ class Tree(NamedTuple):
     found: list[Found]
     problems: list[Problem]
     ignored: Counter[str]
+    out: Path  # the dataset
 
     def parts(self, each: Found) -> tuple[str, ...]:
         """The path of a video below the folder, as names."""
@@ -32,7 +33,7 @@ def walk(videos: Path, out: Path, pattern: str = "") -> Tree:
 
     A folder is read once: a link to one that is read anyway, or to one above `videos`, is left out with a warning.
     """
-    tree = Tree(videos, [], [], Counter())
+    tree = Tree(videos, [], [], Counter(), out)
     seen = {inode_of(out / "jpg"): out / "jpg"}
     above = {inode_of(parent) for parent in videos.resolve().parents}
     waiting, links = [videos], list[Path]()

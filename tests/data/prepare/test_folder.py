@@ -15,7 +15,7 @@ import pytest
 from common.errors import DataError
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
-from data.prepare import verify
+from data.prepare import convert, verify
 from data.prepare.folder import main
 from data.store.frame_store import FrameStore
 from tests.numbered import encode_numbered_video, frame_numbers, numbered_jpegs
@@ -102,6 +102,18 @@ def test_split_folders_give_their_own_splits_and_numbers_sort_by_value(tmp_path:
         run(videos, tmp_path / "out", "--val", "0.5")
 
 
+def test_test_videos_without_val_videos_are_for_validation(tmp_path: Path) -> None:
+    """As with label files: most academic datasets have a train and a test split."""
+    videos = make(
+        tmp_path / "videos", "train/a/1.mp4 train/b/1.mp4 train/b/3.mp4 train/a/3.mp4 Test/a/2.mp4 Test/b/2.mp4"
+    )
+    assert run(videos, tmp_path / "out") == 0
+    assert labels(tmp_path / "out") == {"train": {"a/1", "a/3", "b/1", "b/3"}, "val": {"a/2", "b/2"}}
+    shutil.rmtree(videos / "Test")  # train videos alone are divided
+    assert run(videos, tmp_path / "train") == 0
+    assert {name: len(rows) for name, rows in labels(tmp_path / "train").items()} == {"train": 2, "val": 2}
+
+
 def test_no_subject_is_on_both_sides_over_all_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Else the validation measures how well the network knows the subjects."""
     files = " ".join(f"{c}/s{s}/day/{k}.mp4" for c in ("wave", "jump") for s in range(4) for k in "ab")
@@ -169,6 +181,21 @@ def test_the_class_is_in_the_names_of_a_flat_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         run(videos, tmp_path / "other", "--class-from", "(swim)")
     assert not (tmp_path / "other").exists()
+
+
+def test_convert_and_training_name_this_command(tmp_path: Path) -> None:
+    """Who has another layout would else write a script of their own."""
+    videos = make(tmp_path / "videos", "train/wave/1.mp4 train/jump/1.mp4")
+    assert convert.main([str(videos), str(tmp_path / "out")]) == 1
+    with (tmp_path / "out" / "convert_failures.csv").open() as file:
+        assert all("data.prepare.folder" in row["reason"] for row in csv.DictReader(file))
+    with pytest.raises(DataError, match=r"data\.prepare\.folder"):
+        convert.main([str(videos / "train" / "wave"), str(tmp_path / "out2")])
+    with pytest.raises(DataError, match=r"data\.prepare\.folder"):
+        load_splits(videos, SPEC)
+    (tmp_path / "out" / "jpg").mkdir(exist_ok=True)
+    with pytest.raises(DataError, match=r"data\.prepare\.folder"):
+        load_splits(tmp_path / "out", SPEC)
 
 
 # Later runs
@@ -279,10 +306,13 @@ def test_the_same_bytes_in_two_classes_or_splits_are_told(tmp_path: Path, capsys
 
 def test_few_videos_and_classes_that_a_split_lacks_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     videos = make(tmp_path / "videos", "wave/1.mp4 wave/2.mp4 swim/1.mp4")
+    (videos / "run").mkdir()
+    (videos / "run" / "1.xyz").touch()
     assert run(videos, tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert "fewer than 5 videos: 2 classes, swim (1), wave (2)" in printed
     assert "without a val video: 1 class, swim" in printed
+    assert "without a video: 1 class folder, run" in printed
     assert load_splits(tmp_path / "out", SPEC).train.classes == ("swim", "wave")
 
 
