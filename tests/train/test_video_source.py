@@ -8,7 +8,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import RandomClips
+from data.clips.types import ClipShape
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.splits import load_splits
+from data.loading.loader import BatchLoader, SequentialBatches
 from data.store.frame_store import FrameStore
 from network.weights.reading import read_checkpoint
 from tests.numbered import encode_video
@@ -123,3 +130,16 @@ def test_the_flag_is_told_if_the_folder_has_only_the_other_kind(tiny: Start, dat
         assert process.status == 2 and process.stderr.count("\n") == 1, process.output()
         assert "--source videos" in process.stderr
         (place / folder).unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_of_each_kind_read_the_same_clips(dataset: Path, method: str) -> None:
+    """Also after the main process has decoded videos itself: no thread of a decoder may be lost in a fork."""
+    videos = load_splits(dataset, DatasetSpec("custom", "train.csv", "val.csv"), source="videos").train
+    clips = ClipDataset(videos, RandomClips((1, 2), flip=True), 3)
+    batches = SequentialBatches(len(videos), 4, ClipShape(4, 24, 24))
+    expected = [clips[request].frames[0] for batch in batches for request in batch]
+    loader = BatchLoader(clips, batches, 2, False, method)
+    read = [frames.clone() for batch in loader for frames in batch.frames.permute(0, 2, 3, 4, 1)]
+    assert all(torch.equal(one, other) for one, other in zip(read, expected, strict=True))

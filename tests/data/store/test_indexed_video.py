@@ -271,3 +271,32 @@ def test_ten_thousand_reads_leak_no_memory_file_or_thread(tmp_path: Path) -> Non
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
     assert len(list(Path("/proc/self/fd").iterdir())) == files
     assert len(list(Path("/proc/self/task").iterdir())) == threads
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.avi", "v.ts", "fragmented.mp4"])
+def test_random_damage_is_an_error_of_the_video_or_changes_no_number(tmp_path: Path, name: str) -> None:
+    """Never another exception, which would end a training with a traceback."""
+    codec = "mpeg4" if name == "v.avi" else "libx264"
+    more = {"movflags": "frag_keyframe+empty_moov"} if name == "fragmented.mp4" else {}
+    path = encode_video(tmp_path / name, patterned(40), codec=codec, container_options=more)
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(150):
+        changed = bytearray(data)
+        for place in rng.integers(0, len(data), int(rng.integers(1, 6))).tolist():
+            changed[place : place + int(rng.integers(1, 40))] = rng.bytes(int(rng.integers(0, 40)))
+        path.write_bytes(changed)
+        try:
+            part = part_of(path)
+        except VideoError:
+            outcomes.add("found by the index")
+            continue
+        try:
+            clip = IndexedVideo(part).read(rng.integers(0, part.frames, 8).tolist())
+            outcomes.add("read")
+            assert clip.shape[0] == 8
+        except VideoSourceError:
+            outcomes.add("found by decoding")
+    assert "found by the index" in outcomes
