@@ -123,17 +123,17 @@ def _copies(tree: Tree, videos: Sequence[Video], problems: list[Problem]) -> lis
         places[video.path].append(place)
     found, _ = copies(places)
     for paths in found:
-        first: dict[str, Path] = {}
+        first: dict[str, tuple[str, Path]] = {}  # of each part of the videos, the first class and file
+        told: set[tuple[str, str]] = set()
         for path in paths:
             for place in places[path]:
-                first.setdefault(videos[place].label, path)
-        if len(first) > 1:
-            (label, path), *others = first.items()
-            for other, there in others:
-                what = (
-                    f"the same bytes as {path.relative_to(tree.videos)} of class {label}: one of the labels is wrong?"
-                )
-                problems.append(Problem("warning", str(there.relative_to(tree.videos)), f"of class {other}: {what}"))
+                label, part = videos[place].label, part_of(videos[place])
+                other, there = first.setdefault(part, (label, path))
+                if other != label and (part, label) not in told:
+                    told.add((part, label))
+                    what = f"of class {label}: the same bytes as {there.relative_to(tree.videos)} of class {other}"
+                    item = str(path.relative_to(tree.videos))
+                    problems.append(Problem("warning", item, f"{what}: one of the labels is wrong?"))
     return [[place for path in paths for place in places[path]] for paths in found]
 
 
