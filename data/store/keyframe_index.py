@@ -28,7 +28,7 @@ from data.store.video_pixels import Upright
 from data.store.video_structure import breaks
 
 ONE_EACH = {"h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg", "prores"}  # decoders that give a frame for each packet
-DECODED = 32  # frames that are decoded to see that they come in the order of their times
+DECODED = 12  # frames that are decoded to see that they come in the order of their times
 ROUNDED = 1.5  # ticks, or milliseconds, by which the length of a part may be off because times are rounded
 WHOLE = 1 << 30  # a shorter side that no video has
 # height, width; the numbers of stamps, keyframes and times; tick (two numbers), origin, end, step
