@@ -84,6 +84,12 @@ class FrameIndex(NamedTuple):
         parts = (np.diff(stamps, 2, prepend=np.zeros(2, np.int64)), self.keyframes, times.view(np.int64))
         return header + zlib.compress(b"".join(part.astype("<i8").tobytes() for part in parts))
 
+    @staticmethod
+    def frames_in(data: bytes) -> int:
+        """The number of frames of a packed index, without unpacking it."""
+        _, _, stamped, _, timed, *_ = HEADER.unpack_from(data)
+        return int(stamped or timed)
+
     @classmethod
     def unpack(cls, data: bytes) -> "FrameIndex":
         """Undo `packed`."""
