@@ -19,7 +19,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from data.store.frame_times import average_rate
+from data.store.frame_times import average_rate, is_variable
 from data.store.truncation import missing_bytes
 from data.store.video_container import VideoError, open_video
 from data.store.video_damage import hole_in
@@ -65,6 +65,10 @@ class FrameIndex(NamedTuple):
         if self.step <= 0:
             return None
         return average_rate(self.times[first : first + frames].tolist(), self.step, self.tick[0] / self.tick[1])
+
+    def is_variable(self, first: int, frames: int) -> bool:
+        """Whether the steps between the frames of a part are clearly uneven."""
+        return is_variable(self.times[first : first + frames].tolist(), self.tick[0] / self.tick[1])
 
     def packed(self) -> bytes:
         """The index as bytes: about a hundred if the rate is constant."""
