@@ -400,15 +400,18 @@ def _parser() -> CommandParser:
     return add_conversion_flags(parser)
 
 
-def add_conversion_flags(parser: CommandParser) -> CommandParser:
-    """Add the flags that say how videos are converted, those of `settings_of` among them."""
+def add_conversion_flags(parser: CommandParser, or_else: str = "") -> CommandParser:
+    """Add the flags that say how videos are converted, those of `settings_of` among them.
+
+    `or_else` tells when --short-side has another default.
+    """
     add = parser.add_argument
     add(
         "--short-side",
         type=positive_integer,
         default=360,
         metavar="PIXELS",
-        help="scale the shorter side down to this, never up",
+        help=f"scale the shorter side down to this, never up (default: %(default)s{or_else})",
     )
     add("--quality", type=_quality, default=90, help="of the JPEG frames, 1 to 100")
     add(
