@@ -403,8 +403,11 @@ def _parser() -> CommandParser:
 def add_conversion_flags(parser: CommandParser, or_else: str = "") -> CommandParser:
     """Add the flags that say how videos are converted, those of `settings_of` among them.
 
-    `or_else` tells when --short-side has another default.
+    `or_else` tells when --short-side has another default, in a command that can also make other files than databases.
     """
+    made, how = (
+        ("database or file", "value of these flags") if or_else else ("database", "--short-side, --quality or --fps")
+    )
     add = parser.add_argument
     add(
         "--short-side",
@@ -435,8 +438,8 @@ def add_conversion_flags(parser: CommandParser, or_else: str = "") -> CommandPar
     add(
         "--replace",
         action="store_true",
-        help="convert again the videos whose database was made from another file or span, or with another "
-        "--short-side, --quality or --fps, and those with damage; the old database stays until the new one is complete",
+        help=f"convert again the videos whose {made} was made from another file or span, or with another {how}, and "
+        "those with damage; the old one stays until the new one is complete",
     )
     add(
         "--frames",
