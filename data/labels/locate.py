@@ -45,7 +45,8 @@ def find_class_folders(dataset: Path, source: str = "frames") -> Path:
         return find_jpg(dataset)  # says what is wrong
     raise DataError(
         f"dataset folder {dataset} holds no folder {VIDEOS}, which should contain <class>/<video id>.mp4; it holds "
-        f"{some(list_names(dataset), 'name')}"
+        f"{some(list_names(dataset), 'name')}. Put the videos there, or make both them and the label files with python "
+        f"-m data.prepare.folder VIDEOS DATASET --source {source}"
     )
 
 
@@ -103,17 +104,21 @@ def _may_enter(folder: Path) -> bool:
     return os.access(folder, os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def find_label_files(dataset: Path, spec: DatasetSpec, labels: Path | None = None) -> LabelFiles:
+def find_label_files(
+    dataset: Path, spec: DatasetSpec, labels: Path | None = None, source: str = "frames"
+) -> LabelFiles:
     """Return the label files that `labels` names, or those in the usual places. Raises DataError if there are none.
 
     `labels` is a label file or a folder. The usual places are `<dataset>/labels` and `<dataset>/../../labels`.
     """
     if labels is not None and _is_label_file(labels):
         return LabelFiles(labels, labels)
-    return _search(dataset, spec, labels, _both_label_files)
+    return _search(dataset, spec, labels, source, _both_label_files)
 
 
-def find_val_labels(dataset: Path, spec: DatasetSpec, labels: Path | None = None) -> tuple[Path | None, Path]:
+def find_val_labels(
+    dataset: Path, spec: DatasetSpec, labels: Path | None = None, source: str = "frames"
+) -> tuple[Path | None, Path]:
     """Return the train label file, if there is one, and the file with the val labels; as `find_label_files` does.
 
     The places are searched in the same order, so that an evaluation takes the labels of the training. Only the train
@@ -121,7 +126,7 @@ def find_val_labels(dataset: Path, spec: DatasetSpec, labels: Path | None = None
     """
     if labels is not None and _is_label_file(labels):
         return labels, labels
-    return _search(dataset, spec, labels, _val_label_file)
+    return _search(dataset, spec, labels, source, _val_label_file)
 
 
 def _is_label_file(labels: Path) -> bool:
@@ -134,7 +139,11 @@ def _is_label_file(labels: Path) -> bool:
 
 
 def _search(
-    dataset: Path, spec: DatasetSpec, labels: Path | None, in_place: Callable[[Path, DatasetSpec], Found | None]
+    dataset: Path,
+    spec: DatasetSpec,
+    labels: Path | None,
+    source: str,
+    in_place: Callable[[Path, DatasetSpec], Found | None],
 ) -> Found | LabelFiles:
     """What `in_place` finds in the first place that has label files. DataError if none has."""
     places = _usual_places(dataset) if labels is None else [labels]
@@ -150,10 +159,11 @@ def _search(
         else f"{place} does not exist"
         for place in places
     )
+    flag = "" if source == "frames" else f" VIDEOS DATASET --source {source}"
     raise DataError(
         f"no label files of {spec.name}: looked for {spec.train_labels} and {spec.val_labels}: {looked}. Make them "
-        "with python -m data.prepare.labels, those of your own videos with python -m data.prepare.folder, or say with "
-        "--labels where they are"
+        f"with python -m data.prepare.labels, those of your own videos with python -m data.prepare.folder{flag}, or "
+        "say with --labels where they are"
     )
 
 

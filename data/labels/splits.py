@@ -33,7 +33,7 @@ def load_splits(dataset: Path, spec: DatasetSpec, labels: Path | None = None, so
     missing or contradict each other, or if a split or a class has no video.
     """
     jpg = find_class_folders(dataset, source)
-    files = find_label_files(jpg.parent, spec, labels)
+    files = find_label_files(jpg.parent, spec, labels, source)
     if source != "frames" or sum(path.stat().st_size for path in set(files)) < SMALL:
         scan = scan_dataset(jpg, files, spec, source)
     else:
@@ -64,4 +64,4 @@ def load_val(
     DataErrors, are as in `load_splits`.
     """
     jpg = find_class_folders(dataset, source)
-    return scan_val(jpg, find_val_labels(jpg.parent, spec, labels), spec, classes, source)
+    return scan_val(jpg, find_val_labels(jpg.parent, spec, labels, source), spec, classes, source)

@@ -400,15 +400,21 @@ def _parser() -> CommandParser:
     return add_conversion_flags(parser)
 
 
-def add_conversion_flags(parser: CommandParser) -> CommandParser:
-    """Add the flags that say how videos are converted, those of `settings_of` among them."""
+def add_conversion_flags(parser: CommandParser, or_else: str = "") -> CommandParser:
+    """Add the flags that say how videos are converted, those of `settings_of` among them.
+
+    `or_else` tells when --short-side has another default, in a command that can also make other files than databases.
+    """
+    made, how = (
+        ("database or file", "value of these flags") if or_else else ("database", "--short-side, --quality or --fps")
+    )
     add = parser.add_argument
     add(
         "--short-side",
         type=positive_integer,
         default=360,
         metavar="PIXELS",
-        help="scale the shorter side down to this, never up",
+        help=f"scale the shorter side down to this, never up (default: %(default)s{or_else})",
     )
     add("--quality", type=_quality, default=90, help="of the JPEG frames, 1 to 100")
     add(
@@ -432,8 +438,8 @@ def add_conversion_flags(parser: CommandParser) -> CommandParser:
     add(
         "--replace",
         action="store_true",
-        help="convert again the videos whose database was made from another file or span, or with another "
-        "--short-side, --quality or --fps, and those with damage; the old database stays until the new one is complete",
+        help=f"convert again the videos whose {made} was made from another file or span, or with another {how}, and "
+        "those with damage; the old one stays until the new one is complete",
     )
     add(
         "--frames",

@@ -89,7 +89,9 @@ class Made:
 def made_now(settings: Settings, job: Job) -> Made:
     """What the file of a job will say. DataError if the source cannot be read."""
     if job.source.is_dir():
-        raise DataError("is a folder of frames, which have no times: convert it with data.prepare.convert")
+        raise DataError(
+            "is a folder of frames, which have no times: only databases are made of it (data.prepare.convert)"
+        )
     if not job.source.is_file():
         raise DataError("is no file, or a link to none")
     try:

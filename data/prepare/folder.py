@@ -1,10 +1,11 @@
 """From a folder of videos to files that train: python -m data.prepare.folder VIDEOS DATASET
 
-Converts the videos as data.prepare.convert does, and writes DATASET/labels/train.csv and val.csv. VIDEOS may hold
-<class>/<video>, with any folders below the class; <split>/<class>/<video>, with the splits train, val and test; or
-videos anywhere, with label files or lists of paths (--labels, or --train, --val and --test), or with the class in the
-path (--class-from). Videos without a split are divided by --val and --seed. To continue, or after adding videos, give
-the same command again: no video changes its split. The exit status is 1 if anything failed, is missing or differs.
+Converts the videos as data.prepare.convert does, or with --source videos encodes them as data.prepare.resize does,
+and writes DATASET/labels/train.csv and val.csv. VIDEOS may hold <class>/<video>, with any folders below the class;
+<split>/<class>/<video>, with the splits train, val and test; or videos anywhere, with label files or lists of paths
+(--labels, or --train, --val and --test), or with the class in the path (--class-from). Videos without a split are
+divided by --val and --seed. To continue, or after adding videos, give the same command again: no video changes its
+split. The exit status is 1 if anything failed, is missing or differs.
 """
 
 import argparse
@@ -17,22 +18,22 @@ from common.errors import DataError
 from common.lock import locked
 from common.text import printable
 from data.labels.text import counted, some
-from data.prepare.convert import (
-    Ended,
-    Plan,
-    add_conversion_flags,
-    check_folders,
-    convert_sources,
-    end_on_sigterm,
-    print_result,
-    settings_of,
-)
+from data.prepare.convert import Ended, end_on_sigterm, print_result
 from data.prepare.folder_files import LabelFile, by_files
 from data.prepare.folder_groups import Grouping
 from data.prepare.folder_layout import Layout, by_folders, by_pattern, class_pattern, compiled
 from data.prepare.folder_lists import Classes, read_classes
 from data.prepare.folder_plan import Dataset, Wish, plan_dataset
 from data.prepare.folder_report import next_commands, split_table, warnings_of
+from data.prepare.folder_source import (
+    Store,
+    add_source_flags,
+    check_folders,
+    convert_sources,
+    lacking,
+    parse,
+    stores_of,
+)
 from data.prepare.folder_state import (
     CLASSES,
     LABEL_FILES,
@@ -49,7 +50,6 @@ from data.prepare.folder_tree import Tree, walk
 from data.prepare.report import Report
 from data.prepare.run_lock import WAIT
 from data.prepare.sources import Source, Sources
-from data.store.frame_store import is_whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +76,7 @@ class Planned(NamedTuple):
 
 def _plan(options: argparse.Namespace) -> Planned:
     """Find out what is there and what it becomes; nothing is written. DataError if that is not clear."""
-    check_folders(options.videos, options.out)
+    check_folders(options)
     state = read_state(options.out)
     classes = read_classes(options.classes) if options.classes else None
     tree = walk(options.videos, options.out, options.frames or "")
@@ -107,12 +107,12 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
         for video, named in zip(dataset.videos, dataset.names, strict=True)
     ]
     found = Sources(sources, [*tree.problems, *dataset.problems], tree.ignored, dataset.notes)
-    plan = Plan(options.videos, options.out, options.workers, options.replace, has_labels=not layout.is_plain)
-    ended = convert_sources(found, settings_of(options), plan, report)
+    ended = convert_sources(found, options, not layout.is_plain, report)
     if ended.stopped:
         report.notes.append("the label files were not written, as the conversion stopped")
         return print_result(report, ended)
-    rows = [named for named in dataset.names if _is_right(named, options.out / "jpg", ended, state)]
+    stores = stores_of(options.out, options.source)
+    rows = [named for named in dataset.names if _is_right(named, stores, ended, state)]
     left_out = len(dataset.names) - len(rows)
     if left_out:
         report.notes.append(f"not in the label files, as they were not converted: {counted(left_out, 'video')}")
@@ -124,17 +124,16 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
         return print_result(report, ended._replace(stopped=f"{error}; the label files were not written"))
     report.tables.append(split_table(rows, dataset.classes))
     report.notes.append(f"written: {options.out / 'labels'}, and the file of each video in {options.out / NAMES}")
-    report.notes += warnings_of(rows, dataset.classes) + next_commands(options.out, rows)
+    report.notes += lacking(stores, rows, ended.right) + warnings_of(rows, dataset.classes)
+    report.notes += next_commands(options.out, rows, options.source)
     return print_result(report, ended)
 
 
-def _is_right(named: Named, jpg: Path, ended: Ended, state: State) -> bool:
-    """Whether a video belongs in the label files: its database is right, or is as it was when it came in."""
-    folder = jpg / named.label / named.video_id
-    try:
-        return folder in ended.right or ((named.label, named.video_id) in state.labelled and is_whole(folder))
-    except OSError:
-        return False
+def _is_right(named: Named, stores: Sequence[Store], ended: Ended, state: State) -> bool:
+    """Whether a video belongs in the label files: it is right in this source, or is in them and whole in one source."""
+    if stores[0].place(named) in ended.right:
+        return True
+    return (named.label, named.video_id) in state.labelled and any(store.has(named) for store in stores)
 
 
 def _write(out: Path, dataset: Dataset, rows: Sequence[Named], state: State) -> None:
@@ -165,7 +164,7 @@ def _show(options: argparse.Namespace, planned: Planned) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     for one, others in {
         "labels": ("train", "test", "class_from"),
         "train": ("class_from",),
@@ -188,7 +187,12 @@ def _parser() -> CommandParser:
     parser = CommandParser(prog="python -m data.prepare.folder", description=__doc__)
     add = parser.add_argument
     add("videos", type=Path, metavar="VIDEOS", help="the folder that holds the videos, or videos as folders of frames")
-    add("out", type=Path, metavar="DATASET", help="the dataset folder: databases go to jpg/, label files to labels/")
+    add(
+        "out",
+        type=Path,
+        metavar="DATASET",
+        help="the dataset folder: what is made goes to jpg/ or videos/, label files to labels/",
+    )
     add(
         "--labels",
         type=Path,
@@ -241,7 +245,7 @@ def _parser() -> CommandParser:
         help="write the label files anew, even if videos change their split or are gone; without it a run only adds",
     )
     add("--dry-run", action="store_true", help="show what would be done; convert and write nothing")
-    return add_conversion_flags(parser)
+    return add_source_flags(parser)
 
 
 def _val(text: str) -> float | Path:

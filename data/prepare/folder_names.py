@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.text import printable
-from data.labels.label_row import LONGEST_NAME, clip_name, clip_name_in_milliseconds, frames_name
+from data.labels.label_row import clip_name, clip_name_in_milliseconds, frames_name
 from data.prepare.folder_layout import Video
 from data.prepare.report import as_listed
 
 Key = tuple[str, str, str]  # class, path below VIDEOS, times: what tells a video of a dataset from the others
 EDGES = re.compile(r"^\s+|\s+$|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+LONGEST_ID = 220  # bytes: in videos/, a suffix follows, and while it is written, a file has a longer name
 LEVELS = 5  # of names, from the shortest on
 
 
@@ -83,14 +84,14 @@ def _name(video: Video, key: Key, level: int) -> str:
 
 
 def _valid(name: str, key: Key) -> str:
-    """The name as that of a folder: without what a label file does not keep, and of at most 255 bytes."""
+    """The name as that of a folder: without what a label file does not keep, and of at most 220 bytes."""
     valid = printable(as_listed(name))
     valid = re.sub(r"[\\/]", "%", valid) if valid != name else valid
     valid = valid.strip().lstrip(".").strip() or f"video_{_digest(key)}"
     encoded = valid.encode()
-    if len(encoded) <= LONGEST_NAME:
+    if len(encoded) <= LONGEST_ID:
         return valid
-    return encoded[: LONGEST_NAME - 9].decode(errors="ignore").strip() + "_" + _digest(key)
+    return encoded[: LONGEST_ID - 9].decode(errors="ignore").strip() + "_" + _digest(key)
 
 
 def _digest(key: Key) -> str:

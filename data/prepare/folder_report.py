@@ -52,13 +52,12 @@ def warnings_of(names: Sequence[Named], classes: Sequence[str]) -> list[str]:
     return lines + [f"warning: {line}" for line in spelling_notes(by_class)]
 
 
-def next_commands(dataset: Path, names: Sequence[Named]) -> list[str]:
-    """The commands that check the dataset and train on it."""
+def next_commands(dataset: Path, names: Sequence[Named], source: str = "frames") -> list[str]:
+    """The commands that check the dataset and train on it. The start of a training checks video files."""
     place = shlex.quote(str(dataset))
     train = sum(named.split == "train" for named in names)
     batch = "" if train >= BATCH else f" --batch-size {max(1, min(8, train))}"
-    return [
-        "next:",
-        f"  python -m data.prepare.verify {place}",
-        f"  python train_custom.py --dataset {place} --network srtg_r3d_34 --clip-size 112{batch}",
-    ]
+    verify = [f"  python -m data.prepare.verify {place}"] if source == "frames" else []
+    flag = "" if source == "frames" else f" --source {source}"
+    train_command = f"  python train_custom.py --dataset {place}{flag} --network srtg_r3d_34 --clip-size 112{batch}"
+    return ["next:", *verify, train_command]

@@ -9,7 +9,6 @@ status is 1 if anything failed, is missing or differs.
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,48 +21,61 @@ from common.files import reason
 from common.processes import available_cpus
 from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, read_together
+from data.labels.locate import VIDEOS
+from data.prepare.convert import Ended, Plan, end_on_sigterm, print_result
 from data.prepare.encoding import Encoded, Job, Settings, Unwritable, encode_video, made_before, made_now
 from data.prepare.encoding import remove_leftovers as clean_up
 from data.prepare.report import Report, check_list, printable, progress_bar, write_problems
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Source, Sources, find_labelled_sources, find_sources
 from data.prepare.worker_pool import Outcome, run_jobs
+from data.store.truncation import missing_bytes
 from data.store.video_suffixes import is_video
 
 LIST = "resize_failures.csv"
+SHORT_SIDE = 256
 UNKNOWN = "already there, origin unknown"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Re-encode as the command line says; return the exit status."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    target = options.out / "videos"
-    _check_folders(options.videos, target)
+    end_on_sigterm()
+    check_places(options.videos, options.out)
     found = _find(options.videos, options.out, options.labels)
-    report = Report(f"{options.videos} to {target}")
+    report = Report(f"{options.videos} to {options.out / VIDEOS}")
+    settings = Settings(options.short_side, options.gop, options.crf, options.videos)
+    plan = Plan(options.videos, options.out, options.workers, options.replace)
+    return print_result(report, encode_sources(found, settings, plan, report))
+
+
+def encode_sources(found: Sources, settings: Settings, plan: Plan, report: Report) -> Ended:
+    """Encode the videos that were found, and fill the report. DataError if that cannot begin.
+
+    `right` of the result are the files that were made, or were there and do not differ.
+    """
     report.count("encoded", 0)
     report.notes += found.notes
     for problem in found.problems:
         report.add(*problem)
-    listed = options.out / LIST
-    check_list(listed)
-    settings = Settings(options.short_side, options.gop, options.crf, options.videos)
-    with only_run(options.out, command="resize"):
-        stopped = _encode(_jobs(found.videos, target, settings, options.replace, report), settings, options, report)
-        write_problems(listed, report.problems)
+    listed: Path | None = plan.out / LIST
+    check_list(plan.out / LIST)
+    with only_run(plan.out, command="resize"):
+        jobs, right = _jobs(found.videos, plan.out / VIDEOS, settings, plan.replace, report)
+        stopped = _encode(jobs, settings, plan.workers, report, right)
+        try:
+            write_problems(plan.out / LIST, report.problems)
+        except DataError as error:
+            listed, stopped = None, stopped or str(error)
     if found.ignored:
         kinds = (f"{number} {kind}" for kind, number in sorted(found.ignored.items()))
         report.notes.append(f"ignored: {', '.join(kinds)}")
-    is_printed = report.print(csv_path=listed)
-    if stopped:
-        print(f"error: {printable(stopped)}", file=sys.stderr)
-    bad = any(report.counts[kind] for kind in ("failed", "missing", "differs"))
-    return 1 if stopped or bad or not is_printed else 0
+    return Ended(stopped, listed, right)
 
 
-def _check_folders(videos: Path, target: Path) -> None:
+def check_places(videos: Path, out: Path) -> None:
     """DataError if there is no folder of videos, or if sources and results would be mixed."""
+    target = out / VIDEOS
     try:
         if not videos.is_dir():
             raise DataError(f"{videos}: no such folder; give the folder that holds the videos")
@@ -87,13 +99,16 @@ def _find(videos: Path, out: Path, labels: Sequence[Path]) -> Sources:
     return find_labelled_sources(videos, out, rows)
 
 
-def _jobs(sources: Sequence[Source], target: Path, settings: Settings, replace: bool, report: Report) -> list[Job]:
-    """The videos to encode; the others are counted, or added to the report's problems."""
+def _jobs(
+    sources: Sequence[Source], target: Path, settings: Settings, replace: bool, report: Report
+) -> tuple[list[Job], set[Path]]:
+    """The videos to encode, and the files that stay and do not differ; the report gets what is to be told of others."""
     jobs = [
         Job(each.path, each.span, target / each.label / f"{each.video_id}.mp4", False, each.cut, each.frames)
         for each in sources
     ]
     wanted = []
+    right = set[Path]()
     for job, there in zip(jobs, in_threads("what is there", partial(_look, settings), jobs), strict=True):
         state, reasons = there
         if state == "failed":
@@ -106,12 +121,13 @@ def _jobs(sources: Sequence[Source], target: Path, settings: Settings, replace: 
             item = f"{job.file.parent.name}/{job.file.name}"
             report.add("differs", item, f"{'; '.join(reasons)}; --replace encodes it again")
         else:
+            right.add(job.file)
             report.count(state)
             for warning in reasons:
                 report.add("warning", _name(job, settings), warning)
     if report.counts[UNKNOWN]:
         report.notes.append("origin unknown: these files do not say what they were made from; delete one to make it")
-    return wanted
+    return wanted, right
 
 
 def _look(settings: Settings, job: Job) -> tuple[str, Sequence[str]]:
@@ -126,6 +142,8 @@ def _look(settings: Settings, job: Job) -> tuple[str, Sequence[str]]:
         if not job.file.exists():
             return "", ()
         before = made_before(job.file)
+        if missing := missing_bytes(job.file):
+            return "failed", [f"{job.file} is cut short: {missing} bytes are missing at its end; delete it"]
     except OSError as error:
         return "failed", [f"{job.file}: {reason(error)}"]
     except DataError as error:
@@ -144,9 +162,9 @@ def _others(job: Job) -> list[Path]:
     return [path for path in same if is_video(path.name) and path.exists()]
 
 
-def _encode(jobs: Sequence[Job], settings: Settings, options: argparse.Namespace, report: Report) -> str:
-    """Encode the videos; return why the work stopped early, if it did."""
-    outcomes = run_jobs(partial(encode_video, settings), jobs, options.workers, clean_up=clean_up)
+def _encode(jobs: Sequence[Job], settings: Settings, workers: int, report: Report, right: set[Path]) -> str:
+    """Encode the videos; return why the work stopped early, if it did. Files that are made are added to `right`."""
+    outcomes = run_jobs(partial(encode_video, settings), jobs, workers, clean_up=clean_up)
     with progress_bar() as progress, closing(outcomes):
         task = progress.add_task("encoding", total=len(jobs))
         outcome: Outcome[Job, Encoded | Unwritable]
@@ -160,6 +178,7 @@ def _encode(jobs: Sequence[Job], settings: Settings, options: argparse.Namespace
             if outcome.result is None:
                 report.add("failed", item, outcome.reason)
                 continue
+            right.add(outcome.job.file)
             report.count("replaced" if outcome.job.replaces else "encoded")
             for warning in outcome.result.warnings:
                 report.add("warning", item, warning)
@@ -187,9 +206,10 @@ def _parser() -> CommandParser:
         help="encode only the videos that this label file names, from anywhere under VIDEOS; where it has times, cut "
         "the clips out of whole videos <youtube_id>.*; may be given several times",
     )
-    add("--short-side", type=_side, default=256, metavar="PIXELS", help="the frames' shorter side; never enlarged")
-    add("--gop", type=positive_integer, default=16, help="the most frames from a keyframe to the next")
-    add("--crf", type=_crf, default=20, help="quality of H.264, 0 (lossless) to 51: lower is better and larger")
+    add(
+        "--short-side", type=side, default=SHORT_SIDE, metavar="PIXELS", help="the frames' shorter side; never enlarged"
+    )
+    add_encoding_flags(parser)
     add("--workers", type=positive_integer, default=available_cpus(), help="videos that are encoded at a time")
     add(
         "--replace",
@@ -200,7 +220,15 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _side(text: str) -> int:
+def add_encoding_flags(parser: CommandParser) -> None:
+    """Add the flags that no other way of preparing videos has."""
+    add = parser.add_argument
+    add("--gop", type=positive_integer, default=16, help="the most frames from a keyframe to the next")
+    add("--crf", type=_crf, default=20, help="quality of H.264, 0 (lossless) to 51: lower is better and larger")
+
+
+def side(text: str) -> int:
+    """The `type` of --short-side."""
     if not text.isdecimal() or not 2 <= int(text) <= 8192:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 2 and 8192")
     return int(text)

@@ -1,0 +1,122 @@
+"""What data.prepare.folder makes of the videos, as --source says: databases, or video files that are read fast."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from common.cli import CommandParser
+from data.labels.locate import VIDEOS
+from data.labels.text import some
+from data.prepare import convert, resize
+from data.prepare.convert import Ended, Plan
+from data.prepare.encoding import Settings
+from data.prepare.folder_state import Named
+from data.prepare.report import Report
+from data.prepare.sources import Sources
+from data.store.frame_store import is_whole
+from data.store.truncation import missing_bytes
+
+FRAMES = "frames"
+SOURCES = (FRAMES, VIDEOS)
+OTHER = {FRAMES: VIDEOS, VIDEOS: FRAMES}
+FOLDERS = {FRAMES: "jpg", VIDEOS: VIDEOS}
+LISTS = {FRAMES: "convert_failures.csv", VIDEOS: resize.LIST}  # which each run writes
+ONLY = {FRAMES: ("quality", "fps", "keep_partial", "frames"), VIDEOS: ("gop", "crf")}  # flags that need this source
+
+
+def add_source_flags(parser: CommandParser) -> CommandParser:
+    """Add --source, and the flags that say how videos are converted or encoded."""
+    parser.add_argument(
+        "--source",
+        choices=SOURCES,
+        default=FRAMES,
+        help="what training will read. frames: databases in DATASET/jpg, which --quality, --fps, --keep-partial and "
+        "--frames are for; videos: video files in DATASET/videos as data.prepare.resize makes them, which --gop and "
+        "--crf are for",
+    )
+    convert.add_conversion_flags(parser, f"; with --source videos {resize.SHORT_SIDE}")
+    resize.add_encoding_flags(parser)
+    return parser
+
+
+def parse(parser: CommandParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line. A flag that has no effect with its source ends the program with status 2."""
+    options = parser.parse_args(arguments)
+    names = ("short_side", *ONLY[FRAMES], *ONLY[VIDEOS])
+    parser.set_defaults(**dict.fromkeys(names))
+    given = parser.parse_args(arguments)  # only what the command line says
+    for name in ONLY[OTHER[options.source]]:
+        if getattr(given, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            parser.error(f"{flag} has no effect with --source {options.source}: leave one of them out")
+    if options.source == VIDEOS:
+        try:
+            options.short_side = resize.SHORT_SIDE if given.short_side is None else resize.side(str(given.short_side))
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument --short-side: {error} (with --source videos)")
+    return options
+
+
+def check_folders(options: argparse.Namespace) -> None:
+    """DataError if there is no folder of videos, or if sources and results would be mixed."""
+    check = convert.check_folders if options.source == FRAMES else resize.check_places
+    check(options.videos, options.out)
+
+
+def convert_sources(found: Sources, options: argparse.Namespace, has_labels: bool, report: Report) -> Ended:
+    """Convert or encode the videos that were found, and fill the report. DataError if that cannot begin."""
+    plan = Plan(options.videos, options.out, options.workers, options.replace, has_labels=has_labels)
+    if options.source == FRAMES:
+        return convert.convert_sources(found, convert.settings_of(options), plan, report)
+    settings = Settings(options.short_side, options.gop, options.crf, options.videos)
+    return resize.encode_sources(found, settings, plan, report)
+
+
+class Store(NamedTuple):
+    """The videos of a dataset in the form of one source."""
+
+    out: Path
+    source: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the class folders."""
+        return self.out / FOLDERS[self.source]
+
+    @property
+    def is_made(self) -> bool:
+        """Whether a run of this source has been here; else a folder of this name is something else."""
+        return (self.out / LISTS[self.source]).is_file()
+
+    def place(self, named: Named) -> Path:
+        """The folder of a video's database, or its file."""
+        name = named.video_id if self.source == FRAMES else f"{named.video_id}.mp4"
+        return self.folder / named.label / name
+
+    def has(self, named: Named) -> bool:
+        """Whether the whole of a video is there, of whatever it was made."""
+        place = self.place(named)
+        try:
+            return is_whole(place) if self.source == FRAMES else place.is_file() and not missing_bytes(place)
+        except OSError:
+            return False
+
+
+def stores_of(out: Path, source: str) -> list[Store]:
+    """That of a source, and that of the other one if it was made here, too."""
+    other = Store(out, OTHER[source])
+    return [Store(out, source), *([other] if other.is_made else [])]
+
+
+def lacking(stores: Sequence[Store], rows: Sequence[Named], right: set[Path]) -> list[str]:
+    """A line on each source in which videos of the label files are missing; those in `right` are there."""
+    lines = []
+    for store in stores:
+        absent = (named for named in rows if store.place(named) not in right and not store.has(named))
+        if missing := [f"{named.label}/{named.video_id}" for named in absent]:
+            lines.append(
+                f"in the label files, but not in {store.folder}: {some(missing, 'video')}; training with --source "
+                f"{store.source} leaves them out"
+            )
+    return lines
