@@ -91,7 +91,7 @@ def _readings(text: str) -> list[tuple[str, int | None]]:
     rest = text
     number: int | None = None
     for _ in range(2):
-        match = re.fullmatch(r"(.*\S)\s*[\s,;]\s*([0-9]{1,9})", rest)
+        match = re.fullmatch(r"(.*[^\s,;])\s*[\s,;]\s*([0-9]{1,9})", rest)
         if not match:
             break
         rest = match[1]
