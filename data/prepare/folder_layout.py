@@ -182,13 +182,12 @@ def check_like_splits(tree: Tree) -> None:
         parts = tree.parts(each)
         if len(parts) > 1:
             inner.setdefault(parts[0], set()).update(parts[1:2] if len(parts) > 2 else ())
-    train = [name for name in inner if NAMES.get(name.casefold()) == "train"]
-    others = [name for name in inner if name not in train]
-    same = [name for name in others if train and inner[name] & inner[train[0]]]
+    splits = [name for name in inner if name.casefold() in NAMES]
+    same = [name for name in inner if name not in splits and any(inner[name] & inner[split] for split in splits)]
     if len(inner) > 1 and all(map(_is_like_split, inner)):
         same = list(inner)
     if same:
-        names = some(dict.fromkeys([*train, *same]), "folder")
+        names = some(dict.fromkeys([*splits, *same]), "folder")
         raise DataError(
             f"{tree.videos} holds {names}, which may be splits: name them train, val and test, all with folders of "
             "classes. If they are classes, say --class-from '^([^/]+)/'"

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from tests.numbered import encode_numbered_video
+from tests.numbered import encode_numbered_video, jpeg, numbered_frame
 
 Part = tuple[Any, ...]  # (), ("s", start, end) or ("f", first, end)
 SHORT, LONG, RATE = 4, 40, 10  # frames of a short and of a long video, and their rate
@@ -77,6 +77,7 @@ class Case:
     group: Callable[[Fact], str] = lambda fact: ""
     order: list[str] = field(default_factory=list)  # of --classes
     kind: str = ""
+    has_inner: bool = False  # <class>/<split>/<video>
 
     @property
     def videos(self) -> Path:
@@ -95,11 +96,22 @@ class Case:
             place.parent.mkdir(parents=True, exist_ok=True)
             if place.exists():
                 return False
-            place.write_bytes(self.bytes_of(content))
+            if place.suffix:
+                place.write_bytes(self.bytes_of(content))
+            else:
+                self.write_frames(place, content)
         except OSError:  # a file where a folder should be
             return False
         self.files[path] = content
         return True
+
+    def write_frames(self, folder: Path, content: int) -> None:
+        """A folder of frames."""
+        folder.mkdir()
+        start, count = self.numbers(content)
+        for number in range(start, start + count):
+            picture = jpeg(numbered_frame(number % 512, 32, 32)) if self.is_real else b"picture %d" % number
+            (folder / f"{number - start + 1:03}.jpg").write_bytes(picture)
 
     def bytes_of(self, content: int) -> bytes:
         if content < 0:
@@ -137,9 +149,23 @@ def make_case(seed: int, root: Path, is_real: bool = False) -> Case:
     if case.chance(0.4):
         clutter(case)
     is_free = not any(fact.split for facts in case.facts for fact in facts)
+    if case.chance(0.03):
+        mistaken_flag(case)
     if "--val" not in case.flags and case.chance(0.2 if is_free else 0.02):
         case.flags += ["--val", case.draw.choice(("0.5", "0.01", "0.99", "0.3"))]
     return case
+
+
+def mistaken_flag(case: Case) -> None:
+    """Add a flag that the command must refuse."""
+    nothing, folder = str(case.root / "nothing"), str(case.videos)
+    flags = (
+        ["--by-folder", "0"], ["--val", "1"], ["--val", "nan"], ["--class-from", "("], ["--group-from", "x"],
+        ["--classes", nothing], ["--classes", folder], ["--classes", "/dev/null"], ["--seed", "-1"], ["--unknown"],
+        ["--labels", nothing], ["--labels", folder], ["--labels", "/dev/zero"], ["--test", nothing], ["--val", ""],
+    )  # fmt: skip
+    case.flags += case.draw.choice(flags)
+    case.is_refused = True
 
 
 # Trees
@@ -197,11 +223,14 @@ def folders(case: Case) -> None:
     draw = case.draw
     classes = draw.choice(CLASSES)
     depth = draw.choice((0, 0, 1, 2, None))
-    has_inner = case.chance(0.12)
+    case.has_inner = has_inner = case.chance(0.12)
     for label in classes:
         for _ in numbers_of(case, 1, 6):
             inner = [draw.choice(("train", "val"))] if has_inner else somewhere(case, depth)
-            case.add("/".join([label, *inner, a_name(case)]), content_of(case))
+            if case.chance(0.04):
+                case.add("/".join([label, *inner, f"frames{len(case.files)}"]))
+            else:
+                case.add("/".join([label, *inner, a_name(case)]), content_of(case))
     if case.chance(0.08):
         case.add(a_name(case))  # outside the class folders
     inner = {path.split("/")[1] for path in case.files if path.count("/") == 2}
@@ -560,7 +589,8 @@ def text_of(case: Case, rows: Sequence[Row], times: str, style: str, has_splits:
 def damage_text(case: Case, times: str) -> None:
     """Damage a label file that was written; what a reader cannot see is not in the facts any more."""
     draw = case.draw
-    path = Path(next(flag for before, flag in zip(case.flags, case.flags[1:]) if before in ("--labels", "--train")))
+    files = ("--labels", "--train", "--val", "--test")
+    path = Path(draw.choice([flag for before, flag in zip(case.flags, case.flags[1:]) if before in files]))
     content = path.read_bytes()
     kind = draw.choice(("cut", "cut", "byte", "quote", "header", "recode", "junk", "empty", "columns", "mixed", "order"))
     if kind == "cut":
@@ -659,10 +689,12 @@ def listed(case: Case) -> None:
     if named:
         case.order = list(classes)
         case.flags += ["--classes", case.write("classes.txt", "\n".join(classes).encode())]
+    seen = {(path.split("/")[0], label) for path, label in truth.items() if path.isprintable()}
+    is_same = not flat and len(seen) == len({folder for folder, _ in seen}) == len({label for _, label in seen})
     by_folder = {Fact(path, path.split("/")[0], (), split[path]) for path in truth}
     by_number = {Fact(path, label if named else str(number[label]), (), split[path]) for path, label in truth.items()}
     case.facts = [by_folder] if style == "folder" else [by_number]
-    if style == "folder number":
+    if style == "folder number" or is_same:
         case.facts = [by_folder, by_number]
     case.kind += f" {style}"
     case.is_sure = not wrong

@@ -118,10 +118,10 @@ def contents(root: Path) -> list[str]:
 
 def check_rows(case: Case, ran: Ran) -> None:
     """Each row is true, none is twice, splits and groups are right, and nothing is lost in silence."""
-    assert "label files" in ran.out
     if not ran.rows:
-        assert "the label files were not written" in ran.out
+        assert "the label files were not written" in ran.err
         return
+    assert "label files" in ran.out
     facts = {key: fact_of(case, ran.sources[key], split) for key, split in ran.rows.items()}
     assert len(set(facts.values())) == len(facts), "a video twice"
     labels = {label for label, _ in facts}
@@ -189,12 +189,13 @@ def check_sides(case: Case, ran: Ran, rows: dict[Any, tuple[Fact, Fact | None]],
 
 
 def check_order(case: Case, order: list[str], labels: set[str]) -> None:
+    assert labels <= set(order)
     if case.order:
         assert order == case.order
-    elif all(label.isascii() and label.isdigit() for label in labels):
-        assert order == sorted(labels, key=lambda label: (int(label), label))
+    elif all(label.isascii() and label.isdigit() for label in order):
+        assert order == sorted(order, key=lambda label: (int(label), label))
     else:
-        assert order == sorted(labels)
+        assert order == sorted(order)
 
 
 def check_frames(case: Case, source: Source, database: Path) -> None:
@@ -216,10 +217,15 @@ def check_frames(case: Case, source: Source, database: Path) -> None:
 
 
 def check_again(case: Case, ran: Ran) -> None:
-    """The same command changes nothing."""
+    """The same command changes nothing, and a video that is added moves no other one."""
     again = run(case)
     assert again.status == ran.status
     assert again.rows == ran.rows and again.order == ran.order
+    label = next(iter(ran.rows))[0]
+    if case.kind == "folders" and not case.has_inner and case.add(f"{label}/new video.mp4"):
+        more = run(case)
+        assert more.status != 2 and ran.rows.items() <= more.rows.items()
+        assert {key[0] for key in more.rows.keys() - ran.rows.keys()} <= {label}
 
 
 def campaign(tmp_path: Path, seeds: range, is_real: bool = False) -> list[int]:
