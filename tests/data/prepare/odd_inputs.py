@@ -192,7 +192,7 @@ def a_name(case: Case, stems: Sequence[str] = STEMS) -> str:
 def content_of(case: Case) -> int | None:
     """Mostly a new video; perhaps a copy of another one, or none."""
     if case.files and case.chance(0.05):
-        return case.draw.choice(list(case.files.values()))
+        return case.draw.choice([number for path, number in case.files.items() if Path(path).suffix] or [0])
     return -1 - len(case.files) if case.chance(0.05) else None
 
 
