@@ -5,8 +5,6 @@ import importlib.util
 import re
 import runpy
 import shlex
-import shutil
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -234,35 +232,6 @@ def test_links_lead_to_files_and_headings(page):
         linked = (page.parent / name).resolve() if name else page
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), target
-
-
-@pytest.mark.skipif(shutil.which("awk") is None, reason="needs awk")
-def test_the_readme_splits_videos_by_their_names(tmp_path):
-    """When each fifth video was for validation, one more video put training videos into the validation."""
-    text = README.read_text(encoding="utf-8")
-    program = text[text.index("(cd MINE/jpg") :]
-    program = program[: program.index("}'\n") + 2]
-    (tmp_path / "MINE" / "labels").mkdir(parents=True)
-    names = {("many", f"video {i}") for i in range(200)} | {(f"few {n}", f"é{i}") for n in (1, 2, 5) for i in range(n)}
-
-    def run() -> dict[str, set[tuple[str, str]]]:
-        for label, name in names:
-            (tmp_path / "MINE" / "jpg" / label / name).mkdir(parents=True, exist_ok=True)
-        subprocess.run(["sh", "-c", program], cwd=tmp_path, check=True)
-        found = {}
-        for file in ("train", "val"):
-            lines = (tmp_path / "MINE" / "labels" / f"{file}.csv").read_text(encoding="utf-8").splitlines()
-            found[file] = {tuple(line.split(",")) for line in lines[1:]}
-            assert lines[0] == "label,id" and len(found[file]) == len(lines) - 1
-        assert found["train"] | found["val"] == names and not found["train"] & found["val"]
-        return found
-
-    split = run()
-    assert sum(label == "many" for label, _ in split["val"]) in range(30, 51)
-    assert {label for label, _ in split["train"]} == {"many", "few 1", "few 2", "few 5"}
-    assert {label for label, _ in split["val"]} == {"many", "few 2", "few 5"}
-    names |= {("many", "a first"), ("many", "z"), ("few 5", "0")}
-    assert not run()["val"] & split["train"]
 
 
 def test_every_page_is_linked_from_the_readme():

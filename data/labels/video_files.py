@@ -97,8 +97,10 @@ def _found(row: LabelRow, place: _Place, indexed: Indexed, unpack: Callable[[byt
     first = count = 0
     problem = indexed.problem
     if not problem:
-        index = unpack(indexed.packed)
-        first, count, problem = _part(row, index) if place.is_whole else (0, len(index.times), "")
+        if place.is_whole:
+            first, count, problem = _part(row, unpack(indexed.packed))
+        else:
+            count = FrameIndex.frames_in(indexed.packed)
     if problem:
         return FoundVideo(folder, place.name, 0, f"({place.path}) {problem}")
     part = VideoPart(place.path, indexed.size, indexed.mtime, indexed.packed, first, count)

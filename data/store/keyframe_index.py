@@ -28,7 +28,7 @@ from data.store.video_pixels import Upright
 from data.store.video_structure import breaks
 
 ONE_EACH = {"h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg", "prores"}  # decoders that give a frame for each packet
-DECODED = 32  # frames that are decoded to see that they come in the order of their times
+DECODED = 12  # frames that are decoded to see that they come in the order of their times
 ROUNDED = 1.5  # ticks, or milliseconds, by which the length of a part may be off because times are rounded
 WHOLE = 1 << 30  # a shorter side that no video has
 # height, width; the numbers of stamps, keyframes and times; tick (two numbers), origin, end, step
@@ -83,6 +83,12 @@ class FrameIndex(NamedTuple):
         # At a constant rate, the second differences are zeros. Whole numbers that overflow come back as they were.
         parts = (np.diff(stamps, 2, prepend=np.zeros(2, np.int64)), self.keyframes, times.view(np.int64))
         return header + zlib.compress(b"".join(part.astype("<i8").tobytes() for part in parts))
+
+    @staticmethod
+    def frames_in(data: bytes) -> int:
+        """The number of frames of a packed index, without unpacking it."""
+        _, _, stamped, _, timed, *_ = HEADER.unpack_from(data)
+        return int(stamped or timed)
 
     @classmethod
     def unpack(cls, data: bytes) -> "FrameIndex":

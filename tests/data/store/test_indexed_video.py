@@ -75,7 +75,7 @@ def test_a_frame_is_that_of_a_conversion(
     by_decoding = keyframe_index._by_decoding
     monkeypatch.setattr(keyframe_index, "_by_decoding", lambda path: wholly.append(path) or by_decoding(path))
     part = part_of(path)
-    assert bool(wholly) == decoded
+    assert bool(wholly) == decoded and FrameIndex.frames_in(part.packed) == 90
     assert part.frames == len(expected) == 90 and (index_of(part).stamps is not None) == searched
     rng = np.random.default_rng(0)
     for wanted in ([0], [89], [44, 45], [0, 30, 61, 89], [71, 2, 2, 40], *rng.integers(0, 90, (4, 6)).tolist()):
