@@ -8,7 +8,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -38,9 +39,40 @@ CLASSES = (
     ("jpg", "labels", "run"),
     ("@x", "~y", "CON", "$z"),
 )
-FOLDERS = ("s1", "s2", "s3", "day1", "1", "é", "s 1", "-x", "l" * 200, "x.mp4", "test", "train", "w\udcff", "n\nl", "a,b")
+FOLDERS = (
+    "s1",
+    "s2",
+    "s3",
+    "day1",
+    "1",
+    "é",
+    "s 1",
+    "-x",
+    "l" * 200,
+    "x.mp4",
+    "test",
+    "train",
+    "w\udcff",
+    "n\nl",
+    "a,b",
+)
 PLAIN = ("a", "b", "c", "d", "clip1", "clip 1", "1", "01", "1.0", "001", "a.b", "a_mp4", "-v", "a,b", "100%", "#1", "é")
-STEMS = (*PLAIN, "e\u0301", 'q"q', "it's", "x" * 240, " a", "a ", ".a", "n\nl", "v\udcff", "train", "val", "wave", "wave_1")
+STEMS = (
+    *PLAIN,
+    "e\u0301",
+    'q"q',
+    "it's",
+    "x" * 240,
+    " a",
+    "a ",
+    ".a",
+    "n\nl",
+    "v\udcff",
+    "train",
+    "val",
+    "wave",
+    "wave_1",
+)
 SUFFIXES = (".mp4",) * 8 + (".MP4", ".mov", ".m4v")
 SPLITS = {
     "train": ("train", "Train", "TRAIN", "training"),
@@ -131,7 +163,7 @@ class Case:
         return str(place)
 
 
-@lru_cache(maxsize=None)
+@cache
 def encoded(start: int, count: int) -> bytes:
     """A tiny video of numbered frames."""
     with TemporaryDirectory() as folder:
@@ -317,11 +349,15 @@ def clutter(case: Case) -> None:
                 hidden.mkdir()
                 (hidden / "hidden.mp4").write_bytes(b"hidden")
             elif kind == 1:
-                (place / draw.choice(("._v1.mp4", ".v1.mp4", "notes.txt", "Thumbs.db", "v1.mp4.part"))).write_bytes(b"x")
+                (place / draw.choice(("._v1.mp4", ".v1.mp4", "notes.txt", "Thumbs.db", "v1.mp4.part"))).write_bytes(
+                    b"x"
+                )
             elif kind == 2:
                 (place / draw.choice(("empty", "empty.mp4", "train", "test", "val"))).mkdir()
             elif kind == 3:
-                (place / draw.choice(("dead.mp4" if case.is_real else "dead.txt", "dead"))).symlink_to("/nonexistent/file")
+                (place / draw.choice(("dead.mp4" if case.is_real else "dead.txt", "dead"))).symlink_to(
+                    "/nonexistent/file"
+                )
             elif kind == 4:
                 (place / "loop").symlink_to(draw.choice((place, case.videos, place / "loop", case.root)))
             elif kind == 5:
@@ -397,7 +433,10 @@ def table(case: Case) -> None:
         for split in dict.fromkeys(row.split for row in rows):
             own = [row for row in rows if row.split == split]
             flag = "--train" if split == "train" else f"--{split}"
-            case.flags += [flag, case.write(f"{split}.csv", text_of(case, own, times, style, has_splits=case.chance(0.2)))]
+            case.flags += [
+                flag,
+                case.write(f"{split}.csv", text_of(case, own, times, style, has_splits=case.chance(0.2))),
+            ]
         if "--train" not in case.flags:
             case.is_refused = True
     else:
@@ -541,7 +580,13 @@ CLASS_NAMES = ("label", "class", "action", "Label", "CLASS")
 VIDEO_NAMES = ("video", "video_id", "filename", "file", "path", "name", "Path")
 ID_NAMES = ("id", "youtube_id")
 TIME_NAMES = {
-    "s": (("time_start", "time_end"), ("start", "end"), ("t_start", "t_end"), ("Start", "End"), ("start (s)", "end (s)")),
+    "s": (
+        ("time_start", "time_end"),
+        ("start", "end"),
+        ("t_start", "t_end"),
+        ("Start", "End"),
+        ("start (s)", "end (s)"),
+    ),
     "f": (("start_frame", "end_frame"), ("frame_start", "frame_end")),
 }
 
@@ -590,9 +635,11 @@ def damage_text(case: Case, times: str) -> None:
     """Damage a label file that was written; what a reader cannot see is not in the facts any more."""
     draw = case.draw
     files = ("--labels", "--train", "--val", "--test")
-    path = Path(draw.choice([flag for before, flag in zip(case.flags, case.flags[1:]) if before in files]))
+    path = Path(draw.choice([flag for before, flag in pairwise(case.flags) if before in files]))
     content = path.read_bytes()
-    kind = draw.choice(("cut", "cut", "byte", "quote", "header", "recode", "junk", "empty", "columns", "mixed", "order"))
+    kind = draw.choice(
+        ("cut", "cut", "byte", "quote", "header", "recode", "junk", "empty", "columns", "mixed", "order")
+    )
     if kind == "cut":
         cut = draw.randrange(len(content))
         path.write_bytes(content[:cut])
@@ -608,7 +655,9 @@ def damage_text(case: Case, times: str) -> None:
         case.kind += " quote"
     elif kind == "header":
         head, mark, rest = content.partition(b"\n")
-        path.write_bytes(rest if case.chance(0.5) else draw.choice((head.upper(), head.swapcase(), b"a,b")) + mark + rest)
+        path.write_bytes(
+            rest if case.chance(0.5) else draw.choice((head.upper(), head.swapcase(), b"a,b")) + mark + rest
+        )
         case.kind += " header"
     elif kind == "recode":
         for encoding in ("utf-8-sig", "utf-16"):

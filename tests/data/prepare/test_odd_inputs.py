@@ -101,7 +101,9 @@ def check(case: Case) -> int:
     if dry:
         assert (dry.status == 2) == (ran.status == 2)
     if ran.status == 2:
-        assert ran.err.count("\n") == 1 and ran.err.split(": ")[0] in ("error", "python -m data.prepare.folder"), ran.err
+        assert ran.err.count("\n") == 1 and ran.err.split(": ")[0] in ("error", "python -m data.prepare.folder"), (
+            ran.err
+        )
         assert len(ran.err) < 1500
         assert contents(case.root) == before
         return 2
@@ -149,7 +151,7 @@ def wrong_rows(truths: set[Fact], facts: dict[tuple[str, str], Fact]) -> list[Fa
 
 def check_damaged_lines(case: Case, ran: Ran, wrong: list[Fact]) -> None:
     """A line that was cut or changed may say something else, but only that line, and what it says is in the file."""
-    damage = (case.kind.split() + [""])[1]
+    damage = [*case.kind.split(), ""][1]
     most = {"cut": 1, "byte": 2, "quote": 2, "line": 1, "number": 1}.get(damage, 0)
     assert len(wrong) <= most, wrong
 
