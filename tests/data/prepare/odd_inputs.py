@@ -109,6 +109,7 @@ class Case:
     group: Callable[[Fact], str] = lambda fact: ""
     order: list[str] = field(default_factory=list)  # of --classes
     kind: str = ""
+    names: int = 30  # different usual names; the fewer, the more come in several folders
     has_inner: bool = False  # <class>/<split>/<video>
 
     @property
@@ -176,6 +177,7 @@ def make_case(seed: int, root: Path, is_real: bool = False) -> Case:
     case.videos.mkdir(parents=True)
     kinds = (folders, folders, split_folders, in_names, table, table, table, listed)
     make = case.draw.choice(kinds)
+    case.names = case.draw.choice((5, 30))
     case.kind = make.__name__
     make(case)
     if case.chance(0.4):
@@ -217,7 +219,7 @@ def somewhere(case: Case, depth: int | None) -> list[str]:
 
 def a_name(case: Case, stems: Sequence[str] = STEMS) -> str:
     draw = case.draw
-    stem = f"v{draw.randint(1, 30)}" if case.chance(0.6) else draw.choice(stems)
+    stem = f"v{draw.randint(1, case.names)}" if case.chance(0.6) else draw.choice(stems)
     return stem + draw.choice(SUFFIXES)
 
 
@@ -477,8 +479,8 @@ def parts(case: Case, times: str) -> list[Part]:
         return [()]
     found: list[Part] = []
     for _ in range(case.draw.choice((1, 1, 2, 3))):
-        first = case.draw.randint(0, 28)
-        end = first + case.draw.choice((3, 5, 10, 11))
+        first = case.draw.randint(0, 20)
+        end = first + case.draw.choice((3, 5, 10, 11, 20))
         found.append(("f", first, end) if times == "f" else ("s", first / 10, end / 10))
     return list(dict.fromkeys(found))
 
@@ -729,13 +731,15 @@ def listed(case: Case) -> None:
         elif wrong == "both":
             lines["val" if some is lines["train"] else "train"].append(line)
         elif wrong == "absent":
-            some.append("wave/absent.mp4" + " 1" * ("number" in style))
+            name = draw.choice(("absent.mp4", *(path.rpartition("/")[2] for path in truth)))
+            some.append(f"absent/{name}" + separator + "1" * ("number" in style))
         case.kind += f" {wrong}"
     ends = draw.choice(("\n", "\r\n"))
     for name, of_split in lines.items():
         content = ends.join(of_split).encode(draw.choice(("utf-8", "utf-8-sig")), errors="surrogateescape")
         case.flags += [f"--{name}", case.write(f"{name}.txt", content)]
     if named:
+        classes += ["another"] * case.chance(0.3)
         case.order = list(classes)
         case.flags += ["--classes", case.write("classes.txt", "\n".join(classes).encode())]
     seen = {(path.split("/")[0], label) for path, label in truth.items() if path.isprintable()}

@@ -224,11 +224,18 @@ def check_again(case: Case, ran: Ran) -> None:
     again = run(case)
     assert again.status == ran.status
     assert again.rows == ran.rows and again.order == ran.order
-    label = next(iter(ran.rows))[0]
-    if case.kind == "folders" and not case.has_inner and case.add(f"{label}/new video.mp4"):
+    videos = sorted(ran.rows)
+    if case.kind != "folders" or case.has_inner or not videos:
+        return
+    beside = ran.sources[case.draw.choice(videos)]
+    content = case.files[beside.path.relative_to(case.videos).as_posix()]
+    is_copy = beside.path.is_file() and content > -1 and case.chance(0.5)
+    if case.add(f"{beside.label}/new video.mp4", content if is_copy else None):
         more = run(case)
         assert more.status != 2 and ran.rows.items() <= more.rows.items()
-        assert {key[0] for key in more.rows.keys() - ran.rows.keys()} <= {label}
+        (added,) = more.rows.keys() - ran.rows.keys()
+        assert added[0] == beside.label
+        assert not is_copy or more.rows[added] == ran.rows[beside.label, beside.video_id]
 
 
 def campaign(tmp_path: Path, seeds: range, is_real: bool = False) -> list[int]:
