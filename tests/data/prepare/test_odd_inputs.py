@@ -23,7 +23,8 @@ from data.prepare.report import Report
 from data.prepare.sources import Source, Sources
 from data.prepare.time_limit import time_limit
 from data.store.frame_store import FrameStore
-from tests.data.prepare.odd_inputs import RATE, Case, Fact, Part, make_case, same_class
+from tests.data.prepare.odd.case import RATE, Case, Fact, Part, same_class
+from tests.data.prepare.odd.inputs import make_case
 
 SECONDS = 60  # of one case, at most; it takes some milliseconds, or two seconds with a conversion
 
