@@ -25,8 +25,8 @@ from data.labels.splits import load_splits, load_val
 from data.labels.text import did_you_mean, is_or_are, some
 from data.labels.video_list import VideoList
 
-SPLITS = ("train", "val")
-CUSTOM = DatasetSpec("custom", "train.csv", "val.csv")
+SPLITS = ("train", "val", "test")
+CUSTOM = DatasetSpec("custom", "train.csv", "val.csv", class_index="custom_classes.txt")  # as in train_custom.py
 
 
 def open_split(
@@ -47,7 +47,7 @@ def open_split(
     source: str = "frames",
     report: Callable[[str], object] = print,
 ) -> Clips:
-    """The clips of a dataset's split, "train" or "val": one of T = `clip_length` frames, h = w = `clip_size`, a video.
+    """The clips of a dataset's split, "train", "val" or "test": one a video, T = `clip_length`, h = w = `clip_size`.
 
     `interval` is the distance between two frames, or the lowest and highest of it; a text such as "2@30" is a time
     (2/30 of a second), and "all" spans the whole video. `source` is "frames", or "videos" for video files.
@@ -65,8 +65,11 @@ def open_split(
     cannot be.
     """
     interrupt.restore()
-    if split not in SPLITS:
-        raise DataError(f"split {quoted(split)}: must be one of {' and '.join(map(repr, SPLITS))}")
+    splits = SPLITS if spec == CUSTOM else SPLITS[:2]  # official datasets validate on their test videos
+    if split not in splits:
+        raise DataError(f"split {quoted(split)}: must be one of {', '.join(map(repr, splits))}")
+    if split == "test":
+        spec = replace(spec, val_labels="test.csv")
     seed = whole_number("seed", seed, least=0)
     shape, intervals = _clip_shape(clip_length, clip_size), _intervals(interval)
     place = None if labels is None else _absolute(labels)
@@ -113,7 +116,7 @@ def _videos(
     dataset: Path, split: str, spec: DatasetSpec, labels: Path | None, classes: Sequence[str] | None, source: str
 ) -> tuple[VideoList, tuple[str, ...]]:
     """The videos of the split with the labels of `classes`, and what to say of them."""
-    if split == "val":
+    if split != "train":
         return load_val(dataset, spec, labels, classes, source)
     found = load_splits(dataset, spec, labels, source)
     return (found.train if classes is None else _in_order(found.train, tuple(classes))), found.report

@@ -49,7 +49,7 @@ from train.checkpoint.videos import (
     saved_contents,
     warning_of_trained,
 )
-from train.clip_sampling import check_rates, tell_spans, training_clips, unused_interval
+from train.clip_sampling import check_rates, tell_mirroring, tell_spans, training_clips, unused_interval
 from train.content_watch import ContentWatch
 from train.debug import check_blocks, log_network
 from train.distributed.launch import launch
@@ -238,6 +238,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         tell_enlarged(splits.train, plan.largest_shape, "training")
         tell_enlarged(splits.val, val_shape(options), "validation")
         tell_spans(splits.train, options, "training")
+        tell_mirroring(splits.train.classes, options)
         tell_spans(splits.val, options, "validation")
     for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
         LOG.warning("%s", line)

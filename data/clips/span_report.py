@@ -20,6 +20,7 @@ class VideoTime(NamedTuple):
     path: Path
     frames: int
     rate: float | None
+    is_variable: bool = False  # the steps between its frames are uneven
 
 
 def sampled_times(videos: VideoList) -> list[VideoTime]:
@@ -28,7 +29,7 @@ def sampled_times(videos: VideoList) -> list[VideoTime]:
     for index in videos.sample():
         try:
             with SOURCES[videos.source](videos.place(index)) as video:
-                times.append(VideoTime(videos.path(index), len(video), video.rate()))
+                times.append(VideoTime(videos.path(index), len(video), video.rate(), video.is_variable()))
         except VideoSourceError:
             continue
     return times
@@ -69,6 +70,17 @@ def mixed_rates(times: Sequence[VideoTime], intervals: Intervals | None, split: 
     return (
         f"the {len(rates)} sampled {split} videos have {rates[0]:.4g} to {rates[-1]:.4g} frames a second (median "
         f"{median(rates):.4g}): an interval of {intervals.lowest} is {' to '.join(seconds)} s"
+    )
+
+
+def uneven_steps(times: Sequence[VideoTime], intervals: Intervals | None, split: str) -> str:
+    """What to warn of if intervals are times and some videos have uneven steps; empty if not."""
+    uneven = [each.path for each in times if each.is_variable]
+    if intervals is None or not intervals.rate or not uneven:
+        return ""
+    return (
+        f"{len(uneven)} of {len(times)} sampled {split} videos have uneven steps between their frames, as {uneven[0]}: "
+        f"an interval of {intervals} is a time only on average in them"
     )
 
 

@@ -71,7 +71,7 @@ def find_columns(path: Path, columns: Sequence[str], without_split: bool = False
         name
         for name, is_missing in (
             ("label, class or action", not label),
-            ("youtube_id, id, video, filename or path", not video),
+            ("youtube_id, id, video, video_id, filename, file, path or name", not video),
             ("time_start", not pair and "time_end" in columns),
             ("time_end", not pair and "time_start" in columns),
         )
@@ -79,9 +79,9 @@ def find_columns(path: Path, columns: Sequence[str], without_split: bool = False
     ]
     if missing:
         raise DataError(
-            f"{path}: no column {', no column '.join(missing)}; its header is {quoted(', '.join(columns))}. The header "
-            "of a label file is label,youtube_id,time_start,time_end,split or label,id,split; official annotations are "
-            "converted to it by python -m data.prepare.labels"
+            f"{path}: no column {', no column '.join(missing)}; its header is {quoted(', '.join(columns))}. A "
+            "label file needs a header such as label,id or class,filename,start,end,split; official annotations are "
+            "converted by python -m data.prepare.labels"
         )
 
     def place(name: str) -> int | None:

@@ -23,7 +23,7 @@ from data.labels.hints import (
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import LabelFiles
 from data.labels.split_rows import read_split_rows, read_val_rows
-from data.labels.text import counted, did_you_mean, first_names, is_or_are, some, spelling_notes
+from data.labels.text import counted, did_you_mean, first_names, is_or_are, is_youtube_name, some, spelling_notes
 from data.labels.video_list import FoundVideo, VideoList, pack
 
 
@@ -113,11 +113,12 @@ def _class_folders(jpg: Path, classes: Sequence[str], source: str, labels: Path)
 
 
 def _shared_ids(rows: Sequence[LabelRow]) -> list[str]:
-    """A line on ids (with their times) that rows of different classes have."""
+    """A line on ids of YouTube (with their times) that rows of different classes have; 001 may be in each class."""
     if len({row.video_id for row in rows}) == len(rows):  # the usual case, in a third of the time
         return []
     label_of: dict[str, str] = {}
     shared = {row.video_id: row.label for row in rows if label_of.setdefault(row.video_id, row.label) != row.label}
+    shared = {name: label for name, label in shared.items() if is_youtube_name(name)}
     if not shared:
         return []
     examples = [f"{name} ({label_of[name]} and {label})" for name, label in shared.items()]

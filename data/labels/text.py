@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence, Sized
 from common.text import shortened
 
 SHOWN = 3  # names in a message
+# 11 characters for 64 bits, 6 in each: the last one can only be one of 16. Ids of other origin, such as subject_001,
+# mostly end otherwise. The downloaders of HACS and Kinetics write v_<id> and <id>_<start>_<end>.
+YOUTUBE_NAME = re.compile(r"(v_)?[A-Za-z0-9_-]{10}[AEIMQUYcgkosw048](_[0-9]+_[0-9]+)?")
 
 
 def counted(number: int, noun: str) -> str:
@@ -73,3 +76,8 @@ def spelling_notes(names: Iterable[str]) -> list[str]:
     if not pairs:
         return []
     return [f"{first_names(pairs)} are different classes, but differ only in case or punctuation: correct the labels?"]
+
+
+def is_youtube_name(name: str) -> bool:
+    """Whether a file of this name, without suffix, is a video of YouTube or a clip of one."""
+    return YOUTUBE_NAME.fullmatch(name) is not None

@@ -1,18 +1,8 @@
 """Which class a video file belongs to, as far as its folders tell: names such as 001.mp4 come in each class."""
 
-import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
-
-# 11 characters for 64 bits, 6 in each: the last one can only be one of 16. Ids of other origin, such as subject_001,
-# mostly end otherwise. The downloaders of HACS and Kinetics write v_<id> and <id>_<start>_<end>.
-YOUTUBE_NAME = re.compile(r"(v_)?[A-Za-z0-9_-]{10}[AEIMQUYcgkosw048](_[0-9]+_[0-9]+)?")
-
-
-def is_youtube_name(name: str) -> bool:
-    """Whether a file of this name, without suffix, is a video of YouTube or a clip of one."""
-    return YOUTUBE_NAME.fullmatch(name) is not None
 
 
 class ClassesOfFiles:

@@ -13,7 +13,7 @@ from data.labels.label_row import (
     format_seconds,
     frames_name,
 )
-from data.prepare.class_of_file import is_youtube_name
+from data.labels.text import is_youtube_name
 from data.store.origin import Origin
 from data.store.video_file import Span
 from data.store.video_suffixes import is_video

@@ -12,8 +12,8 @@ from common.files import inode_of, reason
 from common.text import quoted
 from data.labels.label_row import LabelRow
 from data.labels.segment_names import are_other_files
-from data.labels.text import counted, first_names, letters, some
-from data.prepare.class_of_file import ClassesOfFiles, is_youtube_name
+from data.labels.text import counted, first_names, is_youtube_name, letters, some
+from data.prepare.class_of_file import ClassesOfFiles
 from data.prepare.clip_times import cut_times, fits
 from data.prepare.file_names import is_frame, is_hidden_folder, is_other_image, is_picture, is_video, suffix
 from data.prepare.frame_folder import begins_as_picture

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from common.files import reason
 from common.text import quoted
 from data.labels.class_folders import list_names
-from data.prepare.class_of_file import is_youtube_name, spelling
+from data.labels.text import is_youtube_name
+from data.prepare.class_of_file import spelling
 from data.prepare.deletion import Deletion, delete_broken, identity, is_being_written
 from data.store.frame_store import (
     DATABASE,

@@ -27,7 +27,7 @@ from common.files import atomic_file, sync_folder
 from data.store.crop_box import CropBox
 from data.store.database import CONVERT, ERRORS, REMEDY, FrameStoreError, database_error, open_database, shown
 from data.store.jpeg import CropDecoder, NoJpegError, NotDecodedError, decode_whole, jpeg_size
-from data.store.origin import read_rate, write_origin
+from data.store.origin import read_origin, read_rate, write_origin
 
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
@@ -88,6 +88,11 @@ class FrameStore:
                 return read_rate(connection)
             except ERRORS as error:
                 raise database_error(self.path, error) from error
+
+    def is_variable(self) -> bool:
+        """Whether the steps between the frames are uneven in time, as the database says of its video file."""
+        origin = read_origin(Path(self.path))
+        return origin is not None and origin.is_variable
 
     def jpeg(self, index: int) -> bytes:
         """The frame at `index` as it is stored: a JPEG, of which only the header is looked at."""

@@ -72,6 +72,10 @@ class IndexedVideo:
         """The frames a second of the part, on average; None if that is not known."""
         return self._index.rate(self._part.first, self._part.frames)
 
+    def is_variable(self) -> bool:
+        """Whether the steps between the frames of the part are uneven in time."""
+        return self._index.is_variable(self._part.first, self._part.frames)
+
     def read(
         self, indices: Sequence[int], crop_box: CropBox | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:

@@ -19,6 +19,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from data.store.frame_times import average_rate, is_variable
 from data.store.truncation import missing_bytes
 from data.store.video_container import VideoError, open_video
 from data.store.video_damage import hole_in
@@ -29,7 +30,6 @@ from data.store.video_structure import breaks
 
 ONE_EACH = {"h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg", "prores"}  # decoders that give a frame for each packet
 DECODED = 12  # frames that are decoded to see that they come in the order of their times
-ROUNDED = 1.5  # ticks, or milliseconds, by which the length of a part may be off because times are rounded
 WHOLE = 1 << 30  # a shorter side that no video has
 # height, width; the numbers of stamps, keyframes and times; tick (two numbers), origin, end, step
 HEADER = struct.Struct("<IIIIIqqqdd")
@@ -60,15 +60,15 @@ class FrameIndex(NamedTuple):
     def rate(self, first: int, frames: int) -> float | None:
         """The frames a second of a part; None if its times do not tell.
 
-        It is that of the header if the times, which are rounded to ticks or milliseconds, agree with it.
+        As `average_rate`, so that it is that of a conversion.
         """
-        times = self.times[first : first + frames]
-        length = float(times[-1] - times[0])
-        if self.step <= 0 or length <= 0:
+        if self.step <= 0:
             return None
-        steps = len(times) - 1
-        off = abs(steps * self.step - length)
-        return round(1 / self.step if off <= ROUNDED * max(0.001, self.tick[0] / self.tick[1]) else steps / length, 9)
+        return average_rate(self.times[first : first + frames].tolist(), self.step, self.tick[0] / self.tick[1])
+
+    def is_variable(self, first: int, frames: int) -> bool:
+        """Whether the steps between the frames of a part are clearly uneven."""
+        return is_variable(self.times[first : first + frames].tolist(), self.tick[0] / self.tick[1])
 
     def packed(self) -> bytes:
         """The index as bytes: about a hundred if the rate is constant."""

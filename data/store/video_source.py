@@ -47,6 +47,9 @@ class VideoSource(Protocol):
     def rate(self) -> float | None:
         """The frames a second, on average; None if that is not known."""
 
+    def is_variable(self) -> bool:
+        """Whether the steps between the frames are known to be uneven in time."""
+
     def read(
         self, indices: Sequence[int], crop_box: CropBox | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:

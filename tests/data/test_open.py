@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from data import DataError, open_split, read_video
+from data import open as open_module
 from data.clips.by_index import Clips
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import RandomClips
@@ -27,6 +28,7 @@ from tests.numbered import (
     write_numbered_database,
 )
 from tests.small_dataset import CLASSES, noisy_frames, write_labels, write_small_dataset
+from train_custom import SPEC as CUSTOM_SPEC
 from train_hacs import SPEC
 
 SHAPE = {"clip_length": 4, "clip_size": 16, "interval": 2}
@@ -173,7 +175,6 @@ def test_an_official_dataset_is_opened_by_the_facts_of_its_script(tmp_path):
     ("split", "changed", "told"),
     [
         ("trian", {}, "trian"),
-        ("test", {}, "'test'"),
         ("train", {"clip_length": 0}, "clip_length 0"),
         ("train", {"clip_size": -1}, "clip_size -1"),
         ("train", {"clip_size": 112.0}, "clip_size 112.0"),
@@ -274,3 +275,25 @@ def test_what_is_no_whole_video_is_told_with_its_path(tmp_path, name):
     with pytest.raises(DataError, match=name) as error:
         read_video(tmp_path / name, **SHAPE)
     assert "\n" not in str(error.value)
+
+
+def test_classes_are_in_the_order_of_the_script(small_dataset, tmp_path):
+    """Weights that a notebook trains would else be evaluated with permuted classes."""
+    assert open_module.CUSTOM == CUSTOM_SPEC
+    order = ["walk fast", "run", "clap", "jump"]
+    assert set(order) == set(CLASSES)
+    index = small_dataset / "labels" / "custom_classes.txt"
+    index.write_text("".join(f"{name}\n" for name in order))
+    try:
+        assert list(opened(small_dataset).classes) == order
+    finally:
+        index.unlink()
+
+
+def test_test_videos_are_a_split(tmp_path):
+    """data.prepare.folder writes test.csv."""
+    write_numbered_database(tmp_path / "jpg" / "run" / "v", 31)
+    write_labels(tmp_path / "labels" / "test.csv", [("run", "v")])
+    assert len(opened(tmp_path, "test")) == 1
+    with pytest.raises(DataError, match="'test'"):
+        opened(tmp_path, "test", spec=SPEC)

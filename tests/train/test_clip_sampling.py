@@ -19,7 +19,7 @@ from data.store.origin import Origin
 from network.weights.reading import read_checkpoint
 from tests.processes import Process, Server
 from tests.runs import LAST, RUN, TINY, TINY_FLAGS
-from train.clip_sampling import training_clips, unused_interval, validation_clips
+from train.clip_sampling import mirrored_classes, training_clips, unused_interval, validation_clips
 from train.file_settings import settings_from_file
 from train.options import TrainOptions, parse_options
 
@@ -198,3 +198,12 @@ def test_unknown_rates_stop_a_run_before_its_first_step(tiny: Start, small_datas
     assert refused.status == 2 and "--val-frame-interval 2@30" in refused.stderr, refused.output()
     kept = tiny("--evaluate", "--pretrained-3d", last, dataset=small_dataset)
     assert json.loads(kept.stdout.splitlines()[-1])["interval"] == "all"
+
+
+def test_classes_that_mirroring_makes_alike_are_told() -> None:
+    """A network cannot learn swipe left from swipe right if half of the clips are mirrored."""
+    assert mirrored_classes(["Swipe left", "swipe Right", "up"]) == [("Swipe left", "swipe Right")]
+    assert mirrored_classes(["left-to-right", "right-to-left"]) == [
+        ("left-to-right", "right-to-left"), ("right-to-left", "left-to-right")
+    ]  # fmt: skip
+    assert mirrored_classes(["turn left", "bright", "copyright"]) == []

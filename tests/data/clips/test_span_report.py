@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.clips.intervals import Intervals
-from data.clips.span_report import VideoTime, mixed_rates, sampled_times, span_text, unknown_rates
+from data.clips.span_report import VideoTime, mixed_rates, sampled_times, span_text, uneven_steps, unknown_rates
 from data.labels.video_list import FoundVideo, VideoList, pack
 from data.store.frame_store import write_frames
 from data.store.origin import Origin
@@ -74,3 +74,15 @@ def test_unknown_rates_are_counted_and_one_is_named() -> None:
     assert unknown_rates(times(25.0, None, None), "training").startswith("2 of 3 ") and "v1" in unknown_rates(
         times(25.0, None), "training"
     )
+
+
+def test_uneven_steps_are_told_where_intervals_are_times(tmp_path: Path) -> None:
+    """2@30 is a time only on average in the video of a phone."""
+    name = write_frames(
+        tmp_path / "run" / "v", numbered_jpegs(range(6)), replace(ORIGIN, fps=30.0, is_variable=True).rows
+    )
+    found = sampled_times(pack(tmp_path, ("run",), [(0, FoundVideo("run", "v", name, ""))]))
+    assert [each.is_variable for each in found] == [True]
+    told = uneven_steps([*found, *times(30.0)], Intervals(2, 2, 30.0), "training")
+    assert told.startswith("1 of 2") and str(tmp_path / "run" / "v") in told
+    assert not uneven_steps(found, Intervals(2, 2), "training") and not uneven_steps(found, None, "training")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.labels.label_file import read_labels
-from data.prepare.class_of_file import is_youtube_name
+from data.labels.text import is_youtube_name
 from data.prepare.sources import Sources, find_labelled_sources, find_sources
 
 YOUTUBE = "dQw4w9WgXcQ"
