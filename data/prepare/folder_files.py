@@ -70,7 +70,14 @@ def _of_list(tree: Tree, entries: Sequence[Entry], labels: Sequence[str]) -> lis
     by_parts = {tree.parts(each): each for each in tree.found}
     videos = []
     classes = set(map(canonical_name, labels))
+    first: dict[tuple[str, ...], tuple[Entry, str]] = {}
     for entry, label in zip(entries, labels, strict=True):
+        other, its_label = first.setdefault(entry.video, (entry, label))
+        if its_label != label:
+            raise DataError(
+                f"{other.place}, and {entry.place}: {'/'.join(entry.video)} is of class {quoted(its_label)} and "
+                f"{quoted(label)}: remove one"
+            )
         if why := label_problem(label):
             raise DataError(f"{entry.place}: {quoted(entry.written)}: {why}")
         found = by_parts[entry.video]

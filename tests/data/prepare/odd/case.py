@@ -107,6 +107,7 @@ class Case:
     order: list[str] = field(default_factory=list)  # of --classes
     kind: str = ""
     names: int = 30  # different usual names; the fewer, the more come in several folders
+    has_class_folders: bool = False  # a folder has the name of a class of the label files
     has_inner: bool = False  # <class>/<split>/<video>
 
     @property

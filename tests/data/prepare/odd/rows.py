@@ -68,7 +68,8 @@ def candidates(case: Case, written: str, label: str) -> list[str]:
         best = [path for path in found if longest[path] == max(longest.values())]
         if len(of_class) == 1 or len(best) == 1:
             return list({*of_class[:1], *best[:1]}) if len(of_class) == 1 or len(best) == 1 else []
-        return []
+        flat = [path for path in found if "/" not in path]
+        return flat if len(flat) == 1 and case.has_class_folders else []
     return found
 
 

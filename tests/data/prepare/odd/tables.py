@@ -76,6 +76,8 @@ def table(case: Case) -> None:
         halves = [rows[::2], rows[1::2]] if case.chance(0.1) and len(rows) > 1 else [rows]
         for place, half in enumerate(halves):
             case.flags += ["--labels", case.write(f"labels{place}.csv", text_of(case, half, times, style, has_splits))]
+    folders = {name for path in labels for name in path.split("/")[:-1]}
+    case.has_class_folders = any(same_class(name, row.label) for name in folders for row in rows)
     literal = [fact for row in rows for fact in facts_of_row(case, row, bool(splits))]
     if truth == "split":
         bad = {(fact.path, fact.label, fact.part) for fact in literal if fact.split != "train"}
@@ -95,7 +97,7 @@ def table(case: Case) -> None:
 
         case.group = name
     ordered(case, classes)
-    if case.chance(0.25):
+    if truth != "split" and case.chance(0.25):
         damage_text(case, times)
 
 
