@@ -136,9 +136,10 @@ def check_rows(case: Case, ran: Ran) -> None:
     if case.is_sure and not any(word in ran.out for word in ("failed", "missing", "left out", "not in the label")):
         seen = {fact[:3] for fact in truths if not Path(fact.path).name.startswith(".")}
         assert seen == {fact[:3] for fact in facts.values()}, "lost in silence"
-    true = {fact[:3]: fact for fact in truths}
-    given = {true[fact[:3]].split for fact in facts.values() if fact[:3] in true}
-    check_sides(case, ran, {key: (fact, true.get(fact[:3])) for key, fact in facts.items()}, given)
+    splits: defaultdict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for fact in truths:
+        splits[fact[:3]].add(fact.split)
+    check_sides(case, ran, list(facts.values()), splits)
     check_order(case, ran.order, labels)
     if case.is_real:
         for key in ran.rows:
@@ -168,17 +169,15 @@ def fact_of(case: Case, source: Source, split: str) -> Fact:
     return Fact(path, source.label, part, split)
 
 
-def check_sides(case: Case, ran: Ran, rows: dict[Any, tuple[Fact, Fact | None]], given: set[str]) -> None:
+def check_sides(case: Case, ran: Ran, facts: list[Fact], splits: dict[tuple[Any, ...], set[str]]) -> None:
     """Given splits are kept; no group or copy is on both sides of a random split; of given ones that is told."""
+    given = {split for fact in facts if fact[:3] in splits for split in splits[fact[:3]]}
     is_random = given <= {"", "train"}
-    if not is_random:
-        for fact, true in rows.values():
-            if true is None:
-                continue
-            split = "val" if true.split == "test" and "val" not in given else true.split
-            assert fact.split == split or "not read" in ran.out, (fact, true)
+    for fact in facts if not is_random else ():
+        own = {"val" if split == "test" and "val" not in given else split for split in splits.get(fact[:3], ())}
+        assert not own or fact.split in own or "not read" in ran.out, (fact, own)
     sides: defaultdict[str, set[str]] = defaultdict(set)
-    for fact, _ in rows.values():
+    for fact in facts:
         content = case.files[fact.path]
         sides[f"content {content}" if content > -1 or content % 2 == 0 else f"path {fact.path}"].add(fact.split)
         sides[f"path {fact.path}"].add(fact.split)
@@ -186,7 +185,7 @@ def check_sides(case: Case, ran: Ran, rows: dict[Any, tuple[Fact, Fact | None]],
             sides[f"group {name}"].add(fact.split)
     both = {name for name, splits in sides.items() if len(splits) > 1}
     if is_random:
-        assert {fact.split for fact, _ in rows.values()} <= {"train", "val"}
+        assert {fact.split for fact in facts} <= {"train", "val"}
         assert not both
     elif both:
         assert "in two splits" in ran.out

@@ -56,7 +56,7 @@ def candidates(case: Case, written: str, label: str) -> list[str]:
     found = []
     for path in case.files:
         own = path.split("/")
-        for last in (own[-1], own[-1].rpartition(".")[0], own[-1].rpartition(".")[0] + ".avi"):
+        for last in (own[-1], own[-1].rpartition(".")[0], own[-1].rpartition(".")[0] + PurePosixPath(names[-1]).suffix):
             own = [*own[:-1], last]
             short = min(len(own), len(names))
             if own[-short:] == names[-short:]:
