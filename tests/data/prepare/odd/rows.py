@@ -42,6 +42,7 @@ def row_of(case: Case, path: str, label: str, part: Part, split: str, style: str
         "windows": path.replace("/", "\\"),
         "bare": path.rpartition(".")[0],
     }[style]
+    written = written.encode(errors="replace").decode()  # as a label file has it
     start, end = map(str, part[1:]) if part else ("", "")
     return Row(written, label, start, end, split, part)
 
@@ -65,6 +66,8 @@ def candidates(case: Case, written: str, label: str) -> list[str]:
     if len(found) > 1:
         longest = {path: common_end(path, names) for path in found}
         of_class = [path for path in found if any(same_class(name, label) for name in path.split("/")[:-1])]
+        exact = [path for path in of_class if path.rpartition("/")[2] == names[-1]]
+        of_class = exact if len(exact) == 1 else of_class
         best = [path for path in found if longest[path] == max(longest.values())]
         if len(of_class) == 1 or len(best) == 1:
             return list({*of_class[:1], *best[:1]}) if len(of_class) == 1 or len(best) == 1 else []
