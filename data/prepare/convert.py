@@ -194,7 +194,8 @@ def check_folders(videos: Path, out: Path) -> None:
         if (jpg.exists() or jpg.is_symlink()) and not jpg.is_dir():
             raise DataError(f"{jpg} is no folder, or a link to none, but the databases go there; move it away")
         inside = jpg.is_dir() and jpg.resolve() in (videos.resolve(), *videos.resolve().parents)
-        mixed = [path.name for path in jpg.iterdir() if is_video(path.name)] if jpg.is_dir() else []
+        inner = jpg.iterdir() if jpg.is_dir() else ()
+        mixed = [path.name for path in inner if is_video(path.name) and not path.is_dir()]  # a class may be named so
     except OSError as error:
         raise DataError(f"{error.filename or videos}: {reason(error)}") from error
     if inside:

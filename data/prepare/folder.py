@@ -2,8 +2,8 @@
 
 Converts the videos as data.prepare.convert does, or with --source videos encodes them as data.prepare.resize does,
 and writes DATASET/labels/train.csv and val.csv. VIDEOS may hold <class>/<video>, with any folders below the class;
-<split>/<class>/<video>, with the splits train, val and test; or videos anywhere, with label files or lists of paths
-(--labels, or --train, --val and --test), or with the class in the path (--class-from). Videos without a split are
+<split>/<class>/<video> or <class>/<split>/<video>, with the splits train, val and test; or videos anywhere, with
+label files or lists of paths (--labels, or --train, --val and --test), or with the class in the path (--class-from). Videos without a split are
 divided by --val and --seed. To continue, or after adding videos, give the same command again: no video changes its
 split. The exit status is 1 if anything failed, is missing or differs.
 """

@@ -1,13 +1,13 @@
 """The classes and splits of the videos of a folder by label files, or by lists of paths."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
 from common.text import quoted
 from data.labels.label_file import LabelRow, read_unnamed
-from data.labels.text import counted, first_names
+from data.labels.text import canonical_name, counted, first_names
 from data.prepare.folder_layout import Layout, Video, label_problem
 from data.prepare.folder_lists import Classes, Entry, is_list, labels_of, read_list
 from data.prepare.folder_tree import Tree
@@ -69,17 +69,25 @@ def _with_split(file: LabelFile, row: LabelRow) -> LabelRow:
 def _of_list(tree: Tree, entries: Sequence[Entry], labels: Sequence[str]) -> list[Video]:
     by_parts = {tree.parts(each): each for each in tree.found}
     videos = []
+    classes = set(map(canonical_name, labels))
+    first: dict[tuple[str, ...], tuple[Entry, str]] = {}
     for entry, label in zip(entries, labels, strict=True):
+        other, its_label = first.setdefault(entry.video, (entry, label))
+        if its_label != label:
+            raise DataError(
+                f"{other.place}, and {entry.place}: {'/'.join(entry.video)} is of class {quoted(its_label)} and "
+                f"{quoted(label)}: remove one"
+            )
         if why := label_problem(label):
             raise DataError(f"{entry.place}: {quoted(entry.written)}: {why}")
         found = by_parts[entry.video]
-        videos.append(Video(found.path, label, found.name, _folders(entry.video, label), entry.split))
+        videos.append(Video(found.path, label, found.name, _folders(entry.video, classes), entry.split))
     return videos
 
 
-def _folders(parts: tuple[str, ...], label: str) -> tuple[str, ...]:
-    """The folders of a path, without that of its class at the beginning."""
-    return parts[1:-1] if len(parts) > 1 and parts[0] == label else parts[:-1]
+def _folders(parts: tuple[str, ...], classes: Set[str]) -> tuple[str, ...]:
+    """The folders of a path, without that of a class at the beginning: a label file may correct the class."""
+    return parts[1:-1] if len(parts) > 1 and canonical_name(parts[0]) in classes else parts[:-1]
 
 
 def _add_rows(tree: Tree, out: Path, rows: Sequence[tuple[LabelFile, LabelRow]], layout: Layout, pattern: str) -> None:
@@ -87,12 +95,13 @@ def _add_rows(tree: Tree, out: Path, rows: Sequence[tuple[LabelFile, LabelRow]],
     found, warnings, _ = find_rows(tree.videos, out, [row for _, row in rows], pattern)
     layout.problems.extend(warnings)
     sources = []
+    classes = {canonical_name(row.label) for _, row in rows}
     for (file, row), source in zip(rows, found, strict=True):
         if isinstance(source, Source) and (why := label_problem(source.label)):
             raise DataError(f"{file.path}, line {row.line}: {why}")
         if isinstance(source, Source):
             sources.append(source)
-            folders = _folders(source.path.relative_to(tree.videos).parts, row.label)
+            folders = _folders(source.path.relative_to(tree.videos).parts, classes)
             layout.videos.append(Video(source.path, row.label, source.video_id, folders, row.split, *source[3:]))
         else:
             layout.problems.append(source._replace(reason=f"{source.reason} ({file.path}, line {row.line})"))

@@ -20,6 +20,7 @@ from data.prepare.sources import UNCERTAIN_CLASS, Found, entries_of, is_folder, 
 from data.store.video_file import Span
 
 NAMES = {**{name: split for name, split in SPLITS.items() if name}, "valid": "val"}  # of folders of a split
+LIKE_SPLITS = {"dev", "eval", "evaluation", "holdout"}
 ELSE = (
     "or name a label file with --labels, or say with --class-from where in a file's path its class is; "
     "docs/own-videos.md shows the layouts"
@@ -56,6 +57,9 @@ def by_folders(tree: Tree) -> Layout:
     if not tree.found:
         raise DataError(_nothing(tree))
     splits = split_folders(tree)
+    inner = {} if splits else inner_splits(tree)
+    if not splits:
+        check_like_splits(tree)
     roots = [tree.videos / name for name in splits] if splits else [tree.videos]
     below = 1 if splits else 0
     _check_loose(tree, below)
@@ -76,15 +80,19 @@ def by_folders(tree: Tree) -> Layout:
             place = "/".join(parts[: below + 1])
             bad[place] = why, bad.get(place, ("", 0))[1] + 1
             continue
-        deepest = max(deepest, len(parts) - below - 2)
         split = splits[parts[0]] if splits else ""
+        above = parts[:below]
+        if inner:
+            split, above, folders = inner[parts[1]], parts[1:2], folders[1:]
+        deepest = max(deepest, len(folders))
         cut = cut_times(None, each.name)
-        layout.videos.append(Video(each.path, label, each.name, folders, split, None, cut, above=parts[:below]))
+        layout.videos.append(Video(each.path, label, each.name, folders, split, None, cut, above=above))
     for place, (why, number) in bad.items():
         layout.problems.append(Problem("failed", place, f"{counted(number, 'video')} left out: {why}"))
-    said = "<class>/" + ("<folders>/" if deepest else "") + "<video>"
-    if splits:
-        said = f"<split>/{said}, the splits are the folders {', '.join(splits)}"
+    said = "<class>/" + ("<split>/" if inner else "") + ("<folders>/" if deepest else "") + "<video>"
+    said = f"<split>/{said}" if splits else said
+    if splits or inner:
+        said += f", the splits are the folders {', '.join(splits or inner)}"
     _check_classes(tree, layout)
     known = {each.path.relative_to(tree.videos).parts[: below + 1] for each in tree.found}
     if empty := [place for root in roots for place in _folders_in(root, tree) if Path(place).parts not in known]:
@@ -95,6 +103,7 @@ def by_folders(tree: Tree) -> Layout:
 def by_pattern(tree: Tree, pattern: re.Pattern[str]) -> Layout:
     """The class is what `pattern` finds in the path of a video. DataError if it finds nothing in any."""
     splits = split_folders(tree)
+    inner = {} if splits else inner_splits(tree)
     group = "class" if "class" in pattern.groupindex else 1
     layout = Layout("", [], [], [])
     for each in tree.found:
@@ -108,8 +117,9 @@ def by_pattern(tree: Tree, pattern: re.Pattern[str]) -> Layout:
         if why := label_problem(label):
             layout.problems.append(Problem("failed", item, f"left out: its class would be {quoted(label)}: {why}"))
             continue
-        split = splits[parts[0]] if splits else ""
+        split = splits[parts[0]] if splits else inner[parts[1]] if inner else ""
         above, folders = (parts[:1], parts[1:-1]) if splits else ((), parts[:-1])
+        above, folders = (parts[1:2], (parts[0], *parts[2:-1])) if inner else (above, folders)
         folders = folders[1:] if folders[:1] == (label,) else folders
         cut = cut_times(None, each.name)
         layout.videos.append(Video(each.path, label, each.name, folders, split, None, cut, above=above))
@@ -119,8 +129,10 @@ def by_pattern(tree: Tree, pattern: re.Pattern[str]) -> Layout:
             f"--class-from {quoted(pattern.pattern)} finds no class in {counted(len(tree.found), 'path')} "
             f"in {tree.videos}{first}; it is a regular expression for the path below VIDEOS"
         )
+    if not splits and any(video.path.relative_to(tree.videos).parts[0] != video.label for video in layout.videos):
+        check_like_splits(tree)
     said = f"layout: the class is what {quoted(pattern.pattern)} finds in the path"
-    said += f", the splits are the folders {', '.join(splits)}" if splits else ""
+    said += f", the splits are the folders {', '.join(splits or inner)}" if splits or inner else ""
     return layout._replace(said=said)
 
 
@@ -142,6 +154,50 @@ def split_folders(tree: Tree) -> dict[str, str]:
         names = " and ".join(name for name, split in splits.items() if split == twice[0])
         raise DataError(f"{tree.videos}: the folders {names} are both {twice[0]}; put their videos into one")
     return dict(sorted(splits.items(), key=lambda item: ("train", "val", "test").index(item[1])))
+
+
+def inner_splits(tree: Tree) -> dict[str, str]:
+    """The folders of splits in those of the classes, <class>/<split>/<video>: name -> split; none if there are none.
+
+    DataError if there are train and other splits, but not all videos are in them.
+    """
+    parts = [tree.parts(each) for each in tree.found]
+    names = dict.fromkeys(each[1] for each in parts if len(each) > 2)
+    splits = {name: NAMES[name.casefold()] for name in names if name.casefold() in NAMES}
+    if "train" not in splits.values() or len(set(splits.values())) < 2:
+        return {}
+    for each in parts:
+        if len(each) < 3 or each[1] not in splits:
+            raise DataError(
+                f"{tree.videos} has folders {' and '.join(splits)} in those of classes, but {'/'.join(each)} is in "
+                "none of them: are these splits or subjects? Put all videos into them, or rename them"
+            )
+    return splits
+
+
+def check_like_splits(tree: Tree) -> None:
+    """DataError if the folders in VIDEOS seem to be splits: then those in them are the classes."""
+    inner: dict[str, set[str]] = {}
+    for each in tree.found:
+        parts = tree.parts(each)
+        if len(parts) > 1:
+            inner.setdefault(parts[0], set()).update(parts[1:2] if len(parts) > 2 else ())
+    splits = [name for name in inner if name.casefold() in NAMES]
+    same = [name for name in inner if name not in splits and any(inner[name] & inner[split] for split in splits)]
+    if len(inner) > 1 and all(map(_is_like_split, inner)):
+        same = list(inner)
+    if same:
+        names = some(dict.fromkeys([*splits, *same]), "folder")
+        raise DataError(
+            f"{tree.videos} holds {names}, which may be splits: name them train, val and test, all with folders of "
+            "classes. If they are classes, say --class-from '^([^/]+)/'"
+        )
+
+
+def _is_like_split(name: str) -> bool:
+    """Whether a folder may be that of a split, such as test_set, dev or train2."""
+    words = re.findall(r"[^\W\d_]+", name.casefold())
+    return any(word.removesuffix("set") in NAMES.keys() | LIKE_SPLITS for word in words)
 
 
 def label_problem(label: str) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from common.text import quoted, shortened
-from data.labels.csv_file import read_lines
+from data.labels.csv_file import SEPARATOR_LINE, SEPARATORS, read_lines
 from data.labels.text import counted, did_you_mean, first_names
 from data.prepare.file_names import is_video
 from data.prepare.path_index import PathIndex, parts_of
@@ -41,12 +41,12 @@ def is_list(path: Path, index: PathIndex) -> bool:
         lines = [text for _, text in islice(read_lines(path), LOOKED_AT)]
     except DataError:
         return False  # such as UTF-16; who reads it as a label file says what is wrong
-    if not lines:
+    if not lines or SEPARATOR_LINE.fullmatch(lines[0]):
         return False
     if any(is_video(text) or index.find(text) for text, _ in _readings(lines[0])):
         return True
     # Another first line with separators is the header of a table. Else it may be a folder of frames that is missing.
-    is_table = any(separator in lines[0] for separator in ",;\t")
+    is_table = any(separator in lines[0] for separator in SEPARATORS)
     return not is_table and any(index.find(text) for line in lines[1:] for text, _ in _readings(line))
 
 
@@ -61,6 +61,10 @@ def read_list(path: Path, split: str, index: PathIndex) -> tuple[list[Entry], li
         if len(found) != 1:
             several = " or ".join("/".join(each) for each in found[:3])
             missing.append((written, f"{place}: " + (f"may be {several}" if found else "no such video under VIDEOS")))
+            continue
+        above = parts_of(written)[: -len(found[0])]
+        if any(separator in name for name in above for separator in SEPARATORS):
+            missing.append((written, f"{place}: no such video under VIDEOS; a label file has a header"))
             continue
         entry = Entry(written, found[0], number, place, split)
         other = first.setdefault(entry.video, entry)
@@ -91,7 +95,7 @@ def _readings(text: str) -> list[tuple[str, int | None]]:
     rest = text
     number: int | None = None
     for _ in range(2):
-        match = re.fullmatch(r"(.*\S)\s*[\s,;]\s*([0-9]{1,9})", rest)
+        match = re.fullmatch(r"(.*[^\s,;])\s*[\s,;]\s*([0-9]{1,9})", rest)
         if not match:
             break
         rest = match[1]

@@ -1,7 +1,7 @@
 """The dataset that a folder is to become: class order, ids, groups and splits, before anything is converted."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
         which = f"{counted(len(groups.alone), 'video')}: {first_names(groups.alone)}"
         notes.append(f"the flag finds no group of {which}; each is a group of its own")
     same = _copies(tree, videos, problems)
-    names = merged(groups.names, same)
+    names = merged(groups.names, [*same, *_of_one_file(videos)])
     before = {named.key: named.split for named in state.names}
     known = [
         state.labelled.get((video.label, name)) or before.get(key, "")
@@ -135,6 +135,14 @@ def _copies(tree: Tree, videos: Sequence[Video], problems: list[Problem]) -> lis
                     item = str(path.relative_to(tree.videos))
                     problems.append(Problem("warning", item, f"{what}: one of the labels is wrong?"))
     return [[place for path in paths for place in places[path]] for paths in found]
+
+
+def _of_one_file(videos: Sequence[Video]) -> Iterable[list[int]]:
+    """The places of the videos that are made from each file: their classes may put them into different groups."""
+    places: defaultdict[Path, list[int]] = defaultdict(list)
+    for place, video in enumerate(videos):
+        places[video.path].append(place)
+    return places.values()
 
 
 def _splits(

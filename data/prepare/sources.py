@@ -467,16 +467,19 @@ def first_within(folder: Path, videos: Path, problems: list[Problem]) -> str:
 def _everything_under(videos: Path, out: Path, problems: list[Problem], pattern: str) -> Iterator[Found]:
     """What `videos` and all folders under it that hold no frames hold; a folder linked twice comes once."""
     seen = {inode_of(out / "jpg")}
-    waiting = [videos]
-    while waiting:
-        folder = waiting.pop()
+    waiting, links = [videos], list[Path]()
+    while waiting or links:
+        # A link comes after all folders: else what is in one would seem to lie in the class folder of the link.
+        folder = waiting.pop() if waiting else links.pop(0)
         identity = inode_of(folder)
         if identity in seen:
             continue
         seen.add(identity)
         found = list(contents(folder, videos, problems, pattern))
         yield from found
-        waiting += [each.path for each in reversed(found) if each.kind == PLAIN_FOLDER]
+        inner = [each.path for each in found if each.kind == PLAIN_FOLDER]
+        links += [path for path in inner if path.is_symlink()]
+        waiting += [path for path in reversed(inner) if not path.is_symlink()]
 
 
 def entries_of(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os.DirEntry[str]]:

@@ -102,6 +102,20 @@ def test_split_folders_give_their_own_splits_and_numbers_sort_by_value(tmp_path:
         run(videos, tmp_path / "out", "--val", "0.5")
 
 
+def test_split_folders_in_those_of_classes(tmp_path: Path) -> None:
+    """Else videos that somebody kept for validation would be trained on."""
+    files = "wave/train/a.mp4 wave/val/a.mp4 jump/train/a.mp4 jump/val/s1/b.mp4"
+    videos = make(tmp_path / "videos", files)
+    assert run(videos, tmp_path / "out") == 0
+    assert labels(tmp_path / "out") == {"train": {"wave/train_a", "jump/a"}, "val": {"wave/val_a", "jump/b"}}
+
+
+def test_a_class_with_the_name_of_a_video_is_no_video(tmp_path: Path) -> None:
+    """Else a run could not be continued: its own class folders would be taken for videos."""
+    videos = make(tmp_path / "videos", "a.mp4/1.mp4 a.mp4/2.mp4 b/1.mp4 b/2.mp4")
+    assert run(videos, tmp_path / "out") == run(videos, tmp_path / "out") == 0
+
+
 def test_test_videos_without_val_videos_are_for_validation(tmp_path: Path) -> None:
     """As with label files: most academic datasets have a train and a test split."""
     videos = make(
@@ -372,6 +386,10 @@ def test_odd_names_and_loops(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         "train/wave/1.mp4 val/wave/1.mp4 other/1.mp4",  # classes or splits?
         "train/wave/1.mp4 training/jump/1.mp4 val/wave/2.mp4",  # a split twice
         "train/1.mp4 val/2.mp4",  # splits without classes
+        "val/wave/1.mp4 val/jump/2.mp4 test/wave/3.mp4 test/jump/4.mp4",  # no train videos, and no classes val and test
+        "train/wave/1.mp4 train/jump/2.mp4 extra/wave/3.mp4 extra/jump/4.mp4",  # a split, or a class train?
+        "train_set/wave/1.mp4 train_set/jump/2.mp4 dev/run/3.mp4 dev/hop/4.mp4",  # other names of splits
+        "wave/train/1.mp4 wave/val/2.mp4 jump/train/3.mp4 jump/4.mp4",  # in no split
         "hop_it/1.mp4 hop~it/2.mp4",  # one class folder
         "wave/1.mp4 jump/1.mp4",  # nothing for val
         "notes.txt",

@@ -119,6 +119,34 @@ def test_two_folders_of_a_list_do_not_mean_one_file(tmp_path: Path) -> None:
         find(tmp_path, "001.mp4", "wave/001.mp4\njump/001.mp4\n")
 
 
+def test_a_comma_and_a_space_may_stand_before_the_number(tmp_path: Path) -> None:
+    found = find(tmp_path, "a.mp4 b.mp4", "a.mp4, 1\nb.mp4, 2\n")
+    assert taken(found, tmp_path) == {"a.mp4": "1 train", "b.mp4": "2 train"}
+
+
+def test_a_row_of_a_table_is_no_path(tmp_path: Path) -> None:
+    """Else the folder of the video, or the text before it, would be the class: not jump, as the rows say."""
+    files = "val/a.mp4 val/b.mp4 c.mp4"
+    rows = "jump\t./val/a.mp4\nwave\t./val/b.mp4\n"
+    found = find(tmp_path, files, "sep=\t\nclass\tpath\n" + rows)
+    assert taken(found, tmp_path) == {"val/a.mp4": "jump train", "val/b.mp4": "wave train"}
+    for lines in (rows, "jump,x/c.mp4\n"):  # without a header
+        with pytest.raises(DataError):
+            find(tmp_path, files, lines)
+
+
+def test_two_lists_do_not_give_a_video_two_classes(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        find(tmp_path, "a.mp4 b.mp4", "a.mp4 1\n", "b.mp4 2\na.mp4 2\n")
+
+
+def test_the_folder_of_a_class_is_no_subject(tmp_path: Path) -> None:
+    """Else --by-folder 1 would take all videos of a class for those of a subject."""
+    text = "class,path\nhop it,hop_it/s1/a.mp4\nwave,wave/s1/a.mp4\nwave,hop_it/s2/b.mp4\n"
+    found = find(tmp_path, "hop_it/s1/a.mp4 wave/s1/a.mp4 hop_it/s2/b.mp4", text)
+    assert [video.folders for video in found.videos] == [("s1",), ("s1",), ("s2",)]
+
+
 def test_numbers_sort_by_value() -> None:
     """Else class 10 stands before class 2, and a list of names by number names the wrong ones."""
     assert ordered({"10", "9", "1"}, None)[0] == ["1", "9", "10"]

@@ -82,7 +82,7 @@ def check(dataset: Dataset, videos: Path, has_folders: bool) -> None:
     for video, named in zip(dataset.videos, dataset.names, strict=True):
         assert named.video_id == named.video_id.strip() != "" and len(named.video_id.encode()) < 256
         parts = video.path.relative_to(videos).parts
-        assert not has_folders or named.label == parts[len(video.above)]
+        assert not has_folders or named.label == parts[0 if parts[1:2] == video.above else len(video.above)]
     if dataset.split["from"] == "random":
         sides = {(named.group, named.split) for named in dataset.names}
         assert len(sides) == len({group for group, _ in sides})

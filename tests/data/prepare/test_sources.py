@@ -50,6 +50,14 @@ def test_a_file_that_is_taken_for_two_classes_is_said(tmp_path: Path) -> None:
     assert [problem.item for problem in find(tmp_path, "", rows, times=True).problems] == ["run/002_000002_000003"]
 
 
+def test_a_link_does_not_move_videos_into_another_class(tmp_path: Path) -> None:
+    """Videos that can be reached through jump/link, too, lie in wave."""
+    (tmp_path / "videos" / "jump").mkdir(parents=True)
+    (tmp_path / "videos" / "jump" / "link").symlink_to("../wave")
+    found = find(tmp_path, "jump/002.mp4 wave/001.mp4", "wave,001 jump,002 jump,001")
+    assert taken(found, tmp_path) == {"wave/001": "wave/001.mp4", "jump/002": "jump/002.mp4"}
+
+
 def test_class_folders_count_at_any_depth_and_in_any_spelling(tmp_path: Path) -> None:
     files = "x/walk_dog/s1/clip0.mp4 x/Wrestle/s1/clip0.mp4"
     found = find(tmp_path, files, "walk~dog,clip0 wrestle,clip0")
