@@ -27,6 +27,7 @@ from data.prepare.convert import (
     print_result,
     settings_of,
 )
+from data.prepare.folder_failures import check_trainable, divided_again, lost_sides
 from data.prepare.folder_files import LabelFile, by_files
 from data.prepare.folder_groups import Grouping
 from data.prepare.folder_layout import Layout, by_folders, by_pattern, class_pattern, compiled
@@ -113,6 +114,12 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
         report.notes.append("the label files were not written, as the conversion stopped")
         return print_result(report, ended)
     rows = [named for named in dataset.names if _is_right(named, options.out / "jpg", ended, state)]
+    is_random = dataset.split["from"] == "random"
+    if options.replace_labels and is_random:
+        rows = divided_again(rows, dataset.split["val"], dataset.split["seed"])
+        sides = {named.key: named.split for named in rows}
+        names = [named._replace(split=sides.get(named.key, named.split)) for named in dataset.names]
+        dataset = dataset._replace(names=names)
     left_out = len(dataset.names) - len(rows)
     if left_out:
         report.notes.append(f"not in the label files, as they were not converted: {counted(left_out, 'video')}")
@@ -124,7 +131,9 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
         return print_result(report, ended._replace(stopped=f"{error}; the label files were not written"))
     report.tables.append(split_table(rows, dataset.classes))
     report.notes.append(f"written: {options.out / 'labels'}, and the file of each video in {options.out / NAMES}")
-    report.notes += warnings_of(rows, dataset.classes) + next_commands(options.out, rows)
+    without = lost_sides(dataset.names, rows, is_random)
+    report.notes += [*without.lines, *warnings_of(rows, dataset.classes, without.pairs)]
+    report.notes += next_commands(options.out, rows)
     return print_result(report, ended)
 
 
@@ -138,7 +147,8 @@ def _is_right(named: Named, jpg: Path, ended: Ended, state: State) -> bool:
 
 
 def _write(out: Path, dataset: Dataset, rows: Sequence[Named], state: State) -> None:
-    """Write the label files. DataError if a split would be empty, or if they cannot be written."""
+    """Write the label files. DataError if a split or class would be empty, or if they cannot be written."""
+    check_trainable(rows, dataset.names)
     files: dict[str, str | None] = {CLASSES: "".join(f"{name}\n" for name in dataset.classes)}
     for split, name in LABEL_FILES.items():
         of_split = [(named.label, named.video_id) for named in rows if named.split == split]

@@ -1,7 +1,7 @@
 """What data.prepare.folder tells at its end: a table of the splits, warnings, and the commands that come next."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -24,13 +24,15 @@ def split_table(names: Sequence[Named], classes: Sequence[str]) -> Table:
     for split in splits:
         table.add_column(split, justify="right")
     of_split = {split: [named for named in names if named.split == split] for split in splits}
-    counts: Mapping[str, list[int]] = {
+    counts: dict[str, list[int]] = {
         "classes": [len({named.label for named in rows}) for rows in of_split.values()],
         "videos": [len(rows) for rows in of_split.values()],
         "groups": [len({named.group for named in rows}) for rows in of_split.values()],
     }
+    if counts["groups"] == counts["videos"]:
+        del counts["groups"]
     for what, numbers in counts.items():
-        table.add_row(what, *map(str, numbers), end_section=what == "groups")
+        table.add_row(what, *map(str, numbers), end_section=what == list(counts)[-1])
     by_class = class_counts(names)
     present = [label for label in classes if label in by_class]
     for label in present if len(present) <= MOST_CLASSES else ():
@@ -38,8 +40,11 @@ def split_table(names: Sequence[Named], classes: Sequence[str]) -> Table:
     return table
 
 
-def warnings_of(names: Sequence[Named], classes: Sequence[str]) -> list[str]:
-    """Lines on classes with few videos, on those that a split lacks, and on names that look alike."""
+def warnings_of(names: Sequence[Named], classes: Sequence[str], told: Collection[tuple[str, str]] = ()) -> list[str]:
+    """Lines on classes with few videos, on those that a split lacks, and on names that look alike.
+
+    Of the (class, split) pairs in `told` another line tells.
+    """
     by_class = class_counts(names)
     lines = []
     if few := [f"{label} ({counts.total()})" for label, counts in by_class.items() if counts.total() < FEW]:
@@ -47,7 +52,8 @@ def warnings_of(names: Sequence[Named], classes: Sequence[str]) -> list[str]:
     for split in LABEL_FILES:
         if not any(counts[split] for counts in by_class.values()):
             continue
-        if lacking := [label for label in classes if label in by_class and not by_class[label][split]]:
+        lacking = [label for label in classes if label in by_class and not by_class[label][split]]
+        if lacking := [label for label in lacking if (label, split) not in told]:
             lines.append(f"warning: without a {split} video: {counted(len(lacking), 'class')}, {first_names(lacking)}")
     return lines + [f"warning: {line}" for line in spelling_notes(by_class)]
 
@@ -57,8 +63,9 @@ def next_commands(dataset: Path, names: Sequence[Named]) -> list[str]:
     place = shlex.quote(str(dataset))
     train = sum(named.split == "train" for named in names)
     batch = "" if train >= BATCH else f" --batch-size {max(1, min(8, train))}"
-    return [
-        "next:",
-        f"  python -m data.prepare.verify {place}",
-        f"  python train_custom.py --dataset {place} --network srtg_r3d_34 --clip-size 112{batch}",
-    ]
+    train_command = f"  python train_custom.py --dataset {place} --network srtg_r3d_34 --clip-size 112{batch}"
+    lines = ["next:", f"  python -m data.prepare.verify {place}", train_command]
+    if any(named.split == "test" for named in names):
+        test = shlex.quote(str(dataset / "labels" / LABEL_FILES["test"]))
+        lines.append(f"{train_command} --evaluate --resume-epoch auto --labels {test}")
+    return lines
