@@ -31,7 +31,7 @@ from data.prepare.folder_failures import check_trainable, divided_again, lost_si
 from data.prepare.folder_files import LabelFile, by_files
 from data.prepare.folder_groups import Grouping
 from data.prepare.folder_layout import Layout, by_folders, by_pattern, class_pattern, compiled
-from data.prepare.folder_lists import Classes, read_classes
+from data.prepare.folder_lists import Classes, names_of_numbers, read_classes
 from data.prepare.folder_plan import Dataset, Wish, plan_dataset
 from data.prepare.folder_report import next_commands, split_table, warnings_of
 from data.prepare.folder_state import (
@@ -96,7 +96,14 @@ def _layout(tree: Tree, options: argparse.Namespace, classes: Classes | None) ->
         files = [LabelFile(each, split) for split, each in named.items() if isinstance(each, Path)]
     if files:
         return by_files(tree, options.out, files, classes, options.frames or "")
-    return by_pattern(tree, options.class_from) if options.class_from else by_folders(tree)
+    if not options.class_from:
+        return by_folders(tree)
+    layout = by_pattern(tree, options.class_from)
+    if classes:
+        names = names_of_numbers([video.label for video in layout.videos], classes)
+        videos = [video._replace(label=name) for video, name in zip(layout.videos, names, strict=True)]
+        layout = layout._replace(videos=videos)
+    return layout
 
 
 def _convert(options: argparse.Namespace, planned: Planned) -> int:
@@ -283,4 +290,4 @@ def _pattern(check: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, "give the same command again to go on")
