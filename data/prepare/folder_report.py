@@ -1,16 +1,22 @@
 """What data.prepare.folder tells at its end: a table of the splits, warnings, and the commands that come next."""
 
 import shlex
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
+from common.errors import DataError
 from common.text import printable
+from data.labels.class_folders import in_threads
 from data.labels.text import counted, first_names, spelling_notes
 from data.prepare.folder_plan import class_counts
 from data.prepare.folder_state import LABEL_FILES, Named
+from data.prepare.frame_rates import constant_rate, rates_text
+from data.store.frame_store import DATABASE
+from data.store.origin import read_origin
 
 FEW = 5  # videos; a class with fewer can hardly be learned
 MOST_CLASSES = 30  # that have a row of their own
@@ -56,6 +62,19 @@ def warnings_of(names: Sequence[Named], classes: Sequence[str], told: Collection
         if lacking := [label for label in lacking if (label, split) not in told]:
             lines.append(f"warning: without a {split} video: {counted(len(lacking), 'class')}, {first_names(lacking)}")
     return lines + [f"warning: {line}" for line in spelling_notes(by_class)]
+
+
+def rates_of(jpg: Path, names: Sequence[Named]) -> list[str]:
+    """A line on the frame rates of the videos, if there are any."""
+
+    def rate(named: Named) -> float | None:
+        try:
+            return constant_rate(read_origin(jpg / named.label / named.video_id / DATABASE))
+        except DataError:  # verify says why
+            return None
+
+    rates = Counter(in_threads("frame rates", rate, names))
+    return [f"frames a second: {rates_text(rates)}"] if rates else []
 
 
 def next_commands(dataset: Path, names: Sequence[Named]) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from common.errors import DataError
 from tests.data.prepare.test_folder import keep_signal_handler, labels, make, run, split_of
+from tests.numbered import numbered_jpegs
 
 __all__ = ["keep_signal_handler"]
 
@@ -73,3 +74,56 @@ def test_a_file_of_two_classes_in_two_splits_is_told(tmp_path: Path, capsys: pyt
     assert run(videos, tmp_path / "out", "--labels", tmp_path / "rows.csv", "--dry-run") == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "in two splits" in line)
     assert "x.mp4" in line and "y.mp4" not in line and "wave" in line and "jump" in line
+
+
+def test_a_dry_run_shows_what_fails_for_folders_of_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hours later each video fails for a flag that was forgotten."""
+    for place, name in enumerate(("a/1", "a/2", "b/1", "b/2")):
+        folder = tmp_path / "videos" / name
+        folder.mkdir(parents=True)
+        for number, data in enumerate(numbered_jpegs(range(4 * place, 4 * place + 3), 16, 16)):
+            for series in ("img", "flow") if name == "b/2" else ("img",):
+                (folder / f"{series}_{number}.jpg").write_bytes(data)
+    assert run(tmp_path / "videos", tmp_path / "out", "--dry-run") == 1
+    assert "--frames" in capsys.readouterr().out
+    assert run(tmp_path / "videos", tmp_path / "out", "--dry-run", "--frames", "img_*.jpg") == 0
+    assert run(tmp_path / "videos", tmp_path / "out", "--dry-run", "--frames", "rgb_*.jpg") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("place", "is_named"), [
+    ("videos/annotations.txt", True), ("labels.csv", True), ("videos/x.tsv", True), ("videos/notes.txt", False),
+])  # fmt: skip
+def test_a_label_file_beside_videos_without_classes_is_named(tmp_path: Path, place: str, is_named: bool) -> None:
+    """A user who has one does not see that it has to be given."""
+    videos = make(tmp_path / "videos", "one/1.mp4 one/2.mp4")
+    (tmp_path / place).write_text("label,filename\n")
+    with pytest.raises(DataError) as caught:
+        run(videos, tmp_path / "out")
+    assert (str(tmp_path / place) in str(caught.value), "--labels" in str(caught.value)) == (is_named, is_named)
+
+
+def test_the_rates_and_the_command_for_the_test_file_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clips of 25 and of 60 frames a second do not show the same motion; and a test file is never read by itself."""
+    names = " ".join(f"{split}/{c}/{split}.mp4" for split in ("train", "val", "test") for c in "ab")
+    videos = make(tmp_path / "videos", names)
+    assert run(videos, tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "frames a second: 25 (6 videos)" in printed
+    assert any("--evaluate" in line and "test.csv" in line for line in printed.splitlines())
+
+
+def test_a_video_that_was_moved_is_not_called_removed(tmp_path: Path) -> None:
+    """A user looks for a file that is there, and deletes the wrong thing."""
+    videos = make(tmp_path / "videos", "a/1.mp4 a/2.mp4 a/3.mp4 b/1.mp4 b/2.mp4")
+    assert run(videos, tmp_path / "out") == 0
+    (videos / "b").rename(videos / "c")
+    with pytest.raises(DataError) as caught:
+        run(videos, tmp_path / "out")
+    assert "b/1 is c/1" in str(caught.value) and "removed" not in str(caught.value)
+    (videos / "c").rename(videos / "b")
+    (videos / "b" / "1.mp4").unlink()
+    with pytest.raises(DataError, match="removed"):
+        run(videos, tmp_path / "out")
