@@ -170,7 +170,8 @@ def _count_vanished(videos: Path, jpg: Path, found: Sequence[Source], shard: Sha
         by_name[video.path.name].append(video)
     for item, source in gone.sources.items():
         if now := moved_to(source, gone.contents[item], by_name):
-            what = f"{source} was moved: it is {now.path.relative_to(videos)} now, {now.label}/{now.video_id}"
+            there = f"{now.path.relative_to(videos)}, {now.label}/{now.video_id}"
+            what = f"{source} was moved, or a copy of it was removed: the same file is {there}"
         else:
             what = f"{source} is not in {videos}: it was removed, or is in another folder {name}"
         report.add("gone", item, f"{what}; delete {jpg / item} if it should not be used")

@@ -103,7 +103,8 @@ def _layout(tree: Tree, options: argparse.Namespace, classes: Classes | None) ->
         try:
             return by_folders(tree)
         except DataError as error:
-            raise DataError(f"{error}{label_files_near(options.videos)}") from None
+            end = label_files_near(options.videos)
+            raise DataError(f"{error}{'.' if end and not str(error).endswith('?') else ''}{end}") from None
     layout = by_pattern(tree, options.class_from)
     if classes:
         names = names_of_numbers([video.label for video in layout.videos], classes)
@@ -176,13 +177,15 @@ def _show(options: argparse.Namespace, planned: Planned) -> int:
     """Print what the command would do."""
     tree, _, state, dataset = planned
     report = Report(f"{options.videos} to {options.out}, --dry-run: nothing is written")
+    report.is_short = True
     report.count("videos", len(dataset.videos))
     for problem in [*tree.problems, *dataset.problems]:
         report.add(*problem)
     if tree.ignored:
         report.count("ignored, no videos", tree.ignored.total())
     rows = _that_can_be_read(options, dataset, report)
-    report.tables.append(split_table(rows, dataset.classes))
+    if rows:
+        report.tables.append(split_table(rows, dataset.classes))
     report.notes += dataset.notes + warnings_of(rows, dataset.classes)
     report.notes += (f"with --replace-labels alone: {change}" for change in changes(state, dataset.names))
     return print_result(report, Ended("", None, set()))

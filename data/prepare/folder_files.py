@@ -69,11 +69,11 @@ def label_files_near(videos: Path) -> str:
             names = sorted(path.name for path in folder.iterdir() if path.is_file())
         except OSError:
             continue
-        found += [str(folder / name) for name in names if LIKE_LABELS.fullmatch(name) and name not in own]
+        found = found or [str(folder / name) for name in names if LIKE_LABELS.fullmatch(name) and name not in own]
     if not found:
         return ""
     more = f" (or {first_names(found[1:])})" if found[1:] else ""
-    return f". If {found[0]}{more} names the classes, give it with --labels"
+    return f" If {found[0]}{more} names the classes, give it with --labels"
 
 
 def _with_split(file: LabelFile, row: LabelRow) -> LabelRow:

@@ -54,6 +54,7 @@ class Report:
         self.problems: list[Problem] = []
         self.tables: list[Table] = []  # of the command, below those of counts and problems
         self.notes: list[str] = []
+        self.is_short = False  # many problems of one reason are one row, though no list has each
 
     def count(self, outcome: str, number: int = 1) -> None:
         """Add `number` to the count of an outcome; after 0, the table shows the outcome, too."""
@@ -65,7 +66,7 @@ class Report:
         self.problems.append(Problem(kind, item, " ".join(reason.split()), videos))
 
     def print(self, console: Console | None = None, csv_path: Path | None = None) -> bool:
-        """Print the tables of counts and of problems (`csv_path` has each of them), then `tables` and notes.
+        """Print the tables of counts and of problems (the first 50; with a list many of one reason are one row), then `tables` and notes.
 
         `csv_path` is the list that was written, if any. An output that takes no more is given up. Returns False if that
         is a fault, as a full disk is, and True if its reader has ended.
@@ -92,7 +93,8 @@ class Report:
         problems.add_column("problem", no_wrap=True)
         problems.add_column("item", overflow="fold", ratio=2)
         problems.add_column("reason", overflow="fold", ratio=3)
-        alike = self._alike() if csv_path is not None else [[problem] for problem in sorted(self.problems)]
+        is_short = self.is_short or csv_path is not None
+        alike = self._alike() if is_short else [[problem] for problem in sorted(self.problems)]
         for same in alike[:PRINTED_PROBLEMS]:
             kind, item, why, _ = same[0]
             item = item if len(same) == 1 else f"{counted(len(same), 'row')}, such as {item}"

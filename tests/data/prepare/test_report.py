@@ -113,5 +113,5 @@ def test_many_problems_of_one_reason_are_one_row(tmp_path: Path, capsys: pytest.
     report.print(csv_path=tmp_path / "list.csv")
     printed = capsys.readouterr().out
     assert printed.count("no video stream") == 1 and "a/00.mp4" in printed and "b/other.mp4" in printed
-    report.print()  # there is no list
+    report.print()  # nothing else names them
     assert capsys.readouterr().out.count("no video stream") == 12
