@@ -231,8 +231,10 @@ class StoreRead(argparse.Action):
             raise argparse.ArgumentError(self, str(error)) from None
 
 
-def run_command(main: Callable[[], int]) -> NoReturn:
+def run_command(main: Callable[[], int], to_go_on: str = "") -> NoReturn:
     """Run `main` and exit with its status. A UserError becomes one line on stderr and the error's exit status.
+
+    After Ctrl-C the line says `to_go_on`, what the user does to continue.
 
     So does, as a last resort, a failed access to a file. A full disk or a limit of the system, also where only the
     output meets it, is one line and status 1; no line if the output's reader has ended, as in `... | head`.
@@ -249,7 +251,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         _print_error(f"error: {error}")
         status = error.exit_status
     except KeyboardInterrupt:
-        _print_error("interrupted")
+        _print_error(f"interrupted; {to_go_on}" if to_go_on else "interrupted")
         status = interrupt.STATUS
     except OSError as error:
         status = _status_of(error)

@@ -9,7 +9,7 @@ OUT/convert_failures.csv. The exit status is 1 if anything failed, is missing or
 import argparse
 import signal
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -48,7 +48,7 @@ from data.prepare.report import (
 )
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Source, Sources, find_labelled_sources, find_sources
-from data.prepare.vanished import vanished
+from data.prepare.vanished import moved_to, vanished
 from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.frame_store import DATABASE
 
@@ -134,11 +134,12 @@ def convert_sources(found: Sources, settings: Settings, plan: Plan, report: Repo
             listed = None
             if not stopped:  # else the same is said below
                 stopped = str(error)
-    if small := report.counts[SMALL]:
+    if small := report.counts.pop(SMALL, 0):
         kept = f"the frames of {counted(small, 'video')} have a shorter side of less than {settings.short_side} pixels"
         report.notes.append(f"{kept}, as their source: nothing is enlarged")
-    if variable := report.counts[VARIABLE]:
-        report.notes.append(f"{counted(variable, 'video')} of a variable frame rate: --fps makes their steps even")
+    if variable := report.counts.pop(VARIABLE, 0):
+        what = "--fps 30 --replace converts them again, with even steps"
+        report.notes.append(f"{counted(variable, 'video')} of a variable frame rate: {what}")
     if found.ignored:
         report.count("ignored, no videos", found.ignored.total())
         kinds = (f"{number} {kind}" for kind, number in sorted(found.ignored.items()))
@@ -164,9 +165,16 @@ def _count_vanished(videos: Path, jpg: Path, found: Sequence[Source], shard: Sha
     """Report the databases whose video has been removed or moved: label files made of OUT/jpg would still name them."""
     name = videos.resolve().name
     gone = vanished(videos, jpg, {(video.label, video.video_id) for video in found}, shard.has)
+    by_name: defaultdict[str, list[Source]] = defaultdict(list)
+    for video in found if gone.sources else ():
+        by_name[video.path.name].append(video)
     for item, source in gone.sources.items():
-        what = f"{source} is not in {videos}: it was removed, or is in another folder {name}"
-        report.add("gone", item, f"{what}; delete this folder if it should not be used")
+        if now := moved_to(source, gone.contents[item], by_name):
+            there = f"{now.path.relative_to(videos)}, {now.label}/{now.video_id}"
+            what = f"{source} was moved, or a copy of it was removed: the same file is {there}"
+        else:
+            what = f"{source} is not in {videos}: it was removed, or is in another folder {name}"
+        report.add("gone", item, f"{what}; delete {jpg / item} if it should not be used")
     for other, items in sorted(gone.of_others.items()):
         report.count(OF_OTHERS, len(items))
         origin = f"made from another folder, {other}" if other else "of unknown origin"
@@ -480,4 +488,4 @@ def _shard(text: str) -> Shard:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, "give the same command again to go on")

@@ -3,9 +3,9 @@
 Converts the videos as data.prepare.convert does, or with --source videos encodes them as data.prepare.resize does,
 and writes DATASET/labels/train.csv and val.csv. VIDEOS may hold <class>/<video>, with any folders below the class;
 <split>/<class>/<video> or <class>/<split>/<video>, with the splits train, val and test; or videos anywhere, with
-label files or lists of paths (--labels, or --train, --val and --test), or with the class in the path (--class-from). Videos without a split are
-divided by --val and --seed. To continue, or after adding videos, give the same command again: no video changes its
-split. The exit status is 1 if anything failed, is missing or differs.
+label files or lists of paths (--labels, or --train, --val and --test), or with the class in the path (--class-from).
+Videos without a split are divided by --val and --seed. To continue, or after adding videos, give the same command
+again: no video changes its split. The exit status is 1 if anything failed, is missing or differs.
 """
 
 import argparse
@@ -17,14 +17,16 @@ from common.cli import CommandParser, finite_number, path, positive_integer, run
 from common.errors import DataError
 from common.lock import locked
 from common.text import printable
+from data.labels.class_folders import in_threads
 from data.labels.text import counted, some
 from data.prepare.convert import Ended, end_on_sigterm, print_result
-from data.prepare.folder_files import LabelFile, by_files
+from data.prepare.folder_failures import check_trainable, divided_again, lost_sides
+from data.prepare.folder_files import LabelFile, by_files, label_files_near
 from data.prepare.folder_groups import Grouping
-from data.prepare.folder_layout import Layout, by_folders, by_pattern, class_pattern, compiled
-from data.prepare.folder_lists import Classes, read_classes
+from data.prepare.folder_layout import Layout, Video, by_folders, by_pattern, class_pattern, compiled
+from data.prepare.folder_lists import Classes, names_of_numbers, read_classes
 from data.prepare.folder_plan import Dataset, Wish, plan_dataset
-from data.prepare.folder_report import next_commands, split_table, warnings_of
+from data.prepare.folder_report import next_commands, rates_of, split_table, warnings_of
 from data.prepare.folder_source import (
     Store,
     add_source_flags,
@@ -47,9 +49,11 @@ from data.prepare.folder_state import (
     write_state,
 )
 from data.prepare.folder_tree import Tree, walk
+from data.prepare.frame_folder import find_frames
 from data.prepare.report import Report
 from data.prepare.run_lock import WAIT
 from data.prepare.sources import Source, Sources
+from data.store.video_file import VideoError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,7 +99,18 @@ def _layout(tree: Tree, options: argparse.Namespace, classes: Classes | None) ->
         files = [LabelFile(each, split) for split, each in named.items() if isinstance(each, Path)]
     if files:
         return by_files(tree, options.out, files, classes, options.frames or "")
-    return by_pattern(tree, options.class_from) if options.class_from else by_folders(tree)
+    if not options.class_from:
+        try:
+            return by_folders(tree)
+        except DataError as error:
+            end = label_files_near(options.videos)
+            raise DataError(f"{error}{'.' if end and not str(error).endswith('?') else ''}{end}") from None
+    layout = by_pattern(tree, options.class_from)
+    if classes:
+        names = names_of_numbers([video.label for video in layout.videos], classes)
+        videos = [video._replace(label=name) for video, name in zip(layout.videos, names, strict=True)]
+        layout = layout._replace(videos=videos)
+    return layout
 
 
 def _convert(options: argparse.Namespace, planned: Planned) -> int:
@@ -113,6 +128,12 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
         return print_result(report, ended)
     stores = stores_of(options.out, options.source)
     rows = [named for named in dataset.names if _is_right(named, stores, ended, state)]
+    is_random = dataset.split["from"] == "random"
+    if options.replace_labels and is_random:
+        rows = divided_again(rows, dataset.split["val"], dataset.split["seed"])
+        sides = {named.key: named.split for named in rows}
+        names = [named._replace(split=sides.get(named.key, named.split)) for named in dataset.names]
+        dataset = dataset._replace(names=names)
     left_out = len(dataset.names) - len(rows)
     if left_out:
         report.notes.append(f"not in the label files, as they were not converted: {counted(left_out, 'video')}")
@@ -123,8 +144,12 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
     except DataError as error:
         return print_result(report, ended._replace(stopped=f"{error}; the label files were not written"))
     report.tables.append(split_table(rows, dataset.classes))
+    if options.source == "frames":
+        report.notes += rates_of(options.out / "jpg", rows)
     report.notes.append(f"written: {options.out / 'labels'}, and the file of each video in {options.out / NAMES}")
-    report.notes += lacking(stores, rows, ended.right) + warnings_of(rows, dataset.classes)
+    without = lost_sides(dataset.names, rows, is_random)
+    report.notes += [*lacking(stores, rows, ended.right), *without.lines]
+    report.notes += warnings_of(rows, dataset.classes, without.pairs)
     report.notes += next_commands(options.out, rows, options.source)
     return print_result(report, ended)
 
@@ -137,7 +162,8 @@ def _is_right(named: Named, stores: Sequence[Store], ended: Ended, state: State)
 
 
 def _write(out: Path, dataset: Dataset, rows: Sequence[Named], state: State) -> None:
-    """Write the label files. DataError if a split would be empty, or if they cannot be written."""
+    """Write the label files. DataError if a split or class would be empty, or if they cannot be written."""
+    check_trainable(rows, dataset.names)
     files: dict[str, str | None] = {CLASSES: "".join(f"{name}\n" for name in dataset.classes)}
     for split, name in LABEL_FILES.items():
         of_split = [(named.label, named.video_id) for named in rows if named.split == split]
@@ -151,15 +177,39 @@ def _show(options: argparse.Namespace, planned: Planned) -> int:
     """Print what the command would do."""
     tree, _, state, dataset = planned
     report = Report(f"{options.videos} to {options.out}, --dry-run: nothing is written")
+    report.is_short = True
     report.count("videos", len(dataset.videos))
     for problem in [*tree.problems, *dataset.problems]:
         report.add(*problem)
     if tree.ignored:
         report.count("ignored, no videos", tree.ignored.total())
-    report.tables.append(split_table(dataset.names, dataset.classes))
-    report.notes += dataset.notes + warnings_of(dataset.names, dataset.classes)
+    rows = _that_can_be_read(options, dataset, report)
+    if rows:
+        report.tables.append(split_table(rows, dataset.classes))
+    report.notes += dataset.notes + warnings_of(rows, dataset.classes)
     report.notes += (f"with --replace-labels alone: {change}" for change in changes(state, dataset.names))
     return print_result(report, Ended("", None, set()))
+
+
+def _that_can_be_read(options: argparse.Namespace, dataset: Dataset, report: Report) -> list[Named]:
+    """The videos without those folders of frames in which no series is found; these are added to the report."""
+
+    def fault(video: Video) -> str:
+        try:
+            if video.path.is_dir():
+                find_frames(video.path, options.keep_partial, options.frames or "")
+        except (VideoError, OSError) as error:
+            return str(error)
+        return ""
+
+    rows = []
+    faults = in_threads("frames", fault, dataset.videos)
+    for video, named, why in zip(dataset.videos, dataset.names, faults, strict=True):
+        if why:
+            report.add("failed", str(video.path.relative_to(options.videos)), why)
+        else:
+            rows.append(named)
+    return rows
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -277,4 +327,4 @@ def _pattern(check: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, "give the same command again to go on")

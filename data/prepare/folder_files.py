@@ -1,5 +1,6 @@
 """The classes and splits of the videos of a folder by label files, or by lists of paths."""
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from data.prepare.folder_tree import Tree
 from data.prepare.path_index import PathIndex
 from data.prepare.report import Problem
 from data.prepare.sources import Source, find_rows, in_two_classes
+
+LIKE_LABELS = re.compile(r"(?!\.).*\.(csv|tsv)|(?!\.).*(annot|label|class|train|test|split|list).*\.txt", re.IGNORECASE)
 
 
 class LabelFile(NamedTuple):
@@ -55,6 +58,22 @@ def by_files(tree: Tree, out: Path, files: Sequence[LabelFile], classes: Classes
         raise DataError(f"none of the videos of {', '.join(str(file.path) for file in files)} can be taken{first}")
     _tell_of_others(tree, layout)
     return layout._replace(said=said)
+
+
+def label_files_near(videos: Path) -> str:
+    """The end of a message on folders that show no classes: files in VIDEOS or beside it that may be label files."""
+    own = {"convert_failures.csv", "resize_failures.csv", "folder_names.csv"}
+    found: list[str] = []
+    for folder in (videos, videos.resolve().parent):
+        try:
+            names = sorted(path.name for path in folder.iterdir() if path.is_file())
+        except OSError:
+            continue
+        found = found or [str(folder / name) for name in names if LIKE_LABELS.fullmatch(name) and name not in own]
+    if not found:
+        return ""
+    more = f" (or {first_names(found[1:])})" if found[1:] else ""
+    return f" If {found[0]}{more} names the classes, give it with --labels"
 
 
 def _with_split(file: LabelFile, row: LabelRow) -> LabelRow:

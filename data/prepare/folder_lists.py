@@ -55,12 +55,13 @@ def read_list(path: Path, split: str, index: PathIndex) -> tuple[list[Entry], li
     entries: list[Entry] = []
     missing: list[tuple[str, str]] = []
     first: dict[tuple[str, ...], Entry] = {}
+    texts: dict[tuple[str, ...], str] = {}  # the first line of each video
     for line, text in read_lines(path):
         place = f"{path}, line {line}"
         written, number, found = _read_line(text, index)
         if len(found) != 1:
             several = " or ".join("/".join(each) for each in found[:3])
-            missing.append((written, f"{place}: " + (f"may be {several}" if found else "no such video under VIDEOS")))
+            missing.append((written, f"{place}: " + (f"may be {several}" if found else _no_video(written))))
             continue
         above = parts_of(written)[: -len(found[0])]
         if any(separator in name for name in above for separator in SEPARATORS):
@@ -68,15 +69,25 @@ def read_list(path: Path, split: str, index: PathIndex) -> tuple[list[Entry], li
             continue
         entry = Entry(written, found[0], number, place, split)
         other = first.setdefault(entry.video, entry)
+        before = texts.setdefault(entry.video, text)
         if other is not entry and (other.written, other.number) != (written, number):
+            what = "of different classes" if other.number != number else "written in two ways"
             raise DataError(
-                f"{other.place} and line {line}, {quoted(other.written)} and {quoted(text)}, are one video, "
-                f"{'/'.join(entry.video)}: remove one"
+                f"{other.place} and line {line}, {quoted(before)} and {quoted(text)}, are one video, "
+                f"{'/'.join(entry.video)}, {what}: remove one"
             )
         entries.append(entry)
     if not entries and not missing:
         raise DataError(f"{path}: the file is empty")
     return entries, missing
+
+
+def _no_video(written: str) -> str:
+    """Why a line names no video: a table without a header has more columns than a list."""
+    if not any(separator in written for separator in "\t;,"):
+        return "no such video under VIDEOS"
+    header = "label,filename or label,filename,time_start,time_end"
+    return f"no such video under VIDEOS. If the line has several columns, the file lacks their header, such as {header}"
 
 
 def _read_line(text: str, index: PathIndex) -> tuple[str, int | None, list[tuple[str, ...]]]:
@@ -155,7 +166,17 @@ def _agree(numbered: Sequence[tuple[str, Entry]]) -> bool:
     return not others
 
 
-def _names_of(numbers: Sequence[int], folders: Sequence[str], classes: Classes) -> Mapping[int, str]:
+def names_of_numbers(labels: Sequence[str], classes: Classes) -> list[str]:
+    """The labels, or their names in --classes if all are numbers that it does not have as names. DataError."""
+    if not all(label.isascii() and label.isdecimal() for label in labels) or set(labels) <= set(classes.names):
+        return list(labels)
+    names = _names_of(list(map(int, labels)), [""] * len(labels), classes, "the numbers of --class-from")
+    return [names[int(label)] for label in labels]
+
+
+def _names_of(
+    numbers: Sequence[int], folders: Sequence[str], classes: Classes, what: str = "the numbers behind the paths"
+) -> Mapping[int, str]:
     """The class name of each number. DataError if it cannot be told whether they count from 0 or 1."""
     names, present = classes.names, set(numbers)
     if classes.numbers:
@@ -165,8 +186,7 @@ def _names_of(numbers: Sequence[int], folders: Sequence[str], classes: Classes) 
     possible = [each for each in possible if present <= each.keys()]
     if not possible:
         raise DataError(
-            f"the numbers behind the paths go from {min(present)} to {max(present)}, but {classes.path} has "
-            f"{counted(len(names), 'class')}"
+            f"{what} go from {min(present)} to {max(present)}, but {classes.path} has {counted(len(names), 'class')}"
         )
     if len(possible) > 1:  # neither the first nor the last class has a video
         agreeing = [
@@ -174,7 +194,7 @@ def _names_of(numbers: Sequence[int], folders: Sequence[str], classes: Classes) 
         ]
         if len(agreeing) != 1:
             raise DataError(
-                f"the numbers behind the paths, {min(present)} to {max(present)}, may count the {len(names)} classes "
+                f"{what}, {min(present)} to {max(present)}, may count the {len(names)} classes "
                 f"of {classes.path} from 0 or from 1: write the number before each name there, as `1 {names[0]}`"
             )
         possible = agreeing

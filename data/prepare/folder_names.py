@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from common.text import printable
@@ -38,12 +38,24 @@ def ids_of(videos: Sequence[Video], keys: Sequence[Key], known: Mapping[Key, str
     """The id of each video. One that has an id in `known` keeps it; of the others, those that would share one do not.
 
     Their names get milliseconds, then the folders in which they lie, then the suffix, then a digest of the path. So
-    names do not change when other videos are added later.
+    names do not change when other videos are added later, and a new video has the name that it has in a new dataset,
+    unless an older one has that.
     """
     ids = [known.get(key, "") for key in keys]
     taken = {(video.label, name) for video, name in zip(videos, ids, strict=True) if name}
-    levels = {place: 0 for place, name in enumerate(ids) if not name}
-    names = {place: _name(videos[place], keys[place], 0) for place in levels}
+    levels = dict.fromkeys(range(len(ids)), 0)
+    _lengthen(videos, keys, levels, set())
+    new = {place: level for place, level in levels.items() if not ids[place]}
+    for place, name in _lengthen(videos, keys, new, taken).items():
+        ids[place] = name
+    return ids
+
+
+def _lengthen(
+    videos: Sequence[Video], keys: Sequence[Key], levels: dict[int, int], taken: Collection[tuple[str, str]]
+) -> dict[int, str]:
+    """The names of the videos at the places that have a level, which rises until names are not shared or `taken`."""
+    names = {place: _name(videos[place], keys[place], level) for place, level in levels.items()}
     while True:
         sharing: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for place, name in names.items():
@@ -58,10 +70,7 @@ def ids_of(videos: Sequence[Video], keys: Sequence[Key], known: Mapping[Key, str
                     names[place] = _name(videos[place], keys[place], levels[place])
                     moved = True
         if not moved:
-            break
-    for place, name in names.items():
-        ids[place] = name
-    return ids
+            return names
 
 
 def _name(video: Video, key: Key, level: int) -> str:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from common.errors import DataError
 from common.text import shortened
-from data.labels.text import counted, first_names, some
+from data.labels.text import SHOWN, counted, first_names, some
+from data.prepare.folder_failures import rows_without_video
 from data.prepare.folder_files import splits_in
 from data.prepare.folder_groups import Grouping, copies, groups_of, merged
 from data.prepare.folder_layout import Layout, Video, check_spellings
@@ -51,7 +52,10 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     videos = _once(tree, layout.videos, notes)
     labels = dict.fromkeys(video.label for video in videos)
     if len(labels) < 2:
-        raise DataError(f"all {counted(len(videos), 'video')} are of one class, {next(iter(labels))}: two are needed")
+        raise DataError(
+            f"all {counted(len(videos), 'video')} are of one class, {next(iter(labels))}: two are needed"
+            + rows_without_video(problems)
+        )
     check_spellings(labels)
     classes, lines = ordered(set(labels), wish.classes)
     notes += lines
@@ -79,8 +83,10 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     ]
     splits, split, lines = _splits(tree, videos, known, names, layout, wish, state)
     notes += lines
+    lines, of_files = _of_files(tree, videos, splits)
+    notes += lines
     notes += _of_copies(tree, videos, same, splits, is_random=split["from"] == "random")
-    notes += _of_groups(names, splits, same)
+    notes += _of_groups(names, splits, [*same, of_files])
     rows = [
         Named(video.label, name, side, listed(group), path, part_of(video))
         for video, name, side, group, path in zip(videos, ids, splits, names, paths, strict=True)
@@ -193,7 +199,11 @@ def _random(
     splits = [own or sides[group] for own, group in zip(known, groups, strict=True)]
     if "val" not in splits or "train" not in splits:
         what = f"{counted(len(videos), 'video')} in {counted(len(set(groups)), 'group')}"
-        raise DataError(f"{what} cannot be divided into train and val: each class needs two groups")
+        raise DataError(
+            f"{what} cannot be divided into train and val: each class needs two groups"
+            + (_why_one_group(videos, groups, wish.grouping) if len(set(groups)) == 1 else "")
+            + rows_without_video(layout.problems)
+        )
     flags = f"--val {part:g} --seed {seed}"
     kept = f"; {counted(sum(map(bool, known)), 'video')} as before" if any(known) else ""
     whole = ", with whole groups on one side" if wish.grouping != Grouping() else ""
@@ -206,6 +216,33 @@ def _random(
     return splits, split, lines
 
 
+def _why_one_group(videos: Sequence[Video], groups: Sequence[str], grouping: Grouping) -> str:
+    """The end of a message on videos that are all in one group: what makes it one, and what helps."""
+    files = list(dict.fromkeys(video.path for video in videos))
+    if len(files) == 1:
+        return f". All are parts of one recording, {files[0]}: add others, or give a label file with a column split"
+    if grouping == Grouping():
+        what = f". {counted(len(files), 'video file')} with the same bytes are one group, such as {files[0]}"
+        return f"{what} and {files[1]}: replace copies by other recordings, or give a label file with a column split"
+    flag = "--group-from" if grouping.pattern else f"--by-folder {grouping.by_folder}"
+    what = f". {flag} puts all into the group {shortened(groups[0])}"
+    return f"{what}: give another --by-folder or --group-from, or a label file with a column split"
+
+
+def _of_files(tree: Tree, videos: Sequence[Video], splits: Sequence[str]) -> tuple[list[str], list[int]]:
+    """A line on files that have several classes, in different splits; and the places of such videos."""
+    first: dict[tuple[Path, str], tuple[str, str]] = {}
+    both: dict[int, str] = {}
+    for place, (video, split) in enumerate(zip(videos, splits, strict=True)):
+        label, other = first.setdefault((video.path, part_of(video)), (video.label, split))
+        if other != split:
+            both[place] = f"{video.path.relative_to(tree.videos)} ({other}: {label}, {split}: {video.label})"
+    if not both:
+        return [], []
+    what = f"{counted(len(both), 'file')}, {first_names(list(both.values()), 160)}; remove one of the rows"
+    return [f"warning: of two classes, and in two splits: {what}"], list(both)
+
+
 def _of_copies(
     tree: Tree, videos: Sequence[Video], same: Sequence[Sequence[int]], splits: Sequence[str], is_random: bool
 ) -> list[str]:
@@ -213,8 +250,10 @@ def _of_copies(
     both: list[str] = []
     within: list[str] = []
     for places in same:
-        paths = dict.fromkeys(str(videos[place].path.relative_to(tree.videos)) for place in places)
-        (both if len({splits[place] for place in places}) > 1 else within).append(" = ".join(paths))
+        paths = list(dict.fromkeys(str(videos[place].path.relative_to(tree.videos)) for place in places))
+        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+        is_split = len({splits[place] for place in places}) > 1
+        (both if is_split else within).append(" = ".join(paths[:SHOWN]) + more)
     lines = []
     if both:
         lines.append(
@@ -229,7 +268,7 @@ def _of_copies(
 
 
 def _of_groups(groups: Sequence[str], splits: Sequence[str], same: Sequence[Sequence[int]]) -> list[str]:
-    """A line on groups that are in two splits, but for those of copies, of which another line tells."""
+    """A line on groups that are in two splits, but for those at the places in `same`, of which other lines tell."""
     told = {groups[place] for places in same for place in places}
     both = [group for group, sides in sides_of(groups, splits).items() if len(sides) > 1 and group not in told]
     return [f"warning: in two splits: {counted(len(both), 'group')}, {first_names(both)}"] if both else []

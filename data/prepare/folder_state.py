@@ -172,9 +172,13 @@ def _digest(content: bytes) -> str:
 def changes(state: State, names: Sequence[Named]) -> list[str]:
     """What would change in the label files but for new rows: videos that get another split, or are gone."""
     now = {(named.label, named.video_id): named.split for named in names}
-    moved, gone = [], []
+    new = [named for named in names if (named.label, named.video_id) not in state.labelled]
+    before = {(named.label, named.video_id): named for named in state.names}
+    moved, gone, renamed = [], [], []
     for pair, split in sorted(state.labelled.items()):
-        if pair not in now:
+        if pair not in now and pair in before and (other := _moved(before[pair], new)):
+            renamed.append(f"{'/'.join(pair)} is {other.label}/{other.video_id}")
+        elif pair not in now:
             gone.append("/".join(pair))
         elif split != now[pair]:
             moved.append(f"{'/'.join(pair)} from {split} to {now[pair]}")
@@ -185,9 +189,23 @@ def changes(state: State, names: Sequence[Named]) -> list[str]:
         what.append(
             f"{some(moved, 'video')} would move: they were split by {' '.join(flags) or 'folders or label files'}"
         )
+    if renamed:
+        what.append(f"{some(renamed, 'video')} would be named anew, as the files were moved")
     if gone:
         what.append(f"{some(gone, 'video')} would be removed, as there is no such video in VIDEOS now")
     return what
+
+
+def _moved(old: Named, new: Sequence[Named]) -> Named | None:
+    """The new video that seems to be an old one, of the same name in the same class, or with one folder renamed."""
+    *folders, name = old.source.split("/")
+    found = []
+    for named in new:
+        *others, same = named.source.split("/")
+        is_renamed = len(others) == len(folders) and sum(map(str.__ne__, others, folders)) == 1
+        if (same, named.times) == (name, old.times) and (is_renamed or named.label == old.label):
+            found.append(named)
+    return found[0] if len(found) == 1 else None
 
 
 def check_moves(dataset: Path, state: State, names: Sequence[Named]) -> None:

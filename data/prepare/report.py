@@ -3,7 +3,7 @@
 import csv
 import os
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +18,10 @@ from common.errors import DataError
 from common.files import atomic_file, reason, what_is_at
 from common.text import printable, shortened
 from data.labels.csv_file import read_table
+from data.labels.text import counted
 
 PRINTED_PROBLEMS = 50  # the CSV has them all
+HANDFUL = 5  # problems of one reason; more become one row of the table
 PIPE_WIDTH = 120  # characters, of a table that goes to a file or pipe
 
 
@@ -52,6 +54,7 @@ class Report:
         self.problems: list[Problem] = []
         self.tables: list[Table] = []  # of the command, below those of counts and problems
         self.notes: list[str] = []
+        self.is_short = False  # many problems of one reason are one row, though no list has each
 
     def count(self, outcome: str, number: int = 1) -> None:
         """Add `number` to the count of an outcome; after 0, the table shows the outcome, too."""
@@ -63,7 +66,9 @@ class Report:
         self.problems.append(Problem(kind, item, " ".join(reason.split()), videos))
 
     def print(self, console: Console | None = None, csv_path: Path | None = None) -> bool:
-        """Print the tables of counts and of problems (the first 50; `csv_path` has the rest), then `tables` and notes.
+        """Print the tables of counts and of problems (the first 50), then `tables` and notes.
+
+        With a list, many problems of one reason are one row.
 
         `csv_path` is the list that was written, if any. An output that takes no more is given up. Returns False if that
         is a fault, as a full disk is, and True if its reader has ended.
@@ -90,14 +95,28 @@ class Report:
         problems.add_column("problem", no_wrap=True)
         problems.add_column("item", overflow="fold", ratio=2)
         problems.add_column("reason", overflow="fold", ratio=3)
-        for problem in sorted(self.problems)[:PRINTED_PROBLEMS]:
-            problems.add_row(*(Text(printable(field)) for field in problem[:3]))
+        is_short = self.is_short or csv_path is not None
+        alike = self._alike() if is_short else [[problem] for problem in sorted(self.problems)]
+        for same in alike[:PRINTED_PROBLEMS]:
+            kind, item, why, _ = same[0]
+            item = item if len(same) == 1 else f"{counted(len(same), 'row')}, such as {item}"
+            problems.add_row(*(Text(printable(field)) for field in (kind, item, why)))
         console.print(problems)
-        hidden = len(self.problems) - PRINTED_PROBLEMS
+        hidden = sum(map(len, alike[PRINTED_PROBLEMS:]))
         if hidden > 0:
             console.print(f"... and {hidden} more")
         if csv_path is not None:
             console.print(Text(f"all problems are listed in {printable(str(csv_path))}"), soft_wrap=True)
+
+    def _alike(self) -> list[list[Problem]]:
+        """The problems in order, those of one kind and reason together if they are more than a handful."""
+        by_reason: defaultdict[tuple[str, str], list[Problem]] = defaultdict(list)
+        for problem in sorted(self.problems):
+            by_reason[problem.kind, problem.reason].append(problem)
+        rows: list[list[Problem]] = []
+        for same in by_reason.values():
+            rows += [same] if len(same) > HANDFUL else [[problem] for problem in same]
+        return sorted(rows)
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:

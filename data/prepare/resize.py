@@ -241,4 +241,4 @@ def _crf(text: str) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, "give the same command again to go on")

@@ -428,7 +428,8 @@ def test_a_database_whose_video_was_removed_or_moved_is_named(tmp_path: Path) ->
     status, listed = rerun(tmp_path / "v", tmp_path / "out")
     assert status == 0
     assert {name: kind for name, (kind, _) in listed.items()} == {"walk/1": "gone", "run/3": "gone"}
-    assert "walk/1.mp4" in listed["walk/1"][1]
+    assert "walk/1.mp4" in listed["walk/1"][1] and "walk/3" not in listed["walk/1"][1]
+    assert "walk/3.mp4" in listed["run/3"][1] and str(tmp_path / "out" / "jpg" / "run" / "3") in listed["run/3"][1]
     shutil.rmtree(tmp_path / "out" / "jpg" / "walk" / "1")
     shutil.rmtree(tmp_path / "out" / "jpg" / "run" / "3")
     assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})

@@ -7,7 +7,7 @@ import pytest
 from common.errors import DataError
 from data.prepare.folder_files import LabelFile, by_files
 from data.prepare.folder_layout import Layout
-from data.prepare.folder_lists import ordered, read_classes
+from data.prepare.folder_lists import names_of_numbers, ordered, read_classes
 from data.prepare.folder_tree import walk
 from data.prepare.path_index import PathIndex
 
@@ -97,6 +97,28 @@ def test_a_list_that_contradicts_itself_is_refused(tmp_path: Path, lists: tuple[
         if len(lists) == 2:  # told when splits are made
             assert len({video.split for video in found.videos}) == 2
             raise DataError
+
+
+@pytest.mark.parametrize(("lists", "facts"), [
+    ("a/1.mp4 1\na/1.mp4 2\nb/1.mp4 3\n", ("'a/1.mp4 1'", "'a/1.mp4 2'", "different classes")),
+    ("hand\t00:00:00.2\t00:00:00.6\tpush\ta/9.mp4\n", ("header", "label")),
+])  # fmt: skip
+def test_what_is_wrong_with_a_list_is_said(tmp_path: Path, lists: str, facts: tuple[str, ...]) -> None:
+    """Both lines as written; and a table without a header was taken for a list of odd paths."""
+    with pytest.raises(DataError) as caught:
+        find(tmp_path, "a/1.mp4 b/1.mp4", lists)
+    assert all(fact in str(caught.value) for fact in facts)
+
+
+@pytest.mark.parametrize("names", ["000 wave\n001 jump\n", "0 wave\n1 jump\n", "wave\njump\n"])
+def test_numbers_in_paths_get_the_names_of_classes(tmp_path: Path, names: str) -> None:
+    """Names such as S000_A001_rgb.avi hold the number of the action, and a file of the dataset has its name."""
+    (tmp_path / "names.txt").write_text(names)
+    classes = read_classes(tmp_path / "names.txt")
+    assert names_of_numbers(["000", "001", "000"], classes) == ["wave", "jump", "wave"]
+    assert names_of_numbers(["wave", "001"], classes) == ["wave", "001"]
+    with pytest.raises(DataError):
+        names_of_numbers(["000", "002"], classes)
 
 
 def test_a_path_is_taken_with_more_or_fewer_folders_but_never_another_file(tmp_path: Path) -> None:

@@ -44,6 +44,15 @@ def test_a_video_keeps_its_name_when_others_come() -> None:
     }  # fmt: skip
 
 
+def test_a_new_video_has_the_name_that_it_has_in_a_new_dataset() -> None:
+    """Else ids would depend on the order of the runs, and a folder `000` would hide whose video it holds."""
+    old = [video(f"{subject}/day1/000.mp4") for subject in ("anna", "ben")]
+    known = {key_of(each, VIDEOS): name for each, name in zip(old, ids(old).values(), strict=True)}
+    new = video("dora/day1/000.mp4")
+    assert ids([*old, new], known)["wave/dora/day1/000.mp4"] == "dora_day1_000"
+    assert ids([*old, new], known) == ids([*old, new])
+
+
 def test_parts_of_a_recording_within_a_second_differ() -> None:
     found = ids([video("a.mp4", span=(1.0, 1.5)), video("a.mp4", span=(1.5, 1.9)), video("a.mp4", span=(2.0, 3.0))])
     assert sorted(found.values()) == ["a_000001.000_000001.500", "a_000001.500_000001.900", "a_000002_000003"]

@@ -102,3 +102,16 @@ def test_convert_looks_at_the_place_of_its_list_before_it_works(tmp_path: Path) 
     with pytest.raises(DataError, match=r"convert_failures.csv is a folder"):
         convert([str(tmp_path / "videos"), str(tmp_path / "out")])
     assert not (tmp_path / "out" / "jpg").exists()
+
+
+def test_many_problems_of_one_reason_are_one_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Twelve equal rows hide the one that is different. The list has each."""
+    report = Report("videos")
+    for number in range(12):
+        report.add("failed", f"a/{number:02d}.mp4", "no video stream")
+    report.add("failed", "b/other.mp4", "is empty")
+    report.print(csv_path=tmp_path / "list.csv")
+    printed = capsys.readouterr().out
+    assert printed.count("no video stream") == 1 and "a/00.mp4" in printed and "b/other.mp4" in printed
+    report.print()  # nothing else names them
+    assert capsys.readouterr().out.count("no video stream") == 12

@@ -56,6 +56,7 @@ def console(monkeypatch):
     monkeypatch.setattr(LOG, "handlers", [handler])
     monkeypatch.setattr(LOG, "propagate", False)
     monkeypatch.setattr(LOG, "level", logging.INFO)
+    monkeypatch.setattr(LOG, "_cache", {})  # what is logged at the level of before
     return output
 
 
