@@ -69,7 +69,8 @@ class Report:
         """Print the tables of counts and of problems (the first 50 rows), then `tables` and notes.
 
         `csv_path` is the list that was written, if any: then many problems of one reason are one row. An output that
-        takes no more is given up. Returns False if that is a fault, as a full disk is, and True if its reader has ended.
+        takes no more is given up. Returns False if that is a fault, as a full disk is, True if its reader has
+        ended.
         """
         output = _Lasting(sys.stdout) if sys.stdout and console is None else None
         console = console or _console(output)
