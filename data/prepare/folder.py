@@ -130,10 +130,9 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
     rows = [named for named in dataset.names if _is_right(named, stores, ended, state)]
     is_random = dataset.split["from"] == "random"
     if options.replace_labels and is_random:
-        rows = divided_again(rows, dataset.split["val"], dataset.split["seed"])
-        sides = {named.key: named.split for named in rows}
-        names = [named._replace(split=sides.get(named.key, named.split)) for named in dataset.names]
+        names, rows = divided_again(dataset.names, rows, dataset.split["val"], dataset.split["seed"])
         dataset = dataset._replace(names=names)
+    without = lost_sides(dataset.names, rows, is_random)
     left_out = len(dataset.names) - len(rows)
     if left_out:
         report.notes.append(f"not in the label files, as they were not converted: {counted(left_out, 'video')}")
@@ -147,7 +146,6 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
     if options.source == "frames":
         report.notes += rates_of(options.out / "jpg", rows)
     report.notes.append(f"written: {options.out / 'labels'}, and the file of each video in {options.out / NAMES}")
-    without = lost_sides(dataset.names, rows, is_random)
     report.notes += [*lacking(stores, rows, ended.right), *without.lines]
     report.notes += warnings_of(rows, dataset.classes, without.pairs)
     report.notes += next_commands(options.out, rows, options.source)

@@ -38,18 +38,28 @@ def lost_sides(names: Sequence[Named], rows: Sequence[Named], is_random: bool) -
     return Lost(set(found), lines)
 
 
-def divided_again(rows: Sequence[Named], part: float, seed: int) -> list[Named]:
-    """The rows with other sides for the groups of those classes that lack one of the sides and have two groups."""
+def divided_again(
+    names: Sequence[Named], rows: Sequence[Named], part: float, seed: int
+) -> tuple[list[Named], list[Named]]:
+    """All videos, and those that are converted, with other sides for the groups of the classes that lack a side.
+
+    They lack it as its videos could not be converted. Classes of one group, and the groups of other classes, stay.
+    """
     groups: defaultdict[str, set[str]] = defaultdict(set)
-    sides: defaultdict[str, set[str]] = defaultdict(set)
     for named in rows:
         groups[named.label].add(named.group)
-        sides[named.label].add(named.split)
-    lacking = {label for label, found in sides.items() if len(found) < 2 <= len(groups[label])}
-    free = {group for label in lacking for group in groups[label]}
+    lacking = {label for label, _ in lost_sides(names, rows, is_random=True).pairs}
+    free = {group for label in lacking for group in groups[label] if len(groups[label]) > 1}
+    if not free:
+        return list(names), list(rows)
     fixed = {named.group: named.split for named in rows if named.group not in free}
-    chosen = split_groups([named.label for named in rows], [named.group for named in rows], part, seed, fixed)
-    return [named._replace(split=chosen[named.group] if named.group in free else named.split) for named in rows]
+    sides = split_groups([named.label for named in rows], [named.group for named in rows], part, seed, fixed)
+    chosen = {group: sides[group] for group in free}
+
+    def moved(videos: Sequence[Named]) -> list[Named]:
+        return [each._replace(split=chosen.get(each.group, each.split)) for each in videos]
+
+    return moved(names), moved(rows)
 
 
 def check_trainable(rows: Sequence[Named], names: Sequence[Named]) -> None:

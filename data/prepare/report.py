@@ -66,12 +66,11 @@ class Report:
         self.problems.append(Problem(kind, item, " ".join(reason.split()), videos))
 
     def print(self, console: Console | None = None, csv_path: Path | None = None) -> bool:
-        """Print the tables of counts and of problems (the first 50), then `tables` and notes.
+        """Print the tables of counts and of problems (the first 50 rows), then `tables` and notes.
 
-        With a list, many problems of one reason are one row.
-
-        `csv_path` is the list that was written, if any. An output that takes no more is given up. Returns False if that
-        is a fault, as a full disk is, and True if its reader has ended.
+        `csv_path` is the list that was written, if any: then many problems of one reason are one row. An output that
+        takes no more is given up. Returns False if that is a fault, as a full disk is, True if its reader has
+        ended.
         """
         output = _Lasting(sys.stdout) if sys.stdout and console is None else None
         console = console or _console(output)
@@ -99,7 +98,7 @@ class Report:
         alike = self._alike() if is_short else [[problem] for problem in sorted(self.problems)]
         for same in alike[:PRINTED_PROBLEMS]:
             kind, item, why, _ = same[0]
-            item = item if len(same) == 1 else f"{counted(len(same), 'row')}, such as {item}"
+            item = item if len(same) == 1 else f"{counted(len(same), 'video')}, such as {item}"
             problems.add_row(*(Text(printable(field)) for field in (kind, item, why)))
         console.print(problems)
         hidden = sum(map(len, alike[PRINTED_PROBLEMS:]))

@@ -95,6 +95,17 @@ def test_a_command_reports_a_user_s_mistake_in_one_line(capsys, error, status, l
     assert (exit_.value.code, capsys.readouterr().err) == (status, line)
 
 
+def test_ctrl_c_says_how_to_go_on(capsys):
+    """Else a user starts a conversion of hours from the beginning."""
+
+    def stop() -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as exit_:
+        run_command(stop, "give the same command again")
+    assert (exit_.value.code, capsys.readouterr().err) == (130, "interrupted; give the same command again\n")
+
+
 def test_a_failed_access_to_a_file_is_one_line_that_names_it(capsys, tmp_path):
     """A path that is too long, or a folder that is closed, is the user's to change; a traceback does not say so."""
     long = tmp_path / ("x" * 300)
