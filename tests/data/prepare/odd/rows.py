@@ -85,7 +85,7 @@ def common_end(path: str, names: Sequence[str]) -> int:
     number = 0
     while number < min(len(own), len(names)) and own[-1 - number] == names[-1 - number]:
         number += 1
-    return number
+    return 2 * number + (path.rpartition("/")[2] == names[-1])
 
 
 def facts_of_row(case: Case, row: Row, has_splits: bool) -> list[Fact]:
