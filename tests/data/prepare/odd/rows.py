@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tests.data.prepare.odd.case import Case, Fact, Part, same_class
+from tests.data.prepare.odd.case import SUFFIXES, Case, Fact, Part, same_class
 
 
 @dataclass
@@ -54,10 +54,12 @@ def candidates(case: Case, written: str, label: str) -> list[str]:
         return []
     if "/".join(names) in case.files:
         return ["/".join(names)]
+    suffix = PurePosixPath(names[-1]).suffix
+    other = suffix if suffix.lower() in {*SUFFIXES, ".avi"} else ""  # as before the videos were encoded anew
     found = []
     for path in case.files:
         own = path.split("/")
-        for last in (own[-1], own[-1].rpartition(".")[0], own[-1].rpartition(".")[0] + PurePosixPath(names[-1]).suffix):
+        for last in (own[-1], own[-1].rpartition(".")[0], own[-1].rpartition(".")[0] + other):
             own = [*own[:-1], last]
             short = min(len(own), len(names))
             if own[-short:] == names[-short:]:
@@ -78,11 +80,12 @@ def candidates(case: Case, written: str, label: str) -> list[str]:
 
 def common_end(path: str, names: Sequence[str]) -> int:
     own = path.split("/")
-    own[-1] = own[-1] if own[-1] == names[-1] else own[-1].rpartition(".")[0]
+    if own[-1].rpartition(".")[0] in (names[-1], names[-1].rpartition(".")[0]):
+        own[-1] = names[-1]
     number = 0
     while number < min(len(own), len(names)) and own[-1 - number] == names[-1 - number]:
         number += 1
-    return number
+    return 2 * number + (path.rpartition("/")[2] == names[-1])
 
 
 def facts_of_row(case: Case, row: Row, has_splits: bool) -> list[Fact]:
