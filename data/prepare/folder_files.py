@@ -63,7 +63,7 @@ def by_files(tree: Tree, out: Path, files: Sequence[LabelFile], classes: Classes
 def label_files_near(videos: Path) -> str:
     """The end of a message on folders that show no classes: files in VIDEOS or beside it that may be label files."""
     own = {"convert_failures.csv", "resize_failures.csv", "folder_names.csv"}
-    found = []
+    found: list[str] = []
     for folder in (videos, videos.resolve().parent):
         try:
             names = sorted(path.name for path in folder.iterdir() if path.is_file())
