@@ -17,13 +17,12 @@ from common.cli import CommandParser, finite_number, path, positive_integer, run
 from common.errors import DataError
 from common.lock import locked
 from common.text import printable
-from data.labels.class_folders import in_threads
 from data.labels.text import counted, some
 from data.prepare.convert import Ended, end_on_sigterm, print_result
-from data.prepare.folder_failures import check_trainable, divided_again, lost_sides
+from data.prepare.folder_failures import check_trainable, divided_again, lost_sides, that_can_be_read
 from data.prepare.folder_files import LabelFile, by_files, label_files_near
 from data.prepare.folder_groups import Grouping
-from data.prepare.folder_layout import Layout, Video, by_folders, by_pattern, class_pattern, compiled
+from data.prepare.folder_layout import Layout, by_folders, by_pattern, class_pattern, compiled
 from data.prepare.folder_lists import Classes, names_of_numbers, read_classes
 from data.prepare.folder_plan import Dataset, Wish, plan_dataset
 from data.prepare.folder_report import next_commands, rates_of, split_table, warnings_of
@@ -49,11 +48,9 @@ from data.prepare.folder_state import (
     write_state,
 )
 from data.prepare.folder_tree import Tree, walk
-from data.prepare.frame_folder import find_frames
 from data.prepare.report import Report
 from data.prepare.run_lock import WAIT
 from data.prepare.sources import Source, Sources
-from data.store.video_file import VideoError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -181,33 +178,12 @@ def _show(options: argparse.Namespace, planned: Planned) -> int:
         report.add(*problem)
     if tree.ignored:
         report.count("ignored, no videos", tree.ignored.total())
-    rows = _that_can_be_read(options, dataset, report)
+    rows = that_can_be_read(dataset.videos, dataset.names, options, report)
     if rows:
         report.tables.append(split_table(rows, dataset.classes))
     report.notes += dataset.notes + warnings_of(rows, dataset.classes)
     report.notes += (f"with --replace-labels alone: {change}" for change in changes(state, dataset.names))
     return print_result(report, Ended("", None, set()))
-
-
-def _that_can_be_read(options: argparse.Namespace, dataset: Dataset, report: Report) -> list[Named]:
-    """The videos without those folders of frames in which no series is found; these are added to the report."""
-
-    def fault(video: Video) -> str:
-        try:
-            if video.path.is_dir():
-                find_frames(video.path, options.keep_partial, options.frames or "")
-        except (VideoError, OSError) as error:
-            return str(error)
-        return ""
-
-    rows = []
-    faults = in_threads("frames", fault, dataset.videos)
-    for video, named, why in zip(dataset.videos, dataset.names, faults, strict=True):
-        if why:
-            report.add("failed", str(video.path.relative_to(options.videos)), why)
-        else:
-            rows.append(named)
-    return rows
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,14 +1,19 @@
 """What becomes of the split of a folder if some of its videos could not be converted."""
 
+import argparse
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from common.errors import DataError
+from data.labels.class_folders import in_threads
 from data.labels.text import counted, first_names
+from data.prepare.folder_layout import Video
 from data.prepare.folder_splits import split_groups
 from data.prepare.folder_state import Named
-from data.prepare.report import Problem
+from data.prepare.frame_folder import find_frames
+from data.prepare.report import Problem, Report
+from data.store.video_file import VideoError
 
 
 class Lost(NamedTuple):
@@ -78,3 +83,26 @@ def rows_without_video(problems: Collection[Problem]) -> str:
     if not left:
         return ""
     return f"; left out: {counted(len(left), 'video')}, such as {left[0].item}: {left[0].reason}"
+
+
+def that_can_be_read(
+    videos: Sequence[Video], names: Sequence[Named], options: argparse.Namespace, report: Report
+) -> list[Named]:
+    """The videos without those folders of frames in which no series is found; these are added to the report."""
+
+    def fault(video: Video) -> str:
+        try:
+            if video.path.is_dir():
+                find_frames(video.path, options.keep_partial, options.frames or "")
+        except (VideoError, OSError) as error:
+            return str(error)
+        return ""
+
+    rows = []
+    faults = in_threads("frames", fault, videos)
+    for video, named, why in zip(videos, names, faults, strict=True):
+        if why:
+            report.add("failed", str(video.path.relative_to(options.videos)), why)
+        else:
+            rows.append(named)
+    return rows
