@@ -18,7 +18,8 @@ from common.errors import DataError
 from common.lock import locked
 from common.text import printable
 from data.labels.text import counted, some
-from data.prepare.convert import Ended, end_on_sigterm, print_result
+from data.prepare.conversion_run import Ended, print_result
+from data.prepare.convert import end_on_sigterm
 from data.prepare.folder_failures import check_trainable, divided_again, lost_sides, that_can_be_read
 from data.prepare.folder_files import LabelFile, by_files, label_files_near
 from data.prepare.folder_groups import Grouping

@@ -12,9 +12,10 @@ from data.labels.text import canonical_name, counted, first_names
 from data.prepare.folder_layout import Layout, Video, label_problem
 from data.prepare.folder_lists import Classes, Entry, is_list, labels_of, read_list
 from data.prepare.folder_tree import Tree
+from data.prepare.labelled_sources import find_rows, in_two_classes
 from data.prepare.path_index import PathIndex
 from data.prepare.report import Problem
-from data.prepare.sources import Source, find_rows, in_two_classes
+from data.prepare.sources import Source
 
 LIKE_LABELS = re.compile(r"(?!\.).*\.(csv|tsv)|(?!\.).*(annot|label|class|train|test|split|list).*\.txt", re.IGNORECASE)
 

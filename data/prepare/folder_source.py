@@ -9,7 +9,7 @@ from common.cli import CommandParser
 from data.labels.locate import VIDEOS
 from data.labels.text import some
 from data.prepare import convert, resize
-from data.prepare.convert import Ended, Plan
+from data.prepare.conversion_run import Ended, Plan
 from data.prepare.encoding import Settings
 from data.prepare.folder_state import Named
 from data.prepare.report import Report

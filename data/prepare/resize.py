@@ -22,12 +22,14 @@ from common.processes import available_cpus
 from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, read_together
 from data.labels.locate import VIDEOS
-from data.prepare.convert import Ended, Plan, end_on_sigterm, print_result
+from data.prepare.conversion_run import Ended, Plan, print_result
+from data.prepare.convert import end_on_sigterm
 from data.prepare.encoding import Encoded, Job, Settings, Unwritable, encode_video, made_before, made_now
 from data.prepare.encoding import remove_leftovers as clean_up
+from data.prepare.labelled_sources import find_labelled_sources
 from data.prepare.report import Report, check_list, printable, progress_bar, write_problems
 from data.prepare.run_lock import only_run
-from data.prepare.sources import Source, Sources, find_labelled_sources, find_sources
+from data.prepare.sources import Source, Sources, find_sources
 from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.truncation import missing_bytes
 from data.store.video_suffixes import is_video

@@ -18,7 +18,7 @@ import pytest
 
 from common.cli import run_command
 from data.prepare import folder
-from data.prepare.convert import Ended, Plan
+from data.prepare.conversion_run import Ended, Plan
 from data.prepare.report import Report
 from data.prepare.sources import Source, Sources
 from data.prepare.time_limit import time_limit

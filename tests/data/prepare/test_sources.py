@@ -6,7 +6,8 @@ import pytest
 
 from data.labels.label_file import read_labels
 from data.labels.text import is_youtube_name
-from data.prepare.sources import Sources, find_labelled_sources, find_sources
+from data.prepare.labelled_sources import find_labelled_sources
+from data.prepare.sources import Sources, find_sources
 
 YOUTUBE = "dQw4w9WgXcQ"
 
