@@ -25,7 +25,8 @@ import simplejpeg
 from common.cli import USAGE_ERROR
 from common.errors import DataError
 from data.prepare import verify
-from data.prepare.convert import Converted, Job, Settings, convert_video, main
+from data.prepare.conversion import Converted, Job, Settings, convert_video
+from data.prepare.convert import main
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, find_sources
 from data.store.frame_store import FrameStore, is_whole, leftovers
@@ -641,14 +642,14 @@ def test_a_run_whose_folder_is_moved_stops(tmp_path: Path, capsys: pytest.Captur
         encode_numbered_video(tmp_path / "v" / "walk" / f"{number:02d}.mp4", 3)
     code = f"""
 import pathlib
-from data.prepare import convert
-run_jobs, out = convert.run_jobs, pathlib.Path({str(out)!r})
+from data.prepare import conversion_run, convert
+run_jobs, out = conversion_run.run_jobs, pathlib.Path({str(out)!r})
 def moving(*arguments, **flags):
     for number, outcome in enumerate(run_jobs(*arguments, **flags)):
         if number == 3:
             out.rename(out.with_name("kept"))
         yield outcome
-convert.run_jobs = moving
+conversion_run.run_jobs = moving
 raise SystemExit(convert.main([{str(tmp_path / "v")!r}, {str(out)!r}, "--workers", "1"]))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,5 +1,6 @@
 """Odd and damaged trees, label files and lists end in a table of true rows, or in one line; never in a wrong label."""
 
+import argparse
 import contextlib
 import csv
 import io
@@ -18,7 +19,7 @@ import pytest
 
 from common.cli import run_command
 from data.prepare import folder
-from data.prepare.conversion_run import Ended, Plan
+from data.prepare.conversion_run import Ended
 from data.prepare.report import Report
 from data.prepare.sources import Source, Sources
 from data.prepare.time_limit import time_limit
@@ -52,14 +53,14 @@ def run(case: Case, *flags: str) -> Ran:
     found: list[Source] = []
     convert = folder.convert_sources
 
-    def note(sources: Sources, settings: Any, plan: Plan, report: Report) -> Ended:
+    def note(sources: Sources, options: argparse.Namespace, has_labels: bool, report: Report) -> Ended:
         found.extend(sources.videos)
         if case.is_real:
-            return convert(sources, settings, plan, report)
+            return convert(sources, options, has_labels, report)
         for problem in sources.problems:
             report.add(*problem)
         report.notes += sources.notes
-        return Ended("", None, {plan.out / "jpg" / each.label / each.video_id for each in sources.videos})
+        return Ended("", None, {options.out / "jpg" / each.label / each.video_id for each in sources.videos})
 
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     words = [str(case.videos), str(case.root / "out"), "--workers", "1", *case.flags, *flags]
