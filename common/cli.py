@@ -193,23 +193,6 @@ def numbers(texts: str | Iterable[str]) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
-class StoreNumbers(argparse.Action):
-    """The action of a flag with `nargs="+"` or `"*"` that stores a tuple of whole numbers; see `numbers`."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        """Store the tuple; a word that is not a number ends the program with a line that names the flag."""
-        try:
-            setattr(namespace, self.dest, numbers(values or ()))
-        except DataError as error:
-            raise argparse.ArgumentError(self, str(error)) from None
-
-
 class StoreRead(argparse.Action):
     """The action of a flag that stores what `read` makes of its word, with `nargs="+"` of its words."""
 
@@ -229,6 +212,13 @@ class StoreRead(argparse.Action):
             setattr(namespace, self.dest, self.read(values or ()))
         except DataError as error:
             raise argparse.ArgumentError(self, str(error)) from None
+
+
+class StoreNumbers(StoreRead):
+    """The action of a flag with `nargs="+"` or `"*"` that stores a tuple of whole numbers; see `numbers`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, read=numbers, **kwargs)
 
 
 def run_command(main: Callable[[], int], to_go_on: str = "") -> NoReturn:

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from common.files import atomic_file, open_plain, reason
 from common.processes import available_cpus
 from data.labels.class_folders import late_progress
+from data.labels.scan_cache import is_writable
 from data.labels.text import counted
 from data.store.keyframe_index import index_video
 from data.store.video_container import VideoError
@@ -69,7 +70,7 @@ class IndexCache:
         if not self._is_read:
             self._read()
         if unknown := self._unknown(wanted):
-            target = next(filter(_is_writable, self._paths), None)
+            target = next(filter(is_writable, self._paths), None)
             if target is None:
                 folders = " and ".join(str(path.parent) for path in self._paths)
                 self.remarks.append(f"every start indexes all video files, since nothing can be written to {folders}")
@@ -225,12 +226,3 @@ def _wait(lock: FileLock, path: Path) -> None:
         if (now := _status(str(path))) != written:
             written, since = now, time.monotonic()
     LOG.warning("%s was not written within %.0f s: indexing the videos as well", path, WAIT)
-
-
-def _is_writable(path: Path) -> bool:
-    try:
-        path.parent.mkdir(exist_ok=True)
-        path.with_suffix(".lock").touch()
-    except OSError:
-        return False
-    return True

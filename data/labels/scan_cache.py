@@ -77,7 +77,7 @@ def cached_scan(
         if kept is not None:
             return kept
         remarks.append(remark)
-    target = next(filter(_is_writable, paths), None)
+    target = next(filter(is_writable, paths), None)
     if target is None:
         folders = " and ".join(str(path.parent) for path in paths)
         result = _scan(key, scan)
@@ -296,7 +296,8 @@ def _one_process_first(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _is_writable(path: Path) -> bool:
+def is_writable(path: Path) -> bool:
+    """Whether a cache and its lock can be written there."""
     try:
         path.parent.mkdir(exist_ok=True)
         path.with_suffix(".lock").touch()

@@ -28,6 +28,7 @@ from data.store.crop_box import CropBox
 from data.store.database import CONVERT, ERRORS, REMEDY, FrameStoreError, database_error, open_database, shown
 from data.store.jpeg import CropDecoder, NoJpegError, NotDecodedError, decode_whole, jpeg_size
 from data.store.origin import read_origin, read_rate, write_origin
+from data.store.video_source import clip_array
 
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
@@ -145,10 +146,10 @@ class FrameStore:
     ) -> np.ndarray:
         size = self._jpeg_size(indices[0], blobs[indices[0]])
         if crop_box is None:
-            clip = _clip_array((len(indices), *size, 3), out)
+            clip = clip_array((len(indices), *size, 3), out)
             decode = decode_whole
         else:
-            clip = _clip_array((len(indices), crop_box.out_height, crop_box.out_width, 3), out)
+            clip = clip_array((len(indices), crop_box.out_height, crop_box.out_width, 3), out)
             decode = CropDecoder(size, crop_box).decode
         positions: dict[int, int] = {}
         for position, index in enumerate(indices):
@@ -419,17 +420,6 @@ def _write_error(path: Path, error: sqlite3.Error) -> OSError:
     except OSError as cause:
         return cause
     return OSError(errno.ENOSPC if "disk is full" in str(error) else errno.EIO, str(error), str(path))
-
-
-def _clip_array(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
-    """`out` if a clip of that shape fits it, else ValueError; a new array if `out` is None."""
-    if out is None:
-        return np.empty(shape, np.uint8)
-    if out.shape != shape or out.dtype != np.uint8:
-        raise ValueError(f"out is {out.dtype} {out.shape}, but the clip is uint8 {shape}")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError("out must be contiguous and writable")
-    return out
 
 
 def _other_numbering(numbers: Sequence[int]) -> str:

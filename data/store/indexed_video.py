@@ -26,7 +26,7 @@ from data.store.video_container import VideoError, open_video, reason
 from data.store.video_file import ABSENT_IS_LIMITED
 from data.store.video_frames import FrameDecoder
 from data.store.video_pixels import Upright
-from data.store.video_source import VideoPart, VideoSourceError
+from data.store.video_source import VideoPart, VideoSourceError, clip_array
 
 # Decoders that can leave out the frame of a packet that no other frame needs. That of AV1 leaves out others, too.
 LEAVING_OUT = {"h264", "hevc"}
@@ -90,7 +90,7 @@ class IndexedVideo:
         positions = self._positions(indices)
         box = crop_box or CropBox(0, 0, *self.size(), *self.size())
         box.check_inside(*self.size())
-        clip = _clip_array((len(indices), box.out_height, box.out_width, 3), out)
+        clip = clip_array((len(indices), box.out_height, box.out_width, 3), out)
         try:
             self._open()
             assert self._streams is not None
@@ -249,14 +249,3 @@ def _number(stamps: np.ndarray, stamp: int | None) -> int:
         return -1
     number = int(np.searchsorted(stamps, stamp))
     return number if number < len(stamps) and stamps[number] == stamp else -1
-
-
-def _clip_array(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
-    """`out` if a clip of that shape fits it, else ValueError; a new array if `out` is None."""
-    if out is None:
-        return np.empty(shape, np.uint8)
-    if out.shape != shape or out.dtype != np.uint8:
-        raise ValueError(f"out is {out.dtype} {out.shape}, but the clip is uint8 {shape}")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError("out must be contiguous and writable")
-    return out

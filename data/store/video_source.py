@@ -58,3 +58,14 @@ class VideoSource(Protocol):
         Returns RGB uint8 (T, H, W, 3), the whole frames or the `crop_box` of each. If `out` is given, it is contiguous
         and of that shape; the frames are written to it, and it is returned.
         """
+
+
+def clip_array(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
+    """`out` if a clip of that shape fits it, else ValueError; a new array if `out` is None."""
+    if out is None:
+        return np.empty(shape, np.uint8)
+    if out.shape != shape or out.dtype != np.uint8:
+        raise ValueError(f"out is {out.dtype} {out.shape}, but the clip is uint8 {shape}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError("out must be contiguous and writable")
+    return out
