@@ -12,12 +12,13 @@ from torch import Tensor
 from common import interrupt
 from common.cli import LARGEST
 from common.errors import DataError
+from common.files import what_is_at
 from common.text import quoted
 from data.clips.by_index import Clips, whole_number
 from data.clips.dataset import SOURCES
 from data.clips.intervals import ANY, Intervals, intervals_of, read_interval
 from data.clips.one_video import read_clips
-from data.clips.sampling import SAMPLINGS, SPAN, ClipSampling, RandomClips, UniformClips
+from data.clips.sampling import SAMPLINGS, SPAN, RandomClips, UniformClips
 from data.clips.types import ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.shared_arrays import SharedArrays
@@ -25,6 +26,7 @@ from data.labels.splits import load_splits, load_val
 from data.labels.text import did_you_mean, is_or_are, some
 from data.labels.video_list import VideoList
 
+TEST_LABELS = "test.csv"
 SPLITS = ("train", "val", "test")
 CUSTOM = DatasetSpec("custom", "train.csv", "val.csv", class_index="custom_classes.txt")  # as in train_custom.py
 
@@ -69,7 +71,8 @@ def open_split(
     if split not in splits:
         raise DataError(f"split {quoted(split)}: must be one of {', '.join(map(repr, splits))}")
     if split == "test":
-        spec = replace(spec, val_labels="test.csv")
+        _check_test_labels(_absolute(dataset), None if labels is None else _absolute(labels))
+        spec = replace(spec, val_labels=TEST_LABELS)
     seed = whole_number("seed", seed, least=0)
     shape, intervals = _clip_shape(clip_length, clip_size), _intervals(interval)
     place = None if labels is None else _absolute(labels)
@@ -83,7 +86,7 @@ def open_split(
     is_random = split == "train" if training is None else training
     # The augmentation is drawn, which takes no time; ClipLoader applies it if it is asked to.
     lowest, highest, rate = intervals or ANY
-    clips: ClipSampling = UniformClips(highest, rate=rate, span=intervals is None)
+    clips: RandomClips | UniformClips = UniformClips(highest, rate=rate, span=intervals is None)
     if is_random:
         how = SPAN if intervals is None else sampling
         clips = RandomClips((lowest, highest), flip, augment=True, rate=rate, sampling=how)
@@ -103,6 +106,13 @@ def read_video(
     _, highest, rate = intervals or ANY
     number = whole_number("clips", clips)
     return read_clips(_absolute(path), UniformClips(highest, number, rate, span=intervals is None), shape)
+
+
+def _check_test_labels(dataset: Path, labels: Path | None) -> None:
+    """DataError unless there is a label file of test videos: val rows of another one would be taken for them."""
+    place = labels or (dataset.parent if dataset.name == "jpg" else dataset) / "labels"
+    if what_is_at(place / TEST_LABELS) != "file":
+        raise DataError(f"split 'test': there is no {place / TEST_LABELS}, which data.prepare.folder writes")
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from common.errors import DataError
+
 MEAN = (124.0, 117.0, 104.0)  # of R, G, B, in grey levels 0-255
 SCALE = 0.0167  # 1 / standard deviation in grey levels, for all channels
 
@@ -24,6 +26,11 @@ class Normalise(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1, 1), persistent=False)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Clips (B, 3, T, h, w) uint8 -> the same shape, normalised."""
+        """Clips (B, 3, T, h, w) uint8 -> the same shape, normalised.
+
+        DataError for other types, whose values may be of another scale.
+        """
+        if clips.dtype != torch.uint8:
+            raise DataError(f"clips are {clips.dtype}: Normalise takes uint8, grey levels from 0 to 255")
         x = clips.to(torch.float32, memory_format=self.memory_format)
         return x.sub_(self.mean).mul_(SCALE).to(self.dtype)

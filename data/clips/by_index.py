@@ -16,7 +16,7 @@ from common.errors import DataError
 from common.text import quoted
 from data.clips.dataset import ClipDataset
 from data.clips.epochs import SharedEpochs
-from data.clips.sampling import ClipSampling
+from data.clips.sampling import RandomClips, UniformClips
 from data.clips.types import ClipRequest, ClipShape
 from data.labels.video_list import VideoList
 
@@ -40,7 +40,7 @@ class Clips(Dataset[tuple[Any, int]]):
     def __init__(
         self,
         videos: VideoList,
-        sampling: ClipSampling,
+        sampling: RandomClips | UniformClips,
         shape: ClipShape,
         is_random: bool,
         seed: int = 0,
@@ -67,6 +67,15 @@ class Clips(Dataset[tuple[Any, int]]):
             raise DataError(clip.bad_videos[-1].reason)
         frames = clip.frames[0].permute(3, 0, 1, 2)  # (T, h, w, 3) to (3, T, h, w)
         return frames if self.transform is None else self.transform(frames), clip.label
+
+    def views(self, index: SupportsIndex, clips: int = 10) -> Tensor:
+        """Evenly spaced clips of a video, as in an evaluation: uint8 (V, 3, T, h, w), V = `clips`."""
+        number = self._number(index)
+        uniform = self.sampling.evenly(whole_number("clips", clips))
+        clip = ClipDataset(self.videos, uniform, self.seed)[ClipRequest(number, self.shape, 0)]
+        if clip.is_lost:
+            raise DataError(clip.bad_videos[-1].reason)
+        return clip.frames.permute(0, 4, 1, 2, 3)  # (V, T, h, w, 3) to (V, 3, T, h, w)
 
     @property
     def classes(self) -> Sequence[str]:

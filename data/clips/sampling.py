@@ -5,7 +5,7 @@ them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -207,6 +207,10 @@ class RandomClips:
         rates = _rates(rate, self.rate)
         return [random_clip(num_frames, length, self.intervals, factor, rng, draw_start, rates)]
 
+    def evenly(self, clips: int) -> "UniformClips":
+        """Evenly spaced clips at the highest of the intervals."""
+        return UniformClips(self.intervals[1], clips, self.rate, span=self.sampling == SPAN)
+
     def crop_box(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> CropBox:
         """A random crop."""
         return random_crop(size, shape, self.flip, rng)
@@ -248,6 +252,10 @@ class UniformClips:
             shifts = [(2 * clip + 1) * num_frames // (2 * self.clips) for clip in range(self.clips)]
             return [span_clip(num_frames, length, shift) for shift in shifts]
         return uniform_clips(num_frames, length, self.interval, self.clips, _rates(rate, self.rate))
+
+    def evenly(self, clips: int) -> "UniformClips":
+        """The same with another number of clips."""
+        return replace(self, clips=clips)
 
     def crop_box(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> CropBox:
         """The centre crop."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from data import DataError, open_split, read_video
+from data import DataError, Normalise, open_split, read_video
 from data import open as open_module
 from data.clips.by_index import Clips
 from data.clips.dataset import ClipDataset
@@ -297,3 +297,33 @@ def test_test_videos_are_a_split(tmp_path):
     assert len(opened(tmp_path, "test")) == 1
     with pytest.raises(DataError, match="'test'"):
         opened(tmp_path, "test", spec=SPEC)
+    (tmp_path / "labels" / "test.csv").rename(tmp_path / "labels" / "all.csv")
+    for labels in (None, tmp_path / "labels", tmp_path / "labels" / "all.csv"):  # its val rows would be taken
+        with pytest.raises(DataError, match=r"test\.csv"):
+            opened(tmp_path, "test", labels=labels)
+
+
+def test_views_are_of_the_labelled_part(tmp_path):
+    """All segments of a recording had the same prediction."""
+    video = tmp_path / "videos" / "run" / "long.mp4"
+    video.parent.mkdir(parents=True)
+    encode_numbered_video(video, 60)
+    rows = "label,id,start_frame,end_frame\nrun,long,0,20\nrun,long,40,60\n"
+    for split in ("train", "val"):
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        (tmp_path / "labels" / f"{split}.csv").write_text(rows)
+    for split in ("train", "val"):
+        clips = opened(tmp_path, split, source="videos")
+        for index, start in enumerate((0, 40)):
+            views = clips.views(index, clips=2)
+            assert (views.dtype, tuple(views.shape)) == (torch.uint8, (2, 3, 4, 16, 16))
+            numbers = [frame_numbers(view) for view in views.permute(0, 2, 3, 4, 1).numpy()]
+            assert numbers == [[start + n for n in (0, 2, 4, 6)], [start + n for n in (13, 15, 17, 19)]]
+
+
+def test_values_of_another_scale_are_not_normalised(small_dataset, clips):
+    """Clips from 0 to 1 became nearly black to the network, and float clips were changed in place."""
+    frames, _ = clips[0]
+    assert Normalise()(frames[None]).std() > 0.1
+    with pytest.raises(DataError, match="float32"):
+        Normalise()(frames[None].float() / 255)
