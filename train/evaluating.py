@@ -199,4 +199,5 @@ def _facts(options: TrainOptions, start: StartingPoint) -> dict[str, Any]:
         "network": options.network,
         "gates": options.gates,
         "placement": options.placement,
+        "source": options.source,
     } | clips_of(options)
