@@ -25,8 +25,8 @@ def open_video_file(part: VideoPart) -> VideoSource:
 # What videos can be read from, by name: opens a video by its place (VideoList.place).
 SOURCES: dict[str, Callable[[Any], VideoSource]] = {"frames": FrameStore, "videos": open_video_file}
 RATE_REMEDY = (
-    "give an interval in frames, such as 2, or all; or convert again with --replace what was made of a video file, for "
-    "folders of frames have no rate"
+    "give an interval in frames, such as 2, or all; or convert what is of a video file again (convert --fps X "
+    "--replace): folders of frames have no rate"
 )
 REPLACEMENT_TRIES = 10  # videos tried instead of a bad one before the clip counts as lost
 
