@@ -45,6 +45,7 @@ from data.prepare.folder_state import (
     changes,
     check_moves,
     label_text,
+    order_change,
     read_state,
     write_state,
 )
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         return _show(options, planned)
     if not options.replace_labels:
-        check_moves(options.out, planned.state, planned.dataset.names)
+        check_moves(options.out, planned.state, planned.dataset.names, planned.dataset.classes)
     with locked(options.out / ".folder.lock", "data.prepare.folder", WAIT):
         return _convert(options, planned)
 
@@ -85,7 +86,7 @@ def _plan(options: argparse.Namespace) -> Planned:
     layout = _layout(tree, options, classes)
     print(printable(layout.said), flush=True)
     part = options.val if isinstance(options.val, float) else None
-    wish = Wish(part, options.seed, Grouping(options.by_folder, options.group_from), classes)
+    wish = Wish(part, options.seed, Grouping(options.by_folder, options.group_from), classes, options.replace_labels)
     return Planned(tree, layout, state, plan_dataset(tree, layout, wish, state))
 
 
@@ -144,6 +145,8 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
     if options.source == "frames":
         report.notes += rates_of(options.out / "jpg", rows)
     report.notes.append(f"written: {options.out / 'labels'}, and the file of each video in {options.out / NAMES}")
+    if order := order_change(state, dataset.classes):
+        report.notes.append(f"warning: {order.replace('would change', 'has changed')}")
     report.notes += [*lacking(stores, rows, ended.right), *without.lines]
     report.notes += warnings_of(rows, dataset.classes, without.pairs)
     report.notes += next_commands(options.out, rows, options.source)
@@ -183,7 +186,9 @@ def _show(options: argparse.Namespace, planned: Planned) -> int:
     if rows:
         report.tables.append(split_table(rows, dataset.classes))
     report.notes += dataset.notes + warnings_of(rows, dataset.classes)
-    report.notes += (f"with --replace-labels alone: {change}" for change in changes(state, dataset.names))
+    report.notes += (
+        f"with --replace-labels alone: {change}" for change in changes(state, dataset.names, dataset.classes)
+    )
     return print_result(report, Ended("", None, set()))
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.text import quoted, shortened
 from data.labels.csv_file import SEPARATOR_LINE, SEPARATORS, read_lines
-from data.labels.text import counted, did_you_mean, first_names
+from data.labels.text import counted, did_you_mean, first_names, some
 from data.prepare.file_names import is_video
 from data.prepare.path_index import PathIndex, parts_of
 
@@ -223,9 +223,17 @@ def _count(first: int, number: int) -> list[int]:
     return list(range(first, first + number))
 
 
-def ordered(labels: set[str], classes: Classes | None) -> tuple[list[str], list[str]]:
-    """The class order, and lines on it: that of --classes, else numbers by value, else names as text. DataError."""
+def ordered(labels: set[str], classes: Classes | None, before: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """The class order, and lines on it: that of --classes, else numbers by value, else names as text. DataError.
+
+    Without --classes, the order of an earlier run, `before`, stays, and new classes come at its end.
+    """
     if classes is None:
+        if before and (new := ordered(labels.difference(before), None)[0]):
+            what = f"{some(new, 'class')} at the end of the class order, so that the others keep their numbers"
+            return [*before, *new], [f"new: {what}"]
+        if before:
+            return list(before), []
         if all(label.isascii() and label.isdecimal() for label in labels):
             return sorted(labels, key=lambda label: (int(label), label)), []
         return sorted(labels), []

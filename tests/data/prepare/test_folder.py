@@ -341,6 +341,28 @@ def test_classes_of_a_file_give_the_order(tmp_path: Path) -> None:
         run(videos, tmp_path / "other", "--classes", tmp_path / "names.txt")
 
 
+def test_a_later_run_keeps_the_class_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else weights of the first run name the wrong classes after it."""
+    videos, out = make(tmp_path / "videos", "a/1.mp4 a/2.mp4 c/1.mp4 c/2.mp4"), tmp_path / "out"
+    names, order = tmp_path / "names.txt", out / "labels" / "custom_classes.txt"
+    names.write_text("c\nunused\na\n")
+    assert run(videos, out, "--classes", names) == 0
+    make(videos, "b/1.mp4 b/2.mp4", first=9)
+    capsys.readouterr()
+    assert run(videos, out) == 0
+    assert order.read_text().split() == ["c", "unused", "a", "b"]
+    assert any(line.startswith("new: ") and "(b)" in line for line in capsys.readouterr().out.splitlines())
+    names.write_text("a\nb\nc\n")
+    with pytest.raises(DataError, match="custom_classes"):
+        run(videos, out, "--classes", names)
+    assert order.read_text().split() == ["c", "unused", "a", "b"]
+    assert run(videos, out, "--classes", names, "--replace-labels") == 0
+    assert order.read_text().split() == ["a", "b", "c"] and "class order" in capsys.readouterr().out
+    shutil.rmtree(videos / "b")
+    assert run(videos, out, "--replace-labels") == 0
+    assert order.read_text().split() == ["a", "c"]
+
+
 def test_frames_in_folders_are_videos_at_any_depth(tmp_path: Path) -> None:
     """A poster beside them, and previews of the files beside them, are none."""
     videos = make(tmp_path / "videos", "wave/s1/a.mp4 jump/s1/a.mp4 jump/s2/a.mp4")
