@@ -25,9 +25,11 @@ from data.prepare.folder_files import LabelFile, by_files, label_files_near
 from data.prepare.folder_groups import Grouping
 from data.prepare.folder_layout import Layout, by_folders, by_pattern, class_pattern, compiled
 from data.prepare.folder_lists import Classes, names_of_numbers, read_classes
+from data.prepare.folder_modalities import check_modalities
 from data.prepare.folder_plan import Dataset, Wish, plan_dataset
 from data.prepare.folder_report import next_commands, rates_of, split_table, warnings_of
 from data.prepare.folder_source import (
+    FRAMES,
     Store,
     add_source_flags,
     check_folders,
@@ -85,6 +87,8 @@ def _plan(options: argparse.Namespace) -> Planned:
     tree = walk(options.videos, options.out, options.frames or "")
     layout = _layout(tree, options, classes)
     print(printable(layout.said), flush=True)
+    if options.source == FRAMES and not (options.labels or options.train):
+        layout.notes.extend(check_modalities(tree, layout))
     part = options.val if isinstance(options.val, float) else None
     wish = Wish(part, options.seed, Grouping(options.by_folder, options.group_from), classes, options.replace_labels)
     return Planned(tree, layout, state, plan_dataset(tree, layout, wish, state))
@@ -142,7 +146,7 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
     except DataError as error:
         return print_result(report, ended._replace(stopped=f"{error}; the label files were not written"))
     report.tables.append(split_table(rows, dataset.classes))
-    if options.source == "frames":
+    if options.source == FRAMES:
         report.notes += rates_of(options.out / "jpg", rows)
     report.notes.append(f"written: {options.out / 'labels'}, and the file of each video in {options.out / NAMES}")
     if order := order_change(state, dataset.classes):
