@@ -27,10 +27,11 @@ from common.processes import available_cpus
 from data.labels.class_folders import late_progress
 from data.labels.scan_cache import is_writable
 from data.labels.text import counted
+from data.store.cut_tag import PACKED, Cut, cut_of
 from data.store.keyframe_index import index_video
 from data.store.video_container import VideoError
 
-FORMAT = f"1 {av.__version__}"  # the number is to be raised whenever an index of the same file would be another one
+FORMAT = f"2 {av.__version__}"  # the number is to be raised whenever an index of the same file would be another one
 NAME = "videos.npz"
 LARGEST = 2**34  # bytes of the file
 SAVED_EVERY = 60.0  # seconds
@@ -48,6 +49,7 @@ class Indexed(NamedTuple):
     packed: bytes
     problem: str = ""
     is_kept: bool = True  # False for a problem that may pass, as of the disk
+    cut: Cut | None = None  # the part of another video that it is, if data.prepare.resize cut it out
 
 
 class IndexCache:
@@ -149,7 +151,8 @@ def _index(path: str) -> Indexed:
     if problem:
         return Indexed(size, mtime, b"", problem, is_kept=False)
     try:
-        return Indexed(size, mtime, index_video(Path(path)).packed())
+        index = index_video(Path(path))
+        return Indexed(size, mtime, index.packed(), cut=cut_of(index.comment))
     except VideoError as error:
         return Indexed(size, mtime, b"", str(error))
     except OSError as error:
@@ -161,7 +164,7 @@ def _index(path: str) -> Indexed:
 def _pack(known: Mapping[str, Indexed]) -> dict[str, np.ndarray]:
     kept = {path: each for path, each in sorted(known.items()) if each.is_kept}
     names = [os.fsencode(path) for path in kept]
-    texts = [b"P" + each.problem.encode() if each.problem else b"I" + each.packed for each in kept.values()]
+    texts = [_text(each) for each in kept.values()]
     return {
         "format": np.frombuffer(FORMAT.encode(), np.uint8),
         "names": np.frombuffer(b"".join(names), np.uint8),
@@ -188,10 +191,23 @@ def _unpack(path: Path) -> dict[str, Indexed]:
     texts = _split(found["indexes"], found["index_ends"])
     paths = [os.fsdecode(name) for name in _split(found["names"], found["name_ends"])]
     rows = zip(paths, found["sizes"].tolist(), found["times"].tolist(), texts, strict=True)
-    return {
-        path: Indexed(size, mtime, b"", text[1:].decode()) if text[:1] == b"P" else Indexed(size, mtime, text[1:])
-        for path, size, mtime, text in rows
-    }
+    return {path: _indexed(size, mtime, text) for path, size, mtime, text in rows}
+
+
+def _text(each: Indexed) -> bytes:
+    """A problem, an index, or a cut and an index."""
+    if each.problem:
+        return b"P" + each.problem.encode()
+    return b"C" + each.cut.packed() + each.packed if each.cut else b"I" + each.packed
+
+
+def _indexed(size: int, mtime: int, text: bytes) -> Indexed:
+    kind, rest = text[:1], text[1:]
+    if kind == b"P":
+        return Indexed(size, mtime, b"", rest.decode())
+    if kind == b"C":
+        return Indexed(size, mtime, rest[PACKED.size :], cut=Cut.unpack(rest[: PACKED.size]))
+    return Indexed(size, mtime, rest)
 
 
 def _split(joined: np.ndarray, ends: np.ndarray) -> list[bytes]:

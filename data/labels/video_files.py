@@ -20,6 +20,9 @@ from data.store.keyframe_index import FrameIndex
 from data.store.video_source import VideoPart
 from data.store.video_suffixes import is_video
 
+SAME = 0.05  # seconds by which times may differ, at most
+AGAIN = "python -m data.prepare.resize VIDEOS DATASET --labels FILE --replace makes it again"
+
 
 class _Place(NamedTuple):
     """Where a row's video is."""
@@ -101,10 +104,31 @@ def _found(row: LabelRow, place: _Place, indexed: Indexed, unpack: Callable[[byt
             first, count, problem = _part(row, unpack(indexed.packed))
         else:
             count = FrameIndex.frames_in(indexed.packed)
+            problem = _of_another_part(row, indexed, unpack)
     if problem:
         return FoundVideo(folder, place.name, 0, f"({place.path}) {problem}")
     part = VideoPart(place.path, indexed.size, indexed.mtime, indexed.packed, first, count)
     return FoundVideo(folder, place.name, count, "", part)
+
+
+def _of_another_part(row: LabelRow, indexed: Indexed, unpack: Callable[[bytes], FrameIndex]) -> str:
+    """Why a file that data.prepare.resize cut out is not the part of the row; empty if it is, or does not say.
+
+    Times that differ by less than half a frame are the same: they may have been rounded.
+    """
+    cut = indexed.cut
+    if cut is None:
+        return ""
+    if row.frames is not None and cut.first_frame >= 0 and row.frames != (cut.first_frame, cut.end_frame):
+        was, now = f"frames {cut.first_frame} to {cut.end_frame}", f"{row.frames[0]} to {row.frames[1]}"
+    elif row.time_start is not None and row.time_end is not None and cut.first_frame < 0:
+        off = max(abs(row.time_start - cut.start), abs(row.time_end - cut.end))
+        if not off or off <= min(unpack(indexed.packed).step / 2 or SAME, SAME):
+            return ""
+        was, now = f"{cut.start:.10g} to {cut.end:.10g} s", f"{row.time_start:.10g} to {row.time_end:.10g} s"
+    else:
+        return ""
+    return f"was cut from {was}, the labels say {now}; {AGAIN}"
 
 
 def _part(row: LabelRow, index: FrameIndex) -> tuple[int, int, str]:

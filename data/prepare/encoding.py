@@ -17,6 +17,7 @@ from common.files import atomic_file, reason
 from common.version import VERSION
 from data.prepare.clip_times import length_problem
 from data.prepare.conversion import STOPPING, Unwritable
+from data.store.cut_tag import MAKER
 from data.store.keyframe_index import index_video
 from data.store.origin import MAX_WARNINGS, file_content
 from data.store.video_container import open_video
@@ -24,7 +25,6 @@ from data.store.video_file import Span, VideoError, VideoReader
 
 TICK = Fraction(1, 90_000)  # seconds; 25, 30 and 29.97 frames a second are whole numbers of it
 SMPTE170M, LIMITED = 6, 1  # of ITU-T H.273: what RGB is turned into
-MAKER = "srtg resize"
 FAST = {"tune": "fastdecode"}  # frames decode in three fifths of the time, and take a sixth more bytes
 
 

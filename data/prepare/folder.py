@@ -25,9 +25,11 @@ from data.prepare.folder_files import LabelFile, by_files, label_files_near
 from data.prepare.folder_groups import Grouping
 from data.prepare.folder_layout import Layout, by_folders, by_pattern, class_pattern, compiled
 from data.prepare.folder_lists import Classes, names_of_numbers, read_classes
+from data.prepare.folder_modalities import check_modalities
 from data.prepare.folder_plan import Dataset, Wish, plan_dataset
 from data.prepare.folder_report import next_commands, rates_of, split_table, warnings_of
 from data.prepare.folder_source import (
+    FRAMES,
     Store,
     add_source_flags,
     check_folders,
@@ -45,6 +47,7 @@ from data.prepare.folder_state import (
     changes,
     check_moves,
     label_text,
+    order_change,
     read_state,
     write_state,
 )
@@ -62,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         return _show(options, planned)
     if not options.replace_labels:
-        check_moves(options.out, planned.state, planned.dataset.names)
+        check_moves(options.out, planned.state, planned.dataset.names, planned.dataset.classes)
     with locked(options.out / ".folder.lock", "data.prepare.folder", WAIT):
         return _convert(options, planned)
 
@@ -84,8 +87,10 @@ def _plan(options: argparse.Namespace) -> Planned:
     tree = walk(options.videos, options.out, options.frames or "")
     layout = _layout(tree, options, classes)
     print(printable(layout.said), flush=True)
+    if options.source == FRAMES and not (options.labels or options.train):
+        layout.notes.extend(check_modalities(tree, layout))
     part = options.val if isinstance(options.val, float) else None
-    wish = Wish(part, options.seed, Grouping(options.by_folder, options.group_from), classes)
+    wish = Wish(part, options.seed, Grouping(options.by_folder, options.group_from), classes, options.replace_labels)
     return Planned(tree, layout, state, plan_dataset(tree, layout, wish, state))
 
 
@@ -141,9 +146,11 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
     except DataError as error:
         return print_result(report, ended._replace(stopped=f"{error}; the label files were not written"))
     report.tables.append(split_table(rows, dataset.classes))
-    if options.source == "frames":
+    if options.source == FRAMES:
         report.notes += rates_of(options.out / "jpg", rows)
     report.notes.append(f"written: {options.out / 'labels'}, and the file of each video in {options.out / NAMES}")
+    if order := order_change(state, dataset.classes):
+        report.notes.append(f"warning: {order.replace('would change', 'has changed')}")
     report.notes += [*lacking(stores, rows, ended.right), *without.lines]
     report.notes += warnings_of(rows, dataset.classes, without.pairs)
     report.notes += next_commands(options.out, rows, options.source)
@@ -183,7 +190,9 @@ def _show(options: argparse.Namespace, planned: Planned) -> int:
     if rows:
         report.tables.append(split_table(rows, dataset.classes))
     report.notes += dataset.notes + warnings_of(rows, dataset.classes)
-    report.notes += (f"with --replace-labels alone: {change}" for change in changes(state, dataset.names))
+    report.notes += (
+        f"with --replace-labels alone: {change}" for change in changes(state, dataset.names, dataset.classes)
+    )
     return print_result(report, Ended("", None, set()))
 
 

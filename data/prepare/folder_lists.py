@@ -10,7 +10,7 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.text import quoted, shortened
 from data.labels.csv_file import SEPARATOR_LINE, SEPARATORS, read_lines
-from data.labels.text import counted, did_you_mean, first_names
+from data.labels.text import counted, did_you_mean, first_names, some
 from data.prepare.file_names import is_video
 from data.prepare.path_index import PathIndex, parts_of
 
@@ -25,6 +25,7 @@ class Entry(NamedTuple):
     number: int | None  # the last on the line, which is that of the class
     place: str  # file and line, for messages
     split: str
+    has_two: bool = False  # numbers, of which the first is not `number`
 
 
 class Classes(NamedTuple):
@@ -58,7 +59,7 @@ def read_list(path: Path, split: str, index: PathIndex) -> tuple[list[Entry], li
     texts: dict[tuple[str, ...], str] = {}  # the first line of each video
     for line, text in read_lines(path):
         place = f"{path}, line {line}"
-        written, number, found = _read_line(text, index)
+        written, number, has_two, found = _read_line(text, index)
         if len(found) != 1:
             several = " or ".join("/".join(each) for each in found[:3])
             missing.append((written, f"{place}: " + (f"may be {several}" if found else _no_video(written))))
@@ -67,7 +68,7 @@ def read_list(path: Path, split: str, index: PathIndex) -> tuple[list[Entry], li
         if any(separator in name for name in above for separator in SEPARATORS):
             missing.append((written, f"{place}: no such video under VIDEOS; a label file has a header"))
             continue
-        entry = Entry(written, found[0], number, place, split)
+        entry = Entry(written, found[0], number, place, split, has_two)
         other = first.setdefault(entry.video, entry)
         before = texts.setdefault(entry.video, text)
         if other is not entry and (other.written, other.number) != (written, number):
@@ -90,14 +91,25 @@ def _no_video(written: str) -> str:
     return f"no such video under VIDEOS. If the line has several columns, the file lacks their header, such as {header}"
 
 
-def _read_line(text: str, index: PathIndex) -> tuple[str, int | None, list[tuple[str, ...]]]:
-    """The path, the number and the videos that may be meant: a name may itself end in a number."""
+def two_numbers(entries: Sequence[Entry]) -> list[str]:
+    """A line on the lines that have two numbers: a list of segments or of several labels may look the same."""
+    have = [entry for entry in entries if entry.has_two]
+    if not have:
+        return []
+    which = f"{counted(len(have), 'line')}, such as {have[0].place} ({shortened(have[0].written)})"
+    return [
+        f"the first of the two numbers is taken for the number of frames, the second for that of the class: {which}"
+    ]
+
+
+def _read_line(text: str, index: PathIndex) -> tuple[str, int | None, bool, list[tuple[str, ...]]]:
+    """The path, the number, whether two follow, and the videos that may be meant: a name may end in a number."""
     readings = _readings(text)
-    for written, number in readings:
+    for place, (written, number) in enumerate(readings):
         if found := index.find(written):
-            return written, number, found
+            return written, number, place == 2, found
     with_suffix = [each for each in readings if is_video(each[0])]
-    return (*(with_suffix or readings)[-1], [])
+    return (*(with_suffix or readings)[-1], False, [])
 
 
 def _readings(text: str) -> list[tuple[str, int | None]]:
@@ -223,9 +235,17 @@ def _count(first: int, number: int) -> list[int]:
     return list(range(first, first + number))
 
 
-def ordered(labels: set[str], classes: Classes | None) -> tuple[list[str], list[str]]:
-    """The class order, and lines on it: that of --classes, else numbers by value, else names as text. DataError."""
+def ordered(labels: set[str], classes: Classes | None, before: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """The class order, and lines on it: that of --classes, else numbers by value, else names as text. DataError.
+
+    Without --classes, the order of an earlier run, `before`, stays, and new classes come at its end.
+    """
     if classes is None:
+        if before and (new := ordered(labels.difference(before), None)[0]):
+            what = f"{some(new, 'class')} at the end of the class order, so that the others keep their numbers"
+            return [*before, *new], [f"new: {what}"]
+        if before:
+            return list(before), []
         if all(label.isascii() and label.isdecimal() for label in labels):
             return sorted(labels, key=lambda label: (int(label), label)), []
         return sorted(labels), []

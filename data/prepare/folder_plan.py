@@ -27,6 +27,7 @@ class Wish(NamedTuple):
     seed: int | None
     grouping: Grouping
     classes: Classes | None = None
+    replaces: bool = False  # the label files are written anew
 
 
 class Dataset(NamedTuple):
@@ -56,8 +57,9 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
             f"all {counted(len(videos), 'video')} are of one class, {next(iter(labels))}: two are needed"
             + rows_without_video(problems)
         )
-    check_spellings(labels)
-    classes, lines = ordered(set(labels), wish.classes)
+    gone = {named.label for named in state.names if wish.replaces} - labels.keys()
+    classes, lines = ordered(set(labels), wish.classes, [name for name in state.classes if name not in gone])
+    check_spellings(classes)
     notes += lines
     keys = [key_of(video, tree.videos) for video in videos]
     ids = ids_of(videos, keys, {named.key: named.video_id for named in state.names})

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from common.errors import DataError
 from common.files import atomic_file, open_plain_text, reason, what_is_at, write_errors
+from common.text import quoted
 from data.labels.csv_file import read_table
 from data.labels.label_file import read_labels
 from data.labels.text import some
@@ -53,6 +54,7 @@ class State(NamedTuple):
     written: Mapping[str, list[str]]  # digests of each label file, of the last two versions
     labelled: Mapping[tuple[str, str], str]  # the split of each (class, id) in the label files
     text: str  # of folder_state.json, to notice another run
+    classes: list[str]  # in the order of custom_classes.txt; none if it is not there
 
 
 def read_state(dataset: Path) -> State:
@@ -62,6 +64,7 @@ def read_state(dataset: Path) -> State:
     text = _read(dataset / STATE)
     plain = _parsed(dataset / STATE, text) if text else {"split": {}, "written": {}}
     labelled: dict[tuple[str, str], str] = {}
+    classes: list[str] = []
     for split, name in (*LABEL_FILES.items(), ("", CLASSES)):
         path = dataset / "labels" / name
         there = what_is_at(path)
@@ -72,7 +75,9 @@ def read_state(dataset: Path) -> State:
             raise DataError(f"{path} {what}: move it away, or give another DATASET")
         if split:
             labelled |= {(row.label, row.video_id): split for row in read_labels(path)}
-    return State(_read_names(dataset / NAMES), plain["split"], plain["written"], labelled, text)
+        else:
+            classes = _bytes(path).decode().split("\n")[:-1]
+    return State(_read_names(dataset / NAMES), plain["split"], plain["written"], labelled, text, classes)
 
 
 def write_state(
@@ -169,8 +174,20 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def changes(state: State, names: Sequence[Named]) -> list[str]:
-    """What would change in the label files but for new rows: videos that get another split, or are gone."""
+def order_change(state: State, classes: Sequence[str]) -> str:
+    """How the class order differs from the one that is there, but for classes at its end; empty if it does not."""
+    for place, was in enumerate(state.classes):
+        now = quoted(classes[place]) if place < len(classes) else "missing"
+        if list(classes[place : place + 1]) != [was]:
+            return f"the class order of {CLASSES} would change: class {place}, from 0, was {quoted(was)} and is {now}"
+    return ""
+
+
+def changes(state: State, names: Sequence[Named], classes: Sequence[str]) -> list[str]:
+    """What would change in the label files but for new rows and classes: of videos their split, of classes the order.
+
+    Or videos are gone.
+    """
     now = {(named.label, named.video_id): named.split for named in names}
     new = [named for named in names if (named.label, named.video_id) not in state.labelled]
     before = {(named.label, named.video_id): named for named in state.names}
@@ -193,6 +210,8 @@ def changes(state: State, names: Sequence[Named]) -> list[str]:
         what.append(f"{some(renamed, 'video')} would be named anew, as the files were moved")
     if gone:
         what.append(f"{some(gone, 'video')} would be removed, as there is no such video in VIDEOS now")
+    if order := order_change(state, classes):
+        what.append(order)
     return what
 
 
@@ -208,9 +227,9 @@ def _moved(old: Named, new: Sequence[Named]) -> Named | None:
     return found[0] if len(found) == 1 else None
 
 
-def check_moves(dataset: Path, state: State, names: Sequence[Named]) -> None:
+def check_moves(dataset: Path, state: State, names: Sequence[Named], classes: Sequence[str]) -> None:
     """DataError if label files that are there would change but for new rows."""
-    if what := changes(state, names):
+    if what := changes(state, names, classes):
         raise DataError(
             f"{dataset / 'labels'}: {'; '.join(what)}. Nothing was done: --replace-labels writes the label files anew"
         )

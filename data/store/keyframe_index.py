@@ -45,6 +45,7 @@ class FrameIndex(NamedTuple):
     tick: tuple[int, int]  # seconds of a tick, as a fraction
     stamps: np.ndarray | None  # int64 (N,), ascending: their times in ticks; None if the file is read from its start
     keyframes: np.ndarray  # int64 (K,), ascending: the frames from which decoding can begin; 0 if `stamps` is None
+    comment: str = ""  # the tag of this name; `packed` leaves it out
 
     def before(self, index: int) -> int:
         """Which of the keyframes is the last at or before a frame; -1 if there is none."""
@@ -115,13 +116,13 @@ def index_video(path: Path) -> FrameIndex:
     if missing := missing_bytes(path):
         raise VideoError(f"the file is cut short: {missing} bytes are missing at its end")
     with open_video(path) as (container, stream):
-        stream_id = stream.id
+        stream_id, comment = stream.id, container.metadata.get("comment", "")
         found, is_sorted = _by_packets(container, stream)
     if broken := next(breaks(path, stream_id), None):
         raise VideoError(str(broken))
     if found is not None:
         found = _checked(path, found, 1 if is_sorted else DECODED)
-    return found or _by_decoding(path)
+    return (found or _by_decoding(path))._replace(comment=comment)
 
 
 def _by_packets(container: InputContainer, stream: VideoStream) -> tuple[FrameIndex | None, bool]:

@@ -341,6 +341,65 @@ def test_classes_of_a_file_give_the_order(tmp_path: Path) -> None:
         run(videos, tmp_path / "other", "--classes", tmp_path / "names.txt")
 
 
+@pytest.mark.parametrize(
+    ("folders", "result"),
+    [
+        ("v0/RGB v0/depth v0/flow_x v1/RGB v1/depth v2/RGB", "--frames 'RGB/*.png'"),
+        ("v0/rgb v0/flow/u v0/flow/v v1/rgb v1/flow/u v1/flow/v", "--frames 'rgb/*.png'"),
+        ("rgb depth", "--frames"),
+        ("v0/rgb v1/rgb", ""),
+        ("s0/v0/frames s0/v1/frames", ""),
+        ("s0/left s0/right s1/left s1/right", "warning"),
+        ("left right", ""),
+        ("s0/day1 s0/day2 s1/day1 s1/day3", ""),
+        ("rgb/v0 rgb/v1 depth/v5", ""),
+        ("s0/rgb s0/depth s1/a s1/b s2/a s2/c s3/a s3/b s4/b", ""),
+    ],
+)
+def test_kinds_of_pictures_of_a_recording_are_not_taken_for_videos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], folders: str, result: str
+) -> None:
+    """RGB, depth and flow of one recording would be mixed, and be in train and val."""
+    videos = tmp_path / "videos"
+    for folder in (f"{label}/{each}" for label in ("wave", "jump") for each in folders.split()):
+        (videos / folder).mkdir(parents=True)
+        (videos / folder / "000.png").write_bytes(folder.encode())
+    out = [videos, tmp_path / "out", "--dry-run"]
+    if result.startswith("--frames"):
+        with pytest.raises(DataError) as error:
+            run(*out)
+        assert result in str(error.value) and "\n" not in str(error.value)
+    else:
+        run(*out)
+        assert ("--frames" in capsys.readouterr().out) == (result == "warning")
+    if result.startswith("--frames '"):
+        capsys.readouterr()
+        run(*out, "--frames", result.split("'")[1])
+        assert "--frames" not in capsys.readouterr().out
+
+
+def test_a_later_run_keeps_the_class_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else weights of the first run name the wrong classes after it."""
+    videos, out = make(tmp_path / "videos", "a/1.mp4 a/2.mp4 c/1.mp4 c/2.mp4"), tmp_path / "out"
+    names, order = tmp_path / "names.txt", out / "labels" / "custom_classes.txt"
+    names.write_text("c\nunused\na\n")
+    assert run(videos, out, "--classes", names) == 0
+    make(videos, "b/1.mp4 b/2.mp4", first=9)
+    capsys.readouterr()
+    assert run(videos, out) == 0
+    assert order.read_text().split() == ["c", "unused", "a", "b"]
+    assert any(line.startswith("new: ") and "(b)" in line for line in capsys.readouterr().out.splitlines())
+    names.write_text("a\nb\nc\n")
+    with pytest.raises(DataError, match="custom_classes"):
+        run(videos, out, "--classes", names)
+    assert order.read_text().split() == ["c", "unused", "a", "b"]
+    assert run(videos, out, "--classes", names, "--replace-labels") == 0
+    assert order.read_text().split() == ["a", "b", "c"] and "class order" in capsys.readouterr().out
+    shutil.rmtree(videos / "b")
+    assert run(videos, out, "--replace-labels") == 0
+    assert order.read_text().split() == ["a", "c"]
+
+
 def test_frames_in_folders_are_videos_at_any_depth(tmp_path: Path) -> None:
     """A poster beside them, and previews of the files beside them, are none."""
     videos = make(tmp_path / "videos", "wave/s1/a.mp4 jump/s1/a.mp4 jump/s2/a.mp4")

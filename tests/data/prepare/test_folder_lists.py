@@ -47,6 +47,14 @@ def test_the_class_is_the_number(tmp_path: Path) -> None:
     assert taken(found, tmp_path) == {"a.avi": "17 train", "b.avi": "3 train", "x/c 3.avi": "17 train"}
 
 
+@pytest.mark.parametrize(("rows", "is_said"), [("a.mp4 0 1\nb.mp4 1 0\n", True), ("a.mp4 1\nb.mp4 0\n", False)])
+def test_a_first_of_two_numbers_is_said_to_be_that_of_frames(tmp_path: Path, rows: str, is_said: bool) -> None:
+    """A list with the class first, or with two classes a line, would be read as another in silence."""
+    found = find(tmp_path, "a.mp4 b.mp4", rows)
+    assert {video.label for video in found.videos} == {"0", "1"}
+    assert any("number of frames" in note and "line 1" in note for note in found.notes) == is_said
+
+
 @pytest.mark.parametrize(
     ("classes", "numbers", "expected"),
     [

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from common.cli import run_command
+from common.errors import DataError
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
 from data.prepare import encoding
@@ -97,6 +98,47 @@ def test_clips_are_cut_by_a_label_file_and_train(tmp_path: Path) -> None:
     (out / "labels/val.csv").write_text((out / "labels/train.csv").read_text())
     splits = load_splits(out, DatasetSpec("custom", "train.csv", "val.csv"), source="videos")
     assert splits.train.frame_counts.tolist() == [25]
+
+
+@pytest.mark.parametrize(
+    ("columns", "cut", "same", "other"),
+    [
+        ("time_start,time_end", "1.2,2.2", "1.21,2.2", "1.4,2.2"),
+        ("start_frame,end_frame", "10,20", "10,20", ""),
+    ],
+)
+def test_a_clip_whose_times_have_changed_is_not_trained_on(
+    tmp_path: Path, columns: str, cut: str, same: str, other: str
+) -> None:
+    """Its name has whole seconds: else training would use what was cut for the old times."""
+    videos, labels = tmp_path / "VIDEOS", tmp_path / "labels"
+    encode_numbered_video(videos / "a.mp4", 60, 32, 32)
+    labels.mkdir()
+
+    def write(times: str) -> None:
+        for name in ("train.csv", "val.csv"):
+            (labels / name).write_text(f"label,youtube_id,{columns}\nwave,a,{times}\n")
+
+    def load() -> list[int]:
+        return load_splits(
+            tmp_path, DatasetSpec("custom", "train.csv", "val.csv"), source="videos"
+        ).train.frame_counts.tolist()
+
+    write(cut)
+    assert resize(videos, tmp_path, "--labels", labels / "train.csv") == 0
+    for times in (cut, same):
+        write(times)
+        assert len(load()) == 1
+    if not other:  # the name has all of a frame's number, so only a renamed file can be another part
+        (made,) = (tmp_path / "videos/wave").iterdir()
+        made.rename(made.with_name(made.name.replace("10", "11")))
+        other = cut.replace("10", "11")
+    write(other)
+    for _ in range(2):  # also with the kept index
+        with pytest.raises(DataError, match=r"data\.prepare\.resize"):
+            load()
+    assert resize(videos, tmp_path, "--labels", labels / "train.csv", "--replace") == 0
+    assert len(load()) == 1
 
 
 def test_clips_are_cut_by_frames(tmp_path: Path) -> None:
