@@ -84,8 +84,9 @@ def plain(text: str) -> str:
 
 def numbers_in(line: str) -> Iterator[float]:
     """The times that a line may hold, of any reading of commas, and as digits cut at quotes."""
-    for text in re.findall(r"[0-9:.,]+", line) + re.findall("[0-9:.]+", line):
-        parts = text.replace(",", ".").strip(".").split(":")
+    found = [text.replace(",", ".") for text in re.findall(r"[0-9:.,]+", line) + re.findall("[0-9:.]+", line)]
+    for text in [*found, *(each.strip(".") for each in found)]:
+        parts = text.split(":")
         if all(re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", part) for part in parts):
             yield sum(float(part) * 60**place for place, part in enumerate(reversed(parts)))
 
