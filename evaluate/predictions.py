@@ -1,0 +1,86 @@
+"""The predictions of an evaluation, a row a video, and their file predictions.npz."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import DataError
+from common.files import atomic_file, write_errors
+from common.json_text import json_text
+from common.text import shortened
+
+FILE = "predictions.npz"
+ARRAYS = {"ids": "U", "labels": "i", "classes": "U", "log_probabilities": "f", "about": "U"}
+"""The arrays of the file, and the kinds of their values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The log-probabilities of N videos over C classes, and what they are of. Videos are in the order of their ids."""
+
+    ids: np.ndarray
+    """str (N,): `<class folder>/<video>`, each once."""
+    labels: np.ndarray
+    """int64 (N,), into `classes`; -1 if the class is not known."""
+    classes: tuple[str, ...]
+    """C names, in the order of the logits."""
+    log_probabilities: np.ndarray
+    """float32 (N, C), of the mean of the probabilities of a video's views."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What was evaluated: "checkpoint", "network", "split", "views", "options" of the run ... plain types."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write a file that `read_predictions` reads; numpy alone reads it too. DataError if it cannot be written."""
+    with write_errors(path), atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            ids=np.asarray(predictions.ids, dtype=str),
+            labels=predictions.labels.astype(np.int64),
+            classes=np.asarray(predictions.classes, dtype=str),
+            log_probabilities=predictions.log_probabilities.astype(np.float32),
+            about=np.asarray(json_text(dict(predictions.about))),
+        )
+
+
+def read_predictions(path: Path) -> Predictions:
+    """The predictions of a file, or of a folder that has one under its usual name. DataError if it is no such file."""
+    if path.is_dir():
+        path = path / FILE
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ARRAYS}
+        about = json.loads(str(arrays["about"]))
+    except FileNotFoundError:
+        raise DataError(f"there is no {path}: an evaluation writes it") from None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged, or no file of predictions ({shortened(str(error), 150)})") from error
+    _check(path, arrays, about)
+    classes = tuple(map(str, arrays["classes"]))
+    return Predictions(arrays["ids"], arrays["labels"], classes, arrays["log_probabilities"], about)
+
+
+def _check(path: Path, arrays: Mapping[str, np.ndarray], about: object) -> None:
+    """DataError if the arrays do not fit each other."""
+    ids, labels, classes, scores = (arrays[name] for name in ("ids", "labels", "classes", "log_probabilities"))
+    problem = ""
+    if any(arrays[name].dtype.kind != kind for name, kind in ARRAYS.items()) or not isinstance(about, dict):
+        problem = "its arrays are of other types"
+    elif ids.ndim != 1 or labels.shape != ids.shape or scores.shape != (len(ids), *classes.shape) or not len(classes):
+        problem = f"its arrays do not fit: {ids.shape} ids, {labels.shape} labels, {scores.shape} scores"
+    elif len(np.unique(ids)) < len(ids) or len(np.unique(classes)) < len(classes):
+        problem = "it names a video or a class twice"
+    elif len(labels) and not -1 <= labels.min() <= labels.max() < len(classes):
+        problem = "it has labels that are no classes"
+    elif np.isnan(scores).any() or (len(scores) and scores.max() > 1e-3):
+        problem = "its scores are no log-probabilities"
+    if problem:
+        raise DataError(f"{path} is damaged, or no file of predictions: {problem}")
