@@ -21,12 +21,12 @@ from rich.table import Table
 from torch import Tensor
 
 from common.cli import CommandParser, positive_integer, run_command
+from common.logs import make_console
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE, Normalise
 from data.augment.ops import LUMA, blur_kernels, homographies
 from data.augment.params import KINDS, identity_params, named_params, random_params, random_params_of_kind
 from network import create_network
-from train.monitor.logs import make_console
 from train.optim import OptimizerOptions, make_optimizer, set_lr
 
 FRAMES, SIDE = 16, 224

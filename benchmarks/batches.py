@@ -34,13 +34,13 @@ from torch.utils.data import DataLoader
 from benchmarks.corpus import make_corpus
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
+from common.logs import make_console
 from common.processes import available_cpus
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import RandomClips
 from data.clips.types import ClipRequest, ClipShape
 from data.labels.video_list import FoundVideo, VideoList, pack
 from data.loading.loader import BatchLoader
-from train.monitor.logs import make_console
 
 SIZE = (256, 340)  # height and width of the source
 FRAMES = 64

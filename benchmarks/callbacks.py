@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from rich.console import Console
 
 from common.cli import CommandParser, run_command
+from common.logs import log_to_file, start_logging
 from evaluate.metrics import Scores
 from network import create_network
 from train.monitor.callbacks import ConsoleLog, ProgressBar
-from train.monitor.logs import log_to_file, start_logging
 from train.monitor.reports import Callback, LogReport, Speeds
 from train.monitor.score_files import ScoreFiles
 from train.monitor.tensorboard import TensorBoardLog

@@ -22,12 +22,12 @@ from rich import box
 from rich.table import Table
 
 from common.cli import CommandParser, positive_integer, run_command
+from common.logs import make_console
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.scan_cache import FOLDER
 from data.labels.splits import load_splits
 from data.labels.video_list import ARRAYS, FoundVideo, VideoList, pack
 from data.store.frame_store import DATABASE, FRAME_COUNT, write_frames
-from train.monitor.logs import make_console
 
 SPEC = DatasetSpec("HACS", "HACS_clips_v1.1_train.csv", "HACS_clips_v1.1_val.csv", 200)
 CLASSES = 200

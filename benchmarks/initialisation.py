@@ -26,7 +26,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from common.cli import CommandParser, positive_integer, run_command
+from common.device import tune_device
 from common.files import atomic_file, check_output
+from common.logs import make_console
 from data.augment.normalise import Normalise
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import RandomClips, UniformClips
@@ -36,8 +38,6 @@ from data.labels.splits import load_splits
 from network import VideoNetwork, create_network
 from network.resnet3d import ResidualBlock
 from network.srtg import SqueezeAndRecursion
-from train.backend import tune_device
-from train.monitor.logs import make_console
 from train.optim import OptimizerOptions, make_optimizer, set_lr
 
 matplotlib.use("Agg")

@@ -33,10 +33,10 @@ from benchmarks.readers import (
     read_files_by_opencv,
 )
 from common.cli import CommandParser, positive_integer, run_command
+from common.logs import make_console
 from data.clips.crop import RESIZED_SIDE_PER_CROP, random_crop
 from data.clips.types import ClipShape
 from data.store.crop_box import CropBox
-from train.monitor.logs import make_console
 
 LIMIT, PLAIN = "limit (decode from memory)", "plain OpenCV, frames.db"
 SPAN = 31  # of 16 frames with interval 2

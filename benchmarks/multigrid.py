@@ -26,8 +26,8 @@ from rich.table import Table
 
 from common.cli import CommandParser, run_command
 from common.files import atomic_file, check_output
+from common.logs import make_console
 from train.monitor.curves import Curve, read_scores
-from train.monitor.logs import make_console
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

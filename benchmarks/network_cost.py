@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from common.device import tune_device
 from network import create_network
 from network.activation_checkpointing import checkpoint_activations
-from train.backend import tune_device
 from train.optim import OptimizerOptions, make_optimizer, set_lr
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

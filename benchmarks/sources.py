@@ -26,6 +26,7 @@ from benchmarks.loading import SPAN, Call, seconds_a_clip
 from benchmarks.moving_scene import moving_frames
 from common.cli import CommandParser, positive_integer, run_command
 from common.files import atomic_file
+from common.logs import make_console
 from data.clips.crop import random_crop
 from data.clips.types import ClipShape
 from data.prepare import conversion, encoding
@@ -33,7 +34,6 @@ from data.store.frame_store import DATABASE, FrameStore, is_whole
 from data.store.indexed_video import IndexedVideo
 from data.store.keyframe_index import index_video
 from data.store.video_source import VideoPart, VideoSource
-from train.monitor.logs import make_console
 
 RATE = 30
 CROP = ClipShape(16, 224, 224)

@@ -105,7 +105,7 @@ def make_row(
     with SOURCES[source](place) as store:
         rate = known_rate(store, place) if sampling.needs_rate else None
         (sampled,) = sampling.frames(len(store), ClipRequest(0, shape, 0), rng, rate)
-        crop_box = sampling.crop_box(store.size(), shape, rng)
+        (crop_box,) = sampling.crop_boxes(store.size(), shape, rng)
         indices = sampled.indices.tolist()
         original, clip = (store.read(indices, crop_box._replace(flip=flip)) for flip in (False, crop_box.flip))
     params = random_params(rng) if kind is None else random_params_of_kind(kind, rng)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.errors import DataError
+from common.logs import LOG
 from common.text import quoted
 from data.clips.dataset import RATE_REMEDY
 from data.clips.intervals import ANY, WHOLE, Intervals, interval_of, intervals_of
 from data.clips.sampling import SPAN, RandomClips, UniformClips
 from data.clips.span_report import mixed_rates, sampled_times, span_text, uneven_steps, unknown_rates
 from data.labels.video_list import VideoList
-from train.monitor.logs import LOG
 
 OTHER_SIDE = {"left": "right", "right": "left"}
 FLAGS = {"training": "--train-frame-interval", "validation": "--val-frame-interval"}

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 
 from common.errors import DataError, TrainingError
+from common.logs import LOG
 from data.labels.content import content_of
 from data.labels.video_list import VideoList
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.videos import SPLITS, Contents
-from train.monitor.logs import LOG
 
 
 class ContentWatch:

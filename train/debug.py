@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from common.errors import TrainingError
+from common.logs import LOG
 from network import VideoNetwork
-from train.monitor.logs import LOG
 
 
 def log_network(network: nn.Module) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 
+from common.device import prepare_device
+from common.distributed.process_group import check_agreement, on_all_ranks
 from common.errors import DataError
 from common.json_text import json_text
+from common.logs import LOG, print_result
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
 from data.clips.enlarged import enlarged_frames
@@ -22,7 +25,6 @@ from evaluate.evaluation import evaluate
 from network import VideoNetwork, create_network
 from network.weights.facts import saved_facts, training_facts
 from network.weights.tensors import checksum
-from train.backend import prepare_device
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
 from train.checkpoint.videos import (
@@ -35,9 +37,7 @@ from train.checkpoint.videos import (
 )
 from train.clip_sampling import check_rates, tell_spans, validation_clips
 from train.debug import check_blocks, log_network
-from train.distributed.process_group import check_agreement, on_all_ranks
 from train.file_settings import Notes, settings_from_file
-from train.monitor.logs import LOG, print_result
 from train.options import DatasetChoice, TrainOptions, shared_flags, spec_of
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.distributed.rendezvous import is_lost_peer
 from common.errors import TrainingError
 from data.clips.types import BadVideo
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
-from train.distributed.rendezvous import is_lost_peer
 from train.schedule.plan import Plan, StepSpec
 
 LESS_MEMORY = "lower --batch-size, --workers or --clip-size, or give --accumulate"

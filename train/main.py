@@ -13,8 +13,21 @@ import torch
 from rich.console import Console
 
 from common.cli import run_command
+from common.device import prepare_device
+from common.distributed.launch import launch
+from common.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group, unused_world
+from common.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from common.errors import DataError, TrainingError, UserError
 from common.json_text import json_text
+from common.logs import (
+    FILE_ONLY,
+    LOG,
+    is_file_awaited,
+    log_table,
+    make_console,
+    print_result,
+    start_logging,
+)
 from common.options import part, plain
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
@@ -26,7 +39,6 @@ from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.reading import read_checkpoint
-from train.backend import prepare_device
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.run_id import run_id_of
@@ -52,23 +64,11 @@ from train.checkpoint.videos import (
 from train.clip_sampling import check_rates, tell_mirroring, tell_spans, training_clips, unused_interval
 from train.content_watch import ContentWatch
 from train.debug import check_blocks, log_network
-from train.distributed.launch import launch
-from train.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group, unused_world
-from train.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from train.evaluating import run_evaluation, tell_enlarged, val_loader, val_shape
 from train.failures import describe_known_error
 from train.file_settings import Notes, settings_from_file
 from train.losses import LossOptions, make_loss
 from train.monitor.callbacks import ConsoleLog, ProgressBar
-from train.monitor.logs import (
-    FILE_ONLY,
-    LOG,
-    is_file_awaited,
-    log_table,
-    make_console,
-    print_result,
-    start_logging,
-)
 from train.monitor.reports import Callback, EpochReport
 from train.monitor.score_files import ScoreFiles, scores_of_epoch
 from train.monitor.tensorboard import TensorBoardLog

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from common.cli import CommandParser
+from common.distributed.process_group import is_launched
 from common.errors import DataError, NetworkError, UserError
 from common.options import add_options, flag_name, flags_of, option, plain, read_options
 from common.processes import available_cpus, environment_number
@@ -25,7 +26,6 @@ from data.labels.dataset_spec import DatasetSpec
 from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
-from train.distributed.process_group import is_launched
 from train.losses import LossOptions
 from train.optim import OptimizerOptions
 from train.schedule.options import ScheduleOptions

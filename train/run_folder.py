@@ -12,9 +12,9 @@ from common.errors import DataError, TrainingError
 from common.files import OtherFileError, atomic_file, inode_of, open_plain_text, write_errors
 from common.json_text import json_text
 from common.lock import is_named_in, locked
+from common.logs import LOG, log_to_file
 from train.checkpoint.files import CheckpointFolder, versions
 from train.checkpoint.start import StartingPoint, move_aside
-from train.monitor.logs import LOG, log_to_file
 from train.monitor.score_files import drop_rows
 
 OPTIONS = "options.json"

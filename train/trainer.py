@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from common.distributed.process_group import wrap_in_ddp
+from common.distributed.stop_signal import StoppedBySignal, StopSignal
 from common.errors import DataError, TrainingError
+from common.logs import LOG
 from common.options import option
 from common.precision import DTYPES, autocast
 from common.ranks import Ranks
@@ -25,8 +28,6 @@ from network.sub_batch_norm import set_num_splits
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import collect_state
-from train.distributed.process_group import wrap_in_ddp
-from train.distributed.stop_signal import StoppedBySignal, StopSignal
 from train.failures import (
     bad_video_problem,
     first_not_finite,
@@ -39,7 +40,6 @@ from train.failures import (
 )
 from train.losses import Loss
 from train.monitor.guarded import Guarded
-from train.monitor.logs import LOG
 from train.monitor.reports import Callback, EpochReport, LogReport
 from train.monitor.speed import SpeedMonitor
 from train.optimizer_step import OptimizerStep

@@ -14,7 +14,7 @@ from benchmarks.gpu.job import Job
 from benchmarks.gpu.results import Results
 from benchmarks.gpu.steps import BATCH, CLIP, TINY_BATCH, TINY_CLIP
 from benchmarks.gpu.timing import peaks, repeats_of, time_call
-from train.backend import tune_device
+from common.device import tune_device
 
 WARM_UPS = 3  # steps before a capture
 

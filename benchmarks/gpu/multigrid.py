@@ -7,7 +7,7 @@ import torch
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.timing import peaks, repeats_of, time_call, times_of
 from benchmarks.gpu.training import CLASSES, Trained, kinetics_plan, name_of, random_batch, text_of, train_step
-from train.backend import tune_device
+from common.device import tune_device
 from train.schedule.plan import Phase, StepSpec
 
 LONGEST_STEP = 8  # seconds that a shape may take, with the choice of algorithms

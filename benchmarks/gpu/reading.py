@@ -14,12 +14,12 @@ from benchmarks.corpus import make_video
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.timing import repeats_of, time_call
 from benchmarks.gpu.training import CLASSES, Trained, kinetics_plan, name_of, random_batch, text_of
+from common.device import tune_device
 from common.processes import available_cpus
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import RandomClips
 from data.labels.video_list import FoundVideo, VideoList, pack
 from data.loading.loader import BatchLoader
-from train.backend import tune_device
 from train.monitor.reports import EpochReport, LogReport
 from train.schedule.plan import Plan, StepSpec
 from train.schedule.sampler import ScheduleSampler

@@ -13,7 +13,7 @@ from benchmarks.gpu.job import Job
 from benchmarks.gpu.profiling import profile_step
 from benchmarks.gpu.timing import Timing, peaks, repeats_of, time_call, with_smaller_batches
 from benchmarks.network_cost import TORCHVISION, Setting, count_macs, matrix_peak
-from train.backend import tune_device
+from common.device import tune_device
 
 CLIP, BATCH = (16, 224, 224), 32
 TINY_CLIP, TINY_BATCH = (4, 32, 32), 2

@@ -33,6 +33,21 @@ def centre_crop(size: tuple[int, int], shape: ClipShape) -> CropBox:
     return CropBox(top, left, height, width, shape.height, shape.width, False)
 
 
+def spread_crops(size: tuple[int, int], shape: ClipShape, crops: int) -> list[CropBox]:
+    """`crops` crops evenly spread over the longer side, from its one end to the other; a single one is centred.
+
+    Three are the left, centre and right of a wide or square source, and the top, middle and bottom of a high one, as in
+    published tests with three crops.
+    """
+    centre = centre_crop(size, shape)
+    if crops == 1:
+        return [centre]
+    height, width, grid = _source_extent(size, shape)
+    room = (size[0] - height if size[0] > size[1] else size[1] - width) // grid
+    places = [grid * (room * number // (crops - 1)) for number in range(crops)]
+    return [centre._replace(top=place) if size[0] > size[1] else centre._replace(left=place) for place in places]
+
+
 def is_enlarged(size: tuple[int, int], shape: ClipShape) -> bool:
     """Whether the crop of a source of `size` (height, width) is smaller than the clip."""
     height, width, _ = _source_extent(size, shape)

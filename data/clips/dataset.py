@@ -90,10 +90,14 @@ class ClipDataset(Dataset[Clip]):
         with self.open_video(place) as video:
             rate = known_rate(video, place) if self.sampling.needs_rate else None
             views = self.sampling.frames(len(video), request, rng, rate)
-            crop_box = self.sampling.crop_box(video.size(), request.shape, rng)
+            boxes = self.sampling.crop_boxes(video.size(), request.shape, rng)
             indices = np.concatenate([view.indices for view in views]).tolist()
             assert out.flags.c_contiguous, "reshape would copy it"
-            video.read(indices, crop_box, out.reshape(len(indices), *out.shape[2:]))
+            crops = out.reshape(len(boxes), len(indices), *out.shape[2:])
+            if len(boxes) == 1:
+                video.read(indices, boxes[0], crops[0])
+            else:
+                video.read_crops(indices, boxes, crops)
         return sum(view.repeated for view in views)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.augment.params import identity_params, random_params
-from data.clips.crop import centre_crop, random_crop
+from data.clips.crop import random_crop, spread_crops
 from data.clips.types import ClipRequest, ClipShape
 from data.store.crop_box import CropBox
 from data.store.frame_times import count_at, late_by
@@ -154,7 +154,7 @@ class ClipSampling(Protocol):
 
     @property
     def views(self) -> int:
-        """The number of clips that are taken from each video."""
+        """The number of views of each video: clips x crops. The views of one crop are neighbours."""
 
     @property
     def needs_rate(self) -> bool:
@@ -163,10 +163,10 @@ class ClipSampling(Protocol):
     def frames(
         self, num_frames: int, request: ClipRequest, rng: np.random.Generator, rate: float | None = None
     ) -> list[SampledFrames]:
-        """The T frame indices of each view of a video with `num_frames` frames, `rate` of them a second."""
+        """The T frame indices of each clip of a video with `num_frames` frames, `rate` of them a second."""
 
-    def crop_box(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> CropBox:
-        """The crop of frames of `size` (height, width), the same for all views."""
+    def crop_boxes(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> list[CropBox]:
+        """The crops of frames of `size` (height, width); each is taken of all clips."""
 
     def augmentation_params(self, rng: np.random.Generator) -> np.ndarray:
         """The augmentation parameters, float32 (NUM_PARAMS,), the same for all views (data.augment.params)."""
@@ -199,7 +199,7 @@ class RandomClips:
     def frames(
         self, num_frames: int, request: ClipRequest, rng: np.random.Generator, rate: float | None = None
     ) -> list[SampledFrames]:
-        """One view."""
+        """One clip."""
         length = request.shape.frames
         if self.sampling == SPAN:
             return [span_clip(num_frames, length, int(rng.integers(0, num_frames)))]
@@ -211,9 +211,9 @@ class RandomClips:
         """Evenly spaced clips at the highest of the intervals."""
         return UniformClips(self.intervals[1], clips, self.rate, span=self.sampling == SPAN)
 
-    def crop_box(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> CropBox:
-        """A random crop."""
-        return random_crop(size, shape, self.flip, rng)
+    def crop_boxes(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> list[CropBox]:
+        """One random crop."""
+        return [random_crop(size, shape, self.flip, rng)]
 
     def augmentation_params(self, rng: np.random.Generator) -> np.ndarray:
         """Random ones with `augment`, else none."""
@@ -222,7 +222,9 @@ class RandomClips:
 
 @dataclass(frozen=True)
 class UniformClips:
-    """Evenly spaced clips at the centre crop, without augmentation: validation. A single clip is centred.
+    """Evenly spaced clips, without augmentation: validation. A single clip is centred.
+
+    Each clip is taken at the centre crop, or at several `crops` as `spread_crops` has them.
 
     With `rate`, the interval is a time, as in RandomClips. With `span`, it has no effect: each clip covers the whole
     video, and the clips' frames lie evenly between each other.
@@ -232,11 +234,12 @@ class UniformClips:
     clips: int = 1
     rate: float | None = None
     span: bool = False
+    crops: int = 1
 
     @property
     def views(self) -> int:
-        """The number of clips."""
-        return self.clips
+        """Clips x crops."""
+        return self.clips * self.crops
 
     @property
     def needs_rate(self) -> bool:
@@ -246,7 +249,7 @@ class UniformClips:
     def frames(
         self, num_frames: int, request: ClipRequest, rng: np.random.Generator, rate: float | None = None
     ) -> list[SampledFrames]:
-        """`clips` views."""
+        """`clips` clips."""
         length = request.shape.frames
         if self.span:
             shifts = [(2 * clip + 1) * num_frames // (2 * self.clips) for clip in range(self.clips)]
@@ -257,9 +260,9 @@ class UniformClips:
         """The same with another number of clips."""
         return replace(self, clips=clips)
 
-    def crop_box(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> CropBox:
-        """The centre crop."""
-        return centre_crop(size, shape)
+    def crop_boxes(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> list[CropBox]:
+        """The centre crop, or several."""
+        return spread_crops(size, shape, self.crops)
 
     def augmentation_params(self, rng: np.random.Generator) -> np.ndarray:
         """No augmentation."""

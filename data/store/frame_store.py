@@ -115,13 +115,18 @@ class FrameStore:
         FrameStoreError if the database or a frame is damaged, an index is out of range, or the frames differ in size;
         `out` is then undefined. ValueError if `out` is not a writable, contiguous uint8 array of that shape.
         """
-        if len(indices) == 0:
-            raise ValueError("no frame indices given")
-        with self._connected() as connection:
-            wanted = self._checked(connection, indices)
-            blobs = {index: self._fetch(connection, index) for index in sorted(set(wanted))}
+        blobs, wanted = self._fetched(indices)
         try:
             return self._decode(blobs, wanted, crop_box, out)
+        except MemoryError as error:
+            raise database_error(self.path, error) from error
+
+    def read_crops(self, indices: Sequence[int], crop_boxes: Sequence[CropBox], out: np.ndarray) -> None:
+        """Read several crops of the same frames: `read` of each box, written to `out` (K, T, h, w, 3)."""
+        blobs, wanted = self._fetched(indices)
+        try:
+            for box, crop in zip(crop_boxes, out, strict=True):
+                self._decode(blobs, wanted, box, crop)
         except MemoryError as error:
             raise database_error(self.path, error) from error
 
@@ -140,6 +145,14 @@ class FrameStore:
             self._frame_count(connection)
         assert self._video is not None
         return self._video.decode(errors="replace").rstrip("/").rpartition("/")[2]
+
+    def _fetched(self, indices: Sequence[int]) -> tuple[dict[int, bytes], list[int]]:
+        """The JPEGs of the frames, by index, and the indices as plain integers."""
+        if len(indices) == 0:
+            raise ValueError("no frame indices given")
+        with self._connected() as connection:
+            wanted = self._checked(connection, indices)
+            return {index: self._fetch(connection, index) for index in sorted(set(wanted))}, wanted
 
     def _decode(
         self, blobs: dict[int, bytes], indices: list[int], crop_box: CropBox | None, out: np.ndarray | None

@@ -87,10 +87,16 @@ class IndexedVideo:
         VideoSourceError if the file is damaged, has changed since it was indexed, or an index is out of range; `out` is
         then undefined. ValueError if `out` is not a writable, contiguous uint8 array of that shape.
         """
-        positions = self._positions(indices)
         box = crop_box or CropBox(0, 0, *self.size(), *self.size())
-        box.check_inside(*self.size())
         clip = clip_array((len(indices), box.out_height, box.out_width, 3), out)
+        self.read_crops(indices, [box], clip[None])
+        return clip
+
+    def read_crops(self, indices: Sequence[int], crop_boxes: Sequence[CropBox], out: np.ndarray) -> None:
+        """Read several crops of the same frames, each decoded once: `read` of each box, in `out` (K, T, h, w, 3)."""
+        positions = self._positions(indices)
+        for box in crop_boxes:
+            box.check_inside(*self.size())
         try:
             self._open()
             assert self._streams is not None
@@ -99,9 +105,11 @@ class IndexedVideo:
             limited_grey, light = codec.name in ABSENT_IS_LIMITED, hdr_light(codec)
             for index, frame in self._frames(sorted(positions)):
                 first, *others = positions[index]
-                copy_crop(upright(frame, limited_grey, light), box, clip[first])
-                for position in others:
-                    clip[position] = clip[first]
+                pixels = upright(frame, limited_grey, light)
+                for box, clip in zip(crop_boxes, out, strict=True):
+                    copy_crop(pixels, box, clip[first])
+                    for position in others:
+                        clip[position] = clip[first]
         except VideoError as error:
             raise self._error(str(error)) from error
         except OSError as error:  # FFmpeg's errors are OSErrors, too
@@ -114,7 +122,6 @@ class IndexedVideo:
         finally:
             if not self._is_inside:
                 self._close()
-        return clip
 
     def _positions(self, indices: Sequence[int]) -> dict[int, list[int]]:
         """Where each frame of the file is wanted in the clip."""

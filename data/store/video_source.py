@@ -59,6 +59,9 @@ class VideoSource(Protocol):
         and of that shape; the frames are written to it, and it is returned.
         """
 
+    def read_crops(self, indices: Sequence[int], crop_boxes: Sequence[CropBox], out: np.ndarray) -> None:
+        """Read several crops of the same frames: `read` of each box, written to `out` (K, T, h, w, 3)."""
+
 
 def clip_array(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
     """`out` if a clip of that shape fits it, else ValueError; a new array if `out` is None."""

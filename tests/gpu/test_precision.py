@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from common.device import tune_device
 from common.precision import autocast
 from common.ranks import Ranks
 from network.convs import conv3d
@@ -14,7 +15,6 @@ from network.srtg import SqueezeAndRecursion, temporal_gate
 from tests.devices import DEVICES, tf32
 from tests.processes import ROOT
 from tests.tiny_network import TinyNetwork
-from train.backend import tune_device
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 

@@ -8,9 +8,9 @@ import sys
 import torch
 import torch.distributed as dist
 
+from common.distributed.process_group import process_group, wrap_in_ddp
 from network.resnet3d import Recursion
 from tests.tiny_network import TinyNetwork
-from train.distributed.process_group import process_group, wrap_in_ddp
 
 DEVICE = sys.argv[1]
 

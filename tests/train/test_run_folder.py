@@ -9,9 +9,9 @@ import pytest
 
 from common.errors import DataError, TrainingError
 from common.lock import locked
+from common.logs import LOG
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.start import StartingPoint
-from train.monitor.logs import LOG
 from train.run_folder import RunFolder, is_of_another_run
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from common.distributed.stop_signal import StoppedBySignal
 from common.errors import DataError, TrainingError
 from common.ranks import Ranks
 from data.augment.augment import Augment
@@ -32,7 +33,6 @@ from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import restore_state
 from train.debug import check_blocks
-from train.distributed.stop_signal import StoppedBySignal
 from train.losses import LossOptions, make_loss
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep

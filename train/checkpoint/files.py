@@ -40,11 +40,11 @@ import torch
 
 from common.errors import DataError, TrainingError
 from common.files import atomic_file, free_name, reason, what_is_at, write_errors
+from common.logs import LOG
 from common.version import VERSION
 from network.weights.facts import FORMAT as FORMAT
 from network.weights.reading import DamagedError, read_checkpoint
 from train.checkpoint.checks import FIELDS, PROGRESS, check_fields
-from train.monitor.logs import LOG
 
 Checkpoint = dict[str, Any]
 

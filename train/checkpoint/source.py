@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError, NetworkError
+from common.logs import LOG
 from common.text import shortened
 from network.weights.facts import is_own
 from network.weights.recognising import recognise
 from network.weights.tensors import check_tensors, checksum
 from train.checkpoint.files import Checkpoint
-from train.monitor.logs import LOG
 
 LONGEST_PATH = 300  # characters of a path in a message
 

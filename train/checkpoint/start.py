@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.errors import DataError, NetworkError
+from common.logs import LOG, log_table
 from common.options import differences
 from common.processes import environment_number
 from common.ranks import Ranks
@@ -35,7 +36,6 @@ from train.checkpoint.videos import (
     other_content,
     other_dataset,
 )
-from train.monitor.logs import LOG, log_table
 from train.optim import share_of_loaded
 from train.optimizer_step import OptimizerStep
 from train.schedule.plan import Plan

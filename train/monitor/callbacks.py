@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from train.monitor.logs import LOG
+from common.logs import LOG
 from train.monitor.reports import EpochReport, LogReport, Speeds
 
 # Clips per second: red below the first limit, green from the second on, yellow between.

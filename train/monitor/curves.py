@@ -24,8 +24,8 @@ from rich.table import Table
 from common.cli import CommandParser, run_command
 from common.errors import DataError
 from common.files import PICTURES, atomic_file, check_output, write_errors
+from common.logs import make_console
 from common.text import shortened
-from train.monitor.logs import make_console
 from train.monitor.score_files import Row, parse_rows, validation_changes
 
 matplotlib.use("Agg")

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from common.files import reason
-from train.monitor.logs import LOG
+from common.logs import LOG
 from train.monitor.reports import Callback, EpochReport, LogReport
 
 

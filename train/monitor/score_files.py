@@ -7,9 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from common.files import OtherFileError, atomic_file, free_name, open_plain_text, reason, write_errors
+from common.logs import LOG
 from common.text import quoted, shortened
 from evaluate.metrics import METRICS, Scores
-from train.monitor.logs import LOG
 from train.monitor.reports import EpochReport, LogReport
 
 Row = dict[str, object]

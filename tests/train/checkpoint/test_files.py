@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from common.errors import DataError, TrainingError
+from common.logs import LOG
 from network.weights.reading import read_checkpoint
 from tests.processes import ROOT
 from train.checkpoint.files import CheckpointFolder, is_resumable
-from train.monitor.logs import LOG
 
 SAVER = ROOT / "tests" / "scripts" / "save_in_a_loop.py"
 

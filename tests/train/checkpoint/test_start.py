@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from common.errors import DataError, NetworkError
+from common.logs import LOG
 from data.labels.content import UNREAD, Content
 from network.resnet3d import Recursion
 from tests.plans import make_plan
@@ -25,7 +26,6 @@ from train.checkpoint.start import (
     strangers_to,
     with_saved,
 )
-from train.monitor.logs import LOG
 from train.optim import OptimizerOptions, make_optimizer
 from train.options import TrainOptions
 

@@ -16,12 +16,12 @@ from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common.errors import DataError
+from common.logs import LOG, ConsoleHandler, log_table, log_to_file
 from data.clips.types import BadVideo
 from evaluate.metrics import METRICS
 from tests.runs import evaluation, make_scores
 from train.monitor.callbacks import ConsoleLog, ProgressBar, speed_text
 from train.monitor.guarded import Guarded
-from train.monitor.logs import LOG, ConsoleHandler, log_table, log_to_file
 from train.monitor.reports import EpochReport, LogReport, Speeds
 from train.monitor.score_files import FILES, ScoreFiles, drop_rows
 from train.monitor.tensorboard import TensorBoardLog

@@ -22,11 +22,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from common.cli import USAGE_ERROR
+from common.distributed.rendezvous import connecting, launcher_store
 from common.errors import DataError, UserError
 from common.processes import environment_number, signal_at_parent_death
 from common.ranks import Ranks
 from common.text import shortened
-from train.distributed.rendezvous import connecting, launcher_store
 
 Made = TypeVar("Made")
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # more than the slowest first batch or checkpoint takes

@@ -11,7 +11,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from train.distributed.stop_signal import is_ignored_hangup
+from common.distributed.stop_signal import is_ignored_hangup
 
 
 def launch(ranks: int, argv: Sequence[str]) -> int:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from common.distributed.process_group import unused_world
 from tests.runs import TINY, TINY_FLAGS
-from train.distributed.process_group import unused_world
 
 WHOLE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
 STORE = {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
+from common.distributed.rendezvous import connecting, launcher_store, rendezvous
 from common.errors import DataError, TrainingError
 from common.ranks import Ranks
-from train.distributed.rendezvous import connecting, launcher_store, rendezvous
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_name_that_stays_unknown_is_one_line(monkeypatch, host):
 
     monkeypatch.setenv("MASTER_ADDR", host)
     monkeypatch.setenv("MASTER_PORT", "29500")
-    monkeypatch.setattr("train.distributed.rendezvous.NAME_TIMEOUT", -1.0)
+    monkeypatch.setattr("common.distributed.rendezvous.NAME_TIMEOUT", -1.0)
     monkeypatch.setattr("socket.getaddrinfo", unknown)
     with pytest.raises(DataError, match=f"MASTER_ADDR is '{host}'"), connecting(Ranks(1, 0, 2)):
         pytest.fail("the name is unknown")

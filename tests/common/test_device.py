@@ -10,7 +10,7 @@ import pytest
 KEPT_BYTES = """
 import ctypes
 import torch
-from train.backend import tune_device
+from common.device import tune_device
 
 class MallInfo(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int) for name in

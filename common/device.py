@@ -4,10 +4,10 @@ import os
 
 import torch
 
+from common.logs import LOG
 from common.memory import keep_freed_memory
 from common.processes import available_cpus
 from common.ranks import Ranks
-from train.monitor.logs import LOG
 
 
 def prepare_device(kind: str, precision: str, ranks: Ranks) -> torch.device:
