@@ -9,20 +9,19 @@ checkpoint says of its network, classes, clips and videos. For a checkpoint of a
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
 from common.files import atomic_file, check_output, write_errors
-from data.augment.normalise import MEAN, SCALE
+from evaluate.preprocessing import Preprocessing
 from network.weights.exporting import OPSET, export_onnx, export_program, export_safetensors
 from network.weights.facts import in_file
 from network.weights.loading import LoadedNetwork, load_network
 from train.file_settings import check_clip
 
 FORMATS = (".onnx", ".pt2", ".safetensors")
-NORMALISATION = {"mean": [round(value / 255, 6) for value in MEAN], "std": [round(1 / (255 * SCALE), 6)] * 3}
-"""Of RGB values of 0 to 1."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,38 +36,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not args.output.parent.is_dir():
         raise DataError(f"the folder {args.output.parent} does not exist: create it, or write elsewhere")
     loaded = load_network(args.checkpoint, args.network)
-    shape = _shape(args, loaded) if suffix == ".pt2" else (0, 0, 0)
+    preprocessing = _preprocessing(args, loaded)
     with write_errors(args.output), atomic_file(args.output) as temporary:
-        takes = _write(loaded, temporary, suffix, shape)
+        takes = _write(loaded, temporary, suffix, preprocessing)
     print(f"{args.checkpoint}: {loaded.origin}")
     print(f"{args.output}: {loaded.facts['name']}, {loaded.facts['num_classes']} classes; {takes}")
-    print(f"normalisation: RGB of 0 to 1, minus {NORMALISATION['mean']}, divided by {NORMALISATION['std']}")
+    if loaded.training["preprocessing"]:
+        print(f"trained for clips of {preprocessing.show()}, cut from frames of {preprocessing.short_side:g} pixels")
+    unit = preprocessing.of_unit_range()
+    print(f"normalisation: RGB of 0 to 1, minus {unit['mean']}, divided by {unit['std']}")
     return 0
 
 
-def _write(loaded: LoadedNetwork, path: Path, suffix: str, shape: tuple[int, int, int]) -> str:
+def _write(loaded: LoadedNetwork, path: Path, suffix: str, preprocessing: Preprocessing) -> str:
     """Write `path` in the format of `suffix`; returns what the file takes, for the user."""
     training = {name: values for name, values in loaded.training.items() if values}
-    about = {"network": loaded.facts, "classes": loaded.classes} | training | NORMALISATION
+    about = {"network": loaded.facts, "classes": loaded.classes} | training | preprocessing.of_unit_range()
     metadata = {key: json.dumps(value) for key, value in about.items()}
     if suffix == ".onnx":
         export_onnx(loaded.network, path, metadata)
         return f"clips float32 (batch, 3, frames, height, width) of any sizes, opset {OPSET}"
     if suffix == ".pt2":
-        export_program(loaded.network, path, shape, metadata)
-        return f"clips float32 (batch, 3, {', '.join(map(str, shape))}) of any batch"
+        length, height, width = preprocessing.shape
+        export_program(loaded.network, path, (length, height, width), metadata)
+        return f"clips float32 (batch, 3, {', '.join(map(str, preprocessing.shape))}) of any batch"
     export_safetensors(loaded.network, path, loaded.facts, loaded.classes, training)
     return "weights for --pretrained-3d"
 
 
-def _shape(args: argparse.Namespace, loaded: LoadedNetwork) -> tuple[int, int, int]:
-    """Frames, height and width that a .pt2 takes: the flags', else those that the network was trained for."""
-    known = {"clip_length": 16, "clip_size": 224} | loaded.training["options"]
-    length, size = args.clip_length or known["clip_length"], args.clip_size or known["clip_size"]
-    if loaded.training["options"] and not (args.clip_length and args.clip_size):
+def _preprocessing(args: argparse.Namespace, loaded: LoadedNetwork) -> Preprocessing:
+    """What the file takes, which is also put into `loaded.training` if the checkpoint says it.
+
+    A .pt2 takes one length and size: the flags', else those that the network was trained for, else 16 and 224.
+    """
+    known = Preprocessing.from_facts(loaded.training)
+    options = loaded.training["options"]
+    found = known or Preprocessing(options.get("clip_length", 16), options.get("clip_size", 224), 1)
+    found = replace(
+        found, clip_length=args.clip_length or found.clip_length, clip_size=args.clip_size or found.clip_size
+    )
+    if options and not (args.clip_length and args.clip_size):
         with in_file(args.checkpoint):
-            check_clip(length, size)
-    return length, size, size
+            check_clip(found.clip_length, found.clip_size)
+    if known:
+        loaded.training["preprocessing"] = found.plain()
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from common.json_text import json_text
 from common.options import plain
 from common.ranks import Ranks
 from data.labels.video_list import VideoList
+from evaluate.preprocessing import Preprocessing
 from network.weights.tensors import checksum
 from train.checkpoint.files import FORMAT, Checkpoint, versions
 from train.checkpoint.source import source_facts
@@ -60,6 +61,7 @@ def run_facts(
         "videos": dict(digests),
         "content": plain_contents(contents),
         "options": plain(options),
+        "preprocessing": Preprocessing(options.clip_length, options.clip_size, options.val_frame_interval).plain(),
         "versions": versions(),
         "run_key": resumed.get("run_key") or secrets.token_hex(8),
         "run_id": run_id,

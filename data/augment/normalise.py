@@ -1,5 +1,7 @@
 """Grey levels to the values that a network expects."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -7,23 +9,32 @@ from common.errors import DataError
 
 MEAN = (124.0, 117.0, 104.0)  # of R, G, B, in grey levels 0-255
 SCALE = 0.0167  # 1 / standard deviation in grey levels, for all channels
+STD = (1 / SCALE,) * 3
 
 
 class Normalise(nn.Module):
     """Normalises uint8 clips (B, 3, T, h, w) of any strides: (x - mean) / std, by default contiguous float32.
 
+    `mean` and `std` are of R, G, B in grey levels 0-255, by default those that all networks are trained with here.
     For clips that are not augmented; Augment normalises by itself, and takes the same `dtype` and `memory_format`.
     """
 
     mean: Tensor
+    scale: Tensor
 
     def __init__(
-        self, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.contiguous_format
+        self,
+        dtype: torch.dtype = torch.float32,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
     ) -> None:
         super().__init__()
         self.dtype = dtype
         self.memory_format = memory_format
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1, 1), persistent=False)
+        scale = [1 / each for each in std]
+        for name, levels in (("mean", mean), ("scale", scale)):
+            self.register_buffer(name, torch.tensor(levels).view(1, 3, 1, 1, 1), persistent=False)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips (B, 3, T, h, w) uint8 -> the same shape, normalised.
@@ -33,4 +44,4 @@ class Normalise(nn.Module):
         if clips.dtype != torch.uint8:
             raise DataError(f"clips are {clips.dtype}: Normalise takes uint8, grey levels from 0 to 255")
         x = clips.to(torch.float32, memory_format=self.memory_format)
-        return x.sub_(self.mean).mul_(SCALE).to(self.dtype)
+        return x.sub_(self.mean).mul_(self.scale).to(self.dtype)

@@ -26,23 +26,25 @@ def random_crop(size: tuple[int, int], shape: ClipShape, flip: bool, rng: np.ran
     return CropBox(top, left, height, width, shape.height, shape.width, flipped)
 
 
-def centre_crop(size: tuple[int, int], shape: ClipShape) -> CropBox:
+def centre_crop(size: tuple[int, int], shape: ClipShape, scale: float = RESIZED_SIDE_PER_CROP) -> CropBox:
     """The crop in the middle of a source of `size` (height, width)."""
-    height, width, grid = _source_extent(size, shape)
+    height, width, grid = _source_extent(size, shape, scale)
     top, left = ((side - extent) // 2 // grid * grid for side, extent in zip(size, (height, width), strict=True))
     return CropBox(top, left, height, width, shape.height, shape.width, False)
 
 
-def spread_crops(size: tuple[int, int], shape: ClipShape, crops: int) -> list[CropBox]:
+def spread_crops(
+    size: tuple[int, int], shape: ClipShape, crops: int, scale: float = RESIZED_SIDE_PER_CROP
+) -> list[CropBox]:
     """`crops` crops evenly spread over the longer side, from its one end to the other; a single one is centred.
 
     Three are the left, centre and right of a wide or square source, and the top, middle and bottom of a high one, as in
-    published tests with three crops.
+    published tests with three crops. `scale` is the resized shorter side for a crop of 1.
     """
-    centre = centre_crop(size, shape)
+    centre = centre_crop(size, shape, scale)
     if crops == 1:
         return [centre]
-    height, width, grid = _source_extent(size, shape)
+    height, width, grid = _source_extent(size, shape, scale)
     room = (size[0] - height if size[0] > size[1] else size[1] - width) // grid
     places = [grid * (room * number // (crops - 1)) for number in range(crops)]
     return [centre._replace(top=place) if size[0] > size[1] else centre._replace(left=place) for place in places]
@@ -54,9 +56,11 @@ def is_enlarged(size: tuple[int, int], shape: ClipShape) -> bool:
     return height < shape.height or width < shape.width
 
 
-def _source_extent(size: tuple[int, int], shape: ClipShape) -> tuple[int, int, int]:
+def _source_extent(
+    size: tuple[int, int], shape: ClipShape, side_per_crop: float = RESIZED_SIDE_PER_CROP
+) -> tuple[int, int, int]:
     """Height and width of the rectangle that becomes the crop, and the grid of its edges (1, 2, 4); source pixels."""
-    scale = min(size[0] / shape.height, size[1] / shape.width) / RESIZED_SIDE_PER_CROP
+    scale = min(size[0] / shape.height, size[1] / shape.width) / side_per_crop
     grid = next((factor for factor in (4, 2) if scale >= factor * (1 - WHOLE_SCALE_TOLERANCE)), 1)
     if abs(scale / grid - 1) <= WHOLE_SCALE_TOLERANCE:
         scale = grid

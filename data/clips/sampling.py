@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.augment.params import identity_params, random_params
-from data.clips.crop import random_crop, spread_crops
+from data.clips.crop import RESIZED_SIDE_PER_CROP, random_crop, spread_crops
 from data.clips.types import ClipRequest, ClipShape
 from data.store.crop_box import CropBox
 from data.store.frame_times import count_at, late_by
@@ -235,6 +235,7 @@ class UniformClips:
     rate: float | None = None
     span: bool = False
     crops: int = 1
+    crop_scale: float = RESIZED_SIDE_PER_CROP
 
     @property
     def views(self) -> int:
@@ -262,7 +263,7 @@ class UniformClips:
 
     def crop_boxes(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> list[CropBox]:
         """The centre crop, or several."""
-        return spread_crops(size, shape, self.crops)
+        return spread_crops(size, shape, self.crops, self.crop_scale)
 
     def augmentation_params(self, rng: np.random.Generator) -> np.ndarray:
         """No augmentation."""

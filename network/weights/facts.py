@@ -1,5 +1,6 @@
 """What a file of this project says of its network and of its training; each value is checked before it is used."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,14 @@ CLIPS = ("clip_length", "clip_size", "val_frame_interval")
 INTERVAL = re.compile(r"all|[1-9][0-9]{0,8}@[1-9][0-9]{0,3}(\.[0-9]{1,9})?")
 """A `val_frame_interval` that is no number of frames: the whole video, or a time."""
 
-TRAINING = ("options", "videos", "content")
+PREPROCESSING = ("clip_length", "clip_size", "interval", "crop_scale", "colour", "mean", "std")
+"""What must be done to a video for a network: clips of `clip_length` frames, `interval` apart (as INTERVAL has it), of
+`clip_size` pixels, cut from frames whose shorter side is `crop_scale` x `clip_size`; grey levels 0-255 of R, G, B
+(`colour` "RGB") less `mean`, divided by `std`."""
+
+LARGEST_CROP_SCALE = 8.0
+
+TRAINING = ("options", "videos", "content", "preprocessing")
 """The fields of a checkpoint that exported files have too, as `training_facts` gives them."""
 
 
@@ -61,11 +69,13 @@ def saved_facts(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def training_facts(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """{"options", "videos", "content"}: what an evaluation needs besides the network; empty dicts if it is not known.
+    """{"options", "videos", "content", "preprocessing"}: what an evaluation needs besides the network.
 
+    An empty dict stands for each that is not known.
     `options` are those of CLIPS and the `variant` of the dataset, "" if its script has none; `videos` and `content` are
-    digests of the training and validation videos and of what they hold. Paths and other options are left out: exported
-    files are given to others. NetworkError if one of them is no such value.
+    digests of the training and validation videos and of what they hold; `preprocessing` has all of PREPROCESSING.
+    Paths and other options are left out: exported files are given to others. NetworkError if one of them is no such
+    value.
     """
     facts: dict[str, dict[str, Any]] = {name: {} for name in TRAINING}
     if not is_own(checkpoint):
@@ -81,6 +91,7 @@ def training_facts(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             if not isinstance(name, str) or not _are_digests(digests):
                 raise NetworkError(f"its field `{field}` has {shown(digests)} for {shown(name)}, which no run saves")
             facts[field][name] = digests
+    facts["preprocessing"] = _preprocessing(_values(checkpoint, "preprocessing"))
     return facts
 
 
@@ -150,6 +161,38 @@ def _are_digests(value: object, depth: int = 2) -> bool:
     if isinstance(value, list | tuple):
         return depth > 0 and len(value) <= MOST_DIGESTS and all(_are_digests(each, depth - 1) for each in value)
     return value is None or (isinstance(value, str) and len(value) <= LONGEST_DIGEST)
+
+
+def _preprocessing(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The checked values of a checkpoint's preprocessing; NetworkError if one is missing or is none."""
+    if not values:
+        return {}
+    odd = [name for name in PREPROCESSING if name not in values] + [
+        name for name in values if name not in PREPROCESSING
+    ]
+    if odd:
+        what = "lacks" if odd[0] in PREPROCESSING else "has"
+        raise NetworkError(f"its preprocessing {what} {shown(odd[0])}: it is of another version of this project")
+    found = dict(values)
+    for name, option in (("clip_length",) * 2, ("clip_size",) * 2, ("interval", "val_frame_interval")):
+        found[name] = _clip_option(option, values[name])
+    scale, colour = values["crop_scale"], values["colour"]
+    if not _is_number(scale) or not 1 <= scale <= LARGEST_CROP_SCALE:
+        raise NetworkError(f"its crop scale is {shown(scale)}, not a number from 1 to {LARGEST_CROP_SCALE:g}")
+    if colour != "RGB":
+        raise NetworkError(f"its preprocessing takes the colours {shown(colour)}; this version knows RGB alone")
+    for name in ("mean", "std"):
+        levels = values[name]
+        if not isinstance(levels, list | tuple) or len(levels) != 3 or not all(map(_is_number, levels)):
+            raise NetworkError(f"its {name} is {shown(levels)}, not three numbers")
+        found[name] = [float(level) for level in levels]
+    if min(found["std"]) <= 0:
+        raise NetworkError(f"its std is {found['std']}: it must be above 0")
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _clip_option(name: str, value: object) -> int | str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from common.errors import UserError
+from evaluate.preprocessing import Preprocessing
 from network import create_network, load_checkpoint, registry
 from network.resnet3d import Recursion
 from network.weights.facts import training_facts
@@ -99,7 +100,10 @@ def test_an_export_is_evaluated_as_the_checkpoint_that_it_was_made_of(tmp_path, 
         read = read_checkpoint(tmp_path / name)
         options, notes = settings_from_file(given, tmp_path / name, read, ("1", "2"))
         assert options == expected and [level for level, _ in notes] == [logging.INFO]
-        assert training_facts(read) == training_facts(checkpoint) == trained
+        found = training_facts(read)
+        expected_clips = Preprocessing(4, 32, interval)
+        assert Preprocessing.from_facts(found) == Preprocessing.from_facts(training_facts(checkpoint)) == expected_clips
+        assert {name: found[name] for name in trained} == trained
         assert b"/home/ann" not in (tmp_path / name).read_bytes()  # exported files are given to others
 
 

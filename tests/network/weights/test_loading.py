@@ -286,6 +286,12 @@ def test_a_later_format_names_the_version_that_wrote_it():
         saved_facts({"format": 99, "versions": {"srtg": "7.0"}, "network": FACTS, "weights": {}})
 
 
+PREPROCESSING = {
+    "clip_length": 16, "clip_size": 112, "interval": "2@30", "crop_scale": 1.15, "colour": "RGB",
+    "mean": [124.0, 117.0, 104.0], "std": [60.0, 60.0, 60.0],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -300,6 +306,14 @@ def test_a_later_format_names_the_version_that_wrote_it():
         ({"videos": {"train": "a" * 10**6}}, "for train, which no run saves"),
         ({"content": {"val": {"counts": 5}}}, "`content` has a dict for val"),
         ({"content": {"val": [[["a"]]]}}, "`content` has a list for val"),
+        ({"preprocessing": 5}, "field `preprocessing` is 5"),
+        ({"preprocessing": {"clip_length": 16}}, "lacks clip_size"),
+        ({"preprocessing": PREPROCESSING | {"flow": True}}, "has flow"),
+        ({"preprocessing": PREPROCESSING | {"interval": "2@"}}, "val_frame_interval is 2@"),
+        ({"preprocessing": PREPROCESSING | {"crop_scale": 0.5}}, "crop scale is 0.5"),
+        ({"preprocessing": PREPROCESSING | {"colour": "BGR"}}, "colours BGR"),
+        ({"preprocessing": PREPROCESSING | {"mean": [1.0, 2.0]}}, "mean is a list"),
+        ({"preprocessing": PREPROCESSING | {"std": [1.0, 0.0, 1.0]}}, "must be above 0"),
     ],
 )
 def test_what_a_file_says_of_its_training_is_checked(tmp_path, changes, message):
@@ -313,7 +327,7 @@ def test_what_a_file_says_of_its_training_is_checked(tmp_path, changes, message)
         training_facts(read_checkpoint(tmp_path / "x.safetensors"))
     with pytest.raises(NetworkError, match="`videos` is a Tensor"):
         training_facts(own | {"videos": torch.zeros(2)})
-    assert training_facts(changes) == {"options": {}, "videos": {}, "content": {}}  # of another project
+    assert not any(training_facts(changes).values())  # of another project
 
 
 def test_a_checkpoint_of_others_has_no_saved_facts():
