@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from common.cli import CommandParser
 from common.distributed.process_group import is_launched
 from common.errors import DataError, NetworkError, UserError
+from common.machine import MachineOptions, with_machine, with_precision
 from common.options import add_options, flag_name, flags_of, option, plain, read_options
-from common.processes import available_cpus, environment_number
+from common.processes import environment_number
 from common.text import quoted
 from data.clips.intervals import WHOLE, interval_of, intervals_of, read_interval, read_single_interval
 from data.clips.sampling import SAMPLINGS, SPAN
 from data.labels.dataset_spec import DatasetSpec
+from evaluate.views import ViewOptions
 from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
@@ -47,7 +47,7 @@ class DatasetChoice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOptions):
+class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOptions, ViewOptions, MachineOptions):
     """All options of a run. A script gives its dataset's defaults as an instance."""
 
     dataset: Path = option(Path(), "folder with jpg/<class>/<video>/frames.db", "data", metavar="DIR", required=True)
@@ -73,10 +73,6 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
         2, "as --train-frame-interval, in validation; all: the clip covers the whole video", "data",
         aliases=("--val-frame-inteval",), is_compared=True, read=read_single_interval, metavar="N",
     )  # fmt: skip
-    val_clips: int = option(
-        1, "evenly spaced clips of each video in validation; their probabilities are averaged", "data", minimum=1,
-        is_compared=True,
-    )  # fmt: skip
     val_batch_size: int = option(
         0, "clips of a validation batch, over all GPUs; 0: as many as --batch-size", "data", minimum=0
     )
@@ -87,10 +83,6 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     random_seed: int = option(
         1, "seed of initial weights, order of videos, clips and augmentation", "data", minimum=0, maximum=2**63 - 1,
         is_compared=True,
-    )  # fmt: skip
-    workers: int = option(
-        -1, "processes that read clips, for each GPU; 0: read in the training process; -1: by the number of CPU cores",
-        "data", minimum=-1,
     )  # fmt: skip
     network: str = option(
         "srtg_r3d_34", f"one of {PLAIN_NETWORKS}; the prefix srtg_ adds SRTG to any of them", "network and weights"
@@ -120,12 +112,6 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     )  # fmt: skip
     evaluate: bool = option(
         False, "only validate the weights of --pretrained-3d or --resume-epoch", "network and weights"
-    )
-    device: str = option(
-        "auto", "auto: the GPUs if torch sees any, else the CPU", "machine", choices=("auto", "cuda", "cpu")
-    )
-    gpus: int = option(
-        0, "GPUs of this machine to use, 0: all; on the CPU, processes to start, 0: one", "machine", minimum=0
     )
     sync_bn: bool = option(
         False, "batch norm over the clips of all GPUs instead of each GPU's own", "machine", is_compared=True
@@ -263,35 +249,11 @@ def _check_task_name(name: str) -> None:
 
 def resolve_auto(options: TrainOptions) -> TrainOptions:
     """Replace `auto`, --gpus 0 and --workers -1 by values for this machine; DataError if it has too few GPUs."""
-    device = _device(options)
-    gpus = options.gpus or (torch.cuda.device_count() if device == "cuda" else 1)
+    options = with_machine(options)
     if not options.evaluate:
-        _check_batch(options, environment_number("WORLD_SIZE", minimum=1) if is_launched() else gpus)
-    precision = options.precision
-    _check_precision(precision, device, options.evaluate)
-    if precision == "auto":
-        precision = "fp32" if device == "cpu" else "bf16" if torch.cuda.is_bf16_supported(False) else "fp16"
-    workers = options.workers
-    if workers < 0:
-        cores = available_cpus() // (environment_number("LOCAL_WORLD_SIZE", minimum=1) if is_launched() else gpus)
-        workers = max(1, min(16, cores if device == "cuda" else cores // 2))
-    return replace(options, device=device, gpus=gpus, precision=precision, workers=workers)
-
-
-def _device(options: TrainOptions) -> str:
-    present = torch.cuda.device_count()
-    device = options.device if options.device != "auto" else "cuda" if present else "cpu"
-    if device == "cuda":
-        local_ranks = environment_number("LOCAL_WORLD_SIZE", minimum=1) if is_launched() else options.gpus
-        if local_ranks > present or not present:
-            asked = f"--gpus {local_ranks}" if local_ranks else "--device cuda"
-            raise DataError(f"{asked}: this machine has {present} GPUs that torch can use")
-    elif options.device == "auto" and options.gpus > 1:
-        raise DataError(
-            f"--gpus {options.gpus}: this machine has no GPU that torch can use; for {options.gpus} processes on the "
-            "CPU add --device cpu"
-        )
-    return device
+        _check_batch(options, environment_number("WORLD_SIZE", minimum=1) if is_launched() else options.gpus)
+    _check_precision(options.precision, options.device, options.evaluate)
+    return replace(options, precision=with_precision(options.precision, options.device))
 
 
 def _check_precision(precision: str, device: str, evaluate: bool) -> None:

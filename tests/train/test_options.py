@@ -155,7 +155,7 @@ MISTAKES = {
     "evaluate two files": (["--evaluate", "--pretrained-3d", "x.pth", "--resume-epoch", "auto"], "name two files"),
     "infinite rate": (["--loaded-lr-factor", "inf"], "--loaded-lr-factor: 'inf'"),
     "endless epochs": (["--end-epoch", "9" * 20], "--end-epoch: '9{20}'"),
-    "more than can be stored": (["--val-clips", str(2**31)], f"--val-clips {2**31}: .*{2**31 - 1}"),
+    "more than can be stored": (["--val-batch-size", str(2**31)], f"--val-batch-size {2**31}: .*{2**31 - 1}"),
     "huge interval": (["--train-frame-interval", "9" * 23], "--train-frame-interval: '9{23}'"),
     "digits without end": (["--lr-steps", "9" * 5000], "--lr-steps: '9{20,90}[^9]"),
     "superscript epoch": (["--resume-epoch", "²"], "--resume-epoch ²"),

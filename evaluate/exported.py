@@ -1,0 +1,161 @@
+"""Exported files, .onnx and .pt2, as networks: what `train.export` wrote runs as what it was made of."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.errors import DataError, NetworkError
+from network.base import VideoNetwork, check_clips
+from network.weights.facts import in_file, saved_facts, shown, training_facts
+
+SUFFIXES = (".onnx", ".pt2")
+FIELDS = ("network", "classes", "options", "videos", "content", "preprocessing")
+
+
+class ExportedFile(NamedTuple):
+    """A network that runs an exported file, and what the file says of it, as a checkpoint without weights."""
+
+    network: "ExportedNetwork"
+    facts: dict[str, Any]
+    """{"name", "gates", "placement", "num_classes", "classes"}."""
+    training: dict[str, dict[str, Any]]
+    checkpoint: dict[str, Any]
+
+
+class ExportedNetwork(VideoNetwork):
+    """Clips (B, 3, T, h, w) to logits (B, classes), computed by an exported file. It cannot be looked into."""
+
+    def __init__(self, num_classes: int, name: str, gates: bool, placement: str) -> None:
+        super().__init__()
+        self.name, self.gates, self.placement = name, gates, placement
+        self._num_classes = num_classes
+
+    @property
+    def num_classes(self) -> int:
+        """The number of a clip's logits."""
+        return self._num_classes
+
+
+class OnnxNetwork(ExportedNetwork):
+    """An ONNX file, run by onnxruntime: on the GPU if its package has that, else on the CPU."""
+
+    def __init__(self, session: Any, *facts: Any) -> None:
+        super().__init__(*facts)
+        self.session = session
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Logits, float32, on the clips' device."""
+        check_clips(clips)
+        values = clips.float().contiguous().cpu().numpy()
+        try:
+            (logits,) = self.session.run(None, {"clips": values})
+        except Exception as error:  # onnxruntime's errors have no common type
+            raise NetworkError(
+                f"the ONNX file cannot compute {tuple(clips.shape)} ({shown(str(error), 200)})"
+            ) from error
+        return torch.from_numpy(np.asarray(logits)).to(clips.device)
+
+
+class ProgramNetwork(ExportedNetwork):
+    """A torch.export program, which takes clips of one length and size."""
+
+    def __init__(self, program: nn.Module, shape: tuple[int, ...], *facts: Any) -> None:
+        super().__init__(*facts)
+        self.program = program
+        self.shape = shape
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Logits on the clips' device."""
+        check_clips(clips)
+        if tuple(clips.shape[2:]) != self.shape:
+            raise NetworkError(
+                f"a .pt2 takes clips of one shape: {shape_text(self.shape)}, not {shape_text(clips.shape[2:])}"
+            )
+        logits: Tensor = self.program(clips.float())
+        return logits
+
+    def train(self, mode: bool = True) -> "ProgramNetwork":
+        """Programs have no training mode; they are of the evaluation mode."""
+        self.training = False
+        return self
+
+
+def shape_text(shape: Any) -> str:
+    """`16x112x112`."""
+    return "x".join(map(str, shape))
+
+
+def read_exported(path: Path, device: torch.device) -> ExportedFile:
+    """The network of an .onnx or .pt2 file.
+
+    DataError if it cannot be read, NetworkError if another program wrote it.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    if path.suffix.lower() == ".onnx":
+        session, metadata = _onnx_session(path, device)
+    else:
+        program, metadata = _program(path)
+    with in_file(path):
+        checkpoint = _checkpoint(metadata)
+        facts = saved_facts(checkpoint)
+        if facts is None:
+            raise NetworkError("its metadata do not say what network it is of: python -m train.export writes them")
+        training = training_facts(checkpoint)
+        own = (facts["num_classes"], facts["name"], facts["gates"], facts["placement"])
+        network: ExportedNetwork
+        if path.suffix.lower() == ".onnx":
+            network = OnnxNetwork(session, *own)
+        else:
+            if not training["preprocessing"]:
+                raise NetworkError("it does not say what clips it takes: export the checkpoint again")
+            clips = training["preprocessing"]
+            shape = (clips["clip_length"], clips["clip_size"], clips["clip_size"])
+            network = ProgramNetwork(program.to(device), shape, *own)
+    return ExportedFile(network.eval(), facts, training, checkpoint)
+
+
+def _onnx_session(path: Path, device: torch.device) -> tuple[Any, dict[str, str]]:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise NetworkError(f"{path} needs one more package: pip install onnxruntime") from None
+    wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
+    there = onnxruntime.get_available_providers()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=[each for each in (*wanted, "CPUExecutionProvider") if each in there]
+        )
+    except Exception as error:  # onnxruntime's errors have no common type
+        raise DataError(f"{path} is damaged, or no ONNX file ({shown(str(error), 150)})") from error
+    return session, dict(session.get_modelmeta().custom_metadata_map)
+
+
+def _program(path: Path) -> tuple[nn.Module, dict[str, str]]:
+    files = {"facts.json": ""}
+    try:
+        program = torch.export.load(path, extra_files=files).module()
+        metadata = json.loads(files["facts.json"] or "{}")
+    except Exception as error:  # torch's reader raises many types for damaged files
+        raise DataError(f"{path} is damaged, or no torch.export program ({shown(str(error), 150)})") from error
+    return program, metadata if isinstance(metadata, dict) else {}
+
+
+def _checkpoint(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The metadata as a checkpoint has them; NetworkError if one is no JSON."""
+    checkpoint: dict[str, Any] = {}
+    for name in FIELDS:
+        if name in metadata:
+            try:
+                checkpoint[name] = json.loads(metadata[name])
+            except (TypeError, ValueError, RecursionError):
+                raise NetworkError(f"its metadata {name!r} are no JSON") from None
+    return checkpoint | {"weights": {}} if "network" in checkpoint else {}
