@@ -16,7 +16,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from common.files import atomic_file, write_errors
 from evaluate.figure_names import families, figure_names
@@ -25,7 +26,8 @@ from evaluate.predictions import Predictions
 
 FILE = "confusion.png"
 NUMBERED, NAMED = 25, 150  # classes
-LISTED = 40  # confusions in the list
+LISTED, FEWEST_ROWS = 40, 24  # confusions in the list, at most; rows of which there is place at least
+ROW = 0.205  # inches of a row of the list
 DPI = 130
 EMPTY = "#e8e8e8"  # the row of a class without videos
 COLOURS = "Blues"
@@ -50,7 +52,7 @@ def write_confusion(folder: Path, predictions: Predictions) -> Path:
     with write_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as temporary:
-            figure.savefig(temporary, dpi=DPI, format="png")
+            figure.savefig(temporary, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.12)
     return path
 
 
@@ -73,17 +75,12 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
         return _draw_list(matrix, classes)
     is_numbered = number <= NUMBERED
     names, unknown = figure_names(classes, 32 if is_numbered else 26)
-    pitch = 0.42 if is_numbered else max(0.11, 9 / number)  # inches of a cell
+    pitch = max(0.42, 1.5 / number) if is_numbered else max(0.11, 9 / number)  # inches of a cell
     side = pitch * number
-    longest = max(map(len, names), default=0)
     letters = 9.0 if is_numbered else max(5.0, min(8.0, 60 * pitch))
-    beside = 0.0085 * letters * (longest + 7) + 0.6  # inches of the names, with the numbers of videos
-    below = 0.0085 * letters * longest + 0.9
-    width, height = max(4.5, side + beside + 0.9), max(2.6, side + below + 0.55)
-    figure = Figure(figsize=(width, height))
-    axis = figure.add_axes((beside / width, below / height, side / width, side / height))
+    figure, axis = _figure_of(side)
     videos = matrix.sum(axis=1)
-    _draw_matrix(axis, matrix)
+    shares = _draw_matrix(axis, matrix)
     font: dict[str, Any] = {"family": list(families()), "fontsize": letters}
     axis.set_yticks(range(number), [f"{name} ({n})" for name, n in zip(names, videos.tolist(), strict=True)], **font)
     axis.set_xticks(range(number), names, rotation=90, **font)
@@ -92,19 +89,31 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     axis.set_yticks(np.arange(number + 1) - 0.5, minor=True)
     axis.grid(which="minor", color="0.88", linewidth=0.4)
     axis.tick_params(which="minor", length=0)
-    axis.set(xlabel="predicted class", ylabel="true class (videos)")
+    axis.set_xlabel("predicted class", fontsize=9)
+    axis.set_ylabel("true class (videos)", fontsize=9)
     if is_numbered:
         _write_numbers(axis, matrix)
-    _caption(figure, matrix, unknown, height)
+    else:
+        scale = axis.inset_axes((1 + 0.15 / side, 1 - 2.5 / side, 0.14 / side, 2.5 / side))
+        figure.colorbar(shares, cax=scale, ticks=(0, 0.05, 0.2, 0.5, 1), format=PercentFormatter(1, 0))
+        scale.tick_params(labelsize=8)
+        scale.set_ylabel("share of the class's videos", fontsize=8)
+    _caption(axis, matrix, unknown)
     return figure
 
 
-def _draw_matrix(axis: Axes, matrix: np.ndarray) -> None:
+def _figure_of(side: float) -> tuple[Figure, Axes]:
+    """A figure with a square axis of `side` inches; what is around it is cut to its size when it is written."""
+    figure = Figure(figsize=(side + 2, side + 2))
+    return figure, figure.add_axes((1 / (side + 2), 1 / (side + 2), side / (side + 2), side / (side + 2)))
+
+
+def _draw_matrix(axis: Axes, matrix: np.ndarray) -> AxesImage:
     """The shares of each row as colours; small ones are lifted by a square root, or they would not be seen."""
     videos = matrix.sum(axis=1, keepdims=True)
     shares = np.ma.masked_invalid(np.where(videos > 0, matrix / np.maximum(videos, 1), np.nan))
     colours = colormaps[COLOURS].with_extremes(bad=EMPTY)
-    axis.imshow(shares, cmap=colours, norm=PowerNorm(0.5, 0, 1), aspect="auto", interpolation="nearest")
+    return axis.imshow(shares, cmap=colours, norm=PowerNorm(0.5, 0, 1), aspect="auto", interpolation="nearest")
 
 
 def _write_numbers(axis: Axes, matrix: np.ndarray) -> None:
@@ -120,22 +129,20 @@ def _draw_list(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     """The strongest confusions as bars, and beside them the matrix without names and the top-1 of the classes."""
     found = strongest_confusions(matrix)
     names, unknown = figure_names(classes, 34)
-    rows = max(len(found), 12)
-    width, height = 14.0, 1.3 + 0.205 * rows
-    figure = Figure(figsize=(width, height))
-    bars = figure.add_axes((5.3 / width, 0.55 / height, 3.4 / width, 0.205 * rows / height))
+    bar_height = ROW * max(len(found), FEWEST_ROWS)
+    figure = Figure(figsize=(8, bar_height))  # in inches, 3.4 of which are the bars and the next part what is beside
+    bars = figure.add_axes((0, 0, 3.4 / 8, 1))
     _draw_bars(bars, found, names)
-    side = min(4.0, 0.205 * rows * 0.52)
-    left, top = 9.65, 0.55 + 0.205 * rows
-    small = figure.add_axes((left / width, (top - side) / height, side / width, side / height))
+    side = bar_height / 2 - 0.35
+    left = 4 / 8
+    small = figure.add_axes((left, 1 - side / bar_height, side / 8, side / bar_height))
     _draw_matrix(small, matrix)
     small.set_title("all classes, in class order", fontsize=9, loc="left")
     small.set_xlabel("predicted class", fontsize=8)
     small.set_ylabel("true class", fontsize=8)
     small.tick_params(labelsize=7)
-    curve = figure.add_axes((left / width, 0.55 / height, side / width, (0.205 * rows - side - 1.0) / height))
-    _draw_curve(curve, matrix)
-    _caption(figure, matrix, unknown, height)
+    _draw_curve(figure.add_axes((left, 0, side / 8, (side - 0.3) / bar_height)), matrix)
+    _caption(bars, matrix, unknown, lifted=0.3)
     return figure
 
 
@@ -149,7 +156,7 @@ def _draw_bars(axis: Axes, found: Sequence[Confusion], names: Sequence[str]) -> 
     axis.set_yticks(places, labels, family=list(families()), fontsize=7.5)
     axis.tick_params(axis="y", length=0)
     axis.tick_params(axis="x", labelsize=7)
-    axis.set_ylim(max(len(found), 12) - 0.4, -0.6)
+    axis.set_ylim(max(len(found), FEWEST_ROWS) - 0.4, -0.6)
     axis.set_xlim(0, 1.35 * max((each.times for each in found), default=1))
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for side in ("top", "right"):
@@ -157,7 +164,9 @@ def _draw_bars(axis: Axes, found: Sequence[Confusion], names: Sequence[str]) -> 
     axis.set_xlabel("videos", fontsize=8)
     axis.set_title("strongest confusions (true → predicted)", fontsize=9, loc="left")
     if not found:
-        axis.text(0.5, 0.5, "none", transform=axis.transAxes, ha="center", va="center", color="0.4")
+        axis.text(
+            0.5, 0.5, "no video is misclassified", transform=axis.transAxes, ha="center", va="center", color="0.4"
+        )
 
 
 def _draw_curve(axis: Axes, matrix: np.ndarray) -> None:
@@ -168,16 +177,26 @@ def _draw_curve(axis: Axes, matrix: np.ndarray) -> None:
     axis.set(xlim=(0, max(1, len(top1) - 1)), ylim=(0, 100))
     axis.tick_params(labelsize=7)
     axis.grid(alpha=0.3)
-    axis.set_xlabel("classes, from the lowest top-1 to the highest", fontsize=8)
+    axis.set_xlabel("classes, lowest top-1 first", fontsize=8)
     axis.set_ylabel("top-1 (%)", fontsize=8)
 
 
-def _caption(figure: Figure, matrix: np.ndarray, unknown: int, height: float) -> None:
-    """How many videos are right, and what the picture leaves out, as its first lines."""
+def _caption(axis: Axes, matrix: np.ndarray, unknown: int, lifted: float = 0.0) -> None:
+    """How many videos are right, and what the picture leaves out, above an axis, `lifted` by inches for a title."""
     videos, right = int(matrix.sum()), int(np.trace(matrix))
     empty = int((matrix.sum(axis=1) == 0).sum())
     text = f"{right} of {videos} videos right ({100 * right / videos:.2f} %)" if videos else "no videos of known class"
     text += f"; {empty} of {len(matrix)} classes without videos" if empty else ""
     if unknown:
-        text += f"\n{unknown} names are shown as row numbers of per_class.csv: no font here has all their letters"
-    figure.text(0.1 / figure.get_figwidth(), 1 - 0.08 / height, text, va="top", fontsize=9)
+        text += (
+            f"\n{unknown} names are shown as rows of per_class.csv, counted from 0: no font here has all their letters"
+        )
+    axis.annotate(
+        text,
+        (0, 1),
+        (0, 7 + 72 * lifted),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        va="bottom",
+        fontsize=9,
+    )

@@ -26,13 +26,14 @@ def score_table(
     `scores` gives value, lowest and highest of each metric by the name that METRICS or the score files have; NaN is
     shown as "-". `by_clips` gives the values by the number of clips of each video: a column each.
     """
-    table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD)
+    # Two spaces between columns, and headings of two lines: six columns fit into 80 characters.
+    table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("95 %\ninterval", justify="right", no_wrap=True)
     by_clips = by_clips or {}
     for clips in sorted(by_clips):
-        table.add_column(f"{clips} clip" if clips == 1 else f"{clips} clips", justify="right", no_wrap=True)
+        table.add_column(f"{clips}\nclip" + "s" * (clips != 1), justify="right", no_wrap=True)
     for name, (value, low, high) in scores.items():
         form = _form(name)
         interval = f"{_number(low, form)} to {_number(high, form)}" if low == low and high == high else "-"
