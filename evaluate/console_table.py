@@ -18,6 +18,9 @@ class _Form(NamedTuple):
     digits: int
 
 
+FORMS = {"mean_class": _Form("mean-class", "%", 2)}  # of scores that METRICS may lack
+
+
 def score_table(
     scores: Mapping[str, Interval], by_clips: Mapping[int, Mapping[str, float]] | None = None, title: str = ""
 ) -> Table:
@@ -50,10 +53,11 @@ def _form(name: str) -> _Form:
         if metric.name == name:
             before, _, after = metric.text.partition("{}")
             return _Form(before.strip(), after.strip(), metric.digits)
-    return _Form(name, "", 4)
+    return FORMS.get(name, _Form(name, "", 4))
 
 
 def _number(value: float, form: _Form) -> str:
     if value != value:
         return "-"
-    return f"{value:.{form.digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
+    digits = min(form.digits, 3) if abs(value) >= 10 else form.digits  # a large loss is no wider than a small one
+    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.1e}"
