@@ -48,7 +48,7 @@ def per_class_rows(predictions: Predictions, matrix: np.ndarray) -> list[tuple[o
     for index, (name, counts) in enumerate(zip(predictions.classes, matrix, strict=True)):
         videos = int(counts.sum())
         if not videos:
-            rows.append((name, 0, "", "", "", ""))
+            rows.append((name, 0, "", "", "", 0))
             continue
         others = counts.copy()
         others[index] = 0

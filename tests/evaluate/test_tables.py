@@ -29,10 +29,10 @@ def test_each_class_has_its_scores(tmp_path):
     head, *rows = read(tmp_path / PER_CLASS)
     assert tuple(head) == PER_CLASS_COLUMNS
     assert rows[0] == ["class 0", "3", "66.6667", "66.6667", "class 2", "1"]
-    assert rows[1] == ["class 1", "0", "", "", "", ""]
+    assert rows[1] == ["class 1", "0", "", "", "", "0"]
     assert rows[2][:4] == ["class 2", "3", "66.6667", rows[2][3]]
     assert rows[2][4:] == ["class 5", "1"]
-    assert rows[3] == ["class 3", "0", "", "", "", ""]
+    assert rows[3] == ["class 3", "0", "", "", "", "0"]
     assert rows[4][4:] == ["class 3", "1"]
     assert rows[5][:3] == ["class 5", "1", "0.0000"]
 
@@ -102,7 +102,7 @@ def test_no_videos_and_unknown_classes_give_tables_without_scores(tmp_path):
     """An evaluation of videos without labels would end in an error after its work."""
     for predictions in (predictions_of(np.zeros((0, 2)), [], ("a", "b")), predictions_of([[5, 0]], [-1], ("a", "b"))):
         write_tables(tmp_path, predictions)
-        assert [row[1:] for row in read(tmp_path / PER_CLASS)[1:]] == [["0", "", "", "", ""]] * 2
+        assert [row[1:] for row in read(tmp_path / PER_CLASS)[1:]] == [["0", "", "", "", "0"]] * 2
         assert len(read(tmp_path / WORST)) == 1
 
 
