@@ -77,10 +77,10 @@ def passport_lines(passport: Mapping[str, Any]) -> list[str]:
     frames = passport["frames"]
     lines = [f"{split}: {_presence(passport)}, ids {passport['ids']}"]
     if videos:
-        lines.append(
-            f"{split}: {frames['min']} to {frames['max']} frames, median {frames['median']:g}; "
-            f"{passport['classes_with_videos']} of {counted(passport['classes'], 'class')} with videos"
-        )
+        lengths = f"{frames['min']} to {frames['max']} frames, median {frames['median']:g}"
+        lengths = counted(frames["min"], "frame") if frames["min"] == frames["max"] else lengths
+        of_classes = f"{passport['classes_with_videos']} of {counted(passport['classes'], 'class')} with videos"
+        lines.append(f"{split}: {lengths}; {of_classes}")
     if readable := passport["sampled"] - passport["unreadable"]:
         parts = [_shown(passport["sizes"], "{} pixels"), _shown_rates(passport)]
         if passport["jpeg_qualities"]:
@@ -88,7 +88,9 @@ def passport_lines(passport: Mapping[str, Any]) -> list[str]:
         lines.append(f"{split}: {'; '.join(parts)} (of {counted(readable, 'video')} looked at)")
     if passport["unreadable"]:
         reasons = _counted_reasons(passport["unreadable_reasons"])
-        lines.append(f"{split}: {passport['unreadable']} of {passport['sampled']} videos looked at: {reasons}")
+        lines.append(
+            f"{split}: {passport['unreadable']} of {passport['sampled']} videos looked at cannot be read ({reasons})"
+        )
     return lines
 
 
@@ -105,9 +107,11 @@ def _presence(passport: Mapping[str, Any]) -> str:
 
 
 def _counted_reasons(reasons: Mapping[str, int]) -> str:
-    shown = [f"{number} {reason}" for reason, number in list(reasons.items())[:SHOWN]]
+    if len(reasons) == 1:
+        return next(iter(reasons))
+    shown = [f"{reason}: {number}" for reason, number in list(reasons.items())[:SHOWN]]
     more = sum(list(reasons.values())[SHOWN:])
-    return ", ".join([*shown, *([f"{more} for other reasons"] if more else [])])
+    return ", ".join([*shown, *([f"other reasons: {more}"] if more else [])])
 
 
 def _shown(shares: Mapping[str, float], form: str) -> str:
