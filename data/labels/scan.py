@@ -6,6 +6,7 @@
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from data.labels.hints import (
     hint_for_segments,
     hint_for_spelling,
 )
+from data.labels.label_counts import LabelCounts
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import LabelFiles
 from data.labels.split_rows import read_split_rows, read_val_rows
@@ -148,7 +150,8 @@ def _find_split(
     if unusable:
         names = first_names([f"{video.class_folder}/{video.name} {video.problem}" for video in unusable], 300)
         lines.append(f"{len(unusable)} of {videos} {is_or_are(unusable)} on disk but cannot be used: {names}")
-    return pack(folders.jpg, classes, usable), unusable, lines
+    counts = LabelCounts.of(len(rows), len(missing), (video.problem for video in unusable))
+    return replace(pack(folders.jpg, classes, usable), counts=counts), unusable, lines
 
 
 def _check_classes(train: VideoList, val: VideoList, folders: ClassFolders, rows: Sequence[LabelRow]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from data.labels.label_counts import LabelCounts
 from data.labels.shared_arrays import SharedArrays
 from data.labels.text import canonical_name
 from data.store.video_source import VideoPart
@@ -57,6 +58,7 @@ class VideoList:
     class_folders: tuple[str, ...]  # names of folders in `jpg`
     arrays: SharedArrays  # those named in ARRAYS
     files: SharedArrays | None = None  # those named in FILE_ARRAYS, if the videos are read from video files
+    counts: LabelCounts | None = None  # of the labels that they were found by
 
     @property
     def labels(self) -> np.ndarray:

@@ -1,0 +1,195 @@
+"""The data passport: what the videos of a split are, as plain types for JSON and as lines for the log."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data.labels.class_folders import in_threads
+from data.labels.label_counts import kind_of
+from data.labels.text import counted
+from data.labels.video_list import VideoList
+from data.store.frame_store import FrameStore
+from data.store.jpeg import jpeg_size
+from data.store.jpeg_quality import jpeg_quality
+from data.store.video_source import VideoPart, VideoSourceError
+
+UNKNOWN = "unknown"
+MOST_KINDS = 8  # sizes, rates and qualities that are named one by one
+OTHERS = "others"
+SHOWN = 3  # of them in a line
+
+
+class _Look(NamedTuple):
+    """What a sampled video is; `problem` if it cannot be read."""
+
+    size: str = ""  # width x height of the frame in its middle
+    rate: float | None = None  # frames a second
+    quality: str = UNKNOWN  # of that frame; empty if it is of no JPEG
+    problem: str = ""
+
+
+def passport_of(videos: VideoList, split: str) -> dict[str, Any]:
+    """What the videos of a split are, as plain types.
+
+    The arrays of `videos` tell most; sizes, rates and JPEG qualities are those of at most VideoList.SAMPLED videos, of
+    which one frame each is read. A video that cannot be read is counted and raises nothing. docs/evaluation-files.md
+    describes the entries.
+    """
+    counts = videos.counts
+    frames = videos.frame_counts
+    looks = list(in_threads("samples", _look, [videos.place(index) for index in videos.sample()]))
+    readable = [look for look in looks if not look.problem]
+    rates = [look.rate for look in readable if look.rate is not None]
+    return {
+        "split": split,
+        "source": videos.source,
+        "labelled_videos": None if counts is None else counts.named,
+        "videos": len(videos),
+        "absent": None if counts is None else counts.absent,
+        "unusable": None if counts is None else sum(number for _, number in counts.unusable),
+        "unusable_reasons": {} if counts is None else dict(counts.unusable),
+        "ids": _digest_of_ids(videos),
+        "classes": len(videos.classes),
+        "classes_with_videos": int(np.count_nonzero(np.bincount(videos.labels, minlength=len(videos.classes)))),
+        "frames": {
+            "min": int(frames.min(initial=np.iinfo(np.int32).max)) if len(frames) else 0,
+            "median": float(np.median(frames)) if len(frames) else 0.0,
+            "max": int(frames.max(initial=0)),
+        },
+        "sampled": len(looks),
+        "unreadable": len(looks) - len(readable),
+        "unreadable_reasons": dict(Counter(kind_of(look.problem) for look in looks if look.problem).most_common()),
+        "sizes": _shares(look.size for look in readable),
+        "rates": _shares(_rate(look.rate) for look in readable),
+        "rate_range": [min(rates), max(rates)] if rates else None,
+        "jpeg_qualities": _shares(look.quality for look in readable if look.quality),
+    }
+
+
+def passport_lines(passport: Mapping[str, Any]) -> list[str]:
+    """A passport for the log."""
+    split, videos = passport["split"], passport["videos"]
+    frames = passport["frames"]
+    lines = [f"{split}: {_presence(passport)}, ids {passport['ids']}"]
+    if videos:
+        lengths = f"{frames['min']} to {frames['max']} frames, median {frames['median']:g}"
+        lengths = counted(frames["min"], "frame") if frames["min"] == frames["max"] else lengths
+        of_classes = f"{passport['classes_with_videos']} of {counted(passport['classes'], 'class')} with videos"
+        lines.append(f"{split}: {lengths}; {of_classes}")
+    if readable := passport["sampled"] - passport["unreadable"]:
+        parts = [_shown(passport["sizes"], "{} pixels"), _shown_rates(passport)]
+        if passport["jpeg_qualities"]:
+            parts.append(_shown(passport["jpeg_qualities"], "JPEG quality {}"))
+        lines.append(f"{split}: {'; '.join(parts)} (of {counted(readable, 'video')} looked at)")
+    if passport["unreadable"]:
+        reasons = _counted_reasons(passport["unreadable_reasons"])
+        lines.append(
+            f"{split}: {passport['unreadable']} of {passport['sampled']} videos looked at cannot be read ({reasons})"
+        )
+    return lines
+
+
+def _presence(passport: Mapping[str, Any]) -> str:
+    named = passport["labelled_videos"]
+    kind = "video files" if passport["source"] == "videos" else "frame databases"
+    if named is None:
+        return f"{counted(passport['videos'], 'video')} ({kind})"
+    missing = [f"{passport['absent']} not on disk"] if passport["absent"] else []
+    if passport["unusable"]:
+        missing.append(f"{passport['unusable']} cannot be used ({_counted_reasons(passport['unusable_reasons'])})")
+    text = f"{passport['videos']} of {counted(named, 'labelled video')} ({kind})"
+    return ", ".join([text, *missing])
+
+
+def _counted_reasons(reasons: Mapping[str, int]) -> str:
+    if len(reasons) == 1:
+        return next(iter(reasons))
+    shown = [f"{reason}: {number}" for reason, number in list(reasons.items())[:SHOWN]]
+    more = sum(list(reasons.values())[SHOWN:])
+    return ", ".join([*shown, *([f"other reasons: {more}"] if more else [])])
+
+
+def _shown(shares: Mapping[str, float], form: str) -> str:
+    """The most frequent kinds: "340x256 pixels (80 %), 320x240 (20 %)"."""
+    first, *others = list(shares.items())[:SHOWN]
+    if len(shares) == 1:
+        return form.format(first[0])
+    dots = ", ..." if len(shares) > SHOWN else ""
+    rest = "".join(f", {kind} ({100 * share:.0f} %)" for kind, share in others)
+    return f"{form.format(first[0])} ({100 * first[1]:.0f} %){rest}{dots}"
+
+
+def _shown_rates(passport: Mapping[str, Any]) -> str:
+    rates = passport["rates"]
+    if rates.keys() == {UNKNOWN}:
+        return "frame rate unknown"
+    if len(rates) <= SHOWN:
+        return _shown(rates, "{} frames/s")
+    lowest, highest = passport["rate_range"]
+    unknown = f" (unknown: {100 * rates[UNKNOWN]:.0f} %)" if UNKNOWN in rates else ""
+    return f"{lowest:.4g} to {highest:.4g} frames/s{unknown}"
+
+
+def _digest_of_ids(videos: VideoList) -> str:
+    """A digest of which videos there are, by class and name.
+
+    It depends neither on their order, nor on where they lie, nor on the class order; see VideoList.hashes.
+    """
+    hashes = np.sort(videos.hashes()).astype("<i8")
+    return hashlib.blake2b(hashes.tobytes(), digest_size=16).hexdigest()
+
+
+def _shares(kinds: Iterable[str]) -> dict[str, float]:
+    """The share of each kind, the most frequent first."""
+    counts = Counter(kinds)
+    total = counts.total()
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shares = {kind: number / total for kind, number in ordered[:MOST_KINDS]}
+    if others := sum(number for _, number in ordered[MOST_KINDS:]):
+        shares[OTHERS] = others / total
+    return shares
+
+
+def _look(place: Path | VideoPart) -> _Look:
+    return _look_at_file(place) if isinstance(place, VideoPart) else _look_at_frames(place)
+
+
+def _look_at_frames(folder: Path) -> _Look:
+    store = FrameStore(folder)
+    try:
+        with store:
+            jpeg = store.jpeg(len(store) // 2)  # many videos begin and end with a title
+            rate = store.rate()
+    except VideoSourceError as error:
+        return _Look(problem=_without_remedy(str(error), store.path))
+    height, width = jpeg_size(jpeg)
+    quality = jpeg_quality(jpeg)
+    return _Look(f"{width}x{height}", rate, UNKNOWN if quality is None else str(quality))
+
+
+def _look_at_file(part: VideoPart) -> _Look:
+    from data.store.keyframe_index import FrameIndex  # loads FFmpeg, which databases do not need
+
+    try:
+        status = os.stat(part.path)  # noqa: PTH116 (as a text)
+    except OSError as error:
+        return _Look(problem=f"cannot be opened ({error.strerror})")
+    if (status.st_size, status.st_mtime_ns) != (part.size, part.mtime):
+        return _Look(problem="has changed since it was indexed")
+    index = FrameIndex.unpack(part.packed)
+    height, width = index.size
+    return _Look(f"{width}x{height}", index.rate(part.first, part.frames), "")
+
+
+def _without_remedy(message: str, path: str) -> str:
+    """A reader's message without the path, which each video has another of, and without what to do about it."""
+    return message.replace(path, "").partition("; ")[0].strip(" :")
+
+
+def _rate(rate: float | None) -> str:
+    return UNKNOWN if rate is None else f"{rate:.4g}"
