@@ -8,13 +8,13 @@ from common.text import printable, shortened
 from evaluate.predictions import Predictions
 
 FIRST = ("network", "gates", "placement", "split", "views", "clip", "interval", "pretrained_3d", "fine_tune")
+DIGESTS = ("digest", "weights_digest")  # of the weights; they decide where both sides have one
 LAST = {  # of where and how a run was done; they seldom make a difference
     "checkpoint", "dataset", "labels", "model_dir", "task_name", "log_file", "resume_epoch", "random_seed", "workers",
     "device", "gpus", "debug_mode", "evaluate", "log_every", "save_frequency", "save_every_steps", "save_every_minutes",
-    "val_batch_size", "run_id", "run_key", "digest", "weights", "versions", "created", "time",
+    "val_batch_size", "run_id", "run_key", *DIGESTS, "versions", "created", "time",
 }  # fmt: skip
 SKIPPED = {"given"}  # says which flags were given, of which each has its own value
-WEIGHTS = ("checkpoint", "weights", "digest")
 ABSENT = "(not saved)"
 
 
@@ -43,11 +43,16 @@ def differences_within(side: Sequence[Predictions]) -> list[str]:
 
 
 def same_weights(a: Sequence[Predictions], b: Sequence[Predictions]) -> str | None:
-    """The checkpoint or digest that a file of each side names; None if there is none."""
-    for name in WEIGHTS:
+    """The digest or checkpoint that a file of each side names; None if there is none.
+
+    A checkpoint without its folder does not count: all runs name their files alike.
+    """
+    for name in (*DIGESTS, "checkpoint"):
         own, others = ({str(each.about[name]) for each in side if each.about.get(name)} for side in (a, b))
-        if own & others:
-            return min(own & others)
+        if name in DIGESTS and own and others:
+            return min(own & others, default=None)
+        if found := [path for path in own & others if "/" in path]:
+            return min(found)
     return None
 
 

@@ -174,7 +174,7 @@ def conclusion(comparison: Comparison) -> str:
             f"Not clearly distinguishable by top-1 {on}: the interval of the difference, {size}, has not 0, but "
             f"McNemar's exact test gives p = {p:.3f}."
         )
-    covered = "other seeds of training are not covered" if one_each else "the spread of seeds is in it"
+    covered = "other seeds of training are not covered" if one_each else "the interval covers videos and seeds"
     return f"{better} has a higher top-1 than {worse} {on}: B - A is {size} (95 % interval); {covered}."
 
 

@@ -14,6 +14,7 @@ from evaluate.bootstrap import ScoreInterval
 from evaluate.comparison import LEVEL, Comparison, SideScore, shown_classes
 
 WIDTH = 120  # of a file or pipe
+WIDE = 118  # columns from which on a score and its interval stand in one line
 NAMES = {"top1": ("top-1 (%)", 2), "top5": ("top-5 (%)", 2), "mean_class": ("mean-class (%)", 2), "loss": ("loss", 4)}
 MOST_CLASSES = 20  # of the table; all are in the file
 MOST_OPTIONS = 10
@@ -35,7 +36,7 @@ def print_comparison(
         if len(names) > MOST_SEEDS:
             _line(console, f"   and {len(names) - MOST_SEEDS} more")
     console.print()
-    console.print(_score_table(comparison))
+    console.print(_score_table(comparison, " " if console.width >= WIDE else "\n"))
     _line(console, _wins(comparison))
     console.print()
     _print_classes(console, comparison)
@@ -53,7 +54,7 @@ def interval_table(title: str, rows: Sequence[tuple[str, Mapping[str, ScoreInter
     for text, _ in NAMES.values():
         table.add_column(f"{text}\n(95 % interval)", justify="right")
     for number, (name, scores) in enumerate(rows):
-        cells = [_interval(scores[score], digits) for score, (_, digits) in NAMES.items()]
+        cells = [_interval(scores[score], digits, "\n") for score, (_, digits) in NAMES.items()]
         table.add_row(escape(printable(name)), *cells, style="bold" if number == len(rows) - 1 else None)
     return table
 
@@ -66,7 +67,8 @@ def _table(title: str | None = None) -> Table:
     return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
-def _score_table(comparison: Comparison) -> Table:
+def _score_table(comparison: Comparison, between: str) -> Table:
+    """`between` stands between a score and its interval or range."""
     table = _table(f"Scores on {comparison.videos} videos")
     table.add_column("", no_wrap=True)
     for side, seeds in zip(("A", "B"), comparison.seeds, strict=True):
@@ -75,23 +77,23 @@ def _score_table(comparison: Comparison) -> Table:
     table.add_column("B - A\n(95 % interval)", justify="right")
     for name, (text, digits) in NAMES.items():
         score = comparison.scores[name]
-        cells = [_side(each, digits) for each in (score.a, score.b)]
-        table.add_row(text, *cells, _interval(score.difference, digits, sign="+"))
+        cells = [_side(each, digits, between) for each in (score.a, score.b)]
+        table.add_row(text, *cells, _interval(score.difference, digits, between, sign="+"))
     return table
 
 
-def _side(score: SideScore, digits: int) -> str:
+def _side(score: SideScore, digits: int, between: str) -> str:
     if score.interval:
-        return _interval(score.interval, digits)
+        return _interval(score.interval, digits, between)
     spread = f"{score.mean:.{digits}f} ± {score.deviation:.{digits}f}"
-    return f"{spread} ({min(score.seeds):.{digits}f} to {max(score.seeds):.{digits}f})"
+    return f"{spread}{between}({min(score.seeds):.{digits}f} to {max(score.seeds):.{digits}f})"
 
 
-def _interval(each: ScoreInterval, digits: int, sign: str = "") -> str:
+def _interval(each: ScoreInterval, digits: int, between: str, sign: str = "") -> str:
     value = f"{each.value:{sign}.{digits}f}"
     if each.low != each.low:
         return value
-    return f"{value} ({each.low:{sign}.{digits}f} to {each.high:{sign}.{digits}f})"
+    return f"{value}{between}({each.low:{sign}.{digits}f} to {each.high:{sign}.{digits}f})"
 
 
 def _wins(comparison: Comparison) -> str:

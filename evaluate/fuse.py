@@ -20,6 +20,7 @@ from common.errors import DataError
 from common.files import write_errors
 from common.json_text import json_text
 from common.text import printable
+from evaluate.about_differences import DIGESTS
 from evaluate.bootstrap import SCORES, ScoreInterval, scores_with_intervals
 from evaluate.comparison_tables import interval_table, make_console
 from evaluate.own_output import predictions_output
@@ -116,7 +117,7 @@ def _about(sources: Sequence[Source], weights: Sequence[float]) -> dict[str, Any
     shared = {
         name: value
         for name, value in abouts[0].items()
-        if name not in ("checkpoint", "weights", "digest", "options", "parts")
+        if name not in ("checkpoint", *DIGESTS, "options", "parts")
         and all(name in about and about[name] == value for about in abouts)
     }
     parts = [

@@ -63,7 +63,11 @@ def read_predictions(path: Path) -> Predictions:
     if what_is_at(path) == "folder":
         path = path / FILE
     try:
-        with open_plain(path, LARGEST) as content, np.load(content, allow_pickle=False) as file:
+        with open_plain(path, LARGEST) as content:
+            if content.read(2) != b"PK":
+                raise ValueError("it is no .npz")
+            content.seek(0)
+            file = np.load(content, allow_pickle=False)
             arrays = {name: file[name] for name in ARRAYS}
         about = json.loads(str(arrays["about"]))
     except OtherFileError:
