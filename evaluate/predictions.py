@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +11,19 @@ from typing import Any
 import numpy as np
 
 from common.errors import DataError
-from common.files import atomic_file, write_errors
+from common.files import OtherFileError, atomic_file, open_plain, what_is_at, write_errors
 from common.json_text import json_text
 from common.text import shortened
 
 FILE = "predictions.npz"
+LARGEST = 2**34  # bytes of such a file; 100,000 videos of 700 classes have less than 0.3 GB
 ARRAYS = {"ids": "U", "labels": "i", "classes": "U", "log_probabilities": "f", "about": "U"}
 """The arrays of the file, and the kinds of their values."""
+DAMAGE = (
+    OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error,
+    RuntimeError, RecursionError, MemoryError,
+)  # fmt: skip
+"""What zipfile, zlib, numpy and json raise for damaged files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +60,21 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 def read_predictions(path: Path) -> Predictions:
     """The predictions of a file, or of a folder that has one under its usual name. DataError if it is no such file."""
-    if path.is_dir():
+    if what_is_at(path) == "folder":
         path = path / FILE
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_plain(path, LARGEST) as content:
+            if content.read(2) != b"PK":
+                raise ValueError("it is no .npz")
+            content.seek(0)
+            file = np.load(content, allow_pickle=False)
             arrays = {name: file[name] for name in ARRAYS}
         about = json.loads(str(arrays["about"]))
+    except OtherFileError:
+        raise
     except FileNotFoundError:
         raise DataError(f"there is no {path}: an evaluation writes it") from None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(f"{path} is damaged, or no file of predictions ({shortened(str(error), 150)})") from error
     _check(path, arrays, about)
     classes = tuple(map(str, arrays["classes"]))

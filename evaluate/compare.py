@@ -1,0 +1,149 @@
+"""Two evaluations, or several seeds of two, on the videos that all have.
+
+    python -m evaluate.compare results/HACS/r3d_34_gates_False results/HACS/srtg_r3d_34_gates_False
+    python -m evaluate.compare A_seed1 A_seed2 A_seed3 --with B_seed1 B_seed2 B_seed3 --output comparison.json
+
+Each is a file of predictions, the folder of an evaluation, or that of a run with one evaluation. Differences are B - A.
+The last line on standard output is JSON. docs/compare.md says what the numbers mean.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from common.cli import CommandParser, StoreText, run_command
+from common.errors import DataError
+from common.files import atomic_file, check_output, write_errors
+from common.json_text import json_text
+from evaluate.about_differences import AboutDifference, differences, differences_within, same_weights
+from evaluate.comparison import LEVEL, Comparison, as_json, classes_as_json, compare_predictions
+from evaluate.comparison_tables import make_console, print_comparison
+from evaluate.own_output import check_own_json
+from evaluate.prediction_files import Matched, Source, check_name, left_out, match_videos, read_sources
+
+KIND = "comparison of evaluations"  # in the JSON
+FEW_VIDEOS = 100
+FEW_WINS = 6  # of fewer discordant videos no split has a p below 0.05
+
+
+def main() -> int:
+    """Print the comparison and, with --output, write it; DataError names what cannot be read or compared."""
+    arguments = _parser().parse_args()
+    a_paths, b_paths = _sides(arguments)
+    if arguments.output is not None:
+        check_output(arguments.output, (".json",), "--output")
+        check_own_json(arguments.output, KIND)
+    check_name(arguments.evaluation, [*a_paths, *b_paths])
+    a, b = (read_sources(paths, arguments.evaluation) for paths in (a_paths, b_paths))
+    for side in (a, b):
+        _check_seeds(side)
+    matched = match_videos([*a, *b])
+    sides = matched.predictions[: len(a)], matched.predictions[len(a) :]
+    comparison = compare_predictions(*sides)
+    options = differences(*sides)
+    warnings = _warnings(a, b, matched, comparison)
+    summary = _summary(a, b, matched, comparison, options, warnings)
+    if arguments.output is not None:
+        _write(arguments.output, {**summary, "classes": classes_as_json(comparison.classes)})
+    console = make_console()
+    print_comparison(console, [each.name for each in a], [each.name for each in b], comparison, options)
+    for warning in warnings:
+        Console(stderr=True).print(f"warning: {warning}", soft_wrap=True, highlight=False, markup=False)
+    console.print(summary["conclusion"], soft_wrap=True, highlight=False, markup=False)
+    print(json_text(summary))
+    return 0
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="python -m evaluate.compare", description=__doc__)
+    parser.add_argument(
+        "a", type=Path, nargs="+", metavar="PATH", help="A and B; with --with, the seeds of A alone",
+    )  # fmt: skip
+    parser.add_argument("--with", dest="b", type=Path, nargs="+", metavar="PATH", help="the seeds of B")
+    parser.add_argument(
+        "--evaluation", action=StoreText, metavar="NAME",
+        help="of runs with several evaluations, the folder to take, such as evaluation_val_10x3",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write all numbers to this .json, those of every class too",
+    )  # fmt: skip
+    return parser
+
+
+def _sides(arguments: argparse.Namespace) -> tuple[list[Path], list[Path]]:
+    if arguments.b is not None:
+        return arguments.a, arguments.b
+    if len(arguments.a) != 2:
+        raise DataError(f"{len(arguments.a)} paths: give A and B, or several seeds as A1 A2 --with B1 B2")
+    return arguments.a[:1], arguments.a[1:]
+
+
+def _check_seeds(side: Sequence[Source]) -> None:
+    """DataError if two seeds of a side are the same: they would look like seeds that agree."""
+    for number, one in enumerate(side):
+        for other in side[:number]:
+            if one.path.samefile(other.path):
+                raise DataError(f"{one.name} is given twice on one side: give each seed once")
+            if np.array_equal(one.predictions.log_probabilities, other.predictions.log_probabilities):
+                raise DataError(f"{other.name} and {one.name} have the same predictions: give each seed once")
+
+
+def _warnings(a: Sequence[Source], b: Sequence[Source], matched: Matched, comparison: Comparison) -> list[str]:
+    """What is left out, and what makes the comparison less than it seems."""
+    found = left_out([*a, *b], matched)
+    for name, side in (("A", a), ("B", b)):
+        if fields := differences_within([each.predictions for each in side]):
+            listed = ", ".join(fields[:5]) + (" ..." if len(fields) > 5 else "")
+            found.append(f"the files of {name} differ in more than their seeds ({listed}): so do their scores")
+    weights = same_weights([each.predictions for each in a], [each.predictions for each in b])
+    if comparison.same_predictions:
+        found.append("A and B have the same predictions: the same weights, or the same file twice")
+    elif weights:
+        found.append(f"A and B name the same weights, {weights}: the difference is one of the evaluation")
+    return found + _few(comparison)
+
+
+def _few(comparison: Comparison) -> list[str]:
+    """Warnings of few videos or seeds."""
+    found = []
+    if comparison.videos < FEW_VIDEOS:
+        found.append(f"{comparison.videos} videos are few: one is {100 / comparison.videos:.2f} points of top-1")
+    wins = comparison.discordant.a_wins + comparison.discordant.b_wins
+    if comparison.seeds == (1, 1) and 0 < wins < FEW_WINS:
+        found.append(f"one side alone is right on {wins} videos: of fewer than {FEW_WINS} McNemar's test shows nothing")
+    if max(comparison.seeds) > 1 and min(comparison.seeds) == 1:
+        name, other = ("A", "B") if comparison.seeds[0] == 1 else ("B", "A")
+        found.append(f"{name} has one seed: its spread over seeds is taken to be that of {other}")
+    return found
+
+
+def _summary(
+    a: Sequence[Source], b: Sequence[Source], matched: Matched, comparison: Comparison,
+    options: Sequence[AboutDifference], warnings: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "kind": KIND,
+        "a": [each.name for each in a],
+        "b": [each.name for each in b],
+        "left_out": list(matched.left_out),
+        "unlabelled": matched.unlabelled,
+        **as_json(comparison),
+        "significant_classes": [each.name for each in comparison.classes if each.holm_p < LEVEL],
+        "options": [each._asdict() for each in options],
+        "warnings": list(warnings),
+    }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with write_errors(path, "give another --output"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as temporary:
+            temporary.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,215 @@
+"""`python -m evaluate.compare`: its numbers against scipy, and what it says and refuses."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from common.cli import run_command
+from evaluate.bootstrap import video_results
+from evaluate.compare import main
+from evaluate.comparison import compare_predictions, shown_classes
+from evaluate.predictions import Predictions
+from tests.evaluate.predicted import make_predictions, write
+
+
+def run(server, folder, *arguments):
+    """The JSON of the last line, after the command has succeeded."""
+    process = server.start("-m", "evaluate.compare", *arguments, folder=folder)
+    assert process.wait() == 0, process.output()
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def seeds(folder, network, skill, count=3, **options):
+    """Evaluations of some seeds of a run, as folders of runs."""
+    for seed in range(count):
+        write(
+            folder / f"{network}_{seed}" / "evaluation_val_5x3" / "predictions.npz",
+            make_predictions(
+                videos=120, classes=6, seed=100 * len(network) + seed, skill=skill, network=network,
+                checkpoint=f"{network}_{seed}.pth", options={"random_seed": seed, "network": network, **options},
+            ),
+        )  # fmt: skip
+    return [folder / f"{network}_{seed}" for seed in range(count)]
+
+
+def test_the_interval_of_a_difference_is_that_of_scipy():
+    """Paired: of unpaired samples it would be half as wide again, and hide what the networks differ in."""
+    a, b = make_predictions(videos=200, seed=1, skill=1.0), make_predictions(videos=200, seed=2, skill=1.4)
+    found = compare_predictions([a], [b], resamples=20000).scores
+    one, other = video_results(a), video_results(b)
+    for name, values in {"loss": (one.loss, other.loss), "top1": (100.0 * one.top1, 100.0 * other.top1)}.items():
+        expected = scipy.stats.bootstrap(
+            values, lambda x, y, axis: (y - x).mean(axis=axis), paired=True, vectorized=True, n_resamples=10000,
+            method="percentile", rng=np.random.default_rng(1),
+        ).confidence_interval  # fmt: skip
+        difference = found[name].difference
+        assert difference.value == pytest.approx((values[1] - values[0]).mean())
+        width = expected.high - expected.low
+        assert (difference.low, difference.high) == pytest.approx(tuple(expected), abs=0.06 * width), name
+
+
+def test_intervals_of_a_difference_cover_it():
+    """150 pairs of networks that share half of their mistakes; the true difference is 10 points."""
+    generator = np.random.default_rng(3)
+    covered = 0
+    labels = np.repeat(np.arange(3), 50)
+    ids = np.char.mod("%03d", np.arange(150))
+    for _ in range(150):
+        shared = generator.random(150) < 0.5
+        hits = [np.where(shared, generator.random(150) < 0.7, generator.random(150) < rate) for rate in (0.5, 0.7)]
+        sides = [
+            Predictions(
+                ids, labels, tuple("abc"),
+                np.log(np.where((np.arange(3) == labels[:, None]) == hit[:, None], 0.5, 0.25)).astype(np.float32),
+            )
+            for hit in hits
+        ]  # fmt: skip
+        difference = compare_predictions(sides[:1], sides[1:], resamples=400).scores["top1"].difference
+        covered += difference.low <= 10 <= difference.high
+    assert 0.90 <= covered / 150 <= 0.99
+
+
+def test_wins_are_the_videos_that_one_alone_has_right():
+    """McNemar's counts, in all and for each class."""
+    a, b = make_predictions(videos=150, seed=4), make_predictions(videos=150, seed=5, skill=2.5)
+    comparison = compare_predictions([a], [b], resamples=50)
+    one, other = video_results(a), video_results(b)
+    wins = int((one.top1 & ~other.top1).sum()), int((other.top1 & ~one.top1).sum())
+    assert (comparison.discordant.a_wins, comparison.discordant.b_wins) == wins
+    assert comparison.discordant.p == pytest.approx(scipy.stats.binomtest(wins[0], sum(wins)).pvalue)
+    for each in comparison.classes:
+        own = one.labels == a.classes.index(each.name)
+        assert each.videos == own.sum()
+        assert each.discordant.b_wins == (other.top1 & ~one.top1 & own).sum()
+        assert each.b == pytest.approx(100 * other.top1[own].mean())
+        assert each.holm_p >= each.discordant.p
+    shown = shown_classes(comparison.classes, 3)
+    assert [each.discordant.p for each in shown] == sorted(each.discordant.p for each in comparison.classes)[:3]
+
+
+def test_seeds_of_both_sides(server, tmp_path):
+    """Mean, sample standard deviation, and an interval that is wider than that of the videos alone."""
+    a, b = seeds(tmp_path, "plain", 1.2), seeds(tmp_path, "gated", 2.4, lr_base=0.5)
+    output = tmp_path / "out" / "comparison.json"
+    found = run(server, tmp_path, *a, "--with", *b, "--output", output)
+    top1 = found["scores"]["top1"]
+    assert found["seeds"] == [3, 3]
+    assert top1["a"]["standard_deviation"] == pytest.approx(np.std(top1["a"]["seeds"], ddof=1))
+    assert top1["difference"] == pytest.approx(np.mean(top1["b"]["seeds"]) - np.mean(top1["a"]["seeds"]))
+    low, high = top1["interval"]
+    assert high - low >= 2 * 1.95 * top1["spread"]["videos"]
+    assert found["mcnemar_p"] is None  # it would not cover seeds
+    assert found["interval_covers"] == ["videos", "seeds"]
+    assert [each["name"] for each in found["options"]] == ["network", "lr_base", "checkpoint"]
+    written = json.loads(output.read_text())
+    assert len(written.pop("classes")) == 6
+    assert written == found
+    assert run(server, tmp_path, *a, "--with", *b, "--output", output) == found  # replaces its own output
+
+
+def test_one_seed_a_side(server, tmp_path):
+    """The same numbers each time; videos of one side alone are counted."""
+    whole = make_predictions(videos=90, seed=6)
+    a = write(tmp_path / "a.npz", whole)
+    rows = slice(0, 80)
+    part = make_predictions(videos=90, seed=7)
+    b = write(
+        tmp_path / "b.npz", Predictions(part.ids[rows], part.labels[rows], part.classes, part.log_probabilities[rows])
+    )
+    found = run(server, tmp_path, a, b)
+    assert (found["videos"], found["left_out"]) == (80, [10, 0])
+    assert found["mcnemar_p"] == pytest.approx(
+        scipy.stats.binomtest(found["a_wins"], found["a_wins"] + found["b_wins"]).pvalue
+    )
+    assert found == run(server, tmp_path, a, b)
+
+
+def test_the_same_predictions_are_no_result(server, tmp_path):
+    """The same file twice looks like two networks that agree."""
+    a = write(tmp_path / "a.npz", make_predictions(seed=8))
+    found = run(server, tmp_path, a, a)
+    assert found["scores"]["top1"]["interval"] == [0, 0]
+    assert found["mcnemar_p"] == 1
+    assert any("same" in warning for warning in found["warnings"])
+
+
+def test_an_infinite_loss_is_null_in_the_json(server, tmp_path):
+    """NaN and Infinity are words that most parsers of JSON refuse."""
+    predictions = make_predictions(seed=9)
+    predictions.log_probabilities[0, predictions.labels[0]] = -np.inf
+    a, b = write(tmp_path / "a.npz", predictions), write(tmp_path / "b.npz", make_predictions(seed=10))
+    loss = run(server, tmp_path, a, b)["scores"]["loss"]
+    assert loss["a"]["mean"] is None and loss["interval"] == [None, None]
+    c = write(tmp_path / "c.npz", make_predictions(seed=11))
+    assert run(server, tmp_path, a, c, "--with", b)["scores"]["loss"]["interval"] == [None, None]
+
+
+WRONG = {
+    "no such file": "a.npz nowhere.npz",
+    "a text file": "a.npz text.npz",
+    "a damaged file": "a.npz cut.npz",
+    "an empty file": "a.npz empty.npz",
+    "an empty folder": "a.npz folder",
+    "a pipe": "a.npz pipe",
+    "one path": "a.npz",
+    "three paths": "a.npz b.npz c.npz",
+    "a path too long": f"a.npz {'x' * 300}",
+    "no seeds of B": "a.npz --with",
+    "the same seed twice": "a.npz a.npz --with b.npz",
+    "a copy of a seed": "a.npz copy.npz --with b.npz",
+    "other classes": "a.npz classes.npz",
+    "other labels": "a.npz labels.npz",
+    "other videos": "a.npz ids.npz",
+    "several evaluations": "a.npz run",
+    "an evaluation that is not there": "a.npz run --evaluation evaluation_val_9x9",
+    "an evaluation elsewhere": "a.npz run --evaluation ../run/evaluation_val_1x1",
+    "an evaluation of no run": "a.npz b.npz --evaluation evaluation_val_1x1",
+    "an output of another kind": "a.npz b.npz --output out.csv",
+    "an output that is a folder": "a.npz b.npz --output folder.json",
+    "an output that is another's": "a.npz b.npz --output options.json",
+    "an output below a file": "a.npz b.npz --output a.npz/out.json",
+    "an unknown flag": "a.npz b.npz --outptu x.json",
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    a = write(folder / "a.npz", make_predictions())
+    (folder / "copy.npz").write_bytes(a.read_bytes())
+    (folder / "cut.npz").write_bytes(a.read_bytes()[:500])
+    (folder / "empty.npz").touch()
+    (folder / "text.npz").write_text("ids,labels\n")
+    (folder / "options.json").write_text('{"options": {}}')
+    (folder / "folder").mkdir()
+    (folder / "folder.json").mkdir()
+    os.mkfifo(folder / "pipe")
+    for name in ("b", "c"):
+        write(folder / f"{name}.npz", make_predictions(seed=ord(name)))
+    first = make_predictions()
+    for name, ids, labels, classes in (
+        ("classes", first.ids, first.labels, ("other", *first.classes[1:])),
+        ("labels", first.ids, (first.labels + 1) % 5, first.classes),
+        ("ids", np.char.add(first.ids, "x"), first.labels, first.classes),
+    ):
+        write(folder / f"{name}.npz", Predictions(ids, labels, classes, first.log_probabilities))
+    for name in ("evaluation_val_1x1", "evaluation_val_5x3"):
+        write(folder / "run" / name / "predictions.npz", first)
+    return folder
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_command_is_one_line(monkeypatch, capsys, inputs, name):
+    """Status 2, and nothing was written or changed."""
+    before = {path: path.stat().st_mtime_ns for path in inputs.rglob("*")}
+    monkeypatch.chdir(inputs)
+    monkeypatch.setattr("sys.argv", ["compare", *WRONG[name].split()])
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    assert ended.value.code == 2
+    output = capsys.readouterr()
+    assert len(output.err.splitlines()) == 1 and not output.out
+    assert {path: path.stat().st_mtime_ns for path in inputs.rglob("*")} == before
