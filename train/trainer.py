@@ -23,7 +23,7 @@ from evaluate.metrics import Scores, ScoreSums
 from network import VideoNetwork
 from network.sub_batch_norm import set_num_splits
 from train.checkpoint.files import Checkpoint, CheckpointFolder
-from train.checkpoint.progress import Progress
+from train.checkpoint.progress import BEST_BY, TOP1, Progress
 from train.checkpoint.state import collect_state
 from train.distributed.process_group import wrap_in_ddp
 from train.distributed.stop_signal import StoppedBySignal, StopSignal
@@ -70,6 +70,10 @@ class TrainerOptions:
     save_frequency: int = option(
         1, "write the checkpoint <network>_ep-<epoch>.pth every N epochs, and after the last one", "output", minimum=1
     )
+    best_by: str = option(
+        TOP1, "the score of the validation by which a state is saved as <network>_best.pth: the highest top-1 or "
+        "mean-class accuracy (the mean over classes), or the lowest loss", "output", choices=BEST_BY, is_compared=True,
+    )  # fmt: skip
     save_every_steps: int = option(0, "also save every N steps within an epoch; 0: never", "output", minimum=0)
     save_every_minutes: float = option(0.0, "also save every X minutes within an epoch; 0: never", "output", minimum=0)
     log_every: int = option(20, "log every N steps", "output", minimum=1)
@@ -115,7 +119,7 @@ class Trainer:
         self.augment = Augment(DTYPES[options.precision])
         self.ddp_network = wrap_in_ddp(network, device) if ranks.world_size > 1 else network
         self.speed = SpeedMonitor(device)
-        self.score_sums = ScoreSums(device, network.num_classes)
+        self.score_sums = ScoreSums(device, network.num_classes, of_videos=False)
         self.scores_since_log = Scores()  # since the last report
         self.stop_signal = StopSignal(ranks)
         self.last_save = time.perf_counter()
@@ -202,7 +206,7 @@ class Trainer:
             self.save()
             val = self._validate_epoch(val_loader)
             if self.ranks.decide(self.ranks.is_first and self.is_other_validation()):
-                progress.best_top1 = Progress().best_top1
+                progress.forget_best()
         else:
             self._gather_counts()
         is_best = progress.update_best(val)
