@@ -5,7 +5,7 @@ new metric is one entry there: training, validation, the score files, TensorBoar
 lists. Sums stay on the device until a report is due.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -128,9 +128,10 @@ class Scores:
         """The value of each metric by name, of VIDEO_METRICS those that were counted; NaN without examples."""
         return {metric.name: self._value(metric) for metric in self._metrics()}
 
-    def show(self) -> str:
-        """All metrics as text for the log: `loss 1.2714 top-1 25.00% top-5 100.00%`."""
-        return " ".join(metric.show(self._value(metric)) for metric in self._metrics())
+    def show(self, names: Collection[str] = ()) -> str:
+        """All metrics, or those of these names, as text for the log: `loss 1.2714 top-1 25.00% top-5 100.00%`."""
+        shown = (metric for metric in self._metrics() if not names or metric.name in names)
+        return " ".join(metric.show(self._value(metric)) for metric in shown)
 
     def _metrics(self) -> Iterator[Metric]:
         """METRICS, and those of VIDEO_METRICS that were counted."""

@@ -22,6 +22,7 @@ from data.labels.content import content_of
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import Splits, load_splits
 from data.loading.loader import BatchLoader
+from evaluate.progress import EvaluationProgress
 from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.sub_batch_norm import use_sub_batch_norm
@@ -225,6 +226,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         progress,
         start.path if start.is_resume else None,
         ContentWatch({"train": splits.train, "val": splits.val}, contents, checkpoints, take_contents),
+        EvaluationProgress(console, LOG.info, options.log_every, "validation", ranks.world_size),
     )
     written = plain(options) if progress.epoch <= plan.num_epochs else None
     key = facts["run_key"]

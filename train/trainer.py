@@ -20,6 +20,7 @@ from data.loading.loader import Batch, BatchLoader
 from data.loading.prefetch import on_device
 from evaluate.evaluation import Evaluation, evaluate
 from evaluate.metrics import Scores, ScoreSums
+from evaluate.progress import EvaluationProgress
 from network import VideoNetwork
 from network.sub_batch_norm import set_num_splits
 from train.checkpoint.files import Checkpoint, CheckpointFolder
@@ -102,6 +103,7 @@ class Trainer:
         progress: Progress,
         good_state: Path | None = None,
         is_other_validation: Callable[[], bool] = lambda: False,
+        val_progress: EvaluationProgress | None = None,
     ) -> None:
         self.network = network
         self.loss = loss
@@ -115,6 +117,7 @@ class Trainer:
         self.callbacks = Guarded(callbacks if ranks.is_first else ())
         self.progress = progress
         self.good_state = good_state  # the newest checkpoint of this run whose numbers are finite
+        self.val_progress = val_progress  # shows how far a validation is
         self.is_other_validation = is_other_validation  # asked on the first rank, after each validation
         self.augment = Augment(DTYPES[options.precision])
         self.ddp_network = wrap_in_ddp(network, device) if ranks.world_size > 1 else network
@@ -220,10 +223,11 @@ class Trainer:
 
     def validate(self, loader: BatchLoader) -> Evaluation:
         """Scores over every video of all ranks' loaders; StoppedBySignal after a signal."""
-        return evaluate(
-            self.network, loader, self.device, self.ranks, self.options.precision, self._until_stopped,
-            self.options.bad_videos_allowed,
-        )  # fmt: skip
+        with self.val_progress or nullcontext() as progress:
+            return evaluate(
+                self.network, loader, self.device, self.ranks, self.options.precision, self._until_stopped,
+                self.options.bad_videos_allowed, progress=progress,
+            )  # fmt: skip
 
     def _validate_epoch(self, loader: BatchLoader) -> Evaluation:
         try:
