@@ -44,6 +44,7 @@ def evaluate(
     precision: str = "fp32",
     watch: BatchWrapper = iter,
     bad_video_limit: int = 0,
+    progress: Callable[[int, int, Callable[[], Scores]], None] | None = None,
 ) -> Evaluation:
     """Scores over every video of all ranks' loaders, once each; the probabilities of a video's views are averaged.
 
@@ -58,13 +59,16 @@ def evaluate(
     normalise = Normalise(DTYPES[precision]).to(device)
     sums = ScoreSums(device, network.num_classes)
     bad: list[BadVideo] = []
-    for batch in watch(_rounds(loader, device, ranks)):
+    rounds = int(ranks.maximum(torch.tensor(len(loader))))
+    for done, batch in enumerate(watch(_rounds(loader, device, ranks)), start=1):
         if batch is not None:
             bad += batch.bad_videos
         _check_limit(bad, bad_video_limit, ranks)
         if batch is not None and len(batch.labels):
             scores = video_scores(network, normalise, batch, precision)
             sums.add(F.nll_loss(scores, batch.labels, reduction="sum"), scores, batch.labels)
+        if progress is not None and ranks.is_first:
+            progress(done, rounds, lambda: sums.scores_of(sums.sums))
     network.reset_open_gate_fractions()  # reports are of training only
     total = sums.scores_of(ranks.sum(sums.take()))
     all_bad = sorted((each for of_rank in ranks.gather(bad) for each in of_rank), key=lambda each: each.video)

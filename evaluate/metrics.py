@@ -1,10 +1,11 @@
 """Metrics: a count for each batch, and a value computed from the sums of the counts over many batches.
 
-METRICS lists the metrics of every run. A new metric is one entry there: training, validation, the score files,
-TensorBoard and the log use the list. Sums stay on the device until a report is due.
+METRICS lists the metrics of training and validation, VIDEO_METRICS those that only validations and evaluations have. A
+new metric is one entry there: training, validation, the score files, TensorBoard, the trackers and the log use the
+lists. Sums stay on the device until a report is due.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -52,6 +53,19 @@ def _one(num_classes: int) -> int:
     return 1
 
 
+def _count_classes(outputs: BatchOutputs) -> Tensor:
+    """The hits of each class, then the examples of each: int64 (2, classes). Exact in any order of addition."""
+    classes = torch.arange(outputs.scores.shape[1], device=outputs.labels.device)
+    is_of_class = outputs.labels[:, None] == classes  # (B, classes); F.one_hot would wait for the device
+    return torch.stack([(is_of_class & outputs.hits[:, :1]).sum(dim=0), is_of_class.sum(dim=0)])
+
+
+def _mean_over_classes(sums: Sequence[float], examples: float) -> float:
+    hits, totals = sums[: len(sums) // 2], sums[len(sums) // 2 :]
+    shares = [100 * hit / total for hit, total in zip(hits, totals, strict=True) if total]
+    return sum(shares) / len(shares)
+
+
 @dataclass(frozen=True)
 class Metric:
     """A value over many examples, computed from sums over them.
@@ -67,6 +81,7 @@ class Metric:
     value: Callable[[Sequence[float], float], float] = _mean
     size: Callable[[int], int] = _one
     digits: int = 2  # after the point, in the log; a diverged loss is shown by its exponent
+    is_lower_better: bool = False
 
     def show(self, value: float) -> str:
         """The value as text for the log, such as `top-1 73.40%`."""
@@ -74,10 +89,20 @@ class Metric:
 
 
 METRICS: list[Metric] = [
-    Metric("loss", "loss {}", lambda outputs: outputs.loss_sum, digits=4),
+    Metric("loss", "loss {}", lambda outputs: outputs.loss_sum, digits=4, is_lower_better=True),
     Metric("top1", "top-1 {}%", lambda outputs: outputs.hits[:, 0].sum(), _percent),
     Metric("top5", "top-5 {}%", lambda outputs: outputs.hits.any(dim=1).sum(), _percent),
 ]
+VIDEO_METRICS: list[Metric] = [
+    # Balanced accuracy: the mean, over the classes that have videos, of the share of their videos that are hits.
+    Metric("mean_class", "mean-class {}%", _count_classes, _mean_over_classes, lambda classes: 2 * classes),
+]
+"""Further metrics of videos alone. In training, where a clip is drawn at random, they would say little."""
+
+
+def all_metrics() -> list[Metric]:
+    """The metrics of videos: METRICS, then VIDEO_METRICS."""
+    return [*METRICS, *VIDEO_METRICS]
 
 
 @dataclass(frozen=True)
@@ -100,12 +125,18 @@ class Scores:
         return Scores(self.examples + other.examples, sums)
 
     def values(self) -> dict[str, float]:
-        """The value of each metric by name; NaN without examples."""
-        return {metric.name: self._value(metric) for metric in METRICS}
+        """The value of each metric by name, of VIDEO_METRICS those that were counted; NaN without examples."""
+        return {metric.name: self._value(metric) for metric in self._metrics()}
 
-    def show(self) -> str:
-        """All metrics as text for the log: `loss 1.2714 top-1 25.00% top-5 100.00%`."""
-        return " ".join(metric.show(self._value(metric)) for metric in METRICS)
+    def show(self, names: Collection[str] = ()) -> str:
+        """All metrics, or those of these names, as text for the log: `loss 1.2714 top-1 25.00% top-5 100.00%`."""
+        shown = (metric for metric in self._metrics() if not names or metric.name in names)
+        return " ".join(metric.show(self._value(metric)) for metric in shown)
+
+    def _metrics(self) -> Iterator[Metric]:
+        """METRICS, and those of VIDEO_METRICS that were counted."""
+        yield from METRICS
+        yield from (metric for metric in VIDEO_METRICS if metric.name in self.sums)
 
     def _value(self, metric: Metric) -> float:
         if not self.examples or metric.name not in self.sums:
@@ -129,16 +160,17 @@ class Scores:
 
 
 class ScoreSums:
-    """Running sums of all metrics on a device; `add` and `take` do not wait for it."""
+    """Running sums of all metrics on a device, or without `of_videos` of METRICS; `add` and `take` do not wait."""
 
-    def __init__(self, device: torch.device, num_classes: int) -> None:
-        self.sizes = {metric.name: metric.size(num_classes) for metric in METRICS}
+    def __init__(self, device: torch.device, num_classes: int, of_videos: bool = True) -> None:
+        self.metrics = all_metrics() if of_videos else list(METRICS)
+        self.sizes = {metric.name: metric.size(num_classes) for metric in self.metrics}
         self.sums = torch.zeros(sum(self.sizes.values()) + 1, dtype=torch.float64, device=device)
 
     def add(self, loss_sum: Tensor, scores: Tensor, labels: Tensor) -> None:
         """Add a batch: its summed loss (), its class scores (B, classes) and labels (B,)."""
         outputs = BatchOutputs(loss_sum.detach(), scores.detach(), labels)
-        counts = [metric.count(outputs).double().reshape(-1) for metric in METRICS]
+        counts = [metric.count(outputs).double().reshape(-1) for metric in self.metrics]
         examples = torch.full((1,), len(labels), dtype=torch.float64, device=labels.device)
         self.sums += torch.cat([*counts, examples])
 

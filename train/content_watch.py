@@ -47,7 +47,7 @@ class ContentWatch:
         return "val" in changes
 
     def _keep_best(self) -> str:
-        text, best = "; the best top-1 is counted anew", self.checkpoints.best
+        text, best = "; the best is counted anew", self.checkpoints.best
         if not best.exists():
             return text
         try:

@@ -35,12 +35,13 @@ from data.labels.content import content_of
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import Splits, load_splits
 from data.loading.loader import BatchLoader
+from evaluate.progress import EvaluationProgress
 from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.reading import read_checkpoint
 from train.checkpoint.files import Checkpoint, CheckpointFolder
-from train.checkpoint.progress import Progress
+from train.checkpoint.progress import BEST_BY, Progress
 from train.checkpoint.run_id import run_id_of
 from train.checkpoint.start import (
     StartingPoint,
@@ -194,14 +195,14 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     checkpoints.keep = options.keep
     network = _prepare_network(network, options, device)
     optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
-    progress, strangers = Progress(), list[Path]()
+    progress, strangers = Progress(best_by=options.best_by), list[Path]()
     if start.is_resume:
         progress = on_all_ranks(ranks, lambda: resume_state(start, network, optimizer_step, device, ranks))
         assert start.checkpoint is not None
         contents = saved_contents(start.checkpoint, contents)
         is_over = progress.epoch > plan.num_epochs
         if not is_over and not has_same_validation(start.checkpoint, options, digests, contents):
-            progress.best_top1 = Progress().best_top1
+            progress.forget_best(options.best_by)
         strangers = on_all_ranks(ranks, lambda: strangers_to(start, checkpoints, progress))
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
     facts = run_facts(options, splits.train, digests, contents, loaded, start, run_id, ranks.world_size)
@@ -225,6 +226,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         progress,
         start.path if start.is_resume else None,
         ContentWatch({"train": splits.train, "val": splits.val}, contents, checkpoints, take_contents),
+        EvaluationProgress(console, LOG.info, options.log_every, "validation", ranks.world_size),
     )
     written = plain(options) if progress.epoch <= plan.num_epochs else None
     key = facts["run_key"]
@@ -377,8 +379,11 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     result: dict[str, Any] = {
         "epochs": trainer.plan.num_epochs,
         "steps": done.global_step,
-        "best_top1": done.best_top1,
+        "best_by": done.best_by,
+        "best_top1": done.best_top1,  # of `best`, by whatever score it is the best
     }
+    if done.best_score is not None:
+        result[f"best_{BEST_BY[done.best_by]}"] = done.best_score
     if report and report.val:
         result |= report.val.values()
     elif not report and is_of_another_run(folder.folder, trainer.run_facts["run_key"]):

@@ -23,10 +23,11 @@ from data.loading.loader import Batch, BatchLoader
 from data.loading.prefetch import on_device
 from evaluate.evaluation import Evaluation, evaluate
 from evaluate.metrics import Scores, ScoreSums
+from evaluate.progress import EvaluationProgress
 from network import VideoNetwork
 from network.sub_batch_norm import set_num_splits
 from train.checkpoint.files import Checkpoint, CheckpointFolder
-from train.checkpoint.progress import Progress
+from train.checkpoint.progress import BEST_BY, TOP1, Progress
 from train.checkpoint.state import collect_state
 from train.failures import (
     bad_video_problem,
@@ -70,6 +71,10 @@ class TrainerOptions:
     save_frequency: int = option(
         1, "write the checkpoint <network>_ep-<epoch>.pth every N epochs, and after the last one", "output", minimum=1
     )
+    best_by: str = option(
+        TOP1, "the score of the validation by which a state is saved as <network>_best.pth: the highest top-1 or "
+        "mean-class accuracy (the mean over classes), or the lowest loss", "output", choices=BEST_BY, is_compared=True,
+    )  # fmt: skip
     save_every_steps: int = option(0, "also save every N steps within an epoch; 0: never", "output", minimum=0)
     save_every_minutes: float = option(0.0, "also save every X minutes within an epoch; 0: never", "output", minimum=0)
     log_every: int = option(20, "log every N steps", "output", minimum=1)
@@ -98,6 +103,7 @@ class Trainer:
         progress: Progress,
         good_state: Path | None = None,
         is_other_validation: Callable[[], bool] = lambda: False,
+        val_progress: EvaluationProgress | None = None,
     ) -> None:
         self.network = network
         self.loss = loss
@@ -111,11 +117,12 @@ class Trainer:
         self.callbacks = Guarded(callbacks if ranks.is_first else ())
         self.progress = progress
         self.good_state = good_state  # the newest checkpoint of this run whose numbers are finite
+        self.val_progress = val_progress  # shows how far a validation is
         self.is_other_validation = is_other_validation  # asked on the first rank, after each validation
         self.augment = Augment(DTYPES[options.precision])
         self.ddp_network = wrap_in_ddp(network, device) if ranks.world_size > 1 else network
         self.speed = SpeedMonitor(device)
-        self.score_sums = ScoreSums(device, network.num_classes)
+        self.score_sums = ScoreSums(device, network.num_classes, of_videos=False)
         self.scores_since_log = Scores()  # since the last report
         self.stop_signal = StopSignal(ranks)
         self.last_save = time.perf_counter()
@@ -202,7 +209,7 @@ class Trainer:
             self.save()
             val = self._validate_epoch(val_loader)
             if self.ranks.decide(self.ranks.is_first and self.is_other_validation()):
-                progress.best_top1 = Progress().best_top1
+                progress.forget_best()
         else:
             self._gather_counts()
         is_best = progress.update_best(val)
@@ -216,10 +223,11 @@ class Trainer:
 
     def validate(self, loader: BatchLoader) -> Evaluation:
         """Scores over every video of all ranks' loaders; StoppedBySignal after a signal."""
-        return evaluate(
-            self.network, loader, self.device, self.ranks, self.options.precision, self._until_stopped,
-            self.options.bad_videos_allowed,
-        )  # fmt: skip
+        with self.val_progress or nullcontext() as progress:
+            return evaluate(
+                self.network, loader, self.device, self.ranks, self.options.precision, self._until_stopped,
+                self.options.bad_videos_allowed, progress=progress,
+            )  # fmt: skip
 
     def _validate_epoch(self, loader: BatchLoader) -> Evaluation:
         try:

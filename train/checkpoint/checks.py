@@ -9,10 +9,10 @@ import torch
 
 from common.errors import DataError, UserError
 from data.labels.content import Content
-from evaluate.metrics import METRICS
+from evaluate.metrics import all_metrics
 from network.weights.facts import saved_facts, shown
 from network.weights.tensors import check_tensors, not_plain
-from train.checkpoint.progress import read_scores
+from train.checkpoint.progress import BEST_BY, TOP1, best_of, read_scores
 
 Check = Callable[[Any], bool]
 
@@ -132,6 +132,11 @@ PROGRESS: dict[str, Check] = {
     "repeated_frames": is_count,
     "bad_videos": lambda value: isinstance(value, list) and all(map(_is_bad_video, value)),
 }
+LATER_PROGRESS: dict[str, Check] = {
+    "best_by": lambda value: isinstance(value, str) and value in BEST_BY,
+    "best_score": lambda value: value is None or is_number(value),
+}
+"""Fields of the progress that older versions did not save."""
 FIELDS: dict[str, Check] = {
     "position": is_position,
     "progress": lambda value: isinstance(value, Mapping),
@@ -146,13 +151,22 @@ FIELDS: dict[str, Check] = {
 """What must be there; `optimizer`, `scaler` and `rng` are checked against the run by `restore_state`."""
 
 
+def check_progress_fields(progress: Mapping[str, Any]) -> None:
+    """DataError with the first field of a saved progress that is missing or that its check refuses."""
+    later = {name: check for name, check in LATER_PROGRESS.items() if name in progress}
+    check_fields("progress.", progress, PROGRESS | later)
+    best = best_of(progress)
+    if (best.score is None) != (best.by == TOP1 or best.top1 < 0):
+        raise DataError(f"its best state has the top-1 {best.top1:g} and by {best.by} the score {best.score}")
+
+
 def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """DataError with the file and the first field that is missing or has another type or range than was saved."""
     try:
         saved_facts(checkpoint)
         weights = check_tensors(checkpoint.get("weights"))
         check_fields("", checkpoint, FIELDS)
-        check_fields("progress.", checkpoint["progress"], PROGRESS)
+        check_progress_fields(checkpoint["progress"])
         for name, value in checkpoint["options"].items():
             if not isinstance(name, str) or not _is_option(value):
                 raise DataError(f"its option {shown(name)} is {shown(value)}, which no run saves")
@@ -201,7 +215,7 @@ def _check_progress(progress: Mapping[str, Any], num_classes: int) -> None:
     sums = [number for numbers in scores.sums.values() for number in numbers]
     if scores.examples > clips or (not scores.examples and any(sums)):
         raise DataError(f"its progress has scores of {scores.examples:g} examples, but {clips} clips in this epoch")
-    sizes = {metric.name: metric.size(num_classes) for metric in METRICS}
+    sizes = {metric.name: metric.size(num_classes) for metric in all_metrics()}
     if scores.examples and not sizes.keys() & scores.sums.keys():
         raise DataError(f"its scores have none of the metrics {', '.join(sizes)}")
     for name, numbers in scores.sums.items():

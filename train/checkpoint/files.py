@@ -44,7 +44,8 @@ from common.logs import LOG
 from common.version import VERSION
 from network.weights.facts import FORMAT as FORMAT
 from network.weights.reading import DamagedError, read_checkpoint
-from train.checkpoint.checks import FIELDS, PROGRESS, check_fields
+from train.checkpoint.checks import FIELDS, check_fields, check_progress_fields
+from train.checkpoint.progress import Best, best_of
 
 Checkpoint = dict[str, Any]
 
@@ -74,7 +75,7 @@ class CheckpointFolder:
 
     @property
     def best(self) -> Path:
-        """The file of the state with the best validation top-1."""
+        """The file of the state with the best validation, by --best-by."""
         return self.folder / f"{self.network}_best.pth"
 
     def save(self, checkpoint: Checkpoint, epoch: int | None = None, is_best: bool = False) -> None:
@@ -114,11 +115,11 @@ class CheckpointFolder:
         with write_errors(self.folder):
             return [*self.epoch_files(), *filter(os.path.lexists, (self.best, self.last))]
 
-    def strangers(self, path: Path, checkpoint: Checkpoint, best_top1: float) -> list[Path]:
+    def strangers(self, path: Path, checkpoint: Checkpoint, best: Best) -> list[Path]:
         """The checkpoints here that are not of the run which goes on from `checkpoint`, read from the file `path`.
 
         They are of another run, which somebody has put there, or were saved later than its position, as by a run that
-        is then rewound, or `best` has another top-1 than the run's `best_top1`. A run that was killed while it saved
+        is then rewound, or `best` has other scores than the run's `best`. A run that was killed while it saved
         the end of an epoch finds the files of that epoch, which it writes again.
         """
         with write_errors(self.folder):
@@ -127,7 +128,7 @@ class CheckpointFolder:
             finished = position[0] if is_last else position[0] - 1
             numbered = sorted(self._numbered())
             found = [file for epoch, file in numbered if epoch > finished or is_foreign(file, checkpoint)]
-            if os.path.lexists(self.best) and not self._is_best_of(path, checkpoint, best_top1):
+            if os.path.lexists(self.best) and not self._is_best_of(path, checkpoint, best):
                 found.append(self.best)
             # At the end: a process that is killed while it moves them still finds `last`.
             if os.path.lexists(self.last) and not is_last:
@@ -136,8 +137,8 @@ class CheckpointFolder:
                     found.append(self.last)
         return [file for file in found if file not in self.damaged and not _is_same(file, path)]
 
-    def _is_best_of(self, path: Path, checkpoint: Checkpoint, best_top1: float) -> bool:
-        """Whether `best` has the run's best top-1, or is of the validation at which the run was killed."""
+    def _is_best_of(self, path: Path, checkpoint: Checkpoint, best: Best) -> bool:
+        """Whether `best` has the run's best scores, or is of the validation at which the run was killed."""
         if _is_same(self.best, path):
             return True
         saved = read_plain_part(self.best)
@@ -145,14 +146,14 @@ class CheckpointFolder:
             return False
         if _position(saved) > _position(checkpoint):
             return bool(saved["progress"]["global_step"] == checkpoint["progress"]["global_step"])
-        return bool(saved["progress"]["best_top1"] == best_top1)
+        return best_of(saved["progress"]) == best
 
-    def best_is_of(self, checkpoint: Checkpoint, best_top1: float) -> bool:
-        """Whether `best` is there, of the run of `checkpoint`, and has this top-1."""
+    def best_is_of(self, checkpoint: Checkpoint, best: Best) -> bool:
+        """Whether `best` is there, of the run of `checkpoint`, and has these scores."""
         saved = read_plain_part(self.best)
         if saved is None or not _are_of_one_run(saved, checkpoint):
             return False
-        return bool(saved["progress"]["best_top1"] == best_top1)
+        return best_of(saved["progress"]) == best
 
     def move_aside(self, paths: Sequence[Path]) -> list[Path]:
         """Rename files to `<name>.abandoned`, or with a number if that exists. Returns the new paths."""
@@ -279,7 +280,7 @@ def read_plain_part(path: Path) -> Mapping[str, Any] | None:
             return None
         checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         check_fields("", checkpoint, {name: FIELDS[name] for name in ("position", "progress")})
-        check_fields("progress.", checkpoint["progress"], PROGRESS)
+        check_progress_fields(checkpoint["progress"])
     except Exception:  # torch.load documents no errors
         return None
     return dict(checkpoint)

@@ -1,11 +1,24 @@
 """Position and counts of a run. Each checkpoint saves them, so that a resumed run reports the same numbers."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.errors import DataError
 from data.clips.types import BadVideo
-from evaluate.metrics import Scores
+from evaluate.metrics import Scores, all_metrics
+
+TOP1 = "top1"
+BEST_BY = {TOP1: "top1", "mean-class": "mean_class", "loss": "loss"}
+"""The values of --best-by, and the metrics that they name."""
+
+
+class Best(NamedTuple):
+    """What tells the best state of a run from another: see `Progress`."""
+
+    top1: float
+    by: str
+    score: float | None
 
 
 @dataclass
@@ -16,7 +29,9 @@ class Progress:
     step: int = 0
     global_step: int = 0
     skipped_updates: int = 0
-    best_top1: float = -1.0
+    best_top1: float = -1.0  # of the best state; below 0: none yet
+    best_by: str = TOP1  # the score by which a state is the best, a key of BEST_BY
+    best_score: float | None = None  # that score of the best state; None if it is the top-1
     # Of the current epoch. Repeated frames and bad videos are of this rank until the Trainer collects them.
     scores: Scores = field(default_factory=Scores)
     clips: int = 0
@@ -32,11 +47,32 @@ class Progress:
         self.repeated_frames += repeated_frames
 
     def update_best(self, val: Scores | None) -> bool:
-        """Whether a validation has the best top-1 so far; the state is then saved as `best`."""
-        if val is None or not val.top1 > self.best_top1:
+        """Whether a validation has the best score so far; the state is then saved as `best`."""
+        if val is None:
+            return False
+        metric = next(metric for metric in all_metrics() if metric.name == BEST_BY[self.best_by])
+        score, best = val.values()[metric.name], self.best_value
+        if best is not None and not (score < best if metric.is_lower_better else score > best):
             return False
         self.best_top1 = val.top1
+        self.best_score = None if self.best_by == TOP1 else score
         return True
+
+    @property
+    def best(self) -> Best:
+        """What tells the best state so far from another one."""
+        return Best(self.best_top1, self.best_by, self.best_score)
+
+    @property
+    def best_value(self) -> float | None:
+        """The score of the best state by which it is the best; None if there is none yet."""
+        if self.best_top1 < 0:
+            return None
+        return self.best_top1 if self.best_by == TOP1 else self.best_score
+
+    def forget_best(self, best_by: str = "") -> None:
+        """Count the best anew, from now on by the score `best_by` if it is given."""
+        self.best_top1, self.best_score, self.best_by = Progress.best_top1, None, best_by or self.best_by
 
     def next_epoch(self) -> None:
         """Move to the first step of the next epoch, and reset the counts of the epoch."""
@@ -57,6 +93,11 @@ class Progress:
             raise DataError(f"its progress has the field {unknown[0]!r}, of another version of this project")
         bad_videos = [BadVideo(*bad) for bad in state["bad_videos"]]
         return cls(**(state | {"scores": read_scores(state["scores"]), "bad_videos": bad_videos}))
+
+
+def best_of(progress: Mapping[str, Any]) -> Best:
+    """The best state of a saved progress; older versions had the top-1 alone."""
+    return Best(progress["best_top1"], progress.get("best_by", TOP1), progress.get("best_score"))
 
 
 def read_scores(saved: Any) -> Scores:

@@ -108,14 +108,14 @@ def check_unused(folder: CheckpointFolder) -> None:
 def strangers_to(start: StartingPoint, folder: CheckpointFolder, progress: Progress) -> list[Path]:
     """The checkpoints in the folder that are not of the run to resume, as `CheckpointFolder.strangers` has it.
 
-    Without a `best` of it, the best top-1 is counted anew: a best score always has its file.
+    Without a `best` of it, the best is counted anew: a best score always has its file.
     """
     assert start.path is not None and start.checkpoint is not None
-    found = folder.strangers(start.path, start.checkpoint, progress.best_top1)
-    if folder.best in found or not folder.best_is_of(start.checkpoint, progress.best_top1):
+    found = folder.strangers(start.path, start.checkpoint, progress.best)
+    if folder.best in found or not folder.best_is_of(start.checkpoint, progress.best):
         if progress.best_top1 >= 0:
-            LOG.info("%s has no file of the best top-1 so far: it is counted anew", folder.folder)
-        progress.best_top1 = Progress().best_top1
+            LOG.info("%s has no file of the best state so far: the best is counted anew", folder.folder)
+        progress.forget_best()
         if folder.best.exists() and folder.best.samefile(start.path):  # the first state would take its place
             found.append(folder.best)
     return found
@@ -281,7 +281,10 @@ def check_schedule(
             "a finished epoch with --resume-epoch N"
         )
     if changes and epoch <= plan.num_epochs and not has_same_validation(start.checkpoint, options, digests, contents):
-        changes.append("another validation, so the best top-1 is counted anew")
+        by_flag_alone = has_same_validation(
+            start.checkpoint | {"options": saved | {"best_by": options.best_by}}, options, digests, contents
+        )
+        changes.append(f"{'' if by_flag_alone else 'another validation, '}so the best is counted anew")
     if changes:
         LOG.warning("%s was trained with %s", start.path, "; ".join(changes))
 

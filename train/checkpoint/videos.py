@@ -18,8 +18,8 @@ from train.checkpoint.checks import are_hashes
 from train.checkpoint.files import Checkpoint
 
 SPLITS = {"train": "training", "val": "validation"}
-VALIDATION = ("--clip-length", "--clip-size", "--val-frame-interval", "--val-clips")
-"""The flags on which the clips of a validation depend: scores at other values cannot be compared."""
+VALIDATION = ("--clip-length", "--clip-size", "--val-frame-interval", "--val-clips", "--best-by")
+"""The flags on which the best score depends: it cannot be compared with scores at other values."""
 LONGEST_PATH = 300  # characters of a dataset's path in a message
 
 Digests = Mapping[str, str]
@@ -58,7 +58,7 @@ def saved_contents(checkpoint: Checkpoint, contents: Contents) -> Contents:
 def has_same_validation(
     checkpoint: Checkpoint, options: Any, digests: Digests | None, contents: Contents | None
 ) -> bool:
-    """Whether the run's validation scores can be compared with those under the options (a dataclass of flags)."""
+    """Whether the run's best score can be compared with scores under the options (a dataclass of flags)."""
     return (
         has_same_videos(checkpoint, digests, "val")
         and not other_content(checkpoint, contents, "val")

@@ -89,8 +89,11 @@ class ProgressBar:
         self.epoch = 1
 
     def on_step(self, step: int, steps: int) -> None:
-        """Move the bar."""
+        """Move the bar; remove it after the last step: the validation has its own, and a terminal shows one."""
         if self.progress.disable:
+            return
+        if step == steps:
+            self._remove()
             return
         if self.task is None:
             self.progress.start()
@@ -103,6 +106,9 @@ class ProgressBar:
             self.progress.update(self.task, epoch=f"{report.epoch}/{report.num_epochs}")
 
     def on_epoch(self, report: EpochReport) -> None:
+        """Nothing: the bar is gone since the last step."""
+
+    def _remove(self) -> None:
         """Remove the bar until the next epoch."""
         if self.task is not None:
             self.progress.stop()

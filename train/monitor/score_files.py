@@ -9,7 +9,7 @@ from pathlib import Path
 from common.files import OtherFileError, atomic_file, free_name, open_plain_text, reason, write_errors
 from common.logs import LOG
 from common.text import quoted, shortened
-from evaluate.metrics import METRICS, Scores
+from evaluate.metrics import Scores, all_metrics
 from train.monitor.reports import EpochReport, LogReport
 
 Row = dict[str, object]
@@ -95,7 +95,7 @@ class ScoreFiles:
 
 def scores_of_epoch(folder: Path, epoch: int) -> dict[str, float]:
     """The scores of an epoch's validation, as `scores_val.csv` has them; none, with a warning, if it has not."""
-    path, names = folder / FILES[1], [metric.name for metric in METRICS]
+    path, names = folder / FILES[1], [metric.name for metric in all_metrics()]
     why = f"it has no row of epoch {epoch}"
     try:
         for row in parse_rows(path, names):
