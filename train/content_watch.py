@@ -6,8 +6,9 @@ from common.errors import DataError, TrainingError
 from common.logs import LOG
 from data.labels.content import content_of
 from data.labels.video_list import VideoList
+from evaluate.known_videos import Contents
 from train.checkpoint.files import CheckpointFolder
-from train.checkpoint.videos import SPLITS, Contents
+from train.checkpoint.videos import SPLITS
 
 
 class ContentWatch:

@@ -22,19 +22,12 @@ from data.labels.splits import load_val
 from data.labels.video_list import VideoList
 from data.loading.loader import BatchLoader, SequentialBatches
 from evaluate.evaluation import evaluate
+from evaluate.known_videos import agreed_contents, is_first_of_machine, notes_on_videos
 from network import VideoNetwork, create_network
-from network.weights.facts import saved_facts, training_facts
+from network.weights.facts import saved_facts
 from network.weights.tensors import checksum
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
-from train.checkpoint.videos import (
-    agreed_contents,
-    count_trained,
-    is_first_of_machine,
-    other_content,
-    other_dataset,
-    trained_text,
-)
 from train.clip_sampling import check_rates, tell_spans, validation_clips
 from train.debug import check_blocks, log_network
 from train.file_settings import Notes, settings_from_file
@@ -143,7 +136,8 @@ def _load(
     content = content_of(videos) if is_first_of_machine(ranks) else None
     if is_first_of_machine(ranks):
         check_rates(videos, options, "validation")
-    _tell_other_videos(start, options, videos, content)
+    for level, note in notes_on_videos(start.path, start.checkpoint, videos, content, options.dataset):
+        LOG.log(level, "%s", note)
     torch.manual_seed(options.random_seed)
     network = create_network(options.network, len(videos.classes), options.gates, options.placement)
     loaded = load_pretrained(network, start, videos.classes)
@@ -165,31 +159,6 @@ def _load(
             "with"
         )
     return network, videos, content, report
-
-
-def _tell_other_videos(start: StartingPoint, options: TrainOptions, videos: VideoList, content: Content | None) -> None:
-    """Say it if the videos are not those that the checkpoint's run validated, and warn if it was trained on them."""
-    assert start.checkpoint is not None
-    saved, digest = training_facts(start.checkpoint)["videos"], videos.digest()
-    if not saved:
-        return
-    trained = count_trained(start.path, start.checkpoint, videos)
-    path = other_dataset(start.checkpoint, options)
-    place = f" ({path})" if path else ""
-
-    def change(split: str) -> str:
-        return other_content(start.checkpoint or {}, {split: content} if content else None, split)
-
-    if 0 < trained < len(videos):
-        LOG.warning("%s", trained_text(start.path, trained, videos))
-    if digest == saved.get("train") and change("train"):
-        LOG.warning("%s was trained on these very videos, with %s%s", start.path, change("train"), place)
-    elif digest == saved.get("train") or trained == len(videos):
-        LOG.warning("%s was trained on these very videos", start.path)
-    elif digest != saved.get("val"):
-        LOG.info("%s was validated on other videos or labels when it was trained%s", start.path, place)
-    elif change("val"):
-        LOG.info("%s was validated on %s in these videos when it was trained%s", start.path, change("val"), place)
 
 
 def _facts(options: TrainOptions, start: StartingPoint) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from data.labels.content import content_of
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import Splits, load_splits
 from data.loading.loader import BatchLoader
+from evaluate.known_videos import Contents, agreed_contents, is_first_of_machine
 from evaluate.progress import EvaluationProgress
 from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
@@ -54,14 +55,7 @@ from train.checkpoint.start import (
     strangers_to,
     with_saved,
 )
-from train.checkpoint.videos import (
-    Contents,
-    agreed_contents,
-    has_same_validation,
-    is_first_of_machine,
-    saved_contents,
-    warning_of_trained,
-)
+from train.checkpoint.videos import has_same_validation, saved_contents, warning_of_trained
 from train.clip_sampling import check_rates, tell_mirroring, tell_spans, training_clips, unused_interval
 from train.content_watch import ContentWatch
 from train.debug import check_blocks, log_network

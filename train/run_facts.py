@@ -10,13 +10,15 @@ from typing import Any
 from common.json_text import json_text
 from common.options import plain
 from common.ranks import Ranks
+from common.version import versions
 from data.labels.video_list import VideoList
+from evaluate.known_videos import Contents, trained_videos
 from evaluate.preprocessing import Preprocessing
 from network.weights.tensors import checksum
-from train.checkpoint.files import FORMAT, Checkpoint, versions
+from train.checkpoint.files import FORMAT, Checkpoint
 from train.checkpoint.source import source_facts
 from train.checkpoint.start import StartingPoint
-from train.checkpoint.videos import Contents, Digests, trained_videos, with_trained
+from train.checkpoint.videos import Digests, with_trained
 from train.evaluating import clips_of
 from train.failures import named_tensors
 

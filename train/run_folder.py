@@ -13,7 +13,8 @@ from common.files import OtherFileError, atomic_file, inode_of, open_plain_text,
 from common.json_text import json_text
 from common.lock import is_named_in, locked
 from common.logs import LOG, log_to_file
-from train.checkpoint.files import CheckpointFolder, versions
+from common.version import versions
+from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.start import StartingPoint, move_aside
 from train.monitor.score_files import drop_rows
 

@@ -9,6 +9,7 @@ import torch
 
 from common.errors import DataError, UserError
 from data.labels.content import Content
+from evaluate.known_videos import are_hashes
 from evaluate.metrics import all_metrics
 from network.weights.facts import saved_facts, shown
 from network.weights.tensors import check_tensors, not_plain
@@ -37,19 +38,6 @@ def is_number(value: object, least: float = -math.inf, most: float = math.inf) -
 def is_random_state(value: object) -> bool:
     """Whether a value may be the state of a random generator: bytes in a row."""
     return isinstance(value, torch.Tensor) and not not_plain(value) and value.dtype == torch.uint8 and value.dim() == 1
-
-
-def are_hashes(value: object) -> bool:
-    """Whether a value may be the hashes of videos that a run saves: int64 in a row, sorted, each once."""
-    return (
-        isinstance(value, torch.Tensor)
-        and not not_plain(value)
-        and value.device.type == "cpu"
-        and value.dtype == torch.int64
-        and value.dim() == 1
-        and len(value) > 0
-        and bool((value[1:] > value[:-1]).all())
-    )
 
 
 def check_fields(prefix: str, values: Mapping[str, Any], checks: Mapping[str, Check]) -> None:

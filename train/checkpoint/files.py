@@ -16,6 +16,8 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     num_videos      number of training videos
     trained_videos  hashes of the class names and names of all videos that the weights were trained on, also in the runs
                     that they came from: a sorted int64 tensor; older files lack it
+    preprocessing   the clips and the normalisation that the network takes: PREPROCESSING in network/weights/facts.py;
+                    older files lack it
     videos          {"train", "val"}: digests of the videos' names and labels, in their order; older files lack it
     content         {"train", "val"}: {"counts", "samples"}, digests of the videos' numbers of frames and of a frame of
                     some videos ("" for one that could not be read); older files lack it
@@ -28,7 +30,6 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
 
 import errno
 import os
-import platform
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,7 +42,6 @@ import torch
 from common.errors import DataError, TrainingError
 from common.files import atomic_file, free_name, reason, what_is_at, write_errors
 from common.logs import LOG
-from common.version import VERSION
 from network.weights.facts import FORMAT as FORMAT
 from network.weights.reading import DamagedError, read_checkpoint
 from train.checkpoint.checks import FIELDS, check_fields, check_progress_fields
@@ -234,11 +234,6 @@ class CheckpointFolder:
 def is_resumable(checkpoint: Checkpoint) -> bool:
     """Whether this project wrote the checkpoint, so that training can be resumed from it."""
     return "format" in checkpoint and "position" in checkpoint
-
-
-def versions() -> dict[str, str]:
-    """The versions of the project, torch and Python."""
-    return {"srtg": VERSION, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
 @contextmanager

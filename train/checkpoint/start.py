@@ -17,6 +17,7 @@ from common.options import differences
 from common.processes import environment_number
 from common.ranks import Ranks
 from common.text import quoted, shortened
+from evaluate.known_videos import Contents, other_content, other_dataset
 from network import VideoNetwork
 from network.weights.facts import in_file, saved_facts
 from network.weights.loading import LoadReport, load_checkpoint, load_weights
@@ -27,15 +28,7 @@ from train.checkpoint.progress import Progress
 from train.checkpoint.run_id import AGENT
 from train.checkpoint.source import check_source, saved_source
 from train.checkpoint.state import restore_state
-from train.checkpoint.videos import (
-    SPLITS,
-    Contents,
-    Digests,
-    has_same_validation,
-    has_same_videos,
-    other_content,
-    other_dataset,
-)
+from train.checkpoint.videos import SPLITS, Digests, has_same_validation, has_same_videos
 from train.optim import share_of_loaded
 from train.optimizer_step import OptimizerStep
 from train.schedule.plan import Plan
@@ -260,7 +253,7 @@ def check_schedule(
         changes.append(clips)
     changed_splits = _other_videos(start.checkpoint, num_videos, digests, contents)
     changes += changed_splits.values()
-    if path := other_dataset(start.checkpoint, options):
+    if path := other_dataset(start.checkpoint, options.dataset):
         if changed_splits:
             changes.append(path)
         else:
