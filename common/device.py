@@ -10,8 +10,8 @@ from common.processes import available_cpus
 from common.ranks import Ranks
 
 
-def prepare_device(kind: str, precision: str, ranks: Ranks) -> torch.device:
-    """The device of this rank, "cuda" or "cpu", set up for training in `precision`; logs what it is."""
+def prepare_device(kind: str, precision: str, ranks: Ranks, task: str = "training") -> torch.device:
+    """The device of this rank, "cuda" or "cpu", set up for `task` in `precision`; logs what it is."""
     if torch.__version__.startswith("2.9.") and precision != "fp32":
         LOG.warning(
             "torch %s: mixed-precision Conv3d is several times slower in this version; install another one",
@@ -22,10 +22,10 @@ def prepare_device(kind: str, precision: str, ranks: Ranks) -> torch.device:
         if "OMP_NUM_THREADS" not in os.environ:
             local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
             torch.set_num_threads(max(1, available_cpus() // local_ranks))
-        LOG.info("training on the CPU: %d processes, %d threads each", ranks.world_size, torch.get_num_threads())
+        LOG.info("%s on the CPU: %d processes, %d threads each", task, ranks.world_size, torch.get_num_threads())
         return torch.device("cpu")
     device = torch.device("cuda", ranks.local_rank)
-    LOG.info("training on %d x %s in %s", ranks.world_size, torch.cuda.get_device_name(device), precision)
+    LOG.info("%s on %d x %s in %s", task, ranks.world_size, torch.cuda.get_device_name(device), precision)
     return device
 
 

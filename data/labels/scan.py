@@ -76,14 +76,17 @@ def scan_val(
     spec: DatasetSpec,
     classes: Sequence[str] | None = None,
     source: str = "frames",
+    split: str = "val",
 ) -> tuple[VideoList, tuple[str, ...]]:
-    """Find the val videos alone; `files` are the train label file, if there is one, and the val label file.
+    """Find the videos of the split "val" or "test" alone.
+
+    `files` are the train label file, if there is one, and the split's.
 
     Raises DataError if a label is not among `classes`, the class order of a network. Without `classes` the order is
     that of `scan_dataset`.
     """
     train, val = files
-    rows, report = read_val_rows(train, val)
+    rows, report = read_val_rows(train, val, split)
     names = {row.label for row in rows}
     if classes is None:
         names |= {row.label for path in {train or val, val} for row in read_labels(path)}
@@ -96,12 +99,12 @@ def scan_val(
             "trained on" + did_you_mean(unknown[0], classes)
         )
     folders = _class_folders(jpg, classes, source, val)
-    videos, _, notes = _find_split("val", val, rows, folders, classes)
+    videos, _, notes = _find_split(split, val, rows, folders, classes)
     report += [*spelling_notes(names), *_shared_ids(rows), *folders.twice(rows)]
-    report.append(f"{spec.name}: {counted(len(classes), 'class')}, {len(videos)} val videos in {jpg}")
+    report.append(f"{spec.name}: {counted(len(classes), 'class')}, {len(videos)} {split} videos in {jpg}")
     lacking = len(classes) - len(set(videos.labels.tolist()))
     if lacking:
-        notes.append(f"no val video of {lacking} of the {len(classes)} classes")
+        notes.append(f"no {split} video of {lacking} of the {len(classes)} classes")
     return videos, (*report, *notes, *folders.remarks)
 
 

@@ -33,20 +33,26 @@ def read_split_rows(files: LabelFiles) -> SplitRows:
     return rows._replace(report=rows.report + _overlap(rows))
 
 
-def read_val_rows(train: Path | None, val: Path) -> tuple[list[LabelRow], list[str]]:
+def read_val_rows(train: Path | None, val: Path, split: str = "val") -> tuple[list[LabelRow], list[str]]:
     """The rows that `read_split_rows` takes for validation, and lines for the log; train rows may be absent.
 
+    With the `split` "test", the test rows, and no others.
     `train` and `val` are as `find_val_labels` returns them. A single label file in which no row has a split holds val
     rows. Raises DataError if there are none.
     """
     if train != val:
         read = read_labels_and_notes(val) if train is None else read_beside(val, train)
-        rows, report = _rows_of_split("val", val, read)
+        rows, report = _rows_of_split(split, val, read)
         return rows, [f"labels: {val}", *report]
     rows, notes = read_labels_and_notes(val)
     if not any(row.split for row in rows):
         return rows, [f"labels: {val}", *notes]
     by_split, report = _by_split(val, rows, notes)
+    if split == "test":
+        if not by_split["test"]:
+            raise DataError(f"{val} has no test rows")
+        report = [f"labels: {val}", *notes]
+        return by_split["test"], report + _overlap(SplitRows(by_split["train"], by_split["test"], []))
     if not by_split["val"]:
         raise DataError(
             f"{val} has neither val nor test rows: give the label file of the videos to evaluate by --labels"

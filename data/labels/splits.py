@@ -57,11 +57,14 @@ def load_val(
     labels: Path | None = None,
     classes: Sequence[str] | None = None,
     source: str = "frames",
+    split: str = "val",
 ) -> tuple[VideoList, tuple[str, ...]]:
     """Find the val videos alone, for an evaluation, and lines for the log. Training videos are not needed.
+
+    With the `split` "test", they are the test videos: `spec.val_labels` then names their label file.
 
     `classes` is the class order of a network; the labels may name fewer classes, but no others. The rest, and the
     DataErrors, are as in `load_splits`.
     """
     jpg = find_class_folders(dataset, source)
-    return scan_val(jpg, find_val_labels(jpg.parent, spec, labels, source), spec, classes, source)
+    return scan_val(jpg, find_val_labels(jpg.parent, spec, labels, source), spec, classes, source, split)

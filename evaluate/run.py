@@ -1,0 +1,268 @@
+"""Evaluate a trained file: `python -m evaluate.run CHECKPOINT DATASET`.
+
+The file (.pth, .safetensors, .onnx, .pt2) says its network, classes, clips and normalisation. Each video counts once;
+the probabilities of its views, `--val-clips` x `--val-crops`, are averaged. Scores with their intervals, predictions,
+tables and pictures go to a folder, by default `evaluation_<split>_<clips>x<crops>` beside the file; the last line on
+standard output is JSON. No training videos are needed.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+
+from common.cli import CommandParser, path, run_command
+from common.device import prepare_device
+from common.distributed.launch import launch
+from common.distributed.process_group import (
+    check_agreement,
+    is_launched,
+    on_all_ranks,
+    process_group,
+    unused_world,
+)
+from common.errors import DataError, TrainingError, UserError
+from common.json_text import json_text
+from common.logs import LOG, make_console, print_result, start_logging
+from common.machine import MachineOptions, with_machine, with_precision
+from common.options import add_options, option, read_options
+from common.precision import DTYPES
+from common.ranks import Ranks
+from data.clips.dataset import SOURCES, ClipDataset
+from data.clips.enlarged import enlarged_frames
+from data.labels.class_order import read_class_index
+from data.labels.content import content_of
+from data.labels.passport import passport_lines, passport_of
+from data.labels.splits import load_val
+from data.labels.video_list import VideoList
+from data.loading.loader import BatchLoader, SequentialBatches
+from evaluate.evaluation import Evaluation, evaluate
+from evaluate.known_videos import agreed_contents, is_first_of_machine, notes_on_videos
+from evaluate.label_places import SPLITS, spec_of_split
+from evaluate.model import TrainedModel, load_model
+from evaluate.preprocessing import Preprocessing
+from evaluate.progress import EvaluationProgress
+from evaluate.results import ResultFolder, folder_name, result_folder
+from evaluate.views import ClipOptions, ViewOptions, chosen_preprocessing
+
+
+@dataclass(frozen=True)
+class RunOptions(ClipOptions, MachineOptions):
+    """The flags of the command."""
+
+    split: str = option("val", "the videos to evaluate", "data", choices=SPLITS)
+    labels: Path | None = option(None, "label file or folder (default: DATASET/labels)", "data")
+    source: str = option(
+        "frames", "what clips are read from. frames: the databases in DATASET/jpg; videos: the video files in "
+        "DATASET/videos, without conversion", "data", choices=tuple(SOURCES),
+    )  # fmt: skip
+    val_batch_size: int = option(
+        32, "clips that go through the network at a time, over all GPUs; the scores do not depend on it", "data",
+        minimum=1,
+    )  # fmt: skip
+    on_bad_video: str = option(
+        "stop", "at a video that cannot be read: stop, or skip it: the scores leave it out", "data",
+        choices=("stop", "skip"),
+    )  # fmt: skip
+    bad_video_limit: int = option(
+        100, "with --on-bad-video skip, stop if there are more than N such videos", "data", minimum=1
+    )
+    network: str = option("", "the network, for weights of another project that do not name it", "network and weights")
+    classes: Path | None = option(
+        None, "the class names in the order of the logits, a name a line, for a file that has none",
+        "network and weights", metavar="FILE",
+    )  # fmt: skip
+    precision: str = option(
+        "auto", "auto: bf16 if the GPU supports it, else fp16; fp32 on the CPU", "machine", choices=("auto", *DTYPES)
+    )
+    output: Path | None = option(
+        None, "folder for the results (default: evaluation_<split>_<clips>x<crops> beside CHECKPOINT)", "output",
+        metavar="DIR",
+    )  # fmt: skip
+    log_every: int = option(20, "without a terminal, log the scores so far every N batches", "output", minimum=1)
+
+    @property
+    def bad_videos_allowed(self) -> int:
+        """The bad videos that an evaluation may have."""
+        return self.bad_video_limit if self.on_bad_video == "skip" else 0
+
+
+class Inputs(NamedTuple):
+    """What the command reads before it begins."""
+
+    model: TrainedModel
+    preprocessing: Preprocessing
+    videos: VideoList
+    lines: tuple[str, ...]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate as the arguments say; UserError for mistakes of the user."""
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    try:
+        options = read_options(RunOptions, parsed)
+        options = with_machine(options)
+        if options.device == "cpu" and options.precision == "fp16":
+            raise DataError("--precision fp16 needs a GPU: on the CPU use fp32 or bf16")
+    except UserError as error:
+        parser.error(str(error))
+    options = replace(options, precision=with_precision(options.precision, options.device))
+    return in_ranks("evaluate.run", options, lambda ranks: run(parsed.checkpoint, parsed.dataset, options, ranks))
+
+
+def in_ranks(module: str, options: MachineOptions, work: Callable[[Ranks], int]) -> int:
+    """Run `work` in this process, or the command `module` in as many as --gpus says. Returns the exit status."""
+    if warning := unused_world():
+        print(f"warning: {warning}", file=sys.stderr)
+    if options.gpus > 1 and not is_launched():
+        return launch(options.gpus, ("-m", module, *sys.argv[1:]))
+    try:
+        with process_group(options.device) as ranks:
+            try:
+                return work(ranks)
+            except UserError as error:
+                if not error.on_all_ranks:
+                    raise
+                if ranks.is_first:
+                    print(f"error: {error}", file=sys.stderr)
+                return error.exit_status
+    except torch.OutOfMemoryError as error:
+        raise TrainingError("the GPU's memory is full: lower --val-batch-size") from error
+
+
+def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> int:
+    """Evaluate, write the results and print them. Returns the exit status."""
+    console = make_console()
+    start_logging(console, ranks.is_first, debug=False)
+    device = prepare_device(options.device, options.precision, ranks, "evaluating")
+    found = on_all_ranks(ranks, lambda: _read(checkpoint, dataset, options, device, ranks))
+    model, videos = found.model, found.videos
+    precision = _precision_for(model, options)
+    content = content_of(videos) if is_first_of_machine(ranks) else None
+    _, frames = agreed_contents(ranks, None if content is None else {"val": content})
+    if ranks.world_size > 1:
+        facts = {"the weights": model.weights_digest(), "the videos or labels": videos.digest()}
+        check_agreement(ranks, facts | frames | {"the views": (options.val_clips, options.val_crops)})
+    about = {"checkpoint": str(checkpoint), "weights": model.weights_digest()} | _facts(found, options, dataset)
+    target = on_all_ranks(ranks, lambda: result_folder(_output(checkpoint, options), about))
+    for line in found.lines:
+        LOG.info("%s", line)
+    passport: dict[str, Any] = {}
+    if ranks.is_first:
+        for level, note in notes_on_videos(checkpoint, model.checkpoint, videos, content, dataset):
+            LOG.log(level, "%s", note)
+        if small := enlarged_frames(videos, found.preprocessing.shape, options.split):
+            LOG.warning("%s", small.text) if small.is_by_much else LOG.info("%s", small.text)
+        passport = passport_of(videos, options.split)
+        for line in passport_lines(passport):
+            LOG.info("%s", line)
+    views = ViewOptions(options.val_clips, options.val_crops, options.val_size)
+    evaluation = evaluate_views(model, found.preprocessing, videos, views, options, precision, device, ranks, console)
+    if ranks.is_first:
+        show_and_write(evaluation, videos, target, passport)
+    return 0
+
+
+def evaluate_views(
+    model: TrainedModel,
+    preprocessing: Preprocessing,
+    videos: VideoList,
+    views: ViewOptions,
+    options: RunOptions,
+    precision: str,
+    device: torch.device,
+    ranks: Ranks,
+    console: Console,
+) -> Evaluation:
+    """The evaluation of a trained file on videos, with its rows."""
+    sampling = preprocessing.sampling(views.val_clips, views.val_crops)
+    most_clips = max(1, options.val_batch_size // ranks.world_size)
+    batch_size = max(1, most_clips // sampling.views)
+    batches = SequentialBatches(len(videos), batch_size, preprocessing.shape, ranks.rank, ranks.world_size)
+    workers = min(options.workers, len(batches.indices))
+    loader = BatchLoader(ClipDataset(videos, sampling, 0), batches, workers, device.type == "cuda")
+    with EvaluationProgress(console, LOG.info, options.log_every, "evaluation", ranks.world_size) as progress:
+        return evaluate(
+            model.network, loader, device, ranks, precision, bad_video_limit=options.bad_videos_allowed,
+            progress=progress, normalise=preprocessing.normalise(DTYPES[precision]), most_clips=most_clips,
+            clips=views.val_clips,
+        )  # fmt: skip
+
+
+def show_and_write(evaluation: Evaluation, videos: VideoList, target: ResultFolder, passport: dict[str, Any]) -> None:
+    """Log the scores, write the folder, and print the result as JSON; on the first rank."""
+    LOG.info("%s: %s on %s", target.about["checkpoint"], evaluation.show(), evaluation.show_videos())
+    for bad in evaluation.bad_videos:
+        LOG.warning("  video %d left out of the scores: %s", bad.video, bad.reason)
+    summary = target.write(evaluation, videos, passport)
+    intervals = {name: [each["low"], each["high"]] for name, each in summary["scores"].items()}
+    facts = {name: value for name, value in target.about.items() if name not in ("options", "weights")}
+    counts = {"videos": int(evaluation.examples), "bad_videos": len(evaluation.bad_videos)}
+    result = evaluation.values() | counts | facts | {"intervals": intervals, "by_clips": summary["by_clips"]}
+    print_result(json_text(result | {"folder": str(target.path)}))
+
+
+def _read(checkpoint: Path, dataset: Path, options: RunOptions, device: torch.device, ranks: Ranks) -> Inputs:
+    """Every mistake of the user in the files is found here."""
+    classes = None if options.classes is None else read_class_index(options.classes)
+    model = load_model(checkpoint, device, options.network, classes)
+    preprocessing, note = chosen_preprocessing(options, model)
+    names = model.class_names()
+    spec = spec_of_split(dataset, options.labels, options.split)
+    videos, report = load_val(dataset, spec, options.labels, names, options.source, options.split)
+    gates = f", gates {model.facts['gates']}" if model.facts["name"].startswith("srtg_") else ""
+    clips = f"{options.val_clips}x{options.val_crops} views a video, clips of {preprocessing.show()}"
+    lines = [f"{checkpoint}: {model.origin}{gates}; {clips}", *([note] if note else []), *report]
+    return Inputs(model, preprocessing, videos, tuple(lines))
+
+
+def _precision_for(model: TrainedModel, options: RunOptions) -> str:
+    """An exported file computes in fp32 alone."""
+    from evaluate.exported import ExportedNetwork
+
+    if isinstance(model.network, ExportedNetwork):
+        if options.precision != "fp32":
+            LOG.info("%s computes in fp32", model.path)
+        return "fp32"
+    return options.precision
+
+
+def _facts(found: Inputs, options: RunOptions, dataset: Path) -> dict[str, Any]:
+    """What is evaluated: the keys of the JSON line, of the summary and of the predictions."""
+    facts, clips = found.model.facts, found.preprocessing
+    saved = found.model.checkpoint.get("options")
+    return {
+        "network": facts["name"],
+        "gates": facts["gates"],
+        "placement": facts["placement"],
+        "source": options.source,
+        "split": options.split,
+        "dataset": str(dataset),
+        "clip": f"{clips.clip_length}x{clips.clip_size}x{clips.clip_size}",
+        "interval": clips.interval,
+        "clips": options.val_clips,
+        "crops": options.val_crops,
+        "precision": options.precision,
+        "options": saved if isinstance(saved, dict) else {},
+    }
+
+
+def _output(checkpoint: Path, options: RunOptions) -> Path:
+    return options.output or checkpoint.parent / folder_name(options.split, options.val_clips, options.val_crops)
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="python -m evaluate.run", description=__doc__)
+    parser.add_argument("checkpoint", type=path, metavar="CHECKPOINT", help="a .pth, .safetensors, .onnx or .pt2")
+    parser.add_argument("dataset", type=path, metavar="DATASET", help="folder with jpg/<class>/<video>/frames.db")
+    add_options(parser, RunOptions(), ("data", "network and weights", "machine", "output"))
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)
