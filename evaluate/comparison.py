@@ -171,7 +171,7 @@ def conclusion(comparison: Comparison) -> str:
     better, worse = ("B", "A") if difference.value > 0 else ("A", "B")
     if one_each and p >= LEVEL:
         return (
-            f"Not clearly distinguishable by top-1 {on}: the interval of the difference, {size}, has not 0, but "
+            f"Not clearly distinguishable by top-1 {on}: the interval of the difference, {size}, excludes 0, but "
             f"McNemar's exact test gives p = {p:.3f}."
         )
     covered = "other seeds of training are not covered" if one_each else "the interval covers videos and seeds"

@@ -100,12 +100,12 @@ def _wins(comparison: Comparison) -> str:
     found = comparison.discordant
     if comparison.seeds == (1, 1):
         return (
-            f"Top-1: A alone is right on {found.a_wins} videos, B alone on {found.b_wins}; "
+            f"Top-1: videos that A alone has right: {found.a_wins}, B alone: {found.b_wins}; "
             f"McNemar's exact test: p = {_p(found.p)}"
         )
     return (
-        f"Top-1: a larger share of A's seeds is right on {found.a_wins} videos, of B's on {found.b_wins}; "
-        "no test of this, as it would not cover seeds"
+        f"Top-1: videos that more of A's seeds have right: {found.a_wins}, of B's: {found.b_wins}; "
+        "no test of these, as it would not cover seeds"
     )
 
 

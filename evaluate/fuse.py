@@ -124,6 +124,8 @@ def _about(sources: Sequence[Source], weights: Sequence[float]) -> dict[str, Any
         {"path": source.name, "weight": weight, "about": about}
         for source, weight, about in zip(sources, weights, abouts, strict=True)
     ]
+    if "network" not in shared and all(isinstance(about.get("network"), str) for about in abouts):
+        shared["network"] = " + ".join(about["network"] for about in abouts)
     return {**shared, "parts": parts}
 
 
