@@ -33,10 +33,10 @@ def differences(a: Sequence[Predictions], b: Sequence[Predictions]) -> list[Abou
     Options are left out where a side has none saved, such as an ensemble.
     """
     sides = [[_flat(each.about) for each in side] for side in (a, b)]
-    with_options = all(any(each.about.get("options") for each in side) for side in (a, b))
+    with_options = all(any(_options(each) for each in side) for side in (a, b))
     names = dict.fromkeys(name for side in sides for fields in side for name in fields)
     if not with_options:
-        options = {name for each in (*a, *b) for name in each.about.get("options") or {} if name not in each.about}
+        options = {name for each in (*a, *b) for name in _options(each) if name not in each.about}
         names = {name: None for name in names if name not in options}
     values = {name: [_values(side, name) for side in sides] for name in names}
     differ = [AboutDifference(name, *map(_joined, own)) for name, own in values.items() if set(own[0]) != set(own[1])]
@@ -67,6 +67,11 @@ def same_weights(a: Sequence[Predictions], b: Sequence[Predictions]) -> str | No
         if found := [path for path in own & others if "/" in path]:
             return min(found)
     return None
+
+
+def _options(predictions: Predictions) -> Mapping[str, Any]:
+    found = predictions.about.get("options")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _flat(about: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

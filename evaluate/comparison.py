@@ -167,7 +167,7 @@ def conclusion(comparison: Comparison) -> str:
     if one_each and not comparison.discordant.a_wins and not comparison.discordant.b_wins:
         return f"Not distinguishable by top-1 {on}: the same videos are hits of A and of B."
     if difference.low <= 0 <= difference.high:
-        return f"Not distinguishable by top-1 {on}: the interval of the difference, {size}, has 0."
+        return f"Not distinguishable by top-1 {on}: the interval of the difference, {size}, contains 0."
     better, worse = ("B", "A") if difference.value > 0 else ("A", "B")
     if one_each and p >= LEVEL:
         return (
