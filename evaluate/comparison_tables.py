@@ -1,5 +1,6 @@
 """A comparison on the console."""
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -85,12 +86,14 @@ def _score_table(comparison: Comparison, between: str) -> Table:
 def _side(score: SideScore, digits: int, between: str) -> str:
     if score.interval:
         return _interval(score.interval, digits, between)
+    if not math.isfinite(score.mean):
+        return f"{score.mean}"
     spread = f"{score.mean:.{digits}f} ± {score.deviation:.{digits}f}"
     return f"{spread}{between}({min(score.seeds):.{digits}f} to {max(score.seeds):.{digits}f})"
 
 
 def _interval(each: ScoreInterval, digits: int, between: str, sign: str = "") -> str:
-    value = f"{each.value:{sign}.{digits}f}"
+    value = "-" if math.isnan(each.value) else f"{each.value:{sign}.{digits}f}"
     if each.low != each.low:
         return value
     return f"{value}{between}({each.low:{sign}.{digits}f} to {each.high:{sign}.{digits}f})"
