@@ -146,7 +146,8 @@ def _results(
     assert start.path is not None and start.checkpoint is not None
     views = (options.val_clips, options.val_crops)
     saved = start.checkpoint.get("options")
-    about = {"checkpoint": str(start.path), "weights_digest": f"{checksum(network.state_dict()):08x}"} | evaluation_facts(
+    weights = f"{checksum(network.state_dict()):08x}"
+    about = {"checkpoint": str(start.path), "weights_digest": weights} | evaluation_facts(
         {"name": options.network, "gates": options.gates, "placement": options.placement},
         preprocessing, views, options.source, "val", options.dataset, options.precision, saved,
     )  # fmt: skip
