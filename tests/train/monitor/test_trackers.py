@@ -102,7 +102,7 @@ def test_reports_that_a_tracker_does_not_take_are_sent_later(monkeypatch, caplog
 
 def test_a_tracker_that_does_not_answer_delays_neither_a_step_nor_the_end(monkeypatch):
     """A server that takes connections and never answers stopped the run for minutes in each report."""
-    monkeypatch.setattr(tracker, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(tracker, "STOP_SECONDS", 0.2)
     run = Recorder()
     run.answers.clear()
     callback = Tracker(run)

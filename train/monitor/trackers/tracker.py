@@ -18,8 +18,8 @@ from train.monitor.scalars import epoch_scalars, step_scalars
 MOST_HELD = 10_000
 """Reports that are held for a tracker that does not take them."""
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 1800.0  # seconds after a failure, doubled by each further one
-CLOSE_SECONDS = 20.0
-"""How long the end of a run waits for its tracker. A run that is stopped by a signal has little time."""
+END_SECONDS, STOP_SECONDS = 60.0, 15.0
+"""How long a run waits for its tracker at its end, and if it is stopped before: after a signal it has little time."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,15 @@ class Tracker:
             self._put(Record(report.global_step, time.time(), scalars, best))
 
     def close(self) -> None:
-        """Send what is left and end the tracked run, within `CLOSE_SECONDS`."""
+        """Send what is left and end the tracked run, within `END_SECONDS` or `STOP_SECONDS`."""
         thread, self.thread = self.thread, None
         if thread is None:
             return
         self.queue.put(None)
-        thread.join(CLOSE_SECONDS)
+        seconds = END_SECONDS if self.is_complete else STOP_SECONDS
+        thread.join(seconds)
         if thread.is_alive():
-            LOG.warning("%s did not answer within %g s: it may lack the last reports", self.run.name, CLOSE_SECONDS)
+            LOG.warning("%s did not answer within %g s: it may lack the last reports", self.run.name, seconds)
 
     def _put(self, record: Record) -> None:
         self.queue.put(record)
