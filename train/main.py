@@ -68,6 +68,8 @@ from train.monitor.callbacks import ConsoleLog, ProgressBar
 from train.monitor.reports import Callback, EpochReport
 from train.monitor.score_files import ScoreFiles, scores_of_epoch
 from train.monitor.tensorboard import TensorBoardLog
+from train.monitor.trackers.choice import NONE, check_tracker, make_tracker
+from train.monitor.trackers.tracker import RunInfo
 from train.norm_clips import accumulation_warnings, check_norm_clips
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
@@ -171,7 +173,10 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     if options.evaluate:
         if "log_file" in options.given:
             on_all_ranks(ranks, lambda: ranks.is_first and run_folder.open_log())
+        if "track" in options.given:
+            LOG.warning("--track has no effect with --evaluate")
         return run_evaluation(options, dataset, ranks, folder, pretrained, console)
+    on_all_ranks(ranks, lambda: ranks.is_first and check_tracker(options.track))
     on_all_ranks(ranks, lambda: ranks.is_first and run_folder.lock_if_there())
     for level, note in notes:
         LOG.log(level, "%s", note)
@@ -217,7 +222,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         part(options, TrainerOptions),
         checkpoints,
         facts,
-        _callbacks(folder, console, progress, score_files) if ranks.is_first else [],
+        _callbacks(folder, console, progress, score_files, options, facts["run_key"]) if ranks.is_first else [],
         progress,
         start.path if start.is_resume else None,
         ContentWatch({"train": splits.train, "val": splits.val}, contents, checkpoints, take_contents),
@@ -400,8 +405,16 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     return result | {"best": str(folder.best) if has_best else None, "last": str(folder.last)}
 
 
-def _callbacks(folder: Path, console: Console, progress: Progress, score_files: ScoreFiles) -> list[Callback]:
-    return [ConsoleLog(), ProgressBar(console), score_files, TensorBoardLog(folder, progress.global_step)]
+def _callbacks(
+    folder: Path, console: Console, progress: Progress, score_files: ScoreFiles, options: TrainOptions, run_key: str
+) -> list[Callback]:
+    board = TensorBoardLog(folder, progress.global_step)
+    callbacks: list[Callback] = [ConsoleLog(), ProgressBar(console), score_files, board]
+    if options.track == NONE:
+        return callbacks
+    name = f"{folder.parent.name}/{folder.name}"
+    info = RunInfo(name, folder, run_key, is_resumed=progress.global_step > 0, options=plain(options))
+    return [*callbacks, make_tracker(options.track, info)]
 
 
 def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:

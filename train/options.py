@@ -27,6 +27,7 @@ from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
 from train.losses import LossOptions
+from train.monitor.trackers.choice import NONE, TRACKERS
 from train.optim import OptimizerOptions
 from train.schedule.options import ScheduleOptions
 from train.trainer import TrainerOptions
@@ -134,6 +135,10 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     keep: int = option(
         10, "keep the checkpoints of the newest N epochs, and best and last; 0: keep all", "output", minimum=0
     )
+    track: str = option(
+        NONE, "also send options and scores to a tracker, whose package must be installed: wandb (Weights & Biases) or "
+        "mlflow", "output", choices=(NONE, *TRACKERS),
+    )  # fmt: skip
     debug_mode: bool = option(
         False, "log the parameters and every batch, and check each block's output for NaN and infinity (slow)", "output"
     )

@@ -7,14 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from evaluate import metrics
-from evaluate.metrics import METRICS, Metric, Scores, ScoreSums, is_in_top_k
+from evaluate.metrics import METRICS, VIDEO_METRICS, Metric, Scores, ScoreSums, is_in_top_k
 from tests.runs import make_scores
 
 
 @pytest.fixture(autouse=True)
 def published_metrics(monkeypatch):
-    """Loss, top-1 and top-5, whatever else the list has."""
+    """Loss, top-1 and top-5, whatever else the lists have."""
     monkeypatch.setattr("evaluate.metrics.METRICS", [m for m in METRICS if m.name in ("loss", "top1", "top5")])
+    monkeypatch.setattr("evaluate.metrics.VIDEO_METRICS", [])
 
 
 def naive(scores, labels):
@@ -131,3 +132,52 @@ def test_a_run_may_be_resumed_with_another_list_of_metrics():
     more = Scores(4, dict(make_scores(2.0, 1, 2, 4).sums) | {"new": (3.0,)})
     for total in (more.plus(make_scores(6.0, 0, 1, 4)), make_scores(6.0, 0, 1, 4).plus(more)):
         assert total.values() == {"loss": 1.0, "top1": 12.5, "top5": 37.5}
+
+
+@pytest.fixture
+def video_metrics(monkeypatch):
+    monkeypatch.setattr("evaluate.metrics.VIDEO_METRICS", VIDEO_METRICS)
+
+
+def naive_mean_class(scores, labels):
+    """Class by class; a class without videos is left out."""
+    shares = []
+    for each in sorted(set(labels.tolist())):
+        own = scores[labels == each]
+        shares.append(sum(row.argmax().item() == each for row in own) / len(own))
+    return 100 * sum(shares) / len(shares)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 12])
+def test_the_mean_class_accuracy_is_that_of_the_definition(video_metrics, classes):
+    """On a dataset where one class has most of the videos, top-1 hides that all the others are wrong."""
+    generator = torch.Generator().manual_seed(classes)
+    scores = torch.randn(60, classes, generator=generator)
+    labels = torch.randint(0, max(1, classes - 1), (60,), generator=generator) ** 2 // max(1, classes - 1)
+    sums = ScoreSums(torch.device("cpu"), classes)
+    for part in range(4):
+        add(sums, scores[part::4], labels[part::4])
+    result = sums.scores_of(sums.take())
+    assert result.values()["mean_class"] == pytest.approx(naive_mean_class(scores, labels))
+    assert f"mean-class {naive_mean_class(scores, labels):.2f}%" in result.show()
+
+
+def test_a_class_without_videos_does_not_count_and_one_of_many_counts_once(video_metrics):
+    sums = ScoreSums(torch.device("cpu"), 4)
+    add(sums, torch.eye(4)[[0] * 9 + [0, 2]], torch.tensor([0] * 9 + [1, 2]))
+    result = sums.scores_of(sums.take())
+    assert result.values()["mean_class"] == pytest.approx(100 * (1 + 0 + 1) / 3)
+    assert result.top1 == pytest.approx(100 * 10 / 11)
+
+
+def test_training_does_not_count_the_metrics_of_videos(video_metrics):
+    """Its console line has the original's form, which scripts parse."""
+    sums = ScoreSums(torch.device("cpu"), 3, of_videos=False)
+    add(sums, torch.eye(3), torch.tensor([0, 1, 2]))
+    result = sums.scores_of(sums.take())
+    assert set(result.values()) == {"loss", "top1", "top5"} and "mean-class" not in result.show()
+    assert set(Scores().values()) == {"loss", "top1", "top5"}
+
+
+def test_scores_may_be_shown_in_part(video_metrics):
+    assert make_scores(2.0, 1, 2, 4).show(("loss", "top1")) == "loss 0.5000 top-1 25.00%"

@@ -198,7 +198,8 @@ class CheckpointFolder:
 
         Must not be called while another process writes here.
         """
-        own = rf"options\.json|scores_(train|val)\.csv|{re.escape(self.network)}_(last|best|ep-[0-9]{{4,}})\.pth"
+        own = r"(options|tracker)\.json|scores_(train|val)\.csv"
+        own += rf"|{re.escape(self.network)}_(last|best|ep-[0-9]{{4,}})\.pth"
         with write_errors(self.folder):
             for path in _list(self.folder):
                 if re.fullmatch(rf"\.({own})\.[0-9]+\.tmp", path.name) and not path.is_dir():  # of `atomic_file`

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from train.monitor.reports import EpochReport, LogReport
+from train.monitor.scalars import epoch_scalars, step_scalars
 
 
 class TensorBoardLog:
@@ -24,30 +25,11 @@ class TensorBoardLog:
 
     def on_log(self, report: LogReport) -> None:
         """Scores, learning rate, batch shape, speeds, gradient norm, memory, open gates."""
-        batch, _, frames, _, size = report.batch_shape
-        scalars = {f"train/{name}": value for name, value in report.scores.values().items()}
-        scalars |= {
-            "train/grad_norm": report.grad_norm,
-            "train/skipped_updates": report.skipped_updates,
-            "schedule/lr": report.lr,
-            "schedule/epoch": report.epoch,
-            "schedule/batch": batch,
-            "schedule/frames": frames,
-            "schedule/size": size,
-            "speed/read": report.speeds.read,
-            "speed/forward": report.speeds.forward,
-            "speed/backward": report.speeds.backward,
-            "speed/clips": report.speeds.clips,
-            "speed/wait_share": report.speeds.wait_share,
-            "memory/peak_gib": report.memory_bytes / 2**30,
-        }
-        scalars |= {f"open_gates/{name}": share for name, share in report.open_gates.items()}
-        self._write(scalars, report.global_step)
+        self._write(step_scalars(report), report.global_step)
 
     def on_epoch(self, report: EpochReport) -> None:
         """Validation scores."""
-        scores = report.val.values() if report.val else {}
-        self._write({f"val/{name}": value for name, value in scores.items()}, report.global_step, flush=True)
+        self._write(epoch_scalars(report), report.global_step, flush=True)
 
     def close(self) -> None:
         """Write buffered points and close the file."""

@@ -1,9 +1,11 @@
 """The counts of a run are restored from its checkpoint, also from one of an older version."""
 
+import pytest
+
 from data.clips.types import BadVideo
 from evaluate.metrics import Scores
 from tests.runs import make_scores
-from train.checkpoint.progress import Progress
+from train.checkpoint.progress import Best, Progress, best_of
 
 
 def test_progress_survives_as_plain_types():
@@ -25,3 +27,42 @@ def test_the_best_state_is_that_of_the_highest_top_1():
     assert [progress.update_best(val) for val in validations] == [True, False, False, True]
     assert progress.update_best(None) is False
     assert progress.best_top1 == 75
+
+
+def validation(loss, top1, first, second):
+    """Of four videos, three of them of the first class; `first` and `second` are the hits of the classes."""
+    return Scores(4, {"loss": (4 * loss,), "top1": (top1,), "top5": (4,), "mean_class": (first, second, 3.0, 1.0)})
+
+
+VALIDATIONS = [validation(2.0, 3, 3, 0), validation(1.0, 2, 1, 1), validation(1.5, 3, 3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("best_by", "is_best", "top1", "value"),
+    [
+        ("top1", [True, False, False], 75.0, 75.0),
+        ("mean-class", [True, True, False], 50.0, 100 * (1 / 3 + 1) / 2),
+        ("loss", [True, True, False], 50.0, 1.0),
+    ],
+)
+def test_the_best_state_is_that_of_the_score_that_is_asked_for(best_by, is_best, top1, value):
+    """A run that is to be compared by mean-class accuracy kept the weights of the best top-1; a loss is best if low."""
+    progress = Progress(best_by=best_by)
+    assert progress.best_value is None
+    assert [progress.update_best(val) for val in VALIDATIONS] == is_best
+    assert (progress.best_top1, progress.best_value) == (top1, pytest.approx(value))
+    again = Progress.from_state_dict(progress.state_dict())
+    assert again == progress and best_of(progress.state_dict()) == progress.best
+    again.forget_best()
+    assert (again.best_value, again.best_by) == (None, best_by)
+    assert again.update_best(VALIDATIONS[1])
+    again.forget_best("top1")
+    assert again == Progress()
+
+
+def test_an_older_version_s_best_is_the_top_1():
+    state = Progress(best_top1=50.0).state_dict()
+    del state["best_by"], state["best_score"]
+    old = Progress.from_state_dict(state)
+    assert best_of(state) == old.best == Best(50.0, "top1", None)
+    assert [old.update_best(val) for val in VALIDATIONS] == [True, False, False]

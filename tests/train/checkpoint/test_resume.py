@@ -348,6 +348,31 @@ def test_a_best_top_1_of_another_validation_is_counted_anew(server, small_datase
     assert "counted anew" not in output
 
 
+def test_a_run_that_is_resumed_with_another_best_by_counts_the_best_anew(server, small_dataset, tmp_path):
+    """The best by top-1 is kept aside, and is not taken for the best by loss; the last line names both scores."""
+
+    def result(*flags):
+        output = finish(start(server, small_dataset, tmp_path, "--lr-steps", 9, "--keep", 0, *flags))
+        return output, json.loads(output.splitlines()[-1])
+
+    run, auto = tmp_path / "results" / "custom" / RUN, ("--resume-epoch", "auto")
+    _, first = result("--end-epoch", 1)
+    assert first["best_by"] == "top1" and "best_loss" not in first
+    output, second = result("--end-epoch", 2, *auto, "--best-by", "loss")
+    assert re.search(r"trained with .*--best-by top1, now loss.*counted anew", output), output
+    assert "another validation" not in output
+    assert (second["best_by"], second["best_loss"]) == ("loss", second["loss"])
+    kept = read_checkpoint(run / "srtg_tiny_best.pth.abandoned")
+    assert (kept["position"]["epoch"], kept["progress"]["best_by"]) == (2, "top1")
+    output, fourth = result("--end-epoch", 4, *auto, "--best-by", "loss")
+    assert "counted anew" not in output
+    val = [row for row in rows(run / "scores_val.csv") if int(row["epoch"]) > 1]
+    best = min(val, key=lambda row: float(row["loss"]))
+    assert fourth["best_loss"] == pytest.approx(float(best["loss"]), abs=1e-5)
+    assert fourth["best_top1"] == pytest.approx(float(best["top1"]), abs=1e-3)
+    assert read_checkpoint(run / "srtg_tiny_best.pth")["position"]["epoch"] == int(best["epoch"]) + 1
+
+
 def test_unfinished_files_of_killed_processes_are_removed(server, small_dataset, tmp_path):
     """Half a checkpoint may have gigabytes; one for each preempted job fills a disk."""
     run = tmp_path / "results" / "custom" / RUN

@@ -194,6 +194,20 @@ def test_a_best_file_that_is_resumed_with_another_validation_is_kept(folder):
     assert resumed(folder, "4", folder.best)[0] == 50.0 and folder.best.exists()
 
 
+def test_a_best_file_of_another_score_is_not_taken(folder):
+    """Runs by loss may have two best states with the same top-1, and one of them by top-1 is no best by loss."""
+
+    def by_loss(epoch, loss):
+        progress = Progress(epoch, best_top1=50.0, best_by="loss", best_score=loss, global_step=8 * (epoch - 1))
+        return own(epoch, progress=progress.state_dict())
+
+    folder.save(by_loss(3, 0.5), 2, is_best=True)
+    assert resumed(folder, "auto") == (50.0, set())
+    for other in (by_loss(2, 0.75), saved(2, 50.0)):
+        torch.save(other, folder.best)
+        assert resumed(folder, "auto") == (-1.0, {folder.best.name})
+
+
 def test_the_best_of_another_run_with_the_same_top_1_is_not_taken(folder, tmp_path):
     """A best.pth that was copied from another seed's folder would be named as this run's result."""
     folder.save(saved(3, 50.0) | {"run_key": "this"}, 2, is_best=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -23,7 +24,7 @@ from tests.runs import evaluation, make_scores
 from train.monitor.callbacks import ConsoleLog, ProgressBar, speed_text
 from train.monitor.guarded import Guarded
 from train.monitor.reports import EpochReport, LogReport, Speeds
-from train.monitor.score_files import FILES, ScoreFiles, drop_rows
+from train.monitor.score_files import FILES, ScoreFiles, drop_rows, scores_of_epoch
 from train.monitor.tensorboard import TensorBoardLog
 
 SPEEDS = Speeds(read=153_000.0, forward=98.4, backward=17.8, clips=15.0, wait_share=0.034)
@@ -42,8 +43,8 @@ def published_metrics(monkeypatch):
 def epoch_report(epoch, val=True, **changes):
     report = EpochReport(
         epoch=epoch, num_epochs=9, global_step=10 * epoch, lr=0.1 / epoch, train=make_scores(8.0, 1, 3, 4),
-        val=evaluation(2.5, 1, 2, 2) if val else None, is_best=False, seconds=12.5, clips=40, repeated_frames=0,
-        bad_videos=(), checkpoint=None,
+        val=evaluation(2.5, 1, 2, 2) if val is True else val or None, is_best=False, seconds=12.5, clips=40,
+        repeated_frames=0, bad_videos=(), checkpoint=None,
     )  # fmt: skip
     return replace(report, **changes)
 
@@ -111,10 +112,11 @@ def test_lines_fit_120_columns(console):
         LOGGED, num_epochs=358, step=51246, steps=51246, scores=make_scores(4e30, 4, 4, 4), memory_bytes=139 * 2**30,
         batch_shape=(4096, 3, 64, 320, 320), skipped_updates=99999, open_gates=gates,
     )  # fmt: skip
+    wide_val = evaluation(2.0, 240_000, 240_000, 240_000)
     ConsoleLog().on_log(wide)
     ConsoleLog().on_epoch(
         epoch_report(358, num_epochs=358, seconds=86400.0, is_best=True, train=make_scores(4e30, 4, 4, 4),
-                     val=evaluation(2.0, 240_000, 240_000, 240_000))
+                     val=replace(wide_val, sums=wide_val.sums | {"mean_class": (9.0, 1.0) * 2}))
     )  # fmt: skip
     lines = plain(console).splitlines()
     assert len(lines) == 4 and max(map(len, lines)) <= 120, lines
@@ -221,14 +223,17 @@ def test_the_progress_bar_shows_on_a_terminal_only(console):
         bar = ProgressBar(Console(file=output, force_terminal=is_terminal, width=80))
         for epoch in (1, 2):  # it must appear again after the end of an epoch
             output.truncate(0)
-            for step in (1, 2, 3):
+            for step in (1, 2):
                 bar.on_step(step, 3)
             bar.on_log(replace(LOGGED, epoch=epoch, num_epochs=9))
             bar.progress.refresh()
             shown = output.getvalue()
-            bar.on_epoch(epoch_report(epoch))
-            assert ("3/3" in shown) == is_terminal
+            assert ("2/3" in shown) == is_terminal
             assert (f"epoch {epoch}/9" in shown) == is_terminal
+            bar.on_step(3, 3)  # the validation that follows has its own bar
+            with Progress(console=bar.progress.console):
+                pass
+            bar.on_epoch(epoch_report(epoch))
         bar.close()
 
 
@@ -470,3 +475,15 @@ def test_a_log_with_a_second_name_is_copied(tmp_path, monkeypatch):
     LOG.handlers[-1].close()
     assert (tmp_path / "train.log").read_text() == line
     assert copy.read_text().startswith(line) and "another epoch" in copy.read_text()
+
+
+def test_the_scores_of_videos_have_a_column_in_validation_alone(tmp_path):
+    """A score file of an older version goes on, with the old rows' cells empty."""
+    files = ScoreFiles(tmp_path)
+    files.on_epoch(epoch_report(1))
+    val = evaluation(2.5, 1, 2, 2)
+    files.on_epoch(epoch_report(2, val=replace(val, sums=val.sums | {"mean_class": (1.0, 0.0, 1.0, 1.0)})))
+    assert [row["mean_class"] for row in rows(tmp_path / "scores_val.csv")] == ["", "50.0000"]
+    assert "mean_class" not in rows(tmp_path / "scores_train.csv")[0]
+    assert scores_of_epoch(tmp_path, 1) == {"loss": 1.25, "top1": 50.0, "top5": 100.0}
+    assert scores_of_epoch(tmp_path, 2)["mean_class"] == 50.0
