@@ -6,6 +6,7 @@ tables and pictures go to a folder, by default `evaluation_<split>_<clips>x<crop
 standard output is JSON. No training videos are needed.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,8 +32,10 @@ from common.machine import MachineOptions, with_machine, with_precision
 from common.options import add_options, option, read_options
 from common.precision import DTYPES
 from common.ranks import Ranks
-from data.clips.dataset import SOURCES, ClipDataset
+from data.clips.dataset import RATE_REMEDY, SOURCES, ClipDataset
 from data.clips.enlarged import enlarged_frames
+from data.clips.intervals import interval_of
+from data.clips.span_report import sampled_times, span_text, unknown_rates
 from data.labels.class_order import read_class_index
 from data.labels.content import content_of
 from data.labels.passport import passport_lines, passport_of
@@ -112,15 +115,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         parser.error(str(error))
     options = replace(options, precision=with_precision(options.precision, options.device))
-    return in_ranks("evaluate.run", options, lambda ranks: run(parsed.checkpoint, parsed.dataset, options, ranks))
+    return in_ranks(options, lambda ranks: run(parsed.checkpoint, parsed.dataset, options, ranks))
 
 
-def in_ranks(module: str, options: MachineOptions, work: Callable[[Ranks], int]) -> int:
-    """Run `work` in this process, or the command `module` in as many as --gpus says. Returns the exit status."""
+def in_ranks(options: MachineOptions, work: Callable[[Ranks], int]) -> int:
+    """Run `work` in this process, or this command in as many as --gpus says. Returns the exit status."""
     if warning := unused_world():
         print(f"warning: {warning}", file=sys.stderr)
     if options.gpus > 1 and not is_launched():
-        return launch(options.gpus, ("-m", module, *sys.argv[1:]))
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        started = ("-m", spec.name) if spec else (sys.argv[0],)  # as `python -m MODULE`, or as a script
+        return launch(options.gpus, (*started, *sys.argv[1:]))
     try:
         with process_group(options.device) as ranks:
             try:
@@ -157,7 +162,9 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
         for level, note in notes_on_videos(checkpoint, model.checkpoint, videos, content, dataset):
             LOG.log(level, "%s", note)
         if small := enlarged_frames(videos, found.preprocessing.shape, options.split):
-            LOG.warning("%s", small.text) if small.is_by_much else LOG.info("%s", small.text)
+            LOG.log(logging.WARNING if small.is_by_much else logging.INFO, "%s", small.text)
+        length, interval = found.preprocessing.clip_length, interval_of(found.preprocessing.interval)
+        LOG.info("%s", span_text(sampled_times(videos), length, interval, "validation"))
         passport = passport_of(videos, options.split)
         for line in passport_lines(passport):
             LOG.info("%s", line)
@@ -202,6 +209,9 @@ def _read(checkpoint: Path, dataset: Path, options: RunOptions, device: torch.de
     names = model.class_names()
     spec = spec_of_split(dataset, options.labels, options.split)
     videos, report = load_val(dataset, spec, options.labels, names, options.source, options.split)
+    found = interval_of(preprocessing.interval)
+    if found and found.rate and (unknown := unknown_rates(sampled_times(videos), options.split)):
+        raise DataError(f"--val-frame-interval {preprocessing.interval}: {unknown}: {RATE_REMEDY}")
     gates = f", gates {model.facts['gates']}" if model.facts["name"].startswith("srtg_") else ""
     clips = f"{options.val_clips}x{options.val_crops} views a video, clips of {preprocessing.show()}"
     lines = [f"{checkpoint}: {model.origin}{gates}; {clips}", *([note] if note else []), *report]

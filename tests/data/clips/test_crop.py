@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.clips.crop import centre_crop, random_crop
+from data.clips.crop import centre_crop, random_crop, spread_crops
 from data.clips.types import ClipShape
 
 sizes = st.tuples(st.integers(8, 1080), st.integers(8, 1920))
@@ -79,3 +79,31 @@ def test_a_crop_has_the_proportions_of_a_shape_that_is_not_square():
     box = centre_crop((200, 200), ClipShape(4, 50, 100))
     assert box.width == round(200 * 256 / 294)
     assert box.height == round(100 * 256 / 294)
+
+
+@given(size=sizes, shape=shapes, crops=st.integers(1, 5))
+def test_several_crops_are_spread_over_the_longer_side_alone(size, shape, crops):
+    """Three-crop scores would be of other views than those of published ones."""
+    boxes = spread_crops(size, shape, crops)
+    centre = centre_crop(size, shape)
+    assert len(boxes) == crops and all(box[2:] == centre[2:] for box in boxes)
+    for box in boxes:
+        box.check_inside(*size)
+    if crops == 1:
+        assert boxes == [centre]
+        return
+    is_high = size[0] > size[1]
+    assert all((box.left == centre.left) if is_high else (box.top == centre.top) for box in boxes)
+    ends = [boxes[0].top, boxes[-1].top + centre.height] if is_high else [boxes[0].left, boxes[-1].left + centre.width]
+    assert ends[0] == 0 and max(size) - ends[1] < centre.reduction + 4
+    if crops % 2:
+        middle = boxes[crops // 2]
+        assert abs(middle.top - centre.top) <= 4 and abs(middle.left - centre.left) <= 4
+
+
+def test_three_crops_of_a_wide_frame_are_left_centre_and_right():
+    """Worked by hand: the crop of 256 from 294 is unscaled here."""
+    boxes = spread_crops((294, 400), ClipShape(4, 256, 256), 3)
+    assert [(box.top, box.left, box.height) for box in boxes] == [(19, 0, 256), (19, 72, 256), (19, 144, 256)]
+    boxes = spread_crops((400, 294), ClipShape(4, 256, 256), 3)
+    assert [(box.top, box.left, box.height) for box in boxes] == [(0, 19, 256), (72, 19, 256), (144, 19, 256)]
