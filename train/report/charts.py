@@ -9,7 +9,7 @@ from typing import NamedTuple
 from train.report.markup import Html, joined, tag
 
 WIDTH, HEIGHT = 460, 256  # units of the drawing; the page scales it
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 36  # margins
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 36  # margins
 MOST_BANDS = 400  # columns with a text of their own
 LOG_RANGE = 30.0  # a scale is logarithmic where the largest value is so many times a usual one
 
@@ -80,11 +80,11 @@ def heat_map(
     title: str, names: Sequence[str], columns: Sequence[str], shares: Sequence[Sequence[float | None]]
 ) -> Html:
     """A row for each name and a cell for each column, the darker the larger its share (0 to 1); the last is written."""
-    height, left, right = 16 if len(names) <= 24 else 11, 74, 46
+    height, left, right = 17 if len(names) <= 24 else 12, 74, 46
     width = (2 * WIDTH - left - right) / len(columns)
     parts = []
     for row, (name, values) in enumerate(zip(names, shares, strict=True)):
-        y = row * height
+        y = row * height + 2
         parts.append(tag("text", name, x=left - 6, y=y + height - 4, text_anchor="end"))
         for column, value in enumerate(values):
             if value is None:
@@ -100,13 +100,15 @@ def heat_map(
             parts.append(tag("g", cell, shown))
         last = next((value for value in reversed(values) if value is not None), 0.0)
         parts.append(tag("text", f"{100 * last:.0f} %", x=2 * WIDTH - 4, y=y + height - 4, text_anchor="end"))
-    bottom = len(names) * height
+    bottom = len(names) * height + 2
     for column in sorted({0, len(columns) // 2, len(columns) - 1}):
         x = left + (column + 0.5) * width
         anchor = "start" if not column else "end" if column == len(columns) - 1 else "middle"
         parts.append(tag("text", columns[column], x=round(x, 1), y=bottom + 14, text_anchor=anchor))
     view = f"0 0 {2 * WIDTH} {bottom + 20}"
-    drawing = tag("svg", *parts, viewBox=view, role="img", aria_label=title, class_="heat")
+    drawing = tag(
+        "svg", *parts, viewBox=view, role="img", aria_label=title, class_="heat" if len(names) <= 24 else "heat dense"
+    )
     return tag("figure", tag("figcaption", tag("b", title)), tag("div", drawing, class_="wide"), class_="chart whole")
 
 

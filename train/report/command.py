@@ -69,7 +69,7 @@ def report(folder: Path, problems: Problems) -> str:
         command_section(run),
         checkpoints_section(run),
     ]
-    return page(folder.resolve().name, head(run, evaluations), sections, [*problems, *problems.notes])
+    return page(folder.resolve().name, head(run, evaluations), sections, problems)
 
 
 def _check_run(folder: Path) -> None:

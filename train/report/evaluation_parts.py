@@ -85,7 +85,7 @@ def _plain(value: object) -> object:
         return f"{len(value)} left out" if value else None
     if isinstance(value, str):
         return value.rstrip("/").rpartition("/")[2]
-    return value if isinstance(value, int | float) else None
+    return f"{value:,}" if isinstance(value, int | float) else None
 
 
 def _interval(name: str, value: Value | None) -> Html:

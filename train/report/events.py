@@ -14,6 +14,7 @@ from common.files import open_plain
 LARGEST = 2**32  # bytes of an event file
 LARGEST_RECORD = 2**24
 HEAD = struct.Struct("<QI")
+RESTART = b"\x3a\x02\x08\x01"  # in an Event: session_log {status: START}, as SummaryWriter(purge_step=...) writes it
 START = 1  # SessionLog.START: points of this step and later ones are dropped
 
 Points = list[tuple[int, float, float]]
@@ -28,10 +29,11 @@ def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
     from google.protobuf.message import DecodeError  # not needed by other commands
     from tensorboard.compat.proto.event_pb2 import Event
 
-    words, found = [tag.encode() for tag in tags], dict[str, dict[int, tuple[float, float]]]()
+    found: dict[str, dict[int, tuple[float, float]]] = {}
+    words = [RESTART, *(tag.encode() for tag in tags)]  # to parse no more of a file than is needed
     for path in sorted(folder.glob("events.out.tfevents.*")):
         for record in _records(path):
-            if not (len(record) < 64 or any(word in record for word in words)):
+            if not any(word in record for word in words):
                 continue
             try:
                 event = Event.FromString(record)

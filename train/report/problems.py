@@ -13,6 +13,7 @@ from common.text import shortened
 
 LARGEST_TEXT = 2**26  # bytes of a CSV or JSON file that is read
 MOST_ROWS = 200_000
+LARGEST_NUMBER = 1e100
 
 
 class Problems(list[str]):
@@ -32,7 +33,7 @@ class Problems(list[str]):
         except (OSError, ValueError, TypeError, KeyError, csv.Error, RecursionError, OverflowError) as error:
             why = reason(error) if isinstance(error, OSError) else shortened(str(error), 200)
             named = why if str(path) in why else f"{path}: {why or type(error).__name__}"
-            self.append(named + (f"; {what} is left out" if what else ""))
+            self.append(named + (f"; left out: {what}" if what else ""))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -70,11 +71,13 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 
 def number(value: object) -> float | None:
-    """A finite number of a CSV or JSON file, which may write it as text; None for anything else."""
+    """A number of a CSV or JSON file, which may write it as text; None for anything else, and beyond all sense."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         found = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if abs(found) < float("inf") else None  # also for NaN
+    if abs(found) < 1 / LARGEST_NUMBER:
+        return 0.0
+    return found if abs(found) < LARGEST_NUMBER else None  # also for NaN

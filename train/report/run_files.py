@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from common.errors import DataError
 from common.files import open_plain, what_is_at
 from common.options import read_options
+from common.text import shortened
 from train.checkpoint.files import read_plain_part
 from train.monitor.score_files import FILES, Row, parse_rows, validation_changes
 from train.report.events import Points, read_scalars
@@ -90,8 +91,12 @@ def read_run(folder: Path, problems: Problems) -> RunFiles:
     run.plain = _newest_checkpoint(run) or {}
     try:
         run.plan = _plan_of(run)
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, AssertionError) as error:
+    except DataError as error:
         run.no_plan = str(error)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, AssertionError) as error:
+        run.no_plan = f"{OPTIONS} has values of which no plan can be made ({shortened(str(error), 100)})"
+    if run.no_plan:
+        problems.notes.append(f"{folder}: no plan is shown: {run.no_plan}")
     with problems.noted(folder / "tensorboard", "the waiting share and the gates over training"):
         run.scalars = read_scalars(folder / "tensorboard", (GATES, WAITING))
     _read_times(run, problems)

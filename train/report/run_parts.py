@@ -194,7 +194,7 @@ def _epoch_cards(run: RunFiles) -> list[Html]:
     row = run.val[best]
     scores = {each: Value(value) for each in NAMES if (value := number(row.get(each))) is not None and each != "loss"}
     title = f"best epoch in training: {row['epoch']}"
-    said = f"{row['clips_per_video']} clip(s) a video" if row.get("clips_per_video") else None
+    said = f"{_counted(row['clips_per_video'], 'clip')} a video" if row.get("clips_per_video") else None
     about = " · ".join(filter(None, (f"by {NAMES.get(name, name)}", said, _videos(row))))
     numbers = tag("div", *cards_of(scores), class_="numbers")
     return [tag("div", tag("h2", title), numbers, tag("p", about, class_="dim"), class_="card")]
@@ -209,7 +209,11 @@ def _best_by(run: RunFiles) -> tuple[str, bool]:
 
 def _videos(row: Mapping[str, object]) -> str | None:
     count = number(row.get("videos"))
-    return None if count is None else f"{count:.0f} videos"
+    return None if count is None else _counted(f"{count:,.0f}", "video")
+
+
+def _counted(count: object, what: str) -> str:
+    return f"{count} {what}" + ("" if str(count) == "1" else "s")
 
 
 def _network_of(run: RunFiles) -> dict[str, Any]:
@@ -266,7 +270,7 @@ def _waiting_line(run: RunFiles) -> Line:
     line = _line(run, "step", "training")
     points = [(step, 100 * value) for step, value, _ in run.scalars.get(WAITING, []) if math.isfinite(value)]
     steps = [step for step in line.ys if step is not None]
-    if not points or len(steps) < len(line.ys) or sorted(set(steps)) != steps:
+    if not points or not steps or len(steps) < len(line.ys) or sorted(set(steps)) != steps:
         return line._replace(ys=[None] * len(line.xs))
     return line._replace(ys=binned(points, [0.0, *steps]))
 
@@ -293,10 +297,12 @@ def _shown(value: object) -> str:
 
 
 def date_of(time: datetime | None) -> str | None:
+    """A time for the page."""
     return None if time is None else time.strftime("%-d %B %Y, %H:%M")
 
 
 def from_stamp(seconds: float) -> datetime | None:
+    """The local time of seconds since 1970; None for a number that is no time."""
     try:
         return datetime.fromtimestamp(seconds)
     except (OverflowError, ValueError, OSError):

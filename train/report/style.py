@@ -24,7 +24,7 @@ nav { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 20px 0 0; font-size
 a { color: var(--val); text-decoration: none; } a:hover { text-decoration: underline; }
 .facts { display: flex; flex-wrap: wrap; gap: 10px 32px; margin: 0; }
 .facts dt { color: var(--dim); font-size: 13px; } .facts dd { margin: 0; overflow-wrap: anywhere; }
-.columns { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 190px), 1fr)); font-size: 14px; }
+.columns { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 160px), 1fr)); font-size: 14px; }
 header .facts { margin-bottom: 4px; } section > .facts { margin-bottom: 14px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 16px;
   margin-top: 22px; }
@@ -41,7 +41,7 @@ table { border-collapse: collapse; font-size: 14px; min-width: 50%; }
 th, td { padding: 5px 12px; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top; }
 th { color: var(--dim); font-weight: 600; font-size: 13px; white-space: nowrap; vertical-align: bottom; }
 th small { display: block; font-size: 11.5px; }
-td { overflow-wrap: anywhere; min-width: 60px; }
+td { overflow-wrap: break-word; min-width: 60px; max-width: 420px; } .plain td { overflow-wrap: anywhere; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .plain td:first-child { color: var(--dim); white-space: nowrap; }
 td small { color: var(--dim); white-space: nowrap; }
@@ -71,11 +71,11 @@ figcaption { font-size: 14px; margin-bottom: 4px; }
 .val { --c: var(--val); } .train { --c: var(--train); } .other { --c: var(--other); }
 svg { display: block; width: 100%; height: auto; }
 svg text { font-size: 11.5px; fill: var(--dim); }
-.grid { stroke: var(--rule); } .mark { stroke: var(--dim); stroke-dasharray: 2 4; }
+.grid { stroke: var(--rule); } .mark { stroke: var(--dim); stroke-dasharray: 1 4; }
 .line { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round; } .line.train { stroke-width: 1.6; }
 .dot { fill: var(--c); }
 .band { fill: transparent; } .band:hover { fill: var(--dim); fill-opacity: .16; }
-.heat { min-width: 620px; } .heat rect { fill: var(--val); }
+.dense text { font-size: 10.5px; } .heat { min-width: 620px; } .heat rect { fill: var(--val); }
 .sheet { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 8px;
   border: 1px solid var(--rule); }
 .films { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); gap: 14px 22px; }
