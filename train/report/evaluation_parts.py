@@ -71,7 +71,8 @@ def _scores(evaluation: EvaluationFiles) -> Html:
     )
     if not sets:
         return _absent("Scores", SUMMARY, "has no scores" if evaluation.summary else "is not there")
-    names = list(dict.fromkeys(name for scores in sets.values() for name in scores))
+    given = dict.fromkeys(name for scores in sets.values() for name in scores)
+    names = [*(name for name in NAMES if name in given), *(name for name in given if name not in NAMES)]
     ordered = sorted(sets.items(), key=lambda item: number(item[0]) or 0)
     lines = [(clips or "", *(_interval(name, scores.get(name)) for name in names)) for clips, scores in ordered]
     heads = ("clips", *(NAMES.get(name, name) for name in names))

@@ -160,7 +160,7 @@ def checkpoints_section(run: RunFiles) -> Section:
 def cards_of(scores: Scores) -> list[Html]:
     """The scores of an evaluation or epoch as large numbers, with their intervals."""
     found = []
-    for name, value in scores.items():
+    for name, value in sorted(scores.items(), key=lambda item: list(NAMES).index(item[0])):
         unit = "" if name == "loss" else " %"
         shown = f"{value.value:.3f}" if name == "loss" else f"{value.value:.1f}"
         interval = None
