@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from common.cli import run_command
-from tests.processes import ROOT
 from tests.runs import RUN, TINY, TINY_FLAGS
 from tests.train.report.made_run import write_csv, write_evaluation, write_events, write_run
 from tests.train.report.read_page import Page
@@ -255,7 +254,7 @@ def test_a_real_run_by_its_own_files(tmp_path, small_dataset, server):
     process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=tmp_path)
     assert process.wait() == 0, process.output()
     run = tmp_path / RUN.replace("False", "True")
-    process = server.start("-m", "evaluate.report", run, folder=ROOT)
+    process = server.start("-m", "evaluate.report", run, folder=tmp_path)
     assert process.wait() == 0 and not process.stderr, process.output()
     page = page_of(run)
     assert sections(page) == ["plan", "curves", "gates", "command", "checkpoints"]
