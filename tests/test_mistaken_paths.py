@@ -34,6 +34,7 @@ COMMANDS = {
     "export CHECKPOINT": "-m train.export LONG out.onnx",
     "export OUTPUT": "-m train.export DATASET/labels/train.csv LONG/out.onnx",
     "plot_scores": "-m train.plot_scores LONG",
+    "report": "-m evaluate.report LONG",
     "schedule --output": "-m train.schedule --output LONG.png",
 }
 

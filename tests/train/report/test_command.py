@@ -1,0 +1,262 @@
+"""`python -m evaluate.report`: what a colleague reads on the page, and one line for a mistake."""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from common.cli import run_command
+from tests.runs import RUN, TINY, TINY_FLAGS
+from tests.train.report.made_run import write_csv, write_evaluation, write_events, write_run
+from tests.train.report.read_page import Page
+from train.report.command import main
+
+ALL = ["plan", "curves", "gates", "data", "evaluation1", "command", "checkpoints"]
+HOSTILE = "<script>alert(1)</script>\"'&amp;<img src=x onerror=alert(2)>\x1b[2J"
+
+
+@pytest.fixture
+def report(monkeypatch, capsys):
+    """report(run, *flags) -> (exit status, stdout, stderr)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["evaluate.report", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            run_command(main)
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+def page_of(run):
+    return Page((run / "report.html").read_text(encoding="utf-8"))
+
+
+def sections(page):
+    return [attributes["id"] for attributes in page.of("section")]
+
+
+def worst_row(dataset, video="clap/val_000", path=None):
+    return (video, "clap", 0.012, "jump", 0.87, path or dataset / "jpg" / video)
+
+
+def test_the_page_of_a_run_has_every_part_in_order_and_its_figures(tmp_path, small_dataset, report):
+    """It is sent to a colleague in place of the folder: what is not there, or wrong, nobody looks up."""
+    run = write_run(tmp_path / "run", dataset=str(small_dataset))
+    write_evaluation(run, ["clap", "jump", "run", "walk fast"], worst=[worst_row(small_dataset)])
+    (run / "srtg_r3d_10_best.pth").write_bytes(b"weights")
+    status, out, err = report(run)
+    assert (status, err) == (0, "") and str(run / "report.html") in out
+    page = page_of(run)
+    assert sections(page) == ALL
+    head = page.text()
+    assert all(fact in head for fact in ("srtg_r3d_10", "gates on", "61.2", "55.5 to 66.5", "59.5", "60.0", "2 min"))
+    assert re.search("best epoch.*6", head)
+    plan = page.text("plan")  # 40 videos, batch of 4, rate falls after epochs 2 and 4
+    assert all(fact in plan for fact in ("1 to 2", "3 to 4", "5 to 6", "0.001", "60 steps"))
+    assert "4200d82c" in page.text("data") and "33" in page.text("data")
+    assert all(fact in page.text("evaluation1") for fact in ("51.5", "61.25", "walk fast", "jump (87 %)", "val_000"))
+    assert all(fact in page.text("command") for fact in ("python train_custom.py", "--batch-size", "2.13.0"))
+    assert "srtg_r3d_10_best.pth" in page.text("checkpoints")
+
+
+def test_the_curves_show_the_values_of_each_epoch(tmp_path, report):
+    """A curve of other values than those in the score files would be believed."""
+    run = write_run(tmp_path / "run")
+    report(run)
+    text = page_of(run).text("curves")
+    assert "epoch 3 training: 36 % validation: 30 %" in text  # top-1
+    assert "epoch 2 training: 2.5 validation: 3" in text  # loss
+    assert "epoch 4 2 clips/s" in text.replace("training: ", "")  # 40 clips in 20 s
+    assert "epoch 5 50 %" in text.replace("training: ", "")  # waiting
+    assert "layer2.0, step 30, epoch 3: 50 %" in page_of(run).text("gates")
+
+
+def test_the_page_loads_nothing_and_runs_no_script_but_its_own(tmp_path, report):
+    """A class, an option or a video may be called anything; who opens the page must not run it."""
+    run = write_run(tmp_path / "run", dataset=HOSTILE, task_name=HOSTILE, **{HOSTILE: HOSTILE})
+    facts = json.loads((run / "options.json").read_text())
+    facts |= {"command": [HOSTILE], "versions": {HOSTILE: HOSTILE}, "git": HOSTILE}
+    (run / "options.json").write_text(json.dumps(facts))
+    (run / "passport.json").write_text(json.dumps({HOSTILE: {"videos": 40, HOSTILE: {HOSTILE: HOSTILE}}}))
+    row = (HOSTILE, HOSTILE, 0.1, HOSTILE, 0.9, "")
+    folder = write_evaluation(run, [HOSTILE, "other"], worst=[row], name=f"evaluation_{HOSTILE[:8]}_1x1", date=HOSTILE)
+    summary = json.loads((folder / "summary.json").read_text()) | {"checkpoint": HOSTILE, "clip": HOSTILE}
+    (folder / "summary.json").write_text(json.dumps(summary | {"scores": {HOSTILE: 1.0, "top1": 2.0}}))
+    write_events(run / "tensorboard", [1])
+    assert report(run)[0] == 0
+    text = (run / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.text("evaluation1").count("alert(1)") > 3
+    (script,) = page.scripts
+    policy = next(each["content"] for each in page.of("meta") if each.get("http-equiv") == "Content-Security-Policy")
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
+    assert "default-src 'none'" in policy and "unsafe-inline" not in policy.split("script-src")[1]
+    names = {name for _, attributes in page.elements for name in attributes}
+    assert not [name for name in names if name.startswith("on")] and "\x1b" not in text
+    links = [each[name] for _, each in page.elements for name in ("src", "href") if name in each]
+    assert all(link.startswith(("#", "data:image/")) for link in links) and not re.search("https?://", text)
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & {name for name, _ in page.elements}
+
+
+def test_frames_of_the_worst_videos_are_in_the_page(tmp_path, small_dataset, report):
+    """Eight frames tell at a glance whether the label or the network is wrong; another video's would mislead."""
+    run = write_run(tmp_path / "run", dataset=str(small_dataset))
+    moved = worst_row(small_dataset, "jump/val_001", tmp_path / "gone" / "val_001")  # found in the dataset of now
+    part = worst_row(small_dataset, "run/val_002_000010_000020", small_dataset / "jpg" / "run" / "val_002")
+    write_evaluation(run, ["clap", "jump"], worst=[worst_row(small_dataset), moved, part])
+    status, _, err = report(run)
+    page = page_of(run)
+    strips = [each for each in page.of("img") if each["src"].startswith("data:image/jpeg")]
+    assert [each["alt"].rpartition("/")[2] for each in strips] == ["val_000", "val_001"]
+    assert status == 0 and "1 of 3" in err and "val_002_000010_000020" in page.text("evaluation1")
+    content = base64.b64decode(strips[0]["src"].partition(",")[2])
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape[0] == 90 and picture.shape[1] == 8 * 108 + 7 * 2  # 8 frames of 48 x 40
+
+
+def test_a_run_that_has_only_its_options(tmp_path, report):
+    run = write_run(tmp_path / "run", epochs=0)
+    (run / "passport.json").unlink()
+    status, _, err = report(run)
+    assert status == 0 and "videos" in err
+    page = page_of(run)
+    assert sections(page) == ["command"] and "srtg_r3d_10" in page.text()
+
+
+def test_a_run_in_training_says_how_far_it_is(tmp_path, report):
+    run = write_run(tmp_path / "run", epochs=3)
+    assert report(run)[0] == 0
+    page = page_of(run)
+    assert "3 of 6 so far" in page.text() and "evaluation1" not in sections(page) and "30.0" in page.text()
+
+
+def test_the_best_epoch_is_of_the_newest_validation(tmp_path, report):
+    """Scores on other videos cannot be compared: an old best on an easier set is no best."""
+    run = write_run(tmp_path / "run")
+    rows = [(1, 95.0, 20, "v1"), (2, 40.0, 30, "v2"), (3, 38.0, 30, "v2")]
+    write_csv(run / "scores_val.csv", ("epoch", "top1", "videos", "video_list"), rows)
+    report(run)
+    page = page_of(run)
+    assert re.search(r"best epoch in training: 2 40\.0", page.text()) and "from epoch 2 on" in page.text("curves")
+
+
+def test_the_newest_evaluation_comes_first(tmp_path, report):
+    """A copy of the folder changes the files' times: the date in the summary counts."""
+    run = write_run(tmp_path / "run")
+    write_evaluation(run, ["a", "b"], name="evaluation_test_2x1", date="2026-05-01T00:00:00+00:00", top1=71.5)
+    write_evaluation(run, ["a", "b"], date="2026-04-01T00:00:00+00:00")
+    report(run)
+    page = page_of(run)
+    assert "test, 2" in page.text("evaluation1") and "val, 5" in page.text("evaluation2") and "71.5" in page.text()
+
+
+def test_700_classes_and_200_epochs_are_a_small_page(tmp_path, report):
+    """A page that a mail takes and a browser opens at once."""
+    run = write_run(tmp_path / "run", epochs=200, end_epoch=200)
+    worst = [(f"a/{i}", "a", 0.1, "b", 0.9, f"/gone/{i}") for i in range(1000)]
+    write_evaluation(run, [f"playing a long instrument {i}" for i in range(700)], worst=worst)
+    assert report(run)[0] == 0
+    assert (run / "report.html").stat().st_size < 3e6
+    page = page_of(run)
+    assert page.text("evaluation1").count("playing a long instrument") >= 2 * 700
+    assert any(each.get("class") == "filter" for each in page.of("input"))
+
+
+def test_a_second_run_replaces_the_page_and_nothing_else_is_written(tmp_path, report):
+    run = write_run(tmp_path / "run")
+    before = {path.name for path in run.iterdir()}
+    assert report(run)[0] == report(run)[0] == 0
+    assert {path.name for path in run.iterdir()} == before | {"report.html"}
+    assert report(run, "--output", tmp_path / "new" / "page.html")[0] == 0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
+
+
+DAMAGED = {
+    "options.json": b"{",
+    "scores_train.csv": b"epoch,loss\n1,x\n",
+    "scores_val.csv": b"\xff\xfe",
+    "passport.json": b"[1]",
+    "tensorboard": b"",
+    "evaluation_val_5x3/summary.json": b"nothing",
+    "evaluation_val_5x3/per_class.csv": b"class,videos\na,1\n",
+    "evaluation_val_5x3/confusion.png": b"<svg onload=alert(1)>",
+    "evaluation_val_5x3/worst.csv": b'id,label,probability,predicted,predicted_probability,path\n"a',
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_file_costs_its_part_and_is_named(tmp_path, report, name):
+    """One file that a full disk has cut must not cost the page, nor be passed over."""
+    run = write_run(tmp_path / "run")
+    write_evaluation(run, ["a", "b"])
+    path = next((run / name).iterdir()) if (run / name).is_dir() else run / name
+    path.write_bytes(DAMAGED[name] or os.urandom(500))
+    status, _, err = report(run)
+    assert status == 1 and path.name in err and "Traceback" not in err
+    page = page_of(run)
+    assert path.name in page.text() and len(sections(page)) >= 4
+
+
+def test_values_of_odd_kinds_are_no_traceback(tmp_path, report):
+    """options.json and summary.json may be of any version, or edited."""
+    run = write_run(tmp_path / "run", lr_steps=[{"a": 1}], end_epoch="many", gates=[], best_by=3)
+    folder = write_evaluation(run, ["a", "b"])
+    odd = {"scores": {"top1": {"value": [1]}, "5": {"top1": 1e308}}, "by_clips": [[[]]], "passport": {"val": {"frames": {"min": None, "median": "x", "max": []}}}, "checkpoint": {"path": 3}, "date": 7}  # fmt: skip # noqa: E501
+    (folder / "summary.json").write_text(json.dumps(odd))
+    write_csv(run / "scores_train.csv", ("epoch", "step", "loss", "clips", "seconds"), [(1, "", "inf", 1e308, 0), (2, 3, "nan", "", 1e-320)])  # fmt: skip # noqa: E501
+    status, _, err = report(run)
+    assert status == 0 and "options.json" in err and {"curves", "evaluation1"} <= set(sections(page_of(run)))
+
+
+BAD = {
+    "no such folder": ("none",),
+    "a file": ("run/options.json",),
+    "an empty folder": ("empty",),
+    "another folder": ("other",),
+    "a path that is too long": ("x" * 300,),
+    "nothing but a damaged file": ("damaged",),
+    "another suffix": ("run", "--output", "run/options.json"),
+    "a folder as output": ("run", "--output", "folder.html"),
+    "a page of others": ("run", "--output", "mine.html"),
+    "a link": ("run", "--output", "link.html"),
+    "below a file": ("run", "--output", "mine.html/x.html"),
+    "a device's folder": ("run", "--output", "/proc/x.html"),
+    "an unknown flag": ("run", "--out", "x.html"),
+    "no run": (),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, report, name):
+    write_run(tmp_path / "run")
+    for folder in ("empty", "other/jpg", "folder.html", "damaged"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "damaged" / "options.json").write_text("{")
+    (tmp_path / "mine.html").write_text("<html>mine</html>")
+    (tmp_path / "link.html").symlink_to("mine.html")
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    monkeypatch.chdir(tmp_path)
+    status, out, err = report(*BAD[name])
+    assert (status, out, len(err.splitlines())) == (2, "", 1) and "error: " in err
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+def test_a_real_run_by_its_own_files(tmp_path, small_dataset, server):
+    """The formats of the run's own writers: the plan needs a checkpoint, the map of gates TensorBoard's files."""
+    flags = ("--gates", "--model-dir", tmp_path, "--workers", 0, "--end-epoch", 2, "--lr-steps", 1)
+    process = server.start(TINY, "--dataset", small_dataset, *TINY_FLAGS, *flags, folder=tmp_path)
+    assert process.wait() == 0, process.output()
+    run = tmp_path / RUN.replace("False", "True")
+    process = server.start("-m", "evaluate.report", run, folder=tmp_path)
+    assert process.wait() == 0 and not process.stderr, process.output()
+    page = page_of(run)
+    assert sections(page) == ["plan", "curves", "gates", "command", "checkpoints"]
+    assert "16 steps" in page.text("plan") and "srtg_tiny_last.pth" in page.text("checkpoints")
+    assert "classes 4" in page.text() and re.search(r"step 16, epoch 2: \d+ %", page.text("gates"))

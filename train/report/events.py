@@ -1,0 +1,65 @@
+"""Scalars of TensorBoard's event files, only those asked for: a long run has millions of others.
+
+A file is a sequence of records: length (8 bytes, little endian), checksum (4 bytes), an Event of protocol buffers of
+that length, checksum (4 bytes).
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from common.errors import DataError
+from common.files import open_plain
+
+LARGEST = 2**32  # bytes of an event file
+LARGEST_RECORD = 2**24
+HEAD = struct.Struct("<QI")
+RESTART = b"\x3a\x02\x08\x01"  # in an Event: session_log {status: START}, as SummaryWriter(purge_step=...) writes it
+START = 1  # SessionLog.START: points of this step and later ones are dropped
+
+Points = list[tuple[int, float, float]]
+"""Step, value, time in seconds since 1970."""
+
+
+def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
+    """The points of each scalar whose name begins with one of `tags`, by step; a resumed run replaces later ones.
+
+    DataError if a file is damaged, OSError if it cannot be read. The end of a file may be missing: a run writes it.
+    """
+    from google.protobuf.message import DecodeError  # not needed by other commands
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    found: dict[str, dict[int, tuple[float, float]]] = {}
+    words = [RESTART, *(tag.encode() for tag in tags)]  # to parse no more of a file than is needed
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        for record in _records(path):
+            if not any(word in record for word in words):
+                continue
+            try:
+                event = Event.FromString(record)
+            except DecodeError:
+                raise DataError(f"{path} is damaged, or no file of TensorBoard") from None
+            if event.HasField("session_log") and event.session_log.status == START:
+                _drop(found, event.step)
+            for value in event.summary.value:
+                if value.tag.startswith(tuple(tags)) and value.HasField("simple_value"):
+                    found.setdefault(value.tag, {})[event.step] = (value.simple_value, event.wall_time)
+    return {tag: [(step, *point) for step, point in sorted(points.items())] for tag, points in found.items() if points}
+
+
+def _drop(found: dict[str, dict[int, tuple[float, float]]], step: int) -> None:
+    for points in found.values():
+        for later in [each for each in points if each >= step]:
+            del points[later]
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    with open_plain(path, LARGEST) as file:
+        while len(head := file.read(HEAD.size)) == HEAD.size:
+            length, _ = HEAD.unpack(head)
+            if length > LARGEST_RECORD:
+                raise DataError(f"{path} is damaged, or no file of TensorBoard")
+            record = file.read(length + 4)
+            if len(record) < length + 4:
+                return
+            yield record[:-4]

@@ -1,0 +1,85 @@
+"""A few frames of a video side by side as a small JPEG."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from common.errors import DataError
+from common.files import what_is_at
+from data.store.frame_store import DATABASE, FrameStore
+from data.store.video_file import VideoError, VideoReader
+
+FRAMES = 8
+HEIGHT = 90  # pixels
+WIDEST = 160
+GAP = 2
+QUALITY = 78
+LARGEST_FILE = 2**28  # bytes of a video file: all of it is decoded
+
+
+def filmstrip(path: Path) -> bytes:
+    """FRAMES evenly spaced frames of a video, from first to last, as one JPEG; fewer of a shorter video.
+
+    `path` is the folder of a frames.db or a video file. DataError if it is neither, or cannot be read.
+    """
+    there = what_is_at(path)
+    if there == "folder" and what_is_at(path / DATABASE):
+        with FrameStore(path) as video:
+            frames = [_small(video.read([index])[0]) for index in _spread(len(video))]
+    elif there == "file":
+        frames = _of_file(path)
+    else:
+        raise DataError(f"{path} is no longer there" if not there else f"{path} has no {DATABASE}")
+    return _jpeg(frames)
+
+
+def place_of(video: str, path: str, dataset: object) -> Path:
+    """Where a video of worst.csv is: at its `path`, or in the dataset as it is now. `video` is its id, `class/name`.
+
+    DataError if it is nowhere, or if what is there is of another name, such as a file of which it is only a part.
+    """
+    name = video.rpartition("/")[2]
+    places = [Path(path)] if path else []
+    if isinstance(dataset, str) and dataset and ".." not in Path(video).parts and not video.startswith("/"):
+        places.append(Path(dataset, "jpg", video))
+    found = [place for place in places if what_is_at(place)]
+    if not found:
+        raise DataError(f"{path or video} is no longer there")
+    if name not in (found[0].name, found[0].stem):
+        raise DataError(f"{found[0]} has other frames too than those of {name}")
+    return found[0]
+
+
+def _spread(count: int) -> list[int]:
+    if not count:
+        raise DataError("the video has no frames")
+    return sorted({round(index) for index in np.linspace(0, count - 1, FRAMES)})
+
+
+def _of_file(path: Path) -> list[np.ndarray]:
+    """Decode a file twice: its frames are counted first."""
+    if path.stat().st_size > LARGEST_FILE:
+        raise DataError(f"{path} is larger than {LARGEST_FILE >> 20} MiB")
+    try:
+        chosen = set(_spread(sum(1 for _ in VideoReader(path, HEIGHT))))
+        return [_small(frame) for index, frame in enumerate(VideoReader(path, HEIGHT)) if index in chosen]
+    except VideoError as error:
+        raise DataError(f"{path} {error}") from error
+
+
+def _small(frame: np.ndarray) -> np.ndarray:
+    """A frame HEIGHT high, uint8 (HEIGHT, w, 3); a very wide one is lower, with black above and below."""
+    height, width = frame.shape[:2]
+    scale = min(HEIGHT / height, WIDEST / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    above = (HEIGHT - small.shape[0]) // 2
+    return np.pad(small, ((above, HEIGHT - small.shape[0] - above), (0, 0), (0, 0)))
+
+
+def _jpeg(frames: list[np.ndarray]) -> bytes:
+    gap = np.full((HEIGHT, GAP, 3), 128, np.uint8)
+    parts = [part for frame in frames for part in (frame, gap)][:-1]
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(np.hstack(parts)), quality=QUALITY, colorspace="RGB")

@@ -1,0 +1,183 @@
+"""What the folder of a run holds besides its evaluations: options, scores, plan, checkpoints, events, times."""
+
+import argparse
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common.errors import DataError
+from common.files import open_plain, what_is_at
+from common.options import read_options
+from common.text import shortened
+from train.checkpoint.files import read_plain_part
+from train.monitor.score_files import FILES, Row, parse_rows, validation_changes
+from train.report.events import Points, read_scalars
+from train.report.problems import Problems, number, read_json
+from train.run_folder import OPTIONS
+from train.schedule.multigrid import make_plan
+from train.schedule.options import ScheduleOptions
+from train.schedule.plan import Plan
+
+GATES, WAITING = "open_gates/", "speed/wait_share"
+PASSPORT = "passport.json"
+LOG_TIME = re.compile(rb"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} [A-Z]+ ", re.MULTILINE)
+ENDS = 2**16  # bytes of a log's beginning and end in which a time is looked for
+LARGEST_LOG = 2**40
+SCORE_COLUMNS = ("epoch", "step", "lr", "loss", "top1", "top5", "mean_class", "clips", "seconds")
+
+
+class CheckpointFile(NamedTuple):
+    """A file of weights in the run's folder."""
+
+    name: str
+    size: int  # bytes
+    time: float  # of its last change, in seconds since 1970
+
+
+@dataclass
+class RunFiles:
+    """The files of a run; what is missing is empty."""
+
+    folder: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+    """All of options.json: "options", "versions", "command" ..."""
+    train: list[Row] = field(default_factory=list)
+    val: list[Row] = field(default_factory=list)
+    checkpoints: list[CheckpointFile] = field(default_factory=list)
+    plain: Mapping[str, Any] = field(default_factory=dict)
+    """Of the newest checkpoint all but its tensors."""
+    plan: Plan | None = None
+    no_plan: str = ""  # why there is none
+    scalars: dict[str, Points] = field(default_factory=dict)
+    passport: dict[str, Any] = field(default_factory=dict)
+    began: datetime | None = None
+    ended: datetime | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the run by name, as plain types; those of the checkpoint where options.json has none."""
+        for holder in (self.facts, self.plain):
+            if isinstance(holder.get("options"), dict):
+                return dict(holder["options"])
+        return {}
+
+    @property
+    def changes(self) -> dict[int, str]:
+        """The rows of `val` from which on the validation is another."""
+        return validation_changes(self.val)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder looks like a run's."""
+    return any(what_is_at(folder / name) == "file" for name in (OPTIONS, *FILES))
+
+
+def read_run(folder: Path, problems: Problems) -> RunFiles:
+    """The files of the run in a folder; what cannot be read is noted and left out."""
+    run = RunFiles(folder)
+    with problems.noted(folder / OPTIONS, "what it says of the run"):
+        run.facts = read_json(folder / OPTIONS)
+    for name, path in zip(("train", "val"), (folder / each for each in FILES), strict=True):
+        with problems.noted(path, "its curve"):
+            setattr(run, name, _epochs(parse_rows(path, SCORE_COLUMNS)))
+    with problems.noted(folder / PASSPORT, "the passport"):
+        run.passport = read_json(folder / PASSPORT)
+    with problems.noted(folder, "the list of checkpoints"):
+        run.checkpoints = _checkpoints(folder)
+    run.plain = _newest_checkpoint(run) or {}
+    try:
+        run.plan = _plan_of(run)
+    except DataError as error:
+        run.no_plan = str(error)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, AssertionError) as error:
+        run.no_plan = f"{OPTIONS} has values of which no plan can be made ({shortened(str(error), 100)})"
+    if run.no_plan:
+        problems.notes.append(f"{folder}: no plan is shown: {run.no_plan}")
+    with problems.noted(folder / "tensorboard", "the waiting share and the gates over training"):
+        run.scalars = read_scalars(folder / "tensorboard", (GATES, WAITING))
+    _read_times(run, problems)
+    return run
+
+
+def values_of(rows: list[Row], column: str) -> list[float | None]:
+    """The numbers of a column; None where a row has none."""
+    return [number(row.get(column)) for row in rows]
+
+
+def epoch_of_step(run: RunFiles, step: int) -> float | None:
+    """Where in the run a step is, in epochs (2.5: in the middle of the third); None if the scores do not tell."""
+    before = (0.0, 0.0)
+    for row in run.train:
+        epoch, last = number(row.get("epoch")), number(row.get("step"))
+        if epoch is None or last is None:
+            return None
+        if step <= last and last > before[1]:
+            return before[0] + (epoch - before[0]) * (step - before[1]) / (last - before[1])
+        before = epoch, last
+    return before[0] if run.train else None
+
+
+def _epochs(rows: list[Row]) -> list[Row]:
+    if not rows:
+        raise DataError("it has no epochs")
+    return rows
+
+
+def _checkpoints(folder: Path) -> list[CheckpointFile]:
+    files = [path for path in folder.iterdir() if path.suffix in (".pth", ".safetensors") and path.is_file()]
+    states = [(path.name, path.stat()) for path in files if not path.name.startswith(".")]
+    return sorted(CheckpointFile(name, state.st_size, state.st_mtime) for name, state in states)
+
+
+def _newest_checkpoint(run: RunFiles) -> Mapping[str, Any] | None:
+    files = [file for file in run.checkpoints if file.name.endswith(".pth")]
+    files.sort(key=lambda file: (file.name.endswith("_last.pth"), file.time), reverse=True)
+    for file in files[:3]:
+        if plain := read_plain_part(run.folder / file.name):
+            return plain
+    return None
+
+
+def _plan_of(run: RunFiles) -> Plan:
+    """The plan that the run's options give. DataError says what is missing; other errors come from odd options."""
+    saved = run.options
+    if not saved:
+        raise DataError(f"there are no options in {OPTIONS}")
+    videos = run.plain.get("num_videos") or _videos_in(run.passport)
+    if not isinstance(videos, int):
+        raise DataError("no checkpoint says how many training videos there are")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+    options = read_options(ScheduleOptions, argparse.Namespace(**values))
+    ranks = run.plain.get("world_size") or saved.get("gpus") or 1
+    return make_plan(options, videos, ranks if isinstance(ranks, int) else 1)
+
+
+def _videos_in(passport: Mapping[str, Any]) -> object:
+    train = passport.get("train")
+    return train.get("videos") if isinstance(train, dict) else None
+
+
+def _read_times(run: RunFiles, problems: Problems) -> None:
+    """When the run began and wrote its last line: from its log, else from TensorBoard, else from the files."""
+    name = str(run.options.get("log_file") or "train.log")
+    with problems.noted(run.folder / name):
+        run.began, run.ended = _log_times(run.folder / name)
+    stamps = [time for points in run.scalars.values() for _, _, time in points]
+    if not run.began:
+        with suppress(OSError):
+            stamps = stamps or [(run.folder / each).stat().st_mtime for each in (OPTIONS, *FILES)]
+        with suppress(OverflowError, ValueError, OSError):
+            run.began, run.ended = (datetime.fromtimestamp(end(stamps)) if stamps else None for end in (min, max))
+
+
+def _log_times(path: Path) -> tuple[datetime | None, datetime | None]:
+    with open_plain(path, LARGEST_LOG) as file:
+        head = file.read(ENDS)
+        file.seek(max(0, file.seek(0, 2) - ENDS))
+        times = LOG_TIME.findall(head) + LOG_TIME.findall(file.read(ENDS))
+    found = [datetime.strptime(time.decode(), "%Y-%m-%d %H:%M:%S") for time in (times[:1] + times[-1:])]
+    return (found[0], found[-1]) if found else (None, None)
