@@ -183,7 +183,7 @@ def _settings(job: Job, root: Root) -> dict[str, Any]:
     return {
         "videos": str(root.path.resolve()),
         "weights": job.model.weights_digest(),
-        "network": job.model.facts["name"],
+        "network": {name: job.model.facts[name] for name in ("name", "gates", "placement")},
         "layer": options.layer,
         "pool": options.pool,
         "window": None if job.windows is None else job.windows.seconds,

@@ -51,9 +51,7 @@ class Windows:
             lasts = video.frames / video.rate
             raise DataError(f"{path} lasts {lasts:.2f} s, and a window {self.seconds:g} s: lower --window")
         if self.stride * video.rate < 1:
-            raise DataError(
-                f"{path} has {video.rate:.4g} frames a second: raise --stride {self.stride:g}"
-            )
+            raise DataError(f"{path} has {video.rate:.4g} frames a second: raise --stride {self.stride:g}")
         number = 1 + int((video.frames - length + 0.5) / (self.stride * video.rate))
         starts = [round(place * self.stride * video.rate) for place in range(number)]
         return [(start, start + length) for start in starts if start + length <= video.frames]

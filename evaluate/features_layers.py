@@ -63,13 +63,9 @@ def check_layer(model: TrainedModel, layer: str, names: tuple[str, ...]) -> None
 def check_pool(layer: str, pool: str, crops: int) -> None:
     """DataError if the features of this layer cannot be averaged in this way."""
     if layer in FLAT and pool != "mean":
-        raise DataError(
-            f"--pool {pool}: {layer} has neither frames nor pixels: leave --pool out"
-        )
+        raise DataError(f"--pool {pool}: {layer} has neither frames nor pixels: leave --pool out")
     if pool == "none" and crops > 1:
-        raise DataError(
-            "--pool none with --val-crops: pixels of several crops cannot be averaged: give one crop"
-        )
+        raise DataError("--pool none with --val-crops: pixels of several crops cannot be averaged: give one crop")
 
 
 class _Reached(Exception):

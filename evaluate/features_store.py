@@ -1,9 +1,11 @@
 """The folder of the features of many videos, which several runs and shards fill.
 
-settings.json        what the features are of: weights, layer, clips; another run must have the same
-features/NAME.npy    a video's features
-rows/NAME.json       what they were made from; written last, so a video that has it is whole
-index.csv            a line for each row of each .npy: its video, its times, its class
+    settings.json        what the features are of: weights, layer, clips; another run must have the same
+    features/NAME.npy    a video's features
+    rows/NAME.json       what they were made from
+    index.csv            a line for each row of each .npy: its video, its times, its class
+
+The file in rows is written last, so a video that has it is whole.
 """
 
 import csv

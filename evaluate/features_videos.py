@@ -1,4 +1,4 @@
-"""The videos whose features are taken: those of a dataset, or all in a folder at any depth; their classes and splits."""
+"""The videos whose features are taken, of a dataset or below a folder, with their classes and splits."""
 
 import os
 from collections import Counter
@@ -92,9 +92,8 @@ def find_videos(root: Path) -> list[FoundVideo]:
             if is_video(entry.name) and not entry.name.startswith(".") and entry.is_file()
         ]
     if not found:
-        holds = (
-            f"; it is itself the folder of a {DATABASE}: give the folder above" if (root / DATABASE).is_file() else ""
-        )
+        is_video_folder = (root / DATABASE).is_file()
+        holds = f"; it is itself the folder of a {DATABASE}: give the folder above" if is_video_folder else ""
         raise DataError(f"{root} holds no video files and no folders with a {DATABASE}{holds}")
     return sorted(found, key=lambda video: video.name)
 
