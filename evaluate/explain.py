@@ -111,7 +111,11 @@ def _prepare(args: argparse.Namespace, options: ExplainOptions) -> tuple[Trained
 def _class_index(model: TrainedModel, name: str) -> int:
     classes = model.class_names()
     if name not in classes:
-        hint = did_you_mean(name, classes) or f"; its classes are {first_names(classes)}"
+        hint = (
+            did_you_mean(name, classes)
+            or did_you_mean(name.casefold(), classes)
+            or f"; its classes are {first_names(classes)}"
+        )
         raise DataError(f"--class {quoted(name)}: {model.path} has no such class{hint}")
     return classes.index(name)
 

@@ -53,7 +53,8 @@ def write_sheet(explained: Explained, path: Path) -> None:
     chosen = np.linspace(0, number - 1, min(number, MOST_FRAMES)).round().astype(int)
     columns = min(PER_ROW, len(chosen))
     rows = math.ceil(len(chosen) / columns)
-    pairs = np.concatenate([explained.frames, overlay(explained)], axis=1)  # each frame above itself with heat
+    gap = np.full_like(explained.frames[:, : max(1, explained.frames.shape[1] // 50)], 255)
+    pairs = np.concatenate([explained.frames, gap, overlay(explained)], axis=1)  # each frame above itself with heat
     cell = 0.95 * WIDTH / PER_ROW
     tall = cell * pairs.shape[1] / pairs.shape[2]
     line = tall + 0.27  # with the frame's label

@@ -4,7 +4,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,9 @@ from evaluate.features_layers import (
     layer_of_views,
     pool_views,
 )
+from evaluate.features_neighbours import score_neighbours
 from evaluate.features_store import INDEX, FeatureFolder, Listed
-from evaluate.features_videos import FoundVideo, Labels, Root, classes_of, describe, find_root, find_videos, read_rows
-from evaluate.knn import KnnScores, Vectors, nearest_neighbours
+from evaluate.features_videos import FoundVideo, Root, classes_of, describe, find_root, find_videos, read_rows
 from evaluate.model import TrainedModel, load_model
 from evaluate.preprocessing import Preprocessing
 from evaluate.views import ClipOptions, chosen_preprocessing
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "there_before": len(mine) - len(todo), "failed": failed,
     }  # fmt: skip
     if rows is not None and args.knn is not None:
-        scores = _knn(folder, videos, root, rows)
+        scores = score_neighbours(folder, videos, root, rows)
         LOG.info("nearest neighbours of %d val videos: %s", scores.videos, scores.show())
         result["knn"] = scores.plain()
     print_result(json_text(result))
@@ -172,8 +172,7 @@ def _job(args: argparse.Namespace, options: FeatureOptions, windows: Windows | N
     LOG.info("%s: %s", model.path, model.origin)
     if said:
         LOG.warning("%s", said)
-    workers = FeatureOptions.__dataclass_fields__["workers"].name
-    options = FeatureOptions(**{**vars(options), workers: machine.workers})
+    options = replace(options, workers=machine.workers)
     return Job(model, Layer(model.network, options.layer), preprocessing, options, device, windows)
 
 
@@ -222,12 +221,9 @@ def _listed(videos: list[FoundVideo], root: Root, rows: SplitRows | None, model:
 
 def _run(job: Job, folder: FeatureFolder, videos: Sequence[FoundVideo], console: Console) -> int:
     """Write the features of the videos; returns how many could not be read, each of which was logged."""
-    columns = (
-        TextColumn("features"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.speed:.2f} videos/s"),
-        TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
+    columns = (TextColumn("features"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     failed, last_line = 0, time.monotonic()
-    with Progress(*columns[:3], *columns[4:], console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(videos))
         for number, (video, read) in enumerate(_ahead(job, videos), start=1):
             try:
@@ -266,35 +262,6 @@ def _ahead(job: Job, videos: Sequence[FoundVideo]) -> Iterator[tuple[FoundVideo,
             yield first, future.result
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _knn(folder: FeatureFolder, videos: list[FoundVideo], root: Root, rows: SplitRows) -> KnnScores:
-    """Nearest-neighbour scores of the val rows; DataError if no row of a split has features."""
-    labels = Labels(videos, root.is_dataset)
-    all_rows = [*rows.train, *rows.val]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(canonical_name(row.label) for row in all_rows))}
-    in_parts = {row.youtube_id for row in all_rows if row.time_start is not None or row.frames is not None}
-    identities: dict[object, int] = {}
-    vectors = {}
-    for split, of_split in (("train", rows.train), ("val", rows.val)):
-        features, classes, same = [], [], []
-        for row in of_split:
-            place = labels.place(row)
-            values = None if place is None else folder.load(videos[place])
-            if values is None or place is None:
-                continue
-            features.append(values.mean(axis=(0, *range(2, values.ndim))))
-            classes.append(numbers[canonical_name(row.label)])
-            # Clips of one video are not neighbours: they may be seconds apart.
-            key: object = row.youtube_id if row.youtube_id in in_parts else place
-            same.append(identities.setdefault(key, len(identities)))
-        if not features:
-            names = [row.video_id for row in of_split[:1]]
-            raise DataError(f"--knn: none of the {len(of_split)} {split} rows has features, such as {quoted(names[0])}")
-        if len(features) < len(of_split):
-            LOG.warning("%d of %d %s rows have no features", len(of_split) - len(features), len(of_split), split)
-        vectors[split] = Vectors(np.stack(features), np.array(classes), np.array(same))
-    return nearest_neighbours(vectors["train"], vectors["val"])
 
 
 def _shard(text: str) -> Shard:

@@ -195,6 +195,10 @@ MISTAKES = {
     "no such folder": "x.pth a.mp4 --output nowhere/x.png",
     "a folder as output": "x.pth a.mp4 --output folder.png",
     "output below a file": "x.pth a.mp4 --output text.txt/x.png",
+    "a long checkpoint": "LONG a.mp4",
+    "a long video": "x.pth LONG",
+    "a long output": "x.pth a.mp4 --output LONG.png",
+    "long classes": "x.pth a.mp4 --classes LONG",
 }
 
 
@@ -213,7 +217,7 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, name):
     encode_numbered_video(Path("a.mp4"), 12)
     whole = Path("a.mp4").read_bytes()
     Path("damaged.mp4").write_bytes(whole[: len(whole) // 2])
-    words = MISTAKES[name].split()
+    words = MISTAKES[name].replace("LONG", "x" * 300).split()
     with pytest.raises((UserError, SystemExit)) as caught:
         run(*words, *(() if "--output" in words else ("--output", "out.png")))
     status = caught.value.code if isinstance(caught.value, SystemExit) else caught.value.exit_status

@@ -259,6 +259,10 @@ MISTAKES = {
     "output that is something else": "x.pth DATASET --output videos",
     "damaged settings": "x.pth DATASET --output damaged",
     "all videos broken": "x.pth broken",
+    "a long checkpoint": "LONG DATASET",
+    "a long folder": "x.pth LONG",
+    "a long output": "x.pth DATASET --output LONG",
+    "long labels": "x.pth DATASET --knn LONG",
 }
 
 
@@ -273,7 +277,7 @@ def test_mistakes_are_one_line(dataset, checkpoint, tmp_path, monkeypatch, name)
     Path("broken/a.mp4").write_text("no video")
     Path("others.csv").write_text("label,id,split\nclap,x,train\nclap,y,val\n")
     encode_numbered_video(Path("videos/a.mp4"), 12)
-    words = [str(dataset) if word == "DATASET" else word for word in MISTAKES[name].split()]
+    words = [str(dataset) if word == "DATASET" else word for word in MISTAKES[name].replace("LONG", "x" * 300).split()]
     output = () if "--output" in words else ("--output", "out")
     with pytest.raises((UserError, SystemExit)) as caught:
         run(*words, *output)
