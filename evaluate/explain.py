@@ -99,7 +99,7 @@ def _prepare(args: argparse.Namespace, options: ExplainOptions) -> tuple[Trained
     if args.checkpoint.suffix.lower() in SUFFIXES:
         raise NetworkError(f"{args.checkpoint} is an exported file, which cannot be looked into: give its checkpoint")
     names = None if args.classes is None else _read_names(args.classes)
-    model = load_model(args.checkpoint, "cpu", args.network, names)
+    model = load_model(args.checkpoint, "cpu", args.name, names)
     check_layer(model, options.layer, stage_names(model.network))
     model.class_names()
     preprocessing, said = chosen_preprocessing(options, model)
@@ -203,7 +203,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--class", dest="class_name", metavar="NAME", help="the class whose heat is shown (default: the predicted one)"
     )
-    parser.add_argument("--network", default="", help="the network, for a checkpoint that does not name it")
+    parser.add_argument("--network", dest="name", default="", help="the network, for a checkpoint that does not name it")
     parser.add_argument(
         "--classes", type=Path, metavar="FILE", help="class names, for a checkpoint without: one a line, in its order"
     )

@@ -165,7 +165,7 @@ def _windows(options: FeatureOptions) -> Windows | None:
 def _job(args: argparse.Namespace, options: FeatureOptions, windows: Windows | None) -> Job:
     machine = with_machine(MachineOptions(workers=options.workers, device=options.device, gpus=1))
     device = torch.device(machine.device)
-    model = load_model(args.checkpoint, device, args.network)
+    model = load_model(args.checkpoint, device, args.name)
     check_layer(model, options.layer, layer_names(model.network))
     check_pool(options.layer, options.pool, options.val_crops)
     preprocessing, said = chosen_preprocessing(options, model)
@@ -278,7 +278,7 @@ def _parser() -> CommandParser:
         "videos", type=Path, help="a dataset (with a folder jpg), or a folder of video files and frames.db at any depth"
     )
     parser.add_argument("--output", type=Path, required=True, help="the folder to write, or to go on with")
-    parser.add_argument("--network", default="", help="the network, for a checkpoint that does not name it")
+    parser.add_argument("--network", dest="name", default="", help="the network, for a checkpoint that does not name it")
     parser.add_argument(
         "--shard", type=_shard, metavar="I/N", help="only part I of N of the videos, for several processes or machines"
     )

@@ -38,7 +38,10 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of `seconds`, each `stride` seconds after the one before; each is seen as a video of its own."""
+    """Windows of `seconds`, each `stride` seconds after the one before; each is seen as a video of its own.
+
+    If they overlap or touch, the last one is followed by one that ends with the video, so that none of it is left out.
+    """
 
     seconds: float
     stride: float
@@ -54,7 +57,10 @@ class Windows:
             raise DataError(f"{path} has {video.rate:.4g} frames a second: raise --stride {self.stride:g}")
         number = 1 + int((video.frames - length + 0.5) / (self.stride * video.rate))
         starts = [round(place * self.stride * video.rate) for place in range(number)]
-        return [(start, start + length) for start in starts if start + length <= video.frames]
+        starts = [start for start in starts if start + length <= video.frames]
+        if self.stride <= self.seconds and starts[-1] + length < video.frames:
+            starts.append(video.frames - length)
+        return [(start, start + length) for start in starts]
 
 
 class Recorded:

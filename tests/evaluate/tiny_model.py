@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from common.errors import UserError
 from network import VideoNetwork
 from network.resnet3d import Recursion
 from tests.small_dataset import CLASSES
@@ -24,6 +25,13 @@ def write_checkpoint(
     network = BUILDERS[name](len(CLASSES), gates, "final").eval()
     save(path, network, name, gates, **more)
     return network
+
+
+def exit_status(error: BaseException) -> object:
+    """The status with which `run_command` ends after an error."""
+    if isinstance(error, SystemExit):
+        return error.code
+    return error.exit_status if isinstance(error, UserError) else 2 if getattr(error, "filename", None) else 1
 
 
 def save(path: Path, network: VideoNetwork, name: str, gates: bool, **more: object) -> None:
