@@ -203,7 +203,9 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--class", dest="class_name", metavar="NAME", help="the class whose heat is shown (default: the predicted one)"
     )
-    parser.add_argument("--network", dest="name", default="", help="the network, for a checkpoint that does not name it")
+    parser.add_argument(
+        "--network", dest="name", default="", help="the network, for a checkpoint that does not name it"
+    )
     parser.add_argument(
         "--classes", type=Path, metavar="FILE", help="class names, for a checkpoint without: one a line, in its order"
     )

@@ -278,7 +278,9 @@ def _parser() -> CommandParser:
         "videos", type=Path, help="a dataset (with a folder jpg), or a folder of video files and frames.db at any depth"
     )
     parser.add_argument("--output", type=Path, required=True, help="the folder to write, or to go on with")
-    parser.add_argument("--network", dest="name", default="", help="the network, for a checkpoint that does not name it")
+    parser.add_argument(
+        "--network", dest="name", default="", help="the network, for a checkpoint that does not name it"
+    )
     parser.add_argument(
         "--shard", type=_shard, metavar="I/N", help="only part I of N of the videos, for several processes or machines"
     )
