@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -99,15 +100,19 @@ def draw_panels(panels: Sequence[SubFigure], explained: Explained) -> Axes:
     if explained.recursions:
         _draw_strengths(axes, explained.recursions, number)
         shade = axes.twinx()
-        shade.set_zorder(axes.get_zorder() - 1)
-        axes.patch.set_visible(False)
         shade.set_yticks([])
     else:
         shade = axes
         axes.set_ylabel("mean heat", fontsize=8)
     shade.set_ylim(0, max(0.05, float(of_frames.max()) * 1.1))
     middle = np.arange(1, number + 1)
-    shade.bar(middle, of_frames, width=0.9, color="#f5b041", alpha=0.45, label="mean heat")
+    if len(explained.recursions) > MOST_CURVES:
+        outline = [Stroke(linewidth=3, foreground=INK), Normal()]
+        shade.plot(middle, of_frames, color="white", linewidth=1.5, path_effects=outline, label="mean heat")
+    else:
+        shade.set_zorder(axes.get_zorder() - 1)  # bars behind the curves
+        axes.patch.set_visible(False)
+        shade.bar(middle, of_frames, width=0.9, color="#f5b041", alpha=0.45, label="mean heat")
     _legend(axes, shade)
     if explained.recursions:
         _draw_matrices(panels[1], explained.recursions, width)
@@ -119,13 +124,15 @@ def _legend(axes: Axes, shade: Axes) -> None:
     if shade is not axes:
         more, more_names = shade.get_legend_handles_labels()
         handles, names = handles + more, names + more_names
-    axes.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    place = 1.01 if len(handles) > 1 or shade is axes else 1.07  # beside the colours of the strips
+    axes.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(place, 0.5), frameon=False)
 
 
 def _draw_strengths(axes: Axes, recursions: Sequence[Recursion], number: int) -> None:
     """The recursion strength of each block by frame; each frame of a block covers several of the clip."""
     text = "recursion strength: the mean over channels of a*, which a frame's features are multiplied by"
-    text += " (dashed: gate closed, not multiplied)" * any(not each.scales for each in recursions)
+    if len(recursions) <= MOST_CURVES and not all(each.scales for each in recursions):
+        text += " (dashed: gate closed, not multiplied)"
     axes.set_title(text, fontsize=8, color=INK, loc="left", pad=4)
     if len(recursions) > MOST_CURVES:
         _draw_strips(axes, recursions, number)
