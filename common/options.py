@@ -111,7 +111,7 @@ def add_options(parser: argparse.ArgumentParser, defaults: Any, groups: Sequence
 def _argument(kind: Any, flag: Flag, default: Any) -> dict[str, Any]:
     """The arguments of add_argument for a field of type `kind`."""
     alternatives = [each for each in typing.get_args(kind) if each is not NoneType]
-    if NoneType in typing.get_args(kind):
+    if NoneType in typing.get_args(kind) and flag.read is None:
         (kind,) = alternatives
     arguments: dict[str, Any] = {"required": True} if flag.required else {"default": default}
     if flag.choices is not None:

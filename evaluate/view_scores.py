@@ -11,9 +11,7 @@ from network import VideoNetwork
 
 
 @torch.no_grad()
-def view_scores(
-    network: VideoNetwork, normalise: Normalise, frames: Tensor, precision: str, most_clips: int
-) -> Tensor:
+def view_scores(network: VideoNetwork, normalise: Normalise, frames: Tensor, precision: str, most_clips: int) -> Tensor:
     """Log-probabilities (V, classes), float32, of the clips uint8 (V, 3, T, h, w) on the network's device.
 
     The network gets at most `most_clips` at a time.
