@@ -96,7 +96,10 @@ class PredictOptions(ClipOptions):
         -1, "processes that read videos; 0: read in the main process; -1: by the number of CPU cores and videos",
         "machine", minimum=-1, maximum=1000,
     )  # fmt: skip
-    val_batch_size: int = option(16, "clips that go through the network at a time", "machine", minimum=1)
+    val_batch_size: int | None = option(
+        None, "clips that go through the network at a time (default: 16 on a GPU, 4 on the CPU, where more take memory "
+        "and no less time)", "machine", minimum=1, metavar="N",
+    )  # fmt: skip
     device: str = option(
         "auto", "auto: the GPU if torch sees one, else the CPU", "machine", choices=("auto", "cuda", "cpu")
     )
@@ -197,7 +200,8 @@ def _load(checkpoint: Path, options: PredictOptions) -> tuple[TrainedModel, Prep
     LOG.info("%s: %s, %d classes, clips of %s", checkpoint, model.origin, len(classes), preprocessing.show())
     if line:
         LOG.warning("%s", line)
-    return model, preprocessing, Scorer(model, preprocessing, device, precision, options.val_batch_size), classes
+    batch_size = options.val_batch_size or (4 if machine.device == "cpu" else 16)
+    return model, preprocessing, Scorer(model, preprocessing, device, precision, batch_size), classes
 
 
 def _workers(options: PredictOptions, videos: int) -> int:

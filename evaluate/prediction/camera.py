@@ -176,8 +176,11 @@ class Live:
         self.arrived = time.monotonic()
         self.news.notify_all()
 
-    def wait(self, due: float) -> list[HeldFrame]:
-        """The frames held when the camera has come to the time `due`; none if it ends before. DataError if it fails."""
+    def wait(self, due: float) -> tuple[list[HeldFrame], float]:
+        """The frames held when the camera has come to the time `due`, and when the last one came (time.monotonic()).
+
+        No frames if the camera ends before; DataError if it fails.
+        """
         with self.news:
             while not (self.held and self.held[-1].time >= due) and not self.has_ended:
                 before = self.read
@@ -185,10 +188,10 @@ class Live:
                 if self.read == before and not self.has_ended:
                     raise DataError(f"{self.camera.name} has given no frame for {LONGEST_WAIT:g} s")
             if self.held and self.held[-1].time >= due:
-                return list(self.held)
+                return list(self.held), self.arrived
         if self.error:
             raise self.error
-        return []
+        return [], 0.0
 
 
 def watch(live: Live, scorer: Scorer, classes: Sequence[str]) -> int:
@@ -196,8 +199,11 @@ def watch(live: Live, scorer: Scorer, classes: Sequence[str]) -> int:
     live.start()
     due, skipped, predictions, is_told = live.seconds, 0, 0, False
     try:
-        while frames := live.wait(due):
-            arrived, at = live.arrived, frames[-1].time
+        while True:
+            frames, arrived = live.wait(due)
+            if not frames:
+                break
+            at = frames[-1].time
             views = views_of(frames, live.seconds, live.sampling, live.shape)
             best = best_of(scorer(views[None])[0].cpu(), min(live.top, len(classes)), frames[0].time, at)
             now = time.monotonic()

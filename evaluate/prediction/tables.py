@@ -20,6 +20,7 @@ MADE_BY = "srtg.evaluate.predict"
 SUFFIXES = (".csv", ".json", ".mp4")
 SEGMENT_COLUMNS = ["video", "start", "end", "class", "score", "windows"]
 """Of the CSV of segments."""
+BESIDES = 2  # classes of a row after the best one
 PRINTED = 30  # rows of a table on the console, where a file has all
 
 
@@ -151,16 +152,28 @@ def write_json(
 
 
 def video_table(results: Sequence[VideoResult], classes: Sequence[str], top: int, limit: int | None) -> Table:
-    """A row a video that was read: its best classes."""
+    """A row a video that was read: its best classes. A single video has a row a class."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column, style in (("video", ""), ("class", "bold"), ("score", ""), ("then", "dim")):
         table.add_column(column, style=style, overflow="fold", justify="right" if column == "score" else "left")
     shown = [each for each in results if each.windows]
+    if len(results) == 1:
+        return _class_table(shown[0], classes, top)
     for result in shown[:limit]:
         best = result.windows[0]
         pairs = list(zip(best.classes, best.scores, strict=True))[1:top]
-        then = ", ".join(f"{classes[label]} {percent(score)}" for label, score in pairs)
+        then = ", ".join(f"{classes[label]} {100 * score:.0f}%" for label, score in pairs[:BESIDES])
         _row(table, result.name, classes[best.classes[0]], percent(best.scores[0]), then)
+    return table
+
+
+def _class_table(result: VideoResult, classes: Sequence[str], top: int) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), title=printable(result.name), title_justify="left", title_style="")
+    table.add_column("class", style="bold", overflow="fold")
+    table.add_column("score", justify="right")
+    best = result.windows[0]
+    for label, score in list(zip(best.classes, best.scores, strict=True))[:top]:
+        _row(table, classes[label], percent(score))
     return table
 
 
