@@ -187,7 +187,7 @@ def _videos(checkpoint: Path, place: Path, options: PredictOptions) -> int:
 
 def _load(checkpoint: Path, options: PredictOptions) -> tuple[TrainedModel, Preprocessing, Scorer, tuple[str, ...]]:
     """The network, the clips that it gets, and its class names."""
-    machine = with_machine(MachineOptions(device=options.device, gpus=int(options.device == "cuda")))
+    machine = with_machine(MachineOptions(device=options.device))
     precision = with_precision(options.precision, machine.device)
     if precision == "fp16" and machine.device == "cpu":
         raise DataError("--precision fp16 needs a GPU: on the CPU use fp32 or bf16")
