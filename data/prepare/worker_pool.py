@@ -31,10 +31,11 @@ class Outcome(Generic[Job, Result]):
     job: Job
     result: Result | None
     reason: str = ""
+    is_part: bool = False  # others of the job follow
 
 
 def run_jobs(
-    function: Callable[[Job, Beat], Result],
+    function: Callable[[Job, Beat], Result] | Callable[[Job, Beat], Generator[Result, None, Result]],
     jobs: Iterable[Job],
     workers: int,
     clean_up: Callable[[Job], None] | None = None,
@@ -45,6 +46,8 @@ def run_jobs(
     `jobs` are taken one by one, when a worker is idle. `function` (picklable) gets a job and `beat`, which it must call
     at least every `stall_seconds`; else its worker is killed. `beat` also ends a worker whose run was killed. A job
     whose function raises or whose worker dies is not repeated; for the latter, `clean_up` is called in this process.
+    A function that is a generator has an outcome for each value that it yields, marked `is_part`, and then one with
+    what it returns; it waits until its values are taken.
     Leaving the iteration early, also by an exception, kills the workers. DataError if they cannot start.
     """
     pending = iter(jobs)
@@ -76,6 +79,9 @@ def run_jobs(
                     continue
                 any_started = True
                 if message is None:
+                    continue
+                if message[2]:
+                    yield Outcome(worker.job, *message)
                     continue
                 worker.has_job = False
                 yield Outcome(worker.job, *message)
@@ -152,12 +158,26 @@ def _work(function: Callable[[Job, Beat], Any], connection: Connection, parent: 
         while True:
             job = connection.recv()
             beat()
-            message: tuple[Any, str]
+            message: tuple[Any, str, bool]
             try:
-                message = (function(job, beat), "")
+                result = function(job, beat)
+                if isinstance(result, Generator):
+                    result = _send_parts(result, connection, beat)
+                message = (result, "", False)
             except DataError as error:
-                message = (None, str(error))
+                message = (None, str(error), False)
             except Exception as error:  # whatever it is, the other jobs go on
-                message = (None, f"{type(error).__name__}: {error}")
+                message = (None, f"{type(error).__name__}: {error}", False)
             signal.setitimer(signal.ITIMER_REAL, 0)
             connection.send(message)
+
+
+def _send_parts(parts: Generator[Any, None, Any], connection: Connection, beat: Beat) -> Any:
+    while True:
+        try:
+            part = next(parts)
+        except StopIteration as end:
+            return end.value
+        signal.setitimer(signal.ITIMER_REAL, 0)  # how long it waits is not the job's fault
+        connection.send((part, "", True))
+        beat()

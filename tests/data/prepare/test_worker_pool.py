@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -144,3 +144,22 @@ def test_too_few_open_files_are_one_line() -> None:
 def test_workers_that_cannot_even_start_end_the_run() -> None:
     with pytest.raises((RuntimeError, AttributeError, TypeError)):
         list(run_jobs(lambda job, beat: None, [1, 2, 3], 2))  # not picklable
+
+
+def parts_until_killed(job: int, beat: Callable[[], None]) -> Generator[int, None, int]:
+    """Three parts; the job 1 kills its process after the first."""
+    for part in range(3):
+        yield 10 * job + part
+        if job == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return -job - 1
+
+
+def test_a_job_in_parts_gives_them_in_order_and_its_death_ends_no_other() -> None:
+    """A long video is predicted while it is decoded, and a broken one ends itself alone."""
+    found: dict[int, list[int | str]] = {0: [], 1: [], 2: []}
+    for outcome in run_jobs(parts_until_killed, [0, 1, 2], 2):
+        found[outcome.job].append(outcome.reason if outcome.result is None else outcome.result)
+        assert outcome.is_part == (outcome.result is not None and outcome.result >= 0)
+    assert (found[0], found[2]) == ([0, 1, 2, -1], [20, 21, 22, -3])
+    assert found[1][0] == 10 and "SIGKILL" in str(found[1][-1])
