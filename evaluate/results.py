@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,15 @@ def folder_name(split: str, clips: int, crops: int) -> str:
     return f"evaluation_{split}_{clips}x{crops}"
 
 
+class Addition(NamedTuple):
+    """What else an evaluation has: an entry of the summary, and files."""
+
+    name: str
+    entry: Mapping[str, Any]
+    write: Callable[[Path], object]
+    """Writes the files to a folder."""
+
+
 @dataclass(frozen=True)
 class ResultFolder:
     """Where an evaluation is written; made by `result_folder`, which checks the place before the work begins."""
@@ -44,7 +53,13 @@ class ResultFolder:
     path: Path
     about: Mapping[str, Any]
 
-    def write(self, evaluation: Evaluation, videos: VideoList, passport: Mapping[str, Any]) -> dict[str, Any]:
+    def write(
+        self,
+        evaluation: Evaluation,
+        videos: VideoList,
+        passport: Mapping[str, Any],
+        additions: Sequence[Addition] = (),
+    ) -> dict[str, Any]:
         """Write all files, and return the summary. DataError if they cannot be written; then there is no new folder.
 
         An evaluation of another checkpoint, of other clips or videos, that was there, is kept under another name.
@@ -53,6 +68,7 @@ class ResultFolder:
         predictions = predictions_of(evaluation.rows, videos, self.about)
         scores = scores_with_intervals(predictions)
         summary = self._summary(evaluation, scores, videos, passport)
+        summary |= {each.name: each.entry for each in additions}
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         with write_errors(self.path, "give another folder for the evaluation"):
             try:
@@ -63,6 +79,8 @@ class ResultFolder:
                 from evaluate.confusion import write_confusion  # loads matplotlib, which takes a second
 
                 write_confusion(partial, predictions)
+                for each in additions:
+                    each.write(partial)
                 (partial / SUMMARY).write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
                 self._replace(partial)
             finally:
