@@ -9,6 +9,7 @@ from evaluate.predictions import Predictions
 
 FIRST = ("network", "gates", "placement", "split", "views", "clip", "interval", "pretrained_3d", "fine_tune")
 DIGESTS = ("digest", "weights_digest")  # of the weights; they decide where both sides have one
+EVALUATION = ("split", "views", "clip", "clips", "crops", "interval")
 LAST = {  # of where and how a run was done; they seldom make a difference
     "checkpoint", "dataset", "labels", "model_dir", "task_name", "log_file", "resume_epoch", "random_seed", "workers",
     "device", "gpus", "debug_mode", "evaluate", "log_every", "save_frequency", "save_every_steps", "save_every_minutes",
@@ -27,12 +28,24 @@ class AboutDifference(NamedTuple):
 
 
 def differences(a: Sequence[Predictions], b: Sequence[Predictions]) -> list[AboutDifference]:
-    """The fields of `about` and of its "options" whose values differ, what matters most first and paths, seeds last."""
+    """The fields of `about` and of its "options" whose values differ, what matters most first and paths, seeds last.
+
+    Options are left out where a side has none saved, such as an ensemble.
+    """
     sides = [[_flat(each.about) for each in side] for side in (a, b)]
+    with_options = all(any(_options(each) for each in side) for side in (a, b))
     names = dict.fromkeys(name for side in sides for fields in side for name in fields)
+    if not with_options:
+        options = {name for each in (*a, *b) for name in _options(each) if name not in each.about}
+        names = {name: None for name in names if name not in options}
     values = {name: [_values(side, name) for side in sides] for name in names}
     differ = [AboutDifference(name, *map(_joined, own)) for name, own in values.items() if set(own[0]) != set(own[1])]
     return sorted(differ, key=lambda each: _rank(each.name))
+
+
+def evaluated_otherwise(found: Sequence[AboutDifference]) -> list[AboutDifference]:
+    """Those of the differences that are of the evaluation, not of the network: split, views, clips."""
+    return [each for each in found if each.name.split(".")[0] in EVALUATION]
 
 
 def differences_within(side: Sequence[Predictions]) -> list[str]:
@@ -56,6 +69,11 @@ def same_weights(a: Sequence[Predictions], b: Sequence[Predictions]) -> str | No
     return None
 
 
+def _options(predictions: Predictions) -> Mapping[str, Any]:
+    found = predictions.about.get("options")
+    return found if isinstance(found, Mapping) else {}
+
+
 def _flat(about: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Each field as text; a field `views` with `clips` in it is `views.clips`, an option has its own name."""
     found: dict[str, str] = {}
@@ -63,6 +81,8 @@ def _flat(about: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             inner = _flat(value, "" if name == "options" and not prefix else f"{prefix}{name}.")
             found = {**inner, **found}  # a field of the evaluation itself counts more than an option
+        elif name == "parts" and isinstance(value, list):
+            found[prefix + name] = f"ensemble of {len(value)}"
         elif name not in SKIPPED:
             found[prefix + name] = value if isinstance(value, str) else json_text(value)
     return found
@@ -73,7 +93,7 @@ def _values(side: Sequence[Mapping[str, str]], name: str) -> tuple[str, ...]:
 
 
 def _joined(values: Sequence[str]) -> str:
-    return shortened(printable(", ".join(values)), 60)
+    return shortened(printable(", ".join(values)))
 
 
 def _is_last(name: str) -> bool:

@@ -19,9 +19,15 @@ from common.cli import CommandParser, StoreText, run_command
 from common.errors import DataError
 from common.files import atomic_file, check_output, write_errors
 from common.json_text import json_text
-from evaluate.about_differences import AboutDifference, differences, differences_within, same_weights
+from evaluate.about_differences import (
+    AboutDifference,
+    differences,
+    differences_within,
+    evaluated_otherwise,
+    same_weights,
+)
 from evaluate.comparison import LEVEL, Comparison, as_json, classes_as_json, compare_predictions
-from evaluate.comparison_tables import make_console, print_comparison
+from evaluate.comparison_tables import MOST_OPTIONS, make_console, print_comparison
 from evaluate.own_output import check_own_json
 from evaluate.prediction_files import Matched, Source, check_name, left_out, match_videos, read_sources
 
@@ -45,7 +51,7 @@ def main() -> int:
     sides = matched.predictions[: len(a)], matched.predictions[len(a) :]
     comparison = compare_predictions(*sides)
     options = differences(*sides)
-    warnings = _warnings(a, b, matched, comparison)
+    warnings = _warnings(a, b, matched, comparison, options)
     summary = _summary(a, b, matched, comparison, options, warnings)
     if arguments.output is not None:
         _write(arguments.output, {**summary, "classes": classes_as_json(comparison.classes)})
@@ -54,7 +60,7 @@ def main() -> int:
     for warning in warnings:
         Console(stderr=True).print(f"warning: {warning}", soft_wrap=True, highlight=False, markup=False)
     console.print(summary["conclusion"], soft_wrap=True, highlight=False, markup=False)
-    print(json_text(summary))
+    print(json_text({**summary, "options": summary["options"][:MOST_OPTIONS]}))
     return 0
 
 
@@ -86,19 +92,23 @@ def _check_seeds(side: Sequence[Source]) -> None:
     """DataError if two seeds of a side are the same: they would look like seeds that agree."""
     for number, one in enumerate(side):
         for other in side[:number]:
-            if one.path.samefile(other.path):
-                raise DataError(f"{one.name} is given twice on one side: give each seed once")
             if np.array_equal(one.predictions.log_probabilities, other.predictions.log_probabilities):
                 raise DataError(f"{other.name} and {one.name} have the same predictions: give each seed once")
 
 
-def _warnings(a: Sequence[Source], b: Sequence[Source], matched: Matched, comparison: Comparison) -> list[str]:
+def _warnings(
+    a: Sequence[Source], b: Sequence[Source], matched: Matched, comparison: Comparison,
+    options: Sequence[AboutDifference],
+) -> list[str]:  # fmt: skip
     """What is left out, and what makes the comparison less than it seems."""
     found = left_out([*a, *b], matched)
     for name, side in (("A", a), ("B", b)):
         if fields := differences_within([each.predictions for each in side]):
             listed = ", ".join(fields[:5]) + (" ..." if len(fields) > 5 else "")
             found.append(f"the files of {name} differ in more than their seeds ({listed}): so do their scores")
+    if others := evaluated_otherwise(options):
+        listed = ", ".join(f"{each.name} {each.a} and {each.b}" for each in others[:3])
+        found.append(f"A and B were evaluated in different ways ({listed}): the difference is in part one of these")
     weights = same_weights([each.predictions for each in a], [each.predictions for each in b])
     if comparison.same_predictions:
         found.append("A and B have the same predictions: the same weights, or the same file twice")
@@ -114,7 +124,10 @@ def _few(comparison: Comparison) -> list[str]:
         found.append(f"{comparison.videos} videos are few: one is {100 / comparison.videos:.2f} points of top-1")
     wins = comparison.discordant.a_wins + comparison.discordant.b_wins
     if comparison.seeds == (1, 1) and 0 < wins < FEW_WINS:
-        found.append(f"one side alone is right on {wins} videos: of fewer than {FEW_WINS} McNemar's test shows nothing")
+        found.append(
+            f"one side alone is right on {wins} video{'s' * (wins > 1)}: of fewer than {FEW_WINS} McNemar's test shows "
+            "nothing"
+        )
     if max(comparison.seeds) > 1 and min(comparison.seeds) == 1:
         name, other = ("A", "B") if comparison.seeds[0] == 1 else ("B", "A")
         found.append(f"{name} has one seed: its spread over seeds is taken to be that of {other}")

@@ -167,11 +167,11 @@ def conclusion(comparison: Comparison) -> str:
     if one_each and not comparison.discordant.a_wins and not comparison.discordant.b_wins:
         return f"Not distinguishable by top-1 {on}: the same videos are hits of A and of B."
     if difference.low <= 0 <= difference.high:
-        return f"Not distinguishable by top-1 {on}: the interval of the difference, {size}, has 0."
+        return f"Not distinguishable by top-1 {on}: the interval of the difference, {size}, contains 0."
     better, worse = ("B", "A") if difference.value > 0 else ("A", "B")
     if one_each and p >= LEVEL:
         return (
-            f"Not clearly distinguishable by top-1 {on}: the interval of the difference, {size}, has not 0, but "
+            f"Not clearly distinguishable by top-1 {on}: the interval of the difference, {size}, excludes 0, but "
             f"McNemar's exact test gives p = {p:.3f}."
         )
     covered = "other seeds of training are not covered" if one_each else "the interval covers videos and seeds"

@@ -1,5 +1,6 @@
 """A comparison on the console."""
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -85,12 +86,14 @@ def _score_table(comparison: Comparison, between: str) -> Table:
 def _side(score: SideScore, digits: int, between: str) -> str:
     if score.interval:
         return _interval(score.interval, digits, between)
+    if not math.isfinite(score.mean):
+        return f"{score.mean}"
     spread = f"{score.mean:.{digits}f} ± {score.deviation:.{digits}f}"
     return f"{spread}{between}({min(score.seeds):.{digits}f} to {max(score.seeds):.{digits}f})"
 
 
 def _interval(each: ScoreInterval, digits: int, between: str, sign: str = "") -> str:
-    value = f"{each.value:{sign}.{digits}f}"
+    value = "-" if math.isnan(each.value) else f"{each.value:{sign}.{digits}f}"
     if each.low != each.low:
         return value
     return f"{value}{between}({each.low:{sign}.{digits}f} to {each.high:{sign}.{digits}f})"
@@ -100,12 +103,12 @@ def _wins(comparison: Comparison) -> str:
     found = comparison.discordant
     if comparison.seeds == (1, 1):
         return (
-            f"Top-1: A alone is right on {found.a_wins} videos, B alone on {found.b_wins}; "
+            f"Top-1: videos that A alone has right: {found.a_wins}, B alone: {found.b_wins}; "
             f"McNemar's exact test: p = {_p(found.p)}"
         )
     return (
-        f"Top-1: a larger share of A's seeds is right on {found.a_wins} videos, of B's on {found.b_wins}; "
-        "no test of this, as it would not cover seeds"
+        f"Top-1: videos that more of A's seeds have right: {found.a_wins}, of B's: {found.b_wins}; "
+        "no test of these, as it would not cover seeds"
     )
 
 

@@ -67,13 +67,15 @@ def main() -> int:
         with write_errors(output, "give another --output"):
             output.parent.mkdir(parents=True, exist_ok=True)
         write_predictions(output, ensemble)
-    names = [f"{source.name} × {weight:.3g}" for source, weight in zip(sources, weights, strict=True)]
-    rows = [*zip(names, map(scores_with_intervals, parts), strict=True), ("ensemble", scores_with_intervals(ensemble))]
+    scores = [scores_with_intervals(each) for each in (*parts, ensemble)]
+    names = [*(source.name for source in sources), "ensemble"]
+    shown = [f"{source.name} × {weight:.3g}" for source, weight in zip(sources, weights, strict=True)]
     warnings = [*left_out(sources, matched), *_doubles(sources, matched)]
-    _print_table(f"{len(ensemble)} videos", rows, warnings)
+    _print_table(f"{len(ensemble)} videos", list(zip([*shown, "ensemble"], scores, strict=True)), warnings)
     if output is not None:
         _line(f"predictions in {output}")
-    print(json_text({"videos": len(ensemble), "weights": weights, **_json(rows, "parts"), "warnings": warnings}))
+    rows = _json(list(zip(names, scores, strict=True)), "parts")
+    print(json_text({"videos": len(ensemble), "weights": weights, **rows, "warnings": warnings}))
     return 0
 
 
@@ -124,6 +126,8 @@ def _about(sources: Sequence[Source], weights: Sequence[float]) -> dict[str, Any
         {"path": source.name, "weight": weight, "about": about}
         for source, weight, about in zip(sources, weights, abouts, strict=True)
     ]
+    if "network" not in shared and all(isinstance(about.get("network"), str) for about in abouts):
+        shared["network"] = " + ".join(about["network"] for about in abouts)
     return {**shared, "parts": parts}
 
 

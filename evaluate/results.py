@@ -16,7 +16,7 @@ import numpy as np
 from common.errors import DataError
 from common.files import free_name, reason, sync_folder, what_is_at, write_errors
 from common.json_text import json_text
-from common.logs import LOG, log_table
+from common.logs import LOG, log_table, print_result
 from common.version import versions
 from data.labels.video_list import VideoList
 from evaluate.bootstrap import ScoreInterval, scores_with_intervals
@@ -24,11 +24,12 @@ from evaluate.console_table import score_table
 from evaluate.evaluation import Evaluation, VideoRows
 from evaluate.predictions import FILE as PREDICTIONS
 from evaluate.predictions import Predictions, write_predictions
+from evaluate.preprocessing import Preprocessing
 from evaluate.tables import write_tables
 
 SUMMARY = "summary.json"
 LARGEST_SUMMARY = 2**26  # bytes
-SAME = ("checkpoint", "weights", "clip", "interval", "network", "gates", "placement", "dataset", "source")
+SAME = ("checkpoint", "weights_digest", "clip", "interval", "network", "gates", "placement", "dataset", "source")
 """The facts by which an evaluation replaces another one in its folder."""
 
 
@@ -44,6 +45,8 @@ class Addition(NamedTuple):
     entry: Mapping[str, Any]
     write: Callable[[Path], object]
     """Writes the files to a folder."""
+    show: Callable[[], object]
+    """Logs what it says."""
 
 
 @dataclass(frozen=True)
@@ -189,3 +192,56 @@ def _for_table(
         {name: (each.value, each.low, each.high) for name, each in shown.items()},
         {int(clips): values for clips, values in by_clips.items()},
     )
+
+
+def evaluation_facts(
+    network: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    views: tuple[int, int],
+    source: str,
+    split: str,
+    dataset: Path,
+    precision: str,
+    options: object,
+) -> dict[str, Any]:
+    """What is evaluated and how, for the JSON line, the summary and the predictions.
+
+    `network` has "name", "gates" and "placement"; `views` are clips and crops, `options` those of the training.
+    """
+    size = preprocessing.clip_size
+    return {
+        "network": network["name"],
+        "gates": network["gates"],
+        "placement": network["placement"],
+        "source": source,
+        "split": split,
+        "dataset": str(dataset),
+        "clip": f"{preprocessing.clip_length}x{size}x{size}",
+        "interval": preprocessing.interval,
+        "clips": views[0],
+        "crops": views[1],
+        "precision": precision,
+        "options": options if isinstance(options, dict) else {},
+    }
+
+
+def show_and_write(
+    evaluation: Evaluation,
+    videos: VideoList,
+    target: ResultFolder,
+    passport: dict[str, Any],
+    additions: Sequence[Addition] = (),
+) -> None:
+    """Log the scores, write the folder, and print the result as JSON; on the first rank."""
+    LOG.info("%s: %s on %s", target.about["checkpoint"], evaluation.show(), evaluation.show_videos())
+    for bad in evaluation.bad_videos:
+        LOG.warning("  video %d left out of the scores: %s", bad.video, bad.reason)
+    summary = target.write(evaluation, videos, passport, additions)
+    for each in additions:
+        each.show()
+    intervals = {name: [each["low"], each["high"]] for name, each in summary["scores"].items()}
+    facts = {name: value for name, value in target.about.items() if name not in ("options", "weights_digest")}
+    counts = {"videos": int(evaluation.examples), "bad_videos": len(evaluation.bad_videos)}
+    result = evaluation.values() | counts | facts | {"intervals": intervals, "by_clips": summary["by_clips"]}
+    more = {each.name: each.entry for each in additions}
+    print_result(json_text(result | {"folder": str(target.path)} | more))

@@ -27,8 +27,7 @@ from common.distributed.process_group import (
     unused_world,
 )
 from common.errors import DataError, TrainingError, UserError
-from common.json_text import json_text
-from common.logs import LOG, make_console, print_result, start_logging
+from common.logs import LOG, make_console, start_logging
 from common.machine import MachineOptions, with_machine, with_precision
 from common.options import add_options, option, read_options
 from common.precision import DTYPES
@@ -43,14 +42,15 @@ from data.labels.splits import load_val
 from data.labels.video_list import VideoList
 from data.loading.loader import BatchLoader, SequentialBatches
 from evaluate.evaluation import Evaluation, evaluate
+from evaluate.exported import ExportedNetwork
 from evaluate.known_videos import agreed_contents, is_first_of_machine, notes_on_videos
 from evaluate.label_places import SPLITS, spec_of_split
 from evaluate.model import TrainedModel, load_model
 from evaluate.preprocessing import Preprocessing
 from evaluate.progress import EvaluationProgress
-from evaluate.results import ResultFolder, folder_name, result_folder
-from evaluate.time_probe import TimeProbe, check_time_probe, time_probe
-from evaluate.time_probe_tables import addition_of, show_time_probe
+from evaluate.results import evaluation_facts, folder_name, result_folder, show_and_write
+from evaluate.time_probe import check_time_probe, time_probe
+from evaluate.time_probe_tables import addition_of
 from evaluate.views import ClipOptions, ViewOptions, chosen_preprocessing
 
 
@@ -156,7 +156,7 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
     if ranks.world_size > 1:
         facts = {"the weights": model.weights_digest(), "the videos or labels": videos.digest()}
         check_agreement(ranks, facts | frames | {"the views": (options.val_clips, options.val_crops)})
-    about = {"checkpoint": str(checkpoint), "weights": model.weights_digest()} | _facts(found, options, dataset)
+    about = _facts(found, options, dataset, precision)
     target = on_all_ranks(ranks, lambda: result_folder(_output(checkpoint, options), about))
     for line in found.lines:
         LOG.info("%s", line)
@@ -179,7 +179,7 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
         clips, shape = found.preprocessing.sampling(views.val_clips, views.val_crops), found.preprocessing.shape
         probe = time_probe(evaluation, clips, videos, shape, ranks, evaluate_as)
     if ranks.is_first:
-        show_and_write(evaluation, videos, target, passport, probe)
+        show_and_write(evaluation, videos, target, passport, [addition_of(probe)] if probe else [])
     return 0
 
 
@@ -214,29 +214,6 @@ def evaluate_views(
         )  # fmt: skip
 
 
-def show_and_write(
-    evaluation: Evaluation,
-    videos: VideoList,
-    target: ResultFolder,
-    passport: dict[str, Any],
-    probe: TimeProbe | None = None,
-) -> None:
-    """Log the scores, write the folder, and print the result as JSON; on the first rank."""
-    LOG.info("%s: %s on %s", target.about["checkpoint"], evaluation.show(), evaluation.show_videos())
-    for bad in evaluation.bad_videos:
-        LOG.warning("  video %d left out of the scores: %s", bad.video, bad.reason)
-    additions = [addition_of(probe)] if probe else []
-    summary = target.write(evaluation, videos, passport, additions)
-    if probe:
-        show_time_probe(probe)
-    intervals = {name: [each["low"], each["high"]] for name, each in summary["scores"].items()}
-    facts = {name: value for name, value in target.about.items() if name not in ("options", "weights")}
-    counts = {"videos": int(evaluation.examples), "bad_videos": len(evaluation.bad_videos)}
-    result = evaluation.values() | counts | facts | {"intervals": intervals, "by_clips": summary["by_clips"]}
-    more = {each.name: each.entry for each in additions}
-    print_result(json_text(result | {"folder": str(target.path)} | more))
-
-
 def _read(checkpoint: Path, dataset: Path, options: RunOptions, device: torch.device, ranks: Ranks) -> Inputs:
     """Every mistake of the user in the files is found here."""
     classes = None if options.classes is None else read_class_index(options.classes)
@@ -255,8 +232,6 @@ def _read(checkpoint: Path, dataset: Path, options: RunOptions, device: torch.de
 
 def _precision_for(model: TrainedModel, options: RunOptions) -> str:
     """An exported file computes in fp32 alone."""
-    from evaluate.exported import ExportedNetwork
-
     if isinstance(model.network, ExportedNetwork):
         if options.precision != "fp32":
             LOG.info("%s computes in fp32", model.path)
@@ -264,24 +239,13 @@ def _precision_for(model: TrainedModel, options: RunOptions) -> str:
     return options.precision
 
 
-def _facts(found: Inputs, options: RunOptions, dataset: Path) -> dict[str, Any]:
-    """What is evaluated: the keys of the JSON line, of the summary and of the predictions."""
-    facts, clips = found.model.facts, found.preprocessing
-    saved = found.model.checkpoint.get("options")
-    return {
-        "network": facts["name"],
-        "gates": facts["gates"],
-        "placement": facts["placement"],
-        "source": options.source,
-        "split": options.split,
-        "dataset": str(dataset),
-        "clip": f"{clips.clip_length}x{clips.clip_size}x{clips.clip_size}",
-        "interval": clips.interval,
-        "clips": options.val_clips,
-        "crops": options.val_crops,
-        "precision": options.precision,
-        "options": saved if isinstance(saved, dict) else {},
-    }
+def _facts(found: Inputs, options: RunOptions, dataset: Path, precision: str) -> dict[str, Any]:
+    model, views = found.model, (options.val_clips, options.val_crops)
+    facts = {"checkpoint": str(model.path), "weights_digest": model.weights_digest()}
+    return facts | evaluation_facts(
+        model.facts, found.preprocessing, views, options.source, options.split, dataset, precision,
+        model.checkpoint.get("options"),
+    )  # fmt: skip
 
 
 def _output(checkpoint: Path, options: RunOptions) -> Path:

@@ -36,7 +36,8 @@ def write_time_probe(folder: Path, probe: TimeProbe) -> None:
 
 def addition_of(probe: TimeProbe) -> Addition:
     """The probe as a part of an evaluation's folder."""
-    return Addition("time_probe", probe.entry(), partial(write_time_probe, probe=probe), partial(show_time_probe, probe))
+    write, show = partial(write_time_probe, probe=probe), partial(show_time_probe, probe)
+    return Addition("time_probe", probe.entry(), write, show)
 
 
 def show_time_probe(probe: TimeProbe) -> None:

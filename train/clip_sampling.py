@@ -42,7 +42,7 @@ def validation_clips(options: Any) -> UniformClips:
     """How validation clips are taken."""
     found = interval_of(options.val_frame_interval)
     interval, _, rate = found or ANY
-    return UniformClips(interval, options.val_clips, rate, span=found is None)
+    return UniformClips(interval, options.val_clips, rate, span=found is None, crops=options.val_crops)
 
 
 def unused_interval(options: Any) -> str:

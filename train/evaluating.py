@@ -2,29 +2,36 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from common.device import prepare_device
 from common.distributed.process_group import check_agreement, on_all_ranks
 from common.errors import DataError
-from common.json_text import json_text
-from common.logs import LOG, print_result
+from common.logs import LOG
+from common.precision import DTYPES
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
 from data.clips.enlarged import enlarged_frames
+from data.clips.sampling import UniformClips
 from data.clips.types import ClipShape
 from data.labels.content import Content, content_of
 from data.labels.dataset_spec import DatasetSpec
+from data.labels.passport import passport_lines, passport_of
 from data.labels.splits import load_val
 from data.labels.video_list import VideoList
 from data.loading.loader import BatchLoader, SequentialBatches
 from evaluate.evaluation import evaluate
 from evaluate.known_videos import agreed_contents, is_first_of_machine, notes_on_videos
+from evaluate.preprocessing import Preprocessing
+from evaluate.progress import EvaluationProgress
+from evaluate.results import ResultFolder, evaluation_facts, folder_name, result_folder, show_and_write
 from network import VideoNetwork, create_network
-from network.weights.facts import saved_facts
+from network.weights.facts import saved_facts, training_facts
 from network.weights.tensors import checksum
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
@@ -36,7 +43,8 @@ from train.options import DatasetChoice, TrainOptions, shared_flags, spec_of
 
 def val_shape(options: TrainOptions) -> ClipShape:
     """The shape of the clips of a validation."""
-    return ClipShape(options.clip_length, options.clip_size, options.clip_size)
+    size = options.val_size or options.clip_size
+    return ClipShape(options.clip_length, size, size)
 
 
 def tell_enlarged(videos: VideoList, shape: ClipShape, split: str) -> None:
@@ -45,21 +53,30 @@ def tell_enlarged(videos: VideoList, shape: ClipShape, split: str) -> None:
         LOG.log(logging.WARNING if small.is_by_much else logging.INFO, "%s", small.text)
 
 
-def val_loader(options: TrainOptions, videos: VideoList, ranks: Ranks) -> BatchLoader:
-    """A loader of the clips of all videos, once each, in rank order."""
-    dataset = ClipDataset(videos, validation_clips(options), options.random_seed)
-    batch_size = max(1, (options.val_batch_size or options.batch_size) // (ranks.world_size * options.val_clips))
+def most_val_clips(options: TrainOptions, ranks: Ranks) -> int:
+    """The clips of a validation that go through the network at a time."""
+    return max(1, (options.val_batch_size or options.batch_size) // ranks.world_size)
+
+
+def val_loader(
+    options: TrainOptions, videos: VideoList, ranks: Ranks, sampling: UniformClips | None = None
+) -> BatchLoader:
+    """A loader of the views of all videos, once each, in rank order; by default the views that the options say."""
+    sampling = sampling or validation_clips(options)
+    dataset = ClipDataset(videos, sampling, options.random_seed)
+    batch_size = max(1, most_val_clips(options, ranks) // sampling.views)
     batches = SequentialBatches(len(videos), batch_size, val_shape(options), ranks.rank, ranks.world_size)
     return BatchLoader(dataset, batches, min(options.workers, len(batches.indices)), options.device == "cuda")
 
 
 def clips_of(options: TrainOptions) -> dict[str, Any]:
     """The clips of a validation, for the JSON line and the score files."""
-    size = options.clip_size
+    size = options.val_size or options.clip_size
     return {
         "clip": f"{options.clip_length}x{size}x{size}",
         "interval": options.val_frame_interval,
         "clips": options.val_clips,
+        "crops": options.val_crops,
     }
 
 
@@ -69,12 +86,13 @@ def run_evaluation(
     ranks: Ranks,
     folder: Path,
     pretrained: Checkpoint | None,
+    console: Console,
 ) -> int:
     """Score a checkpoint on the validation videos; the last line is JSON. Returns the exit status.
 
     `folder` is the run's folder for `--resume-epoch`, `pretrained` the checkpoint of `--pretrained-3d`.
     """
-    device = prepare_device(options.device, options.precision, ranks)
+    device = prepare_device(options.device, options.precision, ranks, "evaluating")
     variants = tuple(dataset.specs) if isinstance(dataset, DatasetChoice) else ()
     start, options, notes = on_all_ranks(ranks, lambda: _find(options, variants, folder, pretrained))
     for level, note in notes:
@@ -86,25 +104,54 @@ def run_evaluation(
     if ranks.world_size > 1:
         facts = {"the weights": checksum(network.state_dict()), "the videos or labels": videos.digest()}
         check_agreement(ranks, shared_flags(options) | facts | frames)
+    preprocessing = _preprocessing(options, start)
+    target = on_all_ranks(ranks, lambda: _results(options, start, network, preprocessing))
     for line in report:
         LOG.info("%s", line)
+    passport: dict[str, Any] = {}
     if ranks.is_first:
+        passport = passport_of(videos, "val")
+        for line in passport_lines(passport):
+            LOG.info("%s", line)
         tell_enlarged(videos, val_shape(options), "validation")
         tell_spans(videos, options, "validation")
     if options.debug_mode:
         log_network(network)
         check_blocks(network)
-    loader = val_loader(options, videos, ranks)
-    scores = evaluate(
-        network.to(device), loader, device, ranks, options.precision, bad_video_limit=options.bad_videos_allowed
-    )
-    LOG.info("%s: %s on %s", start.path, scores.show(), scores.show_videos())
-    for bad in scores.bad_videos:
-        LOG.warning("  video %d left out of the scores: %s", bad.video, bad.reason)
+    loader = val_loader(options, videos, ranks, preprocessing.sampling(options.val_clips, options.val_crops))
+    with EvaluationProgress(console, LOG.info, options.log_every, "evaluation", ranks.world_size) as progress:
+        evaluation = evaluate(
+            network.to(device), loader, device, ranks, options.precision, bad_video_limit=options.bad_videos_allowed,
+            progress=progress, normalise=preprocessing.normalise(DTYPES[options.precision]),
+            most_clips=most_val_clips(options, ranks), clips=options.val_clips,
+        )  # fmt: skip
     if ranks.is_first:
-        counts = {"videos": int(scores.examples), "bad_videos": len(scores.bad_videos)}
-        print_result(json_text(scores.values() | counts | _facts(options, start)))
+        show_and_write(evaluation, videos, target, passport)
     return 0
+
+
+def _preprocessing(options: TrainOptions, start: StartingPoint) -> Preprocessing:
+    """The clips that the options say, with the checkpoint's normalisation and crop."""
+    assert start.checkpoint is not None
+    length, size, _ = val_shape(options)
+    saved = Preprocessing.from_facts(training_facts(start.checkpoint))
+    clips = Preprocessing(length, size, options.val_frame_interval)
+    return clips if saved is None else replace(clips, crop_scale=saved.crop_scale, mean=saved.mean, std=saved.std)
+
+
+def _results(
+    options: TrainOptions, start: StartingPoint, network: VideoNetwork, preprocessing: Preprocessing
+) -> ResultFolder:
+    """The folder of the results; DataError if it cannot be written."""
+    assert start.path is not None and start.checkpoint is not None
+    views = (options.val_clips, options.val_crops)
+    saved = start.checkpoint.get("options")
+    weights = f"{checksum(network.state_dict()):08x}"
+    about = {"checkpoint": str(start.path), "weights_digest": weights} | evaluation_facts(
+        {"name": options.network, "gates": options.gates, "placement": options.placement},
+        preprocessing, views, options.source, "val", options.dataset, options.precision, saved,
+    )  # fmt: skip
+    return result_folder(options.evaluation_dir or start.path.parent / folder_name("val", *views), about)
 
 
 def _find(
@@ -159,14 +206,3 @@ def _load(
             "with"
         )
     return network, videos, content, report
-
-
-def _facts(options: TrainOptions, start: StartingPoint) -> dict[str, Any]:
-    """What was evaluated, for the JSON line."""
-    return {
-        "checkpoint": str(start.path),
-        "network": options.network,
-        "gates": options.gates,
-        "placement": options.placement,
-        "source": options.source,
-    } | clips_of(options)

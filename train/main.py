@@ -33,6 +33,7 @@ from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
 from data.labels.content import content_of
 from data.labels.dataset_spec import DatasetSpec
+from data.labels.passport import passport_lines, passport_of
 from data.labels.splits import Splits, load_splits
 from data.loading.loader import BatchLoader
 from evaluate.known_videos import Contents, agreed_contents, is_first_of_machine
@@ -59,7 +60,7 @@ from train.checkpoint.videos import has_same_validation, saved_contents, warning
 from train.clip_sampling import check_rates, tell_mirroring, tell_spans, training_clips, unused_interval
 from train.content_watch import ContentWatch
 from train.debug import check_blocks, log_network
-from train.evaluating import run_evaluation, tell_enlarged, val_loader, val_shape
+from train.evaluating import most_val_clips, run_evaluation, tell_enlarged, val_loader, val_shape
 from train.failures import describe_known_error
 from train.file_settings import Notes, settings_from_file
 from train.losses import LossOptions, make_loss
@@ -170,7 +171,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     if options.evaluate:
         if "log_file" in options.given:
             on_all_ranks(ranks, lambda: ranks.is_first and run_folder.open_log())
-        return run_evaluation(options, dataset, ranks, folder, pretrained)
+        return run_evaluation(options, dataset, ranks, folder, pretrained, console)
     on_all_ranks(ranks, lambda: ranks.is_first and run_folder.lock_if_there())
     for level, note in notes:
         LOG.log(level, "%s", note)
@@ -221,16 +222,27 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         start.path if start.is_resume else None,
         ContentWatch({"train": splits.train, "val": splits.val}, contents, checkpoints, take_contents),
         EvaluationProgress(console, LOG.info, options.log_every, "validation", ranks.world_size),
+        most_val_clips(options, ranks),
     )
     written = plain(options) if progress.epoch <= plan.num_epochs else None
     key = facts["run_key"]
+    passport: dict[str, Any] = {}
+    if ranks.is_first:
+        passport = {
+            split: passport_of(videos, split) for split, videos in (("train", splits.train), ("val", splits.val))
+        }
     on_all_ranks(
-        ranks, lambda: ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written, key)
+        ranks,
+        lambda: (
+            ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written, key, passport)
+        ),
     )
     log_table(plan_table(plan))
     for line in plan_summary(plan):
         LOG.info("%s", line)
     if ranks.is_first:
+        for line in (line for each in passport.values() for line in passport_lines(each)):
+            LOG.info("%s", line)
         tell_enlarged(splits.train, plan.largest_shape, "training")
         tell_enlarged(splits.val, val_shape(options), "validation")
         tell_spans(splits.train, options, "training")

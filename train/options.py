@@ -124,6 +124,10 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
         None, "parent of the run's folder (default: results/<name of the dataset>)", "output", metavar="DIR"
     )
     task_name: str = option("", "name to append to the run's folder", "output")
+    evaluation_dir: Path | None = option(
+        None, "with --evaluate, the folder for the results (default: evaluation_val_<clips>x<crops> beside the "
+        "checkpoint)", "output", metavar="DIR",
+    )  # fmt: skip
     log_file: str = option(
         "train.log", "log file: a name in the run's folder, or a path with a /", "output", metavar="FILE"
     )
@@ -146,6 +150,7 @@ OF_A_MACHINE = {
     "pretrained_3d",
     "model_dir",
     "log_file",
+    "evaluation_dir",
     "device",
     "gpus",
     "workers",

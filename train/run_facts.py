@@ -93,5 +93,6 @@ def validation_facts(options: Any, digests: Digests, contents: Contents) -> dict
     """How and on what the run is validated. The letter keeps spreadsheets from reading the digest as a number."""
     videos = f"{digests['val']} {json_text(contents['val'].plain())}"
     clips = clips_of(options)
+    clips["crops_per_clip"] = clips.pop("crops")
     clips["clips_per_video"] = clips.pop("clips")  # scores_train.csv has a column `clips`: those of the epoch
     return clips | {"video_list": f"v{hashlib.blake2b(videos.encode(), digest_size=4).hexdigest()}"}

@@ -19,6 +19,7 @@ from train.checkpoint.start import StartingPoint, move_aside
 from train.monitor.score_files import drop_rows
 
 OPTIONS = "options.json"
+PASSPORT = "passport.json"  # what the videos of both splits are
 LARGEST = 2**20  # bytes of options.json, which has a few thousand
 
 
@@ -59,13 +60,14 @@ class RunFolder:
         strangers: Sequence[Path],
         options: Mapping[str, Any] | None,
         run_key: str,
+        passport: Mapping[str, Any] | None = None,
     ) -> bool:
         """Write the first files of a run whose command is right. DataError if the folder cannot be written.
 
         The run goes on from `start` with `epoch`. What an attempt before left of this epoch and later ones is moved
         aside: the checkpoints `strangers`, and the rows of the score files; all rows if they are of another run than
         this one, which has `run_key`, or if `start` is from elsewhere. `options` go to options.json; they are None if
-        no epoch is left: the files there are of the run as it was.
+        no epoch is left: the files there are of the run as it was. `passport` goes to passport.json.
         """
         if not self._is_locked:
             self._lock()
@@ -80,10 +82,11 @@ class RunFolder:
         is_new = not start.is_resume or _is_elsewhere(start, self.path) or is_of_another_run(self.path, run_key)
         copies = drop_rows(self.path, 0 if is_new else epoch, keep_copies=bool(strangers) or is_new)
         move_aside(start, checkpoints, strangers, copies)
-        path = self.path / OPTIONS
-        with write_errors(path), atomic_file(path) as temporary:
-            facts = {"options": options, "versions": versions(), "command": sys.argv, "run_key": run_key}
-            temporary.write_text(json_text(facts, indent=2) + "\n", encoding="utf-8")
+        facts = {"options": options, "versions": versions(), "command": sys.argv, "run_key": run_key}
+        for name, content in ((OPTIONS, facts), (PASSPORT, passport)):
+            path = self.path / name
+            with write_errors(path), atomic_file(path) as temporary:
+                temporary.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
         return True
 
     def check(self) -> None:

@@ -104,6 +104,7 @@ class Trainer:
         good_state: Path | None = None,
         is_other_validation: Callable[[], bool] = lambda: False,
         val_progress: EvaluationProgress | None = None,
+        most_val_clips: int = 0,
     ) -> None:
         self.network = network
         self.loss = loss
@@ -118,6 +119,7 @@ class Trainer:
         self.progress = progress
         self.good_state = good_state  # the newest checkpoint of this run whose numbers are finite
         self.val_progress = val_progress  # shows how far a validation is
+        self.most_val_clips = most_val_clips  # that go through the network at a time; 0: all of a batch
         self.is_other_validation = is_other_validation  # asked on the first rank, after each validation
         self.augment = Augment(DTYPES[options.precision])
         self.ddp_network = wrap_in_ddp(network, device) if ranks.world_size > 1 else network
@@ -226,7 +228,7 @@ class Trainer:
         with self.val_progress or nullcontext() as progress:
             return evaluate(
                 self.network, loader, self.device, self.ranks, self.options.precision, self._until_stopped,
-                self.options.bad_videos_allowed, progress=progress,
+                self.options.bad_videos_allowed, progress=progress, most_clips=self.most_val_clips,
             )  # fmt: skip
 
     def _validate_epoch(self, loader: BatchLoader) -> Evaluation:

@@ -1,6 +1,6 @@
 """What a comparison tells of the two sides' options."""
 
-from evaluate.about_differences import differences, differences_within, same_weights
+from evaluate.about_differences import differences, differences_within, evaluated_otherwise, same_weights
 from tests.evaluate.predicted import make_predictions
 
 
@@ -52,3 +52,16 @@ def test_other_runs_have_files_of_the_same_name():
     later = [make_predictions(videos=3, checkpoint="a/r3d_10_best.pth", digest=digest) for digest in "xy"]
     assert same_weights(later[:1], later[1:]) is None  # trained again in the same folder
     assert same_weights(later[:1], later[:1]) == "x"
+
+
+def test_an_ensemble_has_no_options_to_differ_in():
+    """A list of all options of the other side would hide what there is to say."""
+    ensemble = make_predictions(videos=3, network="a + b", views={"clips": 5, "crops": 3}, parts=[{}, {}])
+    found = differences([ensemble], seeds("a", momentum=0.9))
+    assert [each.name for each in found] == ["network", "parts", "checkpoint"]
+
+
+def test_other_views_are_told_from_other_networks():
+    """Ten clips against one improve any network."""
+    one, other = (make_predictions(videos=3, network=name, views={"clips": n}) for name, n in (("a", 1), ("b", 10)))
+    assert [each.name for each in evaluated_otherwise(differences([one], [other]))] == ["views.clips"]

@@ -91,6 +91,15 @@ def test_intervals_agree_with_scipy():
         assert (found[name].low, found[name].high) == pytest.approx(tuple(expected), abs=0.06 * width), name
 
 
+def test_classes_without_a_video_in_a_resample_do_not_count():
+    """Classes of one or two videos would else pull the interval below a network that has all of them right."""
+    right = make_predictions(videos=12, classes=8, seed=5, skill=50)
+    wrong = Predictions(right.ids, right.labels, right.classes, -right.log_probabilities - 100)
+    scores = resampled_scores([video_results(right), video_results(wrong)], resamples=200)
+    assert scores[:, 0, 3] == pytest.approx(100)
+    assert scores[:, 1, 3] == pytest.approx(0)
+
+
 def test_networks_are_resampled_on_the_same_videos():
     """The interval of a difference would else be that of two unrelated sets of videos."""
     one = video_results(make_predictions(videos=80, classes=7, seed=5))
@@ -114,6 +123,7 @@ def test_an_infinite_loss_has_no_interval_and_leaves_the_accuracies_theirs():
     found = scores_with_intervals(predictions)
     assert found["loss"].value == math.inf
     assert math.isnan(found["loss"].low) and math.isnan(found["loss"].high)
+    assert np.isnan(resampled_scores([video_results(predictions)], resamples=50)[:, 0, 0]).all()
     assert all(found[name].low < found[name].value < found[name].high for name in ("top1", "mean_class"))
 
 

@@ -48,7 +48,7 @@ def test_the_ensemble_is_written_and_names_its_parts(server, tmp_path):
     assert written.log_probabilities == pytest.approx(fuse([one, other], [0.75, 0.25]), abs=1e-6)
     assert [part["about"]["network"] for part in written.about["parts"]] == ["n4", "n5"]
     assert [part["weight"] for part in written.about["parts"]] == [0.75, 0.25]
-    assert written.about["split"] == "val" and "network" not in written.about
+    assert (written.about["split"], written.about["network"]) == ("val", "n4 + n5")
     expected = scores_with_intervals(written)["top1"]
     assert found["ensemble"]["top1"] == {"value": expected.value, "interval": [expected.low, expected.high]}
     assert found["parts"][1]["scores"]["loss"]["value"] == scores_with_intervals(other)["loss"].value

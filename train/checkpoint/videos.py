@@ -14,7 +14,15 @@ from network.weights.facts import saved_facts, training_facts
 from train.checkpoint.files import Checkpoint
 
 SPLITS = {"train": "training", "val": "validation"}
-VALIDATION = ("--clip-length", "--clip-size", "--val-frame-interval", "--val-clips", "--best-by")
+VALIDATION = (
+    "--clip-length",
+    "--clip-size",
+    "--val-frame-interval",
+    "--val-clips",
+    "--val-crops",
+    "--val-size",
+    "--best-by",
+)
 """The flags on which the best score depends: it cannot be compared with scores at other values."""
 
 Digests = Mapping[str, str]

@@ -17,7 +17,13 @@ LARGEST = 2**26  # bytes; a row has about 100
 
 
 FILES = ("scores_train.csv", "scores_val.csv")
-VALIDATION = {"clip": "clips", "interval": "clips", "clips_per_video": "clips", "video_list": "videos"}
+VALIDATION = {
+    "clip": "clips",
+    "interval": "clips",
+    "clips_per_video": "clips",
+    "crops_per_clip": "clips",
+    "video_list": "videos",
+}
 """The columns that say how and on what a validation was done, and what is another one if a value is."""
 TEXTS = {"clip", "interval", "video_list"}
 """Of these columns, those that may hold no numbers: an interval is one, or a text such as 2@30."""
