@@ -99,7 +99,7 @@ class TimeProbe:
         """What can be said, in a sentence."""
         found = {each.name: each.differences["top1"] for each in self.conditions}
         name = SHUFFLED if SHUFFLED in found else REVERSED
-        cost, low, high = -found[name].value, -found[name].high, -found[name].low
+        cost, low, high = (0 - each for each in (found[name].value, found[name].high, found[name].low))
         size = f"{name} frames cost {cost:.2f} points of top-1 ({low:.2f} to {high:.2f})"
         if low > 0:
             return f"the network uses the order of frames: {size}"
