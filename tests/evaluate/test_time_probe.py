@@ -187,7 +187,8 @@ def test_clips_without_an_order_are_refused(tmp_path, dataset):
 def test_open_gates_are_those_of_the_evaluations_views(small_dataset):
     """The table would tell of gates of a training before it, or of one rank's or batch's alone."""
     loader = loader_of(small_dataset, clips=2)
-    network = network_with_some_open_gates(loader)  # after other clips
+    network = network_with_some_open_gates(loader)
+    network(torch.randn(50, 3, 4, 32, 32))  # as in a training before
     found = evaluate(network, loader, torch.device("cpu"), ALONE, clips=2).open_gates
     assert all(share.isnan() for share in network.open_gate_fractions().values())
     with torch.no_grad():
