@@ -119,7 +119,7 @@ def check_command(words: tuple[str, ...]) -> None:
         if target.split(".")[0] not in RUNNABLE:
             return
     options = run_until_parsed(target, arguments, parse=True).options
-    if "network" in options and target != "train.export":
+    if getattr(options, "network", "") and target != "train.export":
         check_name(options.network)
 
 
