@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
 from typing import NamedTuple
 
@@ -44,6 +44,8 @@ class Evaluation(Scores):
     by_clips: Mapping[int, Scores] = field(default_factory=dict)
     """The scores with the first clips of `clip_order` alone, by their number: fewer than all; if they are asked for."""
     rows: VideoRows | None = None  # on the first rank, if they are asked for
+    open_gates: Mapping[str, float] = field(default_factory=dict)
+    """By block, the share of views whose gate was open; empty for a network without gates."""
 
     def show_videos(self) -> str:
         """`16 videos`, or `15 of 16 videos; 1 could not be read`."""
@@ -77,6 +79,7 @@ def evaluate(
     Up to `bad_video_limit` videos that cannot be read are left out. DataError on all ranks if
     there are more, or if no video can be read; TrainingError on all ranks if the loss is not finite.
     """
+    network.reset_open_gate_fractions()  # those of training
     ranks.broadcast(network.buffers())  # batch-norm statistics differ between ranks after training
     aggregate_statistics(network)
     network.eval()
@@ -93,9 +96,10 @@ def evaluate(
             sums.add(views.unflatten(0, (len(batch.labels), -1)), batch)
         if progress is not None and ranks.is_first:
             progress(done, rounds, sums.running)
+    open_gates = _open_gates(network, sums.videos, ranks)
     network.reset_open_gate_fractions()  # reports are of training only
     all_bad = sorted((each for of_rank in ranks.gather(bad) for each in of_rank), key=lambda each: each.video)
-    result = sums.result(ranks, tuple(all_bad))
+    result = replace(sums.result(ranks, tuple(all_bad)), open_gates=open_gates)
     _check_scores(result)
     return result
 
@@ -110,10 +114,12 @@ class _Sums:
         self.sums = {count: ScoreSums(device, num_classes) for count in counts}
         self.num_classes = num_classes
         self.rows: list[VideoRows] = []
+        self.videos = 0
 
     def add(self, views: Tensor, batch: Batch) -> None:
         """Add a batch: log-probabilities (B, V, C) of its videos' views; the views of one crop are neighbours."""
         scores = mean_of_views(views)
+        self.videos += len(views)
         for count, sums in self.sums.items():
             some = scores
             if count < self.clips and self.order is not None:
@@ -145,6 +151,16 @@ class _Sums:
         joined = VideoRows(*map(np.concatenate, zip(*every, strict=True)))
         order = np.argsort(joined.videos, kind="stable")
         return VideoRows(*(array[order] for array in joined))
+
+
+def _open_gates(network: VideoNetwork, videos: int, ranks: Ranks) -> dict[str, float]:
+    """The shares of open gates over the views of all ranks, of which this one had those of `videos` videos."""
+    shares = network.open_gate_fractions()
+    if not shares:
+        return {}
+    counts = torch.stack([*(share.double().nan_to_num() * videos for share in shares.values())])
+    total = ranks.sum(torch.cat([counts, counts.new_full((1,), videos)]))
+    return dict(zip(shares, (total[:-1] / total[-1]).tolist(), strict=True))
 
 
 def _check_limit(bad: list[BadVideo], limit: int, ranks: Ranks) -> None:

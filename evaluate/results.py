@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,17 @@ def folder_name(split: str, clips: int, crops: int) -> str:
     return f"evaluation_{split}_{clips}x{crops}"
 
 
+class Addition(NamedTuple):
+    """What else an evaluation has: an entry of the summary, and files."""
+
+    name: str
+    entry: Mapping[str, Any]
+    write: Callable[[Path], object]
+    """Writes the files to a folder."""
+    show: Callable[[], object]
+    """Logs what it says."""
+
+
 @dataclass(frozen=True)
 class ResultFolder:
     """Where an evaluation is written; made by `result_folder`, which checks the place before the work begins."""
@@ -45,7 +56,13 @@ class ResultFolder:
     path: Path
     about: Mapping[str, Any]
 
-    def write(self, evaluation: Evaluation, videos: VideoList, passport: Mapping[str, Any]) -> dict[str, Any]:
+    def write(
+        self,
+        evaluation: Evaluation,
+        videos: VideoList,
+        passport: Mapping[str, Any],
+        additions: Sequence[Addition] = (),
+    ) -> dict[str, Any]:
         """Write all files, and return the summary. DataError if they cannot be written; then there is no new folder.
 
         An evaluation of another checkpoint, of other clips or videos, that was there, is kept under another name.
@@ -54,6 +71,7 @@ class ResultFolder:
         predictions = predictions_of(evaluation.rows, videos, self.about)
         scores = scores_with_intervals(predictions)
         summary = self._summary(evaluation, scores, videos, passport)
+        summary |= {each.name: each.entry for each in additions}
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         with write_errors(self.path, "give another folder for the evaluation"):
             try:
@@ -64,6 +82,8 @@ class ResultFolder:
                 from evaluate.confusion import write_confusion  # loads matplotlib, which takes a second
 
                 write_confusion(partial, predictions)
+                for each in additions:
+                    each.write(partial)
                 (partial / SUMMARY).write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
                 self._replace(partial)
             finally:
@@ -205,14 +225,23 @@ def evaluation_facts(
     }
 
 
-def show_and_write(evaluation: Evaluation, videos: VideoList, target: ResultFolder, passport: dict[str, Any]) -> None:
+def show_and_write(
+    evaluation: Evaluation,
+    videos: VideoList,
+    target: ResultFolder,
+    passport: dict[str, Any],
+    additions: Sequence[Addition] = (),
+) -> None:
     """Log the scores, write the folder, and print the result as JSON; on the first rank."""
     LOG.info("%s: %s on %s", target.about["checkpoint"], evaluation.show(), evaluation.show_videos())
     for bad in evaluation.bad_videos:
         LOG.warning("  video %d left out of the scores: %s", bad.video, bad.reason)
-    summary = target.write(evaluation, videos, passport)
+    summary = target.write(evaluation, videos, passport, additions)
+    for each in additions:
+        each.show()
     intervals = {name: [each["low"], each["high"]] for name, each in summary["scores"].items()}
     facts = {name: value for name, value in target.about.items() if name not in ("options", "weights_digest")}
     counts = {"videos": int(evaluation.examples), "bad_videos": len(evaluation.bad_videos)}
     result = evaluation.values() | counts | facts | {"intervals": intervals, "by_clips": summary["by_clips"]}
-    print_result(json_text(result | {"folder": str(target.path)}))
+    more = {each.name: each.entry for each in additions}
+    print_result(json_text(result | {"folder": str(target.path)} | more))

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ from common.ranks import Ranks
 from data.clips.dataset import RATE_REMEDY, SOURCES, ClipDataset
 from data.clips.enlarged import enlarged_frames
 from data.clips.intervals import interval_of
+from data.clips.sampling import ClipSampling
 from data.clips.span_report import sampled_times, span_text, unknown_rates
 from data.labels.class_order import read_class_index
 from data.labels.content import content_of
@@ -50,6 +52,8 @@ from evaluate.model import TrainedModel, load_model
 from evaluate.preprocessing import Preprocessing
 from evaluate.progress import EvaluationProgress
 from evaluate.results import evaluation_facts, folder_name, result_folder, show_and_write
+from evaluate.time_probe import check_time_probe, time_probe
+from evaluate.time_probe_tables import addition_of
 from evaluate.views import ClipOptions, ViewOptions, chosen_preprocessing
 
 
@@ -85,6 +89,10 @@ class RunOptions(ClipOptions, MachineOptions):
     output: Path | None = option(
         None, "folder for the results (default: evaluation_<split>_<clips>x<crops> beside CHECKPOINT)", "output",
         metavar="DIR",
+    )  # fmt: skip
+    time_probe: bool = option(
+        False, "also evaluate the videos reversed, shuffled, frozen, at half and twice the interval: whether the "
+        "network uses the order of frames; takes up to six times as long", "output",
     )  # fmt: skip
     log_every: int = option(20, "without a terminal, log the scores so far every N batches", "output", minimum=1)
 
@@ -169,9 +177,16 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
         for line in passport_lines(passport):
             LOG.info("%s", line)
     views = ViewOptions(options.val_clips, options.val_crops, options.val_size)
-    evaluation = evaluate_views(model, found.preprocessing, videos, views, options, precision, device, ranks, console)
+    evaluate_as = partial(
+        evaluate_views, model, found.preprocessing, videos, views, options, precision, device, ranks, console
+    )
+    evaluation = evaluate_as()
+    probe = None
+    if options.time_probe:
+        clips, shape = found.preprocessing.sampling(views.val_clips, views.val_crops), found.preprocessing.shape
+        probe = time_probe(evaluation, clips, videos, shape, ranks, evaluate_as)
     if ranks.is_first:
-        show_and_write(evaluation, videos, target, passport)
+        show_and_write(evaluation, videos, target, passport, [addition_of(probe)] if probe else [])
     return 0
 
 
@@ -185,15 +200,20 @@ def evaluate_views(
     device: torch.device,
     ranks: Ranks,
     console: Console,
+    name: str = "evaluation",
+    sampling: ClipSampling | None = None,
 ) -> Evaluation:
-    """The evaluation of a trained file on videos, with its rows."""
-    sampling = preprocessing.sampling(views.val_clips, views.val_crops)
+    """The evaluation of a trained file on videos, with its rows.
+
+    `name` is shown with the progress. `sampling`, of as many views, replaces that of the preprocessing.
+    """
+    sampling = sampling or preprocessing.sampling(views.val_clips, views.val_crops)
     most_clips = max(1, options.val_batch_size // ranks.world_size)
     batch_size = max(1, most_clips // sampling.views)
     batches = SequentialBatches(len(videos), batch_size, preprocessing.shape, ranks.rank, ranks.world_size)
     workers = min(options.workers, len(batches.indices))
     loader = BatchLoader(ClipDataset(videos, sampling, 0), batches, workers, device.type == "cuda")
-    with EvaluationProgress(console, LOG.info, options.log_every, "evaluation", ranks.world_size) as progress:
+    with EvaluationProgress(console, LOG.info, options.log_every, name, ranks.world_size) as progress:
         return evaluate(
             model.network, loader, device, ranks, precision, bad_video_limit=options.bad_videos_allowed,
             progress=progress, normalise=preprocessing.normalise(DTYPES[precision]), most_clips=most_clips,
@@ -206,6 +226,8 @@ def _read(checkpoint: Path, dataset: Path, options: RunOptions, device: torch.de
     classes = None if options.classes is None else read_class_index(options.classes)
     model = load_model(checkpoint, device, options.network, classes)
     preprocessing, note = chosen_preprocessing(options, model)
+    if options.time_probe:
+        check_time_probe(preprocessing.shape)
     names = model.class_names()
     spec = spec_of_split(dataset, options.labels, options.split)
     videos, report = load_val(dataset, spec, options.labels, names, options.source, options.split)

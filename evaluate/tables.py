@@ -30,7 +30,7 @@ def write_tables(folder: Path, predictions: Predictions, paths: Sequence[str | P
         WORST: (WORST_COLUMNS, worst_rows(predictions, paths)),
     }
     for name, (columns, rows) in tables.items():
-        _write_csv(folder / name, [columns, *rows])
+        write_csv(folder / name, [columns, *rows])
     return [folder / name for name in tables]
 
 
@@ -90,7 +90,8 @@ def _probability(log_probability: np.floating) -> str:
     return f"{min(1.0, float(np.exp(np.float64(log_probability)))):.6g}"
 
 
-def _write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows to a CSV file. DataError if it cannot be written."""
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Names of files may hold bytes that are not UTF-8, which are written as \udcff. Lines end in CR LF: the writer
