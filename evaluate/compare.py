@@ -19,17 +19,17 @@ from common.cli import CommandParser, StoreText, run_command
 from common.errors import DataError
 from common.files import atomic_file, check_output, write_errors
 from common.json_text import json_text
-from evaluate.about_differences import (
+from evaluate.comparison.about_differences import (
     AboutDifference,
     differences,
     differences_within,
     evaluated_otherwise,
     same_weights,
 )
-from evaluate.comparison import LEVEL, Comparison, as_json, classes_as_json, compare_predictions
-from evaluate.comparison_tables import MOST_OPTIONS, make_console, print_comparison
-from evaluate.own_output import check_own_json
-from evaluate.prediction_files import Matched, Source, check_name, left_out, match_videos, read_sources
+from evaluate.comparison.comparing import LEVEL, Comparison, as_json, classes_as_json, compare_predictions
+from evaluate.comparison.own_output import check_own_json
+from evaluate.comparison.prediction_files import Matched, Source, check_name, left_out, match_videos, read_sources
+from evaluate.comparison.tables import MOST_OPTIONS, make_console, print_comparison
 
 KIND = "comparison of evaluations"  # in the JSON
 FEW_VIDEOS = 100

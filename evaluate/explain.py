@@ -17,13 +17,13 @@ from common.options import add_options, option, read_options
 from common.text import quoted, shortened
 from data.labels.csv_file import open_text
 from data.labels.text import did_you_mean, first_names
-from evaluate.explain_gates import Recursion, recorded
-from evaluate.explain_heat import grad_cam, on_frames
-from evaluate.explain_picture import Explained, write_sheet
-from evaluate.explain_video import write_film
+from evaluate.explanation.film import write_film
+from evaluate.explanation.gates import Recursion, recorded
+from evaluate.explanation.heat import grad_cam, on_frames
+from evaluate.explanation.picture import Explained, write_sheet
 from evaluate.exported import SUFFIXES
-from evaluate.features_clips import Piece, Video, read_whole
-from evaluate.features_layers import check_layer, stage_names
+from evaluate.layer_features.clips import Piece, Video, read_whole
+from evaluate.layer_features.layers import check_layer, stage_names
 from evaluate.model import TrainedModel, load_model
 from evaluate.preprocessing import Preprocessing
 from evaluate.views import ClipOptions, chosen_preprocessing

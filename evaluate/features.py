@@ -23,8 +23,8 @@ from common.text import quoted
 from data.labels.split_rows import SplitRows
 from data.labels.text import canonical_name, counted
 from data.prepare.sources import Shard
-from evaluate.features_clips import Piece, Video, Windows, read_whole, read_windows
-from evaluate.features_layers import (
+from evaluate.layer_features.clips import Piece, Video, Windows, read_whole, read_windows
+from evaluate.layer_features.layers import (
     POOLS,
     Layer,
     LayerClips,
@@ -35,9 +35,9 @@ from evaluate.features_layers import (
     layer_of_views,
     pool_views,
 )
-from evaluate.features_neighbours import score_neighbours
-from evaluate.features_store import INDEX, FeatureFolder, Listed
-from evaluate.features_videos import FoundVideo, Root, classes_of, describe, find_root, find_videos, read_rows
+from evaluate.layer_features.neighbours import score_neighbours
+from evaluate.layer_features.store import INDEX, FeatureFolder, Listed
+from evaluate.layer_features.videos import FoundVideo, Root, classes_of, describe, find_root, find_videos, read_rows
 from evaluate.model import TrainedModel, load_model
 from evaluate.preprocessing import Preprocessing
 from evaluate.views import ClipOptions, chosen_preprocessing

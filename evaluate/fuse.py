@@ -20,13 +20,13 @@ from common.errors import DataError
 from common.files import write_errors
 from common.json_text import json_text
 from common.text import printable
-from evaluate.about_differences import DIGESTS
-from evaluate.bootstrap import SCORES, ScoreInterval, scores_with_intervals
-from evaluate.comparison_tables import interval_table, make_console
-from evaluate.own_output import predictions_output
-from evaluate.prediction_files import Matched, Source, check_name, left_out, match_videos, read_sources
-from evaluate.predictions import Predictions, write_predictions
-from evaluate.splits_mean import check_splits
+from evaluate.comparison.about_differences import DIGESTS
+from evaluate.comparison.own_output import predictions_output
+from evaluate.comparison.prediction_files import Matched, Source, check_name, left_out, match_videos, read_sources
+from evaluate.comparison.splits_mean import check_splits
+from evaluate.comparison.tables import interval_table, make_console
+from evaluate.results.bootstrap import SCORES, ScoreInterval, scores_with_intervals
+from evaluate.results.predictions import Predictions, write_predictions
 
 Intervals = Mapping[str, ScoreInterval]
 

@@ -50,10 +50,10 @@ from evaluate.known_videos import agreed_contents, is_first_of_machine, notes_on
 from evaluate.label_places import SPLITS, spec_of_split
 from evaluate.model import TrainedModel, load_model
 from evaluate.preprocessing import Preprocessing
+from evaluate.probing.tables import addition_of
+from evaluate.probing.time_probe import check_time_probe, time_probe
 from evaluate.progress import EvaluationProgress
-from evaluate.results import evaluation_facts, folder_name, result_folder, show_and_write
-from evaluate.time_probe import check_time_probe, time_probe
-from evaluate.time_probe_tables import addition_of
+from evaluate.results.folder import evaluation_facts, folder_name, result_folder, show_and_write
 from evaluate.views import ClipOptions, ViewOptions, chosen_preprocessing
 
 

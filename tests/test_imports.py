@@ -30,6 +30,14 @@ WITHIN = {
         "preview": {"clips", "labels", "augment", "store"},
         "prepare": {"clips", "labels", "augment", "store"},
     },
+    "evaluate": {
+        "results": {"evaluation", "metrics", "preprocessing"},
+        "comparison": {"results", "metrics"},
+        "prediction": {"exported", "model", "preprocessing", "view_scores", "views"},
+        "layer_features": {"exported", "model", "preprocessing", "view_scores", "views"},
+        "explanation": {"exported", "model", "preprocessing", "view_scores", "views"},
+        "probing": {"evaluation", "metrics", "model", "preprocessing", "results", "comparison"},
+    },
     "network": {"weights": {"registry", "base", "srtg", "resnet3d", "csn", "convs", "sub_batch_norm"}},
     "train": {
         "schedule": set(),

@@ -29,7 +29,7 @@ from evaluate.evaluation import evaluate
 from evaluate.known_videos import agreed_contents, is_first_of_machine, notes_on_videos
 from evaluate.preprocessing import Preprocessing
 from evaluate.progress import EvaluationProgress
-from evaluate.results import ResultFolder, evaluation_facts, folder_name, result_folder, show_and_write
+from evaluate.results.folder import ResultFolder, evaluation_facts, folder_name, result_folder, show_and_write
 from network import VideoNetwork, create_network
 from network.weights.facts import saved_facts, training_facts
 from network.weights.tensors import checksum

@@ -1,4 +1,4 @@
-"""Evenly spaced clips whose time is changed: reversed, shuffled, frozen, or at another interval (evaluate.time_probe).
+"""Evenly spaced clips whose time is changed: reversed, shuffled, frozen, or at another interval (evaluate.probing).
 
 The first three take the frames of the very clips that UniformClips would take, in another order, so that their indices
 do not ascend. Another interval takes other frames around the same middle.

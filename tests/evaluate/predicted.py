@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.predictions import Predictions, write_predictions
+from evaluate.results.predictions import Predictions, write_predictions
 
 
 def make_predictions(

@@ -8,10 +8,10 @@ import pytest
 import scipy.stats
 
 from common.cli import run_command
-from evaluate.bootstrap import video_results
 from evaluate.compare import main
-from evaluate.comparison import compare_predictions, shown_classes
-from evaluate.predictions import Predictions
+from evaluate.comparison.comparing import compare_predictions, shown_classes
+from evaluate.results.bootstrap import video_results
+from evaluate.results.predictions import Predictions
 from tests.evaluate.predicted import make_predictions, write
 
 

@@ -12,11 +12,11 @@ from torch import nn
 from common.errors import UserError
 from data.clips.one_video import read_clips
 from evaluate import explain
-from evaluate.explain_gates import cycles, recorded
-from evaluate.explain_heat import grad_cam, on_frames
-from evaluate.explain_picture import Explained
-from evaluate.explain_video import CURSOR, pictures
-from evaluate.features_clips import Video
+from evaluate.explanation.film import CURSOR, pictures
+from evaluate.explanation.gates import cycles, recorded
+from evaluate.explanation.heat import grad_cam, on_frames
+from evaluate.explanation.picture import Explained
+from evaluate.layer_features.clips import Video
 from evaluate.model import load_model
 from network import create_network, registry
 from network.base import VideoNetwork

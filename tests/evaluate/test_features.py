@@ -128,7 +128,7 @@ def test_windows_have_the_frames_of_their_seconds(checkpoint, tmp_path, monkeypa
     if kind == "database":
         path.unlink()
         write_numbered_database(videos / "deep/er/a.mkv", 42)
-        monkeypatch.setattr("evaluate.features_clips.known_rate", lambda store, place: 10.0)
+        monkeypatch.setattr("evaluate.layer_features.clips.known_rate", lambda store, place: 10.0)
     seen = []
     original = features.layer_of_views
 

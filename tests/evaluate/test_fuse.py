@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from common.cli import run_command
-from evaluate.bootstrap import scores_with_intervals
 from evaluate.fuse import fuse, main
-from evaluate.predictions import Predictions, read_predictions
+from evaluate.results.bootstrap import scores_with_intervals
+from evaluate.results.predictions import Predictions, read_predictions
 from tests.evaluate.predicted import make_predictions, write
 
 

@@ -16,7 +16,7 @@ from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_val
 from evaluate import run
 from evaluate.model import load_model
-from evaluate.predictions import read_predictions
+from evaluate.results.predictions import read_predictions
 from network import registry
 from network.resnet3d import Recursion
 from tests.evaluate.trained import checkpoint_of, save_checkpoint

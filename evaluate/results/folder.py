@@ -1,0 +1,247 @@
+"""The folder of an evaluation, `evaluation_<split>_<clips>x<crops>`: summary.json, predictions, tables and picture."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from common.errors import DataError
+from common.files import free_name, reason, sync_folder, what_is_at, write_errors
+from common.json_text import json_text
+from common.logs import LOG, log_table, print_result
+from common.version import versions
+from data.labels.video_list import VideoList
+from evaluate.evaluation import Evaluation, VideoRows
+from evaluate.preprocessing import Preprocessing
+from evaluate.results.bootstrap import ScoreInterval, scores_with_intervals
+from evaluate.results.console_table import score_table
+from evaluate.results.predictions import FILE as PREDICTIONS
+from evaluate.results.predictions import Predictions, write_predictions
+from evaluate.results.tables import write_tables
+
+SUMMARY = "summary.json"
+LARGEST_SUMMARY = 2**26  # bytes
+SAME = ("checkpoint", "weights_digest", "clip", "interval", "network", "gates", "placement", "dataset", "source")
+"""The facts by which an evaluation replaces another one in its folder."""
+
+
+def folder_name(split: str, clips: int, crops: int) -> str:
+    """`evaluation_val_10x3`."""
+    return f"evaluation_{split}_{clips}x{crops}"
+
+
+class Addition(NamedTuple):
+    """What else an evaluation has: an entry of the summary, and files."""
+
+    name: str
+    entry: Mapping[str, Any]
+    write: Callable[[Path], object]
+    """Writes the files to a folder."""
+    show: Callable[[], object]
+    """Logs what it says."""
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """Where an evaluation is written; made by `result_folder`, which checks the place before the work begins."""
+
+    path: Path
+    about: Mapping[str, Any]
+
+    def write(
+        self,
+        evaluation: Evaluation,
+        videos: VideoList,
+        passport: Mapping[str, Any],
+        additions: Sequence[Addition] = (),
+    ) -> dict[str, Any]:
+        """Write all files, and return the summary. DataError if they cannot be written; then there is no new folder.
+
+        An evaluation of another checkpoint, of other clips or videos, that was there, is kept under another name.
+        """
+        assert evaluation.rows is not None
+        predictions = predictions_of(evaluation.rows, videos, self.about)
+        scores = scores_with_intervals(predictions)
+        summary = self._summary(evaluation, scores, videos, passport)
+        summary |= {each.name: each.entry for each in additions}
+        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        with write_errors(self.path, "give another folder for the evaluation"):
+            try:
+                partial.mkdir()
+                write_predictions(partial / PREDICTIONS, predictions)
+                paths = {f"{folder.parent.name}/{folder.name}": path for folder, path in _places(evaluation, videos)}
+                write_tables(partial, predictions, [str(paths[each]) for each in predictions.ids.tolist()])
+                from evaluate.results.confusion import write_confusion  # loads matplotlib, which takes a second
+
+                write_confusion(partial, predictions)
+                for each in additions:
+                    each.write(partial)
+                (partial / SUMMARY).write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
+                self._replace(partial)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+        log_table(score_table(*_for_table(scores, summary["by_clips"])))
+        LOG.info("predictions, tables and pictures in %s", self.path)
+        return summary
+
+    def _replace(self, partial: Path) -> None:
+        old = None
+        if what_is_at(self.path):
+            before = _summary_at(self.path) or {}
+            others = [name for name in SAME if before.get(name) != self.about.get(name)]
+            old = free_name(self.path, "before")
+            self.path.rename(old)
+            if others:
+                LOG.warning(
+                    "%s held an evaluation that differs in %s: it is now %s", self.path, ", ".join(others), old.name
+                )
+                old = None
+        partial.rename(self.path)
+        sync_folder(self.path.parent)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _summary(
+        self,
+        evaluation: Evaluation,
+        scores: Mapping[str, ScoreInterval],
+        videos: VideoList,
+        passport: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        assert evaluation.rows is not None
+        total = int(evaluation.examples) + len(evaluation.bad_videos)
+        return {
+            "text": f"top-1 {evaluation.top1:.2f} % on {evaluation.examples:,.0f} of {total:,} videos",
+            "scores": {name: asdict(each) for name, each in scores.items()},
+            "by_clips": {str(clips): each.values() for clips, each in evaluation.by_clips.items()},
+            "videos": int(evaluation.examples),
+            "bad_videos": [
+                {"id": video_id(videos, bad.video), "reason": bad.reason} for bad in evaluation.bad_videos
+            ],
+            **self.about,
+            "passport": {str(self.about["split"]): dict(passport)},
+            "versions": versions(),
+            "command": sys.argv,
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }  # fmt: skip
+
+
+def result_folder(path: Path, about: Mapping[str, Any]) -> ResultFolder:
+    """The folder `path` for an evaluation of which `about` are the facts ("split", "checkpoint" and others).
+
+    DataError if it cannot be written, or if something else than an evaluation is there.
+    """
+    there = what_is_at(path)
+    if there not in ("", "folder"):
+        raise DataError(f"{path} is a {there}: give another folder for the evaluation")
+    if there and any(path.iterdir()) and _summary_at(path) is None:
+        raise DataError(f"{path} holds something else than an evaluation: give another folder for it")
+    parent = path.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        test = parent / f".{path.name}.{os.getpid()}.partial"
+        test.mkdir()
+        test.rmdir()
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {reason(error)}; give another folder for the evaluation") from error
+    return ResultFolder(path, about)
+
+
+def predictions_of(rows: VideoRows, videos: VideoList, about: Mapping[str, Any]) -> Predictions:
+    """The predictions of an evaluation's rows, in the order of the videos' ids."""
+    ids = np.array([video_id(videos, index) for index in rows.videos.tolist()], dtype=str)
+    order = np.argsort(ids, kind="stable")
+    return Predictions(ids[order], rows.labels[order], videos.classes, rows.log_probabilities[order], about)
+
+
+def video_id(videos: VideoList, index: int) -> str:
+    """`<class folder>/<video>`."""
+    folder = videos.folder(index)
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def _places(evaluation: Evaluation, videos: VideoList) -> list[tuple[Path, Path]]:
+    assert evaluation.rows is not None
+    return [(videos.folder(index), videos.path(index)) for index in evaluation.rows.videos.tolist()]
+
+
+def _summary_at(folder: Path) -> dict[str, Any] | None:
+    """The summary of an evaluation's folder; None if it has none."""
+    path = folder / SUMMARY
+    with suppress(OSError, ValueError, RecursionError):
+        if path.stat().st_size <= LARGEST_SUMMARY:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(found, dict) and "scores" in found:
+                return found
+    return None
+
+
+def _for_table(
+    scores: Mapping[str, ScoreInterval], by_clips: Mapping[str, Mapping[str, float]]
+) -> tuple[dict[str, tuple[float, float, float]], dict[int, Mapping[str, float]]]:
+    shown = {name: scores[name] for name in ("top1", "top5", "mean_class", "loss") if name in scores}
+    return (
+        {name: (each.value, each.low, each.high) for name, each in shown.items()},
+        {int(clips): values for clips, values in by_clips.items()},
+    )
+
+
+def evaluation_facts(
+    network: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    views: tuple[int, int],
+    source: str,
+    split: str,
+    dataset: Path,
+    precision: str,
+    options: object,
+) -> dict[str, Any]:
+    """What is evaluated and how, for the JSON line, the summary and the predictions.
+
+    `network` has "name", "gates" and "placement"; `views` are clips and crops, `options` those of the training.
+    """
+    size = preprocessing.clip_size
+    return {
+        "network": network["name"],
+        "gates": network["gates"],
+        "placement": network["placement"],
+        "source": source,
+        "split": split,
+        "dataset": str(dataset),
+        "clip": f"{preprocessing.clip_length}x{size}x{size}",
+        "interval": preprocessing.interval,
+        "clips": views[0],
+        "crops": views[1],
+        "precision": precision,
+        "options": options if isinstance(options, dict) else {},
+    }
+
+
+def show_and_write(
+    evaluation: Evaluation,
+    videos: VideoList,
+    target: ResultFolder,
+    passport: dict[str, Any],
+    additions: Sequence[Addition] = (),
+) -> None:
+    """Log the scores, write the folder, and print the result as JSON; on the first rank."""
+    LOG.info("%s: %s on %s", target.about["checkpoint"], evaluation.show(), evaluation.show_videos())
+    for bad in evaluation.bad_videos:
+        LOG.warning("  video %d left out of the scores: %s", bad.video, bad.reason)
+    summary = target.write(evaluation, videos, passport, additions)
+    for each in additions:
+        each.show()
+    intervals = {name: [each["low"], each["high"]] for name, each in summary["scores"].items()}
+    facts = {name: value for name, value in target.about.items() if name not in ("options", "weights_digest")}
+    counts = {"videos": int(evaluation.examples), "bad_videos": len(evaluation.bad_videos)}
+    result = evaluation.values() | counts | facts | {"intervals": intervals, "by_clips": summary["by_clips"]}
+    more = {each.name: each.entry for each in additions}
+    print_result(json_text(result | {"folder": str(target.path)} | more))
