@@ -27,6 +27,7 @@ from common.distributed.process_group import (
     process_group,
     unused_world,
 )
+from common.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from common.errors import DataError, TrainingError, UserError
 from common.logs import LOG, make_console, start_logging
 from common.machine import MachineOptions, with_machine, with_precision
@@ -137,7 +138,12 @@ def in_ranks(options: MachineOptions, work: Callable[[Ranks], int]) -> int:
     try:
         with process_group(options.device) as ranks:
             try:
-                return work(ranks)
+                with stopping_at_once():  # as an exception, so that nothing half-written is left
+                    return work(ranks)
+            except StoppedBySignal as stop:
+                if ranks.is_first:
+                    print(f"stopped by a signal ({stop.name}): no results were written", file=sys.stderr)
+                return stop.exit_status
             except UserError as error:
                 if not error.on_all_ranks:
                     raise

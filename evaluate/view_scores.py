@@ -10,6 +10,7 @@ from data.augment.normalise import Normalise
 from network import VideoNetwork
 
 
+@torch.no_grad()
 def view_scores(
     network: VideoNetwork, normalise: Normalise, frames: Tensor, precision: str = "fp32", most_clips: int = 0
 ) -> Tensor:

@@ -15,6 +15,7 @@ from evaluate.results.predictions import FILE, Predictions, read_predictions
 EVALUATION = re.compile(
     r"(evaluation_.+_\d+x\d+)(?!\d).*"
 )  # the name of an evaluation's folder; group 1: split and views
+EARLIER = re.compile(r"\.before(-\d+)?$")  # of one that another has taken the place of: only if it is named
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,8 @@ def find_predictions(path: Path, evaluation: str | None = None) -> Path:
 
 
 def _evaluations(run: Path) -> list[Path]:
-    return sorted(file for file in run.glob(f"evaluation_*/{FILE}") if EVALUATION.fullmatch(file.parent.name))
+    found = (file for file in run.glob(f"evaluation_*/{FILE}") if EVALUATION.fullmatch(file.parent.name))
+    return sorted(file for file in found if not EARLIER.search(file.parent.name))
 
 
 def _listing(run: Path) -> str:

@@ -17,6 +17,7 @@ from common.errors import DataError
 from common.files import free_name, reason, sync_folder, what_is_at, write_errors
 from common.json_text import json_text
 from common.logs import LOG, log_table, print_result
+from common.text import shortened
 from common.version import versions
 from data.labels.video_list import VideoList
 from evaluate.evaluation import Evaluation, VideoRows
@@ -29,8 +30,13 @@ from evaluate.results.tables import write_tables
 
 SUMMARY = "summary.json"
 LARGEST_SUMMARY = 2**26  # bytes
-SAME = ("checkpoint", "weights_digest", "clip", "interval", "network", "gates", "placement", "dataset", "source")
-"""The facts by which an evaluation replaces another one in its folder."""
+BEFORE = "before"  # how the name of an earlier evaluation ends
+SAME = (
+    "checkpoint", "weights_digest", "clip", "interval", "clips", "crops", "network", "gates", "placement", "dataset",
+    "source", "split", "precision",
+)  # fmt: skip
+"""The facts that an evaluation must share with the one in its folder to replace it; the videos are another."""
+FILES = {SUMMARY, PREDICTIONS, "per_class.csv", "confusion.csv", "confusion.png", "worst.csv"}
 
 
 def folder_name(split: str, clips: int, crops: int) -> str:
@@ -65,7 +71,8 @@ class ResultFolder:
     ) -> dict[str, Any]:
         """Write all files, and return the summary. DataError if they cannot be written; then there is no new folder.
 
-        An evaluation of another checkpoint, of other clips or videos, that was there, is kept under another name.
+        An evaluation of another checkpoint, of other views or videos, that was there, is kept under another name; so
+        is one beside which there are files that this one does not have.
         """
         assert evaluation.rows is not None
         predictions = predictions_of(evaluation.rows, videos, self.about)
@@ -85,24 +92,30 @@ class ResultFolder:
                 for each in additions:
                     each.write(partial)
                 (partial / SUMMARY).write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
-                self._replace(partial)
+                self._replace(partial, summary)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         log_table(score_table(*_for_table(scores, summary["by_clips"])))
         LOG.info("predictions, tables and pictures in %s", self.path)
         return summary
 
-    def _replace(self, partial: Path) -> None:
+    def _replace(self, partial: Path, summary: Mapping[str, Any]) -> None:
+        """Put the folder `partial` in its place. What was there is removed only if it is the same evaluation."""
         old = None
         if what_is_at(self.path):
             before = _summary_at(self.path) or {}
-            others = [name for name in SAME if before.get(name) != self.about.get(name)]
-            old = free_name(self.path, "before")
+            others = [name for name in SAME if before.get(name) != summary.get(name)]
+            others += ["videos"] if _ids(before) != _ids(summary) else []
+            lost = {path.name for path in self.path.iterdir()} - {path.name for path in partial.iterdir()} - FILES
+            old = free_name(self.path, BEFORE)
             self.path.rename(old)
-            if others:
-                LOG.warning(
-                    "%s held an evaluation that differs in %s: it is now %s", self.path, ", ".join(others), old.name
+            if others or lost:
+                why = (
+                    f"an evaluation that differs in {', '.join(others)}"
+                    if others
+                    else f"also {', '.join(sorted(lost))}"
                 )
+                LOG.warning("%s held %s: it is now %s", self.path, shortened(why, 200), old.name)
                 old = None
         partial.rename(self.path)
         sync_folder(self.path.parent)
@@ -166,6 +179,14 @@ def video_id(videos: VideoList, index: int) -> str:
     """`<class folder>/<video>`."""
     folder = videos.folder(index)
     return f"{folder.parent.name}/{folder.name}"
+
+
+def _ids(summary: Mapping[str, Any]) -> list[object]:
+    """Hashes of the videos that an evaluation is of, for each split."""
+    passports = summary.get("passport")
+    if not isinstance(passports, Mapping):
+        return []
+    return [each.get("ids") for each in passports.values() if isinstance(each, Mapping)]
 
 
 def _places(evaluation: Evaluation, videos: VideoList) -> list[tuple[Path, Path]]:
