@@ -27,6 +27,9 @@ def spec_of_split(dataset: Path, labels: Path | None, split: str) -> DatasetSpec
     found = [each for each in names if re.search(rf"(?<![a-z]){split}(idation|ing)?(?![a-z])", each.lower())]
     if len(found) > 1:
         raise DataError(f"{place} holds {some(found, 'label file')} for the split {split}: name one with --labels")
+    other = next(each for each in SPLITS if each != split)
+    if not found and f"{other}.csv" in names:
+        raise DataError(f"{place} has no {name}, but {other}.csv: give --split {other}, or the label file by --labels")
     if not found:
         return DatasetSpec("the dataset", f"{TRAIN}.csv", name)
     return DatasetSpec("the dataset", re.sub(split, TRAIN, found[0]), found[0])

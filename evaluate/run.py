@@ -172,9 +172,11 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
     for line in found.lines:
         LOG.info("%s", line)
     passport: dict[str, Any] = {}
+    warnings: list[str] = []
     if ranks.is_first:
         for level, note in notes_on_videos(checkpoint, model.checkpoint, videos, content, dataset):
             LOG.log(level, "%s", note)
+            warnings += [note] if level == logging.WARNING else []
         if small := enlarged_frames(videos, found.preprocessing.shape, options.split):
             LOG.log(logging.WARNING if small.is_by_much else logging.INFO, "%s", small.text)
         length, interval = found.preprocessing.clip_length, interval_of(found.preprocessing.interval)
@@ -192,7 +194,7 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
         clips, shape = found.preprocessing.sampling(views.val_clips, views.val_crops), found.preprocessing.shape
         probe = time_probe(evaluation, clips, videos, shape, ranks, evaluate_as)
     if ranks.is_first:
-        show_and_write(evaluation, videos, target, passport, [addition_of(probe)] if probe else [])
+        show_and_write(evaluation, videos, target, passport, [addition_of(probe)] if probe else [], warnings)
     return 0
 
 

@@ -1,6 +1,7 @@
 """`--evaluate`: from a checkpoint and the validation videos to scores. No training data is needed."""
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def run_evaluation(
     start, options, notes = on_all_ranks(ranks, lambda: _find(options, variants, folder, pretrained))
     for level, note in notes:
         LOG.log(level, "%s", note)
-    network, videos, content, report = on_all_ranks(
+    network, videos, content, report, warnings = on_all_ranks(
         ranks, lambda: _load(options, spec_of(dataset, options), start, ranks)
     )
     _, frames = agreed_contents(ranks, None if content is None else {"val": content})
@@ -110,7 +111,7 @@ def run_evaluation(
         LOG.info("%s", line)
     passport: dict[str, Any] = {}
     if ranks.is_first:
-        passport = passport_of(videos, "val")
+        passport = passport_of(videos, _split(options))
         for line in passport_lines(passport):
             LOG.info("%s", line)
         tell_enlarged(videos, val_shape(options), "validation")
@@ -126,7 +127,7 @@ def run_evaluation(
             most_clips=most_val_clips(options, ranks), clips=options.val_clips,
         )  # fmt: skip
     if ranks.is_first:
-        show_and_write(evaluation, videos, target, passport)
+        show_and_write(evaluation, videos, target, passport, warnings=warnings)
     return 0
 
 
@@ -139,19 +140,24 @@ def _preprocessing(options: TrainOptions, start: StartingPoint) -> Preprocessing
     return clips if saved is None else replace(clips, crop_scale=saved.crop_scale, mean=saved.mean, std=saved.std)
 
 
+def _split(options: TrainOptions) -> str:
+    """The split "test" if --labels names a file of test videos, as data.prepare.folder calls it; else "val"."""
+    return "test" if options.labels and re.fullmatch(r"(.*[^a-zA-Z])?test\.csv", options.labels.name) else "val"
+
+
 def _results(
     options: TrainOptions, start: StartingPoint, network: VideoNetwork, preprocessing: Preprocessing
 ) -> ResultFolder:
     """The folder of the results; DataError if it cannot be written."""
     assert start.path is not None and start.checkpoint is not None
-    views = (options.val_clips, options.val_crops)
+    views, split = (options.val_clips, options.val_crops), _split(options)
     saved = start.checkpoint.get("options")
     weights = f"{checksum(network.state_dict()):08x}"
     about = {"checkpoint": str(start.path), "weights_digest": weights} | evaluation_facts(
         {"name": options.network, "gates": options.gates, "placement": options.placement},
-        preprocessing, views, options.source, "val", options.dataset, options.precision, saved,
+        preprocessing, views, options.source, split, options.dataset, options.precision, saved,
     )  # fmt: skip
-    return result_folder(options.evaluation_dir or start.path.parent / folder_name("val", *views), about)
+    return result_folder(options.evaluation_dir or start.path.parent / folder_name(split, *views), about)
 
 
 def _find(
@@ -172,8 +178,8 @@ def _find(
 
 def _load(
     options: TrainOptions, spec: DatasetSpec, start: StartingPoint, ranks: Ranks
-) -> tuple[VideoNetwork, VideoList, Content | None, tuple[str, ...]]:
-    """The network with all its weights, the videos, what they hold, and lines for the log.
+) -> tuple[VideoNetwork, VideoList, Content | None, tuple[str, ...], list[str]]:
+    """The network with all its weights, the videos, what they hold, lines for the log, and warnings on the videos.
 
     DataError if weights are missing. The content is None unless `is_first_of_machine`.
     """
@@ -183,7 +189,8 @@ def _load(
     content = content_of(videos) if is_first_of_machine(ranks) else None
     if is_first_of_machine(ranks):
         check_rates(videos, options, "validation")
-    for level, note in notes_on_videos(start.path, start.checkpoint, videos, content, options.dataset):
+    notes = notes_on_videos(start.path, start.checkpoint, videos, content, options.dataset)
+    for level, note in notes:
         LOG.log(level, "%s", note)
     torch.manual_seed(options.random_seed)
     network = create_network(options.network, len(videos.classes), options.gates, options.placement)
@@ -205,4 +212,4 @@ def _load(
             f"{start.path} {what}, see the table in the log: give the --network and --placement that it was trained "
             "with"
         )
-    return network, videos, content, report
+    return network, videos, content, report, [note for level, note in notes if level == logging.WARNING]

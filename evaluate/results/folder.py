@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -68,6 +69,7 @@ class ResultFolder:
         videos: VideoList,
         passport: Mapping[str, Any],
         additions: Sequence[Addition] = (),
+        warnings: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Write all files, and return the summary. DataError if they cannot be written; then there is no new folder.
 
@@ -78,10 +80,11 @@ class ResultFolder:
         predictions = predictions_of(evaluation.rows, videos, self.about)
         scores = scores_with_intervals(predictions)
         summary = self._summary(evaluation, scores, videos, passport)
-        summary |= {each.name: each.entry for each in additions}
+        summary |= {each.name: each.entry for each in additions} | {"warnings": list(warnings)}
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         with write_errors(self.path, "give another folder for the evaluation"):
             try:
+                shutil.rmtree(partial, ignore_errors=True)  # left by a killed process that had the same process id
                 partial.mkdir()
                 write_predictions(partial / PREDICTIONS, predictions)
                 paths = {f"{folder.parent.name}/{folder.name}": path for folder, path in _places(evaluation, videos)}
@@ -152,6 +155,7 @@ def result_folder(path: Path, about: Mapping[str, Any]) -> ResultFolder:
 
     DataError if it cannot be written, or if something else than an evaluation is there.
     """
+    path = Path(os.path.realpath(path))  # results go to where a link leads; "." has a name
     there = what_is_at(path)
     if there not in ("", "folder"):
         raise DataError(f"{path} is a {there}: give another folder for the evaluation")
@@ -160,9 +164,8 @@ def result_folder(path: Path, about: Mapping[str, Any]) -> ResultFolder:
     parent = path.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        test = parent / f".{path.name}.{os.getpid()}.partial"
-        test.mkdir()
-        test.rmdir()
+        with tempfile.TemporaryDirectory(dir=parent, prefix=f".{path.name}."):
+            pass
     except OSError as error:
         raise DataError(f"{path} cannot be written: {reason(error)}; give another folder for the evaluation") from error
     return ResultFolder(path, about)
@@ -252,17 +255,21 @@ def show_and_write(
     target: ResultFolder,
     passport: dict[str, Any],
     additions: Sequence[Addition] = (),
+    warnings: Sequence[str] = (),
 ) -> None:
-    """Log the scores, write the folder, and print the result as JSON; on the first rank."""
+    """Log the scores, write the folder, and print the result as JSON; on the first rank.
+
+    `warnings` are kept with the results: what whoever reads them later should know, such as training videos among them.
+    """
     LOG.info("%s: %s on %s", target.about["checkpoint"], evaluation.show(), evaluation.show_videos())
     for bad in evaluation.bad_videos:
-        LOG.warning("  video %d left out of the scores: %s", bad.video, bad.reason)
-    summary = target.write(evaluation, videos, passport, additions)
+        LOG.warning("  %s left out of the scores: %s", video_id(videos, bad.video), bad.reason)
+    summary = target.write(evaluation, videos, passport, additions, warnings)
     for each in additions:
         each.show()
     intervals = {name: [each["low"], each["high"]] for name, each in summary["scores"].items()}
     facts = {name: value for name, value in target.about.items() if name not in ("options", "weights_digest")}
     counts = {"videos": int(evaluation.examples), "bad_videos": len(evaluation.bad_videos)}
     result = evaluation.values() | counts | facts | {"intervals": intervals, "by_clips": summary["by_clips"]}
-    more = {each.name: each.entry for each in additions}
+    more = {each.name: each.entry for each in additions} | {"warnings": list(warnings)}
     print_result(json_text(result | {"folder": str(target.path)} | more))

@@ -82,7 +82,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             head = file.read(HEAD)
             if path.suffix.lower() in EXPORTED:
                 raise DataError(
-                    f"checkpoint {path} is a network for other programs: only .pth, .pt and .safetensors can be loaded"
+                    f"checkpoint {path} is a network for other programs: only .pth, .pt and .safetensors can be loaded "
+                    "here; python -m evaluate.run evaluates it"
                 )
             if kind := not_weights(head):
                 raise DamagedError(f"checkpoint {path} is {kind}")

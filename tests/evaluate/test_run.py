@@ -137,11 +137,37 @@ def test_an_evaluation_of_another_file_is_kept(small_dataset, tmp_path, capsys):
     assert kept["checkpoint"] == str(tmp_path / "a.pth")
 
 
+def test_an_evaluation_of_other_videos_or_views_or_with_other_files_is_kept(small_dataset, tmp_path, capsys):
+    """A subset given by --labels, or a second run without the time probe, would delete hours of work."""
+    path, out = save_checkpoint(tmp_path / "x.pth"), tmp_path / "out"
+    few = write_labels(tmp_path / "few.csv", [("clap", "val_000"), ("jump", "val_001")])
+    for flags in ((), ("--labels", few), ("--val-clips", 2)):
+        evaluated(capsys, path, small_dataset, "--output", out, *flags)
+    assert sorted(each.name for each in tmp_path.glob("out*")) == ["out", "out.before", "out.before-2"]
+    (out / "notes.txt").write_text("mine")
+    evaluated(capsys, path, small_dataset, "--output", out, "--val-clips", 2)
+    assert (tmp_path / "out.before-3" / "notes.txt").read_text() == "mine"
+    evaluated(capsys, path, small_dataset, "--output", out, "--val-clips", 2)
+    assert len(list(tmp_path.glob("out*"))) == 4
+
+
+def test_scores_of_training_videos_say_so_wherever_they_are_kept(small_dataset, tmp_path, capsys):
+    """100 % of the training videos would be read as a result by whoever finds the summary."""
+    path = save_checkpoint(tmp_path / "x.pth")
+    checkpoint = checkpoint_of()
+    videos, _ = load_val(small_dataset, DatasetSpec("d", "train.csv", "val.csv"), None, CLASSES)
+    checkpoint["videos"] = {"train": videos.digest(), "val": "other"}
+    torch.save(checkpoint, path)
+    result = evaluated(capsys, path, small_dataset)
+    summary = json.loads((tmp_path / "evaluation_val_1x1" / "summary.json").read_text())
+    assert len(result["warnings"]) == len(summary["warnings"]) == 1 and "trained" in result["warnings"][0]
+
+
 def test_the_test_split_is_of_its_own_file(small_dataset, tmp_path, capsys):
     """Val scores would be taken for test scores."""
     dataset = write_small_dataset(tmp_path / "data", train=4, val=5)
     path = save_checkpoint(tmp_path / "x.pth")
-    with pytest.raises(UserError, match=r"test\.csv"):
+    with pytest.raises(UserError, match=r"--split val"):
         evaluated(capsys, path, dataset, "--split", "test")
     write_labels(dataset / "labels" / "test.csv", [("clap", "val_000"), ("jump", "val_001")])
     assert evaluated(capsys, path, dataset, "--split", "test")["videos"] == 2
