@@ -300,3 +300,23 @@ def test_random_damage_is_an_error_of_the_video_or_changes_no_number(tmp_path: P
         except VideoSourceError:
             outcomes.add("found by decoding")
     assert "found by the index" in outcomes
+
+
+@pytest.mark.parametrize("kind", ["file", "database"])
+def test_several_crops_are_each_as_if_read_alone(tmp_path, kind):
+    """Three-crop scores would be of other pixels than those of the crops that they are said to be of."""
+    pictures = noisy_frames(12, 48, 80, 120, 3)
+    if kind == "file":
+        encode_video(tmp_path / "v.mp4", pictures, **H264)
+        source = IndexedVideo(part_of(tmp_path / "v.mp4"))
+    else:
+        write_frames(tmp_path / "v", (simplejpeg.encode_jpeg(picture) for picture in pictures))
+        source = FrameStore(tmp_path / "v")
+    boxes = [CropBox(2, left, 40, 40, 32, 32) for left in (0, 20, 40)]
+    indices = [7, 1, 1, 10]
+    out = np.empty((3, 4, 32, 32, 3), np.uint8)
+    with source as video:
+        video.read_crops(indices, boxes, out)
+        for box, crop in zip(boxes, out, strict=True):
+            assert (video.read(indices, box) == crop).all()
+    assert (out[0] != out[2]).any()
