@@ -20,6 +20,7 @@ from evaluate.results.bootstrap import (
 from evaluate.results.predictions import Predictions
 
 LEVEL = 0.05
+FEW_WINS = 6  # of fewer discordant videos no split has a p below LEVEL
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,12 @@ def conclusion(comparison: Comparison) -> str:
         return f"A and B have the same predictions {on}: there is nothing to compare."
     if one_each and not comparison.discordant.a_wins and not comparison.discordant.b_wins:
         return f"Not distinguishable by top-1 {on}: the same videos are hits of A and of B."
+    wins = comparison.discordant.a_wins + comparison.discordant.b_wins
+    if not one_each and wins < FEW_WINS:
+        return (
+            f"Not distinguishable by top-1 {on}: only {wins} of them {'is a hit' if wins == 1 else 'are hits'} of more "
+            f"seeds of one side, and fewer than {FEW_WINS} may be chance."
+        )
     if difference.low <= 0 <= difference.high:
         return f"Not distinguishable by top-1 {on}: the interval of the difference, {size}, contains 0."
     better, worse = ("B", "A") if difference.value > 0 else ("A", "B")
