@@ -26,7 +26,15 @@ from evaluate.comparison.about_differences import (
     evaluated_otherwise,
     same_weights,
 )
-from evaluate.comparison.comparing import FEW_WINS, LEVEL, Comparison, as_json, classes_as_json, compare_predictions
+from evaluate.comparison.comparing import (
+    FEW_WINS,
+    LEVEL,
+    Comparison,
+    as_json,
+    classes_as_json,
+    compare_predictions,
+    few_videos,
+)
 from evaluate.comparison.own_output import check_own_json
 from evaluate.comparison.prediction_files import (
     Matched,
@@ -40,7 +48,6 @@ from evaluate.comparison.prediction_files import (
 from evaluate.comparison.tables import MOST_OPTIONS, make_console, print_comparison
 
 KIND = "comparison of evaluations"  # in the JSON
-FEW_VIDEOS = 100
 
 
 def main() -> int:
@@ -129,8 +136,8 @@ def _warnings(
 def _few(comparison: Comparison) -> list[str]:
     """Warnings of few videos or seeds."""
     found = []
-    if comparison.videos < FEW_VIDEOS:
-        found.append(f"{comparison.videos} videos are few: one is {100 / comparison.videos:.2f} points of top-1")
+    if few := few_videos(comparison.videos):
+        found.append(few)
     wins = comparison.discordant.a_wins + comparison.discordant.b_wins
     if comparison.seeds == (1, 1) and 0 < wins < FEW_WINS:
         found.append(

@@ -20,6 +20,7 @@ from evaluate.results.bootstrap import (
 from evaluate.results.predictions import Predictions
 
 LEVEL = 0.05
+FEW_VIDEOS = 100
 FEW_WINS = 6  # of fewer discordant videos no split has a p below LEVEL
 
 
@@ -149,6 +150,14 @@ def _class_differences(
 
 def _are_same(some: Sequence[Predictions], others: Sequence[Predictions]) -> bool:
     return all(any(np.array_equal(one.log_probabilities, each.log_probabilities) for each in others) for one in some)
+
+
+def few_videos(videos: int) -> str | None:
+    """A warning if a comparison is on few videos."""
+    if not 0 < videos < FEW_VIDEOS:
+        return None
+    are = "1 video is" if videos == 1 else f"{videos} videos are"
+    return f"{are} few: one is {100 / videos:.2f} points of top-1"
 
 
 def shown_classes(classes: Sequence[ClassDifference], most: int) -> list[ClassDifference]:
