@@ -1,5 +1,6 @@
 """Whether the checkpoint of an evaluation has other weights by now: the run was trained anew, or further."""
 
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError, NetworkError
+
+EXPORTED = (".onnx", ".pt2")
 
 
 def later_weights(about: Mapping[str, Any], run: Path, time: float) -> str | None:
@@ -28,9 +31,10 @@ def later_weights(about: Mapping[str, Any], run: Path, time: float) -> str | Non
             if now is None or now == digest:
                 return None
             on = datetime.fromtimestamp(state.st_mtime).strftime("%Y-%m-%d %H:%M")
+            what = "content" if path.suffix.lower() in EXPORTED else "weights"
             return (
-                f"{path.name} was written again after this evaluation, on {on}, and has other weights now: the scores "
-                "are of weights that it no longer has"
+                f"{path.name} was written again after this evaluation, on {on}, and has other {what} now: the scores "
+                f"are of {what} that it no longer has"
             )
     return None
 
@@ -38,6 +42,10 @@ def later_weights(about: Mapping[str, Any], run: Path, time: float) -> str | Non
 @cache
 def _digest(path: Path, _mtime_ns: int) -> str | None:
     """The digest of a file's weights; None if it cannot be read."""
+    if path.suffix.lower() in EXPORTED:  # the digest is one of its bytes; loading it takes long and may log errors
+        with suppress(OSError):
+            return f"{zlib.crc32(path.read_bytes()):08x}"
+        return None
     from evaluate.model import load_model  # loads the networks, which few comparisons need
 
     try:

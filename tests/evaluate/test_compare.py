@@ -10,8 +10,10 @@ import scipy.stats
 from common.cli import run_command
 from evaluate.compare import main
 from evaluate.comparison.comparing import compare_predictions, conclusion, shown_classes
+from evaluate.comparison.later_weights import later_weights
+from evaluate.exported import ExportedNetwork
 from evaluate.fuse import main as fuse_main
-from evaluate.model import load_model
+from evaluate.model import TrainedModel, load_model
 from evaluate.results.bootstrap import video_results
 from evaluate.results.predictions import Predictions
 from network import registry
@@ -180,6 +182,16 @@ def test_weights_that_were_trained_further_are_told(tmp_path, monkeypatch, capsy
     (tmp_path / "other" / "x_best.pth").unlink()
     assert command() == 0
     assert "other weights now" not in capsys.readouterr().out
+
+
+def test_an_export_is_known_by_its_bytes(tmp_path):
+    """Loading it to tell would cost seconds, and log tracebacks of a file that is damaged."""
+    path = tmp_path / "x.onnx"
+    path.write_bytes(b"exported")
+    network = ExportedNetwork(2, "tiny", False, "final")
+    digest = TrainedModel(path, network, None, None, {}, "", {}).weights_digest()
+    assert later_weights({"checkpoint": "x.onnx", "weights_digest": digest}, tmp_path, 0) is None
+    assert "other content" in later_weights({"checkpoint": "x.onnx", "weights_digest": "0badc0de"}, tmp_path, 0)
 
 
 def test_the_same_predictions_are_no_result(server, tmp_path):
