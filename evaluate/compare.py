@@ -26,14 +26,28 @@ from evaluate.comparison.about_differences import (
     evaluated_otherwise,
     same_weights,
 )
-from evaluate.comparison.comparing import LEVEL, Comparison, as_json, classes_as_json, compare_predictions
+from evaluate.comparison.comparing import (
+    FEW_WINS,
+    LEVEL,
+    Comparison,
+    as_json,
+    classes_as_json,
+    compare_predictions,
+    few_videos,
+)
 from evaluate.comparison.own_output import check_own_json
-from evaluate.comparison.prediction_files import Matched, Source, check_name, left_out, match_videos, read_sources
+from evaluate.comparison.prediction_files import (
+    Matched,
+    Source,
+    check_name,
+    left_out,
+    match_videos,
+    outlived,
+    read_sources,
+)
 from evaluate.comparison.tables import MOST_OPTIONS, make_console, print_comparison
 
 KIND = "comparison of evaluations"  # in the JSON
-FEW_VIDEOS = 100
-FEW_WINS = 6  # of fewer discordant videos no split has a p below 0.05
 
 
 def main() -> int:
@@ -92,6 +106,8 @@ def _check_seeds(side: Sequence[Source]) -> None:
     """DataError if two seeds of a side are the same: they would look like seeds that agree."""
     for number, one in enumerate(side):
         for other in side[:number]:
+            if one.path.samefile(other.path):
+                raise DataError(f"{one.name} is given twice: give each seed once")
             if np.array_equal(one.predictions.log_probabilities, other.predictions.log_probabilities):
                 raise DataError(f"{other.name} and {one.name} have the same predictions: give each seed once")
 
@@ -101,7 +117,7 @@ def _warnings(
     options: Sequence[AboutDifference],
 ) -> list[str]:  # fmt: skip
     """What is left out, and what makes the comparison less than it seems."""
-    found = left_out([*a, *b], matched)
+    found = left_out([*a, *b], matched) + outlived([*a, *b])
     for name, side in (("A", a), ("B", b)):
         if fields := differences_within([each.predictions for each in side]):
             listed = ", ".join(fields[:5]) + (" ..." if len(fields) > 5 else "")
@@ -120,14 +136,17 @@ def _warnings(
 def _few(comparison: Comparison) -> list[str]:
     """Warnings of few videos or seeds."""
     found = []
-    if comparison.videos < FEW_VIDEOS:
-        found.append(f"{comparison.videos} videos are few: one is {100 / comparison.videos:.2f} points of top-1")
+    if few := few_videos(comparison.videos):
+        found.append(few)
     wins = comparison.discordant.a_wins + comparison.discordant.b_wins
     if comparison.seeds == (1, 1) and 0 < wins < FEW_WINS:
         found.append(
             f"one side alone is right on {wins} video{'s' * (wins > 1)}: of fewer than {FEW_WINS} McNemar's test shows "
             "nothing"
         )
+    if two := [name for name, seeds in zip(("A", "B"), comparison.seeds, strict=True) if seeds == 2]:
+        has = "has two seeds: its" if len(two) == 1 else "have two seeds each: their"
+        found.append(f"{' and '.join(two)} {has} spread is hardly known: it may be small by chance; give three or more")
     if max(comparison.seeds) > 1 and min(comparison.seeds) == 1:
         name, other = ("A", "B") if comparison.seeds[0] == 1 else ("B", "A")
         found.append(f"{name} has one seed: its spread over seeds is taken to be that of {other}")

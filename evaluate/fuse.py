@@ -9,6 +9,7 @@ probabilities are the mean of those of its parts, on the videos that all have. T
 
 import argparse
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from common.json_text import json_text
 from common.text import printable
 from evaluate.comparison.about_differences import DIGESTS
 from evaluate.comparison.own_output import predictions_output
-from evaluate.comparison.prediction_files import Matched, Source, check_name, left_out, match_videos, read_sources
+from evaluate.comparison.prediction_files import (
+    Matched,
+    Source,
+    check_name,
+    left_out,
+    match_videos,
+    outlived,
+    read_sources,
+)
 from evaluate.comparison.splits_mean import check_splits
 from evaluate.comparison.tables import interval_table, make_console
 from evaluate.results.bootstrap import SCORES, ScoreInterval, scores_with_intervals
@@ -59,6 +68,9 @@ def main() -> int:
     for source in sources:
         if output is not None and output.exists() and source.path.samefile(output):
             raise DataError(f"--output {output} is one of the files that are read; give another name")
+    for one, other in combinations(sources, 2):
+        if one.path.samefile(other.path):
+            raise DataError(f"{other.name} is given twice: give each part once, and --weights to make one count more")
     matched = match_videos(sources)
     parts = matched.predictions
     about = _about(sources, weights)
@@ -70,7 +82,7 @@ def main() -> int:
     scores = [scores_with_intervals(each) for each in (*parts, ensemble)]
     names = [*(source.name for source in sources), "ensemble"]
     shown = [f"{source.name} × {weight:.3g}" for source, weight in zip(sources, weights, strict=True)]
-    warnings = [*left_out(sources, matched), *_doubles(sources, matched)]
+    warnings = [*left_out(sources, matched), *outlived(sources), *_doubles(sources, matched)]
     _print_table(f"{len(ensemble)} videos", list(zip([*shown, "ensemble"], scores, strict=True)), warnings)
     if output is not None:
         _line(f"predictions in {output}")
@@ -157,7 +169,7 @@ def _mean_over_splits(arguments: argparse.Namespace) -> int:
         f"{count} videos of {source.name} without a known class are left out"
         for source, count in zip(sources, unknown, strict=True)
         if count
-    ]
+    ] + outlived(sources)
     _print_table(f"{len(sources)} splits", [*rows, ("mean", mean)], warnings)
     videos = [len(source.predictions) - count for source, count in zip(sources, unknown, strict=True)]
     print(json_text({"videos": videos, **_json([*rows, ("mean", mean)], "splits"), "warnings": warnings}))

@@ -32,7 +32,7 @@ WITHIN = {
     },
     "evaluate": {
         "results": {"evaluation", "metrics", "preprocessing"},
-        "comparison": {"results", "metrics"},
+        "comparison": {"results", "metrics", "model"},
         "prediction": {"exported", "model", "preprocessing", "view_scores", "views"},
         "layer_features": {"exported", "model", "preprocessing", "view_scores", "views"},
         "explanation": {"exported", "model", "preprocessing", "view_scores", "views"},

@@ -20,6 +20,8 @@ from evaluate.results.bootstrap import (
 from evaluate.results.predictions import Predictions
 
 LEVEL = 0.05
+FEW_VIDEOS = 100
+FEW_WINS = 6  # of fewer discordant videos no split has a p below LEVEL
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,14 @@ def _are_same(some: Sequence[Predictions], others: Sequence[Predictions]) -> boo
     return all(any(np.array_equal(one.log_probabilities, each.log_probabilities) for each in others) for one in some)
 
 
+def few_videos(videos: int) -> str | None:
+    """A warning if a comparison is on few videos."""
+    if not 0 < videos < FEW_VIDEOS:
+        return None
+    are = "1 video is" if videos == 1 else f"{videos} videos are"
+    return f"{are} few: one is {100 / videos:.2f} points of top-1"
+
+
 def shown_classes(classes: Sequence[ClassDifference], most: int) -> list[ClassDifference]:
     """The classes to show: those that differ significantly, then those of the largest differences, at most `most`."""
     differ = [each for each in classes if each.discordant.a_wins or each.discordant.b_wins]
@@ -166,6 +176,12 @@ def conclusion(comparison: Comparison) -> str:
         return f"A and B have the same predictions {on}: there is nothing to compare."
     if one_each and not comparison.discordant.a_wins and not comparison.discordant.b_wins:
         return f"Not distinguishable by top-1 {on}: the same videos are hits of A and of B."
+    wins = comparison.discordant.a_wins + comparison.discordant.b_wins
+    if not one_each and wins < FEW_WINS:
+        return (
+            f"Not distinguishable by top-1 {on}: only {wins} of them {'is a hit' if wins == 1 else 'are hits'} of more "
+            f"seeds of one side, and fewer than {FEW_WINS} may be chance."
+        )
     if difference.low <= 0 <= difference.high:
         return f"Not distinguishable by top-1 {on}: the interval of the difference, {size}, contains 0."
     better, worse = ("B", "A") if difference.value > 0 else ("A", "B")

@@ -1,17 +1,23 @@
 """Predictions of several evaluations: where their files are, and the videos that all of them have."""
 
+import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import DataError
-from common.files import what_is_at
+from common.files import open_plain_text, what_is_at
 from common.text import quoted
+from evaluate.comparison.later_weights import later_weights
 from evaluate.results.predictions import FILE, Predictions, read_predictions
 
+SUMMARY = "summary.json"  # beside the predictions of an evaluation
+LARGEST_SUMMARY = 2**26  # bytes
 EVALUATION = re.compile(
     r"(evaluation_.+_\d+x\d+)(?!\d).*"
 )  # the name of an evaluation's folder; group 1: split and views
@@ -29,6 +35,17 @@ class Source:
     def name(self) -> str:
         """The path for a message: without the file's usual name."""
         return str(self.path.parent if self.path.name == FILE and self.path.parent.name else self.path)
+
+    @property
+    def time(self) -> float:
+        """When it was written, in seconds since 1970; as a copy is newer, the date of the summary beside it counts."""
+        written = self.path.stat().st_mtime
+        with suppress(OSError, ValueError, TypeError, OverflowError, RecursionError, AttributeError):
+            with open_plain_text(self.path.with_name(SUMMARY), LARGEST_SUMMARY) as file:
+                summary = json.load(file)
+            if summary.get("weights_digest") == self.predictions.about.get("weights_digest"):
+                return min(written, datetime.fromisoformat(str(summary.get("date"))).timestamp())
+        return written
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +147,15 @@ def left_out(sources: Sequence[Source], matched: Matched) -> list[str]:
         f"{sources[number].name} has the classes in another order; they are matched by name"
         for number in matched.reordered
     ]
+
+
+def outlived(sources: Sequence[Source]) -> list[str]:
+    """A line for each of the sources whose checkpoint has other weights by now: `later_weights`."""
+    found = []
+    for source in sources:
+        if line := later_weights(source.predictions.about, source.path.parent.parent, source.time):
+            found.append(f"{source.name}: {line}")
+    return found
 
 
 def _example(ids: np.ndarray) -> str:

@@ -24,6 +24,8 @@ def check_splits(sources: Sequence[Source]) -> None:
         if not (source.predictions.labels >= 0).any():
             raise DataError(f"{source.name} has no videos of a known class")
     for one, other in combinations(sources, 2):
+        if one.path.samefile(other.path):
+            raise DataError(f"{other.name} is given twice: give each split once")
         if others := set(one.predictions.classes) ^ set(other.predictions.classes):
             raise DataError(
                 f"{one.name} and {other.name} have different classes, such as {quoted(min(others))} in one of them: "

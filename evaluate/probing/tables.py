@@ -58,6 +58,8 @@ def _tell_limits(probe: TimeProbe) -> None:
                 "%s: the interval changes in %d of %d videos by half of the way or more; %.2f times on average",
                 each.name, each.change.videos, each.change.of, each.change.factor,
             )  # fmt: skip
+    for line in probe.warnings():
+        LOG.warning("time probe: %s", line)
     if probe.unread:
         LOG.warning("the time probe leaves out %d videos that could not be read in each condition", probe.unread)
 

@@ -20,6 +20,8 @@ from data.clips.sampling import ClipSampling, UniformClips
 from data.clips.types import ClipRequest, ClipShape
 from data.labels.video_list import VideoList
 from data.store.video_source import VideoSourceError
+from evaluate.comparison.comparing import FEW_WINS, LEVEL, few_videos
+from evaluate.comparison.significance import mcnemar_p
 from evaluate.evaluation import Evaluation, VideoRows
 from evaluate.results.bootstrap import (
     SCORES,
@@ -57,6 +59,8 @@ class Condition:
     differences: Mapping[str, ScoreInterval]  # this - forwards; of forwards 0
     open_gates: Mapping[str, float]  # by block, the percentage of views; empty for a network without gates
     change: IntervalChange | None = None
+    wins: tuple[int, int] = (0, 0)
+    """Videos whose class is right forwards alone, and in this condition alone."""
 
     @property
     def mean_open_gates(self) -> float:
@@ -99,15 +103,34 @@ class TimeProbe:
             conditions[each.name] = found
         return {
             "videos": self.videos, "unread": self.unread, "seed": SEED, "conditions": conditions,
-            "left_out": dict(self.left_out),
+            "left_out": dict(self.left_out), "warnings": self.warnings(),
         }  # fmt: skip
+
+    def warnings(self) -> list[str]:
+        """What makes the probe tell less than it seems to: few videos, or few that change."""
+        found = [few] if (few := few_videos(self.videos)) else []
+        decisive = self._decisive()
+        if 0 < (wins := sum(decisive.wins)) < FEW_WINS:
+            are = f"{wins} videos are" if wins > 1 else "1 video is"
+            found.append(
+                f"{are} right {FORWARDS} alone or {decisive.name} alone: of fewer than {FEW_WINS} McNemar's test shows "
+                "nothing"
+            )
+        return found
+
+    def _decisive(self) -> Condition:
+        """The condition that tells whether the order of frames is used."""
+        conditions = {each.name: each for each in self.conditions}
+        return conditions.get(SHUFFLED) or conditions[REVERSED]
 
     def conclusion(self) -> str:
         """What can be said, in a sentence."""
-        found = {each.name: each.differences["top1"] for each in self.conditions}
-        name = SHUFFLED if SHUFFLED in found else REVERSED
-        cost, low, high = (0 - each for each in (found[name].value, found[name].high, found[name].low))
-        size = f"{name} frames cost {cost:.2f} points of top-1 ({low:.2f} to {high:.2f})"
+        decisive = self._decisive()
+        found, p = decisive.differences["top1"], mcnemar_p(*decisive.wins)
+        cost, low, high = (0 - each for each in (found.value, found.high, found.low))
+        size = f"{decisive.name} frames cost {cost:.2f} points of top-1 ({low:.2f} to {high:.2f})"
+        if low > 0 and p >= LEVEL:
+            return f"not clear whether the network uses the order of frames: {size}; McNemar's exact test: p = {p:.3f}"
         if low > 0:
             return f"the network uses the order of frames: {size}"
         return f"no sign that the network gains by the order of frames: {size}"
@@ -212,7 +235,9 @@ def compared(
         intervals = {score: ScoreInterval(*map(float, ends)) for score, ends in zip(SCORES, differences, strict=True)}
         scores = dict(zip(SCORES, map(float, values[row]), strict=True))
         gates = {block: 100 * share for block, share in evaluation.open_gates.items()}
-        conditions.append(Condition(name, scores, intervals, gates, changes.get(name)))
+        own, plain = results[row].top1, results[0].top1
+        wins = int((plain & ~own).sum()), int((own & ~plain).sum())
+        conditions.append(Condition(name, scores, intervals, gates, changes.get(name), wins))
     hits = {name: each.top1 for name, each in zip(predictions, results, strict=True)}
     probes = _class_probes(predictions[REVERSED], hits)
     return TimeProbe(len(common), len(set.union(*read)) - len(common), tuple(conditions), probes, left_out)

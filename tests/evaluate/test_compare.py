@@ -9,10 +9,16 @@ import scipy.stats
 
 from common.cli import run_command
 from evaluate.compare import main
-from evaluate.comparison.comparing import compare_predictions, shown_classes
+from evaluate.comparison.comparing import compare_predictions, conclusion, shown_classes
+from evaluate.comparison.later_weights import later_weights
+from evaluate.exported import ExportedNetwork
+from evaluate.fuse import main as fuse_main
+from evaluate.model import TrainedModel, load_model
 from evaluate.results.bootstrap import video_results
 from evaluate.results.predictions import Predictions
+from network import registry
 from tests.evaluate.predicted import make_predictions, write
+from tests.evaluate.tiny_model import BUILDERS, write_checkpoint
 
 
 def run(server, folder, *arguments):
@@ -110,6 +116,30 @@ def test_seeds_of_both_sides(server, tmp_path):
     assert run(server, tmp_path, *a, "--with", *b, "--output", output) == found  # replaces its own output
 
 
+def hits(videos, *misses):
+    """Predictions of the class 0 for videos of this class, but for those that are missed."""
+    scores = np.tile(np.log([0.75, 0.25]), (videos, 1)).astype(np.float32)
+    scores[list(misses)] = scores[list(misses), ::-1]
+    ids = np.char.mod("a/%04d", np.arange(videos))
+    return Predictions(ids, np.zeros(videos, np.int64), ("a", "b"), scores)
+
+
+@pytest.mark.parametrize(("lost", "is_difference"), [(4, False), (5, False), (6, True)])
+def test_seeds_that_agree_by_chance_are_no_difference(tmp_path, monkeypatch, capsys, lost, is_difference):
+    """Two seeds with as many hits each have no spread: four videos would make one method better than another."""
+    a = [hits(24, 22), hits(24, 23)]
+    b = [hits(24, *range(lost // 2), 22), hits(24, *range(lost // 2, lost), 23)]
+    assert compare_predictions(a, b).scores["top1"].difference.high < 0
+    found = conclusion(compare_predictions(a, b))
+    assert found.startswith("A has a higher" if is_difference else "Not distinguishable"), found
+    assert is_difference or f"only {lost} of them" in found
+    files = [write(tmp_path / f"{number}.npz", each) for number, each in enumerate([*a, *b])]
+    monkeypatch.setattr("sys.argv", ["compare", *map(str, files[:2]), "--with", *map(str, files[2:])])
+    assert main() == 0
+    warnings = json.loads(capsys.readouterr().out.splitlines()[-1])["warnings"]
+    assert any("two seeds" in each and "A and B" in each for each in warnings)
+
+
 def test_one_seed_a_side(server, tmp_path):
     """The same numbers each time; videos of one side alone are counted."""
     whole = make_predictions(videos=90, seed=6)
@@ -125,6 +155,43 @@ def test_one_seed_a_side(server, tmp_path):
         scipy.stats.binomtest(found["a_wins"], found["a_wins"] + found["b_wins"]).pvalue
     )
     assert found == run(server, tmp_path, a, b)
+
+
+@pytest.mark.parametrize("command", [main, fuse_main], ids=["compare", "fuse"])
+def test_weights_that_were_trained_further_are_told(tmp_path, monkeypatch, capsys, command):
+    """An evaluation outlives its weights: it would be compared in the name of those that are there now."""
+    monkeypatch.setitem(registry._builders, "srtg_tiny", BUILDERS["srtg_tiny"])
+    monkeypatch.chdir(tmp_path)
+    files = []
+    for name, own in (("same", None), ("other", "0badc0de")):
+        path = tmp_path / name / "x_best.pth"
+        path.parent.mkdir()
+        write_checkpoint(path)
+        about = {"checkpoint": f"elsewhere/{path.name}", "weights_digest": own or load_model(path).weights_digest()}
+        evaluation = path.parent / "evaluation_val_1x1"
+        files.append(write(evaluation / "predictions.npz", make_predictions(seed=len(name), **about)))
+        summary = {"date": "2026-01-02T03:04:05+00:00", "weights_digest": about["weights_digest"]}
+        (evaluation / "summary.json").write_text(json.dumps(summary))
+        os.utime(path, (1.9e9, 1.9e9))
+        os.utime(files[-1], (2e9, 2e9))  # as a copy has it
+    monkeypatch.setattr("sys.argv", ["x", *map(str, files)])
+    assert command() == 0
+    warnings = json.loads(capsys.readouterr().out.splitlines()[-1])["warnings"]
+    (told,) = [each for each in warnings if "other weights now" in each]
+    assert told.startswith(str(files[1].parent))
+    (tmp_path / "other" / "x_best.pth").unlink()
+    assert command() == 0
+    assert "other weights now" not in capsys.readouterr().out
+
+
+def test_an_export_is_known_by_its_bytes(tmp_path):
+    """Loading it to tell would cost seconds, and log tracebacks of a file that is damaged."""
+    path = tmp_path / "x.onnx"
+    path.write_bytes(b"exported")
+    network = ExportedNetwork(2, "tiny", False, "final")
+    digest = TrainedModel(path, network, None, None, {}, "", {}).weights_digest()
+    assert later_weights({"checkpoint": "x.onnx", "weights_digest": digest}, tmp_path, 0) is None
+    assert "other content" in later_weights({"checkpoint": "x.onnx", "weights_digest": "0badc0de"}, tmp_path, 0)
 
 
 def test_the_same_predictions_are_no_result(server, tmp_path):
@@ -159,6 +226,7 @@ WRONG = {
     "a path too long": f"a.npz {'x' * 300}",
     "no seeds of B": "a.npz --with",
     "the same seed twice": "a.npz a.npz --with b.npz",
+    "the same seed by another path": "a.npz folder/../a.npz --with b.npz",
     "a copy of a seed": "a.npz copy.npz --with b.npz",
     "other classes": "a.npz classes.npz",
     "other labels": "a.npz labels.npz",

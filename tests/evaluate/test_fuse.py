@@ -81,6 +81,8 @@ def test_the_mean_over_splits_is_that_of_their_scores(server, tmp_path):
 WRONG = {
     "nothing": "",
     "one part": "a.npz",
+    "the same part twice": "a.npz a.npz",
+    "the same part by another path": "a.npz b.npz folder/../a.npz",
     "no such file": "a.npz nowhere.npz",
     "a text file": "a.npz text.npz",
     "an empty folder": "a.npz folder",

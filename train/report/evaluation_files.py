@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from common.errors import DataError
 from common.files import open_plain
+from evaluate.comparison.later_weights import later_weights
 from train.report.problems import Problems, number, read_json, read_table
 
 NAME = re.compile(r"evaluation_(.+)_(\d+)x(\d+)")
@@ -17,6 +18,7 @@ SUMMARY, PER_CLASS, CONFUSION, WORST = "summary.json", "per_class.csv", "confusi
 PER_CLASS_COLUMNS = ("class", "videos", "top1", "top5", "most_confused_with", "times")
 WORST_COLUMNS = ("id", "label", "probability", "predicted", "predicted_probability", "path")
 LARGEST_PICTURE = 4 * 2**20  # bytes
+MOST_WARNINGS = 20  # of a summary
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -42,7 +44,9 @@ class EvaluationFiles:
     summary: dict[str, Any] = field(default_factory=dict)
     classes: list[dict[str, str]] = field(default_factory=list)
     confusion: bytes = b""  # a PNG
-    worst: list[dict[str, str]] = field(default_factory=list)
+    worst: list[dict[str, str]] | None = None  # None: there is no list
+    warnings: list[str] = field(default_factory=list)
+    """Why the scores may not be what they seem."""
 
     @property
     def scores(self) -> dict[str, Scores]:
@@ -74,6 +78,7 @@ def _read(folder: Path, split: str, views: tuple[int, int], problems: Problems) 
     with problems.noted(folder / SUMMARY, "its scores"):
         result.summary = read_json(folder / SUMMARY)
         result.time = _time_of(folder, result.summary.get("date"))
+        result.warnings = _warnings(result)
     with problems.noted(folder / PER_CLASS, "the table of classes"):
         result.classes = read_table(folder / PER_CLASS, PER_CLASS_COLUMNS)
     with problems.noted(folder / CONFUSION, "the picture"):
@@ -85,6 +90,14 @@ def _read(folder: Path, split: str, views: tuple[int, int], problems: Problems) 
     with problems.noted(folder / WORST, "the list of the worst videos"):
         result.worst = read_table(folder / WORST, WORST_COLUMNS)
     return result
+
+
+def _warnings(evaluation: EvaluationFiles) -> list[str]:
+    """What the summary warns of, and whether the checkpoint has other weights by now."""
+    given = evaluation.summary.get("warnings")
+    found = [each for each in given if isinstance(each, str) and each] if isinstance(given, list) else []
+    line = later_weights(evaluation.summary, evaluation.folder.parent, evaluation.time)
+    return [*([line] if line else []), *found[:MOST_WARNINGS]]
 
 
 def _time_of(folder: Path, date: object) -> float:

@@ -8,7 +8,7 @@ from common.errors import DataError
 from common.text import shortened
 from train.report.evaluation_files import CONFUSION, PER_CLASS, SUMMARY, WORST, EvaluationFiles, Value
 from train.report.filmstrips import filmstrip, place_of
-from train.report.markup import Html, facts, joined, table, tag
+from train.report.markup import Html, facts, joined, table, tag, warned
 from train.report.problems import Problems, number
 from train.report.run_parts import INTERVAL, NAMES, Section, date_of, from_stamp
 
@@ -54,7 +54,13 @@ def evaluation_sections(
     for position, each in enumerate(evaluations, start=1):
         clips, crops = each.views
         title = f"Evaluation: {each.split}, {clips} clip{'s' * (clips != 1)} × {crops} crop{'s' * (crops != 1)}"
-        parts = (_scores(each), _classes(each), _confusion(each, pictures), *_worst(each, dataset, pictures, problems))
+        parts = (
+            warned(each.warnings),
+            _scores(each),
+            _classes(each),
+            _confusion(each, pictures),
+            *_worst(each, dataset, pictures, problems),
+        )
         yield Section(f"evaluation{position}", title, joined(parts))
 
 
@@ -163,7 +169,7 @@ def _worst(evaluation: EvaluationFiles, dataset: object, pictures: Pictures, pro
     """Frames of the worst videos, and a table of more of them."""
     lines = evaluation.worst
     if not lines:
-        yield _absent("Worst videos", WORST, "has no rows, or is not there")
+        yield _no_worst(evaluation)
         return
     yield tag("h3", "Worst videos ", tag("small", "misclassified, the lowest probability of their own class first"))
     strips, missing = [], []
@@ -195,6 +201,17 @@ def _worst(evaluation: EvaluationFiles, dataset: object, pictures: Pictures, pro
     more = f" (the first {LISTED} of {len(lines):,} in {WORST})" if len(lines) > LISTED else ""
     listed = tag("div", table(heads, rows, "sortable", right=(2, 4)), class_="tall")
     yield tag("details", tag("summary", f"All {min(len(lines), LISTED)} as a table{more}"), listed, open_=not strips)
+
+
+def _no_worst(evaluation: EvaluationFiles) -> Html:
+    top1 = evaluation.best_scores.get("top1")
+    if evaluation.worst is None:
+        return _absent("Worst videos", WORST)
+    if top1 is None or top1.value < 100:
+        return _absent("Worst videos", WORST, "has no rows")
+    videos = number(evaluation.summary.get("videos"))
+    said = f"All {videos:,.0f} videos are" if videos is not None and videos > 1 else "Every video is"
+    return joined((tag("h3", "Worst videos"), tag("p", f"{said} classified correctly.", class_="dim")))
 
 
 def _caption(row: dict[str, str]) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
-from common.text import printable
+from common.text import printable, shortened
 
 
 class Html(str):
@@ -51,6 +51,11 @@ def table(
     head = tag("tr", *(tag("th", each, scope="col", class_=_side(i in right)) for i, each in enumerate(heads)))
     body = (tag("tr", *(_cell(cell, i in right) for i, cell in enumerate(row))) for row in rows)
     return tag("div", tag("table", tag("thead", head), tag("tbody", *body), class_=class_ or None), class_="wide")
+
+
+def warned(lines: Sequence[str]) -> Html | None:
+    """Warnings in a box; None without any."""
+    return tag("ul", *(tag("li", shortened(line, 400)) for line in lines), class_="warned") if lines else None
 
 
 def facts(pairs: Iterable[tuple[object, object]], class_: str = "") -> Html:

@@ -1,14 +1,16 @@
 """The sections of the page about the run: its head, plan, curves, data, command, options and files."""
 
 import math
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from train.report.charts import Line, binned, heat_map, line_chart
 from train.report.evaluation_files import EvaluationFiles, Scores, Value
-from train.report.markup import Html, facts, joined, table, tag
+from train.report.markup import Html, facts, joined, table, tag, warned
 from train.report.problems import number
 from train.report.run_files import GATES, WAITING, RunFiles, epoch_of_step, values_of
 from train.schedule.table import TIME_MODEL, plan_summary, rows
@@ -43,7 +45,7 @@ def head(run: RunFiles, evaluations: Sequence[EvaluationFiles]) -> Html:
         ("last entry", date_of(run.ended)),
         ("duration", _duration(sum(value or 0 for value in values_of(run.train, "seconds")))),
     ]
-    cards = [_evaluation_card(evaluations[0])] if evaluations else []
+    cards = [_evaluation_card(evaluations[0], options.get("dataset"))] if evaluations else []
     cards += _epoch_cards(run)
     none = tag("p", "No scores yet: neither an evaluation nor the validation of an epoch.", class_="dim")
     return joined((
@@ -151,7 +153,7 @@ def checkpoints_section(run: RunFiles) -> Section:
         (file.name, f"{file.size / 2**20:,.1f} MiB", date_of(from_stamp(file.time)) or "") for file in run.checkpoints
     ]
     total = sum(file.size for file in run.checkpoints) / 2**30
-    said = tag("p", f"{len(lines)} files, {total:.2f} GiB in {run.folder.resolve()}", class_="dim")
+    said = tag("p", f"{_counted(len(lines), 'file')}, {total:.2f} GiB in {run.folder.resolve()}", class_="dim")
     return Section(
         "checkpoints", "Checkpoints", joined((table(("file", "size", "written"), lines, "plain", right=(1, 2)), said))
     )
@@ -171,15 +173,34 @@ def cards_of(scores: Scores) -> list[Html]:
     return found
 
 
-def _evaluation_card(evaluation: EvaluationFiles) -> Html:
+def _evaluation_card(evaluation: EvaluationFiles, dataset: object) -> Html:
     clips, crops = evaluation.views
     title = f"newest evaluation: {evaluation.split}, {clips} × {crops} views"
     scores = {name: value for name, value in evaluation.best_scores.items() if name in NAMES and name != "loss"}
     numbers = cards_of(scores) or [tag("p", "its summary.json has no scores", class_="dim")]
     checkpoint = evaluation.summary.get("checkpoint")
     checkpoint = checkpoint.get("path", checkpoint.get("file")) if isinstance(checkpoint, Mapping) else checkpoint
-    of = tag("p", str(checkpoint).rpartition("/")[2], class_="dim") if isinstance(checkpoint, str) else None
-    return tag("div", tag("h2", title), tag("div", *numbers, class_="numbers"), of, class_="card")
+    file = checkpoint.rpartition("/")[2] if isinstance(checkpoint, str) else None
+    about = " · ".join(filter(None, (file, _videos(evaluation.summary), _other_dataset(evaluation, dataset))))
+    of = tag("p", about, class_="dim") if about else None
+    shown = tag("div", *numbers, class_="numbers")
+    return tag("div", tag("h2", title), shown, of, warned(evaluation.warnings), class_="card")
+
+
+def _other_dataset(evaluation: EvaluationFiles, dataset: object) -> str | None:
+    """The dataset of the evaluation, if it is another than that of the run. A relative path may be the same."""
+    own = evaluation.summary.get("dataset")
+    if not isinstance(own, str) or not isinstance(dataset, str) or not own or not dataset:
+        return None
+    a, b = (_parts(each) for each in (own, dataset))
+    shorter = min(len(a), len(b))
+    if a[len(a) - shorter :] == b[len(b) - shorter :]:
+        return None
+    return f"on another dataset than the run's: {own if a[-1] == b[-1] else a[-1]}"
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in PurePath(os.path.normpath(path)).parts if part != "..")
 
 
 def _epoch_cards(run: RunFiles) -> list[Html]:

@@ -20,6 +20,8 @@ p { margin: 8px 0; }
 .problems { border-left: 4px solid var(--wrong); background: var(--soft); padding: 8px 14px; margin: 18px 0;
   overflow-wrap: anywhere; }
 .problems ul { margin: 0; padding-left: 18px; }
+.warned { border-left: 4px solid var(--wrong); margin: 10px 0; padding: 2px 0 2px 26px; font-size: 14px;
+  overflow-wrap: anywhere; }
 nav { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 20px 0 0; font-size: 14px; }
 a { color: var(--val); text-decoration: none; } a:hover { text-decoration: underline; }
 .facts { display: flex; flex-wrap: wrap; gap: 10px 32px; margin: 0; }

@@ -90,6 +90,17 @@ def test_reversal_swaps_classes_and_freezing_ends_them(tmp_path, capsys, source)
     assert line["top1"] == 100 and not line["time_probe"]["left_out"]
 
 
+@pytest.mark.parametrize(("each", "is_sure"), [(2, False), (12, True)])
+def test_few_videos_are_told_and_show_little(tmp_path, capsys, each, is_sure):
+    """Four videos that shuffling makes wrong may be chance, and were called a use of the order of frames."""
+    probe(tmp_path, write_brightness_dataset(tmp_path / "data", each=each))
+    *lines, last = capsys.readouterr().out.splitlines()
+    found, log = json.loads(last)["time_probe"]["warnings"], " ".join(" ".join(lines).split())
+    assert f"{3 * each} videos are few" in found[0] and found[0] in log
+    assert ("not clear whether the network uses" in log) != is_sure
+    assert "the network uses the order" in log and (is_sure or "McNemar" in found[1])
+
+
 def test_the_interval_may_be_a_time(tmp_path):
     """2@25 of videos of 25 frames a second is the interval 2, halved and doubled as well."""
     dataset = write_brightness_dataset(tmp_path / "data", each=1, source="videos")

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from common.cli import run_command
+from evaluate.model import load_model
+from network import registry
+from tests.evaluate.tiny_model import BUILDERS, write_checkpoint
 from tests.runs import RUN, TINY, TINY_FLAGS
 from tests.train.report.made_run import write_csv, write_evaluation, write_events, write_run
 from tests.train.report.read_page import Page
@@ -157,6 +160,52 @@ def test_the_newest_evaluation_comes_first(tmp_path, report):
     assert "test, 2" in page.text("evaluation1") and "val, 5" in page.text("evaluation2") and "71.5" in page.text()
 
 
+def test_weights_that_were_trained_further_are_not_those_of_the_scores(tmp_path, monkeypatch, report):
+    """The page would head a run by the scores of weights that are gone."""
+    monkeypatch.setitem(registry._builders, "srtg_tiny", BUILDERS["srtg_tiny"])
+    run = write_run(tmp_path / "run")
+    path = run / "srtg_r3d_10_best.pth"
+    write_checkpoint(path)
+    os.utime(path, (2e9, 2e9))
+    folder = write_evaluation(run, ["a", "b"])
+    summary = json.loads((folder / "summary.json").read_text())
+    for digest, is_told in ((load_model(path).weights_digest(), False), ("0badc0de", True)):
+        (folder / "summary.json").write_text(json.dumps(summary | {"weights_digest": digest}))
+        assert report(run)[0] == 0
+        page = page_of(run)
+        told = ["other weights now" in text for text in (page.text(), page.text("evaluation1"))]
+        assert told == [is_told] * 2
+    os.utime(path, (0, 0))  # older than the evaluation: not read
+    report(run)
+    assert "other weights now" not in page_of(run).text()
+
+
+def test_the_headline_says_on_what_and_what_the_evaluation_warns_of(tmp_path, report):
+    """A score on a training set, or on another dataset, would be read as that of the run."""
+    run = write_run(tmp_path / "run", dataset="../data/own")
+    folder = write_evaluation(run, ["a", "b"])
+    summary = json.loads((folder / "summary.json").read_text()) | {"videos": 33}
+    for dataset, shown in (("data/own", ""), ("/x/data/own", ""), ("/x/other/", "run's: other"), ("/y/own", "/y/own")):
+        (folder / "summary.json").write_text(json.dumps(summary | {"dataset": dataset, "warnings": ["on its own <b>"]}))
+        report(run)
+        head, section = (page_of(run).text(name) for name in ("", "evaluation1"))
+        assert "33 videos" in head and shown in head and ("another dataset" in head) == bool(shown)
+        assert "on its own <b>" in head and "on its own <b>" in section
+
+
+def test_a_list_of_no_worst_videos_is_not_a_missing_one(tmp_path, report):
+    """All videos right reads like a lost file, and the reverse."""
+    run = write_run(tmp_path / "run")
+    (run / "srtg_r3d_10_best.pth").write_bytes(b"weights")
+    folder = write_evaluation(run, ["a", "b"], top1=100.0)
+    report(run)
+    assert "Every video is classified correctly" in page_of(run).text("evaluation1")
+    assert "1 file," in page_of(run).text("checkpoints")
+    (folder / "worst.csv").unlink()
+    report(run)
+    assert "worst.csv is not there" in page_of(run).text("evaluation1")
+
+
 def test_700_classes_and_200_epochs_are_a_small_page(tmp_path, report):
     """A page that a mail takes and a browser opens at once."""
     run = write_run(tmp_path / "run", epochs=200, end_epoch=200)
@@ -257,6 +306,6 @@ def test_a_real_run_by_its_own_files(tmp_path, small_dataset, server):
     process = server.start("-m", "evaluate.report", run, folder=tmp_path)
     assert process.wait() == 0 and not process.stderr, process.output()
     page = page_of(run)
-    assert sections(page) == ["plan", "curves", "gates", "command", "checkpoints"]
+    assert sections(page) == ["plan", "curves", "gates", "data", "command", "checkpoints"]
     assert "16 steps" in page.text("plan") and "srtg_tiny_last.pth" in page.text("checkpoints")
     assert "classes 4" in page.text() and re.search(r"step 16, epoch 2: \d+ %", page.text("gates"))
