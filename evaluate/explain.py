@@ -20,6 +20,7 @@ from data.labels.text import did_you_mean, first_names
 from evaluate.explanation.film import write_film
 from evaluate.explanation.gates import Recursion, recorded
 from evaluate.explanation.heat import grad_cam, on_frames
+from evaluate.explanation.mark import check_replaces_own
 from evaluate.explanation.picture import Explained, write_sheet
 from evaluate.exported import SUFFIXES
 from evaluate.layer_features.clips import Piece, Video, read_whole
@@ -96,6 +97,7 @@ def _prepare(args: argparse.Namespace, options: ExplainOptions) -> tuple[Trained
     check_output(args.output, OUTPUTS, "--output", args.video)
     if what_is_at(args.output.parent) != "folder":
         raise DataError(f"--output {args.output}: there is no folder {args.output.parent}")
+    check_replaces_own(args.output)
     if args.checkpoint.suffix.lower() in SUFFIXES:
         raise NetworkError(f"{args.checkpoint} is an exported file, which cannot be looked into: give its checkpoint")
     names = None if args.classes is None else _read_names(args.classes)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from common.files import atomic_file, write_errors
 from common.text import printable
 from data.prepare.synthetic import best_codec
+from evaluate.explanation.mark import MADE_BY
 from evaluate.explanation.picture import INK, Explained, draw_panels, enlarged, overlay, panel_heights
 
 FRAMES_A_SECOND = 4
@@ -26,6 +27,7 @@ OPTIONS = {"libx264": {"crf": "18", "preset": "medium"}, "mpeg4": {"qmin": "2", 
 def write_film(explained: Explained, path: Path) -> None:
     """Write an MP4 of the clip's frames, FRAMES_A_SECOND."""
     with write_errors(path), atomic_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        container.metadata["comment"] = MADE_BY
         codec = best_codec()
         stream = cast(av.VideoStream, container.add_stream(codec, rate=FRAMES_A_SECOND, options=OPTIONS[codec]))
         stream.pix_fmt = "yuv420p"

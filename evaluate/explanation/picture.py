@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from common.files import atomic_file, write_errors
 from common.text import printable, shortened
 from evaluate.explanation.gates import Recursion
+from evaluate.explanation.mark import MADE_BY
 
 INK, FAINT, OPEN, CLOSED = "#22313f", "#8795a1", "#1e8449", "#c0392b"
 WIDTH, PER_ROW = 13.0, 8  # of the sheet: inches, and frames in a row
@@ -75,7 +76,7 @@ def write_sheet(explained: Explained, path: Path) -> None:
         axes.axis("off")
     draw_panels(panels, explained)
     with write_errors(path), atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", metadata={"Comment": MADE_BY})
 
 
 def panel_heights(explained: Explained, width: float) -> list[float]:

@@ -145,6 +145,29 @@ def test_a_picture_and_a_film_are_written(tmp_path, name):
     assert {path.name for path in tmp_path.iterdir()} == {"x.pth", "a.mp4", "b", "a.png", "b_film.mp4"}
 
 
+@pytest.mark.parametrize("name", ["x.png", "x.mp4"])
+def test_only_its_own_pictures_and_films_are_replaced(tmp_path, monkeypatch, name):
+    """A recording, or the confusion.png of an evaluation, would be lost."""
+    write_checkpoint(tmp_path / "x.pth")
+    encode_numbered_video(tmp_path / "a.mp4", 12)
+    output = tmp_path / name
+    for _ in range(2):  # the second run replaces the first one's, and an empty file is nothing
+        assert run(tmp_path / "x.pth", tmp_path / "a.mp4", "--output", output) == 0
+    output.write_bytes(b"")
+    assert run(tmp_path / "x.pth", tmp_path / "a.mp4", "--output", output) == 0
+    if name == "x.png":
+        cv2.imwrite(str(output), cv2.imread(str(output)))
+    else:
+        encode_numbered_video(output, 12)
+    foreign = output.read_bytes()
+    monkeypatch.setattr(explain, "load_model", None)  # refused before anything is computed
+    for content in (foreign, b"some text"):
+        output.write_bytes(content)
+        with pytest.raises(UserError, match=name) as caught:
+            run(tmp_path / "x.pth", tmp_path / "a.mp4", "--output", output)
+        assert caught.value.exit_status == 2 and output.read_bytes() == content
+
+
 def test_scores_are_those_of_an_evaluation(tmp_path):
     """The mean probability over all views; the picture shows the view that has most of the class."""
     write_checkpoint(tmp_path / "x.pth")
