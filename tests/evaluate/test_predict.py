@@ -21,9 +21,18 @@ from evaluate.model import load_model
 from evaluate.predict import main
 from evaluate.prediction.panel import HEIGHT
 from evaluate.view_scores import mean_of_views, view_scores
+from network import registry
 from tests.evaluate.tiny_files import CLASSES, write_tiny_file
+from tests.evaluate.tiny_model import BUILDERS
 from tests.numbered import encode_numbered_video, encode_video, jpeg, write_numbered_database
 from tests.small_dataset import noisy_frames
+
+
+@pytest.fixture(autouse=True)
+def tiny_networks(monkeypatch):
+    """Register tiny networks for these tests only."""
+    for name, builder in BUILDERS.items():
+        monkeypatch.setitem(registry._builders, name, builder)
 
 
 @pytest.fixture(scope="module")
