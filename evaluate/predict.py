@@ -74,8 +74,8 @@ class PredictOptions(ClipOptions):
         "windows", minimum=0.05, below=3601, metavar="SECONDS",
     )  # fmt: skip
     stride: float | None = option(
-        None, "seconds from the start of a window to that of the next (default: half of --window)", "windows",
-        minimum=0.01, below=3601, metavar="SECONDS",
+        None, "seconds from the start of a window to that of the next, at most --window (default: half of it)",
+        "windows", minimum=0.01, below=3601, metavar="SECONDS",
     )  # fmt: skip
     threshold: float | None = option(
         None, "a window whose best class scores less belongs to no segment (default: 0, each belongs to one)",
@@ -134,6 +134,11 @@ def _check(options: PredictOptions, is_camera: bool) -> None:
         without, why = ("output", "stride", "threshold", "keep_partial"), "has no effect on a camera"
     elif options.window is None:
         _refuse(options, ("stride", "threshold"), "needs --window")
+    elif options.stride is not None and options.stride > options.window:
+        raise DataError(
+            f"--stride {options.stride:g} is longer than --window {options.window:g}: what lies between two windows "
+            "would be seen by none"
+        )
     _refuse(options, without, why)
     if options.precision == "fp16" and options.device == "cpu":
         raise DataError("--precision fp16 needs a GPU: on the CPU use fp32 or bf16")

@@ -253,6 +253,7 @@ BAD = {
     "a window of no length": ("{}/a.mp4", "--window", "0"),
     "a stride without windows": ("{}/a.mp4", "--stride", "1"),
     "a stride of no length": ("{}/a.mp4", "--window", "1", "--stride", "0"),
+    "windows with gaps": ("{}/a.mp4", "--window", "0.5", "--stride", "0.6", "--workers", "0"),
     "no classes": ("{}/a.mp4", "--top", "0"),
     "clips too large": ("{}/a.mp4", "--val-size", "2000000"),
     "an output of no kind": ("{}/a.mp4", "--output", "{}/x.txt"),
