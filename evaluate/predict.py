@@ -40,6 +40,7 @@ from evaluate.prediction.scoring import Scorer, score_all
 from evaluate.prediction.tables import (
     PRINTED,
     check_place,
+    remove_old_segments,
     segment_table,
     segments_path,
     video_table,
@@ -302,6 +303,8 @@ def _write(
         write_csv(output, results, classes, top, segments is not None)
         if segments is not None:
             write_segments(segments_path(output), segments, classes)
+        else:
+            remove_old_segments(output)
     else:
         write_film(output, results[0], classes, stride, options.keep_partial)
 

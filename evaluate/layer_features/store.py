@@ -141,7 +141,8 @@ class FeatureFolder:
         text, count = self._index_text(videos)
         while True:
             with write_errors(path), atomic_file(path) as temporary:
-                temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+                # Bytes of a file name that are not UTF-8 are written as \udce9, so that the table can be read.
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
             before = text
             text, count = self._index_text(videos)
             if text == before:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,14 @@ def test_a_broken_video_stops_no_other(checkpoint, tmp_path, capsys):
         result = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert (result["written"], result["failed"]) == (2, 1)
         assert {row["video"] for row in index_of(folder)} == {"a.mp4", "c.mp4"}
+
+
+def test_an_index_with_names_that_are_not_utf8_is_utf8(checkpoint, tmp_path):
+    """One such name, and the table of all videos could not be read."""
+    encode_numbered_video(tmp_path / "videos" / os.fsdecode(b"caf\xe9.mp4"), 12)
+    assert run(checkpoint, tmp_path / "videos", "--output", tmp_path / "out") == 0
+    (row,) = csv.DictReader((tmp_path / "out" / "index.csv").read_text("utf-8").splitlines())
+    assert row["video"] == "caf\\udce9.mp4"
 
 
 @pytest.mark.parametrize("windows", [(), ("--window", 0.2)])

@@ -155,6 +155,30 @@ def test_json_says_what_csv_says(predict, tmp_path):
     assert second["video"] == "b.mp4" and second["problem"]
 
 
+def test_names_that_are_not_utf8_can_be_told_apart(predict, tmp_path):
+    """Two videos of one name in the table: whose class is whose?"""
+    for byte in (b"\xe8", b"\xe9"):
+        noisy_video(tmp_path / "videos" / os.fsdecode(b"a" + byte + b".mp4"))
+    names = ["a\\udce8.mp4", "a\\udce9.mp4"]
+    for output in ("x.csv", "x.json"):
+        predict(tmp_path / "videos", "--output", tmp_path / output)
+    assert [row["video"] for row in rows(tmp_path / "x.csv")] == names
+    assert [each["video"] for each in json.loads((tmp_path / "x.json").read_text())["videos"]] == names
+
+
+def test_segments_do_not_outlive_the_windows_that_they_are_of(predict, tmp_path):
+    """They would lie beside the table of another video."""
+    video, output = noisy_video(tmp_path / "a.mp4"), tmp_path / "x.csv"
+    segments = tmp_path / "x_segments.csv"
+    predict(video, "--window", 1, "--output", output)
+    assert segments.exists()
+    predict(video, "--output", output)
+    assert not segments.exists()
+    segments.write_text("name,start\n")
+    predict(video, "--output", output)
+    assert segments.read_text() == "name,start\n"
+
+
 def test_a_flag_that_replaces_the_preprocessing_is_used_and_said(predict, tmp_path, caplog, capsys, checkpoint):
     """Scores of other clips than those trained on must not pass as the network's."""
     noisy_video(tmp_path / "a.mp4")
