@@ -161,7 +161,7 @@ def _title(
         text += f"; heat of {_named(classes[target], scores[target])}"
     clips = len(views.piece.frames)
     frames = views.piece.frames[view % clips]
-    where = f"frames {frames[0]} to {frames[-1]} of {views.video.frames}"
+    where = f"frames {frames[0] + 1} to {frames[-1] + 1} of {views.video.frames}"
     if len(views.scores) > 1:
         crops = len(views.scores) // clips
         where += (
@@ -193,8 +193,8 @@ def _tell(heat: Tensor, options: ExplainOptions, recursions: Sequence[Recursion]
 
 
 def _labels(video: Video, frames: np.ndarray) -> list[str]:
-    """The frame numbers, with times if the rate is known."""
-    return [f"frame {frame}" + (f", {frame / video.rate:.2f} s" if video.rate else "") for frame in frames.tolist()]
+    """The frame numbers, from 1, with times from 0 if the rate is known."""
+    return [f"frame {frame + 1}" + (f", {frame / video.rate:.2f} s" if video.rate else "") for frame in frames.tolist()]
 
 
 def _parser() -> CommandParser:

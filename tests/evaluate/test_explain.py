@@ -194,6 +194,29 @@ def test_the_cursor_of_a_film_moves_with_its_frames(tmp_path):
     assert len(middles) == 5 and steps.min() > 50 and steps.max() - steps.min() < 3
 
 
+def test_frames_are_counted_from_one(tmp_path, monkeypatch):
+    """As the curves count them, and as "of 8" says."""
+    write_checkpoint(tmp_path / "x.pth")
+    encode_numbered_video(tmp_path / "a.mp4", FRAMES)
+    written: list[Explained] = []
+    monkeypatch.setattr(explain, "write_sheet", lambda explained, path: written.append(explained))
+    run(tmp_path / "x.pth", tmp_path / "a.mp4", "--output", tmp_path / "a.png")
+    assert f"frames 1 to {FRAMES} of {FRAMES};" in written[0].title
+    assert written[0].labels[0] == "frame 1, 0.00 s" and written[0].labels[-1].startswith(f"frame {FRAMES}, ")
+
+
+@pytest.mark.parametrize("title", ["short\nlines", f"{'a_name_' * 30}\n{'a long line ' * 15}"])
+def test_the_head_of_a_film_has_room_for_title_and_label(title):
+    """They would lie over each other, or end outside of the picture."""
+    frames = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+    heat = np.zeros((2, SIZE, SIZE), np.float32)
+    first, second = pictures(Explained(title, frames, heat, ["", "frame 2, 0.04 s"], []))
+    assert (first[:, -8:] == 255).all()
+    is_label = (first != second).any(axis=(1, 2))
+    rows = np.flatnonzero(is_label[: len(first) // 3])
+    assert len(rows) > 5 and (first[rows[0] : rows[-1] + 1] == 255).all()
+
+
 MISTAKES = {
     "no checkpoint": "nothing.pth a.mp4",
     "a text as checkpoint": "text.txt a.mp4",
