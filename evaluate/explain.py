@@ -1,6 +1,7 @@
 """python -m evaluate.explain: where in a clip a network finds a class, and what its SRTG blocks do meanwhile."""
 
 import argparse
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     heat_on_frames = on_frames(heat, frames.shape[:3]).numpy()
     labels = _labels(views.video, views.piece.frames[view % len(views.piece.frames)])
     explained = Explained(title, frames, heat_on_frames, labels, recursions)
-    write = write_sheet if args.output.suffix.lower() == ".png" else write_film
-    write(explained, args.output)
+    _write(explained, args.output)
     LOG.info("%s", args.output)
     return 0
 
@@ -190,6 +190,19 @@ def _tell(heat: Tensor, options: ExplainOptions, recursions: Sequence[Recursion]
             each.block, each.state, float(each.strength.mean()), each.there.consistent, len(each.strength),
             each.back.consistent,
         )  # fmt: skip
+
+
+def _write(explained: Explained, path: Path) -> None:
+    """Write the picture or film; a line says if the font lacks characters of its names."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        (write_sheet if path.suffix.lower() == ".png" else write_film)(explained, path)
+    messages = dict.fromkeys(str(each.message) for each in caught)
+    for message in messages:
+        if not message.startswith("Glyph "):
+            LOG.warning("%s", message)
+    if any(message.startswith("Glyph ") for message in messages):
+        LOG.warning("the font of the picture has not all characters of the names: boxes are drawn")
 
 
 def _labels(video: Video, frames: np.ndarray) -> list[str]:

@@ -194,6 +194,16 @@ def test_the_cursor_of_a_film_moves_with_its_frames(tmp_path):
     assert len(middles) == 5 and steps.min() > 50 and steps.max() - steps.min() < 3
 
 
+@pytest.mark.parametrize("suffix", [".png", ".mp4"])
+def test_a_name_that_the_font_lacks_is_one_line(tmp_path, capsys, recwarn, suffix):
+    """Lines of code with Python's warnings would say nothing to who reads them."""
+    write_checkpoint(tmp_path / "x.pth")
+    encode_numbered_video(tmp_path / "视频.mp4", FRAMES)
+    assert run(tmp_path / "x.pth", tmp_path / "视频.mp4", "--output", tmp_path / f"a{suffix}") == 0
+    assert not [each for each in recwarn if "Glyph" in str(each.message)]
+    assert capsys.readouterr().out.count("boxes are drawn") == 1
+
+
 def test_frames_are_counted_from_one(tmp_path, monkeypatch):
     """As the curves count them, and as "of 8" says."""
     write_checkpoint(tmp_path / "x.pth")
