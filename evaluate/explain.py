@@ -1,6 +1,7 @@
 """python -m evaluate.explain: where in a clip a network finds a class, and what its SRTG blocks do meanwhile."""
 
 import argparse
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from data.labels.text import did_you_mean, first_names
 from evaluate.explanation.film import write_film
 from evaluate.explanation.gates import Recursion, recorded
 from evaluate.explanation.heat import grad_cam, on_frames
+from evaluate.explanation.mark import check_replaces_own
 from evaluate.explanation.picture import Explained, write_sheet
 from evaluate.exported import SUFFIXES
 from evaluate.layer_features.clips import Piece, Video, read_whole
@@ -85,8 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     heat_on_frames = on_frames(heat, frames.shape[:3]).numpy()
     labels = _labels(views.video, views.piece.frames[view % len(views.piece.frames)])
     explained = Explained(title, frames, heat_on_frames, labels, recursions)
-    write = write_sheet if args.output.suffix.lower() == ".png" else write_film
-    write(explained, args.output)
+    _write(explained, args.output)
     LOG.info("%s", args.output)
     return 0
 
@@ -96,6 +97,7 @@ def _prepare(args: argparse.Namespace, options: ExplainOptions) -> tuple[Trained
     check_output(args.output, OUTPUTS, "--output", args.video)
     if what_is_at(args.output.parent) != "folder":
         raise DataError(f"--output {args.output}: there is no folder {args.output.parent}")
+    check_replaces_own(args.output)
     if args.checkpoint.suffix.lower() in SUFFIXES:
         raise NetworkError(f"{args.checkpoint} is an exported file, which cannot be looked into: give its checkpoint")
     names = None if args.classes is None else _read_names(args.classes)
@@ -159,7 +161,7 @@ def _title(
         text += f"; heat of {_named(classes[target], scores[target])}"
     clips = len(views.piece.frames)
     frames = views.piece.frames[view % clips]
-    where = f"frames {frames[0]} to {frames[-1]} of {views.video.frames}"
+    where = f"frames {frames[0] + 1} to {frames[-1] + 1} of {views.video.frames}"
     if len(views.scores) > 1:
         crops = len(views.scores) // clips
         where += (
@@ -190,9 +192,22 @@ def _tell(heat: Tensor, options: ExplainOptions, recursions: Sequence[Recursion]
         )  # fmt: skip
 
 
+def _write(explained: Explained, path: Path) -> None:
+    """Write the picture or film; a line says if the font lacks characters of its names."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        (write_sheet if path.suffix.lower() == ".png" else write_film)(explained, path)
+    messages = dict.fromkeys(str(each.message) for each in caught)
+    for message in messages:
+        if not message.startswith("Glyph "):
+            LOG.warning("%s", message)
+    if any(message.startswith("Glyph ") for message in messages):
+        LOG.warning("the font of the picture has not all characters of the names: boxes are drawn")
+
+
 def _labels(video: Video, frames: np.ndarray) -> list[str]:
-    """The frame numbers, with times if the rate is known."""
-    return [f"frame {frame}" + (f", {frame / video.rate:.2f} s" if video.rate else "") for frame in frames.tolist()]
+    """The frame numbers, from 1, with times from 0 if the rate is known."""
+    return [f"frame {frame + 1}" + (f", {frame / video.rate:.2f} s" if video.rate else "") for frame in frames.tolist()]
 
 
 def _parser() -> CommandParser:

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ from evaluate.layer_features.layers import (
     pool_views,
 )
 from evaluate.layer_features.neighbours import score_neighbours
-from evaluate.layer_features.store import INDEX, FeatureFolder, Listed
+from evaluate.layer_features.store import INDEX, FeatureFolder, FileState, Listed, state_of
 from evaluate.layer_features.videos import FoundVideo, Root, classes_of, describe, find_root, find_videos, read_rows
 from evaluate.model import TrainedModel, load_model
 from evaluate.preprocessing import Preprocessing
@@ -77,6 +78,14 @@ class FeatureOptions(ClipOptions):
     )  # fmt: skip
 
 
+class Opened(NamedTuple):
+    """A video that is read."""
+
+    state: FileState  # before it was read
+    found: Video
+    pieces: Iterable[Piece]
+
+
 @dataclass(frozen=True)
 class Job:
     """All that the features of a video depend on."""
@@ -88,13 +97,14 @@ class Job:
     device: torch.device
     windows: Windows | None
 
-    def read(self, path: Path) -> tuple[Video, Iterable[Piece]]:
+    def read(self, video: FoundVideo) -> Opened:
         """The views of a video, or of its windows."""
+        state, path = state_of(video), video.path
         sampling = self.preprocessing.sampling(self.options.val_clips, self.options.val_crops)
         if self.windows is not None:
-            return read_windows(path, self.windows, sampling, self.preprocessing.shape)
-        video, piece = read_whole(path, sampling, self.preprocessing.shape)
-        return video, [piece]
+            return Opened(state, *read_windows(path, self.windows, sampling, self.preprocessing.shape))
+        found, piece = read_whole(path, sampling, self.preprocessing.shape)
+        return Opened(state, found, [piece])
 
     def features(self, path: Path, pieces: Iterable[Piece]) -> Pooled:
         """The features of a video. DataError if they are not finite."""
@@ -227,13 +237,15 @@ def _run(job: Job, folder: FeatureFolder, videos: Sequence[FoundVideo], console:
         task = bar.add_task("", total=len(videos))
         for number, (video, read) in enumerate(_ahead(job, videos), start=1):
             try:
-                found, pieces = read()
+                state, found, pieces = read()
                 features = job.features(video.path, pieces)
+                if state_of(video) != state:
+                    raise DataError(f"{video.path} has changed while it was read: give the same command again")
             except (DataError, OSError) as error:
                 failed += 1
                 LOG.warning("left out: %s", error)
             else:
-                folder.write(video, found, features)
+                folder.write(video, state, found, features)
             bar.advance(task)
             if bar.disable and time.monotonic() - last_line > LINE_SECONDS:
                 last_line = time.monotonic()
@@ -241,20 +253,20 @@ def _run(job: Job, folder: FeatureFolder, videos: Sequence[FoundVideo], console:
     return failed
 
 
-Read = Callable[[], tuple[Video, Iterable[Piece]]]
+Read = Callable[[], Opened]
 
 
 def _ahead(job: Job, videos: Sequence[FoundVideo]) -> Iterator[tuple[FoundVideo, Read]]:
     """The videos, in order, each with a function that gives its views; threads read some videos ahead."""
     workers = 0 if job.windows is not None else job.options.workers
     if not workers:
-        yield from ((video, lambda path=video.path: job.read(path)) for video in videos)
+        yield from ((video, partial(job.read, video)) for video in videos)
         return
     pool = ThreadPoolExecutor(workers)
-    waiting: list[tuple[FoundVideo, Future[tuple[Video, Iterable[Piece]]]]] = []
+    waiting: list[tuple[FoundVideo, Future[Opened]]] = []
     try:
         for video in videos:
-            waiting.append((video, pool.submit(job.read, video.path)))
+            waiting.append((video, pool.submit(job.read, video)))
             if len(waiting) > workers:
                 first, future = waiting.pop(0)
                 yield first, future.result

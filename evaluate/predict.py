@@ -40,6 +40,7 @@ from evaluate.prediction.scoring import Scorer, score_all
 from evaluate.prediction.tables import (
     PRINTED,
     check_place,
+    remove_old_segments,
     segment_table,
     segments_path,
     video_table,
@@ -74,8 +75,8 @@ class PredictOptions(ClipOptions):
         "windows", minimum=0.05, below=3601, metavar="SECONDS",
     )  # fmt: skip
     stride: float | None = option(
-        None, "seconds from the start of a window to that of the next (default: half of --window)", "windows",
-        minimum=0.01, below=3601, metavar="SECONDS",
+        None, "seconds from the start of a window to that of the next, at most --window (default: half of it)",
+        "windows", minimum=0.01, below=3601, metavar="SECONDS",
     )  # fmt: skip
     threshold: float | None = option(
         None, "a window whose best class scores less belongs to no segment (default: 0, each belongs to one)",
@@ -134,6 +135,11 @@ def _check(options: PredictOptions, is_camera: bool) -> None:
         without, why = ("output", "stride", "threshold", "keep_partial"), "has no effect on a camera"
     elif options.window is None:
         _refuse(options, ("stride", "threshold"), "needs --window")
+    elif options.stride is not None and options.stride > options.window:
+        raise DataError(
+            f"--stride {options.stride:g} is longer than --window {options.window:g}: what lies between two windows "
+            "would be seen by none"
+        )
     _refuse(options, without, why)
     if options.precision == "fp16" and options.device == "cpu":
         raise DataError("--precision fp16 needs a GPU: on the CPU use fp32 or bf16")
@@ -297,6 +303,8 @@ def _write(
         write_csv(output, results, classes, top, segments is not None)
         if segments is not None:
             write_segments(segments_path(output), segments, classes)
+        else:
+            remove_old_segments(output)
     else:
         write_film(output, results[0], classes, stride, options.keep_partial)
 

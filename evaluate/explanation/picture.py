@@ -12,13 +12,16 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patheffects import Normal, Stroke
+from matplotlib.textpath import TextToPath
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from common.files import atomic_file, write_errors
 from common.text import printable, shortened
 from evaluate.explanation.gates import Recursion
+from evaluate.explanation.mark import MADE_BY
 
 INK, FAINT, OPEN, CLOSED = "#22313f", "#8795a1", "#1e8449", "#c0392b"
 WIDTH, PER_ROW = 13.0, 8  # of the sheet: inches, and frames in a row
@@ -59,12 +62,12 @@ def write_sheet(explained: Explained, path: Path) -> None:
     cell = 0.95 * WIDTH / PER_ROW
     tall = cell * pairs.shape[1] / pairs.shape[2]
     line = tall + 0.27  # with the frame's label
-    heights = [0.55, rows * line, *panel_heights(explained, WIDTH)]
+    title = wrapped_title(explained, WIDTH, 10)
+    heights = [0.17 + 0.19 * len(title), rows * line, *panel_heights(explained, WIDTH)]
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
     head, top, *panels = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    title = printable(explained.title, keep="\n")
-    head.text(0.012, 0.45, title, fontsize=10, color=INK, va="center", parse_math=False, linespacing=1.4)
+    head.text(0.012, 0.45, "\n".join(title), fontsize=10, color=INK, va="center", parse_math=False, linespacing=1.4)
     for place, frame in enumerate(chosen):
         row, column = divmod(place, columns)
         bottom = (rows - row) * line - 0.2 - tall
@@ -75,7 +78,23 @@ def write_sheet(explained: Explained, path: Path) -> None:
         axes.axis("off")
     draw_panels(panels, explained)
     with write_errors(path), atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", metadata={"Comment": MADE_BY})
+
+
+def wrapped_title(explained: Explained, width: float, size: int) -> list[str]:
+    """The lines of the title at a font size, none wider than a picture of `width` inches."""
+    return [part for line in printable(explained.title, keep="\n").split("\n") for part in _wrapped(line, width, size)]
+
+
+def _wrapped(line: str, width: float, size: int) -> list[str]:
+    font, measure = FontProperties(size=size), TextToPath()
+    most, columns = 0.96 * 72 * width, max(1, len(line))
+    while True:
+        parts = textwrap.wrap(line, columns)
+        widths = [measure.get_text_width_height_descent(part, font, ismath=False)[0] for part in parts]
+        if columns <= 10 or max(widths, default=0) <= most:
+            return parts
+        columns = int(0.95 * columns)
 
 
 def panel_heights(explained: Explained, width: float) -> list[float]:

@@ -31,6 +31,13 @@ COLUMNS = ("video", "file", "row", "start", "end", "first_frame", "last_frame", 
 LARGEST = 2**28  # bytes of a JSON file of ours
 
 
+class FileState(NamedTuple):
+    """What tells a video's file from another one that takes its place."""
+
+    size: int
+    changed: int  # nanoseconds
+
+
 class Listed(NamedTuple):
     """A video and what index.csv says of it."""
 
@@ -83,9 +90,12 @@ class FeatureFolder:
     def _rows(self, video: FoundVideo) -> Path:
         return self.folder / ROWS / f"{video.name}.json"
 
-    def write(self, video: FoundVideo, found: Video, features: Pooled) -> None:
-        """Write the features of a video, float32 (R, ...), and where each row is from. DataError if that fails."""
-        size, changed = _state(video)
+    def write(self, video: FoundVideo, state: FileState, found: Video, features: Pooled) -> None:
+        """Write the features of a video, float32 (R, ...), and where each row is from. DataError if that fails.
+
+        `state` is that of the video's file before it was read.
+        """
+        size, changed = state
         about = {
             "size": size,
             "changed": changed,
@@ -111,7 +121,7 @@ class FeatureFolder:
             return None
         try:
             values = np.load(self.file(video), mmap_mode="r", allow_pickle=False)
-            is_same = [about["size"], about["changed"]] == list(_state(video))
+            is_same = [about["size"], about["changed"]] == list(state_of(video))
         except (OSError, ValueError, EOFError):
             return None
         is_whole = list(values.shape) == about["shape"] and values.dtype == np.float32
@@ -131,7 +141,8 @@ class FeatureFolder:
         text, count = self._index_text(videos)
         while True:
             with write_errors(path), atomic_file(path) as temporary:
-                temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+                # Bytes of a file name that are not UTF-8 are written as \udce9, so that the table can be read.
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
             before = text
             text, count = self._index_text(videos)
             if text == before:
@@ -160,10 +171,10 @@ def _seconds(frame: int, rate: float | None) -> str:
     return "" if rate is None else f"{frame / rate:.3f}"
 
 
-def _state(video: FoundVideo) -> tuple[int, int]:
-    """The size and time of change of a video's file: a replaced video has other ones."""
+def state_of(video: FoundVideo) -> FileState:
+    """The state of a video's file; OSError if it is gone."""
     status = os.stat(video.source)  # noqa: PTH116
-    return status.st_size, status.st_mtime_ns
+    return FileState(status.st_size, status.st_mtime_ns)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

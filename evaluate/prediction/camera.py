@@ -217,14 +217,15 @@ def watch(live: Live, scorer: Scorer, classes: Sequence[str]) -> int:
             }
             print(json_text(line), flush=True)
             predictions += 1
-            late = int((at + (now - arrived) * live.camera.speed - due) // live.every)
-            skipped = max(0, late)
+            behind = at + (now - arrived) * live.camera.speed - due  # in seconds of the camera, as `due` and `every`
+            skipped = max(0, int(behind // live.every))
             due += live.every * (1 + skipped)
             if skipped and not is_told:
                 is_told = True
                 LOG.warning(
-                    "a prediction takes %.2f s, which is longer than --every: %d left out; `skipped` counts them",
-                    now - arrived, skipped,
+                    "a prediction took %.2f s and was ready %.2f s%s after its time, while --every is %g s: %d left "
+                    "out; `skipped` counts them", now - arrived, behind,
+                    "" if live.camera.speed == 1 else " of the video", live.every, skipped,
                 )  # fmt: skip
     except KeyboardInterrupt:
         pass

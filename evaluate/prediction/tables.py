@@ -13,6 +13,7 @@ from rich.text import Text
 from common.errors import DataError
 from common.files import atomic_file, check_output, reason, what_is_at, write_errors
 from common.json_text import json_text
+from common.logs import LOG
 from common.text import printable
 from evaluate.prediction.results import Best, Segment, VideoResult
 
@@ -46,22 +47,47 @@ def check_place(output: Path, source: Path, has_windows: bool) -> None:
         probe.unlink()
 
 
+def remove_old_segments(output: Path) -> None:
+    """Remove the segments of an earlier CSV of this name, which had windows. A file of another kind stays."""
+    path = segments_path(output)
+    with write_errors(path):
+        if what_is_at(path) != "file" or path.is_symlink() or _first_columns(path) != SEGMENT_COLUMNS:
+            return
+        path.unlink()
+    LOG.info("%s removed: it was of the windows that %s had before", path, output)
+
+
 def _is_own(path: Path) -> bool:
     """Whether a file was written by this command."""
     try:
         if path.suffix.lower() == ".mp4":
             with av.open(str(path.absolute())) as container:
                 return container.metadata.get("comment") == MADE_BY
-        with path.open(encoding="utf-8", errors="replace") as file:
-            start = file.readline(4096)
         if path.suffix.lower() == ".json":
-            return MADE_BY in start
-        columns = start.strip().split(",")
+            return MADE_BY in _first_line(path)
+        columns = _first_columns(path)
         return columns == SEGMENT_COLUMNS or (columns[0] == "video" and "class_1" in columns[:4])
     except (OSError, ValueError) as error:  # FFmpeg's errors are both
         if isinstance(error, PermissionError):
             raise DataError(f"--output {path}: {reason(error)}") from error
         return False
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline(4096)
+
+
+def _first_columns(path: Path) -> list[str]:
+    return _first_line(path).strip().split(",")
+
+
+def _escaped(text: str) -> str:
+    r"""The text with control characters as `\x1b`, and bytes of a file name that are not UTF-8 as `\udce9`.
+
+    So names that differ stay different.
+    """
+    return printable(text.encode("utf-8", errors="backslashreplace").decode("utf-8"))
 
 
 def write_csv(path: Path, results: Iterable[VideoResult], classes: Sequence[str], top: int, has_windows: bool) -> None:
@@ -74,9 +100,9 @@ def write_csv(path: Path, results: Iterable[VideoResult], classes: Sequence[str]
 
     def rows() -> Iterator[list[Any]]:
         for result in results:
-            name = printable(result.name)
+            name = _escaped(result.name)
             if result.problem:
-                yield [name, *[""] * (len(times) + len(best)), printable(result.problem)]
+                yield [name, *[""] * (len(times) + len(best)), _escaped(result.problem)]
             for each in result.windows:
                 pairs = zip(each.classes[:top], each.scores, strict=False)
                 values = [value for label, score in pairs for value in (classes[label], score)]
@@ -91,7 +117,7 @@ def write_segments(path: Path, segments: Mapping[str, Sequence[Segment]], classe
         path,
         SEGMENT_COLUMNS,
         (
-            [printable(name), *_times(each, True), classes[each.label], round(each.score, 6), each.windows]
+            [_escaped(name), *_times(each, True), classes[each.label], round(each.score, 6), each.windows]
             for name, of_video in segments.items()
             for each in of_video
         ),
@@ -130,9 +156,9 @@ def write_json(
         return dict(zip(("start", "end"), _times(part, True), strict=True))
 
     def video(result: VideoResult) -> dict[str, Any]:
-        facts: dict[str, Any] = {"video": printable(result.name)}
+        facts: dict[str, Any] = {"video": _escaped(result.name)}
         if result.problem:
-            return facts | {"problem": printable(result.problem)}
+            return facts | {"problem": _escaped(result.problem)}
         if segments is None:
             facts["predictions"] = predictions(result.windows[0])
         else:
@@ -141,7 +167,7 @@ def write_json(
                 times(each) | {"class": classes[each.label], "score": round(each.score, 6), "windows": each.windows}
                 for each in segments[result.name]
             ]
-        return facts | ({"warnings": [printable(each) for each in result.warnings]} if result.warnings else {})
+        return facts | ({"warnings": [_escaped(each) for each in result.warnings]} if result.warnings else {})
 
     with write_errors(path), atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         head = json_text({"made_by": MADE_BY, **about})
@@ -168,7 +194,7 @@ def video_table(results: Sequence[VideoResult], classes: Sequence[str], top: int
 
 
 def _class_table(result: VideoResult, classes: Sequence[str], top: int) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), title=printable(result.name), title_justify="left", title_style="")
+    table = Table(box=None, padding=(0, 2, 0, 0), title=_escaped(result.name), title_justify="left", title_style="")
     table.add_column("class", style="bold", overflow="fold")
     table.add_column("score", justify="right")
     best = result.windows[0]
@@ -200,7 +226,7 @@ def segment_table(segments: Mapping[str, Sequence[Segment]], classes: Sequence[s
 
 
 def _row(table: Table, *cells: str) -> None:
-    table.add_row(*(Text(printable(cell)) for cell in cells))
+    table.add_row(*(Text(_escaped(cell)) for cell in cells))
 
 
 def percent(score: float) -> str:

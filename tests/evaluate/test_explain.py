@@ -145,6 +145,29 @@ def test_a_picture_and_a_film_are_written(tmp_path, name):
     assert {path.name for path in tmp_path.iterdir()} == {"x.pth", "a.mp4", "b", "a.png", "b_film.mp4"}
 
 
+@pytest.mark.parametrize("name", ["x.png", "x.mp4"])
+def test_only_its_own_pictures_and_films_are_replaced(tmp_path, monkeypatch, name):
+    """A recording, or the confusion.png of an evaluation, would be lost."""
+    write_checkpoint(tmp_path / "x.pth")
+    encode_numbered_video(tmp_path / "a.mp4", 12)
+    output = tmp_path / name
+    for _ in range(2):  # the second run replaces the first one's, and an empty file is nothing
+        assert run(tmp_path / "x.pth", tmp_path / "a.mp4", "--output", output) == 0
+    output.write_bytes(b"")
+    assert run(tmp_path / "x.pth", tmp_path / "a.mp4", "--output", output) == 0
+    if name == "x.png":
+        cv2.imwrite(str(output), cv2.imread(str(output)))
+    else:
+        encode_numbered_video(output, 12)
+    foreign = output.read_bytes()
+    monkeypatch.setattr(explain, "load_model", None)  # refused before anything is computed
+    for content in (foreign, b"some text"):
+        output.write_bytes(content)
+        with pytest.raises(UserError, match=name) as caught:
+            run(tmp_path / "x.pth", tmp_path / "a.mp4", "--output", output)
+        assert caught.value.exit_status == 2 and output.read_bytes() == content
+
+
 def test_scores_are_those_of_an_evaluation(tmp_path):
     """The mean probability over all views; the picture shows the view that has most of the class."""
     write_checkpoint(tmp_path / "x.pth")
@@ -169,6 +192,39 @@ def test_the_cursor_of_a_film_moves_with_its_frames(tmp_path):
     middles = [column.mean() for column in columns]
     steps = np.diff(middles)
     assert len(middles) == 5 and steps.min() > 50 and steps.max() - steps.min() < 3
+
+
+@pytest.mark.parametrize("suffix", [".png", ".mp4"])
+def test_a_name_that_the_font_lacks_is_one_line(tmp_path, capsys, recwarn, suffix):
+    """Lines of code with Python's warnings would say nothing to who reads them."""
+    write_checkpoint(tmp_path / "x.pth")
+    encode_numbered_video(tmp_path / "视频.mp4", FRAMES)
+    assert run(tmp_path / "x.pth", tmp_path / "视频.mp4", "--output", tmp_path / f"a{suffix}") == 0
+    assert not [each for each in recwarn if "Glyph" in str(each.message)]
+    assert capsys.readouterr().out.count("boxes are drawn") == 1
+
+
+def test_frames_are_counted_from_one(tmp_path, monkeypatch):
+    """As the curves count them, and as "of 8" says."""
+    write_checkpoint(tmp_path / "x.pth")
+    encode_numbered_video(tmp_path / "a.mp4", FRAMES)
+    written: list[Explained] = []
+    monkeypatch.setattr(explain, "write_sheet", lambda explained, path: written.append(explained))
+    run(tmp_path / "x.pth", tmp_path / "a.mp4", "--output", tmp_path / "a.png")
+    assert f"frames 1 to {FRAMES} of {FRAMES};" in written[0].title
+    assert written[0].labels[0] == "frame 1, 0.00 s" and written[0].labels[-1].startswith(f"frame {FRAMES}, ")
+
+
+@pytest.mark.parametrize("title", ["short\nlines", f"{'a_name_' * 30}\n{'a long line ' * 15}"])
+def test_the_head_of_a_film_has_room_for_title_and_label(title):
+    """They would lie over each other, or end outside of the picture."""
+    frames = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+    heat = np.zeros((2, SIZE, SIZE), np.float32)
+    first, second = pictures(Explained(title, frames, heat, ["", "frame 2, 0.04 s"], []))
+    assert (first[:, -8:] == 255).all()
+    is_label = (first != second).any(axis=(1, 2))
+    rows = np.flatnonzero(is_label[: len(first) // 3])
+    assert len(rows) > 5 and (first[rows[0] : rows[-1] + 1] == 255).all()
 
 
 MISTAKES = {

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,38 @@ def test_a_broken_video_stops_no_other(checkpoint, tmp_path, capsys):
         result = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert (result["written"], result["failed"]) == (2, 1)
         assert {row["video"] for row in index_of(folder)} == {"a.mp4", "c.mp4"}
+
+
+def test_an_index_with_names_that_are_not_utf8_is_utf8(checkpoint, tmp_path):
+    """One such name, and the table of all videos could not be read."""
+    encode_numbered_video(tmp_path / "videos" / os.fsdecode(b"caf\xe9.mp4"), 12)
+    assert run(checkpoint, tmp_path / "videos", "--output", tmp_path / "out") == 0
+    (row,) = csv.DictReader((tmp_path / "out" / "index.csv").read_text("utf-8").splitlines())
+    assert row["video"] == "caf\\udce9.mp4"
+
+
+@pytest.mark.parametrize("windows", [(), ("--window", 0.2)])
+def test_a_video_that_is_replaced_while_it_is_read_is_computed_again(checkpoint, tmp_path, monkeypatch, windows):
+    """Features of the old file would count as those of the new one for good."""
+    video, other = tmp_path / "videos" / "a.mp4", tmp_path / "b.mp4"
+    encode_numbered_video(video, 12)
+    encode_numbered_video(tmp_path / "videos" / "c.mp4", 12)
+    encode_numbered_video(other, 16)
+    real = features.Job.features
+
+    def features_of(job, path, pieces):
+        found = real(job, path, pieces)
+        if other.exists():
+            other.replace(video)
+        return found
+
+    monkeypatch.setattr(features.Job, "features", features_of)
+    words = (checkpoint, video.parent, "--output", tmp_path / "out", *windows)
+    assert run(*words) == 1
+    assert {row["video"] for row in index_of(tmp_path / "out")} == {"c.mp4"}
+    assert run(*words) == 0
+    about = json.loads((tmp_path / "out" / "rows" / "a.mp4.json").read_text())
+    assert about["frames"] == 16
 
 
 def test_threads_that_read_ahead_change_nothing(dataset, checkpoint, tmp_path):

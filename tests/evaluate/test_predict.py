@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -21,9 +22,18 @@ from evaluate.model import load_model
 from evaluate.predict import main
 from evaluate.prediction.panel import HEIGHT
 from evaluate.view_scores import mean_of_views, view_scores
+from network import registry
 from tests.evaluate.tiny_files import CLASSES, write_tiny_file
+from tests.evaluate.tiny_model import BUILDERS
 from tests.numbered import encode_numbered_video, encode_video, jpeg, write_numbered_database
 from tests.small_dataset import noisy_frames
+
+
+@pytest.fixture(autouse=True)
+def tiny_networks(monkeypatch):
+    """Register tiny networks for these tests only."""
+    for name, builder in BUILDERS.items():
+        monkeypatch.setitem(registry._builders, name, builder)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +156,30 @@ def test_json_says_what_csv_says(predict, tmp_path):
     assert second["video"] == "b.mp4" and second["problem"]
 
 
+def test_names_that_are_not_utf8_can_be_told_apart(predict, tmp_path):
+    """Two videos of one name in the table: whose class is whose?"""
+    for byte in (b"\xe8", b"\xe9"):
+        noisy_video(tmp_path / "videos" / os.fsdecode(b"a" + byte + b".mp4"))
+    names = ["a\\udce8.mp4", "a\\udce9.mp4"]
+    for output in ("x.csv", "x.json"):
+        predict(tmp_path / "videos", "--output", tmp_path / output)
+    assert [row["video"] for row in rows(tmp_path / "x.csv")] == names
+    assert [each["video"] for each in json.loads((tmp_path / "x.json").read_text())["videos"]] == names
+
+
+def test_segments_do_not_outlive_the_windows_that_they_are_of(predict, tmp_path):
+    """They would lie beside the table of another video."""
+    video, output = noisy_video(tmp_path / "a.mp4"), tmp_path / "x.csv"
+    segments = tmp_path / "x_segments.csv"
+    predict(video, "--window", 1, "--output", output)
+    assert segments.exists()
+    predict(video, "--output", output)
+    assert not segments.exists()
+    segments.write_text("name,start\n")
+    predict(video, "--output", output)
+    assert segments.read_text() == "name,start\n"
+
+
 def test_a_flag_that_replaces_the_preprocessing_is_used_and_said(predict, tmp_path, caplog, capsys, checkpoint):
     """Scores of other clips than those trained on must not pass as the network's."""
     noisy_video(tmp_path / "a.mp4")
@@ -244,6 +278,7 @@ BAD = {
     "a window of no length": ("{}/a.mp4", "--window", "0"),
     "a stride without windows": ("{}/a.mp4", "--stride", "1"),
     "a stride of no length": ("{}/a.mp4", "--window", "1", "--stride", "0"),
+    "windows with gaps": ("{}/a.mp4", "--window", "0.5", "--stride", "0.6", "--workers", "0"),
     "no classes": ("{}/a.mp4", "--top", "0"),
     "clips too large": ("{}/a.mp4", "--val-size", "2000000"),
     "an output of no kind": ("{}/a.mp4", "--output", "{}/x.txt"),
@@ -316,12 +351,14 @@ def test_a_slow_network_leaves_predictions_out_and_says_so(checkpoint, tmp_path,
     real = scoring.view_scores
     monkeypatch.setattr(scoring, "view_scores", lambda *words: (time.sleep(0.6), real(*words))[1])
     source = noisy_video(tmp_path / "a.mp4", 60)
-    flags = ["--window", "1", "--every", "0.5", "--speed", "2", "--device", "cpu"]
+    flags = ["--window", "1", "--every", "1", "--speed", "2", "--device", "cpu"]
     assert main([str(checkpoint), f"camera:{source}", *flags]) == 0
     captured = capsys.readouterr()
     lines = [json.loads(line) for line in captured.out.splitlines()]
     assert len(lines) < 6 and max(line["skipped"] for line in lines) >= 1
-    assert "--every" in captured.err
+    # 0.6 s of the clock are less than --every; those of the video are more.
+    said = " ".join(captured.err.split())
+    assert "--every" in said and float(re.search(r"([\d.]+) s of the video", said)[1]) >= 1
 
 
 def test_ctrl_c_ends_a_camera_with_a_clean_line(checkpoint, tmp_path, server):

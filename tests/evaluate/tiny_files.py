@@ -1,24 +1,23 @@
 """A trained file of the tiny network, as a run would have written it."""
 
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from common.errors import NetworkError
-from network import create_network
-from tests.tiny_network import register_tiny_networks
+from network.resnet3d import Recursion
+from tests.tiny_network import TinyNetwork
 
 CLASSES = ("clap", "jump", "run", "walk fast")
 CLIPS = {"clip_length": 4, "clip_size": 32, "interval": 2}
 
 
 def write_tiny_file(path: Path, classes: tuple[str, ...] | None = CLASSES, **clips: object) -> Path:
-    """Write a checkpoint of `srtg_tiny` whose scores differ from video to video; `clips` replace those of CLIPS."""
-    with suppress(NetworkError):  # another test of this process has
-        register_tiny_networks()
+    """Write a checkpoint of `srtg_tiny` whose scores differ from video to video; `clips` replace those of CLIPS.
+
+    To load it, a test registers `srtg_tiny` for itself alone.
+    """
     torch.manual_seed(0)
-    network = create_network("srtg_tiny", 4)
+    network = TinyNetwork(4, Recursion(False, "final"))
     with torch.no_grad():
         network.fc.weight.normal_(std=3000)
     preprocessing = CLIPS | {"crop_scale": 294 / 256, "colour": "RGB"} | clips
