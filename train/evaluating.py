@@ -18,7 +18,7 @@ from common.precision import DTYPES
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
 from data.clips.enlarged import enlarged_frames
-from data.clips.sampling import UniformClips
+from data.clips.sampling import ClipSampling
 from data.clips.types import ClipShape
 from data.labels.content import Content, content_of
 from data.labels.dataset_spec import DatasetSpec
@@ -26,9 +26,11 @@ from data.labels.passport import passport_lines, passport_of
 from data.labels.splits import load_val
 from data.labels.video_list import VideoList
 from data.loading.loader import BatchLoader, SequentialBatches
-from evaluate.evaluation import evaluate
+from evaluate.evaluation import Evaluation, evaluate
 from evaluate.known_videos import agreed_contents, is_first_of_machine, notes_on_videos
 from evaluate.preprocessing import Preprocessing
+from evaluate.probing.tables import addition_of
+from evaluate.probing.time_probe import check_time_probe, time_probe
 from evaluate.progress import EvaluationProgress
 from evaluate.results.folder import ResultFolder, evaluation_facts, folder_name, result_folder, show_and_write
 from network import VideoNetwork, create_network
@@ -60,7 +62,7 @@ def most_val_clips(options: TrainOptions, ranks: Ranks) -> int:
 
 
 def val_loader(
-    options: TrainOptions, videos: VideoList, ranks: Ranks, sampling: UniformClips | None = None
+    options: TrainOptions, videos: VideoList, ranks: Ranks, sampling: ClipSampling | None = None
 ) -> BatchLoader:
     """A loader of the views of all videos, once each, in rank order; by default the views that the options say."""
     sampling = sampling or validation_clips(options)
@@ -106,6 +108,8 @@ def run_evaluation(
         facts = {"the weights": checksum(network.state_dict()), "the videos or labels": videos.digest()}
         check_agreement(ranks, shared_flags(options) | facts | frames)
     preprocessing = _preprocessing(options, start)
+    if options.time_probe:
+        on_all_ranks(ranks, lambda: _check_order(preprocessing))
     target = on_all_ranks(ranks, lambda: _results(options, start, network, preprocessing))
     for line in report:
         LOG.info("%s", line)
@@ -119,16 +123,32 @@ def run_evaluation(
     if options.debug_mode:
         log_network(network)
         check_blocks(network)
-    loader = val_loader(options, videos, ranks, preprocessing.sampling(options.val_clips, options.val_crops))
-    with EvaluationProgress(console, LOG.info, options.log_every, "evaluation", ranks.world_size) as progress:
-        evaluation = evaluate(
-            network.to(device), loader, device, ranks, options.precision, bad_video_limit=options.bad_videos_allowed,
-            progress=progress, normalise=preprocessing.normalise(DTYPES[options.precision]),
-            most_clips=most_val_clips(options, ranks), clips=options.val_clips,
-        )  # fmt: skip
+    network = network.to(device)
+    views = preprocessing.sampling(options.val_clips, options.val_crops)
+
+    def evaluate_as(name: str, sampling: ClipSampling) -> Evaluation:
+        loader = val_loader(options, videos, ranks, sampling)
+        with EvaluationProgress(console, LOG.info, options.log_every, name, ranks.world_size) as progress:
+            return evaluate(
+                network, loader, device, ranks, options.precision, bad_video_limit=options.bad_videos_allowed,
+                progress=progress, normalise=preprocessing.normalise(DTYPES[options.precision]),
+                most_clips=most_val_clips(options, ranks), clips=options.val_clips,
+            )  # fmt: skip
+
+    evaluation = evaluate_as("evaluation", views)
+    probe = None
+    if options.time_probe:
+        probe = time_probe(evaluation, views, videos, preprocessing.shape, ranks, evaluate_as)
     if ranks.is_first:
-        show_and_write(evaluation, videos, target, passport, warnings=warnings)
+        additions = [addition_of(probe)] if probe else []
+        show_and_write(evaluation, videos, target, passport, additions, warnings)
     return 0
+
+
+def _check_order(preprocessing: Preprocessing) -> bool:
+    """DataError if the clips have no order to change; True if they have."""
+    check_time_probe(preprocessing.shape)
+    return True
 
 
 def _preprocessing(options: TrainOptions, start: StartingPoint) -> Preprocessing:

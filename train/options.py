@@ -114,6 +114,10 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     evaluate: bool = option(
         False, "only validate the weights of --pretrained-3d or --resume-epoch", "network and weights"
     )
+    time_probe: bool = option(
+        False, "with --evaluate, also score the videos reversed, shuffled, frozen, and at half and twice the interval: "
+        "whether the network uses the order of frames", "network and weights",
+    )  # fmt: skip
     sync_bn: bool = option(
         False, "batch norm over the clips of all GPUs instead of each GPU's own", "machine", is_compared=True
     )
@@ -224,6 +228,8 @@ def check_options(options: TrainOptions) -> None:
         raise DataError(
             f"--fine-tune starts a new run and --resume-epoch {resume} continues one: give only one of them"
         )
+    if options.time_probe and not options.evaluate:
+        raise DataError("--time-probe is of an evaluation: give --evaluate too")
     if options.evaluate and options.pretrained_3d and resume == "auto":
         raise DataError("--evaluate: --pretrained-3d and --resume-epoch auto name two files: give only one of them")
     if options.evaluate and not (options.pretrained_3d or resume):

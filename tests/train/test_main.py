@@ -160,6 +160,10 @@ def test_the_best_checkpoint_evaluates_to_the_score_it_was_chosen_for(finished, 
     assert last_line(views)["videos"] == 7
     after = {path.name for path in folder_of(finished).iterdir() if path.suffix != ".out"}
     assert after - set(before) == {"evaluation_val_3x1"}
+    probed = tiny("--evaluate", "--time-probe", "--pretrained-3d", best, "--evaluation-dir", "probed")
+    assert probed.status == 0, probed.output()
+    assert last_line(probed)["top1"] == result["top1"]
+    assert (probed.stdout_file.parent / "probed" / "time_probe.csv").is_file()
 
 
 def test_an_evaluation_takes_network_and_clips_from_the_checkpoint(finished, tiny):

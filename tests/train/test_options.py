@@ -153,6 +153,7 @@ MISTAKES = {
     ),
     "evaluate nothing": (["--evaluate"], "--evaluate.*--pretrained-3d FILE.*--resume-epoch auto"),
     "evaluate two files": (["--evaluate", "--pretrained-3d", "x.pth", "--resume-epoch", "auto"], "name two files"),
+    "probe without evaluation": (["--time-probe"], "--time-probe.*--evaluate"),
     "infinite rate": (["--loaded-lr-factor", "inf"], "--loaded-lr-factor: 'inf'"),
     "endless epochs": (["--end-epoch", "9" * 20], "--end-epoch: '9{20}'"),
     "more than can be stored": (["--val-batch-size", str(2**31)], f"--val-batch-size {2**31}: .*{2**31 - 1}"),
