@@ -11,7 +11,6 @@ Ctrl-C ends it.
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -234,8 +233,7 @@ def _predict(
         def tell(videos: int, windows: int) -> None:
             progress.update(task, completed=videos if reading.window is None else windows)
 
-        with closing(read_all(reading, jobs, workers)) as read:  # ends the workers, also if scoring fails
-            results = score_all(read, scorer, options.top, tell)
+        results = score_all(read_all(reading, jobs, workers), scorer, options.top, tell)
     for name, problem in found.problems.items():
         results[name] = VideoResult(name, Path(name), problem=problem)
     ordered = [results[name] for name in sorted(results)]

@@ -83,7 +83,8 @@ class RunFolder:
         copies = drop_rows(self.path, 0 if is_new else epoch, keep_copies=bool(strangers) or is_new)
         move_aside(start, checkpoints, strangers, copies)
         facts = {"options": options, "versions": versions(), "command": sys.argv, "run_key": run_key}
-        for name, content in ((OPTIONS, facts), (PASSPORT, passport)):
+        files: dict[str, Any] = {OPTIONS: facts} if passport is None else {OPTIONS: facts, PASSPORT: passport}
+        for name, content in files.items():
             path = self.path / name
             with write_errors(path), atomic_file(path) as temporary:
                 temporary.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")

@@ -12,10 +12,10 @@ from torch import Tensor
 from common.errors import DataError
 from common.files import what_is_at
 from data.clips.dataset import known_rate
-from data.clips.one_video import SHORT_SIDE, read_clips
+from data.clips.one_video import SHORT_SIDE, crop_boxes, crops_of, read_clips
 from data.clips.sampling import ClipSampling, SampledFrames
 from data.clips.types import ClipRequest, ClipShape
-from data.store.crop_box import CropBox, copy_crop
+from data.store.crop_box import CropBox
 from data.store.frame_store import DATABASE, FrameStore
 from data.store.video_file import VideoError, VideoReader
 
@@ -123,7 +123,7 @@ def read_windows(
         with FrameStore(path) as store:
             video, size = Video(len(store), known_rate(store, path)), store.size()
         pieces = _plan(path, windows, video, sampling, shape)
-        return video, _of_database(path, pieces, sampling.crop_boxes(size, shape, _rng()), shape)
+        return video, _of_database(path, pieces, crop_boxes(size, sampling, shape), shape)
     if what_is_at(path) != "file":
         raise DataError(f"{path} is no video file, and no folder of a {DATABASE}")
     try:
@@ -134,7 +134,7 @@ def read_windows(
     except VideoError as error:
         raise DataError(f"{path} {error}") from error
     pieces = _plan(path, windows, video, sampling, shape)
-    return video, _of_file(path, pieces, sampling.crop_boxes(reader.size, shape, _rng()), shape)
+    return video, _of_file(path, pieces, crop_boxes(reader.size, sampling, shape))
 
 
 def is_database(path: Path) -> bool:
@@ -164,7 +164,7 @@ def _of_database(path: Path, planned: list[_Planned], boxes: list[CropBox], shap
             yield _piece(each, out)
 
 
-def _of_file(path: Path, planned: list[_Planned], boxes: list[CropBox], shape: ClipShape) -> Iterator[Piece]:
+def _of_file(path: Path, planned: list[_Planned], boxes: list[CropBox]) -> Iterator[Piece]:
     """Decode once, and keep the crops of the frames that the next windows need."""
     wanted = np.unique(np.concatenate([each.frames.ravel() for each in planned]))
     waiting, kept = list(reversed(planned)), dict[int, np.ndarray]()
@@ -174,10 +174,7 @@ def _of_file(path: Path, planned: list[_Planned], boxes: list[CropBox], shape: C
                 continue  # the rest is decoded all the same: it may be damaged
             place = np.searchsorted(wanted, index)
             if place < len(wanted) and wanted[place] == index:
-                crops = np.empty((len(boxes), shape.height, shape.width, 3), np.uint8)
-                for box, crop in zip(boxes, crops, strict=True):
-                    copy_crop(frame, box, crop)
-                kept[index] = crops
+                kept[index] = crops_of(frame, boxes)
             while waiting and waiting[-1].frames.max() <= index:
                 each = waiting.pop()
                 yield _piece(each, np.stack([kept[number] for number in each.frames.ravel().tolist()], axis=1))

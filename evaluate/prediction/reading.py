@@ -50,16 +50,11 @@ def read_job(reading: Reading, job: Job, beat: Beat) -> Generator[Window | Warni
     return video.warnings
 
 
-def read_all(reading: Reading, jobs: list[Job], workers: int) -> Generator[Outcome[Job, Window | Warnings], None, None]:
-    """The windows of all videos, one video's in the order of time; `workers` 0 reads them in this process.
-
-    The workers end when the generator is closed.
-    """
+def read_all(reading: Reading, jobs: list[Job], workers: int) -> Outcomes:
+    """The windows of all videos, one video's in the order of time; `workers` 0 reads them in this process."""
     if not workers:
-        yield from _read_here(reading, jobs)
-    else:
-        outcomes: Outcomes = run_jobs(partial(read_job, reading), jobs, min(workers, len(jobs)))
-        yield from outcomes
+        return _read_here(reading, jobs)
+    return run_jobs(partial(read_job, reading), jobs, min(workers, len(jobs)))
 
 
 def _read_here(reading: Reading, jobs: list[Job]) -> Iterator[Outcome[Job, Window | Warnings]]:

@@ -37,7 +37,6 @@ SAME = (
     "source", "split", "precision",
 )  # fmt: skip
 """The facts that an evaluation must share with the one in its folder to replace it; the videos are another."""
-FILES = {SUMMARY, PREDICTIONS, "per_class.csv", "confusion.csv", "confusion.png", "worst.csv"}
 
 
 def folder_name(split: str, clips: int, crops: int) -> str:
@@ -87,7 +86,7 @@ class ResultFolder:
                 shutil.rmtree(partial, ignore_errors=True)  # left by a killed process that had the same process id
                 partial.mkdir()
                 write_predictions(partial / PREDICTIONS, predictions)
-                paths = {f"{folder.parent.name}/{folder.name}": path for folder, path in _places(evaluation, videos)}
+                paths = {video_id(videos, index): videos.path(index) for index in evaluation.rows.videos.tolist()}
                 write_tables(partial, predictions, [str(paths[each]) for each in predictions.ids.tolist()])
                 from evaluate.results.confusion import write_confusion  # loads matplotlib, which takes a second
 
@@ -109,7 +108,7 @@ class ResultFolder:
             before = _summary_at(self.path) or {}
             others = [name for name in SAME if before.get(name) != summary.get(name)]
             others += ["videos"] if _ids(before) != _ids(summary) else []
-            lost = {path.name for path in self.path.iterdir()} - {path.name for path in partial.iterdir()} - FILES
+            lost = {path.name for path in self.path.iterdir()} - {path.name for path in partial.iterdir()}
             old = free_name(self.path, BEFORE)
             self.path.rename(old)
             if others or lost:
@@ -190,11 +189,6 @@ def _ids(summary: Mapping[str, Any]) -> list[object]:
     if not isinstance(passports, Mapping):
         return []
     return [each.get("ids") for each in passports.values() if isinstance(each, Mapping)]
-
-
-def _places(evaluation: Evaluation, videos: VideoList) -> list[tuple[Path, Path]]:
-    assert evaluation.rows is not None
-    return [(videos.folder(index), videos.path(index)) for index in evaluation.rows.videos.tolist()]
 
 
 def _summary_at(folder: Path) -> dict[str, Any] | None:
