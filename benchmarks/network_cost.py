@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.device import tune_device
+from common.layout import LAYOUTS
 from network import create_network
 from network.activation_checkpointing import checkpoint_activations
 from train.optim import OptimizerOptions, make_optimizer, set_lr
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last_3d}
 TORCHVISION = {"torchvision r3d_18": "r3d_18", "torchvision r2plus1d_18": "r2plus1d_18"}
 
 

@@ -25,11 +25,12 @@ from matplotlib.ticker import LogLocator
 from rich import box
 from rich.table import Table
 
-from benchmarks.network_cost import DTYPES, LAYOUTS, TORCHVISION, Cost, Setting, matrix_peak, measure, measure_memory
+from benchmarks.network_cost import DTYPES, TORCHVISION, Cost, Setting, matrix_peak, measure, measure_memory
 from common.cli import CommandParser, run_command
 from common.device import tune_device
 from common.errors import DataError
 from common.files import atomic_file, check_output
+from common.layout import LAYOUTS
 from common.logs import make_console
 from network import network_names
 from network.srtg import PLACEMENTS

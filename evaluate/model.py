@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from common.errors import DataError, NetworkError
+from common.layout import moved
 from evaluate.exported import SUFFIXES, ExportedNetwork, read_exported
 from evaluate.preprocessing import Preprocessing
 from network import VideoNetwork, create_network, load_checkpoint
@@ -98,7 +99,7 @@ def load_model(
         rest["weights"] = {}  # the sign of a file of this project
     facts = {key: facts[key] for key in ("name", "gates", "placement", "num_classes")}
     return TrainedModel(
-        path, network.to(device).eval(), _classes(path, own, classes, facts["num_classes"]), preprocessing, facts,
+        path, moved(network, device).eval(), _classes(path, own, classes, facts["num_classes"]), preprocessing, facts,
         origin, rest,
     )  # fmt: skip
 

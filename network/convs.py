@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from network.fused import ConvNormReLU, StemConv3d, StemPool
+
 
 def conv3d(
     in_channels: int, out_channels: int, middle_channels: int, stride: int = 1, groups: int = 1
@@ -18,7 +20,7 @@ def conv2plus1d(
     Both have `groups`, so channels of different groups never mix.
     """
     space, time = ((1, 3, 3), (1, stride, stride), (0, 1, 1)), ((3, 1, 1), (stride, 1, 1), (1, 0, 0))
-    return nn.Sequential(
+    return ConvNormReLU(
         nn.Conv3d(in_channels, middle_channels, *space, groups=groups, bias=False),
         nn.BatchNorm3d(middle_channels),
         nn.ReLU(inplace=True),
@@ -38,8 +40,8 @@ def conv1x1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv3d
 
 def stem3d(frames: int = 3) -> nn.Sequential:
     """Clips (B, 3, T, H, W) to (B, 64, T, H/2, W/2) by a convolution of `frames` x 7 x 7; `frames` is odd."""
-    return nn.Sequential(
-        nn.Conv3d(3, 64, (frames, 7, 7), (1, 2, 2), padding=(frames // 2, 3, 3), bias=False),
+    return ConvNormReLU(
+        StemConv3d(64, frames),
         nn.BatchNorm3d(64),
         nn.ReLU(inplace=True),
     )
@@ -47,8 +49,8 @@ def stem3d(frames: int = 3) -> nn.Sequential:
 
 def stem2plus1d() -> nn.Sequential:
     """Clips (B, 3, T, H, W) to (B, 64, T, H/2, W/2) by a 1x7x7 and a 3x1x1 convolution."""
-    return nn.Sequential(
-        nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), padding=(0, 3, 3), bias=False),
+    return ConvNormReLU(
+        StemConv3d(45, 1),
         nn.BatchNorm3d(45),
         nn.ReLU(inplace=True),
         nn.Conv3d(45, 64, (3, 1, 1), padding=(1, 0, 0), bias=False),
@@ -57,11 +59,11 @@ def stem2plus1d() -> nn.Sequential:
     )
 
 
-def halving_pool() -> nn.MaxPool3d:
+def halving_pool() -> StemPool:
     """The max-pool after the stem that halves T, H and W."""
-    return nn.MaxPool3d(3, stride=2, padding=1)
+    return StemPool(3)
 
 
-def frame_pool() -> nn.MaxPool3d:
+def frame_pool() -> StemPool:
     """The max-pool after the stem that halves H and W and keeps all frames."""
-    return nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+    return StemPool(1)

@@ -9,6 +9,7 @@ between the two convolutions. A new depth is one row in DEPTHS.
 from torch import nn
 
 from network.convs import conv1x1x1, conv3d, frame_pool, stem3d
+from network.fused import ConvNormReLU
 from network.resnet3d import EXPANSION, Convolutions, Depth, expanded_convs, register_resnet
 
 
@@ -21,7 +22,7 @@ def preserving_depthwise(
     in_channels: int, out_channels: int, middle_channels: int, stride: int, groups: int
 ) -> nn.Sequential:
     """A 1x1x1 convolution, which mixes channels, then `depthwise`."""
-    return nn.Sequential(
+    return ConvNormReLU(
         conv1x1x1(in_channels, out_channels),
         nn.BatchNorm3d(out_channels),
         *depthwise(out_channels, out_channels, middle_channels, stride, groups),

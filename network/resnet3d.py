@@ -30,6 +30,7 @@ from network.convs import (
     stem2plus1d,
     stem3d,
 )
+from network.fused import ConvNormReLU, norm_add_relu
 from network.registry import register
 from network.srtg import SqueezeAndRecursion, without_autocast
 
@@ -75,12 +76,12 @@ def basic_convs(in_channels: int, out_channels: int, stride: int, family: Convol
     """The two convolutions of a basic block, both spatio-temporal; the first has the stride."""
     middle = middle_channels(in_channels, out_channels)
     return [
-        nn.Sequential(
+        ConvNormReLU(
             family.conv(in_channels, out_channels, middle, stride, 1),
             nn.BatchNorm3d(out_channels),
             nn.ReLU(inplace=True),
         ),
-        nn.Sequential(family.conv(out_channels, out_channels, middle, 1, 1), nn.BatchNorm3d(out_channels)),
+        ConvNormReLU(family.conv(out_channels, out_channels, middle, 1, 1), nn.BatchNorm3d(out_channels)),
     ]
 
 
@@ -88,13 +89,13 @@ def bottleneck_convs(in_channels: int, out_channels: int, stride: int, family: C
     """The three convolutions of a bottleneck of expansion 1; the spatio-temporal one has the stride."""
     middle = middle_channels(in_channels, out_channels)
     return [
-        nn.Sequential(conv1x1x1(in_channels, out_channels), nn.BatchNorm3d(out_channels), nn.ReLU(inplace=True)),
-        nn.Sequential(
+        ConvNormReLU(conv1x1x1(in_channels, out_channels), nn.BatchNorm3d(out_channels), nn.ReLU(inplace=True)),
+        ConvNormReLU(
             family.conv(out_channels, out_channels, middle, stride, 1),
             nn.BatchNorm3d(out_channels),
             nn.ReLU(inplace=True),
         ),
-        nn.Sequential(conv1x1x1(out_channels, out_channels), nn.BatchNorm3d(out_channels)),
+        ConvNormReLU(conv1x1x1(out_channels, out_channels), nn.BatchNorm3d(out_channels)),
     ]
 
 
@@ -109,13 +110,13 @@ def expanded_convs(
     """
     width = out_channels // EXPANSION * base_width // 64 * groups
     return [
-        nn.Sequential(conv1x1x1(in_channels, width), nn.BatchNorm3d(width), nn.ReLU(inplace=True)),
-        nn.Sequential(
+        ConvNormReLU(conv1x1x1(in_channels, width), nn.BatchNorm3d(width), nn.ReLU(inplace=True)),
+        ConvNormReLU(
             family.conv(width, width, middle_channels(width, width), stride, groups),
             nn.BatchNorm3d(width),
             nn.ReLU(inplace=True),
         ),
-        nn.Sequential(conv1x1x1(width, out_channels), nn.BatchNorm3d(out_channels)),
+        ConvNormReLU(conv1x1x1(width, out_channels), nn.BatchNorm3d(out_channels)),
     ]
 
 
@@ -153,12 +154,22 @@ class ResidualBlock(nn.Module):
     def _forward(self, x: Tensor) -> Tensor:
         x = self._recurse("start", x)
         out = self._recurse("top", self.conv1(x))
+        if self.conv3 is None:
+            return self._finish(self.conv2, out, x, ("mid", "end"))
         out = self._recurse("mid", self.conv2(out))
-        if self.conv3 is not None:
-            out = self.conv3(out)
-        out = self._recurse("end", out)
-        out += self._recurse("res", x if self.downsample is None else self.downsample(x))
-        return self._recurse("final", F.relu(out, inplace=True))
+        return self._finish(self.conv3, out, x, ("end",))
+
+    def _finish(self, conv: nn.Sequential, out: Tensor, x: Tensor, places: tuple[str, ...]) -> Tensor:
+        """The last convolution, with the SRTG of one of `places` before the addition of the shortcut of x."""
+        if self.placement in places:
+            out = self.sar(conv(out))
+            out += self._shortcut(x)
+            return F.relu(out, inplace=True)
+        out = norm_add_relu(conv[1], conv[0](out), self._shortcut(x))
+        return self._recurse("final", out)
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        return self._recurse("res", x if self.downsample is None else self.downsample(x))
 
     def _recurse(self, place: str, x: Tensor) -> Tensor:
         """Apply the block's SRTG to x if `place` is its placement."""

@@ -12,6 +12,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from network.kernels.use import is_channels_last, may_use_kernels
+
 
 class SubBatchNorm3d(nn.BatchNorm3d):
     """Batch norm of x (B, C, T, H, W) that in training normalises each of `num_splits` sub-batches of B separately.
@@ -21,8 +23,8 @@ class SubBatchNorm3d(nn.BatchNorm3d):
     dict is that of plain batch norm; after loading one, every sub-batch has the loaded statistics. With one split, this
     is plain batch norm. With `synchronise`, a sub-batch includes the clips of all ranks.
 
-    Sub-batch s has the clips s, s + num_splits, ...: a view moves the splits into the channels without a copy. In
-    channels_last_3d there is no such view; sub-batches are consecutive clips, normalised one after the other.
+    Sub-batch s has the clips s, s + num_splits, ...: in NCDHW a view moves the splits into the channels without a copy.
+    In channels_last_3d there is no such view; on a GPU network/kernels/norm.py normalises all sub-batches at once.
     """
 
     running_mean: Tensor
@@ -76,40 +78,82 @@ class SubBatchNorm3d(nn.BatchNorm3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x (B, C, T, H, W); in training B must be a multiple of `num_splits`."""
-        is_synchronised = self.synchronise and dist.is_initialized() and dist.get_world_size() > 1
-        if not self.training or (self.num_splits == 1 and not is_synchronised):
-            return super().forward(x)
+        if self.may_fuse(x):
+            return self.fused(x, None, relu=False)
+        is_synchronised = self._is_synchronised()
         splits = self.num_splits
+        if not self.training or (splits == 1 and not is_synchronised):
+            return self._plain(x)
         assert len(x) % splits == 0, f"a batch of {len(x)} clips does not divide into {splits} sub-batches"
-        mean = self.running_mean[None] if self.split_mean is None else self.split_mean
-        var = self.running_var[None] if self.split_var is None else self.split_var
+        mean, var = self._statistics()
         if self.num_batches_tracked is not None:  # None while a block is recomputed, see activation_checkpointing.py
             self.num_batches_tracked.add_(1)
-        normalise = self._normalise_with_all_ranks if is_synchronised else self._normalise
-        if x.is_contiguous():
-            merged = x.view(len(x) // splits, splits * x.shape[1], *x.shape[2:])
-            return normalise(merged, mean.view(-1), var.view(-1), splits).view_as(x)
-        return torch.cat([normalise(part, mean[i], var[i], 1) for i, part in enumerate(x.chunk(splits))])
-
-    def _normalise(self, x: Tensor, running_mean: Tensor, running_var: Tensor, splits: int) -> Tensor:
-        """Normalise x (b, splits * C, T, H, W) and update its running statistics (splits * C)."""
+        if is_synchronised or not x.is_contiguous():
+            return self._normalise(x, mean, var, dist.get_world_size() if is_synchronised else 1)
+        merged = x.view(len(x) // splits, splits * x.shape[1], *x.shape[2:])
         weight, bias = self.weight.repeat(splits), self.bias.repeat(splits)
-        return F.batch_norm(x, running_mean, running_var, weight, bias, True, self.momentum, self.eps)
+        arguments = mean.view(-1), var.view(-1), weight, bias, True, self.momentum, self.eps
+        return F.batch_norm(merged, *arguments).view_as(x)
 
-    def _normalise_with_all_ranks(self, x: Tensor, running_mean: Tensor, running_var: Tensor, splits: int) -> Tensor:
-        """As `_normalise`, with the statistics of each sub-batch over all ranks; all ranks have equally many clips."""
-        ranks = dist.get_world_size()
-        own_var, own_mean = torch.var_mean(x.float(), (0, 2, 3, 4), correction=0)
-        mean = _SumOverRanks.apply(own_mean) / ranks
-        var = _SumOverRanks.apply(own_var + (own_mean - mean).square()) / ranks
+    def may_fuse(self, x: Tensor, shortcut: Tensor | None = None) -> bool:
+        """Whether `fused` takes clips x (B, C, T, H, W), and a shortcut like x."""
+        if not self.training or not may_use_kernels(x) or self._is_synchronised() or has_hooks(self):
+            return False
+        if self.weight.dtype != torch.float32 or x.numel() == x.shape[1] * self.num_splits:
+            return False  # of one value a channel there are no statistics: PyTorch's own error says so
+        return shortcut is None or (
+            shortcut.dtype == x.dtype and shortcut.shape == x.shape and is_channels_last(shortcut)
+        )
+
+    def fused(self, x: Tensor, shortcut: Tensor | None, relu: bool) -> Tensor:
+        """Normalise x (B, C, T, H, W), add the shortcut, and apply ReLU, all at once; see `may_fuse`."""
+        from network.kernels.norm import norm_add_relu  # not at import: Triton is not everywhere
+
+        splits = self.num_splits
+        assert len(x) % splits == 0, f"a batch of {len(x)} clips does not divide into {splits} sub-batches"
+        norm = self.weight, self.bias, *self._statistics(), self.num_batches_tracked, self.momentum, self.eps
+        return norm_add_relu(x, shortcut, *norm, relu)
+
+    def _plain(self, x: Tensor) -> Tensor:
+        """PyTorch's batch norm; on a GPU it has a fast kernel for channels_last images, and none for such clips."""
+        if not (x.is_cuda and is_channels_last(x)):
+            return super().forward(x)
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        norm = self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+        return F.batch_norm(x.flatten(2, 3), *norm).view_as(x)
+
+    def _is_synchronised(self) -> bool:
+        return self.synchronise and dist.is_initialized() and dist.get_world_size() > 1
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        """The running statistics of each sub-batch, both (num_splits, C)."""
+        if self.split_mean is None or self.split_var is None:
+            return self.running_mean[None], self.running_var[None]
+        return self.split_mean, self.split_var
+
+    def _normalise(self, x: Tensor, running_mean: Tensor, running_var: Tensor, ranks: int) -> Tensor:
+        """Normalise x (B, C, T, H, W) of any layout, and update the running statistics (splits, C).
+
+        With several ranks, which have equally many clips, a sub-batch includes the clips of all of them.
+        """
+        splits, channels = running_mean.shape
+        parts = x.view(-1, splits, *x.shape[1:])  # (B / splits, splits, C, T, H, W)
+        own_var, own_mean = torch.var_mean(parts.float(), (0, 3, 4, 5), correction=0)
+        if ranks == 1:
+            mean, var = own_mean, own_var
+        else:
+            means, variances = _OfAllRanks.apply(torch.stack((own_mean, own_var))).unbind(1)
+            mean = means.mean(0)
+            var = variances.mean(0) + (means - mean).square().mean(0)
         with torch.no_grad():
-            count = ranks * x.numel() / x.shape[1]
+            count = ranks * x.numel() / (splits * channels)
             running_mean.lerp_(mean, self.momentum)
             running_var.lerp_(var * (count / (count - 1)), self.momentum)
-        scale = self.weight.repeat(splits) * (var + self.eps).rsqrt()
-        shift = self.bias.repeat(splits) - mean * scale
-        shape = (1, -1, 1, 1, 1)
-        return torch.addcmul(shift.view(shape), x, scale.view(shape)).to(x.dtype)
+        scale = self.weight * (var + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        shape = (1, splits, channels, 1, 1, 1)
+        return torch.addcmul(shift.view(shape), parts, scale.view(shape)).to(x.dtype).view_as(x)
 
     def _start_splits(self, num_splits: int) -> None:
         self.split_mean = self.running_mean.repeat(num_splits, 1) if num_splits > 1 else None
@@ -128,20 +172,25 @@ class SubBatchNorm3d(nn.BatchNorm3d):
         return f"{super().extra_repr()}, num_splits={self.num_splits}, synchronise={self.synchronise}"
 
 
-class _SumOverRanks(torch.autograd.Function):
-    """The sum of a tensor over all ranks; the gradient is summed too, because every rank uses the sum."""
+class _OfAllRanks(torch.autograd.Function):
+    """A tensor (...) of every rank: (ranks, ...). Gradients are summed over the ranks, because every rank uses it."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        total = tensor.clone()
-        dist.all_reduce(total)
-        return total
+        tensors = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        dist.all_gather(tensors, tensor.contiguous())
+        return torch.stack(tensors)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         dist.all_reduce(total)
-        return total
+        return total[dist.get_rank()]
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something watches the module's own calls, which an operation of several modules would skip."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def use_sub_batch_norm(network: nn.Module, synchronise: bool = False) -> None:

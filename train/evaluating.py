@@ -13,6 +13,7 @@ from rich.console import Console
 from common.device import prepare_device
 from common.distributed.process_group import check_agreement, on_all_ranks
 from common.errors import DataError
+from common.layout import moved
 from common.logs import LOG
 from common.precision import DTYPES
 from common.ranks import Ranks
@@ -123,7 +124,7 @@ def run_evaluation(
     if options.debug_mode:
         log_network(network)
         check_blocks(network)
-    network = network.to(device)
+    network = moved(network, device)
     views = preprocessing.sampling(options.val_clips, options.val_crops)
 
     def evaluate_as(name: str, sampling: ClipSampling) -> Evaluation:

@@ -19,6 +19,7 @@ from common.distributed.process_group import check_agreement, is_launched, on_al
 from common.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from common.errors import DataError, TrainingError, UserError
 from common.json_text import json_text
+from common.layout import LAYOUTS, moved
 from common.logs import (
     FILE_ONLY,
     LOG,
@@ -334,14 +335,14 @@ def _load_weights(
 
 
 def _prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.device) -> VideoNetwork:
-    if options.long_cycles or options.sync_bn:
+    if options.long_cycles or options.sync_bn or device.type == "cuda":  # there, its fused form is faster
         use_sub_batch_norm(network, synchronise=options.sync_bn)
     if options.checkpoint_activations:
         checkpoint_activations(network)
     if options.debug_mode:
         log_network(network)
         check_blocks(network)
-    return network.to(device)
+    return moved(network, device, LAYOUTS[options.layout])
 
 
 def _optimizer_step(

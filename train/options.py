@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from common.cli import CommandParser
 from common.distributed.process_group import is_launched
 from common.errors import DataError, NetworkError, UserError
+from common.layout import with_layout
 from common.machine import MachineOptions, with_machine, with_precision
 from common.options import add_options, flag_name, flags_of, option, plain, read_options
 from common.processes import environment_number
@@ -269,7 +270,11 @@ def resolve_auto(options: TrainOptions) -> TrainOptions:
     if not options.evaluate:
         _check_batch(options, environment_number("WORLD_SIZE", minimum=1) if is_launched() else options.gpus)
     _check_precision(options.precision, options.device, options.evaluate)
-    return replace(options, precision=with_precision(options.precision, options.device))
+    return replace(
+        options,
+        precision=with_precision(options.precision, options.device),
+        layout=with_layout(options.layout, options.device),
+    )
 
 
 def _check_precision(precision: str, device: str, evaluate: bool) -> None:

@@ -10,6 +10,7 @@ Whatever ends a section (an error, a crash, too little memory, its limit), the n
     d  the same for other networks, and torchvision's
     e  every shape of the multigrid plan of train_kinetics.py
     f  real training: the time that it waits for data, the share of augmentation
+    h  the fused operations of network/kernels
     g  real learning: top-1 and minutes on the videos of --videos or --dataset
 
 DIR gets four files, which are up to date after every measurement: results.json, results.md (the same as a table),

@@ -20,6 +20,7 @@ SECTIONS = (
     Section("d", "other networks", "benchmarks.gpu.steps:run_networks", 0.12, NETWORKS),
     Section("e", "shapes of multigrid", "benchmarks.gpu.multigrid:run", 0.13, TRAINING),
     Section("f", "reading", "benchmarks.gpu.reading:run", 0.12, TRAINING),
+    Section("h", "fused operations", "benchmarks.gpu.kernels:run", 0.06, NETWORKS),
     Section("g", "learning", "benchmarks.gpu.learning:run", 0.11, TRAINING),
 )
 OPTIONAL = ("torchvision", "av", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pytest_timeout", "hypothesis")

@@ -82,7 +82,7 @@ def run(request: dict[str, Any]) -> None:
     job.prepare()
     tune_device(job.device.type)
     clip, batch = (TINY_CLIP, TINY_BATCH) if job.is_tiny else (CLIP, BATCH)
-    step = FormStep(Form(request["network"], job.half[0]), clip, batch, job.device)
+    step = FormStep(Form(request["network"], job.half[0], "channels-last"), clip, batch, job.device)
     KINDS[request["kind"]](job, step)
 
 

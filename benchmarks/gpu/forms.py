@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmarks.network_cost import DTYPES, LAYOUTS, Setting, build
+from benchmarks.network_cost import DTYPES, Setting, build
+from common.layout import LAYOUTS
 from common.precision import autocast
 from common.ranks import Ranks
 from network import srtg
+from network.sub_batch_norm import use_sub_batch_norm
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 
@@ -61,6 +63,8 @@ class FormStep:
         layout = LAYOUTS[form.layout]
         with device:  # initial values are made on the device, in less time
             self.network = build(form.network, form.setting(clip, batch, device)).train()
+        if not form.original:
+            use_sub_batch_norm(self.network)  # as a run on a GPU
         self.network.to(device, memory_format=layout)
         dtype = torch.float32 if form.original else DTYPES[form.precision]
         self.clips = torch.randn(batch, 3, *clip, device=device).to(dtype).contiguous(memory_format=layout)

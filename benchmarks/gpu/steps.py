@@ -25,11 +25,12 @@ LONGEST_STEP = 12  # seconds that a form may take, with the choice of algorithms
 def forms(network: str, half: tuple[str, ...]) -> list[Form]:
     """The forms of section c, in the order of their worth; of each precision and layout, the plain twin comes first."""
     first, last, twin = half[0], half[-1], network.removeprefix("srtg_")
-    layouts = ("contiguous", "channels-last")
+    layouts = ("channels-last", "contiguous")
     found = [Form(name, first, layout) for layout in layouts for name in (twin, network)]
+    found.insert(2, Form(network, first, layouts[0], gates=True))
+    found += [Form(name, last, layouts[0]) for name in (twin, network)]
     found += [Form(twin, last), Form(network, last, original=True), Form(network, last)]
-    found += [Form(network, first, layout, gates=True) for layout in layouts]
-    found += [Form(name, last, layouts[1]) for name in (twin, network)]
+    found += [Form(network, first, layouts[1], gates=True)]
     found += [Form(network, last, layout, gates=True) for layout in layouts]
     return list(dict.fromkeys(found))
 
@@ -57,7 +58,7 @@ def run_networks(job: Job) -> None:
     if find_spec("torchvision") and not job.is_tiny:
         names += tuple(TORCHVISION)
     meter = StepMeter(job)
-    for layout in ("contiguous", "channels-last"):
+    for layout in ("channels-last", "contiguous"):
         for name in names:
             form = Form(name, job.half[0], layout)
             job.attempt(form.name, lambda: meter.time(form), LONGEST_STEP * job.is_cuda)  # noqa: B023 - called at once

@@ -9,6 +9,7 @@ import torch
 
 import train_kinetics
 from benchmarks.gpu.job import Job
+from common.layout import moved
 from common.options import part
 from common.ranks import Ranks
 from data.augment.params import random_params
@@ -53,7 +54,7 @@ class Trained:
     def __init__(self, network: VideoNetwork, device: torch.device, precision: str, folder: Path) -> None:
         use_sub_batch_norm(network)
         self.device, self.precision, self.folder = device, precision, folder
-        self.network = network.to(device)
+        self.network = moved(network, device)
         optimizer = make_optimizer(network, OptimizerOptions())
         self.optimizer_step = OptimizerStep(network.parameters(), optimizer, device, ALONE, precision, 0.0)
 

@@ -57,7 +57,6 @@ def test_each_sub_batch_is_normalised_by_itself(channels_last):
     members = [torch.arange(8)[s::SPLITS] for s in range(SPLITS)]
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last_3d)
-        members = torch.arange(8).chunk(SPLITS)
     norm, plain = sub_norm(), [plain_norm() for _ in range(SPLITS)]
     output, x_gradient, weight_gradient, bias_gradient = run(norm, x)
 

@@ -1,0 +1,104 @@
+"""Layers of the networks that use the fused operations of network/kernels where these apply.
+
+Their parameters, names and results are those of PyTorch's layers; results differ by rounding.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from network.kernels.use import HALF, is_channels_last, is_eager, may_use_kernels
+from network.sub_batch_norm import SubBatchNorm3d, has_hooks
+
+
+class ConvNormReLU(nn.Sequential):
+    """Layers one after the other; a batch norm and the ReLU after it are one operation where that applies."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Clips x (B, in, T, H, W) to (B, out, T', H', W')."""
+        layers = list(self)
+        index = 0
+        while index < len(layers):
+            layer, following = layers[index], layers[index + 1] if index + 1 < len(layers) else None
+            if isinstance(layer, SubBatchNorm3d) and _is_relu(following) and layer.may_fuse(x):
+                x = layer.fused(x, None, relu=True)
+                index += 2
+            else:
+                x = layer(x)
+                index += 1
+        return x
+
+
+def _is_relu(layer: nn.Module | None) -> bool:
+    return isinstance(layer, nn.ReLU) and not has_hooks(layer)
+
+
+def norm_add_relu(norm: nn.Module, x: Tensor, shortcut: Tensor) -> Tensor:
+    """ReLU of the normalised x plus the shortcut, both (B, C, T, H, W); may overwrite what `norm` returned."""
+    if isinstance(norm, SubBatchNorm3d) and norm.may_fuse(x, shortcut):
+        return norm.fused(x, shortcut, relu=True)
+    x = norm(x)
+    x += shortcut
+    return F.relu(x, inplace=True)
+
+
+class StemPool(nn.MaxPool3d):
+    """The max-pool after a stem: over windows of 3 x 3 x 3 that halve T, H and W, or of 1 x 3 x 3 that keep T."""
+
+    def __init__(self, frames: int) -> None:
+        stride = 2 if frames == 3 else 1
+        super().__init__((frames, 3, 3), (stride, 2, 2), (frames // 2, 1, 1))
+        self.frames = frames
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Clips x (B, C, T, H, W) to (B, C, T or T/2, H/2, W/2), rounded up."""
+        if not may_use_kernels(x):
+            return super().forward(x)
+        from network.kernels.pool import max_pool  # not at import: Triton is not everywhere
+
+        return max_pool(x, self.frames)
+
+
+class StemConv3d(nn.Conv3d):
+    """A stem's convolution of `frames` x 7 x 7 of RGB clips with a stride of 1 x 2 x 2.
+
+    Tensor cores take channels eight at a time: with three, a fifth of a training step goes by in this one layer. On a
+    GPU in half precision and channels_last_3d, the 2 x 2 pixels of a stride become channels, and the convolution one of
+    `frames` x 4 x 4 of 16 channels with a stride of 1: the same products, and some with zero.
+    """
+
+    def __init__(self, out_channels: int, frames: int) -> None:
+        super().__init__(3, out_channels, (frames, 7, 7), (1, 2, 2), padding=(frames // 2, 3, 3), bias=False)
+        self.frames = frames
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) to (B, out, T, H/2, W/2), rounded up."""
+        if not self._may_fold(x):
+            return super().forward(x)
+        folded = fold_clips(x)
+        return F.conv3d(folded, fold_weight(self.weight.to(folded.dtype)), padding=(self.frames // 2, 0, 0))
+
+    def _may_fold(self, x: Tensor) -> bool:
+        height, width = x.shape[-2:]
+        is_even = height % 2 == 0 and width % 2 == 0
+        return x.is_cuda and x.dtype in HALF and is_even and is_channels_last(x) and not x.requires_grad and is_eager()
+
+
+def fold_clips(x: Tensor) -> Tensor:
+    """Clips (B, 3, T, H, W), H and W even, to (B, 16, T, H/2 + 3, W/2 + 3) for `fold_weight`, in channels_last_3d.
+
+    Channel 8 i + 4 j + c is that of pixel (2 y + i, 2 x + j) and colour c; c = 3 is zero. Beyond the frame there are
+    zeros: two rows and columns before, one after.
+    """
+    clips, _, frames, height, width = x.shape
+    folded = x.new_zeros(clips, frames, height // 2 + 3, width // 2 + 3, 2, 2, 4)
+    pixels = x.unflatten(4, (-1, 2)).unflatten(3, (-1, 2))  # (B, 3, T, H/2, 2, W/2, 2)
+    folded[:, :, 2:-1, 2:-1, :, :, :3] = pixels.permute(0, 2, 3, 5, 4, 6, 1)
+    return folded.flatten(4).permute(0, 4, 1, 2, 3)
+
+
+def fold_weight(weight: Tensor) -> Tensor:
+    """The weight (out, 3, t, 7, 7) of a stem for `fold_clips`: (out, 16, t, 4, 4) in channels_last_3d."""
+    # With a row and a column of zeros before, a window of 8 x 8 pixels begins at an even one.
+    pixels = F.pad(weight, (1, 0, 1, 0)).unflatten(4, (4, 2)).unflatten(3, (4, 2))  # (out, 3, t, 4, 2, 4, 2)
+    channels = F.pad(pixels.permute(0, 2, 3, 5, 4, 6, 1), (0, 1))  # (out, t, 4, 4, 2, 2, 4)
+    return channels.flatten(4).permute(0, 4, 1, 2, 3)

@@ -1,0 +1,366 @@
+"""Batch norm in training with the addition of a shortcut and ReLU, as one operation with its own backward pass.
+
+PyTorch's batch norm has no fast kernel for bfloat16 clips in channels_last_3d, and reads and writes each activation
+again for the addition and for ReLU. Here, a forward pass reads x twice and writes the result; a backward pass reads x
+and the gradient twice (with a shortcut also the result, for ReLU) and writes the gradients.
+
+x (B, C, T, H, W) in channels_last_3d is a matrix of B*T*H*W rows and C columns. Sub-batch s of S has the clips s, s+S,
+... Each kernel works on tiles of rows and columns; sums are in float32, in a fixed order, without atomics.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+PROGRAMS = 1024  # of a reduction: some for each of a GPU's multiprocessors
+TILE = 4096  # elements of a tile
+WARPS = 4
+
+
+@triton.jit
+def _row_of(r, s, pixels, splits):
+    """The matrix row of row `r` of sub-batch `s`; a clip has `pixels` rows."""
+    return ((r // pixels).to(tl.int64) * splits + s) * pixels + r % pixels
+
+
+@triton.jit(do_not_specialize=["splits", "rows", "pixels", "rows_of_program", "chunks"])
+def _sums_kernel(
+    x, partial, rows, pixels, rows_of_program, chunks, C, splits,
+    BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Sums of x - first and of its square over the rows of a chunk; `first` is the first row of the sub-batch."""
+    chunk, s = tl.program_id(0), tl.program_id(1)
+    c = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    is_channel = c < C
+    first = tl.load(x + (_row_of(0 * s, s, pixels, splits) * C + c), mask=is_channel, other=0.0).to(tl.float32)
+    sums = tl.zeros((BLOCK_R, BLOCK_C), tl.float32)
+    squares = tl.zeros((BLOCK_R, BLOCK_C), tl.float32)
+    start = chunk * rows_of_program
+    end = tl.minimum(start + rows_of_program, rows)
+    for begin in range(start, end, BLOCK_R):
+        r = begin + tl.arange(0, BLOCK_R)
+        mask = (r < end)[:, None] & is_channel[None, :]
+        place = _row_of(r, s, pixels, splits)[:, None] * C + c[None, :]
+        value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
+        value = tl.where(mask, value - first[None, :], 0.0)
+        sums += value
+        squares += value * value
+    target = partial + ((s * chunks + chunk).to(tl.int64) * 2) * C + c
+    tl.store(target, tl.sum(sums, 0), mask=is_channel)
+    tl.store(target + C, tl.sum(squares, 0), mask=is_channel)
+
+
+@triton.jit
+def _total(partial, s, chunks, c, is_channel, C, BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr):
+    """Both sums over all chunks of sub-batch `s`."""
+    first = tl.zeros((BLOCK_K, BLOCK_C), tl.float32)
+    second = tl.zeros((BLOCK_K, BLOCK_C), tl.float32)
+    for begin in range(0, chunks, BLOCK_K):
+        k = begin + tl.arange(0, BLOCK_K)
+        mask = (k < chunks)[:, None] & is_channel[None, :]
+        place = partial + ((s * chunks + k)[:, None].to(tl.int64) * 2) * C + c[None, :]
+        first += tl.load(place, mask=mask, other=0.0)
+        second += tl.load(place + C, mask=mask, other=0.0)
+    return tl.sum(first, 0), tl.sum(second, 0)
+
+
+@triton.jit(do_not_specialize=["splits", "rows", "pixels", "chunks", "momentum", "eps"])
+def _statistics_kernel(
+    x, partial, weight, bias, running_mean, running_var, tracked, table, rows, pixels, chunks, momentum, eps, C, splits,
+    COUNTS: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Mean, 1 / deviation, scale and shift of each sub-batch into table (4, S, C); updates the running statistics."""
+    s = tl.program_id(1)
+    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    is_channel = c < C
+    total, squares = _total(partial, s, chunks, c, is_channel, C, BLOCK_K, BLOCK_C)
+    first = tl.load(x + (_row_of(0 * s, s, pixels, splits) * C + c), mask=is_channel, other=0.0).to(tl.float32)
+    count = rows.to(tl.float32)
+    shift = total / count
+    mean = first + shift
+    var = tl.maximum(squares / count - shift * shift, 0.0)
+    rstd = tl.rsqrt(var + eps)
+    scale = tl.load(weight + c, mask=is_channel, other=0.0) * rstd
+    target = table + s * C + c
+    tl.store(target, mean, mask=is_channel)
+    tl.store(target + splits * C, rstd, mask=is_channel)
+    tl.store(target + 2 * splits * C, scale, mask=is_channel)
+    tl.store(target + 3 * splits * C, tl.load(bias + c, mask=is_channel, other=0.0) - mean * scale, mask=is_channel)
+    place = s * C + c
+    old_mean = tl.load(running_mean + place, mask=is_channel, other=0.0)
+    old_var = tl.load(running_var + place, mask=is_channel, other=0.0)
+    unbiased = var * (count / tl.maximum(count - 1.0, 1.0))
+    tl.store(running_mean + place, old_mean + momentum * (mean - old_mean), mask=is_channel)
+    tl.store(running_var + place, old_var + momentum * (unbiased - old_var), mask=is_channel)
+    if COUNTS:  # noqa: SIM102
+        if (s == 0) & (tl.program_id(0) == 0):
+            tl.store(tracked, tl.load(tracked) + 1)
+
+
+@triton.jit(do_not_specialize=["splits", "pixels"])
+def _apply_kernel(
+    x, shortcut, y, table, pixels, C, splits,
+    HAS_SHORTCUT: tl.constexpr, RELU: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """The result y = x * scale + shift, plus the shortcut, and ReLU, on a tile of a clip."""
+    clip = tl.program_id(1)
+    r = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    c = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    mask = (r < pixels)[:, None] & (c < C)[None, :]
+    place = (clip.to(tl.int64) * pixels + r)[:, None] * C + c[None, :]
+    of_channel = table + 2 * splits * C + (clip % splits) * C + c
+    scale = tl.load(of_channel, mask=c < C, other=0.0)
+    shift = tl.load(of_channel + splits * C, mask=c < C, other=0.0)
+    value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) * scale[None, :] + shift[None, :]
+    if HAS_SHORTCUT:
+        value += tl.load(shortcut + place, mask=mask, other=0.0).to(tl.float32)
+    if RELU:
+        # A number that is not finite stays so.
+        value = tl.where(value < 0.0, 0.0, value)
+    tl.store(y + place, value.to(y.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _masked(dy, x, y, place, mask, scale, shift, HAS_SHORTCUT: tl.constexpr, RELU: tl.constexpr):
+    """The gradient before ReLU, and x, both in float32."""
+    g = tl.load(dy + place, mask=mask, other=0.0).to(tl.float32)
+    value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
+    if RELU:
+        if HAS_SHORTCUT:
+            is_on = tl.load(y + place, mask=mask, other=0.0).to(tl.float32) > 0.0
+        else:
+            is_on = value * scale[None, :] + shift[None, :] > 0.0
+        g = tl.where(is_on, g, 0.0)
+    return g, value
+
+
+@triton.jit(do_not_specialize=["splits", "rows", "pixels", "rows_of_program", "chunks"])
+def _gradient_sums_kernel(
+    dy, x, y, table, partial, rows, pixels, rows_of_program, chunks, C, splits,
+    HAS_SHORTCUT: tl.constexpr, RELU: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Sums over the rows of a chunk of the gradient g before ReLU, and of g * (x - mean)."""
+    chunk, s = tl.program_id(0), tl.program_id(1)
+    c = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    is_channel = c < C
+    of_channel = table + s * C + c
+    mean = tl.load(of_channel, mask=is_channel, other=0.0)
+    scale = tl.load(of_channel + 2 * splits * C, mask=is_channel, other=0.0)
+    shift = tl.load(of_channel + 3 * splits * C, mask=is_channel, other=0.0)
+    sums = tl.zeros((BLOCK_R, BLOCK_C), tl.float32)
+    products = tl.zeros((BLOCK_R, BLOCK_C), tl.float32)
+    start = chunk * rows_of_program
+    end = tl.minimum(start + rows_of_program, rows)
+    for begin in range(start, end, BLOCK_R):
+        r = begin + tl.arange(0, BLOCK_R)
+        mask = (r < end)[:, None] & is_channel[None, :]
+        place = _row_of(r, s, pixels, splits)[:, None] * C + c[None, :]
+        g, value = _masked(dy, x, y, place, mask, scale, shift, HAS_SHORTCUT, RELU)
+        sums += g
+        products += g * (value - mean[None, :])
+    target = partial + ((s * chunks + chunk).to(tl.int64) * 2) * C + c
+    tl.store(target, tl.sum(sums, 0), mask=is_channel)
+    tl.store(target + C, tl.sum(products, 0), mask=is_channel)
+
+
+@triton.jit(do_not_specialize=["splits", "rows", "chunks"])
+def _gradients_kernel(
+    partial, table, dweight, dbias, sums, rows, chunks, C, splits,
+    BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """The gradients of weight and bias, and in sums (2, S, C) what `_input_gradient_kernel` needs."""
+    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    is_channel = c < C
+    count = rows.to(tl.float32)
+    of_weight = tl.zeros((BLOCK_C,), tl.float32)
+    of_bias = tl.zeros((BLOCK_C,), tl.float32)
+    for s in range(0, splits):
+        total, product = _total(partial, s, chunks, c, is_channel, C, BLOCK_K, BLOCK_C)
+        rstd = tl.load(table + (splits + s) * C + c, mask=is_channel, other=0.0)
+        scale = tl.load(table + (2 * splits + s) * C + c, mask=is_channel, other=0.0)
+        of_bias += total
+        of_weight += product * rstd
+        tl.store(sums + s * C + c, scale * total / count, mask=is_channel)
+        tl.store(sums + (splits + s) * C + c, scale * rstd * rstd * product / count, mask=is_channel)
+    tl.store(dweight + c, of_weight, mask=is_channel)
+    tl.store(dbias + c, of_bias, mask=is_channel)
+
+
+@triton.jit(do_not_specialize=["splits", "pixels"])
+def _input_gradient_kernel(
+    dy, x, y, dx, dshortcut, table, sums, pixels, C, splits,
+    HAS_SHORTCUT: tl.constexpr, RELU: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """The gradient of x, and with a shortcut that of the shortcut, on a tile of a clip."""
+    clip = tl.program_id(1)
+    s = clip % splits
+    r = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    c = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    is_channel = c < C
+    mask = (r < pixels)[:, None] & is_channel[None, :]
+    place = (clip.to(tl.int64) * pixels + r)[:, None] * C + c[None, :]
+    of_channel = table + s * C + c
+    mean = tl.load(of_channel, mask=is_channel, other=0.0)
+    scale = tl.load(of_channel + 2 * splits * C, mask=is_channel, other=0.0)
+    shift = tl.load(of_channel + 3 * splits * C, mask=is_channel, other=0.0)
+    total = tl.load(sums + s * C + c, mask=is_channel, other=0.0)
+    product = tl.load(sums + (splits + s) * C + c, mask=is_channel, other=0.0)
+    g, value = _masked(dy, x, y, place, mask, scale, shift, HAS_SHORTCUT, RELU)
+    if HAS_SHORTCUT:
+        tl.store(dshortcut + place, g.to(dshortcut.dtype.element_ty), mask=mask)
+    gradient = scale[None, :] * g - total[None, :] - product[None, :] * (value - mean[None, :])
+    tl.store(dx + place, gradient.to(dx.dtype.element_ty), mask=mask)
+
+
+class _Sizes(NamedTuple):
+    """How the work on x is divided."""
+
+    splits: int
+    channels: int
+    pixels: int  # rows of a clip
+    rows: int  # of a sub-batch
+    block_r: int
+    block_c: int
+    column_blocks: int
+    chunks: int  # of the rows of a sub-batch, in reductions
+    rows_of_program: int
+
+    @classmethod
+    def of(cls, x: Tensor, splits: int) -> "_Sizes":
+        clips, channels = x.shape[:2]
+        pixels = x.shape[2] * x.shape[3] * x.shape[4]
+        rows = clips // splits * pixels
+        block_c = min(128, max(16, triton.next_power_of_2(channels)))
+        block_r = TILE // block_c
+        column_blocks = triton.cdiv(channels, block_c)
+        chunks = max(1, min(PROGRAMS // (splits * column_blocks), triton.cdiv(rows, block_r)))
+        rows_of_program = triton.cdiv(triton.cdiv(rows, chunks), block_r) * block_r
+        chunks = triton.cdiv(rows, rows_of_program)
+        return cls(splits, channels, pixels, rows, block_r, block_c, column_blocks, chunks, rows_of_program)
+
+    def reduction_grid(self) -> tuple[int, int, int]:
+        """Programs of a kernel that sums over the rows of a chunk."""
+        return self.chunks, self.splits, self.column_blocks
+
+    def tile_grid(self, clips: int) -> tuple[int, int, int]:
+        """Programs of a kernel that works on a tile of a clip."""
+        return triton.cdiv(self.pixels, self.block_r), clips, self.column_blocks
+
+
+FINAL = {"BLOCK_K": 64, "BLOCK_C": 32, "num_warps": WARPS}  # of the kernels that add up the chunks
+
+
+class NormAddReLU(torch.autograd.Function):
+    """Batch norm of each sub-batch of x, plus a shortcut, and ReLU: see `norm_add_relu`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        shortcut: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor,
+        running_var: Tensor,
+        tracked: Tensor | None,
+        momentum: float,
+        eps: float,
+        relu: bool,
+    ) -> Tensor:
+        """See `norm_add_relu`."""
+        size = _Sizes.of(x, len(running_mean))
+        splits, channels = size.splits, size.channels
+        partial = x.new_empty((splits, size.chunks, 2, channels), dtype=torch.float32)
+        table = x.new_empty((4, splits, channels), dtype=torch.float32)
+        y = torch.empty_like(x)
+        blocks = {"BLOCK_R": size.block_r, "BLOCK_C": size.block_c, "num_warps": WARPS}
+        _sums_kernel[size.reduction_grid()](
+            x, partial, size.rows, size.pixels, size.rows_of_program, size.chunks, channels, splits, **blocks
+        )
+        _statistics_kernel[(triton.cdiv(channels, FINAL["BLOCK_C"]), splits)](
+            x, partial, weight, bias, running_mean, running_var, x if tracked is None else tracked, table, size.rows,
+            size.pixels, size.chunks, momentum, eps, channels, splits, COUNTS=tracked is not None, **FINAL,
+        )  # fmt: skip
+        _apply_kernel[size.tile_grid(len(x))](
+            x, x if shortcut is None else shortcut, y, table, size.pixels, channels, splits,
+            HAS_SHORTCUT=shortcut is not None, RELU=relu, **blocks,
+        )  # fmt: skip
+        ctx.size, ctx.relu, ctx.has_shortcut = size, relu, shortcut is not None
+        ctx.save_for_backward(x, y if relu and shortcut is not None else None, table)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of x, shortcut, weight and bias."""
+        x, y, table = ctx.saved_tensors
+        size: _Sizes = ctx.size
+        splits, channels = size.splits, size.channels
+        dy = dy.contiguous(memory_format=torch.channels_last_3d)
+        partial = x.new_empty((splits, size.chunks, 2, channels), dtype=torch.float32)
+        sums = x.new_empty((2, splits, channels), dtype=torch.float32)
+        of_parameters = x.new_empty((2, channels), dtype=torch.float32)
+        dx = torch.empty_like(x)
+        dshortcut = torch.empty_like(x) if ctx.has_shortcut and ctx.relu else None
+        kind = {"HAS_SHORTCUT": dshortcut is not None, "RELU": ctx.relu}
+        blocks = {"BLOCK_R": size.block_r, "BLOCK_C": size.block_c, "num_warps": WARPS}
+        y = x if y is None else y
+        _gradient_sums_kernel[size.reduction_grid()](
+            dy,
+            x,
+            y,
+            table,
+            partial,
+            size.rows,
+            size.pixels,
+            size.rows_of_program,
+            size.chunks,
+            channels,
+            splits,
+            **kind,
+            **blocks,
+        )
+        _gradients_kernel[(triton.cdiv(channels, FINAL["BLOCK_C"]),)](
+            partial, table, of_parameters[0], of_parameters[1], sums, size.rows, size.chunks, channels, splits, **FINAL
+        )
+        _input_gradient_kernel[size.tile_grid(len(x))](
+            dy,
+            x,
+            y,
+            dx,
+            dx if dshortcut is None else dshortcut,
+            table,
+            sums,
+            size.pixels,
+            channels,
+            splits,
+            **kind,
+            **blocks,
+        )
+        if ctx.has_shortcut and dshortcut is None:  # without ReLU it is the gradient itself
+            dshortcut = dy
+        return dx, dshortcut, of_parameters[0], of_parameters[1], None, None, None, None, None, None
+
+
+def norm_add_relu(
+    x: Tensor,
+    shortcut: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    tracked: Tensor | None,
+    momentum: float,
+    eps: float,
+    relu: bool,
+) -> Tensor:
+    """Batch norm of x (B, C, T, H, W) over each of S sub-batches, plus `shortcut` like x, and ReLU: a tensor like x.
+
+    x is in channels_last_3d, and B a multiple of S; sub-batch s has the clips s, s+S, ... `weight` and `bias` (C) are
+    float32; `running_mean` and `running_var` (S, C) are updated, and `tracked` () counts the call.
+    """
+    return NormAddReLU.apply(x, shortcut, weight, bias, running_mean, running_var, tracked, momentum, eps, relu)
