@@ -24,4 +24,4 @@ def best_format(device: torch.device) -> torch.memory_format:
 
 def moved(network: Network, device: torch.device, layout: torch.memory_format | None = None) -> Network:
     """The network, in place, on a device and in a layout; by default in the best one."""
-    return network.to(device, memory_format=layout or best_format(device))  # type: ignore[call-overload, no-any-return]
+    return network.to(device, memory_format=layout or best_format(device))  # type: ignore[call-overload]

@@ -58,8 +58,8 @@ class TrainerOptions:
         choices=("auto", *DTYPES), is_compared=True,
     )  # fmt: skip
     layout: str = option(
-        "auto", "memory layout of clips and weights: channels-last (NDHWC), which is faster on a GPU, or contiguous "
-        "(NCDHW), which is faster on the CPU; auto chooses by the device", "machine", choices=("auto", *LAYOUTS), is_compared=True,
+        "auto", "memory layout of clips and weights; auto: channels-last (NDHWC) on a GPU, contiguous (NCDHW) on the CPU, "
+        "the faster of both", "machine", choices=("auto", *LAYOUTS), is_compared=True,
     )  # fmt: skip
     accumulate: int = option(
         1, "gradient accumulation: process each batch in N parts, to need less GPU memory", "optimisation",
