@@ -41,6 +41,7 @@ from evaluate.known_videos import Contents, agreed_contents, is_first_of_machine
 from evaluate.progress import EvaluationProgress
 from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
+from network.kernels.use import description_of_kernels, use_kernels
 from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.reading import read_checkpoint
 from train.checkpoint.files import Checkpoint, CheckpointFolder
@@ -342,6 +343,9 @@ def _prepare_network(network: VideoNetwork, options: TrainOptions, device: torch
     if options.debug_mode:
         log_network(network)
         check_blocks(network)
+    use_kernels(options.fused)
+    if device.type == "cuda" and options.fused and options.layout == "channels-last":
+        LOG.info("%s", description_of_kernels(device))
     return moved(network, device, LAYOUTS[options.layout])
 
 

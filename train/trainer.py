@@ -58,8 +58,12 @@ class TrainerOptions:
         choices=("auto", *DTYPES), is_compared=True,
     )  # fmt: skip
     layout: str = option(
-        "auto", "memory layout of clips and weights; auto: channels-last (NDHWC) on a GPU, contiguous (NCDHW) on the CPU, "
-        "the faster of both", "machine", choices=("auto", *LAYOUTS), is_compared=True,
+        "auto", "memory layout of clips and weights; auto: channels-last (NDHWC) on a GPU, contiguous (NCDHW) on the "
+        "CPU, the faster of both", "machine", choices=("auto", *LAYOUTS), is_compared=True,
+    )  # fmt: skip
+    fused: bool = option(
+        True, "on a GPU in channels-last, use this project's fused operations (batch norm with addition and ReLU, "
+        "max-pool, SRTG; they need Triton, which comes with PyTorch); False: PyTorch's", "machine", is_compared=True,
     )  # fmt: skip
     accumulate: int = option(
         1, "gradient accumulation: process each batch in N parts, to need less GPU memory", "optimisation",

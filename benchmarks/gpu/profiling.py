@@ -8,7 +8,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 LAUNCHES = ("cudaLaunch", "cuLaunch")  # beginnings of the names
-ROWS = 10
+ROWS = 30
 
 
 class Profile(NamedTuple):

@@ -1,5 +1,6 @@
 """When a network uses the fused operations."""
 
+import warnings
 from functools import cache
 from importlib.util import find_spec
 
@@ -26,9 +27,47 @@ def may_use_kernels(x: Tensor) -> bool:
         and x.dtype in (torch.float32, *HALF)
         and is_channels_last(x)
         and is_eager()
+        and _switch.is_on
         and has_triton()
         and x.device.index == torch.cuda.current_device()
+        and not failure(x.device)
     )
+
+
+class _Switch:
+    """Whether fused operations are wanted."""
+
+    is_on = True
+
+
+_switch = _Switch()
+
+
+def use_kernels(is_on: bool) -> None:
+    """Turn the fused operations of this process on or off."""
+    _switch.is_on = is_on
+
+
+@cache
+def failure(device: torch.device) -> str:
+    """Why a GPU's results of the fused operations are not to be trusted; empty if they are right. Tried once.
+
+    A warning says so. It waits for the GPU, and takes some seconds where the kernels are not compiled yet.
+    """
+    from network.kernels.check import failure_of  # not at import: Triton is not everywhere
+
+    reason = failure_of(device)
+    if reason:
+        warnings.warn(f"fused operations are not used, since they fail on this GPU: {reason}", stacklevel=2)
+    return reason
+
+
+def description_of_kernels(device: torch.device) -> str:
+    """Whether the fused operations are used on a GPU in channels_last_3d, in a line for the log; tries them."""
+    if not has_triton():
+        return "fused operations: not used, Triton is not installed"
+    reason = failure(device)
+    return f"fused operations: not used, {reason}" if reason else "fused operations: used, their results are right"
 
 
 def is_channels_last(x: Tensor) -> bool:

@@ -1,0 +1,87 @@
+"""Whether the fused operations give PyTorch's results on a GPU: tried once, on little data, before they are used."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from network.kernels.norm import norm_add_relu
+from network.kernels.pool import max_pool
+
+CLIPS, CHANNELS, FRAMES, SIZE, SPLITS = 4, 72, 3, 9, 2  # more channels than a tile's least, odd sizes
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.01, torch.float16: 0.002}  # relative, of all values together
+
+
+def failure_of(device: torch.device) -> str:
+    """Why the fused operations are not to be used on a GPU, in a line; empty if they give the right results there."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        for dtype, tolerance in TOLERANCE.items():
+            for name, fused, plain in _operations(device, dtype):
+                try:
+                    # The second call takes the way of a kernel that is compiled already.
+                    for ours in (fused(), fused()):
+                        if (error := _error(ours, plain())) > tolerance:
+                            return f"{name} in {dtype} is off by {error:.2g}".replace("torch.", "")
+                except Exception as error:  # whatever a compiler or a driver raises
+                    first = (str(error).strip().splitlines() or [""])[0]
+                    return f"{name} in {dtype}: {type(error).__name__}: {first}".replace("torch.", "")
+    return ""
+
+
+Results = Sequence[Tensor]
+Operation = Callable[[], Results]
+
+
+def _operations(device: torch.device, dtype: torch.dtype) -> list[tuple[str, Operation, Operation]]:
+    """Names, fused and plain operations; each gives results and gradients."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        x = torch.randn(*shape, generator=generator).to(device, dtype)
+        return x.contiguous(memory_format=torch.channels_last_3d) if len(shape) == 5 else x
+
+    x, shortcut, gradient = (random(CLIPS, CHANNELS, FRAMES, SIZE, SIZE) for _ in range(3))
+    weight, bias = (random(CHANNELS).float() for _ in range(2))
+
+    def with_gradients(y: Tensor, inputs: Results, statistics: Results = ()) -> Results:
+        return [
+            y,
+            *torch.autograd.grad(y, inputs, gradient[:, :, : y.shape[2], : y.shape[3], : y.shape[4]]),
+            *statistics,
+        ]
+
+    def norm(function: Callable[..., Tensor]) -> Results:
+        inputs = [each.detach().requires_grad_() for each in (x, shortcut, weight, bias)]
+        statistics = [torch.zeros(SPLITS, CHANNELS, device=device), torch.ones(SPLITS, CHANNELS, device=device)]
+        return with_gradients(function(*inputs, *statistics), inputs, statistics)
+
+    def pooled(function: Callable[[Tensor], Tensor]) -> Results:
+        inputs = [x.detach().requires_grad_()]
+        return with_gradients(function(*inputs), inputs)
+
+    return [
+        (
+            "batch norm",
+            lambda: norm(partial(norm_add_relu, tracked=None, momentum=0.1, eps=1e-5, relu=True)),
+            lambda: norm(_plain_norm),
+        ),
+        (
+            "max-pool",
+            lambda: pooled(lambda x: max_pool(x, 3)),
+            lambda: pooled(lambda x: F.max_pool3d(x.float(), 3, 2, 1)),
+        ),
+    ]
+
+
+def _plain_norm(x: Tensor, shortcut: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    x = x.float()  # so that it rounds no sooner than the fused operation
+    parts = [F.batch_norm(x[s::SPLITS], mean[s], var[s], weight, bias, True, 0.1, 1e-5) for s in range(SPLITS)]
+    return F.relu(torch.stack(parts, 1).flatten(0, 1) + shortcut)
+
+
+def _error(ours: Results, expected: Results) -> float:
+    """The largest relative error of a result, by the Euclidean norm; infinite if one is not finite."""
+    errors = [((a.float() - b.float()).norm() / b.float().norm()).item() for a, b in zip(ours, expected, strict=True)]
+    return max(error if error == error else float("inf") for error in errors)
