@@ -131,10 +131,10 @@ def test_gate_of_frames_that_are_alike(frames, device):
     """Frames of a video are nearly equal: TF32, or distances by the product formula, would decide at random."""
     generator = torch.Generator().manual_seed(0)
     scene = 3 * torch.randn(1, 64, 24, generator=generator)
-    a = scene + 0.3 * torch.randn(frames, 64, 24, generator=generator)
+    a = scene + (0.15 if frames == 8 else 0.05) * torch.randn(frames, 64, 24, generator=generator)
     b = a + 0.02 * torch.randn(a.shape, generator=generator)
     found, expected = decisions(a, b, device)
-    assert torch.equal(found, expected) and 0 < found.sum() < (65 if frames == 2 else 64)
+    assert torch.equal(found, expected) and 0 < found.sum() < 64
     still = torch.ones(frames, 3, 24)
     assert not decisions(still, still, device)[0].any(), "of equally near frames the first counts"
     assert not decisions(still * float("nan"), still, device)[0].any()
@@ -154,7 +154,7 @@ class PlainRecursion:
 
     def recurse(self, frames: Tensor, state: Tensor, weights, buffer, is_training: bool) -> tuple[Tensor, Tensor]:
         assert not state.any()
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.autocast("cpu", enabled=False):
             self.frames = frames.detach().requires_grad_()
             recursed = torch._VF.lstm(self.frames, (state, state), weights, True, 2, 0.0, is_training, False, False)[0]
         self.recursed = recursed
@@ -268,7 +268,7 @@ def test_kernels_are_used_for_what_they_are_made_for_alone(device):
         assert not plain(x[None]).any()
 
 
-SIZES = {name: "i32" for name in ("clips", "frames", "pixels", "channels")}
+SIZES = dict.fromkeys(("clips", "frames", "pixels", "channels"), "i32")
 COMPILED = [
     *(("squeeze", dtype, {"TILE_PIXELS": pixels, "TILE_CHANNELS": 32}) for dtype in DTYPES for pixels in (64, 256)),
     *(
