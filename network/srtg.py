@@ -211,7 +211,7 @@ def _run_kernels(
 
 def _kernels_for(module: SqueezeAndRecursion, x: Tensor) -> ModuleType | None:
     """network.kernels.srtg if it can be used for x, else None."""
-    if not _on_this_gpu(x) or not runs_eagerly() or not _is_made_for_kernels(x, module.gates):
+    if not runs_eagerly() or not _on_this_gpu(x) or not _is_made_for_kernels(x, module.gates):
         return None
     if module.lstm._forward_hooks or module.lstm._forward_pre_hooks:  # the kernels do not call the LSTM
         return None

@@ -21,7 +21,7 @@ MAX_GATED_FRAMES = 64
 # Sizes that change with the shape of the clips must not make Triton compile again.
 _UNSPECIALISED = ["clips", "frames", "pixels"]
 # Tiles, of 4,096 or 8,192 numbers. A tile's row of 32 or 64 channels is at least two 32-byte sectors of memory.
-_SUM_CHANNELS, _SUM_PIXELS, _FEW_PIXELS = 32, 256, 64
+_SUM_CHANNELS, _SUM_PIXELS = 32, 256
 _MAP_CHANNELS, _MAP_PIXELS = 64, 64
 
 
@@ -246,9 +246,7 @@ def squeeze(x: Tensor) -> tuple[Tensor, Tensor]:
     out = torch.empty((STATES + frames, clips, channels), dtype=torch.float32, device=x.device)
     pixels = height * width
     programs = clips * (STATES + frames) * -(-channels // _SUM_CHANNELS)
-    squeeze_kernel[(programs,)](
-        x, out, clips, frames, pixels, channels, _sum_pixels(pixels), _SUM_CHANNELS, num_warps=8
-    )
+    squeeze_kernel[(programs,)](x, out, clips, frames, pixels, channels, _SUM_PIXELS, _SUM_CHANNELS, num_warps=8)
     return out[STATES:], out[:STATES]
 
 
@@ -279,7 +277,7 @@ def scale_gradient(gradient: Tensor, x: Tensor, is_open: Tensor | None) -> Tenso
         pixels,
         channels,
         is_open is not None,
-        _sum_pixels(pixels),
+        _SUM_PIXELS,
         _SUM_CHANNELS,
         num_warps=8,
     )
@@ -335,10 +333,6 @@ def temporal_gate(a: Tensor, b: Tensor, counts: Tensor | None) -> Tensor:
 def gate_channels(frames: int) -> int:
     """The channels of a tile of the gate, which has their number times the square of the frames."""
     return max(2, min(64, 8192 // frames**2))
-
-
-def _sum_pixels(pixels: int) -> int:
-    return _FEW_PIXELS if pixels <= _FEW_PIXELS else _SUM_PIXELS
 
 
 def _map_programs(x: Tensor) -> int:
