@@ -58,11 +58,11 @@ class SqueezeAndRecursion(nn.Module):
         """Multiply x (B, C, T, H, W) per frame and channel, in clips whose gate is open."""
         # The recursion runs in the precision of its weights, float32 also under autocast: in half precision, repeated
         # products of gate activations lose the differences between frames. The extra cost is negligible.
-        kernels = _kernels_for(self, x)
-        if kernels is not None:
+        fast = _kernels_for(self, x)
+        if fast is not None:
             if torch.is_grad_enabled():
-                return _Kernels.apply(x, self, kernels, *self.lstm._flat_weights)
-            return _run_kernels(x, self, kernels, is_training=False)[0]
+                return _Kernels.apply(x, self, *fast, *self.lstm._flat_weights)
+            return _run_kernels(x, self, *fast, is_training=False)[0]
         precision = self.lstm.all_weights[0][0].dtype
         if not torch.is_grad_enabled() or not runs_eagerly():
             return x * self._scale(x.mean((3, 4), dtype=precision)).to(x.dtype)[..., None, None]
@@ -168,9 +168,11 @@ class _Kernels(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, *weights: Tensor) -> Tensor:
-        out, saved, ctx.buffer = _run_kernels(x, module, kernels, is_training=any(ctx.needs_input_grad))
-        ctx.kernels = kernels
+    def forward(
+        ctx: Any, x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, buffer: Tensor, *weights: Tensor
+    ) -> Tensor:
+        out, *saved = _run_kernels(x, module, kernels, buffer, is_training=any(ctx.needs_input_grad))
+        ctx.kernels, ctx.buffer = kernels, buffer
         ctx.save_for_backward(x, *saved, *weights)
         return out
 
@@ -180,43 +182,39 @@ class _Kernels(torch.autograd.Function):
         x, frames, state, recursed, reserve, is_open, *weights = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
         of_factors = ctx.kernels.scale_gradient(gradient, x, is_open)
-        of_weights = any(ctx.needs_input_grad[3:])
+        of_weights = any(ctx.needs_input_grad[4:])
         of_frames, of_each_weight = recurse_back(
             of_factors, frames, state, recursed, reserve, weights, ctx.buffer, of_weights
         )
         of_x = None
         if ctx.needs_input_grad[0]:
             of_x = ctx.kernels.input_gradient(gradient, recursed, is_open, of_frames)
-        return of_x, None, None, *of_each_weight
+        return of_x, None, None, None, *of_each_weight
 
 
 def _run_kernels(
-    x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, is_training: bool
-) -> tuple[Tensor, tuple[Tensor | None, ...], Tensor]:
-    """The output for x, the tensors that its backward pass needs, and the memory of the LSTM's weights."""
-    lstm = module.lstm
-    buffer = lstm.weight_buffer()
-    assert buffer is not None, "_kernels_for has looked"
+    x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, buffer: Tensor, is_training: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """The output for x and, for its backward pass, frames, state, recursed, reserve and the gates that are open."""
     frames, state = kernels.squeeze(x)
-    recursed, reserve = recurse(frames, state, lstm._flat_weights, buffer, is_training)
+    recursed, reserve = recurse(frames, state, module.lstm._flat_weights, buffer, is_training)
     counts = module.gate_counts if module.counts_gates else None
     is_open = None
     if module.gates and len(frames) > 1:
         is_open = kernels.temporal_gate(frames, recursed, counts)
     elif counts is not None:
         counts += len(x)  # the gate of one frame is open
-    out = kernels.scale(x, recursed, is_open)
-    return out, (frames, state, recursed, reserve, is_open), buffer
+    return kernels.scale(x, recursed, is_open), frames, state, recursed, reserve, is_open
 
 
-def _kernels_for(module: SqueezeAndRecursion, x: Tensor) -> ModuleType | None:
-    """network.kernels.srtg if it can be used for x, else None."""
+def _kernels_for(module: SqueezeAndRecursion, x: Tensor) -> tuple[ModuleType, Tensor] | None:
+    """network.kernels.srtg and the memory of the LSTM's weights if they can be used for x, else None."""
     if not runs_eagerly() or not _on_this_gpu(x) or not _is_made_for_kernels(x, module.gates):
         return None
     if module.lstm._forward_hooks or module.lstm._forward_pre_hooks:  # the kernels do not call the LSTM
         return None
-    kernels = load_kernels(x.device.index)
-    return None if kernels is None or module.lstm.weight_buffer() is None else kernels
+    kernels, buffer = load_kernels(x.device.index), module.lstm.weight_buffer()
+    return None if kernels is None or buffer is None else (kernels, buffer)
 
 
 def _on_this_gpu(x: Tensor) -> bool:
@@ -244,7 +242,7 @@ def load_kernels(device: int) -> ModuleType | None:
     try:
         from network.kernels import srtg as kernels
 
-        x = torch.ones(1, 8, 1, 1, 1, device=torch.device("cuda", device))
+        x = torch.ones(1, 64, 1, 1, 1, dtype=torch.float16, device=torch.device("cuda", device))
         kernels.squeeze(x)
     except Exception as error:  # of Triton, of its compilers, of the driver
         reason = str(error).strip().splitlines()

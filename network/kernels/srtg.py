@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from network.kernels.launch import Launcher
+
 STATES = 2
 """Of the recursion's initial hidden and cell states, one for each of its layers."""
 MAX_GATED_FRAMES = 64
@@ -240,24 +242,30 @@ def gate_kernel(
         tl.atomic_add(counts + 1, (opened * 0 + 1).to(tl.int64))
 
 
+_squeeze = Launcher(squeeze_kernel, 2, num_warps=8)
+_scale = Launcher(scale_kernel, 4, num_warps=4)
+_scale_gradient = Launcher(scale_gradient_kernel, 4, num_warps=8)
+_input_gradient = Launcher(input_gradient_kernel, 5, num_warps=4)
+_gate, _gate_of_many_frames = Launcher(gate_kernel, 4, num_warps=4), Launcher(gate_kernel, 4, num_warps=8)
+
+
 def squeeze(x: Tensor) -> tuple[Tensor, Tensor]:
     """The means (T, B, C) of x over H and W, and zeros (2, B, C), both float32 and in one piece of memory."""
     clips, channels, frames, height, width = x.shape
     out = torch.empty((STATES + frames, clips, channels), dtype=torch.float32, device=x.device)
-    pixels = height * width
-    programs = clips * (STATES + frames) * -(-channels // _SUM_CHANNELS)
-    squeeze_kernel[(programs,)](x, out, clips, frames, pixels, channels, _SUM_PIXELS, _SUM_CHANNELS, num_warps=8)
-    return out[STATES:], out[:STATES]
+    grid = (clips * (STATES + frames) * -(-channels // _SUM_CHANNELS), 1, 1)
+    _squeeze(grid, x, out, clips, frames, height * width, channels, _SUM_PIXELS, _SUM_CHANNELS)
+    state, means = out.split((STATES, frames))
+    return means, state
 
 
 def scale(x: Tensor, factors: Tensor, is_open: Tensor | None) -> Tensor:
     """Return x times the factors (T, B, C), in clips that are open (B,): all, if None."""
     clips, channels, frames, height, width = x.shape
     out = torch.empty_like(x)
-    gate, pixels = factors if is_open is None else is_open, height * width
-    scale_kernel[(_map_programs(x),)](
-        x, factors, gate, out, clips, frames, pixels, channels, is_open is not None, _MAP_PIXELS, _MAP_CHANNELS
-    )
+    gate = factors if is_open is None else is_open
+    sizes = clips, frames, height * width, channels
+    _scale(_map_grid(*sizes), x, factors, gate, out, *sizes, is_open is not None, _MAP_PIXELS, _MAP_CHANNELS)
     return out
 
 
@@ -265,22 +273,10 @@ def scale_gradient(gradient: Tensor, x: Tensor, is_open: Tensor | None) -> Tenso
     """The gradient (T, B, C) of the factors, from the gradient of `scale`'s output."""
     clips, channels, frames, height, width = x.shape
     out = torch.empty((frames, clips, channels), dtype=torch.float32, device=x.device)
-    gate, pixels = out if is_open is None else is_open, height * width
-    programs = clips * frames * -(-channels // _SUM_CHANNELS)
-    scale_gradient_kernel[(programs,)](
-        gradient,
-        x,
-        gate,
-        out,
-        clips,
-        frames,
-        pixels,
-        channels,
-        is_open is not None,
-        _SUM_PIXELS,
-        _SUM_CHANNELS,
-        num_warps=8,
-    )
+    gate = out if is_open is None else is_open
+    grid = (clips * frames * -(-channels // _SUM_CHANNELS), 1, 1)
+    sizes = clips, frames, height * width, channels
+    _scale_gradient(grid, gradient, x, gate, out, *sizes, is_open is not None, _SUM_PIXELS, _SUM_CHANNELS)
     return out
 
 
@@ -288,21 +284,10 @@ def input_gradient(gradient: Tensor, factors: Tensor, is_open: Tensor | None, sq
     """The gradient of x, from those of `scale`'s output and of the means (T, B, C)."""
     clips, channels, frames, height, width = gradient.shape
     out = torch.empty_like(gradient)
-    gate, pixels = factors if is_open is None else is_open, height * width
-    input_gradient_kernel[(_map_programs(gradient),)](
-        gradient,
-        factors,
-        gate,
-        squeezed_gradient,
-        out,
-        clips,
-        frames,
-        pixels,
-        channels,
-        is_open is not None,
-        _MAP_PIXELS,
-        _MAP_CHANNELS,
-    )
+    gate = factors if is_open is None else is_open
+    sizes = clips, frames, height * width, channels
+    constants = is_open is not None, _MAP_PIXELS, _MAP_CHANNELS
+    _input_gradient(_map_grid(*sizes), gradient, factors, gate, squeezed_gradient, out, *sizes, *constants)
     return out
 
 
@@ -313,20 +298,11 @@ def temporal_gate(a: Tensor, b: Tensor, counts: Tensor | None) -> Tensor:
     """
     frames, clips, channels = a.shape
     is_open = torch.empty(clips, dtype=torch.int8, device=a.device)
-    tile = triton.next_power_of_2(frames)
-    gate_kernel[(clips,)](
-        a,
-        b,
-        is_open,
-        is_open if counts is None else counts,
-        clips,
-        frames,
-        channels,
-        counts is not None,
-        tile,
-        gate_channels(tile),
-        num_warps=4 if tile <= 16 else 8,
-    )
+    tile = 1 << (frames - 1).bit_length()
+    launch = _gate if tile <= 16 else _gate_of_many_frames
+    counted = is_open if counts is None else counts
+    constants = counts is not None, tile, gate_channels(tile)
+    launch((clips, 1, 1), a, b, is_open, counted, clips, frames, channels, *constants)
     return is_open
 
 
@@ -335,6 +311,5 @@ def gate_channels(frames: int) -> int:
     return max(2, min(64, 8192 // frames**2))
 
 
-def _map_programs(x: Tensor) -> int:
-    clips, channels, frames, height, width = x.shape
-    return clips * frames * -(-(height * width) // _MAP_PIXELS) * -(-channels // _MAP_CHANNELS)
+def _map_grid(clips: int, frames: int, pixels: int, channels: int) -> tuple[int, int, int]:
+    return clips * frames * -(-pixels // _MAP_PIXELS) * -(-channels // _MAP_CHANNELS), 1, 1
