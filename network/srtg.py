@@ -4,12 +4,16 @@ Shapes: B clips, C channels, T frames, H x W pixels.
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from common.logs import LOG
+from network.recursion import FrameLSTM, recurse, recurse_back, runs_eagerly
 
 PLACEMENTS = ("start", "top", "mid", "end", "res", "final")
 """Where a residual block applies its SRTG.
@@ -24,40 +28,15 @@ block's output.
 CELL_DIAGONAL, INPUT_OUTPUT_BIAS, FORGET_BIAS = 2.0, 3.0, -1.0
 
 
-class FrameLSTM(nn.LSTM):
-    """nn.LSTM from frame vectors a (T, B, C) to the last layer's hidden states (T, B, C), starting from zero.
-
-    On the CPU, one or two frames are computed by plain matrix products: PyTorch's CPU kernel first reorders all
-    weights, which takes three times as long as so short a recursion. Otherwise PyTorch's kernel is used.
-    """
-
-    SHORT = 2
-
-    def forward(self, frames: Tensor) -> Tensor:  # type: ignore[override]
-        """Frame vectors (T, B, C) to hidden states (T, B, C)."""
-        if frames.device.type != "cpu" or len(frames) > self.SHORT:
-            return super().forward(frames)[0]
-        hidden_states = frames
-        for weight_ih, weight_hh, bias_ih, bias_hh in self.all_weights:
-            hidden = cell = frames.new_zeros(frames.shape[1:])
-            outputs = []
-            for inputs in F.linear(hidden_states, weight_ih, bias_ih):
-                # The first frame, too, uses the (zero) hidden state, so that every weight gets a gradient.
-                sums = inputs + F.linear(hidden, weight_hh, bias_hh)
-                input_gate, forget_gate, candidate, output_gate = sums.chunk(4, dim=-1)
-                cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
-                hidden = output_gate.sigmoid() * cell.tanh()
-                outputs.append(hidden)
-            hidden_states = torch.stack(outputs)
-        return hidden_states
-
-
 class SqueezeAndRecursion(nn.Module):
     """Squeeze and recursion, with or without a temporal gate: x (B, C, T, H, W) to a tensor of the same shape.
 
     x is averaged over H and W to frame vectors a (T, B, C); a two-layer LSTM of width C computes a* from a; the output
     is x times a*, per frame and channel. With `gates`, only clips whose a and a* are cycle-consistent are multiplied;
     the others are returned unchanged.
+
+    On a GPU, x in channels_last_3d goes through the kernels of network/kernels/srtg.py. Elsewhere, and in torch.compile
+    and torch.func, the operations are PyTorch's; the kernels do the same.
 
     No control flow depends on a tensor's values, so the host never waits for the GPU, and torch.compile captures
     everything but the LSTM in one graph (with torch._dynamo.config.allow_rnn, the LSTM too).
@@ -79,8 +58,13 @@ class SqueezeAndRecursion(nn.Module):
         """Multiply x (B, C, T, H, W) per frame and channel, in clips whose gate is open."""
         # The recursion runs in the precision of its weights, float32 also under autocast: in half precision, repeated
         # products of gate activations lose the differences between frames. The extra cost is negligible.
+        fast = _kernels_for(self, x)
+        if fast is not None:
+            if torch.is_grad_enabled():
+                return _Kernels.apply(x, self, *fast, *self.lstm._flat_weights)
+            return _run_kernels(x, self, *fast, is_training=False)[0]
         precision = self.lstm.all_weights[0][0].dtype
-        if not _may_fuse():
+        if not torch.is_grad_enabled() or not runs_eagerly():
             return x * self._scale(x.mean((3, 4), dtype=precision)).to(x.dtype)[..., None, None]
         shared = _Shared()
         x, squeezed = _Squeeze.apply(x, precision, shared)
@@ -176,11 +160,99 @@ class _Scale(torch.autograd.Function):
         return gradient, scale_gradient, None
 
 
-def _may_fuse() -> bool:
-    """Whether to use the hand-written backward pass: torch.compile fuses itself, torch.func needs plain operations."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return False
-    return not torch._C._are_functorch_transforms_active()
+class _Kernels(torch.autograd.Function):
+    """Squeeze, recursion, gate and scale of x (B, C, T, H, W) with the weights of the module's LSTM.
+
+    One function, since the host's part of each costs as much as a kernel. Forward: squeeze, cuDNN's LSTM, the gate,
+    scale; backward: the gradient of the factors, cuDNN's, the gradient of x.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, buffer: Tensor, *weights: Tensor
+    ) -> Tensor:
+        out, *saved = _run_kernels(x, module, kernels, buffer, is_training=any(ctx.needs_input_grad))
+        ctx.kernels, ctx.buffer = kernels, buffer
+        ctx.save_for_backward(x, *saved, *weights)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, frames, state, recursed, reserve, is_open, *weights = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
+        of_factors = ctx.kernels.scale_gradient(gradient, x, is_open)
+        of_weights = any(ctx.needs_input_grad[4:])
+        of_frames, of_each_weight = recurse_back(
+            of_factors, frames, state, recursed, reserve, weights, ctx.buffer, of_weights
+        )
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = ctx.kernels.input_gradient(gradient, recursed, is_open, of_frames)
+        return of_x, None, None, None, *of_each_weight
+
+
+def _run_kernels(
+    x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, buffer: Tensor, is_training: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """The output for x and, for its backward pass, frames, state, recursed, reserve and the gates that are open."""
+    frames, state = kernels.squeeze(x)
+    recursed, reserve = recurse(frames, state, module.lstm._flat_weights, buffer, is_training)
+    counts = module.gate_counts if module.counts_gates else None
+    is_open = None
+    if module.gates and len(frames) > 1:
+        is_open = kernels.temporal_gate(frames, recursed, counts)
+    elif counts is not None:
+        counts += len(x)  # the gate of one frame is open
+    return kernels.scale(x, recursed, is_open), frames, state, recursed, reserve, is_open
+
+
+def _kernels_for(module: SqueezeAndRecursion, x: Tensor) -> tuple[ModuleType, Tensor] | None:
+    """network.kernels.srtg and the memory of the LSTM's weights if they can be used for x, else None."""
+    if not runs_eagerly() or not _on_this_gpu(x) or not _is_made_for_kernels(x, module.gates):
+        return None
+    if module.lstm._forward_hooks or module.lstm._forward_pre_hooks:  # the kernels do not call the LSTM
+        return None
+    kernels, buffer = load_kernels(x.device.index), module.lstm.weight_buffer()
+    return None if kernels is None or buffer is None else (kernels, buffer)
+
+
+def _on_this_gpu(x: Tensor) -> bool:
+    return x.is_cuda and x.device.index == torch.cuda.current_device()
+
+
+def _is_made_for_kernels(x: Tensor, gates: bool) -> bool:
+    """Whether layout, precision and size of x are those of the kernels; 8 channels are what one load reads."""
+    return (
+        type(x) is Tensor
+        and x.dtype in (torch.bfloat16, torch.float16, torch.float32)
+        and x.is_contiguous(memory_format=torch.channels_last_3d)
+        and x.shape[1] % 8 == 0
+        and x.numel() > 0
+        and not (gates and x.shape[2] > 64)
+    )
+
+
+@cache
+def load_kernels(device: int) -> ModuleType | None:
+    """network.kernels.srtg if its kernels run on this CUDA device, else None, which is logged.
+
+    Triton compiles with a C compiler of the machine, which may be missing.
+    """
+    try:
+        from network.kernels import srtg as kernels
+
+        x = torch.ones(1, 64, 1, 1, 1, dtype=torch.float16, device=torch.device("cuda", device))
+        kernels.squeeze(x)
+    except Exception as error:  # of Triton, of its compilers, of the driver
+        reason = str(error).strip().splitlines()
+        LOG.warning(
+            "squeeze and recursion are slower than they could be: Triton's kernels do not run here (%s: %s)",
+            type(error).__name__,
+            reason[-1] if reason else "no reason given",
+        )
+        return None
+    return kernels
 
 
 def without_autocast(device_type: str) -> AbstractContextManager[object]:
@@ -203,7 +275,7 @@ def temporal_gate(a: Tensor, b: Tensor) -> Tensor:
     with without_autocast(a.device.type):
         distances = _squared_distances(a, b)
         # Both directions at once: (2, B, T, ...).
-        soft_neighbours = torch.softmax(-torch.stack((distances, distances.mT)), dim=-1) @ torch.stack((b, a))
+        soft_neighbours = _means(torch.softmax(-torch.stack((distances, distances.mT)), dim=-1), torch.stack((b, a)))
         nearest = _squared_distances(soft_neighbours, torch.stack((a, b))).argmin(dim=-1)
     return (nearest == torch.arange(a.shape[1], device=a.device)).all(dim=-1).all(dim=0)
 
@@ -214,3 +286,13 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
     Computed from differences: |a|^2 - 2ab + |b|^2 loses precision for similar frames, as neighbours in a video are.
     """
     return (a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(dim=-1)
+
+
+def _means(weights: Tensor, frames: Tensor) -> Tensor:
+    """Means (..., T, C) of frames (..., T, C) with weights (..., T, T).
+
+    On a GPU without a matrix product: in TF32 it rounds to 10 bits, and the nearest frame is another one.
+    """
+    if frames.device.type == "cuda":
+        return (weights.unsqueeze(-1) * frames.unsqueeze(-3)).sum(dim=-2)
+    return weights @ frames

@@ -38,7 +38,10 @@ WITHIN = {
         "explanation": {"exported", "model", "preprocessing", "view_scores", "views"},
         "probing": {"evaluation", "metrics", "model", "preprocessing", "results", "comparison"},
     },
-    "network": {"weights": {"registry", "base", "srtg", "resnet3d", "csn", "convs", "sub_batch_norm"}},
+    "network": {
+        "kernels": set(),
+        "weights": {"registry", "base", "srtg", "resnet3d", "csn", "convs", "sub_batch_norm"},
+    },
     "train": {
         "schedule": set(),
         "distributed": set(),

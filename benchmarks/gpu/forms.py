@@ -13,7 +13,7 @@ from benchmarks.network_cost import DTYPES, Setting, build
 from common.layout import LAYOUTS
 from common.precision import autocast
 from common.ranks import Ranks
-from network import srtg
+from network import recursion, srtg
 from network.sub_batch_norm import use_sub_batch_norm
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
@@ -107,7 +107,8 @@ class FormStep:
 def plain_formulation() -> Iterator[None]:
     """Squeeze and recursion by autograd's own backward pass, and under autocast."""
     with (
-        patch.object(srtg, "_may_fuse", lambda: False),
+        patch.object(srtg, "runs_eagerly", lambda: False),
+        patch.object(recursion, "runs_eagerly", lambda: False),
         patch.object(srtg, "without_autocast", lambda _: nullcontext()),
     ):
         yield

@@ -16,6 +16,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from network.kernels.launch import Launcher
+
 PROGRAMS = 1024  # of a reduction: some for each of a GPU's multiprocessors
 TILE = 4096  # elements of a tile
 WARPS = 4
@@ -251,7 +253,13 @@ class _Sizes(NamedTuple):
         return triton.cdiv(self.pixels, self.block_r), clips, self.column_blocks
 
 
-FINAL = {"BLOCK_K": 64, "BLOCK_C": 32, "num_warps": WARPS}  # of the kernels that add up the chunks
+FINAL_K, FINAL_C = 64, 32  # a tile of the kernels that add up the chunks
+_sums = Launcher(_sums_kernel, 2, num_warps=WARPS)
+_statistics = Launcher(_statistics_kernel, 8, num_warps=WARPS)
+_apply = Launcher(_apply_kernel, 4, num_warps=WARPS)
+_gradient_sums = Launcher(_gradient_sums_kernel, 5, num_warps=WARPS)
+_gradients = Launcher(_gradients_kernel, 5, num_warps=WARPS)
+_input_gradient = Launcher(_input_gradient_kernel, 7, num_warps=WARPS)
 
 
 class NormAddReLU(torch.autograd.Function):
@@ -277,17 +285,18 @@ class NormAddReLU(torch.autograd.Function):
         partial = x.new_empty((splits, size.chunks, 2, channels), dtype=torch.float32)
         table = x.new_empty((4, splits, channels), dtype=torch.float32)
         y = torch.empty_like(x)
-        blocks = {"BLOCK_R": size.block_r, "BLOCK_C": size.block_c, "num_warps": WARPS}
-        _sums_kernel[size.reduction_grid()](
-            x, partial, size.rows, size.pixels, size.rows_of_program, size.chunks, channels, splits, **blocks
-        )
-        _statistics_kernel[(triton.cdiv(channels, FINAL["BLOCK_C"]), splits)](
-            x, partial, weight, bias, running_mean, running_var, x if tracked is None else tracked, table, size.rows,
-            size.pixels, size.chunks, momentum, eps, channels, splits, COUNTS=tracked is not None, **FINAL,
+        blocks, final_grid = (size.block_r, size.block_c), (triton.cdiv(channels, FINAL_C), splits, 1)
+        _sums(
+            size.reduction_grid(),
+            x, partial, size.rows, size.pixels, size.rows_of_program, size.chunks, channels, splits, *blocks,
         )  # fmt: skip
-        _apply_kernel[size.tile_grid(len(x))](
-            x, x if shortcut is None else shortcut, y, table, size.pixels, channels, splits,
-            HAS_SHORTCUT=shortcut is not None, RELU=relu, **blocks,
+        _statistics(
+            final_grid, x, partial, weight, bias, running_mean, running_var, x if tracked is None else tracked, table,
+            size.rows, size.pixels, size.chunks, momentum, eps, channels, splits, tracked is not None, FINAL_K, FINAL_C,
+        )  # fmt: skip
+        _apply(
+            size.tile_grid(len(x)), x, x if shortcut is None else shortcut, y, table,
+            size.pixels, channels, splits, shortcut is not None, relu, *blocks,
         )  # fmt: skip
         ctx.size, ctx.relu, ctx.has_shortcut = size, relu, shortcut is not None
         ctx.save_for_backward(x, y if relu and shortcut is not None else None, table)
@@ -306,41 +315,20 @@ class NormAddReLU(torch.autograd.Function):
         of_parameters = x.new_empty((2, channels), dtype=torch.float32)
         dx = torch.empty_like(x)
         dshortcut = torch.empty_like(x) if ctx.has_shortcut and ctx.relu else None
-        kind = {"HAS_SHORTCUT": dshortcut is not None, "RELU": ctx.relu}
-        blocks = {"BLOCK_R": size.block_r, "BLOCK_C": size.block_c, "num_warps": WARPS}
+        kind = dshortcut is not None, ctx.relu, size.block_r, size.block_c
         y = x if y is None else y
-        _gradient_sums_kernel[size.reduction_grid()](
-            dy,
-            x,
-            y,
-            table,
-            partial,
-            size.rows,
-            size.pixels,
-            size.rows_of_program,
-            size.chunks,
-            channels,
-            splits,
-            **kind,
-            **blocks,
-        )
-        _gradients_kernel[(triton.cdiv(channels, FINAL["BLOCK_C"]),)](
-            partial, table, of_parameters[0], of_parameters[1], sums, size.rows, size.chunks, channels, splits, **FINAL
-        )
-        _input_gradient_kernel[size.tile_grid(len(x))](
-            dy,
-            x,
-            y,
-            dx,
-            dx if dshortcut is None else dshortcut,
-            table,
-            sums,
-            size.pixels,
-            channels,
-            splits,
-            **kind,
-            **blocks,
-        )
+        _gradient_sums(
+            size.reduction_grid(), dy, x, y, table, partial,
+            size.rows, size.pixels, size.rows_of_program, size.chunks, channels, splits, *kind,
+        )  # fmt: skip
+        _gradients(
+            (triton.cdiv(channels, FINAL_C), 1, 1), partial, table, of_parameters[0], of_parameters[1], sums,
+            size.rows, size.chunks, channels, splits, FINAL_K, FINAL_C,
+        )  # fmt: skip
+        _input_gradient(
+            size.tile_grid(len(x)), dy, x, y, dx, dx if dshortcut is None else dshortcut, table, sums,
+            size.pixels, channels, splits, *kind,
+        )  # fmt: skip
         if ctx.has_shortcut and dshortcut is None:  # without ReLU it is the gradient itself
             dshortcut = dy
         return dx, dshortcut, of_parameters[0], of_parameters[1], None, None, None, None, None, None

@@ -13,6 +13,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from network.kernels.launch import Launcher
+
 TILE = 4096
 WARPS = 4
 
@@ -88,6 +90,10 @@ def _pool_gradient_kernel(
     tl.store(dx + target, gradient.to(dx.dtype.element_ty), mask=is_input[:, None] & is_channel[None, :])
 
 
+_pool = Launcher(_pool_kernel, 3, num_warps=WARPS)
+_pool_gradient = Launcher(_pool_gradient_kernel, 3, num_warps=WARPS)
+
+
 class _MaxPool(torch.autograd.Function):
     """See `max_pool`."""
 
@@ -99,8 +105,8 @@ class _MaxPool(torch.autograd.Function):
         y = _empty((clips, channels, *out_size), x)
         taps = torch.empty_like(y, dtype=torch.uint8)
         ctx.arguments = (*size, *out_size, channels)
-        ctx.blocks = _blocks(channels) | {"KT": frames, "ST": stride, "num_warps": WARPS}
-        _pool_kernel[_grid(y, ctx.blocks)](x, y, taps, *ctx.arguments, **ctx.blocks)
+        ctx.constants = (frames, stride, *_tile(channels))
+        _pool(_grid(y), x, y, taps, *ctx.arguments, *ctx.constants)
         ctx.save_for_backward(taps)
         ctx.shape = x.shape
         return y
@@ -111,7 +117,7 @@ class _MaxPool(torch.autograd.Function):
         (taps,) = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last_3d)
         dx = _empty(ctx.shape, dy)
-        _pool_gradient_kernel[_grid(dx, ctx.blocks)](dy, taps, dx, *ctx.arguments, **ctx.blocks)
+        _pool_gradient(_grid(dx), dy, taps, dx, *ctx.arguments, *ctx.constants)
         return dx, None
 
 
@@ -119,15 +125,16 @@ def _empty(shape: Sequence[int], like: Tensor) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last_3d)
 
 
-def _blocks(channels: int) -> dict[str, int]:
+def _tile(channels: int) -> tuple[int, int]:
+    """Rows and columns."""
     columns = min(128, max(16, triton.next_power_of_2(channels)))
-    return {"BLOCK_R": TILE // columns, "BLOCK_C": columns}
+    return TILE // columns, columns
 
 
-def _grid(of: Tensor, blocks: dict[str, int]) -> tuple[int, int, int]:
+def _grid(of: Tensor) -> tuple[int, int, int]:
     clips, channels, *size = of.shape
-    rows = size[0] * size[1] * size[2]
-    return triton.cdiv(rows, blocks["BLOCK_R"]), clips, triton.cdiv(channels, blocks["BLOCK_C"])
+    rows, columns = _tile(channels)
+    return triton.cdiv(size[0] * size[1] * size[2], rows), clips, triton.cdiv(channels, columns)
 
 
 def max_pool(x: Tensor, frames: int) -> Tensor:

@@ -1,0 +1,214 @@
+"""The LSTM of squeeze and recursion: PyTorch's, with as little around its kernels as there can be.
+
+Shapes: B clips, C channels, T frames.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+MAY_USE_TF32 = False
+"""Whether a GPU's recursions may use TF32, whose products have 10 bits, where the process allows TF32 (it is a choice
+of training's settings). If not, they are in float32, forward and backward, whatever the process allows."""
+
+LAYERS = 2
+# As cuDNN and PyTorch number and count: the mode of an LSTM, and the weights and biases of a layer.
+_LSTM_MODE, _WEIGHTS = 2, 4
+_FEWER_BITS = hasattr(torch._C, "_set_fp32_precision_setter")  # torch >= 2.9; before, one switch for all of cuDNN
+# True if a backward pass may run again: then it must leave what the forward pass kept as it is.
+_keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+
+
+class FrameLSTM(nn.LSTM):
+    """nn.LSTM from frame vectors a (T, B, C) to the last layer's hidden states (T, B, C), starting from zero.
+
+    On the CPU, one or two frames are computed by plain matrix products: PyTorch's CPU kernel first reorders all
+    weights, which takes three times as long as so short a recursion. On a GPU, cuDNN is called without the checks of
+    its weights that PyTorch makes in each call, and without TF32.
+    """
+
+    SHORT = 2
+    _flat_weights: list[Tensor]  # type: ignore[assignment]
+    _flat: tuple[list[int], Tensor | None] | None = None
+
+    def forward(self, frames: Tensor) -> Tensor:  # type: ignore[override]
+        """Frame vectors (T, B, C) to hidden states (T, B, C)."""
+        if frames.device.type == "cpu" and len(frames) <= self.SHORT:
+            return self._short(frames)
+        if frames.is_cuda and runs_eagerly():
+            if type(frames) is Tensor and frames.dtype == torch.float32 and self.weight_buffer() is not None:
+                state = frames.new_zeros(LAYERS, *frames.shape[1:])
+                return _Recursion.apply(frames.contiguous(), state, self, torch.is_grad_enabled(), *self._flat_weights)
+            with _without_tf32():
+                return super().forward(frames)[0]
+        return super().forward(frames)[0]
+
+    def _short(self, frames: Tensor) -> Tensor:
+        hidden_states = frames
+        for weight_ih, weight_hh, bias_ih, bias_hh in self.all_weights:
+            hidden = cell = frames.new_zeros(frames.shape[1:])
+            outputs = []
+            for inputs in F.linear(hidden_states, weight_ih, bias_ih):
+                # The first frame, too, uses the (zero) hidden state, so that every weight gets a gradient.
+                sums = inputs + F.linear(hidden, weight_hh, bias_hh)
+                input_gate, forget_gate, candidate, output_gate = sums.chunk(4, dim=-1)
+                cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+                hidden = output_gate.sigmoid() * cell.tanh()
+                outputs.append(hidden)
+            hidden_states = torch.stack(outputs)
+        return hidden_states
+
+    def weight_buffer(self) -> Tensor | None:
+        """The memory of all weights, one piece as cuDNN arranges them; None if cuDNN is not to be called with it.
+
+        Looked for again only when a weight is at another address.
+        """
+        self._update_flat_weights()
+        addresses = [weight.data_ptr() for weight in self._flat_weights]
+        if self._flat is None or self._flat[0] != addresses:
+            buffer = self._find_buffer()
+            self._flat = [weight.data_ptr() for weight in self._flat_weights], buffer
+        return self._flat[1] if torch._C._get_cudnn_enabled() else None
+
+    def _find_buffer(self) -> Tensor | None:
+        """The weights' memory if it is in cuDNN's order, into which it is brought if need be."""
+        weights = self._flat_weights
+        first = weights[0]
+        if torch.version.hip or not all(_is_plain(weight) and weight.device == first.device for weight in weights):
+            return None
+        if not torch.backends.cudnn.is_acceptable(first):
+            return None
+        with torch.inference_mode(False), torch.no_grad():
+            copies = [torch.empty_like(weight) for weight in weights]
+            arranged = torch._cudnn_rnn_flatten_weight(
+                copies, _WEIGHTS, self.input_size, _LSTM_MODE, self.hidden_size, 0, LAYERS, False, False
+            )
+            expected = [copy.data_ptr() - arranged.data_ptr() for copy in copies]
+            for _ in range(2):
+                storage = first.untyped_storage()
+                addresses = [weight.data_ptr() - storage.data_ptr() for weight in weights]
+                if addresses == expected and storage.nbytes() >= arranged.numel() * arranged.element_size():
+                    return first.new_empty(0).set_(storage, 0, arranged.shape, arranged.stride())
+                self.flatten_parameters()
+        return None
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "FrameLSTM":
+        self._flat = None  # it would keep the memory of weights that are moved elsewhere
+        return super()._apply(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_flat"}
+
+
+class _Recursion(torch.autograd.Function):
+    """cuDNN's LSTM from frame vectors (T, B, C) and a zero state (layers, B, C) to hidden states (T, B, C)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, frames: Tensor, state: Tensor, lstm: FrameLSTM, is_training: bool, *weights: Tensor
+    ) -> Tensor:
+        buffer = lstm.weight_buffer()
+        assert buffer is not None
+        recursed, reserve = recurse(frames, state, weights, buffer, is_training)
+        ctx.save_for_backward(frames, state, recursed, reserve, *weights)
+        ctx.buffer = buffer
+        return recursed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        frames, state, recursed, reserve, *weights = ctx.saved_tensors
+        of_weights = any(ctx.needs_input_grad[4:])
+        of_frames, gradients = recurse_back(gradient, frames, state, recursed, reserve, weights, ctx.buffer, of_weights)
+        return of_frames, None, None, None, *gradients
+
+
+def recurse(
+    frames: Tensor, state: Tensor, weights: list[Tensor] | tuple[Tensor, ...], buffer: Tensor, is_training: bool
+) -> tuple[Tensor, Tensor]:
+    """Hidden states (T, B, C) of frames (T, B, C) and what the backward pass needs, if `is_training`.
+
+    The state (layers, B, C) is zero. Without autograd, and in float32 also under autocast.
+    """
+    channels = frames.shape[2]
+    is_autocast = torch.is_autocast_enabled("cuda")
+    if is_autocast:
+        torch.set_autocast_enabled("cuda", False)
+    try:
+        with _without_tf32():
+            # ... hidden and cell state, mode, width, projection, layers, batch first, dropout, training, bidirectional,
+            # sizes of packed sequences, state of the dropout.
+            recursed, _, _, reserve, _ = torch._cudnn_rnn(
+                frames, weights, _WEIGHTS, buffer,
+                state, state, _LSTM_MODE, channels, 0, LAYERS, False, 0.0, is_training, False, [], None,
+            )  # fmt: skip
+    finally:
+        if is_autocast:
+            torch.set_autocast_enabled("cuda", True)
+    return recursed, reserve
+
+
+def recurse_back(
+    gradient: Tensor,
+    frames: Tensor,
+    state: Tensor,
+    recursed: Tensor,
+    reserve: Tensor,
+    weights: list[Tensor] | tuple[Tensor, ...],
+    buffer: Tensor,
+    of_weights: bool,
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The gradients of frames and, if `of_weights`, of all weights, from the gradient (T, B, C) of `recurse`'s output.
+
+    The zero state stands for the gradients of the last hidden and cell states too, which nothing uses.
+    """
+    if _keeps_graph():
+        reserve = reserve.clone()  # cuDNN writes to it
+    with _without_tf32():
+        of_frames, _, _, gradients = torch.ops.aten._cudnn_rnn_backward.default(
+            frames, weights, _WEIGHTS, buffer, state, state, recursed, gradient, state, state,
+            _LSTM_MODE, frames.shape[2], 0, LAYERS, False, 0.0, True, False, [], None, reserve,
+            [True, False, False, of_weights],
+        )  # fmt: skip
+    return of_frames, gradients if of_weights else [None] * len(weights)
+
+
+def runs_eagerly() -> bool:
+    """Whether hand-written kernels and backward passes may be used: not in torch.compile, torch.func and tracing."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    return not torch._C._are_functorch_transforms_active()
+
+
+def _is_plain(weight: Tensor) -> bool:
+    return type(weight) in (Tensor, nn.Parameter) and weight.is_cuda and weight.dtype == torch.float32
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Forbid TF32 to recurrent layers on a GPU, unless MAY_USE_TF32.
+
+    A backward pass runs outside of the context of its forward pass, and needs this too.
+    """
+    if MAY_USE_TF32:
+        yield
+        return
+    if _FEWER_BITS:
+        before = torch._C._get_fp32_precision_getter("cuda", "rnn")
+        torch._C._set_fp32_precision_setter("cuda", "rnn", "ieee")
+        try:
+            yield
+        finally:
+            torch._C._set_fp32_precision_setter("cuda", "rnn", before)
+        return
+    allowed = torch._C._get_cudnn_allow_tf32()
+    torch._C._set_cudnn_allow_tf32(False)
+    try:
+        yield
+    finally:
+        torch._C._set_cudnn_allow_tf32(allowed)

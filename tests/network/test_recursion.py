@@ -1,0 +1,99 @@
+import copy
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import Tensor
+
+from network import recursion
+from network.recursion import FrameLSTM
+from tests.devices import tf32
+
+
+def rnn_precision() -> str:
+    return torch._C._get_fp32_precision_getter("cuda", "rnn")
+
+
+def test_tf32_is_off_around_the_recursion_and_then_as_before(monkeypatch):
+    """A setting that is left behind would slow down or coarsen everything after the first block."""
+    with tf32(True):
+        with pytest.raises(ZeroDivisionError), recursion._without_tf32():
+            assert rnn_precision() == "ieee"
+            raise ZeroDivisionError
+        assert rnn_precision() == "tf32"
+        assert torch.backends.cudnn.allow_tf32, "readable: convolutions and recursions agree"
+        monkeypatch.setattr(recursion, "MAY_USE_TF32", True)
+        with recursion._without_tf32():
+            assert rnn_precision() == "tf32"
+    with tf32(False), recursion._without_tf32():
+        assert rnn_precision() != "tf32"
+
+
+def test_copies_do_not_hold_the_memory_of_the_first():
+    """A copy of a network that kept the first one's weights would double its memory, and cuDNN would read old ones."""
+    lstm = FrameLSTM(8, 8, num_layers=2)
+    assert lstm.weight_buffer() is None, "cuDNN has no part on the CPU"
+    for other in (copy.deepcopy(lstm), pickle.loads(pickle.dumps(lstm)), copy.deepcopy(lstm).to(torch.float64)):
+        assert other._flat is None
+        assert [len(other(torch.zeros(frames, 1, 8, dtype=other.weight_ih_l0.dtype))) for frames in (1, 3)] == [1, 3]
+
+
+def run(lstm: FrameLSTM, frames: Tensor, gradient: Tensor) -> list[Tensor]:
+    """Hidden states and all gradients, on the CPU in double precision."""
+    frames = frames.to(lstm.weight_ih_l0).requires_grad_()
+    out = lstm(frames)
+    gradients = torch.autograd.grad(out, [frames, *lstm.parameters()], gradient.to(out), retain_graph=True)
+    again = torch.autograd.grad(out, [frames, *lstm.parameters()], gradient.to(out))
+    assert all(torch.equal(one, other) for one, other in zip(gradients, again, strict=True))
+    with torch.no_grad():
+        torch.testing.assert_close(lstm(frames), out, rtol=1e-5, atol=1e-6)
+    return [one.detach().cpu().double() for one in (out, *gradients)]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("frames", [1, 2, 8])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_on_a_gpu_the_recursion_is_single_precision_where_tf32_is_allowed(frames, autocast):
+    """TF32 has 10 bits: temporal gates would decide otherwise than in float32, as the docs promise."""
+    torch.manual_seed(0)
+    exact = FrameLSTM(64, 64, num_layers=2).double()
+    lstm = FrameLSTM(64, 64, num_layers=2).cuda()
+    lstm.load_state_dict(exact.state_dict())
+    a, gradient = torch.randn(2, frames, 16, 64, dtype=torch.float64)
+    with tf32(True), torch.autocast("cuda", torch.bfloat16, enabled=autocast):
+        found = run(lstm, a.cuda(), gradient)
+    for one, other in zip(found, run(exact, a, gradient), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()) + 1e-7)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_cudnn_never_copies_the_weights():
+    """Copying all weights in every call takes longer than a short recursion; reading old ones would not learn."""
+    torch.manual_seed(0)
+    lstm = FrameLSTM(16, 16, num_layers=2).cuda()
+    a, gradient = torch.randn(2, 3, 4, 16, dtype=torch.float64)
+
+    def check(lstm: FrameLSTM) -> None:
+        buffer = lstm.weight_buffer()
+        assert buffer is not None
+        assert {weight.untyped_storage().data_ptr() for weight in lstm.parameters()} == {buffer.data_ptr()}
+        found = run(lstm, a.cuda(), gradient)
+        for one, other in zip(found, run(copy.deepcopy(lstm).cpu().double(), a, gradient), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(lstm)
+        optimizer = torch.optim.SGD(lstm.parameters(), 0.1, fused=True)
+        lstm(a.cuda().float()).square().sum().backward()
+        optimizer.step()
+        check(lstm)
+        check(copy.deepcopy(lstm))
+        lstm.load_state_dict(FrameLSTM(16, 16, num_layers=2).state_dict())
+        check(lstm)
+        check(lstm.cpu().cuda())
+        for weight in lstm.parameters():
+            weight.data = weight.data.clone()
+        check(lstm)
+        check(pickle.loads(pickle.dumps(lstm)))
