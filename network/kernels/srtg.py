@@ -1,4 +1,4 @@
-# ruff: noqa: ANN001, ANN201, ANN202 (what Triton compiles has no types of Python)
+# ruff: noqa: ANN201 (what Triton compiles has no types of Python)
 # mypy: disable-error-code="no-untyped-def"
 """Triton kernels of squeeze and recursion, for x (B, C, T, H, W) in channels_last_3d and frame vectors (T, B, C).
 
