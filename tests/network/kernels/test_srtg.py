@@ -212,11 +212,12 @@ def test_output_and_gradients_are_those_of_the_plain_formulation(frames, gates, 
     for one, other in zip(found_of_weights, of_weights, strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one.cpu().double(), other, rtol=1e-4, atol=1e-4 * float(other.abs().max()) + 1e-6)
-    assert all(torch.equal(one, other) for one, other in zip((found, *found_of_weights), again, strict=True))
+    for one, other in zip((found, *found_of_weights), again, strict=True):  # cuDNN's sums may differ in their last bits
+        torch.testing.assert_close(one, other, rtol=error, atol=1e-5 * float(one.abs().max()))
     assert torch.equal(gradient, kept), "others use the output's gradient too"
     if gates:
         with torch.no_grad():
-            assert torch.equal(module(x), out), "evaluation"
+            torch.testing.assert_close(module(x), out, rtol=error, atol=error, msg="evaluation")
         is_open = (expected != x.detach().cpu().double()).flatten(1).any(dim=1)
         assert module.gate_counts.tolist() == [2 * int(is_open.sum()), 12]
         assert frames == 1 or 0 < is_open.sum() < 6
