@@ -8,8 +8,10 @@ from common.errors import NetworkError
 from network import csn as csn
 from network import resnet3d as resnet3d
 from network.base import VideoNetwork
+from network.kernels.use import set_check
 from network.registry import create_network, network_names
 from network.resnet3d import ResNet3d
+from network.self_check import failure_of
 from network.weights.loading import LoadReport, SkippedTensor, load_checkpoint, load_network, load_weights
 from network.weights.recognising import PublishedWeights, recognise
 
@@ -27,3 +29,5 @@ __all__ = [
     "network_names",
     "recognise",
 ]
+
+set_check(failure_of)

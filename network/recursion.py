@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from network.kernels.use import is_eager, kernels_are_right
+
 MAY_USE_TF32 = False
 """Whether a GPU's recursions may use TF32, whose products have 10 bits, where the process allows TF32 (it is a choice
 of training's settings). If not, they are in float32, forward and backward, whatever the process allows."""
@@ -28,8 +30,8 @@ class FrameLSTM(nn.LSTM):
     """nn.LSTM from frame vectors a (T, B, C) to the last layer's hidden states (T, B, C), starting from zero.
 
     On the CPU, one or two frames are computed by plain matrix products: PyTorch's CPU kernel first reorders all
-    weights, which takes three times as long as so short a recursion. On a GPU, cuDNN is called without the checks of
-    its weights that PyTorch makes in each call, and without TF32.
+    weights, which takes three times as long as so short a recursion. On a GPU, cuDNN is called without TF32, and as
+    one of the fused operations without the checks of its weights that PyTorch makes in each call.
     """
 
     SHORT = 2
@@ -40,8 +42,9 @@ class FrameLSTM(nn.LSTM):
         """Frame vectors (T, B, C) to hidden states (T, B, C)."""
         if frames.device.type == "cpu" and len(frames) <= self.SHORT:
             return self._short(frames)
-        if frames.is_cuda and runs_eagerly():
-            if type(frames) is Tensor and frames.dtype == torch.float32 and self.weight_buffer() is not None:
+        if frames.is_cuda and is_eager():
+            is_plain = type(frames) is Tensor and frames.dtype == torch.float32
+            if is_plain and kernels_are_right(frames.device) and self.weight_buffer() is not None:
                 state = frames.new_zeros(LAYERS, *frames.shape[1:])
                 return _Recursion.apply(frames.contiguous(), state, self, torch.is_grad_enabled(), *self._flat_weights)
             with _without_tf32():
@@ -176,13 +179,6 @@ def recurse_back(
             [True, False, False, of_weights],
         )  # fmt: skip
     return of_frames, gradients if of_weights else [None] * len(weights)
-
-
-def runs_eagerly() -> bool:
-    """Whether hand-written kernels and backward passes may be used: not in torch.compile, torch.func and tracing."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return False
-    return not torch._C._are_functorch_transforms_active()
 
 
 def _is_plain(weight: Tensor) -> bool:

@@ -4,7 +4,6 @@ Shapes: B clips, C channels, T frames, H x W pixels.
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from common.logs import LOG
-from network.recursion import FrameLSTM, recurse, recurse_back, runs_eagerly
+from network.kernels.use import is_eager, may_use_kernels
+from network.recursion import FrameLSTM, recurse, recurse_back
 
 PLACEMENTS = ("start", "top", "mid", "end", "res", "final")
 """Where a residual block applies its SRTG.
@@ -56,15 +55,21 @@ class SqueezeAndRecursion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply x (B, C, T, H, W) per frame and channel, in clips whose gate is open."""
+        fast = _kernels_for(self, x)
+        return self.plain(x) if fast is None else self.fused(x, *fast)
+
+    def fused(self, x: Tensor, kernels: ModuleType, buffer: Tensor) -> Tensor:
+        """The forward pass by network.kernels.srtg, with the memory of the LSTM's weights."""
+        if torch.is_grad_enabled():
+            return _Kernels.apply(x, self, kernels, buffer, *self.lstm._flat_weights)
+        return _run_kernels(x, self, kernels, buffer, is_training=False)[0]
+
+    def plain(self, x: Tensor) -> Tensor:
+        """The forward pass without kernels."""
         # The recursion runs in the precision of its weights, float32 also under autocast: in half precision, repeated
         # products of gate activations lose the differences between frames. The extra cost is negligible.
-        fast = _kernels_for(self, x)
-        if fast is not None:
-            if torch.is_grad_enabled():
-                return _Kernels.apply(x, self, *fast, *self.lstm._flat_weights)
-            return _run_kernels(x, self, *fast, is_training=False)[0]
         precision = self.lstm.all_weights[0][0].dtype
-        if not torch.is_grad_enabled() or not runs_eagerly():
+        if not torch.is_grad_enabled() or not is_eager():
             return x * self._scale(x.mean((3, 4), dtype=precision)).to(x.dtype)[..., None, None]
         shared = _Shared()
         x, squeezed = _Squeeze.apply(x, precision, shared)
@@ -209,16 +214,14 @@ def _run_kernels(
 
 def _kernels_for(module: SqueezeAndRecursion, x: Tensor) -> tuple[ModuleType, Tensor] | None:
     """network.kernels.srtg and the memory of the LSTM's weights if they can be used for x, else None."""
-    if not runs_eagerly() or not _on_this_gpu(x) or not _is_made_for_kernels(x, module.gates):
+    if not may_use_kernels(x) or not _is_made_for_kernels(x, module.gates):
         return None
     if module.lstm._forward_hooks or module.lstm._forward_pre_hooks:  # the kernels do not call the LSTM
         return None
-    kernels, buffer = load_kernels(x.device.index), module.lstm.weight_buffer()
-    return None if kernels is None or buffer is None else (kernels, buffer)
+    from network.kernels import srtg as kernels  # not at import: Triton is not everywhere
 
-
-def _on_this_gpu(x: Tensor) -> bool:
-    return x.is_cuda and x.device.index == torch.cuda.current_device()
+    buffer = module.lstm.weight_buffer()
+    return None if buffer is None else (kernels, buffer)
 
 
 def _is_made_for_kernels(x: Tensor, gates: bool) -> bool:
@@ -231,28 +234,6 @@ def _is_made_for_kernels(x: Tensor, gates: bool) -> bool:
         and x.numel() > 0
         and not (gates and x.shape[2] > 64)
     )
-
-
-@cache
-def load_kernels(device: int) -> ModuleType | None:
-    """network.kernels.srtg if its kernels run on this CUDA device, else None, which is logged.
-
-    Triton compiles with a C compiler of the machine, which may be missing.
-    """
-    try:
-        from network.kernels import srtg as kernels
-
-        x = torch.ones(1, 64, 1, 1, 1, dtype=torch.float16, device=torch.device("cuda", device))
-        kernels.squeeze(x)
-    except Exception as error:  # of Triton, of its compilers, of the driver
-        reason = str(error).strip().splitlines()
-        LOG.warning(
-            "squeeze and recursion are slower than they could be: Triton's kernels do not run here (%s: %s)",
-            type(error).__name__,
-            reason[-1] if reason else "no reason given",
-        )
-        return None
-    return kernels
 
 
 def without_autocast(device_type: str) -> AbstractContextManager[object]:

@@ -107,8 +107,8 @@ class FormStep:
 def plain_formulation() -> Iterator[None]:
     """Squeeze and recursion by autograd's own backward pass, and under autocast."""
     with (
-        patch.object(srtg, "runs_eagerly", lambda: False),
-        patch.object(recursion, "runs_eagerly", lambda: False),
+        patch.object(srtg, "is_eager", lambda: False),
+        patch.object(recursion, "is_eager", lambda: False),
         patch.object(srtg, "without_autocast", lambda _: nullcontext()),
     ):
         yield

@@ -1,6 +1,7 @@
 """When a network uses the fused operations."""
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 
@@ -27,20 +28,29 @@ def may_use_kernels(x: Tensor) -> bool:
         and x.dtype in (torch.float32, *HALF)
         and is_channels_last(x)
         and is_eager()
-        and _switch.is_on
-        and has_triton()
-        and x.device.index == torch.cuda.current_device()
-        and not failure(x.device)
+        and kernels_are_right(x.device)
     )
 
 
+def kernels_are_right(device: torch.device) -> bool:
+    """Whether the fused operations are on, and give the right results on this process's current GPU."""
+    is_current = device.index == torch.cuda.current_device()  # Triton launches there
+    return _switch.is_on and is_current and has_triton() and not failure(device)
+
+
 class _Switch:
-    """Whether fused operations are wanted."""
+    """Whether fused operations are wanted, and what tries them."""
 
     is_on = True
+    failure_of: Callable[[torch.device], str]
 
 
 _switch = _Switch()
+
+
+def set_check(failure_of: Callable[[torch.device], str]) -> None:
+    """What tries the fused operations on a GPU, see network/self_check.py."""
+    _switch.failure_of = failure_of
 
 
 def use_kernels(is_on: bool) -> None:
@@ -54,9 +64,7 @@ def failure(device: torch.device) -> str:
 
     A warning says so. It waits for the GPU, and takes some seconds where the kernels are not compiled yet.
     """
-    from network.kernels.check import failure_of  # not at import: Triton is not everywhere
-
-    reason = failure_of(device)
+    reason = _switch.failure_of(device)
     if reason:
         warnings.warn(f"fused operations are not used, since they fail on this GPU: {reason}", stacklevel=2)
     return reason

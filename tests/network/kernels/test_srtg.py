@@ -172,8 +172,7 @@ def interpreted(monkeypatch, request):
     """On the CPU: the kernels are used as on a GPU."""
     if request.getfixturevalue("device") == "cpu":
         recursion = PlainRecursion()
-        monkeypatch.setattr(srtg, "_on_this_gpu", lambda x: True)
-        monkeypatch.setattr(srtg, "load_kernels", lambda index: kernels)
+        monkeypatch.setattr(srtg, "may_use_kernels", lambda x: srtg.is_eager())
         monkeypatch.setattr(FrameLSTM, "weight_buffer", lambda lstm: torch.empty(0))
         monkeypatch.setattr(srtg, "recurse", recursion.recurse)
         monkeypatch.setattr(srtg, "recurse_back", recursion.recurse_back)
