@@ -33,6 +33,10 @@ class SpeedMonitor:
         self.marks.append([])
         self.mark()
 
+    def add_wait(self, seconds: float) -> None:
+        """Count `seconds` of waiting for the loader, outside of `begin_step`."""
+        self.read_seconds += seconds
+
     def mark(self) -> None:
         """Note the time: called before the forward pass, between the passes and after the update."""
         if self.is_cuda:
