@@ -11,7 +11,10 @@ ON_DEVICE = ("frames", "labels")  # the fields of a Batch that a step computes w
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> "DeviceBatches":
-    """The batches with frames and labels on `device`; on the CPU, unchanged. The loader begins to read at once."""
+    """The batches with frames and labels on `device`; on the CPU, unchanged. The loader begins to read at once.
+
+    An error of the loader, also of its beginning, is raised when the batch that it concerns is asked for.
+    """
     return DeviceBatches(batches, device)
 
 
@@ -25,9 +28,13 @@ class DeviceBatches(Iterator[Batch]):
     """
 
     def __init__(self, batches: Iterable[Batch], device: torch.device) -> None:
-        self._batches = iter(batches)
         self._copies = _Copies(device) if device.type == "cuda" else None
         self._ahead: Batch | Exception | None = None
+        self._batches: Iterator[Batch] = iter(())
+        try:
+            self._batches = iter(batches)
+        except Exception as error:
+            self._ahead = error
 
     def __next__(self) -> Batch:
         self.fetch_ahead()
@@ -40,7 +47,7 @@ class DeviceBatches(Iterator[Batch]):
         return ahead
 
     def fetch_ahead(self) -> None:
-        """Fetch the next batch now, if it is not there yet. An error is raised when that batch is asked for."""
+        """Fetch the next batch now, if it is not there yet."""
         if self._ahead is None:
             self._ahead = self._fetch()
 

@@ -55,6 +55,18 @@ def test_an_error_of_the_next_batch_is_raised_when_that_batch_is_asked_for():
     assert next(batches, None) is None
 
 
+def test_an_error_of_the_beginning_is_raised_when_the_first_batch_is_asked_for():
+    """An epoch that is begun early must not end the one before it, which is not saved yet."""
+
+    class Broken:
+        def __iter__(self):
+            raise ValueError("cannot begin")
+
+    batches = on_device(Broken(), torch.device("cpu"))
+    with pytest.raises(ValueError, match="cannot begin"):
+        next(batches)
+
+
 def test_the_end_is_told_when_it_is_asked_for():
     batches = on_device(iter(["only"]), torch.device("cpu"))
     assert next(batches) == "only"
