@@ -1,6 +1,8 @@
 """Where a batch goes to the device: on_device, which fetches and copies the next batch while the GPU computes."""
 
+import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 
 import torch
@@ -70,6 +72,7 @@ class _Copies:
         self.side = _side_stream(torch.cuda.current_device() if device.index is None else device.index)
         self.copied = torch.cuda.Event()
         self.source: list[torch.Tensor] = []  # the host memory being copied: if released, the loader would overwrite it
+        weakref.finalize(self, _release_left, self.copied, self.source).atexit = False  # type: ignore[misc]
 
     def begin(self, batch: Batch) -> Batch:
         """Enqueue the copy of a batch."""
@@ -95,6 +98,13 @@ class _Copies:
         """Let the loader write to the memory of the batch that was copied last: by then, a step ago."""
         self.copied.synchronize()
         self.source.clear()
+
+
+def _release_left(copied: torch.cuda.Event, source: list[torch.Tensor]) -> None:
+    """Release the source of a copy whose batches are not wanted any more."""
+    with suppress(RuntimeError):  # of a GPU that failed, which is told elsewhere
+        copied.synchronize()
+    source.clear()
 
 
 @cache

@@ -10,8 +10,10 @@ from data.clips.sampling import UniformClips
 from data.clips.types import ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
+from data.loading import prefetch
 from data.loading.loader import Batch, BatchLoader, SequentialBatches
 from data.loading.prefetch import on_device
+from tests.devices import no_waiting
 
 
 def loader_of(small_dataset, workers: int, pin_memory: bool) -> BatchLoader:
@@ -88,6 +90,43 @@ def test_ctrl_c_while_the_next_batch_is_fetched_is_not_kept_for_later():
         batches.fetch_ahead()
 
 
+class Noted:
+    """In the place of the copies to a GPU: copies on the host, and notes in which order things are done."""
+
+    def __init__(self, device):
+        self.notes, self.source = [], []
+
+    def begin(self, batch):
+        self.notes.append("begin")
+        self.source.append(batch.frames)
+        return batch._replace(frames=batch.frames.clone())
+
+    def hand_over(self, batch):
+        self.notes.append("hand over")
+
+    def release_source(self):
+        self.notes.append("release")
+        self.source.clear()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_copy_is_awaited_only_when_its_batch_is_asked_for(small_dataset, workers, monkeypatch):
+    """What is enqueued before need not wait. The loader's memory holds one batch that is copied, beside those read."""
+    monkeypatch.setattr(prefetch, "_Copies", Noted)
+    loader = loader_of(small_dataset, workers, pin_memory=False)
+    expected = [batch.frames.clone() for batch in loader_of(small_dataset, 0, pin_memory=False)]
+    for _ in range(2):
+        batches, held = on_device(loader, torch.device("cuda")), []
+        for batch in batches:
+            held.append(batch.frames)
+            batches.fetch_ahead()
+            batches._copies.notes.append("asked")
+            assert len(batches._copies.source) == (len(held) < len(expected))
+        assert all(map(torch.equal, held, expected))
+        one_ahead = ["release", "begin", "asked", "hand over"]
+        assert batches._copies.notes == ["release", "begin", "hand over", *7 * one_ahead, "release", "asked"]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("is_ahead", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
@@ -128,11 +167,11 @@ def test_the_next_batch_is_copied_while_a_gpu_computes(small_dataset):
     """A step that ends with a report waits for the GPU: with the next batch there, the GPU has work at once."""
     batches = on_device(loader_of(small_dataset, 2, pin_memory=True), torch.device("cuda"))
     next(batches)
-    torch.cuda.synchronize()
     finished = torch.cuda.Event()
-    torch.cuda._sleep(20_000_000_000)  # seconds
-    finished.record()
-    batches.fetch_ahead()
+    with no_waiting("cuda"):
+        torch.cuda._sleep(20_000_000_000)  # seconds
+        finished.record()
+        batches.fetch_ahead()
     assert batches._copies is not None
     while not batches._copies.copied.query():
         time.sleep(0.001)
