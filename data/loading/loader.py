@@ -180,12 +180,13 @@ class BatchLoader:
         others = set(multiprocessing.active_children())
         with _deferred_signals():
             chunks = self._start_reading()
-        self._workers += [process for process in multiprocessing.active_children() if process not in others]
-        if self._end_workers is None and (iterator := self._chunks._iterator):
-            # Else torch's iterator would end them when it is deleted. In a reference cycle, as an exception makes one,
-            # its queues are deleted first: it would wait five seconds for each worker, which is never told to end.
-            self._end_workers = weakref.finalize(self, _end_workers, iterator, self._workers, self._parent)
-            self._end_workers.atexit = False  # type: ignore[misc]  # see `_kill_workers`; no slot in typeshed
+            self._workers += [process for process in multiprocessing.active_children() if process not in others]
+            if self._end_workers is None and (iterator := self._chunks._iterator):
+                # Else torch's iterator would end them when it is deleted. In a reference cycle, as an exception makes
+                # one, its queues are deleted first: it would wait five seconds for each worker, which is never told to
+                # end.
+                self._end_workers = weakref.finalize(self, _end_workers, iterator, self._workers, self._parent)
+                self._end_workers.atexit = False  # type: ignore[misc]  # see `_kill_workers`; no slot in typeshed
         return chunks
 
     def _joined(self, chunks: Iterator["_ReadChunk"]) -> Iterator[Batch]:

@@ -294,6 +294,7 @@ def test_a_signal_while_the_workers_start_is_not_lost(splits, number, is_early):
     finally:
         signal.signal(number, before)
     assert not interrupts
+    assert len(loader._workers) == 2  # which end with the program at once
     check_equal(kept(loader), read(splits, 0))
 
 
