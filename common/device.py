@@ -9,6 +9,9 @@ from common.memory import keep_freed_memory
 from common.processes import available_cpus
 from common.ranks import Ranks
 
+EXPANDABLE = "expandable_segments:True"
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+
 
 def prepare_device(kind: str, precision: str, ranks: Ranks, task: str = "training") -> torch.device:
     """The device of this rank, "cuda" or "cpu", set up for `task` in `precision`; logs what it is."""
@@ -32,12 +35,32 @@ def prepare_device(kind: str, precision: str, ranks: Ranks, task: str = "trainin
 def tune_device(kind: str) -> None:
     """Set this process up for training on `kind`, "cuda" or "cpu". Call it before any large allocation.
 
-    On a GPU, cuDNN measures its algorithms once for each shape, and single-precision operations use TF32. On a CPU,
-    the process keeps freed memory.
+    On a GPU, cuDNN measures its algorithms once for each shape, single-precision operations use TF32, and segments of
+    memory can grow (see `let_segments_grow`). On a CPU, the process keeps freed memory.
     """
     if kind == "cpu":
         keep_freed_memory()
         return
+    let_segments_grow()
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
+
+
+def let_segments_grow() -> None:
+    """Let the GPU's memory be taken in segments that grow, unless the user has set how; logs which. Before allocations.
+
+    By default a segment keeps the size that was first asked for. When the shapes of the batches change, freed segments
+    do not fit the next shape, and others are taken until the memory is full of gaps.
+    """
+    if chosen := [f"{name}={os.environ[name]}" for name in ALLOCATOR_VARIABLES if name in os.environ]:
+        LOG.info("GPU memory: %s", ", ".join(chosen))
+        return
+    # By a call: torch reads the variables when it is imported, and 2.9 ignores this setting in PYTORCH_ALLOC_CONF.
+    setter = getattr(torch._C, "_accelerator_setAllocatorSettings", None) or torch.cuda.memory._set_allocator_settings
+    try:
+        setter(EXPANDABLE)
+    except (AttributeError, RuntimeError, ValueError) as error:
+        LOG.warning("GPU memory: this torch refuses %s (%s)", EXPANDABLE, str(error).splitlines()[0])
+    else:
+        LOG.info("GPU memory: %s", EXPANDABLE)

@@ -87,12 +87,14 @@ def evaluate(
     sums = _Sums(device, network.num_classes, clips)
     bad: list[BadVideo] = []
     rounds = int(ranks.maximum(torch.tensor(len(loader))))
-    for done, batch in enumerate(watch(_rounds(loader, device, rounds)), start=1):
+    batches = on_device(loader, device)
+    for done, batch in enumerate(watch(islice(chain(batches, repeat(None)), rounds)), start=1):  # None: no videos left
         if batch is not None:
             bad += batch.bad_videos
         _check_limit(bad, bad_video_limit, ranks)
         if batch is not None and len(batch.labels):
             views = view_scores(network, normalise, batch.frames, precision, most_clips)
+            batches.fetch_ahead()  # before anything waits for the device
             sums.add(views.unflatten(0, (len(batch.labels), -1)), batch)
         if progress is not None and ranks.is_first:
             progress(done, rounds, sums.running)
@@ -191,8 +193,3 @@ def _check_scores(result: Evaluation) -> None:
             "finite, so there are no scores",
             on_all_ranks=True,
         )
-
-
-def _rounds(loader: BatchLoader, device: torch.device, rounds: int) -> Iterator[Batch | None]:
-    """The rank's batches on the device, then None, `rounds` in all: as many as each rank has."""
-    return islice(chain(on_device(loader, device), repeat(None)), rounds)

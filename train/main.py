@@ -194,6 +194,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     )
     contents, frames = agreed_contents(ranks, own_contents)
     check_agreement(ranks, shared_flags(options) | shared_facts(start, digests, loaded, ranks) | frames)
+    loaders = _start_loaders(options, splits, plan, start, ranks)
     checkpoints.keep = options.keep
     network = _prepare_network(network, options, device)
     optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
@@ -231,6 +232,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         EvaluationProgress(console, LOG.info, options.log_every, "validation", ranks.world_size),
         most_val_clips(options, ranks),
     )
+    trainer.begin_reading(loaders.train, loaders.sampler, progress.epoch, progress.step)
     written = plain(options) if progress.epoch <= plan.num_epochs else None
     key = facts["run_key"]
     passport: dict[str, Any] = {}
@@ -257,7 +259,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         tell_spans(splits.val, options, "validation")
     for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
         LOG.warning("%s", line)
-    return _fit(trainer, options, splits, val_loader(options, splits.val, ranks))
+    return _fit(trainer, loaders)
 
 
 class _SetUp(NamedTuple):
@@ -335,6 +337,29 @@ def _load_weights(
     return report.loaded if options.fine_tune else ()
 
 
+class _Loaders(NamedTuple):
+    train: BatchLoader
+    sampler: ScheduleSampler  # of its batches
+    val: BatchLoader
+
+
+def _start_loaders(options: TrainOptions, splits: Splits, plan: Plan, start: StartingPoint, ranks: Ranks) -> _Loaders:
+    """The loaders of training and validation; their workers are started, if an epoch is left."""
+    dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, options.on_bad_video == "skip")
+    sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
+    train = BatchLoader(dataset, sampler, options.workers, options.device == "cuda")
+    val = val_loader(options, splits.val, ranks)
+    # By default Linux forks them: that shares the index of the videos, and asks for no `if __name__ == "__main__"` of a
+    # user's script, as spawning or a fork server would. A fork is the slower, and meets the more locks that no thread
+    # is left to open, the more there is in this process. So they start before the network and NCCL are on the device.
+    # The group's gloo threads are there by now, because the ranks have to agree on the data; no worker uses gloo.
+    position = start.checkpoint["position"] if start.is_resume and start.checkpoint else {"epoch": 1}
+    if position["epoch"] <= plan.num_epochs:
+        train.start_workers()
+        val.start_workers()
+    return _Loaders(train, sampler, val)
+
+
 def _prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.device) -> VideoNetwork:
     if options.long_cycles or options.sync_bn or device.type == "cuda":  # there, its fused form is faster
         use_sub_batch_norm(network, synchronise=options.sync_bn)
@@ -365,15 +390,12 @@ def _optimizer_step(
     return OptimizerStep(network.parameters(), optimizer, device, ranks, options.precision, options.clip_grad)
 
 
-def _fit(trainer: Trainer, options: TrainOptions, splits: Splits, val_loader: BatchLoader) -> int:
+def _fit(trainer: Trainer, loaders: _Loaders) -> int:
     ranks, plan = trainer.ranks, trainer.plan
-    dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, options.on_bad_video == "skip")
-    sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
-    loader = BatchLoader(dataset, sampler, options.workers, trainer.device.type == "cuda")
     if trainer.progress.epoch > plan.num_epochs:
         LOG.warning("nothing to do: all %d epochs are done", plan.num_epochs)
     try:
-        report = trainer.fit(loader, sampler, val_loader)
+        report = trainer.fit(loaders.train, loaders.sampler, loaders.val)
     except StoppedBySignal as stop:
         if stop.is_saved:
             LOG.warning(

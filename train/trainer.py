@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from common.precision import DTYPES, autocast
 from common.ranks import Ranks
 from data.augment.augment import Augment
 from data.loading.loader import Batch, BatchLoader
-from data.loading.prefetch import on_device
+from data.loading.prefetch import DeviceBatches, on_device
 from evaluate.evaluation import Evaluation, evaluate
 from evaluate.metrics import Scores, ScoreSums
 from evaluate.progress import EvaluationProgress
@@ -94,6 +95,15 @@ class TrainerOptions:
         return self.bad_video_limit if self.on_bad_video == "skip" else 0
 
 
+class _Reading(NamedTuple):
+    """Batches that are being read, and from where on."""
+
+    loader: BatchLoader
+    epoch: int
+    step: int
+    batches: DeviceBatches
+
+
 class Trainer:
     """Trains `network` by `plan`, starting at `progress`. `good_state` is the checkpoint resumed, if any."""
 
@@ -137,6 +147,7 @@ class Trainer:
         self.scores_since_log = Scores()  # since the last report
         self.stop_signal = StopSignal(ranks)
         self.last_save = time.perf_counter()
+        self._reading: _Reading | None = None  # of the next epoch, if it has begun
 
     def fit(self, loader: BatchLoader, sampler: ScheduleSampler, val_loader: BatchLoader) -> EpochReport | None:
         """Train to the plan's end. Returns the report of the last epoch, or None if no epoch was left.
@@ -150,6 +161,7 @@ class Trainer:
                 while self.progress.epoch <= self.plan.num_epochs:
                     self.epoch_started = time.perf_counter() - self.progress.seconds
                     self.train_epoch(loader, sampler)
+                    self.begin_reading(loader, sampler, self.progress.epoch + 1)  # while it validates
                     report = self.finish_epoch(val_loader)
             except StoppedBySignal as stop:
                 self.save()
@@ -157,13 +169,25 @@ class Trainer:
                 raise
         return report
 
+    def begin_reading(self, loader: BatchLoader, sampler: ScheduleSampler, epoch: int, step: int = 0) -> None:
+        """Have the loader's workers read the first batches from a position on, unless they do, or the plan ends there.
+
+        The next `train_epoch` takes them if it begins at this position.
+        """
+        reading = self._reading
+        if epoch > self.plan.num_epochs or (reading and reading[:3] == (loader, epoch, step)):
+            return
+        sampler.set_position(epoch, step)  # the loader takes its batches from this sampler
+        self._reading = _Reading(loader, epoch, step, on_device(loader, self.device))
+
     def train_epoch(self, loader: BatchLoader, sampler: ScheduleSampler) -> None:
         """Run the remaining steps of the epoch."""
         progress, steps = self.progress, self.plan.steps_in_epoch(self.progress.epoch)
-        sampler.set_position(progress.epoch, progress.step)  # the loader takes its batches from this sampler
+        self.begin_reading(loader, sampler, progress.epoch, progress.step)
+        assert self._reading is not None
+        batches, self._reading = self._reading.batches, None
         self.network.train()
         self.speed.restart()  # so that validation and saving do not count as time of a step
-        batches = on_device(loader, self.device)
         while progress.step < steps:
             spec = self.plan.step_spec(progress.epoch, progress.step)
             batch = self._next_batch(batches, spec, loader)
@@ -171,6 +195,8 @@ class Trainer:
                 self.train_step(batch, spec)
             except torch.OutOfMemoryError as error:
                 raise memory_error(self.plan, spec, self.options.accumulate, self.folder.last) from error
+            if progress.step < steps:
+                self._fetch_ahead(batches)
             self._report_step(spec, steps)
             if progress.step < steps and self._is_save_due():
                 self.save()
@@ -290,6 +316,12 @@ class Trainer:
             folders = " ".join(str(loader.dataset.videos.folder(index)) for index in batch.videos.tolist())
             LOG.debug("clips %s from %s", tuple(batch.frames.shape), folders)
         return batch
+
+    def _fetch_ahead(self, batches: DeviceBatches) -> None:
+        """Fetch the next batch while a GPU computes the step, before anything waits for the step."""
+        asked = time.perf_counter()
+        batches.fetch_ahead()
+        self.speed.add_wait(time.perf_counter() - asked)
 
     def _check_batch(self, batch: Batch) -> None:
         """Admit a batch for a step, if there was no signal.

@@ -89,5 +89,13 @@ class ShapeMeter:
                 "allocated_gib": stats.get("allocated_bytes.all.current", 0) / 2**30,
                 "unusable_gib": stats.get("inactive_split_bytes.all.current", 0) / 2**30,
                 "allocation_retries": float(stats.get("num_alloc_retries", 0)),
+                "in_growing_segments": growing_share(),
             }
         self.job.add("all shapes of the plan, lost once", f"{len(self.first)} shapes", self.trained.precision, **values)
+
+
+def growing_share() -> float:
+    """The share of the GPU's reserved memory that lies in segments that can grow; see common.device."""
+    segments = torch.cuda.memory_snapshot()
+    sizes = [(segment["total_size"], segment.get("is_expandable", False)) for segment in segments]
+    return sum(size for size, grows in sizes if grows) / max(1, sum(size for size, _ in sizes))

@@ -76,33 +76,41 @@ def blur_kernels(sigma: np.ndarray, motion_kernel: np.ndarray, motion_angle: np.
     weights, 3, 5 or 7, on a line through the centre (0: no motion); `motion_angle` (n,) is in degrees
     counter-clockwise.
     """
-    margin = 1 if sigma.any() else 0
-    size = int(motion_kernel.max(initial=1)) // 2 * 2 + 1 + 2 * margin
+    reach = motion_kernel.astype(np.int64) // 2  # steps of the line on either side of the centre
+    longest, margin = int(reach.max(initial=0)), 1 if sigma.any() else 0
+    size = 2 * (longest + margin) + 1
+    gaussians = gaussian_weights(sigma) if margin else np.ones((len(sigma), 1, 1))
+    angle = np.deg2rad(motion_angle)
+    right, down = np.cos(angle), -np.sin(angle)
     kernels = np.zeros((len(sigma), size, size))
-    for kernel, width, length, angle in zip(kernels, sigma, motion_kernel, np.deg2rad(motion_angle), strict=True):
-        gaussian = gaussian_weights(width) if margin else np.ones((1, 1))
-        for step in range(-(int(length) // 2), int(length) // 2 + 1):
-            x, y = step * np.cos(angle), -step * np.sin(angle)
-            left, top = int(np.floor(x + 1e-6)), int(np.floor(y + 1e-6))
-            shares = np.outer([top + 1 - y, y - top], [left + 1 - x, x - left])  # of the four pixels around the point
-            for (row, column), share in np.ndenumerate(shares):
-                if share > 1e-6:
-                    row, column = size // 2 - margin + top + row, size // 2 - margin + left + column
-                    kernel[row : row + len(gaussian), column : column + len(gaussian)] += share * gaussian
-        kernel /= kernel.sum()
-    return kernels
+    around = np.arange(2 * margin + 1) + longest  # the rows, or columns, of a Gaussian about the centre
+    for step in range(-longest, longest + 1):
+        chosen = np.flatnonzero(reach >= abs(step))
+        x, y = step * right[chosen], step * down[chosen]
+        left, top = np.floor(x + 1e-6), np.floor(y + 1e-6)
+        # The point's shares of the four pixels around it. No clip occurs twice in `chosen`, so += adds each share once.
+        for row, of_row in enumerate((top + 1 - y, y - top)):
+            for column, of_column in enumerate((left + 1 - x, x - left)):
+                share = of_row * of_column
+                some = np.flatnonzero(share > 1e-6)
+                rows = (top[some] + row).astype(np.int64)[:, None, None] + around[:, None]
+                columns = (left[some] + column).astype(np.int64)[:, None, None] + around
+                clips = chosen[some]
+                kernels[clips[:, None, None], rows, columns] += share[some, None, None] * gaussians[clips]
+    return kernels / kernels.reshape(len(kernels), -1).sum(1)[:, None, None]
 
 
-def gaussian_weights(sigma: float) -> np.ndarray:
-    """The 3 x 3 kernel of a Gaussian blur; for sigma 0 that of no blur."""
-    side = np.exp(-0.5 / sigma**2) if sigma else 0.0
-    weights = np.array([side, 1, side]) / (1 + 2 * side)
-    return np.outer(weights, weights)
+def gaussian_weights(sigma: np.ndarray) -> np.ndarray:
+    """The 3 x 3 kernels (n, 3, 3) of Gaussian blurs (n,); for sigma 0 that of no blur."""
+    is_blur = sigma != 0
+    side = np.where(is_blur, np.exp(-0.5 / np.where(is_blur, sigma, 1) ** 2), 0)
+    weights = np.stack([side, np.ones(len(sigma)), side], axis=1) / (1 + 2 * side)[:, None]
+    return weights[:, :, None] * weights[:, None]
 
 
 def is_visible_blur(sigma: np.ndarray) -> np.ndarray:
     """Whether Gaussian blurs (n,) may change a pixel by half a grey level or more: those with sigma from 0.26 on."""
-    return np.array([255 * (1 - gaussian_weights(width)[1, 1]) >= 0.5 for width in sigma], dtype=bool)
+    return 255 * (1 - gaussian_weights(sigma)[:, 1, 1]) >= 0.5
 
 
 def convolve(x: Tensor, kernels: Tensor) -> Tensor:

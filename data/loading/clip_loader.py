@@ -1,6 +1,7 @@
 """Batches for a training loop of one's own: ClipLoader, a BatchLoader whose batches are ready for a network."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -100,17 +101,24 @@ class ClipLoader:
                 raise RuntimeError(
                     "this loader was iterated anew meanwhile: make a second ClipLoader for a second loop"
                 )
-            batch = self._next(batches)
+            with self._left_at_ctrl_c():
+                batch = next(batches, None)
             if batch is None:
                 return
             if batch.bad_videos:
                 raise DataError(batch.bad_videos[0].reason)
-            yield self._ready(batch)
+            ready = self._ready(batch)
+            del batch
+            if self.device.type == "cuda":  # whose loop may wait for each step
+                with self._left_at_ctrl_c():
+                    batches.fetch_ahead()
+            yield ready
 
-    def _next(self, batches: Iterator[Batch]) -> Batch | None:
-        """The next batch; None after the last. Ctrl-C may leave half of a message from a worker: its loader is left."""
+    @contextmanager
+    def _left_at_ctrl_c(self) -> Iterator[None]:
+        """Ctrl-C may leave half of a message from a worker: its loader is left, and another one is made."""
         try:
-            return next(batches, None)
+            yield
         except KeyboardInterrupt:
             self._loader.close()
             self._loader = self._new_loader()

@@ -33,6 +33,7 @@ from data.clips.dataset import ClipDataset
 from data.clips.types import BadVideo, Clip, ClipRequest, ClipShape
 from data.loading.batch_memory import BatchMemory
 
+STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that a run may catch
 SECONDS_AFTER_SIGTERM = 10  # until a worker obeys it
 BATCHES_AHEAD = 2  # at least so many are read ahead
 CLIPS_AHEAD = 4  # at least so many per worker are read ahead; with small batches, workers would otherwise be idle
@@ -131,10 +132,11 @@ class BatchLoader:
         # Slots: the batches that are read ahead, the one that the caller fetches, and two that it may still hold.
         self._memory = BatchMemory(ahead + 3, largest)
         self._chunks_per_batch = max(1, workers)
+        self._chunk_sampler = _ChunkSampler(batch_sampler, self._memory, self._chunks_per_batch)
         self._chunks: DataLoader[_ReadChunk] = DataLoader(
             _ChunkReader(dataset, self._memory),
             batch_size=None,
-            sampler=_ChunkSampler(batch_sampler, self._memory, self._chunks_per_batch),
+            sampler=self._chunk_sampler,
             num_workers=workers,
             collate_fn=_identity,  # type: ignore[arg-type]  # with batch_size None it gets a single item
             persistent_workers=workers > 0,
@@ -154,17 +156,40 @@ class BatchLoader:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        others = set(multiprocessing.active_children())
-        with _deferred_interrupts():
-            chunks = self._start_reading()
-        self._workers += [process for process in multiprocessing.active_children() if process not in others]
-        if self._end_workers is None and (iterator := self._chunks._iterator):
-            # Else torch's iterator would end them when it is deleted. In a reference cycle, as an exception makes one,
-            # its queues are deleted first: it would wait five seconds for each worker, which is never told to end.
-            self._end_workers = weakref.finalize(self, _end_workers, iterator, self._workers, self._parent)
-            self._end_workers.atexit = False  # type: ignore[misc]  # see `_kill_workers`; no slot in typeshed
+        """Begin to read: the workers read the first batches before they are asked for. An earlier iteration ends."""
+        chunks = self._read_chunks()
         if self._pin_memory:
             self._memory.page_lock()
+        return self._joined(chunks)
+
+    def start_workers(self) -> None:
+        """Start the workers, if there are any, without a batch to read; else the first iteration does.
+
+        A process that is forked copies the parent's page tables and only one of its threads. So the fewer there are
+        of both, the better: start them before the network is on a GPU.
+        """
+        if self._chunks.num_workers and self._chunks._iterator is None:
+            self._chunk_sampler.is_idle = True
+            try:
+                self._read_chunks()
+            finally:
+                self._chunk_sampler.is_idle = False
+
+    def _read_chunks(self) -> Iterator["_ReadChunk"]:
+        """The chunks of a new iteration, whose reading begins; the workers, if they are new, are noted."""
+        others = set(multiprocessing.active_children())
+        with _deferred_signals():
+            chunks = self._start_reading()
+            self._workers += [process for process in multiprocessing.active_children() if process not in others]
+            if self._end_workers is None and (iterator := self._chunks._iterator):
+                # Else torch's iterator would end them when it is deleted. In a reference cycle, as an exception makes
+                # one, its queues are deleted first: it would wait five seconds for each worker, which is never told to
+                # end.
+                self._end_workers = weakref.finalize(self, _end_workers, iterator, self._workers, self._parent)
+                self._end_workers.atexit = False  # type: ignore[misc]  # see `_kill_workers`; no slot in typeshed
+        return chunks
+
+    def _joined(self, chunks: Iterator["_ReadChunk"]) -> Iterator[Batch]:
         for chunks_of_batch in zip(*[chunks] * self._chunks_per_batch, strict=True):
             yield self._join(chunks_of_batch)
 
@@ -260,6 +285,7 @@ class _ChunkSampler(Sampler[_Chunk]):
         self.batch_sampler = batch_sampler
         self.memory = memory
         self.workers = workers
+        self.is_idle = False  # whether an iteration is to have no chunks
 
     def __len__(self) -> int:
         return len(self.batch_sampler) * self.workers
@@ -267,6 +293,8 @@ class _ChunkSampler(Sampler[_Chunk]):
     def __iter__(self) -> Iterator[_Chunk]:
         # If the iteration before was left early, DataLoader has waited for its chunks: no worker writes any more.
         self.memory.release_reserved()
+        if self.is_idle:
+            return
         assigned = 0
         for requests in self.batch_sampler:
             shape = requests[0].shape
@@ -299,19 +327,24 @@ def _identity(read: _ReadChunk) -> _ReadChunk:
 
 
 @contextmanager
-def _deferred_interrupts() -> Iterator[None]:
-    """Defer Ctrl-C until the block ends: Python ignores an exception that a signal raises in a hook of fork."""
+def _deferred_signals() -> Iterator[None]:
+    """Defer signals until the block ends: Python ignores an exception that one of them raises in a hook of fork."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     received: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *STOPPING)}
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, lambda number, frame: received.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if received:
-        signal.raise_signal(signal.SIGINT)
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+    for each in dict.fromkeys(received):
+        signal.raise_signal(each)
 
 
 def _parent_of_workers(start_method: str | None) -> int | None:

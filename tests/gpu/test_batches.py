@@ -48,12 +48,14 @@ def test_every_batch_arrives_with_the_sum_that_the_host_has(small_dataset, devic
     ours, labels = [], []
     reading = loader(workers, device == "cuda")
     for _ in range(2):
-        for batch in on_device(reading, torch.device(device)):
+        batches = on_device(reading, torch.device(device))
+        for batch in batches:
             if device == "cuda":
                 torch.cuda._sleep(20_000_000)  # the step: the next copy is enqueued while it runs
             assert batch.frames.device.type == device
             ours.append(batch.frames.sum(dtype=torch.int64))
             labels.append(batch.labels.clone())
+            batches.fetch_ahead()
     assert [int(total) for total in ours] == 2 * expected
     assert all(int(each.min()) >= 0 and int(each.max()) < 4 for each in labels)
 

@@ -173,6 +173,25 @@ def test_validation_does_not_count_as_time_of_a_step(splits, tmp_path):
     assert all(start > end for start, end in zip(window_starts, epoch_ends, strict=False))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_next_epoch_is_read_while_an_epoch_is_validated(splits, tmp_path, workers):
+    """Else each epoch begins with a wait for its first batch. It changes no clip of the run."""
+    at_validation, plan = [], plan_of(splits, end_epoch=2)
+
+    def note(report):
+        at_validation.append((run.sampler.epoch, len(run.loader._memory._reserved) > 0))
+
+    run = Run(splits, tmp_path, plan=plan, workers=workers, listener=Listener(at_epoch=note))
+    run.trainer.begin_reading(run.loader, run.sampler, 1)
+    run.fit()
+    assert at_validation[0] == (2, workers > 0)
+    assert at_validation[1][0] == 2  # the plan ends there
+    late = Run(splits, tmp_path / "late", plan=plan)
+    late.trainer.begin_reading(late.loader, late.sampler, 2)  # which is not where the run begins
+    late.fit()
+    assert_same(final(tmp_path), final(tmp_path / "late"))
+
+
 def test_open_gates_are_reported_for_training_steps_only(splits, tmp_path):
     """For each block, without the clips of validation."""
     run = Run(splits, tmp_path, gates=True)

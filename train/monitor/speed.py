@@ -12,7 +12,7 @@ class SpeedMonitor:
     """Measures the time of reading, forward pass and backward pass of each step.
 
     On a GPU, CUDA events time the passes and are read only when a report is due: the host's clock would need a
-    synchronisation in each step. Reading is timed on the host: it is the wait for the loader.
+    synchronisation in each step. Reading is timed on the host: it is the wait for the loader, where it delays the step.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -32,6 +32,12 @@ class SpeedMonitor:
         self.clips += clips
         self.marks.append([])
         self.mark()
+
+    def add_wait(self, seconds: float) -> None:
+        """Count `seconds` of waiting for the next batch after a step, unless a GPU computes the step even now."""
+        last = self.marks[-1][-1]
+        if isinstance(last, float) or last.query():
+            self.read_seconds += seconds
 
     def mark(self) -> None:
         """Note the time: called before the forward pass, between the passes and after the update."""

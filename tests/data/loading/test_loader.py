@@ -271,7 +271,9 @@ def test_reading_does_not_change_the_global_random_state(splits):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_ctrl_c_while_the_workers_start_is_not_lost(splits):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("is_early", [False, True])
+def test_a_signal_while_the_workers_start_is_not_lost(splits, number, is_early):
     """Python ignores an exception raised in a hook of fork (logging has one), and the run would go on."""
     loader = training(splits, requests(), workers=2)
     interrupts = [True]
@@ -279,13 +281,51 @@ def test_ctrl_c_while_the_workers_start_is_not_lost(splits):
     def interrupt() -> None:
         if interrupts:
             interrupts.clear()
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
 
     os.register_at_fork(after_in_parent=interrupt)  # cannot be unregistered, so it interrupts only once
-    with pytest.raises(KeyboardInterrupt):
-        next(iter(loader))
+    before = signal.signal(number, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loader.start_workers() if is_early else next(iter(loader))
+    finally:
+        signal.signal(number, before)
     assert not interrupts
+    assert len(loader._workers) == 2  # which end with the program at once
     check_equal(kept(loader), read(splits, 0))
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_workers_that_start_early_wait_for_the_first_iteration(splits, start_method):
+    """They would read an evaluation's videos hours before it, or the first batches twice."""
+    others = set(multiprocessing.active_children())
+    loader = training(splits, requests(), 2, start_method)
+    loader.start_workers()
+    loader.start_workers()  # does nothing more
+    started = set(multiprocessing.active_children()) - others
+    assert len(started) == 2
+    assert len(loader._memory._reserved) == 0
+    for _ in range(2):
+        check_equal(kept(loader), read(splits, 0))
+        assert set(multiprocessing.active_children()) - others == started
+    loader.close()
+
+
+def test_without_workers_there_is_nothing_to_start(splits):
+    loader = training(splits, requests(), 0)
+    loader.start_workers()
+    check_equal(kept(loader), read(splits, 0))
+
+
+def test_an_iteration_begins_to_read_before_it_is_asked_for_a_batch(splits):
+    """So the first batches of an epoch are read while the epoch before is validated."""
+    loader = training(splits, requests(), workers=2)
+    iterator = iter(loader)
+    assert len(loader._memory._reserved) == 2
+    check_equal(kept(iterator), read(splits, 0))
 
 
 SCRIPT = """

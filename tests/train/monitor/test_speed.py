@@ -55,6 +55,22 @@ def test_the_parts_of_an_accumulated_batch_add_up(clock):
     assert (speeds.forward, speeds.backward) == (8 / 2.0, 8 / 6.0)
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_wait_counts_unless_a_gpu_computes_even_then(clock, is_busy):
+    """Else the share of waiting would send a user to faster disks, though the GPU never lacked a batch."""
+
+    class Event:
+        def query(self):
+            return not is_busy
+
+    monitor = SpeedMonitor(CPU)
+    step(monitor, clock, read=0.5)
+    monitor.add_wait(0.25)
+    monitor.marks[-1][-1] = Event()
+    monitor.add_wait(1.0)
+    assert monitor.read_seconds == 0.75 + (not is_busy)
+
+
 def test_each_report_is_of_the_steps_since_the_last(clock):
     monitor = SpeedMonitor(CPU)
     step(monitor, clock)
