@@ -4,13 +4,13 @@ It is made for a GPU that is at hand for a quarter of an hour. The sections run 
 process of its own and with its own limit of time, a share of --minutes; what one does not use goes to those after it.
 Whatever ends a section (an error, a crash, too little memory, its limit), the next one runs.
 
-    a  the tests that need a GPU, 2 minutes at most
+    a  the tests that need a GPU, 2.5 minutes at most
     b  the limits of the card: matrix products, memory
+    h  the fused operations of network/kernels
     c  a training step of srtg_r3d_34 and of its plain twin, in every form; torch.compile and CUDA graphs
     d  the same for other networks, and torchvision's
     e  every shape of the multigrid plan of train_kinetics.py
     f  real training: the time that it waits for data, the share of augmentation
-    h  the fused operations of network/kernels
     g  real learning: top-1 and minutes on the videos of --videos or --dataset
 
 DIR gets four files, which are up to date after every measurement: results.json, results.md (the same as a table),
@@ -27,7 +27,7 @@ hypothesis are there, only two are missing; bring them from a machine of the sam
 and there, for a quarter of an hour in commands of ten minutes at most:
 
     pip install --no-index --no-deps --find-links wheels av simplejpeg
-    python -m benchmarks.gpu --minutes 7 --output OUT --sections a,b,c,d
+    python -m benchmarks.gpu --minutes 7 --output OUT --sections a,b,h,c,d
     python -m benchmarks.gpu --minutes 5 --output OUT --sections e,f,g --videos EGOGESTAR
 
 The script begins with a list of what is missing, and leaves out only the sections that need it. The videos of section g

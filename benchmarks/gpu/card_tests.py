@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ LINE = re.compile(rf"^(tests/\S+::.*?) ({'|'.join(OUTCOMES)})\b")
 MARKED = re.compile(r"mark\.gpu\b|tests\.devices")
 BAD = ("FAILED", "ERROR")
 SECONDS_OF_A_TEST = 90
+SECONDS_TO_PRINT = 8
 
 
 def run(job: Job) -> None:
@@ -32,12 +34,25 @@ def run(job: Job) -> None:
 def run_tests(job: Job, chosen: list[str], what: str) -> dict[str, str]:
     """How each test ended that ended in time; every one is counted at once."""
     command = [sys.executable, "-m", "pytest", "-o", "addopts=--strict-markers", "-v", "--tb", "short", "--color", "no"]
-    command += ["-p", "no:cacheprovider", "-o", f"timeout={SECONDS_OF_A_TEST}", "--continue-on-collection-errors"]
+    command += [
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        f"timeout={SECONDS_OF_A_TEST}",
+        "--continue-on-collection-errors",
+        "--durations",
+        "15",
+    ]
     pytest = subprocess.Popen(
         [*command, *chosen], cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True
     )
-    timer = threading.Timer(max(1.0, job.left()), pytest.kill)
-    timer.start()
+    # Interrupted, pytest prints why tests failed so far; killed, it does not.
+    timers = [
+        threading.Timer(max(1.0, job.left() - SECONDS_TO_PRINT), pytest.send_signal, (signal.SIGINT,)),
+        threading.Timer(max(1.0, job.left()), pytest.kill),
+    ]
+    for timer in timers:
+        timer.start()
     outcomes: dict[str, str] = {}
     assert pytest.stdout is not None
     for line in pytest.stdout:
@@ -46,8 +61,9 @@ def run_tests(job: Job, chosen: list[str], what: str) -> dict[str, str]:
             outcomes[match[1]] = match[2]
             _count(job, what, outcomes)
     status = pytest.wait()
-    is_late = not timer.is_alive()
-    timer.cancel()
+    is_late = not timers[0].is_alive()
+    for timer in timers:
+        timer.cancel()
     failed = any(outcome in BAD for outcome in outcomes.values())
     if is_late:
         job.left_out.append(f"{what}, but for the first {len(outcomes)}")
@@ -59,11 +75,11 @@ def run_tests(job: Job, chosen: list[str], what: str) -> dict[str, str]:
 
 
 def files() -> list[str]:
-    """The files with tests that need a GPU: those of whole steps first, those of commands that take long last."""
+    """The files with tests that need a GPU: kernels and whole steps first, those of commands that take long last."""
     every = [path.relative_to(ROOT) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
     found = [path for path in every if MARKED.search((ROOT / path).read_text(encoding="utf-8"))]
-    order = {"gpu": 0, "benchmarks": 2}
-    return [str(path) for path in sorted(found, key=lambda path: order.get(path.parts[1], 1))]
+    order = {"network": 0, "gpu": 1, "benchmarks": 3}
+    return [str(path) for path in sorted(found, key=lambda path: order.get(path.parts[1], 2))]
 
 
 def _count(job: Job, what: str, outcomes: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from common.layout import LAYOUTS
 from common.precision import autocast
 from common.ranks import Ranks
 from network import recursion, srtg
+from network.kernels.use import use_kernels
 from network.sub_batch_norm import use_sub_batch_norm
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
@@ -36,17 +37,18 @@ class Form:
     layout: str = "contiguous"
     gates: bool = False
     original: bool = False
+    fused: bool = True
 
     @property
     def name(self) -> str:
         """What the tables call it."""
-        extras = ["gates"] * self.gates + ["as the original"] * self.original
+        extras = ["gates"] * self.gates + ["as the original"] * self.original + ["not fused"] * (not self.fused)
         return ", ".join([self.network, self.layout, *extras])
 
     @property
     def twin(self) -> "Form":
         """The same without squeeze and recursion."""
-        return Form(self.network.removeprefix("srtg_"), self.precision, self.layout)
+        return Form(self.network.removeprefix("srtg_"), self.precision, self.layout, fused=self.fused)
 
     def setting(self, clip: tuple[int, int, int], batch: int, device: torch.device) -> Setting:
         """What benchmarks.network_cost calls it."""
@@ -81,6 +83,7 @@ class FormStep:
 
     def __call__(self) -> None:
         """A forward and a backward pass, and an update."""
+        use_kernels(self.form.fused and not self.form.original)
         if self.form.original:
             self._original()
             return

@@ -25,13 +25,12 @@ LONGEST_STEP = 12  # seconds that a form may take, with the choice of algorithms
 def forms(network: str, half: tuple[str, ...]) -> list[Form]:
     """The forms of section c, in the order of their worth; of each precision and layout, the plain twin comes first."""
     first, last, twin = half[0], half[-1], network.removeprefix("srtg_")
-    layouts = ("channels-last", "contiguous")
-    found = [Form(name, first, layout) for layout in layouts for name in (twin, network)]
-    found.insert(2, Form(network, first, layouts[0], gates=True))
-    found += [Form(name, last, layouts[0]) for name in (twin, network)]
-    found += [Form(twin, last), Form(network, last, original=True), Form(network, last)]
-    found += [Form(network, first, layouts[1], gates=True)]
-    found += [Form(network, last, layout, gates=True) for layout in layouts]
+    best, other = "channels-last", "contiguous"
+    found = [Form(twin, first, best), Form(network, first, best), Form(network, first, best, gates=True)]
+    found += [Form(twin, last, best), Form(network, last, best), Form(network, last, best, gates=True)]
+    found += [Form(twin, last, other), Form(network, last, other, original=True)]
+    found += [Form(name, first, best, fused=False) for name in (twin, network)]
+    found += [Form(name, first, other) for name in (twin, network)]
     return list(dict.fromkeys(found))
 
 

@@ -142,10 +142,10 @@ def test_the_command_itself_needs_no_package():
 
 
 def test_the_forms_of_section_c_are_all_there():
-    """Both layouts and precisions, with and without gates; the twin of each comes before it, but for the original."""
+    """Both layouts and precisions, with and without gates and fused operations; the twin of each comes before it."""
     found = forms("srtg_r3d_34", ("bf16", "fp16"))
-    assert len(found) == len(set(found)) == 13
-    assert sum(form.original for form in found) == 1
+    assert len(found) == len(set(found)) == 12
+    assert sum(form.original for form in found) == 1 and sum(not form.fused for form in found) == 2
     for form in found:
         assert form.twin in found and found.index(form.twin) <= found.index(form)
 
@@ -212,7 +212,7 @@ def test_a_section_from_end_to_end(tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "named"),
-    [(("--sections", "x"), "a, b, c"), (("--minutes", "0"), "--minutes 0"), (("--videos", "no/such"), "no/such")],
+    [(("--sections", "x"), "a, b, h, c"), (("--minutes", "0"), "--minutes 0"), (("--videos", "no/such"), "no/such")],
 )
 def test_mistakes_are_named(tmp_path, flags, named):
     done = command("--output", tmp_path, *flags)

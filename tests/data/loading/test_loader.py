@@ -25,7 +25,7 @@ from data.clips.types import NO_FRAMES, BadVideo, Clip, ClipRequest, ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
 from data.loading.loader import Batch, BatchLoader, SequentialBatches, collate
-from tests.processes import ROOT
+from tests.processes import ENVIRONMENT, ROOT
 from tests.small_dataset import write_small_dataset
 
 SPEC = DatasetSpec("custom", "train.csv", "val.csv")
@@ -355,7 +355,7 @@ def test_a_loader_that_a_script_leaves_behind_ends_with_it(small_dataset, tmp_pa
     script.write_text(SCRIPT)
     done = subprocess.run(
         [sys.executable, script, small_dataset, *(["fail"] if fails else [])],
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": ENVIRONMENT["PYTHONPATH"]}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == fails
     if fails:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from tests.processes import ROOT
+from tests.processes import ENVIRONMENT
 from tests.runs import LAST, RUN, TINY_FLAGS, rows
 from tests.train.monitor.test_callbacks import LOGGED, epoch_report
 from train.monitor.trackers import tracker
@@ -237,7 +237,11 @@ def run_real(name, tmp_path, small_dataset, *flags):
         str(small_dataset),
         *map(str, TINY_FLAGS),
     ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": ENVIRONMENT["PYTHONPATH"],
+        "WANDB_MODE": "offline",
+        "OMP_NUM_THREADS": "1",
+    }
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [*script, "--workers", "0", "--lr-steps", "9", "--track", name, *map(str, flags)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
