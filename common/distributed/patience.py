@@ -1,0 +1,85 @@
+"""Waiting for ranks that work for long, as at the first scan of a large dataset: as long as they live.
+
+A collective gives up after some minutes, since nothing tells it whether the other ranks still run. Here each rank gives
+signs of life while it works.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import _get_default_store
+
+from common.errors import TrainingError
+from common.ranks import Ranks
+
+BEAT = 5.0  # seconds between two signs of life
+SILENCE = 300.0  # seconds without one, after which a rank is given up
+POLL = 0.1  # seconds
+
+
+@contextmanager
+def together(ranks: Ranks) -> Iterator[None]:
+    """Leave this context when all ranks have reached its end. An error is raised at once, without waiting.
+
+    All ranks must call it, in the same order. TrainingError if a rank has failed or gives no sign of life for `SILENCE`
+    seconds, but not if it works for hours. A signal interrupts the wait.
+    """
+    if ranks.world_size == 1:
+        yield
+        return
+    store = _get_default_store()
+    work = f"work/{store.add(f'works/{ranks.rank}', 1)}"
+    with _signs_of_life(store, f"{work}/signs/{ranks.rank}"):
+        try:
+            yield
+        except Exception:
+            with suppress(RuntimeError):  # the error that led here is the one to report
+                store.set(f"{work}/failed", str(ranks.rank))
+            raise
+        store.set(f"{work}/done/{ranks.rank}", "")
+        _wait(store, work, ranks)
+
+
+@contextmanager
+def _signs_of_life(store: dist.Store, key: str) -> Iterator[None]:
+    """Count `key` up every `BEAT` seconds."""
+    is_over = threading.Event()
+
+    def beat() -> None:
+        with suppress(RuntimeError):  # the store is gone: the main thread finds that, too
+            while not is_over.wait(BEAT):
+                store.add(key, 1)
+
+    thread = threading.Thread(target=beat, name="signs of life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join(BEAT)
+
+
+def _wait(store: dist.Store, work: str, ranks: Ranks) -> None:
+    missing = set(range(ranks.world_size))
+    signs = dict.fromkeys(missing, -1)
+    last_sign = dict.fromkeys(missing, time.monotonic())
+    looked = 0.0
+    while missing := {rank for rank in missing if not store.check([f"{work}/done/{rank}"])}:
+        time.sleep(POLL)
+        if time.monotonic() - looked < BEAT:
+            continue
+        looked = time.monotonic()
+        if store.check([f"{work}/failed"]):
+            rank = store.get(f"{work}/failed").decode()
+            raise TrainingError(f"rank {rank} has failed; its own log gives the reason")
+        for rank in missing:
+            number = store.add(f"{work}/signs/{rank}", 0)
+            if number != signs[rank]:
+                signs[rank], last_sign[rank] = number, looked
+            elif looked - last_sign[rank] > SILENCE:
+                raise TrainingError(
+                    f"rank {rank} has given no sign of life for {SILENCE / 60:.0f} minutes: check its machine"
+                )
