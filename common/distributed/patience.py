@@ -73,8 +73,8 @@ def _wait(store: dist.Store, work: str, ranks: Ranks) -> None:
             continue
         looked = time.monotonic()
         if store.check([f"{work}/failed"]):
-            rank = store.get(f"{work}/failed").decode()
-            raise TrainingError(f"rank {rank} has failed; its own log gives the reason")
+            failed = store.get(f"{work}/failed").decode()
+            raise TrainingError(f"rank {failed} has failed; its own log gives the reason")
         for rank in missing:
             number = store.add(f"{work}/signs/{rank}", 0)
             if number != signs[rank]:

@@ -20,7 +20,7 @@ class CheckpointWriter:
         self._error: Exception | None = None
 
     def start(self, checkpoint: Checkpoint, epoch: int | None = None, is_best: bool = False) -> None:
-        """Begin `CheckpointFolder.save` of a checkpoint that nobody changes meanwhile; first `wait` for the last one."""
+        """`wait`, then begin `CheckpointFolder.save` of a checkpoint that nobody changes meanwhile."""
         self.wait()
         # Not a daemon: Python waits for it, however the run ends.
         thread = threading.Thread(target=self._write, args=(checkpoint, epoch, is_best), name="checkpoint")
