@@ -58,7 +58,8 @@ class TrainerOptions:
         choices=("auto", *DTYPES), is_compared=True,
     )  # fmt: skip
     accumulate: int = option(
-        1, "gradient accumulation: process each batch in N parts, to need less GPU memory", "optimisation",
+        1, "gradient accumulation: process each batch in N parts, to need less GPU memory; batch norm covers fewer "
+        "clips at shapes whose batch factor N does not divide, which the plan names", "optimisation",
         minimum=1, is_compared=True,
     )  # fmt: skip
     on_bad_video: str = option(
