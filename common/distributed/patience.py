@@ -16,8 +16,8 @@ from common.errors import TrainingError
 from common.ranks import Ranks
 
 BEAT = 5.0  # seconds between two signs of life
-SILENCE = 300.0  # seconds without one, after which a rank is given up
-POLL = 0.1  # seconds
+SILENCE = 120.0  # seconds without one, after which a rank is given up
+POLL = 0.5  # seconds between two looks, at most
 
 
 @contextmanager
@@ -63,23 +63,24 @@ def _signs_of_life(store: dist.Store, key: str) -> Iterator[None]:
 
 
 def _wait(store: dist.Store, work: str, ranks: Ranks) -> None:
-    missing = set(range(ranks.world_size))
-    signs = dict.fromkeys(missing, -1)
-    last_sign = dict.fromkeys(missing, time.monotonic())
-    looked = 0.0
-    while missing := {rank for rank in missing if not store.check([f"{work}/done/{rank}"])}:
-        time.sleep(POLL)
-        if time.monotonic() - looked < BEAT:
+    """Wait until all ranks are done. Most waits are short, so the first looks come soon after each other."""
+    done = [f"{work}/done/{rank}" for rank in range(ranks.world_size)]
+    signs, pause = dict.fromkeys(range(ranks.world_size), -1), 0.01
+    last_sign = dict.fromkeys(signs, time.monotonic())
+    looked = time.monotonic()
+    while not store.check(done):
+        time.sleep(pause)
+        pause = min(1.2 * pause, POLL)
+        now = time.monotonic()
+        if now - looked < BEAT:
             continue
-        looked = time.monotonic()
+        looked = now
         if store.check([f"{work}/failed"]):
             failed = store.get(f"{work}/failed").decode()
             raise TrainingError(f"rank {failed} has failed; its own log gives the reason")
-        for rank in missing:
+        for rank in (rank for rank in signs if not store.check([done[rank]])):
             number = store.add(f"{work}/signs/{rank}", 0)
             if number != signs[rank]:
-                signs[rank], last_sign[rank] = number, looked
-            elif looked - last_sign[rank] > SILENCE:
-                raise TrainingError(
-                    f"rank {rank} has given no sign of life for {SILENCE / 60:.0f} minutes: check its machine"
-                )
+                signs[rank], last_sign[rank] = number, now
+            elif now - last_sign[rank] > SILENCE:
+                raise TrainingError(f"rank {rank} has given no sign of life for {SILENCE:.0f} s: check its machine")
