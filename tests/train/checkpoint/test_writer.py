@@ -3,12 +3,14 @@
 import logging
 import threading
 import time
+import weakref
 
 import pytest
 import torch
 
 from common.errors import DataError, TrainingError
 from network.weights.reading import read_checkpoint
+from tests.devices import DEVICES
 from tests.runs import assert_same
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.state import snapshot
@@ -46,6 +48,18 @@ def test_the_run_goes_on_while_a_checkpoint_is_written(slow):
     writer.wait()
     for path in (slow.last, slow.best, slow.epoch_file(1)):
         assert read_checkpoint(path) == {"number": 1}
+
+
+def test_a_written_snapshot_is_released(slow):
+    """Else the first rank's machine would hold two of them while the next one is taken."""
+    slow.gate.set()
+    writer = CheckpointWriter(slow)
+    values = torch.zeros(1000)
+    kept = weakref.ref(values)
+    writer.start({"values": values})
+    del values
+    writer.wait()
+    assert kept() is None
 
 
 def test_no_two_checkpoints_are_written_at_once(slow):
@@ -110,15 +124,15 @@ def test_a_write_that_fails_does_not_hide_why_the_run_ends(slow, caplog):
     assert "net_last.pth cannot be written" in caplog.text
 
 
-def test_later_steps_do_not_change_a_snapshot():
+@pytest.mark.parametrize("device", DEVICES)
+def test_later_steps_do_not_change_a_snapshot(device):
     """The file would hold the weights of one step, the momentum of another and the position of a third."""
-    network = torch.nn.Sequential(torch.nn.Conv3d(3, 8, 3), torch.nn.BatchNorm3d(8)).to(
-        memory_format=torch.channels_last_3d
-    )
+    network = torch.nn.Sequential(torch.nn.Conv3d(3, 8, 3), torch.nn.BatchNorm3d(8))
+    network = network.to(device, memory_format=torch.channels_last_3d)
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
 
     def step():
-        network(torch.randn(2, 3, 4, 5, 5)).square().sum().backward()
+        network(torch.randn(2, 3, 4, 5, 5, device=device)).square().sum().backward()
         optimizer.step()
 
     step()
@@ -126,10 +140,11 @@ def test_later_steps_do_not_change_a_snapshot():
     copied, again = snapshot(state), snapshot(state)
     step()
     assert_same(copied, again)
-    assert not torch.equal(copied["weights"]["0.weight"], state["weights"]["0.weight"])
+    assert {value.device.type for value in copied["weights"].values()} == {"cpu"}
+    assert not torch.equal(copied["weights"]["0.weight"], state["weights"]["0.weight"].cpu())
     assert copied["weights"]["0.weight"].stride() == state["weights"]["0.weight"].stride()
     assert copied["weights"]._metadata == state["weights"]._metadata
     assert not any(value.requires_grad for value in copied["weights"].values())
     for number, values in state["optimizer"]["state"].items():
         buffer, kept = values["momentum_buffer"], copied["optimizer"]["state"][number]["momentum_buffer"]
-        assert not torch.equal(buffer, kept) and buffer.stride() == kept.stride()
+        assert not torch.equal(buffer.cpu(), kept) and buffer.stride() == kept.stride()
