@@ -117,6 +117,8 @@ class Trainer:
         self.options = options
         self.folder = folder
         self.writer = CheckpointWriter(folder)
+        self.has_validated = False
+        self.num_splits = 0  # of batch norm, in the last step
         self.run_facts = run_facts  # what each checkpoint has besides the state: network, classes, options, versions
         self.callbacks = Guarded(callbacks if ranks.is_first else ())
         self.progress = progress
@@ -174,7 +176,9 @@ class Trainer:
     def train_step(self, batch: Batch, spec: StepSpec) -> None:
         """Make one update from `batch`, this rank's clips of the step, on its device."""
         parts = self.options.accumulate
-        set_num_splits(self.network, spec.sub_batches(parts))
+        if (splits := spec.sub_batches(parts)) != self.num_splits:  # it takes a millisecond to walk over the network
+            set_num_splits(self.network, splits)
+            self.num_splits = splits
         losses = []
         for part in range(parts):
             # Take every parts-th clip: these form the same sub-batches as in the whole batch.
@@ -238,6 +242,9 @@ class Trainer:
             )  # fmt: skip
 
     def _validate_epoch(self, loader: BatchLoader) -> Evaluation:
+        if not self.has_validated:  # the loader forks its workers now, which would hold the file open while they live
+            self.writer.wait()
+            self.has_validated = True
         try:
             return self.validate(loader)
         except TrainingError as error:

@@ -447,6 +447,24 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_soon(splits, tmp_path)
     assert run.listener.steps in (3, 4)
 
 
+def test_no_file_is_written_while_the_workers_of_the_validation_are_forked(splits, tmp_path):
+    """They live as long as the run, and the disk keeps a file that one of them has open, though it is replaced."""
+    run = Run(splits, tmp_path)
+    save, validate, writing = run.folder.save, run.trainer.validate, []
+
+    def save_slowly(*args):
+        time.sleep(0.2)
+        save(*args)
+
+    def validate_noting(loader):
+        writing.append("checkpoint" in {thread.name for thread in threading.enumerate()})
+        return validate(loader)
+
+    run.folder.save, run.trainer.validate = save_slowly, validate_noting
+    run.fit()
+    assert writing == [False, True, True]  # from then on, the validation does not wait for the file
+
+
 def wait_for_thread(name):
     for thread in threading.enumerate():
         if thread.name == name:
