@@ -17,6 +17,7 @@ from common.ranks import Ranks
 
 BEAT = 5.0  # seconds between two signs of life
 SILENCE = 120.0  # seconds without one, after which a rank is given up
+LATE = 600.0  # seconds after which one is given up that does not come at all: as long as a collective waits
 POLL = 0.5  # seconds between two looks, at most
 
 
@@ -24,8 +25,8 @@ POLL = 0.5  # seconds between two looks, at most
 def together(ranks: Ranks) -> Iterator[None]:
     """Leave this context when all ranks have reached its end. An error is raised at once, without waiting.
 
-    All ranks must call it, in the same order. TrainingError if a rank has failed or gives no sign of life for `SILENCE`
-    seconds, but not if it works for hours. A signal interrupts the wait.
+    All ranks must call it, in the same order. TrainingError if a rank has failed, does not come within `LATE` seconds,
+    or gives no sign of life for `SILENCE` seconds, but not if it works for hours. A signal interrupts the wait.
     """
     if ranks.world_size == 1:
         yield
@@ -50,8 +51,10 @@ def _signs_of_life(store: dist.Store, key: str) -> Iterator[None]:
 
     def beat() -> None:
         with suppress(RuntimeError):  # the store is gone: the main thread finds that, too
-            while not is_over.wait(BEAT):
+            while True:
                 store.add(key, 1)
+                if is_over.wait(BEAT):
+                    return
 
     thread = threading.Thread(target=beat, name="signs of life", daemon=True)
     thread.start()
@@ -65,7 +68,7 @@ def _signs_of_life(store: dist.Store, key: str) -> Iterator[None]:
 def _wait(store: dist.Store, work: str, ranks: Ranks) -> None:
     """Wait until all ranks are done. Most waits are short, so the first looks come soon after each other."""
     done = [f"{work}/done/{rank}" for rank in range(ranks.world_size)]
-    signs, pause = dict.fromkeys(range(ranks.world_size), -1), 0.01
+    signs, pause = dict.fromkeys(range(ranks.world_size), 0), 0.01
     last_sign = dict.fromkeys(signs, time.monotonic())
     looked = time.monotonic()
     while not store.check(done):
@@ -82,5 +85,5 @@ def _wait(store: dist.Store, work: str, ranks: Ranks) -> None:
             number = store.add(f"{work}/signs/{rank}", 0)
             if number != signs[rank]:
                 signs[rank], last_sign[rank] = number, now
-            elif now - last_sign[rank] > SILENCE:
-                raise TrainingError(f"rank {rank} has given no sign of life for {SILENCE:.0f} s: check its machine")
+            elif now - last_sign[rank] > (limit := SILENCE if number else LATE):
+                raise TrainingError(f"rank {rank} has given no sign of life for {limit:.0f} s: check its machine")
