@@ -38,12 +38,23 @@ class Ranks:
         return bool(self.broadcast([torch.tensor(float(answer))])[0])
 
     def broadcast(self, tensors: Iterable[Tensor]) -> list[Tensor]:
-        """Overwrite each tensor with the first rank's, and return them."""
+        """Overwrite each tensor with the first rank's, and return them. One transfer for each type and device."""
         tensors = list(tensors)
         if self.world_size > 1:
+            kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
             for tensor in tensors:
-                dist.broadcast(tensor, 0)
+                kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+            for some in kinds.values():
+                self._broadcast_at_once(some)
         return tensors
+
+    @torch.no_grad()
+    def _broadcast_at_once(self, tensors: list[Tensor]) -> None:
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.broadcast(flat, 0)
+        if not self.is_first:
+            for tensor, values in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+                tensor.copy_(values.view_as(tensor))
 
     def gather(self, value: Any) -> list[Any]:
         """The `value` of every rank, in the order of ranks, on all ranks. Values must be picklable."""

@@ -58,7 +58,7 @@ def _more_parts(plan: Plan, spec: StepSpec, accumulate: int) -> str:
         return ""
     parts = next((parts for parts in possible if spec.batch_factor % parts == 0), possible[0])
     changed = [other for other in plan.step_specs if other.norm_clips(1, parts) < other.norm_clips(1, accumulate)]
-    effect = "batch norm stays the same"
+    effect = "batch norm covers as many clips"
     if changed:
         shapes = ", ".join(dict.fromkeys("x".join(map(str, other.shape)) for other in changed))
         effect = f"but batch norm covers fewer clips at {shapes}"

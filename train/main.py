@@ -1,6 +1,6 @@
 """From a command line to a trained network. Only this file knows options, dataset and network together.
 
-`_run` shows the order: options, ranks, data, network, optimiser, schedule, trainer, fit.
+`_begin` shows the order: options, ranks, data, network, optimiser, schedule, trainer. Then `_fit` trains.
 """
 
 import sys
@@ -165,7 +165,20 @@ def _reason_in_log() -> Iterator[None]:
         raise
 
 
+class _Begun(NamedTuple):
+    """What `_fit` needs: not the checkpoint that the run started from, which would stay in memory for the whole run."""
+
+    trainer: Trainer
+    loaders: "_Loaders"
+
+
 def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ranks, held: ExitStack) -> int:
+    begun = _begin(options, dataset, ranks, held)
+    return _fit(*begun) if isinstance(begun, _Begun) else begun
+
+
+def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ranks, held: ExitStack) -> _Begun | int:
+    """All that comes before the first step; or, with --evaluate, the evaluation and its exit status."""
     console = make_console()
     start_logging(console, ranks.is_first, options.debug_mode)
     pretrained, options, notes = on_all_ranks(ranks, lambda: _read_pretrained(options))
@@ -235,11 +248,14 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
     trainer.begin_reading(loaders.train, loaders.sampler, progress.epoch, progress.step)
     written = plain(options) if progress.epoch <= plan.num_epochs else None
     key = facts["run_key"]
-    passport: dict[str, Any] = {}
-    if ranks.is_first:
-        passport = {
-            split: passport_of(videos, split) for split, videos in (("train", splits.train), ("val", splits.val))
-        }
+    passport = on_all_ranks(
+        ranks,
+        lambda: {
+            split: passport_of(videos, split)
+            for split, videos in (("train", splits.train), ("val", splits.val))
+            if ranks.is_first
+        },
+    )
     on_all_ranks(
         ranks,
         lambda: (
@@ -259,7 +275,7 @@ def _run(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: Ran
         tell_spans(splits.val, options, "validation")
     for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
         LOG.warning("%s", line)
-    return _fit(trainer, loaders)
+    return _Begun(trainer, loaders)
 
 
 class _SetUp(NamedTuple):

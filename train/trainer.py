@@ -30,7 +30,8 @@ from network import VideoNetwork
 from network.sub_batch_norm import set_num_splits
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import BEST_BY, TOP1, Progress
-from train.checkpoint.state import collect_state
+from train.checkpoint.state import collect_state, snapshot
+from train.checkpoint.writer import CheckpointWriter
 from train.failures import (
     bad_video_problem,
     first_not_finite,
@@ -67,7 +68,8 @@ class TrainerOptions:
         "max-pool, SRTG; they need Triton, which comes with PyTorch); False: PyTorch's", "machine", is_compared=True,
     )  # fmt: skip
     accumulate: int = option(
-        1, "gradient accumulation: process each batch in N parts, to need less GPU memory", "optimisation",
+        1, "gradient accumulation: process each batch in N parts, to need less GPU memory; batch norm covers fewer "
+        "clips at shapes whose batch factor N does not divide, which the plan names", "optimisation",
         minimum=1, is_compared=True,
     )  # fmt: skip
     on_bad_video: str = option(
@@ -133,6 +135,8 @@ class Trainer:
         self.ranks = ranks
         self.options = options
         self.folder = folder
+        self.writer = CheckpointWriter(folder)
+        self.num_splits = 0  # of batch norm, in the last step
         self.run_facts = run_facts  # what each checkpoint has besides the state: network, classes, options, versions
         self.callbacks = Guarded(callbacks if ranks.is_first else ())
         self.progress = progress
@@ -153,10 +157,11 @@ class Trainer:
         """Train to the plan's end. Returns the report of the last epoch, or None if no epoch was left.
 
         StoppedBySignal after a signal and DataError on a bad video, both on all ranks and with the state saved;
-        TrainingError on numbers that are not finite, which are not saved.
+        TrainingError on numbers that are not finite, which are not saved. However it ends, the last checkpoint is
+        written then.
         """
         report = None
-        with self.stop_signal.listening():
+        with self.stop_signal.listening(), self.writer:
             try:
                 while self.progress.epoch <= self.plan.num_epochs:
                     self.epoch_started = time.perf_counter() - self.progress.seconds
@@ -165,6 +170,7 @@ class Trainer:
                     report = self.finish_epoch(val_loader)
             except StoppedBySignal as stop:
                 self.save()
+                self.writer.wait()
                 stop.is_saved = True
                 raise
         return report
@@ -204,7 +210,9 @@ class Trainer:
     def train_step(self, batch: Batch, spec: StepSpec) -> None:
         """Make one update from `batch`, this rank's clips of the step, on its device."""
         parts = self.options.accumulate
-        set_num_splits(self.network, spec.sub_batches(parts))
+        if (splits := spec.sub_batches(parts)) != self.num_splits:  # it takes a millisecond to walk over the network
+            set_num_splits(self.network, splits)
+            self.num_splits = splits
         losses = []
         for part in range(parts):
             # Take every parts-th clip: these form the same sub-batches as in the whole batch.
@@ -245,6 +253,7 @@ class Trainer:
         if epoch % options.val_frequency == 0 or is_final:
             self.save()
             val = self._validate_epoch(val_loader)
+            self.writer.wait()  # what follows may rename `best`
             if self.ranks.decide(self.ranks.is_first and self.is_other_validation()):
                 progress.forget_best()
         else:
@@ -270,17 +279,21 @@ class Trainer:
         try:
             return self.validate(loader)
         except TrainingError as error:
+            self.writer.wait()
             raise not_finite_validation_error(error, self.progress.epoch, self.folder) from error
 
     def save(self, epoch: int | None = None, is_best: bool = False) -> None:
-        """Write a checkpoint of the current state. All ranks must call this; the first one writes.
+        """Begin to write a checkpoint of the current state, once the last one is written. All ranks must call this.
 
+        The first rank copies the state to the host's memory and writes it while the run goes on; `self.writer` says
+        when it is on the disk. TrainingError on the first rank, at the next step or save, if it cannot be written.
         TrainingError on all ranks, and no checkpoint, if a loss, a weight or a batch-norm statistic is not finite.
         """
+        self.writer.wait()
         self._check_state()
         if self.ranks.is_first:
             state = collect_state(self.network, self.optimizer_step, self.progress, self.device)
-            self.folder.save(self.run_facts | state, epoch, is_best)
+            self.writer.start(self.run_facts | snapshot(state), epoch, is_best)
         self.good_state = self.folder.last
         self.last_save = time.perf_counter()
 
@@ -328,6 +341,7 @@ class Trainer:
 
         StoppedBySignal, or DataError with the state saved, on all ranks: without this batch there is no step.
         """
+        self.writer.check()
         limit, bad_videos = self.options.bad_videos_allowed, self.progress.bad_videos
         problem = bad_video_problem(batch.bad_videos, limit)
         agreed = self.stop_signal.agree(bool(problem), len(bad_videos) + len(batch.bad_videos))
@@ -337,6 +351,7 @@ class Trainer:
             if not problem and batch.bad_videos:
                 problem = too_many_bad_videos(batch.bad_videos[-1], agreed.total, limit)
             self.save()
+            self.writer.wait()
             first = next(filter(None, self.ranks.gather(problem)))
             raise DataError(f"{first} ({self.folder.last} has the state before this batch)", on_all_ranks=True)
         bad_videos += batch.bad_videos

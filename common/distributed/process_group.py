@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from common.cli import USAGE_ERROR
+from common.distributed.patience import together
 from common.distributed.rendezvous import connecting, launcher_store
 from common.errors import DataError, UserError
 from common.processes import environment_number, signal_at_parent_death
@@ -29,7 +30,7 @@ from common.ranks import Ranks
 from common.text import shortened
 
 Made = TypeVar("Made")
-COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # more than the slowest first batch or checkpoint takes
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # more than the slowest first batch takes; what may take longer: `together`
 
 
 def is_launched() -> bool:
@@ -52,18 +53,19 @@ def unused_world() -> str:
 
 
 def on_all_ranks(ranks: Ranks, make: Callable[[], Made]) -> Made:
-    """The result of `make`, if it succeeds on all ranks.
+    """The result of `make`, if it succeeds on all ranks. They wait for each other as long as they live, see `together`.
 
     If it raises a UserError on some ranks, only the first of them raises a DataError with its message. The others exit
     silently with the same status, so the message appears once.
     """
     made, problem = None, ""
-    try:
-        made = make()
-    except UserError as error:
-        if ranks.world_size == 1:
-            raise
-        problem = str(error)
+    with together(ranks):
+        try:
+            made = make()
+        except UserError as error:
+            if ranks.world_size == 1:
+                raise
+            problem = str(error)
     problems = _gather_before_exit(ranks, problem, any)
     if problem and not any(problems[: ranks.rank]):
         raise DataError(problem)

@@ -253,7 +253,7 @@ def block_sizes(network: torch.nn.Module, clips: Tensor) -> Tensor:
     return torch.stack(sizes)
 
 
-@pytest.mark.parametrize("name", ["r3d_10", "srtg_r2plus1d_10"])
+@pytest.mark.parametrize("name", ["r3d_10", "srtg_r2plus1d_10", "ip_csn_26", "srtg_ir_csn_26", "tv_r3d_18"])
 def test_logits_of_half_precision_features_are_not_rounded(name):
     """Rounded logits of different classes become equal: top-1 would be decided by the numbers of the classes."""
     torch.manual_seed(0)

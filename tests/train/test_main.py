@@ -73,6 +73,26 @@ def test_checkpointed_activations_train_the_same_weights(tiny, tmp_path):
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--pretrained-3d", "LAST", "--fine-tune", "--gates", "--task-name", "next"),
+        ("--pretrained-3d", "LAST", "--resume-epoch", 4, "--gates", "--task-name", "next", "--end-epoch", 4),
+    ],
+    ids=["fine-tuned", "resumed"],
+)
+def test_a_run_does_not_keep_the_checkpoint_that_it_started_from(server, finished, small_dataset, tmp_path, flags):
+    """It was in the memory of every rank for the whole run: weights and optimiser, twice the network."""
+    last = folder_of(finished) / "srtg_tiny_last.pth"
+    words = [last if flag == "LAST" else flag for flag in flags]
+    script = ROOT / "tests" / "scripts" / "train_noting_memory.py"
+    process = server.start(script, "--dataset", small_dataset, *TINY_FLAGS, *words, folder=tmp_path)
+    assert process.wait() == 0, process.output()
+    read, left = map(int, (tmp_path / "memory").read_text().split())
+    assert read > 50_000
+    assert left < 1000  # the hashes of the videos go on into the run's own checkpoints
+
+
 def test_a_run_leaves_what_is_documented_where_it_is_documented(finished):
     """Other tools and the user's next command look for these names."""
     folder = folder_of(finished)

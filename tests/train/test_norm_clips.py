@@ -126,6 +126,18 @@ def test_the_warning_names_the_shapes_whose_statistics_change():
     assert re.search(r"\b12 clips instead of 24\b", line)
 
 
+@pytest.mark.parametrize(
+    "options", [schedule(16, 224, 24), schedule(16, 224, 24, **SHORT), schedule(16, 224, 24, **LONG)]
+)
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 6, 12])
+def test_the_warning_names_exactly_the_shapes_whose_factor_the_parts_do_not_divide(options, parts):
+    """At 4 parts of a batch factor of 1, gradients differ several-fold; a false warning would be ignored next time."""
+    plan = make_plan(options, 10_000, 2)
+    text = " ".join(accumulation_warnings(plan, parts, False))
+    named = set(re.findall(r"\d+x\d+x\d+", text))
+    assert named == {"x".join(map(str, spec.shape)) for spec in plan.step_specs if spec.batch_factor % parts}
+
+
 def test_as_many_clips_are_normalised_together_as_the_warning_says():
     """The numbers are those that batch norm sees: the clips of each part divided by its sub-batches."""
     plan = make_plan(schedule(16, 224, 24, **LONG), 10_000, 2)

@@ -4,7 +4,9 @@ import copy
 import math
 import os
 import random
+import shutil
 import signal
+import threading
 import time
 
 import pytest
@@ -429,6 +431,45 @@ def test_a_run_taken_up_at_any_step_ends_as_the_whole_run(splits, tmp_path, kind
 
 def send(number):
     return lambda: os.kill(os.getpid(), number)
+
+
+def test_steps_go_on_while_a_checkpoint_is_written_and_do_not_change_it(splits, tmp_path):
+    """The file must hold the state of one step to the bit, however long the disk takes."""
+    gate = threading.Event()
+    whole = Run(splits, tmp_path / "whole", save_every_steps=3)
+    run = Run(splits, tmp_path / "slow", save_every_steps=3, listener=Listener(at_step={5: gate.set}))
+    save = run.folder.save
+
+    def save_slowly(checkpoint, *args):
+        assert gate.wait(60), "the steps wait for the file"
+        save(checkpoint, *args)
+        if not (tmp_path / "third").exists():
+            shutil.copytree(tmp_path / "slow", tmp_path / "third")
+
+    run.folder.save = save_slowly
+    run.fit()
+    third = read_checkpoint(tmp_path / "third" / "tiny_last.pth")
+    assert third["position"] == {"epoch": 1, "step": 3}
+    Run(splits, tmp_path / "third", start=third).fit()
+    whole.fit()
+    for folder in ("slow", "third"):
+        assert_same(final(tmp_path / folder), final(tmp_path / "whole"))
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_soon(splits, tmp_path):
+    """The writing thread's error must not be lost: the run would train on and keep nothing."""
+    (tmp_path / "tiny_last.pth").mkdir()
+    run = Run(splits, tmp_path, save_every_steps=3)
+    run.listener.at_step = {4: lambda: wait_for_thread("checkpoint")}
+    with pytest.raises(TrainingError, match=r"tiny_last\.pth cannot be written: .*--resume-epoch auto"):
+        run.fit()
+    assert run.listener.steps in (3, 4)
+
+
+def wait_for_thread(name):
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

@@ -1,5 +1,6 @@
 """The part of a checkpoint that changes during a run: collected from a run and restored to it."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,10 @@ from train.optimizer_step import OptimizerStep
 def collect_state(
     network: VideoNetwork, optimizer_step: OptimizerStep, progress: Progress, device: torch.device
 ) -> dict[str, Any]:
-    """Weights, optimiser, scaler, position, counts and random state: tensors and plain types."""
+    """Weights, optimiser, scaler, position, counts and random state: tensors and plain types.
+
+    The tensors are those of the run, which its next step changes: see `snapshot`.
+    """
     rng = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         rng["cuda"] = torch.cuda.get_rng_state(device)
@@ -29,6 +33,23 @@ def collect_state(
         "progress": progress.state_dict(),
         "rng": rng,
     }
+
+
+def snapshot(state: Any) -> Any:
+    """A copy of a state, with tensors on the host, that later steps do not change. Waits for the device.
+
+    Dicts, lists and tuples keep their types. Tensors are contiguous, so that a file does not depend on a run's layout.
+    """
+    if isinstance(state, torch.Tensor):
+        return state.detach().contiguous().to("cpu", copy=True)
+    if isinstance(state, Mapping):
+        copied: Any = copy.copy(state)  # also the versions of the modules, which a network's state dict carries
+        for key, value in state.items():
+            copied[key] = snapshot(value)
+        return copied
+    if isinstance(state, list | tuple):
+        return type(state)(map(snapshot, state))
+    return state
 
 
 def restore_state(
