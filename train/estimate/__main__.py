@@ -57,19 +57,26 @@ def result(run: Run, measured: Measured) -> dict[str, Any]:
     """The estimate for machines: seconds, bytes, and each shape."""
     costs: Costs = measured.costs
     shapes = [
-        {"batch": run.of_rank(spec).batch_size, "clip": "x".join(map(str, spec.shape)), **cost._asdict()}
+        {"batch": run.of_rank(spec).batch_size, "clip": "x".join(map(str, spec.shape)), **_rounded(cost._asdict())}
         for spec, cost in costs.shapes.items()
     ]
-    return {
+    seconds = {
         "total_seconds": costs.total(),
         "start_seconds": costs.start,
         "training_seconds": costs.training(),
         "validation_seconds": costs.validating(),
         "saving_seconds": costs.saving(),
+    }
+    return _rounded(seconds) | {
         "disk_bytes": costs.checkpoints() * costs.checkpoint_bytes + log_bytes(run, costs),
         "largest_batch": batch_that_fits(run, measured) or None,
         "shapes": shapes,
     }
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """Floats with four digits: a measurement has no more."""
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in values.items()}
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ def name_of(cycle: Cycle) -> str:
 
 
 def limit_of(run: Run, costs: Costs, cycle: Cycle) -> str:
-    """What a phase waits for, and how fast both sides are."""
-    waits, clips = costs.waiting(cycle), sum(run.of_rank(spec).batch_size for spec in cycle)
-    rates = f"{clips / costs.read(cycle):,.3g} clips/s read, {clips / costs.compute(cycle):,.3g} computed"
-    if run.is_gpu:
-        side = "reading" if waits >= WAITS else "computing"
-        return f"{side} limits ({rates}, each alone): the GPU would wait {waits:.0%} of the time"
-    side = "reading" if waits >= 0.5 else "computing"
-    return f"{side} limits ({rates}, each alone): reading takes {waits:.0%} of a step from the CPU"
+    """What a phase waits for, and by how much."""
+    waits, ahead = costs.waiting(cycle), costs.compute(cycle) / costs.read(cycle)
+    if not run.is_gpu:
+        side = "reading" if waits >= 0.5 else "computing"
+        return f"{side} limits; {waits:.0%} of a step goes to reading"
+    if waits >= WAITS:
+        return f"reading limits; the GPU would wait {waits:.0%} of the time"
+    return f"computing limits; reading is {ahead:.1f} times as fast, the GPU would wait {waits:.0%} of the time"
 
 
 def advice(run: Run, measured: Measured) -> list[str]:
@@ -60,7 +60,7 @@ def _of_reading(run: Run, measured: Measured) -> list[str]:
         lines.append(f"one more worker{where} (--workers {more}): {text}")
     small = measured.smaller
     if small is not None:
-        factor = sum(costs.shapes[s].read * small.times[s.shape] for s in costs.shapes) / sum(
+        factor = sum(costs.shapes[s].read * small.time(s.shape) for s in costs.shapes) / sum(
             cost.read for cost in costs.shapes.values()
         )
         sizes = "{1}x{0} instead of {3}x{2}".format(*small.smaller, *small.size)

@@ -78,9 +78,7 @@ class Meter:
         costs = self.costs(self.train_all(costs))
         validation, is_measured = self.validate(costs)
         size, write = self.save()
-        smaller = None
-        if self.left("rest") > 0:
-            smaller = smaller_frames(run.splits.train, run.dataset.sampling, [s.shape for s in run.plan.step_specs])
+        smaller = smaller_frames(run.splits.train, run.dataset.sampling, [spec.shape for spec in self.specs()])
         fixed, limit = self.found.get("fixed", 0.0), self.found.get("limit", 0.0)
         costs = self.costs(costs.together, validation, size, write)
         return Measured(
@@ -169,21 +167,20 @@ class Meter:
 
     def compute(self, spec: StepSpec, seconds: float) -> ShapeCost:
         """The cost of a step; of a large one, from two smaller batches."""
-        clips, unit = self.run.of_rank(spec).batch_size, self.run.unit(spec)
-        memory = 0
+        clips, memory = self.run.of_rank(spec).batch_size, 0
         if self.run.is_gpu:
-            most = self._fitting(spec, clips, unit)
+            most = self._fitting(spec, clips)
             found = self._repeat(spec, most, seconds) * clips / most
             memory = int(torch.cuda.max_memory_allocated(self.run.device))
         else:
-            most, found = self._growing(spec, clips, unit, seconds)
+            most, found = self._growing(spec, clips, seconds)
         augment = self._augment(spec, most) * clips / most
         return ShapeCost(self.read_of(spec), found, augment, memory, "" if most == clips else PART)
 
-    def _growing(self, spec: StepSpec, clips: int, unit: int, seconds: float) -> tuple[int, float]:
+    def _growing(self, spec: StepSpec, clips: int, seconds: float) -> tuple[int, float]:
         """The largest batch that can be measured, and the seconds of a step of `clips`: larger batches in turn."""
         ends = clock() + seconds
-        few = min(clips, -(-2 // unit) * unit)
+        few = self.run.fewest(spec)
         self._timed(spec, few)  # the first step of all is slow
         sizes = [(few, self._timed(spec, few))]
         while (size := sizes[-1][0]) < clips:
@@ -197,7 +194,7 @@ class Meter:
             return few, sizes[0][1] * clips / few
         return size, line_through(sizes[-2], sizes[-1], clips)
 
-    def _fitting(self, spec: StepSpec, clips: int, unit: int) -> int:
+    def _fitting(self, spec: StepSpec, clips: int) -> int:
         """The clips of a step that fit the GPU's memory, after a first step of them."""
         while True:
             try:
@@ -207,9 +204,10 @@ class Meter:
                 self.start += max(0.0, first - self._timed(spec, clips))
                 return clips
             except torch.OutOfMemoryError:
-                if clips <= unit:
+                if clips <= self.run.fewest(spec):
                     raise
-            clips = max(unit, clips // 2 // unit * unit)
+            unit = self.run.unit(spec)
+            clips = max(self.run.fewest(spec), clips // 2 // unit * unit)
             self.too_large[spec] = clips
             torch.cuda.empty_cache()
 
@@ -280,7 +278,7 @@ class Meter:
         spec = max(whole, key=lambda each: self.shapes[each].memory)
         clips, unit = run.of_rank(spec).batch_size, run.unit(spec)
         half = clips // 2 // unit * unit
-        if not half or self.left("together") <= 0:
+        if half < run.fewest(spec) or half == clips or self.left("together") <= 0:
             return
         self._timed(spec, half)
         torch.cuda.reset_peak_memory_stats(device)

@@ -194,6 +194,10 @@ class Run:
         """The fewest clips of a rank's step: one for each sub-batch of each part."""
         return self.accumulate * spec.sub_batches(self.accumulate)
 
+    def fewest(self, spec: StepSpec) -> int:
+        """The fewest clips that can be measured: batch norm may need two in each sub-batch."""
+        return min(self.of_rank(spec).batch_size, 2 * self.unit(spec))
+
 
 def set_up(script: Script, options: TrainOptions) -> Run:
     """Everything that the run has at its first step. UserError on what the run itself would refuse."""
@@ -203,8 +207,15 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     if pretrained is not None and not (options.resume_epoch == "auto" and not pretrained.exists()):
         options = settings_from_file(options, pretrained, read_checkpoint(pretrained))[0]
     spec, world = spec_of(script.dataset, options), Ranks(0, 0, options.gpus)
-    with nothing_kept():
-        splits = load_splits(options.dataset, spec, options.labels, options.source)
+    try:
+        with nothing_kept():
+            splits = load_splits(options.dataset, spec, options.labels, options.source)
+    except DataError as error:
+        if options.dataset.exists():
+            raise
+        raise DataError(
+            f"{error}; an estimate reads its videos: without them, python -m train.schedule prints the plan alone"
+        ) from None
     check_rates(splits.train, options, "training")
     check_rates(splits.val, options, "validation")
     schedule = part(options, ScheduleOptions)
@@ -224,7 +235,7 @@ def set_up(script: Script, options: TrainOptions) -> Run:
         most_val_clips=most_val_clips(options, world),
     )  # fmt: skip
     dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, replace_bad=True)
-    sizes = {(spec.batch_size // options.gpus, spec.shape) for spec in plan.step_specs}
+    sizes = {(spec.batch_size // options.gpus, spec.shape) for phase in plan.phases for spec in phase.short_cycle}
     batches = RandomBatches(len(splits.train), (), sizes)
     return Run(
         plan=plan, gpus=options.gpus, trainer=trainer, dataset=dataset, batches=batches,

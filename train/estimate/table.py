@@ -21,10 +21,10 @@ MEANINGS = {
 def phase_table(run: Run, costs: Costs) -> Table:
     """A row for each short cycle, of one rank; at most 80 columns wide."""
     table = Table(title="What a step takes", title_justify="left", box=box.SIMPLE_HEAD, caption_justify="left")
-    table.pad_edge, table.collapse_padding = False, True
-    per_gpu = " per GPU" if run.gpus > 1 else ""
+    table.pad_edge, table.padding = False, 0
+    per_gpu = "\nper GPU" if run.gpus > 1 else ""
     memory = ["memory"] if run.is_gpu else []
-    rates = ("read\nclips/s", "compute\nclips/s", "augment", "train\nclips/s", "waits")
+    rates = ("read\nclips/s", "compute\nclips/s", "aug-\nment", "waits")
     for heading in ("frames", "crop", f"batch{per_gpu}", *rates, *memory, "run"):
         table.add_column(heading, justify="right", no_wrap=True)
     used = set()
@@ -41,9 +41,8 @@ def phase_table(run: Run, costs: Costs) -> Table:
             _number(clips / costs.read(cycle)),
             computed + _number(clips / compute),
             f"{sum(costs.shapes[spec].augment for spec in cycle) / compute:.1%}",
-            ("*" if "*" in marks else "") + _number(clips / costs.round(cycle)),
-            f"{costs.waiting(cycle):.0%}",
-            *([f"{peak / 2**30:.1f} GiB"] if memory else []),
+            ("*" if "*" in marks else "") + f"{costs.waiting(cycle):.0%}",
+            *([f"{_number(peak / 2**30)} GiB"] if memory else []),
             duration_text(costs.of_cycle(cycle)),
         )
     table.caption = "; ".join(f"{mark} {MEANINGS[mark]}" for mark in MEANINGS if mark in used) or None
@@ -117,4 +116,5 @@ def _batch_text(run: Run, measured: Measured) -> str:
 
 def lines(run: Run, measured: Measured) -> list[str]:
     """What limits the run, what would change that, and what the numbers do not hold."""
-    return [*limits(run, measured.costs), "", *advice(run, measured), *run.notes]
+    sentences = ["What limits it", *(f"- {line}" for line in limits(run, measured.costs))]
+    return [*sentences, "", "What would change that", *(f"- {line}" for line in [*advice(run, measured), *run.notes])]
