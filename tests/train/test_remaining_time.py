@@ -1,8 +1,11 @@
 """The remaining time of a run: by its plan and the speeds of its shapes, also after a resume."""
 
+import re
+
 import pytest
 
 from tests.plans import make_plan
+from tests.runs import TINY, TINY_FLAGS
 from train.remaining_time import RemainingTime
 
 SHAPE = {"clip_length": 8, "clip_size": 32, "batch_size": 4, "lr_base": 0.1}
@@ -132,3 +135,16 @@ def test_the_first_validation_is_guessed_from_training():
     clock.now += 3
     remaining.after_steps(1, 3)
     assert remaining.seconds(1, 3) == pytest.approx(plan.total_steps - 3 + plan.num_epochs * 100)
+
+
+def test_the_log_of_a_run_tells_it(server, small_dataset, tmp_path):
+    """At each report, after each epoch but the last, and after a resume."""
+    words = (TINY, "--dataset", small_dataset, "--model-dir", tmp_path, *TINY_FLAGS)
+    for epochs in (("--end-epoch", 2), ("--end-epoch", 3, "--resume-epoch", "auto")):
+        process = server.start(*words, *epochs, folder=tmp_path)
+        assert process.wait() == 0, process.output()
+        lines = process.stdout.splitlines()
+        reports = [line for line in lines if line.startswith("  (4, 3,")]
+        assert reports and all(re.search(r" [\d.]+ (s|min) left$", line) for line in reports)
+        *earlier, last = [line for line in lines if "done in" in line]
+        assert all(line.endswith(" left") for line in earlier) and "left" not in last
