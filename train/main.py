@@ -209,8 +209,8 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
     check_agreement(ranks, shared_flags(options) | shared_facts(start, digests, loaded, ranks) | frames)
     loaders = _start_loaders(options, splits, plan, start, ranks)
     checkpoints.keep = options.keep
-    network = _prepare_network(network, options, device)
-    optimizer_step = _optimizer_step(network, options, loaded, device, ranks)
+    network = prepare_network(network, options, device)
+    optimizer_step = make_optimizer_step(network, options, loaded, device, ranks)
     progress, strangers = Progress(best_by=options.best_by), list[Path]()
     if start.is_resume:
         progress = on_all_ranks(ranks, lambda: resume_state(start, network, optimizer_step, device, ranks))
@@ -376,7 +376,8 @@ def _start_loaders(options: TrainOptions, splits: Splits, plan: Plan, start: Sta
     return _Loaders(train, sampler, val)
 
 
-def _prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.device) -> VideoNetwork:
+def prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.device) -> VideoNetwork:
+    """Apply the flags to a new network, and move it to the device."""
     if options.long_cycles or options.sync_bn or device.type == "cuda":  # there, its fused form is faster
         use_sub_batch_norm(network, synchronise=options.sync_bn)
     if options.checkpoint_activations:
@@ -390,9 +391,10 @@ def _prepare_network(network: VideoNetwork, options: TrainOptions, device: torch
     return moved(network, device, LAYOUTS[options.layout])
 
 
-def _optimizer_step(
+def make_optimizer_step(
     network: VideoNetwork, options: TrainOptions, loaded: tuple[str, ...], device: torch.device, ranks: Ranks
 ) -> OptimizerStep:
+    """The optimiser of the flags; the parameters `loaded` learn at a lower rate."""
     optimizer = make_optimizer(network, part(options, OptimizerOptions), loaded)
     if loaded:
         names = [name for name, _ in network.named_parameters()]

@@ -180,14 +180,18 @@ def parse_options(
     description: str, defaults: TrainOptions, choice: DatasetChoice | None = None, argv: Sequence[str] | None = None
 ) -> TrainOptions:
     """Options from a command line; a mistake ends the program with one line and status 2."""
-    parser = make_parser(description, defaults, choice)
+    return parse_with(make_parser(description, defaults, choice), argv)[0]
+
+
+def parse_with(parser: CommandParser, argv: Sequence[str] | None = None) -> tuple[TrainOptions, argparse.Namespace]:
+    """As `parse_options`, with a parser of `make_parser` that may have further arguments, for the Namespace."""
     namespace = parser.parse_args(argv)
     try:
         options = replace(read_options(TrainOptions, namespace), given=_given(parser, argv, vars(namespace)))
         check_options(options)
     except UserError as error:
         parser.error(str(error))
-    return options
+    return options, namespace
 
 
 def _given(parser: CommandParser, argv: Sequence[str] | None, names: Iterable[str]) -> tuple[str, ...]:

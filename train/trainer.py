@@ -47,6 +47,7 @@ from train.monitor.guarded import Guarded
 from train.monitor.reports import Callback, EpochReport, LogReport
 from train.monitor.speed import SpeedMonitor
 from train.optimizer_step import OptimizerStep
+from train.remaining_time import RemainingTime
 from train.schedule.plan import Plan, StepSpec
 from train.schedule.sampler import ScheduleSampler
 
@@ -147,6 +148,7 @@ class Trainer:
         self.augment = Augment(DTYPES[options.precision], LAYOUTS[with_layout(options.layout, device.type)])
         self.ddp_network = wrap_in_ddp(network, device) if ranks.world_size > 1 else network
         self.speed = SpeedMonitor(device)
+        self.remaining = RemainingTime(plan, options.val_frequency)
         self.score_sums = ScoreSums(device, network.num_classes, of_videos=False)
         self.scores_since_log = Scores()  # since the last report
         self.stop_signal = StopSignal(ranks)
@@ -161,6 +163,7 @@ class Trainer:
         written then.
         """
         report = None
+        self.remaining.val_pixels = self.ranks.world_size * val_loader.pixels
         with self.stop_signal.listening(), self.writer:
             try:
                 while self.progress.epoch <= self.plan.num_epochs:
@@ -194,6 +197,7 @@ class Trainer:
         batches, self._reading = self._reading.batches, None
         self.network.train()
         self.speed.restart()  # so that validation and saving do not count as time of a step
+        self.remaining.begin(progress.epoch, progress.step)
         while progress.step < steps:
             spec = self.plan.step_spec(progress.epoch, progress.step)
             batch = self._next_batch(batches, spec, loader)
@@ -370,6 +374,7 @@ class Trainer:
         progress = self.progress
         scores, self.scores_since_log = self.scores_since_log, Scores()
         speeds = self.speed.take()
+        self.remaining.after_steps(progress.epoch, progress.step)
         open_gates = {name: float(share) for name, share in self.network.open_gate_fractions().items()}
         self.network.reset_open_gate_fractions()
         return LogReport(
@@ -386,10 +391,13 @@ class Trainer:
             memory_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0,
             skipped_updates=progress.skipped_updates,
             open_gates=open_gates,
+            remaining=self.remaining.seconds(progress.epoch, progress.step),
         )
 
     def _epoch_report(self, val: Evaluation | None, is_best: bool) -> EpochReport:
         progress, epoch = self.progress, self.progress.epoch
+        self.remaining.end_epoch()
+        is_final = epoch == self.plan.num_epochs
         return EpochReport(
             epoch=epoch,
             num_epochs=self.plan.num_epochs,
@@ -403,6 +411,7 @@ class Trainer:
             repeated_frames=progress.repeated_frames,
             bad_videos=tuple(progress.bad_videos),
             checkpoint=self.folder.last,
+            remaining=None if is_final else self.remaining.seconds(epoch + 1, 0),
         )
 
     def _fetch_scores(self) -> None:

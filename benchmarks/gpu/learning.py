@@ -26,6 +26,7 @@ FLAGS = (
     "--lr-steps", "24", "34", "--end-epoch", "40", "--val-frequency", "5", "--save-frequency", "1000", "--keep", "1",
 )  # fmt: skip
 TINY_FLAGS = ("--lr-steps", "1", "--end-epoch", "2", "--val-frequency", "1", "--warmup-epochs", "0")
+ESTIMATE_SECONDS = 20  # in which train.estimate measures, before the first run
 AT_ONCE = 3  # runs after those of the first seed, whose minutes are those of a GPU of its own
 
 
@@ -50,6 +51,9 @@ def run(job: Job) -> None:
     if job.is_tiny:
         runs = [Run("srtg_r3d_10", True, "fixed", 1), Run("r3d_10", False, "multigrid", 2)]
     learner = Learner(job, dataset)
+    job.attempt(
+        f"the estimate of {runs[0].name}", lambda: learner.estimate(runs[0]), 3 * ESTIMATE_SECONDS * job.is_cuda
+    )
     for each in runs:
         if each.seed == SEEDS[0]:
             learner.learn(each, 1)
@@ -83,7 +87,19 @@ class Learner:
         self.job, self.dataset = job, dataset
         self.size = 64 if job.is_tiny else SIZE
         self.longest = 0.0  # seconds of a run so far
+        self.estimated: dict[Run, float] = {}  # minutes
         self.lock = threading.Lock()
+
+    def estimate(self, run: Run) -> None:
+        """The minutes that train.estimate predicts for a run, to be compared with it."""
+        program, *command = self._command(run)
+        minutes = str((ESTIMATE_SECONDS / 4 if self.job.is_tiny else ESTIMATE_SECONDS) / 60)
+        command = [program, "-m", "train.estimate", *command, "--minutes", minutes]
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=max(1, self.job.left()), check=True
+        )
+        print(done.stdout, flush=True)
+        self.estimated[run] = json.loads(done.stdout.strip().splitlines()[-1])["total_seconds"] / 60
 
     def learn(self, run: Run, at_once: int) -> None:
         """One run; left out if it would probably not end in time."""
@@ -109,6 +125,8 @@ class Learner:
             result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
             shape = text_of(BATCH, ClipShape(LENGTH, self.size, self.size))
             values = {name: result.get(name) for name in ("top1", "best_top1", "epochs", "steps")}
+            if run in self.estimated:
+                values |= {"estimated_minutes": self.estimated[run]}
             self.job.add(run.name, shape, self.job.half[0], **values, minutes=seconds / 60, runs_at_once=at_once)
 
     def _command(self, run: Run) -> list[str]:

@@ -21,6 +21,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -302,8 +303,23 @@ def _one_process_first(path: Path) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    """In this block scans and indexes are used where they are there, and not written: the dataset stays as it is."""
+    token = _MAY_KEEP.set(False)
+    try:
+        yield
+    finally:
+        _MAY_KEEP.reset(token)
+
+
+_MAY_KEEP = ContextVar("_MAY_KEEP", default=True)
+
+
 def is_writable(path: Path) -> bool:
     """Whether a cache and its lock can be written there."""
+    if not _MAY_KEEP.get():
+        return False
     try:
         path.parent.mkdir(exist_ok=True)
         path.with_suffix(".lock").touch()

@@ -155,6 +155,12 @@ class BatchLoader:
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
+    @property
+    def pixels(self) -> int:
+        """About the views x frames x height x width of an iteration: as if all batches were of the largest kind."""
+        largest = max((clips * math.prod(shape) for clips, shape in self.batch_sampler.sizes()), default=0)
+        return len(self) * largest * self.dataset.sampling.views
+
     def __iter__(self) -> Iterator[Batch]:
         """Begin to read: the workers read the first batches before they are asked for. An earlier iteration ends."""
         chunks = self._read_chunks()

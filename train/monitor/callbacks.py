@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from common.duration import duration_text
 from common.logs import LOG
 from train.monitor.reports import EpochReport, LogReport, Speeds
 
@@ -35,7 +36,7 @@ class ConsoleLog:
         """Nothing: one line per step would be too many."""
 
     def on_log(self, report: LogReport) -> None:
-        """Two lines of at most 120 columns: speeds and scores; then batch, learning rate, waiting and memory."""
+        """Two lines of at most 120 columns: speeds, scores; then batch, rate, waiting, memory, remaining time."""
         text = Text(f"Epoch [{report.epoch:03d}/{report.num_epochs:03d}] Batch [{report.step:04d}/{report.steps:04d}] ")
         text.append(speed_text(report.speeds))
         text.append(f" {report.scores.show()}")
@@ -48,6 +49,7 @@ class ConsoleLog:
         """The epoch's scores, its repeated frames, and the videos that could not be read."""
         text = Text(f"Epoch [{report.epoch:03d}/{report.num_epochs:03d}] done in {report.seconds:.1f} s | ", "bold")
         text.append(f"train {report.train.show()}")
+        text.append(f" | {_left(report)}" if report.remaining is not None else "")
         LOG.info(text.plain, extra={"rich": text})
         if report.val:
             text = Text(f"Epoch [{report.epoch:03d}/{report.num_epochs:03d}] validation ", "bold")
@@ -76,7 +78,14 @@ def _describe_steps(report: LogReport) -> str:
     if report.open_gates:
         shares = list(report.open_gates.values())
         parts.append(f"open gates {100 * sum(shares) / len(shares):.0f}%")
+    if report.remaining is not None:
+        parts.append(_left(report))
     return " ".join(parts)
+
+
+def _left(report: LogReport | EpochReport) -> str:
+    """`3 h 05 min left`: of the whole run."""
+    return "" if report.remaining is None else f"{duration_text(report.remaining)} left"
 
 
 class ProgressBar:
@@ -84,7 +93,8 @@ class ProgressBar:
 
     def __init__(self, console: Console) -> None:
         columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        run = TextColumn("{task.fields[run]}")
+        self.progress = Progress(*columns, run, console=console, transient=True, disable=not console.is_terminal)
         self.task: TaskID | None = None
         self.epoch = 1
 
@@ -97,13 +107,14 @@ class ProgressBar:
             return
         if self.task is None:
             self.progress.start()
-            self.task = self.progress.add_task("", total=steps, epoch="")
+            self.task = self.progress.add_task("", total=steps, epoch="", run="")
         self.progress.update(self.task, completed=step, total=steps)
 
     def on_log(self, report: LogReport) -> None:
-        """Show the epoch's number."""
+        """Show the epoch's number, and the remaining time of the run."""
         if self.task is not None:
-            self.progress.update(self.task, epoch=f"{report.epoch}/{report.num_epochs}")
+            run = f"run: {_left(report)}" if report.remaining is not None else ""
+            self.progress.update(self.task, epoch=f"{report.epoch}/{report.num_epochs}", run=run)
 
     def on_epoch(self, report: EpochReport) -> None:
         """Nothing: the bar is gone since the last step."""

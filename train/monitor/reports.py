@@ -37,6 +37,7 @@ class LogReport:
     memory_bytes: int  # peak on the device since the run began; 0 on the CPU
     skipped_updates: int  # by the fp16 scaler, in the whole run
     open_gates: dict[str, float]  # share of open gates of each block since the last report; empty without gates
+    remaining: float | None = None  # seconds until the end of the run; None if not known
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class EpochReport:
     repeated_frames: int
     bad_videos: tuple[BadVideo, ...]
     checkpoint: Path
+    remaining: float | None = None  # as in LogReport; None after the last epoch
 
 
 class Callback(Protocol):

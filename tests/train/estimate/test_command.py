@@ -1,0 +1,172 @@
+"""The command `python -m train.estimate`: with a real script, dataset and network, and with mistakes."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.processes import ROOT
+from tests.small_dataset import write_small_dataset
+from train.estimate.__main__ import main, show
+from train.estimate.meter import Meter
+from train.estimate.set_up import parse, set_up
+
+FLAGS = (
+    "--network", "srtg_r3d_10", "--clip-length", "4", "--clip-size", "32", "--batch-size", "4", "--lr-steps", "2",
+    "--end-epoch", "3", "--workers", "1", "--device", "cpu",
+)  # fmt: skip
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file below a folder with its size and time."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+    }
+
+
+def estimate(capsys, *words) -> tuple[dict, str]:
+    """The last line, and the text before it."""
+    assert main([str(ROOT / "train_custom.py"), *map(str, words)]) == 0
+    output = capsys.readouterr().out.strip().splitlines()
+    return json.loads(output[-1]), "\n".join(output[:-1])
+
+
+@pytest.mark.parametrize("cycles", [(), ("--long-cycles", "--short-cycles")])
+def test_it_measures_every_shape_and_leaves_no_trace(small_dataset, tmp_path, monkeypatch, capsys, cycles):
+    """It may run beside a run, or before there is room: nothing in its folder or dataset may change."""
+    monkeypatch.chdir(tmp_path)
+    before = tree(small_dataset)
+    found, text = estimate(capsys, "--dataset", small_dataset, *FLAGS, "--minutes", 0.1, *cycles)
+    assert tree(small_dataset) == before and not tree(tmp_path)
+    parts = ("start", "training", "validation", "saving")
+    assert found["total_seconds"] == pytest.approx(sum(found[f"{part}_seconds"] for part in parts))
+    assert min(found[f"{part}_seconds"] for part in parts) > 0
+    assert len(found["shapes"]) == (10 if cycles else 1)  # the crops 0.7 S and s are one where s is 0.7 S
+    assert all(shape["read"] > 0 and shape["compute"] > shape["augment"] >= 0 for shape in found["shapes"])
+    assert found["disk_bytes"] > 3 * 10**6 and found["largest_batch"] is None
+    assert "limits" in text and "one more core" in text
+
+
+def test_it_ends_in_its_time(small_dataset, capsys):
+    """A user who waits for minutes must know how many. Steps of this run would take longer than that."""
+    started = time.monotonic()
+    flags = ("--network", "srtg_r3d_18", "--clip-length", 16, "--clip-size", 80, "--batch-size", 8, "--workers", 1)
+    found, _ = estimate(
+        capsys, "--dataset", small_dataset, *flags, "--device", "cpu", "--minutes", 0.05, "--long-cycles",
+        "--short-cycles",
+    )  # fmt: skip
+    assert time.monotonic() - started < 60
+    assert {shape["how"] for shape in found["shapes"]} & {"part", "pixels"}
+
+
+def test_several_ranks_are_measured_as_one_of_them(small_dataset, capsys):
+    """A rank has its share of batch and cores."""
+    words = ("--dataset", small_dataset, *FLAGS, "--gpus", 2, "--minutes", 0.1)
+    found, text = estimate(capsys, *words)
+    assert [shape["batch"] for shape in found["shapes"]] == [2]
+    assert "communication" in text
+
+
+def test_it_knows_the_variant_of_a_script_with_several_datasets(tmp_path, capsys):
+    """The same flags as for the script, whichever it is."""
+    folder = write_small_dataset(
+        tmp_path / "data", train=8, val=2, files=("kinetics-200_train.csv", "kinetics-200_val.csv")
+    )
+    words = ["--dataset", str(folder), "--variant", "200", *FLAGS, "--minutes", "0.05", "--long-cycles", "False"]
+    assert main([str(ROOT / "train_kinetics.py"), *words]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["total_seconds"] > 0
+
+
+def test_smaller_frames_are_tried_where_frames_are_large(tmp_path, capsys):
+    """Datasets of other tools have frames of 360 lines and more, which take longer to read than they must."""
+    folder = write_small_dataset(tmp_path, train=8, val=2, height=360, width=480)
+    _, text = estimate(capsys, "--dataset", folder, *FLAGS, "--minutes", 0.1)
+    assert "--short-side 256" in text and "342x256 instead of 480x360" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_tables_fit_a_terminal(small_dataset, monkeypatch, capsys, width):
+    """A line that wraps within a table cannot be read."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    script, options, _ = parse(
+        [str(ROOT / "train_custom.py"), "--dataset", str(small_dataset), *FLAGS, "--long-cycles", "--short-cycles"], ""
+    )
+    run = set_up(script, options)
+    show(run, Meter(run, 3).measure())
+    lines = capsys.readouterr().out.splitlines()
+    assert Console().width == width and max(map(len, lines)) <= width
+    assert {"What a step takes", "The whole run"} <= {line.strip() for line in lines}
+
+
+SCRIPT = '''"""A script."""
+from data.labels.dataset_spec import DatasetSpec
+from train.main import main
+from train.options import TrainOptions
+SPEC = DatasetSpec("custom", "train.csv", "val.csv")
+DEFAULTS = TrainOptions()
+'''
+BAD_SCRIPTS = {
+    "absent.py": None,
+    "text.txt": "hello",
+    "broken.py": "def",
+    "failing.py": SCRIPT + "x = 1 / 0\n",
+    "without.py": "x = 1\n",
+    "two.py": SCRIPT + "OTHER = TrainOptions(clip_size=112)\n",
+    "running.py": SCRIPT + "main(__doc__, SPEC, DEFAULTS)\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD_SCRIPTS)
+def test_what_is_no_training_script_is_refused(tmp_path, capsys, name):
+    """In one line, and without running what it would do."""
+    if BAD_SCRIPTS[name] is not None:
+        (tmp_path / name).write_text(BAD_SCRIPTS[name])
+    with pytest.raises(SystemExit) as end:
+        main([str(tmp_path / name), "--dataset", str(tmp_path)])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and name in error
+
+
+def test_a_script_of_one_s_own_is_taken(tmp_path):
+    """Users copy train_custom.py and give their names to what it states."""
+    (tmp_path / "mine.py").write_text(SCRIPT.replace("SPEC", "MY_DATA"))
+    script, options, minutes = parse([str(tmp_path / "mine.py"), "--dataset", "DIR", "--clip-size", "64"], "")
+    assert (script.dataset.name, options.clip_size, minutes) == ("custom", 64, 3.0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--minutes", "2"),
+        ("train_custom.py",),
+        ("train_custom.py", "--dataset", "{data}", "--batchsize", "4"),
+        ("train_custom.py", "--dataset", "{data}", "--batch-size", "0"),
+        ("train_custom.py", "--dataset", "{data}", "--minutes", "0"),
+        ("train_custom.py", "--dataset", "{data}", "--minutes", "nan"),
+        ("train_custom.py", "--dataset", "{data}", "--evaluate", "--resume-epoch", "auto"),
+        ("train_custom.py", "--dataset", "{data}/absent"),
+        ("train_custom.py", "--dataset", "{data}", "--gpus", "64", "--device", "cuda"),
+        ("train_custom.py", "--dataset", "{data}", "--gpus", "3", "--device", "cpu"),
+        ("train_custom.py", "--dataset", "{data}", "--pretrained-3d", "absent.pth"),
+        ("train_kinetics.py", "--dataset", "{data}"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_one_line_and_status_2(server, small_dataset, words):
+    """As that of the script itself."""
+    process = server.start("-m", "train.estimate", *(word.format(data=small_dataset) for word in words), folder=ROOT)
+    assert process.wait() == 2, process.output()
+    assert process.stderr.count("\n") == 1 and not process.stdout
+
+
+def test_torchrun_is_refused(monkeypatch, small_dataset, capsys):
+    """Several processes would measure each other."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(SystemExit) as end:
+        main([str(ROOT / "train_custom.py"), "--dataset", str(small_dataset)])
+    assert end.value.code == 2 and "torchrun" in capsys.readouterr().err

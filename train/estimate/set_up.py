@@ -1,0 +1,284 @@
+"""The run that is to be estimated: the script's flags, dataset, network and Trainer, as train.main makes them.
+
+The only file of this package that knows the options. Nothing of it writes.
+"""
+
+import ast
+import os
+import runpy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from common.cli import CommandParser
+from common.device import prepare_device
+from common.distributed.process_group import is_launched
+from common.errors import DataError
+from common.options import part
+from common.processes import available_cpus
+from common.ranks import Ranks
+from common.text import quoted
+from data.clips.dataset import ClipDataset
+from data.clips.types import ClipRequest, ClipShape
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.scan_cache import nothing_kept
+from data.labels.splits import Splits, load_splits
+from data.loading.loader import BatchLoader
+from network import create_network
+from network.weights.reading import read_checkpoint
+from train.checkpoint.files import FORMAT, CheckpointFolder
+from train.checkpoint.progress import Progress
+from train.clip_sampling import check_rates, training_clips
+from train.estimate.costs import Frequencies
+from train.evaluating import most_val_clips, val_loader
+from train.file_settings import settings_from_file
+from train.losses import LossOptions, make_loss
+from train.main import make_optimizer_step, prepare_network
+from train.norm_clips import check_norm_clips
+from train.options import DatasetChoice, TrainOptions, make_parser, parse_with, resolve_auto, spec_of
+from train.schedule.multigrid import make_plan
+from train.schedule.options import ScheduleOptions
+from train.schedule.plan import Plan, StepSpec
+from train.trainer import Trainer, TrainerOptions
+
+PROG = "python -m train.estimate"
+ALONE = Ranks(0, 0, 1)
+TINY_RATE = 1e-12  # learning rate: the weights stay as they are, however many steps are measured
+
+
+class Script(NamedTuple):
+    """What a training script hands to train.main.main."""
+
+    path: Path
+    description: str
+    dataset: DatasetSpec | DatasetChoice
+    defaults: TrainOptions
+
+
+def read_script(path: Path) -> Script:
+    """The dataset and the defaults that a training script states, without running it. DataError if it is none."""
+    if path.suffix != ".py" or not path.is_file():
+        own = sorted(each.name for each in Path().glob("train_*.py"))
+        known = f"; here are {', '.join(own)}" if own else ""
+        raise DataError(f"there is no script {quoted(str(path))}: give the training script first{known}")
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if any(isinstance(each, ast.Expr) and isinstance(each.value, ast.Call) for each in tree.body):
+            raise DataError(f'{path} does something when it is imported: call main below `if __name__ == "__main__":`')
+        names = runpy.run_path(str(path), run_name="estimated")
+    except DataError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a script may do
+        text = (str(error).splitlines() or [""])[0]
+        raise DataError(f"{path} cannot be read as a training script: {type(error).__name__}: {text}") from None
+    datasets = [each for each in names.values() if isinstance(each, DatasetSpec | DatasetChoice)]
+    defaults = [each for each in names.values() if isinstance(each, TrainOptions)]
+    if len(datasets) != 1 or len(defaults) != 1:
+        raise DataError(
+            f"{path} is no training script: it states {len(datasets)} datasets (DatasetSpec, DatasetChoice) and "
+            f"{len(defaults)} TrainOptions, and a script states one of each, as train_custom.py does"
+        )
+    return Script(path, names.get("__doc__") or "", datasets[0], defaults[0])
+
+
+def parser_of(script: Script | None, description: str) -> CommandParser:
+    """The parser of the command; with a script, also of the script's own flags."""
+    if script is None:
+        parser = CommandParser(prog=PROG, description=description)
+        parser.add_argument("script", type=Path, metavar="SCRIPT.py", help="the training script; then its flags")
+    else:
+        choice = script.dataset if isinstance(script.dataset, DatasetChoice) else None
+        parser = make_parser(description, script.defaults, choice)
+        parser.prog = f"{PROG} {script.path}"
+    parser.add_argument(
+        "--minutes", type=float, default=3.0, metavar="X", help="the most that the measurements may take"
+    )
+    return parser
+
+
+def parse(words: Sequence[str], description: str) -> tuple[Script, TrainOptions, float]:
+    """Script, options and minutes of a command line; a mistake ends the program with one line and status 2."""
+    if not words or words[0].startswith("-"):
+        parser = parser_of(None, description)
+        parser.parse_args(words)
+        parser.error("give the training script first, then its flags")
+    try:
+        script = read_script(Path(words[0]))
+    except DataError as error:
+        parser_of(None, description).error(str(error))
+    parser = parser_of(script, description)
+    options, namespace = parse_with(parser, words[1:])
+    if namespace.minutes < 0.05:
+        parser.error(f"--minutes {namespace.minutes:g}: must be 0.05 or more")
+    if options.evaluate:
+        parser.error("--evaluate does not train: leave it out")
+    if is_launched():
+        parser.error("start the estimate without torchrun, and give the number of GPUs with --gpus")
+    return script, options, namespace.minutes
+
+
+class RandomBatches:
+    """A batch sampler of one rank: batches of random videos, in the order of a cycle, as often as they are asked for.
+
+    Other videos each time: those that were read before may be in the system's cache. `cycle` may be changed between
+    iterations.
+    """
+
+    STEPS = 10**6  # more than anybody waits for
+
+    def __init__(self, num_videos: int, cycle: Sequence[StepSpec], sizes: set[tuple[int, ClipShape]]) -> None:
+        self.num_videos = num_videos
+        self.cycle = cycle
+        self._sizes = sizes
+        self.rng = np.random.default_rng()
+
+    def __len__(self) -> int:
+        return self.STEPS
+
+    def sizes(self) -> set[tuple[int, ClipShape]]:
+        """The batch sizes and shapes that may occur."""
+        return self._sizes
+
+    def __iter__(self) -> Iterator[list[ClipRequest]]:
+        cycle = tuple(self.cycle)
+        for step in range(self.STEPS):
+            spec = cycle[step % len(cycle)]
+            videos = self.rng.integers(0, self.num_videos, spec.batch_size).tolist()
+            epoch = int(self.rng.integers(1, 2**31))
+            yield [ClipRequest(video, spec.shape, epoch, spec.max_interval_factor) for video in videos]
+
+
+@dataclass
+class Run:
+    """One rank of the run, on its device, ready to be measured."""
+
+    plan: Plan  # of all ranks
+    gpus: int
+    trainer: Trainer  # of this rank alone: without communication
+    dataset: ClipDataset
+    batches: RandomBatches
+    loader: BatchLoader
+    val_loader: BatchLoader
+    splits: Splits
+    workers: int
+    accumulate: int
+    bad_videos_allowed: int
+    device: torch.device
+    precision: str
+    network: str
+    frequencies: Frequencies
+    log_every: int
+    folder: Path  # above the run's folder
+    notes: tuple[str, ...]
+    with_cycles: Plan | None  # the plan with both multigrid cycles, if the run has none
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it trains on a GPU."""
+        return self.device.type == "cuda"
+
+    @property
+    def cores(self) -> float:
+        """The cores of a rank."""
+        return max(1.0, available_cpus() / self.gpus)
+
+    def of_rank(self, spec: StepSpec) -> StepSpec:
+        """A step of the plan as one rank has it."""
+        return spec._replace(batch_size=spec.batch_size // self.gpus)
+
+    def unit(self, spec: StepSpec) -> int:
+        """The fewest clips of a rank's step: one for each sub-batch of each part."""
+        return self.accumulate * spec.sub_batches(self.accumulate)
+
+    def fewest(self, spec: StepSpec) -> int:
+        """The fewest clips that can be measured: batch norm may need two in each sub-batch."""
+        return min(self.of_rank(spec).batch_size, 2 * self.unit(spec))
+
+
+def set_up(script: Script, options: TrainOptions) -> Run:
+    """Everything that the run has at its first step. UserError on what the run itself would refuse."""
+    options = resolve_auto(options)
+    notes = _notes(options)
+    pretrained = options.pretrained_3d
+    if pretrained is not None and not (options.resume_epoch == "auto" and not pretrained.exists()):
+        options = settings_from_file(options, pretrained, read_checkpoint(pretrained))[0]
+    spec, world = spec_of(script.dataset, options), Ranks(0, 0, options.gpus)
+    try:
+        with nothing_kept():
+            splits = load_splits(options.dataset, spec, options.labels, options.source)
+    except DataError as error:
+        if options.dataset.exists():
+            raise
+        raise DataError(
+            f"{error}; an estimate reads its videos: without them, python -m train.schedule prints the plan alone"
+        ) from None
+    check_rates(splits.train, options, "training")
+    check_rates(splits.val, options, "validation")
+    schedule = part(options, ScheduleOptions)
+    plan = make_plan(schedule, len(splits.train), options.gpus)
+    check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
+    torch.manual_seed(options.random_seed)
+    device = prepare_device(options.device, options.precision, ALONE)
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, available_cpus() // options.gpus))
+    network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
+    network = prepare_network(network, options, device)
+    folder = options.model_dir or Path("results") / spec.name
+    trainer = Trainer(
+        network, make_loss(part(options, LossOptions)), make_optimizer_step(network, options, (), device, ALONE),
+        replace(plan, base_shape_lr=TINY_RATE, warmup_lr=TINY_RATE), device, ALONE, part(options, TrainerOptions),
+        CheckpointFolder(folder, options.network, options.keep), {"format": FORMAT}, [], Progress(),
+        most_val_clips=most_val_clips(options, world),
+    )  # fmt: skip
+    dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, replace_bad=True)
+    sizes = {(spec.batch_size // options.gpus, spec.shape) for phase in plan.phases for spec in phase.short_cycle}
+    batches = RandomBatches(len(splits.train), (), sizes)
+    return Run(
+        plan=plan, gpus=options.gpus, trainer=trainer, dataset=dataset, batches=batches,
+        loader=BatchLoader(dataset, batches, options.workers, device.type == "cuda"),
+        val_loader=val_loader(options, splits.val, world), splits=splits, workers=options.workers,
+        accumulate=options.accumulate, bad_videos_allowed=options.bad_videos_allowed, device=device,
+        precision=options.precision, network=options.network, frequencies=_frequencies(options),
+        log_every=options.log_every, folder=folder, notes=notes, with_cycles=_with_cycles(schedule, plan),
+    )  # fmt: skip
+
+
+def _frequencies(options: TrainOptions) -> Frequencies:
+    return Frequencies(
+        options.val_frequency,
+        options.save_frequency,
+        options.save_every_steps,
+        options.save_every_minutes,
+        options.keep,
+    )
+
+
+def _with_cycles(schedule: ScheduleOptions, plan: Plan) -> Plan | None:
+    """The plan with both cycles, if the run has neither and the dataset allows them."""
+    if schedule.long_cycles or schedule.short_cycles:
+        return None
+    try:
+        return make_plan(replace(schedule, long_cycles=True, short_cycles=True), plan.num_videos, plan.world_size)
+    except DataError:
+        return None
+
+
+def _notes(options: TrainOptions) -> tuple[str, ...]:
+    """What the user should know of the flags."""
+    notes = []
+    if options.resume_epoch:
+        notes.append(
+            f"--resume-epoch {options.resume_epoch}: the hours are those of the whole run, from its first epoch"
+        )
+    if options.gpus > 1:
+        notes.append(
+            f"--gpus {options.gpus}: measured on one of them, with its share of batch, workers and cores; the time of "
+            "communication is not in it"
+        )
+    if options.debug_mode:
+        notes.append("--debug-mode is in the measurements, and slows them")
+    return tuple(notes)
