@@ -8,7 +8,7 @@ DEMO_TRAIN := $(BIN)/python train_custom.py --dataset $(DEMO) --model-dir $(DEMO
 	--clip-length 8 --clip-size 44 --train-frame-interval 4 --val-frame-interval 4 --batch-size 32 \
 	--lr-base 0.1 --warmup-epochs 1 --lr-steps 6 8
 
-.PHONY: help setup demo test test-slow test-gpu lint format bench gpu clean
+.PHONY: help setup demo test test-slow test-gpu test-kernels lint format bench gpu clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -38,6 +38,14 @@ test-slow: setup  ## the long tests: kills, fuzzing, several machines
 
 test-gpu: setup  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+# Triton lies apart, so that nothing else finds it: PyTorch for the CPU comes without.
+TRITON := .venv/triton
+
+test-kernels: setup  ## the fused operations without a GPU: in Triton's interpreter, and compiled for an H100; Linux on x86-64
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --upgrade --target $(TRITON) triton==3.6.0
+	TRITON_INTERPRET=1 PYTHONPATH=$(TRITON) $(BIN)/python -m pytest tests/network/kernels tests/network/test_self_check.py
+	PYTHONPATH=$(TRITON) $(BIN)/python -m pytest tests/network/kernels
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .
