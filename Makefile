@@ -11,7 +11,7 @@ DEMO_TRAIN := $(BIN)/python train_custom.py --dataset $(DEMO) --model-dir $(DEMO
 .PHONY: help setup demo test test-slow test-gpu test-kernels lint format bench gpu clean
 
 help:  ## list what can be made
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: .venv/installed  ## create .venv with the pinned dependencies
 
