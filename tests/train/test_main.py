@@ -53,6 +53,14 @@ def folder_of(process: Process, name: str = "srtg_tiny_gates_True_first") -> Pat
     return process.stdout_file.parent / "results" / "custom" / name
 
 
+def tensors(state: object) -> list[torch.Tensor]:
+    """All tensors of a checkpoint."""
+    if isinstance(state, torch.Tensor):
+        return [state]
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return [tensor for part in parts for tensor in tensors(part)]
+
+
 def last_line(process: Process) -> dict[str, object]:
     return json.loads(process.stdout.splitlines()[-1])
 
@@ -60,6 +68,23 @@ def last_line(process: Process) -> dict[str, object]:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_a_run_goes_on_in_another_layout(tiny, tmp_path):
+    """A run begun on a GPU is in channels-last, and its files must serve everywhere; the numbers differ by rounding."""
+    weights = {}
+    for name, layouts in (("one", ("contiguous", "contiguous")), ("both", ("channels-last", "contiguous"))):
+        folder = tmp_path / "results" / "custom" / f"srtg_tiny_gates_False_{name}"
+        for epoch, layout in enumerate(layouts, 1):
+            flags = ("--task-name", name, "--long-cycles", "--end-epoch", 2, "--layout", layout)
+            stop = ("--save-frequency", 1) if epoch == 1 else ("--resume-epoch", 2)
+            process = tiny(*flags, *stop)
+            assert process.wait() == 0, process.output()
+            checkpoint = torch.load(folder / "srtg_tiny_last.pth", weights_only=True)
+            assert all(tensor.is_contiguous() for tensor in tensors(checkpoint))
+        weights[name] = checkpoint["weights"]
+    one, both = (torch.cat([tensor.flatten().float() for tensor in each.values()]) for each in weights.values())
+    assert 0 < (both - one).norm() / one.norm() < 0.02
 
 
 def test_checkpointed_activations_train_the_same_weights(tiny, tmp_path):
