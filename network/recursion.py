@@ -3,7 +3,7 @@
 Shapes: B clips, C channels, T frames.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from network.kernels.use import is_eager, kernels_are_right
+from network.kernels.use import is_eager
 
 MAY_USE_TF32 = False
 """Whether a GPU's recursions may use TF32, whose products have 10 bits, where the process allows TF32 (it is a choice
@@ -42,13 +42,14 @@ class FrameLSTM(nn.LSTM):
         """Frame vectors (T, B, C) to hidden states (T, B, C)."""
         if frames.device.type == "cpu" and len(frames) <= self.SHORT:
             return self._short(frames)
-        if frames.is_cuda and is_eager():
-            is_plain = type(frames) is Tensor and frames.dtype == torch.float32
-            if is_plain and kernels_are_right(frames.device) and self.weight_buffer() is not None:
-                state = frames.new_zeros(LAYERS, *frames.shape[1:])
-                return _Recursion.apply(frames.contiguous(), state, self, torch.is_grad_enabled(), *self._flat_weights)
-            with _without_tf32():
-                return super().forward(frames)[0]
+        if not (frames.is_cuda and is_eager()):
+            return self._hidden_states(frames)
+        if torch.is_grad_enabled():
+            return _WithoutTF32.apply(self._hidden_states, frames, *self._flat_weights)
+        with _without_tf32():
+            return self._hidden_states(frames)
+
+    def _hidden_states(self, frames: Tensor) -> Tensor:
         return super().forward(frames)[0]
 
     def _short(self, frames: Tensor) -> Tensor:
@@ -108,27 +109,23 @@ class FrameLSTM(nn.LSTM):
         return {name: value for name, value in super().__getstate__().items() if name != "_flat"}
 
 
-class _Recursion(torch.autograd.Function):
-    """cuDNN's LSTM from frame vectors (T, B, C) and a zero state (layers, B, C) to hidden states (T, B, C)."""
+class _WithoutTF32(torch.autograd.Function):
+    """An LSTM's forward and backward pass without TF32: a backward pass runs outside of the context of its forward."""
 
     @staticmethod
-    def forward(
-        ctx: Any, frames: Tensor, state: Tensor, lstm: FrameLSTM, is_training: bool, *weights: Tensor
-    ) -> Tensor:
-        buffer = lstm.weight_buffer()
-        assert buffer is not None
-        recursed, reserve = recurse(frames, state, weights, buffer, is_training)
-        ctx.save_for_backward(frames, state, recursed, reserve, *weights)
-        ctx.buffer = buffer
-        return recursed
+    def forward(ctx: Any, run: Callable[[Tensor], Tensor], frames: Tensor, *weights: Tensor) -> Tensor:
+        ctx.inputs = [frames.detach().requires_grad_(), *(weight for weight in weights if weight.requires_grad)]
+        with torch.enable_grad(), _without_tf32():
+            ctx.recursed = run(ctx.inputs[0])
+        return ctx.recursed.detach()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        frames, state, recursed, reserve, *weights = ctx.saved_tensors
-        of_weights = any(ctx.needs_input_grad[4:])
-        of_frames, gradients = recurse_back(gradient, frames, state, recursed, reserve, weights, ctx.buffer, of_weights)
-        return of_frames, None, None, None, *gradients
+        with _without_tf32():
+            of_frames, *gradients = torch.autograd.grad(ctx.recursed, ctx.inputs, gradient, retain_graph=True)
+        left = iter(gradients)
+        return None, of_frames, *(next(left) if needed else None for needed in ctx.needs_input_grad[2:])
 
 
 def recurse(

@@ -30,6 +30,7 @@ from common.logs import (
     start_logging,
 )
 from common.options import part, plain
+from common.precision import DTYPES
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
 from data.labels.content import content_of
@@ -387,7 +388,7 @@ def prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.
         check_blocks(network)
     use_kernels(options.fused)
     if device.type == "cuda" and options.fused and options.layout == "channels-last":
-        LOG.info("%s", description_of_kernels(device))
+        LOG.info("%s", description_of_kernels(device, DTYPES[options.precision]))
     return moved(network, device, LAYOUTS[options.layout])
 
 

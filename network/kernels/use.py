@@ -28,27 +28,24 @@ def may_use_kernels(x: Tensor) -> bool:
         and x.dtype in (torch.float32, *HALF)
         and is_channels_last(x)
         and is_eager()
-        and kernels_are_right(x.device)
+        and _switch.is_on
+        and has_triton()
+        and x.device.index == torch.cuda.current_device()  # Triton launches there
+        and not failure(x.device, x.dtype)
     )
-
-
-def kernels_are_right(device: torch.device) -> bool:
-    """Whether the fused operations are on, and give the right results on this process's current GPU."""
-    is_current = device.index == torch.cuda.current_device()  # Triton launches there
-    return _switch.is_on and is_current and has_triton() and not failure(device)
 
 
 class _Switch:
     """Whether fused operations are wanted, and what tries them."""
 
     is_on = True
-    failure_of: Callable[[torch.device], str]
+    failure_of: Callable[[torch.device, torch.dtype], str]
 
 
 _switch = _Switch()
 
 
-def set_check(failure_of: Callable[[torch.device], str]) -> None:
+def set_check(failure_of: Callable[[torch.device, torch.dtype], str]) -> None:
     """What tries the fused operations on a GPU, see network/self_check.py."""
     _switch.failure_of = failure_of
 
@@ -59,22 +56,22 @@ def use_kernels(is_on: bool) -> None:
 
 
 @cache
-def failure(device: torch.device) -> str:
-    """Why a GPU's results of the fused operations are not to be trusted; empty if they are right. Tried once.
+def failure(device: torch.device, dtype: torch.dtype) -> str:
+    """Why a GPU's results of the fused operations in `dtype` are not to be used; empty if they are right. Tried once.
 
     A warning says so. It waits for the GPU, and takes some seconds where the kernels are not compiled yet.
     """
-    reason = _switch.failure_of(device)
+    reason = _switch.failure_of(device, dtype)
     if reason:
         warnings.warn(f"fused operations are not used, since they fail on this GPU: {reason}", stacklevel=2)
     return reason
 
 
-def description_of_kernels(device: torch.device) -> str:
+def description_of_kernels(device: torch.device, dtype: torch.dtype) -> str:
     """Whether the fused operations are used on a GPU in channels_last_3d, in a line for the log; tries them."""
     if not has_triton():
         return "fused operations: not used, Triton is not installed"
-    reason = failure(device)
+    reason = failure(device, dtype)
     return f"fused operations: not used, {reason}" if reason else "fused operations: used, their results are right"
 
 

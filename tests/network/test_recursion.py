@@ -52,6 +52,28 @@ def run(lstm: FrameLSTM, frames: Tensor, gradient: Tensor) -> list[Tensor]:
     return [one.detach().cpu().double() for one in (out, *gradients)]
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_without_tf32_the_gradients_are_pytorchs(frozen, monkeypatch):
+    """On a GPU this is how the recursion gets its gradients where no kernel is used."""
+    torch.manual_seed(0)
+    lstm = FrameLSTM(8, 8, num_layers=2)
+    lstm.weight_ih_l0.requires_grad_(not frozen)
+    frames, gradient = torch.randn(2, 4, 3, 8)
+    frames.requires_grad_()
+    inputs = [frames, *(weight for weight in lstm.parameters() if weight.requires_grad)]
+    expected = lstm(frames)
+    right = torch.autograd.grad(expected, inputs, gradient)
+    modes = []
+    without = recursion._without_tf32
+    monkeypatch.setattr(recursion, "_without_tf32", lambda: modes.append(torch.is_grad_enabled()) or without())
+    out = recursion._WithoutTF32.apply(lstm._hidden_states, frames, *lstm._flat_weights)
+    assert torch.equal(out, expected)
+    for _ in range(2):
+        ours = torch.autograd.grad(out, inputs, gradient, retain_graph=True)
+        assert all(torch.equal(one, other) for one, other in zip(ours, right, strict=True))
+    assert len(modes) == 3, "forward once and backward twice"
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("frames", [1, 2, 8])
 @pytest.mark.parametrize("autocast", [False, True])
