@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from benchmarks.gpu.forms import Form, FormStep
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.profiling import profile_step
-from benchmarks.gpu.timing import Timing, peaks, repeats_of, time_call, with_smaller_batches
+from benchmarks.gpu.timing import Timing, host_seconds, peaks, repeats_of, time_call, with_smaller_batches
 from benchmarks.network_cost import TORCHVISION, Setting, count_macs, matrix_peak
 from common.device import tune_device
 
@@ -75,7 +75,7 @@ class StepMeter:
 
     def time(self, form: Form) -> None:
         """Time a form at the largest batch that fits, and write it down."""
-        batch, (timing, allocated, reserved) = with_smaller_batches(
+        batch, (timing, host, allocated, reserved) = with_smaller_batches(
             self.batch, lambda batch: self._time(form, batch), self.job.free
         )
         self.job.free()
@@ -87,6 +87,7 @@ class StepMeter:
             "clips_per_s": 1 / seconds,
             "step_ms": 1000 * timing.median,
             "highest_ms": 1000 * timing.highest,
+            "host_ms": 1000 * host,
             "first_s": timing.first,
             "of_matrix_peak": 3 * count_macs(form.network, setting) / seconds / peak,
             "allocated_gib": allocated,
@@ -99,10 +100,10 @@ class StepMeter:
             values["batch_that_did_not_fit"] = 2 * batch
         self.job.add(form.name, self._shape(batch), form.precision, **values)
 
-    def _time(self, form: Form, batch: int) -> tuple[Timing, float, float]:
+    def _time(self, form: Form, batch: int) -> tuple[Timing, float, float, float]:
         step = FormStep(form, self.clip, batch, self.job.device)
         timing = time_call(step, self.job.device, **repeats_of(self.job))
-        return timing, *peaks(self.job.device)
+        return timing, host_seconds(step, self.job.device), *peaks(self.job.device)
 
     def profile(self, form: Form) -> None:
         """Profile a form that was timed."""

@@ -59,6 +59,18 @@ def time_call(
     return Timing(first, median(times), max(times), repeats)
 
 
+def host_seconds(call: Callable[[], object], device: torch.device, repeats: int = 4) -> float:
+    """The host's median time of a call whose work the device has not begun yet; on the CPU that of the whole call."""
+    seconds = []
+    for _ in range(repeats):
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return median(seconds)
+
+
 def repeats_of(job: Job) -> dict[str, float | int]:
     """The arguments of `time_call` for a try of the script itself, which has no time."""
     return {"seconds": 0.1, "least": 1, "most": 3} if job.is_tiny else {}
