@@ -7,11 +7,10 @@ estimated from the rest, and marked.
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from common.processes import seconds_of_process
@@ -20,18 +19,17 @@ from data.loading.loader import Batch
 from data.loading.prefetch import on_device
 from evaluate.evaluation import evaluate
 from train.checkpoint.state import collect_state
-from train.estimate.costs import PART, PIXELS, Costs, Cycle, ShapeCost, fixed_bytes, line_through
+from train.estimate.costs import PIXELS, Costs, Cycle, ShapeCost
 from train.estimate.files import Storage, storage_of
 from train.estimate.set_up import ALONE, Run
 from train.estimate.short_side import Smaller, smaller_frames
+from train.estimate.steps import StepMeter
 from train.schedule.plan import StepSpec
 
 ENDS = {"reading": 0.2, "computing": 0.6, "together": 0.85, "validation": 0.95, "rest": 1.0}  # shares of the time
 MOST = {"reading": 4.0, "computing": 8.0, "together": 15.0, "validation": 10.0}  # seconds of an item
-GROWTH = 4  # from one batch size to the next, where a whole batch may take too long
 CLIPS_READ = 4  # for each worker, of a batch that is read alone
 FORWARD_SHARE = 0.4  # of a step, where a validation cannot be measured: forward is a third, and reading comes on top
-USABLE = 0.9  # of a GPU's free memory: the rest is lost between tensors of different sizes
 HASH_BYTES = 8  # of each training video, in a checkpoint
 
 clock = time.perf_counter
@@ -64,9 +62,8 @@ class Meter:
         self.shapes: dict[StepSpec, ShapeCost] = {}  # of the plan's steps
         self.epoch_starts: list[float] = []
         self.bad_videos = self.read_videos = 0
-        self.found: dict[str, float] = {}
-        self.too_large: dict[StepSpec, int] = {}
-        self.rng = np.random.default_rng(0)
+        self.steps = StepMeter(run)
+        self.limit = self.fixed = 0.0  # bytes of a GPU, see StepMeter.memory
 
     def measure(self) -> Measured:
         """Measure everything; takes about the time that was given, or less."""
@@ -79,18 +76,28 @@ class Meter:
         validation, is_measured = self.validate(costs)
         size, write = self.save()
         smaller = smaller_frames(run.splits.train, run.dataset.sampling, [spec.shape for spec in self.specs()])
-        fixed, limit = self.found.get("fixed", 0.0), self.found.get("limit", 0.0)
         costs = self.costs(costs.together, validation, size, write)
         return Measured(
-            costs, storage, smaller, self.bad_videos, self.read_videos, limit, fixed, self.too_large, is_measured
+            costs,
+            storage,
+            smaller,
+            self.bad_videos,
+            self.read_videos,
+            self.limit,
+            self.fixed,
+            self.steps.too_large,
+            is_measured,
         )
 
-    def costs(self, together: "Costs | object", validation: float = 0.0, size: int = 0, write: float = 0.0) -> Costs:
+    def costs(
+        self, together: Mapping[Cycle, float], validation: float = 0.0, size: int = 0, write: float = 0.0
+    ) -> Costs:
         """The costs of what was measured so far."""
         run = self.run
         return Costs(
-            run.plan, self.shapes, run.is_gpu, run.workers, run.cores, run.frequencies, dict(together),  # type: ignore[call-overload]
-            sum(self.epoch_starts) / max(1, len(self.epoch_starts)), validation, write, size, self.start,
+            run.plan, self.shapes, run.is_gpu, run.workers, run.cores, run.frequencies, together,
+            sum(self.epoch_starts) / max(1, len(self.epoch_starts)), validation, write, size,
+            self.start + self.steps.once,
         )  # fmt: skip
 
     def left(self, part: str) -> float:
@@ -152,139 +159,20 @@ class Meter:
             if number and seconds <= 0:
                 rest.append(spec)
             else:
-                self.shapes[spec] = self.compute(spec, max(seconds, 0.5))
+                cost = self.steps.compute(spec, max(seconds, 0.5))
+                self.shapes[spec] = cost._replace(read=self.read_of(spec))
         known, pixels = list(self.shapes.values()), sum(map(pixels_of, self.shapes))
         for spec in rest:
             share = pixels_of(spec) / pixels
             computing, augment = sum(cost.compute for cost in known), sum(cost.augment for cost in known)
             self.shapes[spec] = ShapeCost(self.read_of(spec), computing * share, augment * share, how=PIXELS)
         if self.run.is_gpu:
-            self.memory()
+            peaks = {s: cost.memory for s, cost in self.shapes.items() if cost.memory and s not in self.steps.too_large}
+            self.limit, self.fixed = self.steps.memory(peaks if self.left("together") > 0 else {})
 
     def read_of(self, spec: StepSpec) -> float:
         """Seconds to read a rank's clips of a step."""
         return self.reads[spec.shape, spec.max_interval_factor] * self.run.of_rank(spec).batch_size
-
-    def compute(self, spec: StepSpec, seconds: float) -> ShapeCost:
-        """The cost of a step; of a large one, from two smaller batches."""
-        clips, memory = self.run.of_rank(spec).batch_size, 0
-        if self.run.is_gpu:
-            most = self._fitting(spec, clips)
-            found = self._repeat(spec, most, seconds) * clips / most
-            memory = int(torch.cuda.max_memory_allocated(self.run.device))
-        else:
-            most, found = self._growing(spec, clips, seconds)
-        augment = self._augment(spec, most) * clips / most
-        return ShapeCost(self.read_of(spec), found, augment, memory, "" if most == clips else PART)
-
-    def _growing(self, spec: StepSpec, clips: int, seconds: float) -> tuple[int, float]:
-        """The largest batch that can be measured, and the seconds of a step of `clips`: larger batches in turn."""
-        ends = clock() + seconds
-        few = self.run.fewest(spec)
-        self._timed(spec, few)  # the first step of all is slow
-        sizes = [(few, self._timed(spec, few))]
-        while (size := sizes[-1][0]) < clips:
-            larger = min(clips, GROWTH * size)
-            if clock() + sizes[-1][1] * larger / size > ends:
-                break
-            sizes.append((larger, self._timed(spec, larger)))
-        if size == clips:
-            return clips, self._repeat(spec, clips, ends - clock())
-        if len(sizes) == 1:
-            return few, sizes[0][1] * clips / few
-        return size, line_through(sizes[-2], sizes[-1], clips)
-
-    def _fitting(self, spec: StepSpec, clips: int) -> int:
-        """The clips of a step that fit the GPU's memory, after a first step of them."""
-        while True:
-            try:
-                first = self._timed(spec, clips)
-                torch.cuda.reset_peak_memory_stats(self.run.device)
-                # Libraries choose their algorithms in the first step of a shape, once in a run.
-                self.start += max(0.0, first - self._timed(spec, clips))
-                return clips
-            except torch.OutOfMemoryError:
-                if clips <= self.run.fewest(spec):
-                    raise
-            unit = self.run.unit(spec)
-            clips = max(self.run.fewest(spec), clips // 2 // unit * unit)
-            self.too_large[spec] = clips
-            torch.cuda.empty_cache()
-
-    def _repeat(self, spec: StepSpec, clips: int, seconds: float) -> float:
-        """The mean seconds of a step, of which others were made before."""
-        batch = self.batch(spec, clips)
-        self.wait()
-        started, steps = clock(), 0
-        while not steps or clock() - started < seconds:
-            self._step(batch, spec)
-            steps += 1
-            if self.run.is_gpu and steps % 4 == 0:
-                self.wait()
-        self.wait()
-        return (clock() - started) / steps
-
-    def _timed(self, spec: StepSpec, clips: int) -> float:
-        """Seconds of one step."""
-        batch = self.batch(spec, clips)
-        self.wait()
-        started = clock()
-        self._step(batch, spec)
-        self.wait()
-        return clock() - started
-
-    def _step(self, batch: Batch, spec: StepSpec) -> None:
-        trainer = self.run.trainer
-        trainer.network.train()
-        trainer.progress.step = 0  # the plan's first, whose rate is as good as 0
-        trainer.speed.restart()
-        trainer.speed.begin_step(0.0, len(batch.labels))
-        trainer.train_step(batch, self.run.of_rank(spec))
-
-    def _augment(self, spec: StepSpec, clips: int) -> float:
-        """Seconds of a batch's augmentation, which is a part of the step."""
-        batch, times = self.batch(spec, clips), []
-        for _ in range(3):
-            self.wait()
-            started = clock()
-            self.run.trainer.augment(batch.frames, batch.augmentation_params)
-            self.wait()
-            times.append(clock() - started)
-            if times[-1] > 1:
-                break
-        return min(times)
-
-    def batch(self, spec: StepSpec, clips: int) -> Batch:
-        """A batch of noise on the device, as the loader gives it."""
-        run, device = self.run, self.run.device
-        frames = torch.randint(0, 256, (clips, *spec.shape, 3), dtype=torch.uint8, device=device)
-        labels = torch.randint(run.trainer.network.num_classes, (clips,), device=device)
-        params = np.stack([run.dataset.sampling.augmentation_params(self.rng) for _ in range(clips)])
-        return Batch(frames.permute(0, 4, 1, 2, 3), labels, torch.arange(clips), 0, (), torch.from_numpy(params))
-
-    def wait(self) -> None:
-        """Wait for the device."""
-        if self.run.is_gpu:
-            torch.cuda.synchronize(self.run.device)
-
-    def memory(self) -> None:
-        """What of the GPU's memory does not depend on the batch, by a second batch at the largest step."""
-        run, device = self.run, self.run.device
-        free, _ = torch.cuda.mem_get_info(device)
-        self.found["limit"] = USABLE * (free + torch.cuda.memory_reserved(device))
-        whole = [spec for spec, cost in self.shapes.items() if cost.memory and spec not in self.too_large]
-        if not whole:
-            return
-        spec = max(whole, key=lambda each: self.shapes[each].memory)
-        clips, unit = run.of_rank(spec).batch_size, run.unit(spec)
-        half = clips // 2 // unit * unit
-        if half < run.fewest(spec) or half == clips or self.left("together") <= 0:
-            return
-        self._timed(spec, half)
-        torch.cuda.reset_peak_memory_stats(device)
-        self._timed(spec, half)
-        low = torch.cuda.max_memory_allocated(device)
-        self.found["fixed"] = fixed_bytes((half, low), (clips, self.shapes[spec].memory))
 
     # Both
 
@@ -294,7 +182,7 @@ class Meter:
         cycles = sorted(costs.cycles(), key=costs.of_cycle, reverse=True)
         for number, cycle in enumerate(cycles):
             seconds = self.allowance("together", len(cycles) - number)
-            is_whole = all(spec in self.shapes and spec not in self.too_large for spec in cycle)
+            is_whole = all(spec in self.shapes and spec not in self.steps.too_large for spec in cycle)
             if is_whole and 2 * costs.round(cycle) < seconds:
                 found[cycle] = self.train(cycle, seconds - costs.round(cycle))
         return found
@@ -309,14 +197,14 @@ class Meter:
             batch = next(batches)
             if number == 0:
                 self.epoch_starts.append(clock() - started)
-            self._step(batch, spec)
-        self.wait()
+            self.steps.step(batch, spec)
+        self.steps.wait()
         started, rounds = clock(), 0
         while not rounds or clock() - started < seconds:
             for spec in cycle:
-                self._step(next(batches), spec)
+                self.steps.step(next(batches), spec)
             rounds += 1
-        self.wait()
+        self.steps.wait()
         return (clock() - started) / rounds
 
     # Once in an epoch
@@ -356,7 +244,7 @@ class Meter:
             run.trainer.network, run.val_loader, run.device, ALONE, run.precision, watch, 2**31,
             most_clips=run.trainer.most_val_clips,
         )  # fmt: skip
-        self.wait()
+        self.steps.wait()
         first, took = arrivals[0], clock() - started
         return first + (took - first) * batches / len(arrivals)
 
