@@ -48,7 +48,8 @@ class Costs:
     """A round of a short cycle in real training, reading and computing at once; not of every cycle."""
     epoch_start: float = 0.0  # until the first batch of an epoch is read
     validation: float = 0.0  # of all videos
-    write: float = 0.0  # of one checkpoint
+    copy: float = 0.0  # of the state that a checkpoint is written from: the run waits for it
+    write: float = 0.0  # of one checkpoint, beside the run
     checkpoint_bytes: int = 0
     start: float = 0.0  # until the first step, once
 
@@ -112,18 +113,25 @@ class Costs:
         """All validations."""
         return self.validations(every) * self.validation
 
-    def writes(self) -> float:
-        """The number of checkpoints that are written: copies count as well."""
-        epochs, rates = self.plan.num_epochs, self.frequencies
-        files = epochs // rates.epoch_file + bool(epochs % rates.epoch_file)
+    def saves(self) -> int:
+        """How often the run saves: before a validation, after each epoch, and within epochs."""
+        rates = self.frequencies
         within = self.plan.total_steps // rates.every_steps if rates.every_steps else 0
         if rates.every_minutes:
             within += int(self.training() / (60 * rates.every_minutes))
-        return epochs + files + (1 + BEST_SHARE) * self.validations() + within
+        return self.plan.num_epochs + self.validations() + within
+
+    def writes(self) -> float:
+        """The number of files that are written: the copies for an epoch and for the best count as well."""
+        epochs, rates = self.plan.num_epochs, self.frequencies
+        files = epochs // rates.epoch_file + bool(epochs % rates.epoch_file)
+        return self.saves() + files + BEST_SHARE * self.validations()
 
     def saving(self) -> float:
-        """All writes of checkpoints."""
-        return self.writes() * self.write
+        """What saving costs the run: the copies, the last file, and the files that take longer than what goes on."""
+        beside = max(0.0, self.writes() * self.write - self.training() - self.validating())
+        after_validation = self.validations() * max(0.0, self.write - self.validation)
+        return self.saves() * self.copy + max(beside, after_validation) + self.write
 
     def total(self, read: float = 1.0, compute: float = 1.0) -> float:
         """The whole run."""

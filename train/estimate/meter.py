@@ -18,7 +18,7 @@ from data.clips.types import ClipShape
 from data.loading.loader import Batch
 from data.loading.prefetch import on_device
 from evaluate.evaluation import evaluate
-from train.checkpoint.state import collect_state
+from train.checkpoint.state import collect_state, snapshot
 from train.estimate.costs import PIXELS, Costs, Cycle, ShapeCost
 from train.estimate.files import Storage, storage_of
 from train.estimate.set_up import ALONE, Run
@@ -74,9 +74,9 @@ class Meter:
         costs = self.costs({})
         costs = self.costs(self.train_all(costs))
         validation, is_measured = self.validate(costs)
-        size, write = self.save()
+        saving = self.save()
         smaller = smaller_frames(run.splits.train, run.dataset.sampling, [spec.shape for spec in self.specs()])
-        costs = self.costs(costs.together, validation, size, write)
+        costs = self.costs(costs.together, validation, saving)
         return Measured(
             costs,
             storage,
@@ -90,13 +90,14 @@ class Meter:
         )
 
     def costs(
-        self, together: Mapping[Cycle, float], validation: float = 0.0, size: int = 0, write: float = 0.0
+        self, together: Mapping[Cycle, float], validation: float = 0.0, saving: tuple[int, float, float] = (0, 0.0, 0.0)
     ) -> Costs:
         """The costs of what was measured so far."""
         run = self.run
+        size, copy, write = saving
         return Costs(
             run.plan, self.shapes, run.is_gpu, run.workers, run.cores, run.frequencies, together,
-            sum(self.epoch_starts) / max(1, len(self.epoch_starts)), validation, write, size,
+            sum(self.epoch_starts) / max(1, len(self.epoch_starts)), validation, copy, write, size,
             self.start + self.steps.once,
         )  # fmt: skip
 
@@ -198,11 +199,13 @@ class Meter:
             if number == 0:
                 self.epoch_starts.append(clock() - started)
             self.steps.step(batch, spec)
+            batches.fetch_ahead()
         self.steps.wait()
         started, rounds = clock(), 0
         while not rounds or clock() - started < seconds:
             for spec in cycle:
                 self.steps.step(next(batches), spec)
+                batches.fetch_ahead()
             rounds += 1
         self.steps.wait()
         return (clock() - started) / rounds
@@ -248,19 +251,23 @@ class Meter:
         first, took = arrivals[0], clock() - started
         return first + (took - first) * batches / len(arrivals)
 
-    def save(self) -> tuple[int, float]:
-        """Bytes of a checkpoint, and the seconds to write it beside the run's folder, to a file without a name."""
+    def save(self) -> tuple[int, float, float]:
+        """Bytes of a checkpoint, and the seconds to copy its state, and to write it to a file without a name.
+
+        The file is on the disk of the run's folder.
+        """
         run = self.run
         trainer = run.trainer
         started = clock()
-        state = collect_state(trainer.network, trainer.optimizer_step, trainer.progress, run.device)
+        state = snapshot(collect_state(trainer.network, trainer.optimizer_step, trainer.progress, run.device))
+        copied = clock()
         hashes = HASH_BYTES * len(run.splits.train)
         with _nameless(run.folder) as file:
             torch.save(state, file)
             size = file.tell() + hashes
             file.flush()
             os.fsync(file.fileno())
-        return size, clock() - started
+        return size, copied - started, clock() - copied
 
 
 def _nameless(folder: Path) -> "tempfile._TemporaryFileWrapper[bytes]":

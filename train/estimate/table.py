@@ -75,7 +75,8 @@ def run_table(run: Run, measured: Measured) -> Table:
     table.add_row("training", duration_text(costs.training()), f"{plan.num_epochs} epochs, {plan.total_steps:,} steps")
     one = f"{costs.validations()} of {duration_text(costs.validation)}, {len(run.splits.val):,} videos each"
     table.add_row("validation", duration_text(costs.validating()), one + note)
-    writes = f"{costs.writes():,.0f} files of {size_text(costs.checkpoint_bytes)}, {duration_text(costs.write)} each"
+    files = f"{costs.writes():,.0f} files of {size_text(costs.checkpoint_bytes)}"
+    writes = f"{files}, each written beside the run in {duration_text(costs.write)}"
     table.add_row("saving", duration_text(costs.saving()), writes)
     table.add_section()
     table.add_row("total", duration_text(costs.total()), "", style="bold")

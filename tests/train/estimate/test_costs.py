@@ -93,8 +93,23 @@ def test_checkpoints_are_those_of_the_run(frequencies, writes, files):
     """Else the disk is full in the middle of the run."""
     costs = costs_of(FIXED, 1.0, 1.0, frequencies=frequencies, write=2.0, checkpoint_bytes=100)
     assert FIXED.total_steps == 90
-    assert costs.writes() == pytest.approx(writes) and costs.saving() == pytest.approx(2 * writes)
+    assert costs.writes() == pytest.approx(writes)
     assert costs.checkpoints() == files
+
+
+@pytest.mark.parametrize(
+    ("write", "validation", "seconds"),
+    [
+        (2.0, 3.0, 12 * 0.5 + 2),  # twelve copies: before six validations and after six epochs; the last file
+        (4.0, 3.0, 12 * 0.5 + 6 * 1 + 4),  # the file of before a validation is not written when that is over
+        (100.0, 200.0, 12 * 0.5 + 21 * 100 - 6 * 200 - 90 + 100),  # files that take longer than all the rest
+    ],
+)
+def test_files_are_written_beside_the_run(write, validation, seconds):
+    """Else a slow disk would seem to stop the GPU, or a fast one to cost nothing at all."""
+    costs = costs_of(FIXED, 0.0, 1.0, copy=0.5, write=write, validation=validation, frequencies=Frequencies(1, 1))
+    assert costs.training() == pytest.approx(90)
+    assert costs.saving() == pytest.approx(seconds)
 
 
 def test_the_largest_batch_is_that_of_the_largest_step():
