@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import tempfile
+from pathlib import Path
 
 # Parameters of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -47,3 +48,14 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, -1)  # never give memory back
+
+
+def available_memory() -> int:
+    """The bytes that the system can give to programs, or use as cache, without swapping; 0 where it does not tell."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:  # not Linux
+        pass
+    return 0

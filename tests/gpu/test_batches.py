@@ -68,7 +68,7 @@ def test_sub_batches_are_normalised_separately_in_both_layouts(device, layout):
     splits, x, grad = 4, 3 + 2 * torch.randn(8, 6, 4, 5, 5), torch.randn(8, 6, 4, 5, 5)
     norm = SubBatchNorm3d(6)
     torch.nn.init.uniform_(norm.weight, 0.5, 2)
-    expected, expected_gradient, means = of_sub_batches(norm, x, grad, splits, layout)
+    expected, expected_gradient, means = of_sub_batches(norm, x, grad, splits)
     norm.to(device).set_num_splits(splits)
     ours = x.to(device).contiguous(memory_format=layout).requires_grad_()
     grad = grad.to(device)
@@ -86,13 +86,10 @@ def test_sub_batches_are_normalised_separately_in_both_layouts(device, layout):
     torch.testing.assert_close(norm.split_mean.cpu().double(), 0.1 * means, rtol=1e-4, atol=1e-4)
 
 
-def of_sub_batches(norm, x, grad, splits, layout):
+def of_sub_batches(norm, x, grad, splits):
     """What batch norm of each sub-batch gives: the output, the gradient of x, and the means."""
     x = x.double().requires_grad_()
-    if layout == torch.contiguous_format:  # clips s, s + splits, ...
-        chosen = [torch.arange(split, len(x), splits) for split in range(splits)]
-    else:
-        chosen = list(torch.arange(len(x)).chunk(splits))
+    chosen = [torch.arange(split, len(x), splits) for split in range(splits)]  # clips s, s + splits, ...
     out = torch.zeros_like(x)
     for index in chosen:
         weight, bias = norm.weight.detach().double(), norm.bias.detach().double()

@@ -28,6 +28,6 @@ def noting(module: object, name: str, what: str) -> None:
 if __name__ == "__main__":
     register_tiny_networks()
     os.register_at_fork(after_in_parent=lambda: note("fork"))
-    noting(train.main, "_prepare_network", "device")
+    noting(train.main, "prepare_network", "device")
     noting(train.trainer, "evaluate", "validation")
     train.main.main(__doc__, train_tiny.SPEC, train_tiny.DEFAULTS)

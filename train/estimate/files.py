@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common.memory import available_memory
 from data.labels.video_list import VideoList
 from data.store.frame_store import DATABASE
 
@@ -31,7 +32,7 @@ def storage_of(splits: Sequence[VideoList]) -> Storage:
         sizes = [path.stat().st_size for path in files if path.exists()]
         total += sum(sizes) / max(1, len(sizes)) * len(videos)
         shares += [share for path in files if path.exists() and (share := _cached(path)) is not None]
-    return Storage(int(total), _free_memory(), sum(shares) / len(shares) if shares else None)
+    return Storage(int(total), available_memory(), sum(shares) / len(shares) if shares else None)
 
 
 def _file(videos: VideoList, index: int) -> Path:
@@ -56,13 +57,3 @@ def _cached(path: Path) -> float | None:
             except OSError:  # the file system cannot tell
                 return None
     return there / LOOKS
-
-
-def _free_memory() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:  # not Linux
-        pass
-    return 0

@@ -24,7 +24,7 @@ def phase_table(run: Run, costs: Costs) -> Table:
     table.pad_edge, table.padding = False, 0
     per_gpu = "\nper GPU" if run.gpus > 1 else ""
     memory = ["memory"] if run.is_gpu else []
-    rates = ("read\nclips/s", "compute\nclips/s", "aug-\nment", "waits")
+    rates = ("read\nclips/s", "compute\nclips/s", "augment", "waits")
     for heading in ("frames", "crop", f"batch{per_gpu}", *rates, *memory, "run"):
         table.add_column(heading, justify="right", no_wrap=True)
     used = set()
