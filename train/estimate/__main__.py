@@ -45,7 +45,8 @@ def show(run: Run, measured: Measured) -> None:
     console = Console()
     if console.width < WIDTH:
         console.width = WIDTH
-    where = f"{run.device.type}, {run.precision}, {run.workers} worker{"s" * (run.workers != 1)}" + (f", {run.gpus} GPUs" * (run.gpus > 1))
+    workers = f"{run.workers} worker" + "s" * (run.workers != 1)
+    where = f"{run.device.type}, {run.precision}, {workers}" + (f", {run.gpus} GPUs" * (run.gpus > 1))
     console.print(f"{run.network} on {len(run.splits.train):,} videos ({where})", highlight=False)
     for table in (phase_table(run, measured.costs), run_table(run, measured)):
         console.print(table)
