@@ -76,7 +76,7 @@ def run_table(run: Run, measured: Measured) -> Table:
     one = f"{costs.validations()} of {duration_text(costs.validation)}, {len(run.splits.val):,} videos each"
     table.add_row("validation", duration_text(costs.validating()), one + note)
     files = f"{costs.writes():,.0f} files of {size_text(costs.checkpoint_bytes)}"
-    writes = f"{files}, each written beside the run in {duration_text(costs.write)}"
+    writes = f"{files}, {duration_text(costs.write)} each, beside the run"
     table.add_row("saving", duration_text(costs.saving()), writes)
     table.add_section()
     table.add_row("total", duration_text(costs.total()), "", style="bold")
