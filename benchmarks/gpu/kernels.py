@@ -1,6 +1,7 @@
 """Section h, the fused operations of network/kernels: their time beside PyTorch's, and their bandwidth."""
 
 from collections.abc import Callable
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,9 @@ from torch import Tensor
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.timing import repeats_of, time_call
 from common.device import tune_device
+from network import recursion
 from network.fused import StemConv3d, StemPool, fold_clips, fold_weight
+from network.srtg import SqueezeAndRecursion
 from network.sub_batch_norm import SubBatchNorm3d
 
 STAGES = ((64, 16, 112), (64, 8, 56), (128, 4, 28), (256, 2, 14), (512, 1, 7))  # channels, frames and size in r3d_34
@@ -23,9 +26,12 @@ def run(job: Job) -> None:
     dtype = torch.bfloat16 if job.is_cuda else torch.float32
     meter = KernelMeter(job, dtype)
     for channels, frames, size in STAGES:
-        shape = (TINY_CLIPS if job.is_tiny else CLIPS, channels, frames, size // 8 if job.is_tiny else size)
+        shape = (TINY_CLIPS if job.is_tiny else CLIPS, channels, frames, max(2, size // 8) if job.is_tiny else size)
         for splits in SPLITS if shape[0] % max(SPLITS) == 0 else (1,):
             job.attempt(f"norm, {shape}", lambda: meter.norm(shape, splits))  # noqa: B023 - called at once
+        if frames < 16 or job.is_tiny:  # the largest shape is the stem's, which has no SRTG
+            for gates in (False, True):
+                job.attempt(f"SRTG, {shape}", lambda: meter.recursion(shape, gates))  # noqa: B023
     job.attempt("pool", meter.pool)
     job.attempt("stem", meter.stem)
 
@@ -60,6 +66,17 @@ class KernelMeter:
             return F.relu_(y.add_(shortcut))
 
         self._compare(f"norm, addition and ReLU, {splits} sub-batches", (x, shortcut), gradient, fused, plain, 12)
+
+    def recursion(self, shape: tuple[int, int, int, int], gates: bool) -> None:
+        """Squeeze, recursion, gates and scale, with the gradients of the LSTM."""
+        clips, channels, frames, size = shape
+        x, gradient = (self.random(clips, channels, frames, size, size) for _ in range(2))
+        module = SqueezeAndRecursion(channels, gates).to(self.job.device)
+        name, inputs = "SRTG" + " with gates" * gates, (x, *module.parameters())
+        self._compare(name, inputs, gradient, lambda: module(x), lambda: module.plain(x), 7)
+        if not gates:  # what float32 costs the recursion, in place of TF32
+            with patch.object(recursion, "MAY_USE_TF32", True):
+                self._compare(f"{name} in TF32", inputs, gradient, lambda: module(x), lambda: module.plain(x), 7)
 
     def pool(self) -> None:
         """The max-pool after the stem; the traffic is that of x, y, both gradients and the indices."""
