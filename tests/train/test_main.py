@@ -746,9 +746,10 @@ def test_the_terminal_s_end_is_like_other_signals_unless_it_is_ignored(server, s
         list(map(str, command)), cwd=tmp_path, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, text=True
     )
     assert ignoring.stdout is not None
-    for line in ignoring.stdout:
-        if "Speed" in line:
-            ignoring.send_signal(signal.SIGHUP)
+    with ignoring.stdout:
+        for line in ignoring.stdout:
+            if "Speed" in line:
+                ignoring.send_signal(signal.SIGHUP)
     assert ignoring.wait() == 0
 
 
