@@ -172,6 +172,7 @@ class Trainer:
                     self.begin_reading(loader, sampler, self.progress.epoch + 1)  # while it validates
                     report = self.finish_epoch(val_loader)
             except StoppedBySignal as stop:
+                self.writer.wait_and_log()  # the disk may have space again
                 self.save()
                 self.writer.wait()
                 stop.is_saved = True

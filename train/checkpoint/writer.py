@@ -3,6 +3,7 @@
 import threading
 from types import TracebackType
 
+from common.errors import TrainingError
 from common.logs import LOG
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 
@@ -16,7 +17,9 @@ class CheckpointWriter:
 
     def __init__(self, folder: CheckpointFolder) -> None:
         self.folder = folder
-        self._thread: threading.Thread | None = None
+        # Not Thread.join: a Ctrl-C within it makes some versions of Python take the thread for ended.
+        self._is_written = threading.Event()
+        self._is_written.set()
         self._error: Exception | None = None
 
     def start(self, checkpoint: Checkpoint, epoch: int | None = None, is_best: bool = False) -> None:
@@ -24,15 +27,24 @@ class CheckpointWriter:
         self.wait()
         # Not a daemon: Python waits for it, however the run ends.
         thread = threading.Thread(target=self._write, args=(checkpoint, epoch, is_best), name="checkpoint")
-        thread.start()
-        self._thread = thread
+        self._is_written.clear()
+        try:
+            thread.start()
+        except BaseException:
+            self._is_written.set()
+            raise
 
     def wait(self) -> None:
         """Wait until the last checkpoint is on the disk. TrainingError with the reason if it could not be written."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._is_written.wait()
         self.check()
+
+    def wait_and_log(self) -> None:
+        """`wait`, but an error of the last write is logged."""
+        try:
+            self.wait()
+        except TrainingError as problem:
+            LOG.error("%s", problem)
 
     def check(self) -> None:
         """Raise the error of a write that has failed. Does not wait for a write that goes on."""
@@ -56,3 +68,5 @@ class CheckpointWriter:
             self.folder.save(checkpoint, epoch, is_best)
         except Exception as error:
             self._error = error
+        finally:
+            self._is_written.set()

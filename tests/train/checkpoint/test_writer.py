@@ -1,6 +1,8 @@
 """Checkpoints that are written while the run goes on: the state of their step, one at a time, whole or absent."""
 
 import logging
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -11,6 +13,7 @@ import torch
 from common.errors import DataError, TrainingError
 from network.weights.reading import read_checkpoint
 from tests.devices import DEVICES
+from tests.processes import ROOT
 from tests.runs import assert_same
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.state import snapshot
@@ -88,6 +91,37 @@ def test_however_the_run_ends_the_file_is_written_before(slow, error):
         raised = found
     assert raised is error
     assert read_checkpoint(slow.last) == {"number": 1}
+
+
+def test_an_interrupt_while_the_run_waits_does_not_lose_the_file(tmp_path):
+    """Ctrl-C at the end of a run would leave it without its last checkpoint."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert read_checkpoint(tmp_path / "net_last.pth") == {"number": 1}
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from train.checkpoint.files import CheckpointFolder
+from train.checkpoint.writer import CheckpointWriter
+
+folder = CheckpointFolder(Path(sys.argv[1]), "net", 3)
+save = folder.save
+def save_slowly(*args):
+    time.sleep(1)
+    save(*args)
+folder.save = save_slowly
+try:
+    with CheckpointWriter(folder) as writer:
+        writer.start({"number": 1})
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        writer.wait()
+except KeyboardInterrupt:
+    assert folder.last.exists()
+else:
+    sys.exit(3)
+"""
 
 
 def blocked(folder):
