@@ -12,6 +12,7 @@ from common.layout import moved
 from evaluate.exported import SUFFIXES, ExportedNetwork, read_exported
 from evaluate.preprocessing import Preprocessing
 from network import VideoNetwork, create_network, load_checkpoint
+from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.facts import in_file, saved_facts, training_facts
 from network.weights.reading import read_checkpoint
 from network.weights.recognising import network_facts
@@ -98,6 +99,8 @@ def load_model(
     if "network" in rest:
         rest["weights"] = {}  # the sign of a file of this project
     facts = {key: facts[key] for key in ("name", "gates", "placement", "num_classes")}
+    if device.type == "cuda":
+        use_sub_batch_norm(network)  # it has a fast form in channels-last
     return TrainedModel(
         path, moved(network, device).eval(), _classes(path, own, classes, facts["num_classes"]), preprocessing, facts,
         origin, rest,

@@ -1,7 +1,6 @@
 """Activation checkpointing: residual blocks keep only their input and are recomputed in the backward pass."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from torch import nn
@@ -25,25 +24,30 @@ def checkpoint_activations(network: nn.Module) -> None:
 
 def _contexts(block: ResidualBlock) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """The contexts of a block's forward pass and of its recomputation."""
-    return nullcontext(), _without_counting(block)
+    return nullcontext(), _WithoutCounting(block)
 
 
-@contextmanager
-def _without_counting(block: ResidualBlock) -> Iterator[None]:
-    """Freeze batch norm's running statistics and the gate counts: the forward pass has counted these clips already."""
-    modules = list(block.modules())
-    norms = [module for module in modules if isinstance(module, nn.BatchNorm3d)]
-    before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
-    recursions = [module for module in modules if isinstance(module, SqueezeAndRecursion)]
-    for norm in norms:
-        # Checkpointing requires the same operations on the same tensors; with a momentum of zero they change nothing.
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    for recursion in recursions:
-        recursion.counts_gates = False
-    try:
-        yield
-    finally:
-        for norm, momentum, tracked in before:
+class _WithoutCounting(AbstractContextManager[None]):
+    """Freezes batch norm's running statistics and the gate counts: the forward pass has counted these clips already.
+
+    It is entered once for each backward pass through the block.
+    """
+
+    def __init__(self, block: ResidualBlock) -> None:
+        modules = list(block.modules())
+        self.norms = [module for module in modules if isinstance(module, nn.BatchNorm3d)]
+        self.recursions = [module for module in modules if isinstance(module, SqueezeAndRecursion)]
+
+    def __enter__(self) -> None:
+        self.before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in self.norms]
+        for norm in self.norms:
+            # Checkpointing requires the same operations on the same tensors; with a momentum of zero nothing changes.
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        for recursion in self.recursions:
+            recursion.counts_gates = False
+
+    def __exit__(self, *_: object) -> None:
+        for norm, momentum, tracked in self.before:
             norm.momentum, norm.num_batches_tracked = momentum, tracked
-        for recursion in recursions:
+        for recursion in self.recursions:
             recursion.counts_gates = recursion.gates

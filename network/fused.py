@@ -6,8 +6,8 @@ Their parameters, names and results are those of PyTorch's layers; results diffe
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from network.kernels.use import HALF, is_channels_last, is_eager, may_use_kernels
-from network.sub_batch_norm import SubBatchNorm3d, has_hooks
+from network.kernels.use import HALF, has_hooks, is_channels_last, is_eager, may_use_kernels
+from network.sub_batch_norm import SubBatchNorm3d
 
 
 class ConvNormReLU(nn.Sequential):

@@ -3,6 +3,7 @@
 Shapes: B clips, C channels, T frames.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from network.kernels.use import is_eager
+from network.kernels.use import is_eager, kept_as_they_are
 
 MAY_USE_TF32 = False
 """Whether a GPU's recursions may use TF32, whose products have 10 bits, where the process allows TF32 (it is a choice
@@ -115,7 +116,7 @@ class _WithoutTF32(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: Callable[[Tensor], Tensor], frames: Tensor, *weights: Tensor) -> Tensor:
         ctx.inputs = [frames.detach().requires_grad_(), *(weight for weight in weights if weight.requires_grad)]
-        with torch.enable_grad(), _without_tf32():
+        with torch.enable_grad(), _without_tf32(), kept_as_they_are():
             ctx.recursed = run(ctx.inputs[0])
         return ctx.recursed.detach()
 
@@ -182,26 +183,45 @@ def _is_plain(weight: Tensor) -> bool:
     return type(weight) in (Tensor, nn.Parameter) and weight.is_cuda and weight.dtype == torch.float32
 
 
+class _TF32:
+    """How often this process is within `_without_tf32`, in all threads, and what was allowed before."""
+
+    lock = threading.Lock()
+    depth = 0
+    before: Any = None
+
+
 @contextmanager
 def _without_tf32() -> Iterator[None]:
-    """Forbid TF32 to recurrent layers on a GPU, unless MAY_USE_TF32.
+    """Forbid TF32 to recurrent layers on a GPU, unless MAY_USE_TF32. The setting is of the process.
 
     A backward pass runs outside of the context of its forward pass, and needs this too.
     """
     if MAY_USE_TF32:
         yield
         return
-    if _FEWER_BITS:
-        before = torch._C._get_fp32_precision_getter("cuda", "rnn")
-        torch._C._set_fp32_precision_setter("cuda", "rnn", "ieee")
-        try:
-            yield
-        finally:
-            torch._C._set_fp32_precision_setter("cuda", "rnn", before)
-        return
-    allowed = torch._C._get_cudnn_allow_tf32()
-    torch._C._set_cudnn_allow_tf32(False)
+    with _TF32.lock:
+        if _TF32.depth == 0:
+            _TF32.before = _tf32()
+            _set_tf32("ieee" if _FEWER_BITS else False)
+        _TF32.depth += 1
     try:
         yield
     finally:
-        torch._C._set_cudnn_allow_tf32(allowed)
+        with _TF32.lock:
+            _TF32.depth -= 1
+            if _TF32.depth == 0:
+                _set_tf32(_TF32.before)
+
+
+def _tf32() -> Any:
+    if _FEWER_BITS:
+        return torch._C._get_fp32_precision_getter("cuda", "rnn")
+    return torch._C._get_cudnn_allow_tf32()
+
+
+def _set_tf32(value: Any) -> None:
+    if _FEWER_BITS:
+        torch._C._set_fp32_precision_setter("cuda", "rnn", value)
+    else:
+        torch._C._set_cudnn_allow_tf32(value)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from network.kernels.use import is_eager, may_use_kernels
+from network.kernels.use import has_hooks, is_eager, may_use_kernels
 from network.recursion import FrameLSTM, recurse, recurse_back
 
 PLACEMENTS = ("start", "top", "mid", "end", "res", "final")
@@ -216,7 +216,7 @@ def _kernels_for(module: SqueezeAndRecursion, x: Tensor) -> tuple[ModuleType, Te
     """network.kernels.srtg and the memory of the LSTM's weights if they can be used for x, else None."""
     if not may_use_kernels(x) or not _is_made_for_kernels(x, module.gates):
         return None
-    if module.lstm._forward_hooks or module.lstm._forward_pre_hooks:  # the kernels do not call the LSTM
+    if has_hooks(module.lstm):  # the kernels do not call the LSTM
         return None
     from network.kernels import srtg as kernels  # not at import: Triton is not everywhere
 

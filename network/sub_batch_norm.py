@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from network.kernels.use import is_channels_last, may_use_kernels
+from network.kernels.use import has_hooks, is_channels_last, may_use_kernels
 
 
 class SubBatchNorm3d(nn.BatchNorm3d):
@@ -93,7 +93,7 @@ class SubBatchNorm3d(nn.BatchNorm3d):
         merged = x.view(len(x) // splits, splits * x.shape[1], *x.shape[2:])
         weight, bias = self.weight.repeat(splits), self.bias.repeat(splits)
         arguments = mean.view(-1), var.view(-1), weight, bias, True, self.momentum, self.eps
-        return F.batch_norm(merged, *arguments).view_as(x)
+        return _viewed(F.batch_norm(merged, *arguments), x)
 
     def may_fuse(self, x: Tensor, shortcut: Tensor | None = None) -> bool:
         """Whether `fused` takes clips x (B, C, T, H, W), and a shortcut like x."""
@@ -121,7 +121,7 @@ class SubBatchNorm3d(nn.BatchNorm3d):
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         norm = self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
-        return F.batch_norm(x.flatten(2, 3), *norm).view_as(x)
+        return _viewed(F.batch_norm(x.flatten(2, 3), *norm), x)
 
     def _is_synchronised(self) -> bool:
         return self.synchronise and dist.is_initialized() and dist.get_world_size() > 1
@@ -153,7 +153,7 @@ class SubBatchNorm3d(nn.BatchNorm3d):
         scale = self.weight * (var + self.eps).rsqrt()
         shift = self.bias - mean * scale
         shape = (1, splits, channels, 1, 1, 1)
-        return torch.addcmul(shift.view(shape), parts, scale.view(shape)).to(x.dtype).view_as(x)
+        return _viewed(torch.addcmul(shift.view(shape), parts, scale.view(shape)).to(x.dtype), x)
 
     def _start_splits(self, num_splits: int) -> None:
         self.split_mean = self.running_mean.repeat(num_splits, 1) if num_splits > 1 else None
@@ -188,9 +188,9 @@ class _OfAllRanks(torch.autograd.Function):
         return total[dist.get_rank()]
 
 
-def has_hooks(module: nn.Module) -> bool:
-    """Whether something watches the module's own calls, which an operation of several modules would skip."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+def _viewed(y: Tensor, x: Tensor) -> Tensor:
+    """A new y with the shape of x. To autograd it is no view: a view would be copied when ReLU overwrites it."""
+    return torch.ops.aten._unsafe_view(y, x.shape)
 
 
 def use_sub_batch_norm(network: nn.Module, synchronise: bool = False) -> None:

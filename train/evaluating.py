@@ -35,6 +35,8 @@ from evaluate.probing.time_probe import check_time_probe, time_probe
 from evaluate.progress import EvaluationProgress
 from evaluate.results.folder import ResultFolder, evaluation_facts, folder_name, result_folder, show_and_write
 from network import VideoNetwork, create_network
+from network.kernels.use import use_kernels
+from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.facts import saved_facts, training_facts
 from network.weights.tensors import checksum
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
@@ -124,6 +126,9 @@ def run_evaluation(
     if options.debug_mode:
         log_network(network)
         check_blocks(network)
+    use_kernels(options.fused)
+    if device.type == "cuda":
+        use_sub_batch_norm(network)  # it has a fast form in channels-last
     network = moved(network, device)
     views = preprocessing.sampling(options.val_clips, options.val_crops)
 

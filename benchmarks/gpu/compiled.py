@@ -81,6 +81,7 @@ def run(request: dict[str, Any]) -> None:
     )  # fmt: skip
     job.prepare()
     tune_device(job.device.type)
+    job.expect_fused()
     clip, batch = (TINY_CLIP, TINY_BATCH) if job.is_tiny else (CLIP, BATCH)
     step = FormStep(Form(request["network"], job.half[0], "channels-last"), clip, batch, job.device)
     KINDS[request["kind"]](job, step)

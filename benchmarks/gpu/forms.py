@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmarks.network_cost import DTYPES, Setting, build
+from benchmarks.network_cost import DTYPES, TORCHVISION, Setting, build
 from common.layout import LAYOUTS
 from common.precision import autocast
 from common.ranks import Ranks
@@ -65,7 +65,7 @@ class FormStep:
         layout = LAYOUTS[form.layout]
         with device:  # initial values are made on the device, in less time
             self.network = build(form.network, form.setting(clip, batch, device)).train()
-        if not form.original:
+        if not form.original and form.network not in TORCHVISION:
             use_sub_batch_norm(self.network)  # as a run on a GPU
         self.network.to(device, memory_format=layout)
         dtype = torch.float32 if form.original else DTYPES[form.precision]

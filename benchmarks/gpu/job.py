@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.results import Results
+from common.precision import DTYPES
+from network.kernels.use import failure, has_triton
 
 
 class NotAsked(Exception):
@@ -51,6 +53,18 @@ class Job:
             from tests.tiny_network import register_tiny_networks
 
             register_tiny_networks()
+
+    def expect_fused(self) -> None:
+        """Note a problem if the fused operations are not used: else their sections would measure PyTorch's."""
+        if not self.is_cuda:
+            return
+        if not has_triton():
+            self.fail("Triton is missing: fused operations are not measured")
+            return
+        device = torch.device("cuda", torch.cuda.current_device())
+        for name in self.half:
+            if reason := failure(device, DTYPES[name]):
+                self.fail(f"fused operations in {name} are not used: {reason}")
 
     def left(self) -> float:
         """Seconds until the section should end."""

@@ -23,6 +23,7 @@ SPLITS = (1, 8)
 def run(job: Job) -> None:
     """Measure forward and backward passes of each operation, at the shapes of r3d_34 with clips of 16x224x224."""
     tune_device(job.device.type)
+    job.expect_fused()
     dtype = torch.bfloat16 if job.is_cuda else torch.float32
     meter = KernelMeter(job, dtype)
     for channels, frames, size in STAGES:

@@ -17,6 +17,7 @@ ROUNDS = 3  # of the short cycle
 def run(job: Job) -> None:
     """Measure in the order of the plan, so that the memory is divided as in a run."""
     tune_device(job.device.type)
+    job.expect_fused()
     meter = ShapeMeter(job)
     for spec in meter.plan.step_specs:
         job.attempt(text_of(spec.batch_size, spec.shape), lambda: meter.shape(spec), LONGEST_STEP * job.is_cuda)  # noqa: B023

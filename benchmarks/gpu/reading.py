@@ -57,6 +57,7 @@ def run(job: Job) -> None:
         pool.map(partial(make_video, job.folder / "class", SIZE, FRAMES), range(videos))
     print(f"{videos} videos in {time.perf_counter() - started:.0f} s", flush=True)
     tune_device(job.device.type)
+    job.expect_fused()
     specs = kinetics_plan(job).step_specs
     full = specs[-1]
     reader = Reader(job, job.folder, videos, workers)

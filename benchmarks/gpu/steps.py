@@ -68,6 +68,7 @@ class StepMeter:
 
     def __init__(self, job: Job) -> None:
         tune_device(job.device.type)
+        job.expect_fused()
         self.job = job
         self.clip, self.batch = (TINY_CLIP, TINY_BATCH) if job.is_tiny else (CLIP, BATCH)
         self.times: dict[Form, tuple[int, float]] = {}  # batch, and seconds a clip

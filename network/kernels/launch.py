@@ -20,6 +20,7 @@ class Launcher:
     def __init__(self, kernel: Any, tensors: int, **options: int) -> None:
         self._kernel, self._tensors, self._options = kernel, tensors, options
         self._compiled: dict[tuple[Any, ...], Any] = {}
+        self._passed: int | None = None  # of the arguments, those that a compiled kernel takes; None: all
         self._may_call = isinstance(kernel, triton.JITFunction)  # not so in Triton's interpreter
         if self._may_call:
             numbers = [param for param in kernel.params[tensors:] if not param.is_constexpr]
@@ -47,7 +48,10 @@ class Launcher:
             self._compiled[key] = self._kernel[grid](*args, **self._options)
             return
         try:
-            compiled[grid](*args)
+            compiled[grid](*args[: self._passed])
         except TypeError:  # of a version of Triton whose compiled kernels take other arguments: nothing was launched
-            self._may_call = False
-            self._kernel[grid](*args, **self._options)
+            if self._passed is None:
+                self._passed = self._constants  # Triton 3.2 takes no constants
+            else:
+                self._may_call = False
+            self(grid, *args)

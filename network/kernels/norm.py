@@ -84,7 +84,8 @@ def _statistics_kernel(
     count = rows.to(tl.float32)
     shift = total / count
     mean = first + shift
-    var = tl.maximum(squares / count - shift * shift, 0.0)
+    var = squares / count - shift * shift
+    var = tl.where(var < 0.0, 0.0, var)  # not a maximum: it would hide NaN
     rstd = tl.rsqrt(var + eps)
     scale = tl.load(weight + c, mask=is_channel, other=0.0) * rstd
     target = table + s * C + c
@@ -312,7 +313,8 @@ class NormAddReLU(torch.autograd.Function):
         dy = dy.contiguous(memory_format=torch.channels_last_3d)
         partial = x.new_empty((splits, size.chunks, 2, channels), dtype=torch.float32)
         sums = x.new_empty((2, splits, channels), dtype=torch.float32)
-        of_parameters = x.new_empty((2, channels), dtype=torch.float32)
+        # Rows begin at addresses that 16 divides, as the kernels are compiled for.
+        of_parameters = x.new_empty((2, triton.cdiv(channels, 4) * 4), dtype=torch.float32)[:, :channels]
         dx = torch.empty_like(x)
         dshortcut = torch.empty_like(x) if ctx.has_shortcut and ctx.relu else None
         kind = dshortcut is not None, ctx.relu, size.block_r, size.block_c

@@ -2,11 +2,12 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.util import find_spec
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -25,6 +26,7 @@ def may_use_kernels(x: Tensor) -> bool:
     """
     return (
         x.is_cuda
+        and type(x) in (Tensor, nn.Parameter)
         and x.dtype in (torch.float32, *HALF)
         and is_channels_last(x)
         and is_eager()
@@ -41,6 +43,9 @@ class _Switch:
     is_on = True
     failure_of: Callable[[torch.device, torch.dtype], str]
 
+    def __init__(self) -> None:
+        self.failures: dict[tuple[torch.device, torch.dtype], str] = {}
+
 
 _switch = _Switch()
 
@@ -55,16 +60,30 @@ def use_kernels(is_on: bool) -> None:
     _switch.is_on = is_on
 
 
-@cache
 def failure(device: torch.device, dtype: torch.dtype) -> str:
     """Why a GPU's results of the fused operations in `dtype` are not to be used; empty if they are right. Tried once.
 
     A warning says so. It waits for the GPU, and takes some seconds where the kernels are not compiled yet.
+    torch.OutOfMemoryError if there is no memory to try them.
     """
-    reason = _switch.failure_of(device, dtype)
-    if reason:
-        warnings.warn(f"fused operations are not used, since they fail on this GPU: {reason}", stacklevel=2)
-    return reason
+    if (device, dtype) not in _switch.failures:
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            return "they were not tried before the capture of a graph"
+        reason = _switch.failures[device, dtype] = _switch.failure_of(device, dtype)
+        if reason:
+            warnings.warn(f"fused operations are not used, since they fail on this GPU: {reason}", stacklevel=2)
+    return _switch.failures[device, dtype]
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something watches the module's own calls, which an operation of several modules would skip."""
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(hooks)
+
+
+def kept_as_they_are() -> AbstractContextManager[None]:
+    """Tensors that are saved for a backward pass within are not those of a block that is recomputed."""
+    return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
 
 
 def description_of_kernels(device: torch.device, dtype: torch.dtype) -> str:
@@ -77,6 +96,8 @@ def description_of_kernels(device: torch.device, dtype: torch.dtype) -> str:
 
 def is_channels_last(x: Tensor) -> bool:
     """Whether x (B, C, T, H, W) lies in memory as channels_last_3d, and not also as NCDHW."""
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        return False  # a tensor under vmap has no layout
     return x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
 
 

@@ -36,6 +36,18 @@ def test_weights_statistics_and_gate_counts_are_those_without_checkpointing(sub_
     assert [int(state[name][1]) for name in state if name.endswith("gate_counts")] == [12] * 4
 
 
+def test_two_backward_passes_through_one_forward_pass():
+    """Gradients of two losses of one batch: each recomputes the blocks."""
+    network = create_network("srtg_r3d_10", 5, gates=True)
+    checkpoint_activations(network)
+    clips = torch.randn(2, 3, 8, 24, 24)
+    logits = network(clips)
+    counts = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    gradients = [torch.autograd.grad(logits.sum(), list(network.parameters()), retain_graph=True) for _ in range(2)]
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    assert all(torch.equal(buffer, counts[name]) for name, buffer in network.named_buffers())
+
+
 def saved_bytes(checkpointing: bool) -> int:
     """Bytes that the forward pass keeps for the backward pass."""
     torch.manual_seed(0)

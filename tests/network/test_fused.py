@@ -7,7 +7,8 @@ from torch import nn
 
 from network.fused import ConvNormReLU, StemConv3d, StemPool, fold_clips, fold_weight
 from network.kernels import use
-from tests.devices import tf32
+from network.sub_batch_norm import use_sub_batch_norm
+from tests.devices import DEVICES, tf32
 
 LAST = torch.channels_last_3d
 
@@ -64,6 +65,17 @@ def test_layers_are_those_of_pytorch_by_name():
 def test_fused_operations_are_used_on_a_gpu_alone():
     """On the CPU, in other layouts and in exports there is no kernel."""
     assert not use.may_use_kernels(torch.zeros(2, 16, 2, 4, 4).contiguous(memory_format=LAST))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_networks_can_be_mapped_over(device):
+    """torch.func has no layouts; per-clip gradients of a network must not end in an error on a GPU alone."""
+    layers = ConvNormReLU(nn.Conv3d(3, 16, 1), nn.BatchNorm3d(16), nn.ReLU()).to(device).eval()
+    use_sub_batch_norm(layers)
+    x = torch.randn(2, 1, 3, 2, 4, 4, device=device)
+    found = torch.func.vmap(layers)(x)
+    torch.testing.assert_close(found, torch.stack([layers(one) for one in x]), rtol=1e-3, atol=1e-3)
+    assert torch.func.vmap(lambda one: one * use.is_channels_last(one))(x).eq(0).all()
 
 
 @pytest.mark.gpu

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor
 
 from network import recursion
@@ -72,6 +73,35 @@ def test_without_tf32_the_gradients_are_pytorchs(frozen, monkeypatch):
         ours = torch.autograd.grad(out, inputs, gradient, retain_graph=True)
         assert all(torch.equal(one, other) for one, other in zip(ours, right, strict=True))
     assert len(modes) == 3, "forward once and backward twice"
+
+
+def test_without_tf32_a_block_is_recomputed_once():
+    """With --checkpoint-activations a second recomputation would take time, and keep what checkpointing is to save."""
+    lstm, runs = FrameLSTM(8, 8, num_layers=2), []
+
+    def block(frames: Tensor) -> Tensor:
+        runs.append(torch.is_grad_enabled())
+        return recursion._WithoutTF32.apply(lstm._hidden_states, 2 * frames, *lstm._flat_weights).square()
+
+    frames = torch.randn(4, 3, 8, requires_grad=True)
+    plain = torch.autograd.grad(lstm(2 * frames).square().sum(), [frames, *lstm.parameters()])
+    out = torch.utils.checkpoint.checkpoint(block, frames, use_reentrant=False)
+    ours = torch.autograd.grad(out.sum(), [frames, *lstm.parameters()])
+    assert len(runs) == 2
+    for one, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_threads_leave_the_setting_as_it_was():
+    """Two networks in two threads: the later end must not put back what the earlier begin had set."""
+    before = rnn_precision()
+    first, second = recursion._without_tf32(), recursion._without_tf32()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert rnn_precision() == "ieee"
+    second.__exit__(None, None, None)
+    assert rnn_precision() == before
 
 
 @pytest.mark.gpu

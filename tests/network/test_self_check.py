@@ -5,21 +5,26 @@ import warnings
 import pytest
 import torch
 
+from network import self_check
 from network.kernels import use
 from network.self_check import failure_of
 from tests.network.kernels.devices import DEVICES, DTYPES
 
-pytest.importorskip("triton")
-pool = pytest.importorskip("network.kernels.pool")
+try:
+    from network.kernels import pool
+except ImportError:
+    pool = None
+needs_triton = pytest.mark.skipif(pool is None, reason="needs Triton")
 
 
 @pytest.fixture(autouse=True)
 def anew():
-    use.failure.cache_clear()
+    use._switch.failures.clear()
     yield
-    use.failure.cache_clear()
+    use._switch.failures.clear()
 
 
+@needs_triton
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_right_results_are_accepted(dtype, device):
@@ -27,6 +32,7 @@ def test_right_results_are_accepted(dtype, device):
     assert failure_of(torch.device(device), dtype) == ""
 
 
+@needs_triton
 @pytest.mark.parametrize("device", DEVICES)
 def test_wrong_results_and_errors_are_found(device, monkeypatch):
     """A GPU or a Triton on which a kernel is wrong must not train a network with it."""
@@ -44,3 +50,23 @@ def test_wrong_results_and_errors_are_found(device, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert use.failure(torch.device(device), torch.float32), "said once"
+
+
+def test_whatever_fails_ends_no_forward_pass(monkeypatch):
+    """A Triton that cannot be imported, or a driver that refuses, costs the fused operations, not the run."""
+
+    def refuse(device, dtype):
+        raise ImportError("no such symbol")
+
+    monkeypatch.setattr(self_check, "_operations", refuse)
+    before = torch.get_rng_state()
+    assert failure_of(torch.device("cpu"), torch.float32) == "Triton: ImportError: no such symbol"
+    assert torch.equal(torch.get_rng_state(), before)
+
+    def fill(device, dtype):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(self_check, "_operations", fill)
+    for _ in range(2):
+        with pytest.raises(torch.OutOfMemoryError):
+            use.failure(torch.device("cpu"), torch.float32)

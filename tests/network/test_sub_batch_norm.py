@@ -75,6 +75,16 @@ def test_each_sub_batch_is_normalised_by_itself(channels_last):
     assert output.is_contiguous(memory_format=torch.channels_last_3d if channels_last else torch.contiguous_format)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_relu_may_overwrite_the_result(layout):
+    """If autograd took the result for a view, it would copy it several times in each backward pass."""
+    norm = sub_norm()
+    x = clips().contiguous(memory_format=layout).requires_grad_()
+    y = torch.relu_(norm(x))
+    assert y.is_contiguous(memory_format=layout) and not y._is_view()
+    assert "CopySlices" not in type(y.grad_fn).__name__
+
+
 def test_one_split_is_plain_batch_norm_to_the_bit():
     """A run without multigrid must train as with plain batch norm."""
     norm, plain = sub_norm(splits=1), plain_norm()
