@@ -11,6 +11,7 @@ from common.json_text import json_text
 from common.logs import print_result
 from train.estimate.costs import Costs
 from train.estimate.meter import Measured, Meter
+from train.estimate.problems import problems
 from train.estimate.set_up import Run, parse, set_up
 from train.estimate.table import batch_that_fits, lines, log_bytes, phase_table, run_table
 from train.failures import describe_known_error
@@ -48,6 +49,8 @@ def show(run: Run, measured: Measured) -> None:
     workers = f"{run.workers} worker" + "s" * (run.workers != 1)
     where = f"{run.device.type}, {run.precision}, {workers}" + (f", {run.gpus} GPUs" * (run.gpus > 1))
     console.print(f"{run.network} on {len(run.splits.train):,} videos ({where})", highlight=False)
+    for line in problems(run, measured):
+        console.print(f"warning: {line}", highlight=False, markup=False)
     for table in (phase_table(run, measured.costs), run_table(run, measured)):
         console.print(table)
     for line in lines(run, measured):
@@ -71,6 +74,7 @@ def result(run: Run, measured: Measured) -> dict[str, Any]:
     return _rounded(seconds) | {
         "disk_bytes": costs.checkpoints() * costs.checkpoint_bytes + log_bytes(run, costs),
         "largest_batch": batch_that_fits(run, measured) or None,
+        "problems": problems(run, measured),
         "shapes": shapes,
     }
 

@@ -1,7 +1,6 @@
 """What limits each phase, and what would change that, in words with the numbers that were measured."""
 
 from common.duration import duration_text
-from data.labels.text import counted
 from train.estimate.costs import Costs, Cycle
 from train.estimate.meter import Measured
 from train.estimate.set_up import Run
@@ -124,11 +123,6 @@ def _of_data(run: Run, measured: Measured) -> list[str]:
         elif storage.cached > 0.1 and fits != "fit":
             line += ": in the run they come from the disk, and reading may be slower than measured"
         lines.append(line)
-    if measured.bad_videos:
-        lines.append(
-            f"{counted(measured.bad_videos, 'video')} of {measured.read_videos} could not be read: see python -m "
-            "data.prepare.verify"
-        )
     return lines
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from common.errors import DataError
 from common.processes import seconds_of_process
 from data.clips.types import ClipShape
 from data.loading.loader import Batch
@@ -24,6 +25,7 @@ from train.estimate.files import Storage, storage_of
 from train.estimate.set_up import ALONE, Run
 from train.estimate.short_side import Smaller, smaller_frames
 from train.estimate.steps import StepMeter
+from train.failures import bad_video_problem
 from train.schedule.plan import StepSpec
 
 ENDS = {"reading": 0.2, "computing": 0.6, "together": 0.85, "validation": 0.95, "rest": 1.0}  # shares of the time
@@ -36,14 +38,28 @@ clock = time.perf_counter
 
 
 @dataclass
+class Videos:
+    """The videos of a split that the meter has tried to read, each counted once."""
+
+    tried: set[int] = field(default_factory=set)
+    bad: set[int] = field(default_factory=set)  # of them, those that cannot be read
+
+    def add(self, batch: Batch) -> None:
+        """Count those of a batch."""
+        bad = {each.video for each in batch.bad_videos}
+        self.bad |= bad
+        self.tried |= bad | set(batch.videos.tolist())
+
+
+@dataclass
 class Measured:
     """What the meter found."""
 
     costs: Costs
     storage: Storage
     smaller: Smaller | None  # what smaller frames would bring
-    bad_videos: int  # of those that were read
-    read_videos: int
+    train_videos: "Videos"
+    val_videos: "Videos"
     memory_limit: float = 0.0  # bytes of a GPU
     memory_fixed: float = 0.0  # of them, those that do not depend on the batch
     too_large: dict[StepSpec, int] = field(default_factory=dict)  # steps that do not fit, and the clips that do
@@ -61,7 +77,7 @@ class Meter:
         self.reads: dict[tuple[ClipShape, float], float] = {}  # seconds of a clip
         self.shapes: dict[StepSpec, ShapeCost] = {}  # of the plan's steps
         self.epoch_starts: list[float] = []
-        self.bad_videos = self.read_videos = 0
+        self.train_videos, self.val_videos = Videos(), Videos()
         self.steps = StepMeter(run)
         self.limit = self.fixed = 0.0  # bytes of a GPU, see StepMeter.memory
 
@@ -81,8 +97,8 @@ class Meter:
             costs,
             storage,
             smaller,
-            self.bad_videos,
-            self.read_videos,
+            self.train_videos,
+            self.val_videos,
             self.limit,
             self.fixed,
             self.steps.too_large,
@@ -135,9 +151,10 @@ class Meter:
         return (clock() - started) / clips
 
     def note(self, batch: Batch) -> None:
-        """Count the videos that could not be read."""
-        self.read_videos += len(batch.labels)
-        self.bad_videos += len(batch.bad_videos)
+        """Count the videos that could not be read. DataError where the run itself finds none in their place."""
+        if any(bad.replacement is None for bad in batch.bad_videos):
+            raise DataError(bad_video_problem(batch.bad_videos, limit=1))
+        self.train_videos.add(batch)
 
     # Computing
 
@@ -196,6 +213,7 @@ class Meter:
         batches = on_device(run.loader, run.device)
         for number, spec in enumerate(cycle):
             batch = next(batches)
+            self.note(batch)
             if number == 0:
                 self.epoch_starts.append(clock() - started)
             self.steps.step(batch, spec)
@@ -204,7 +222,9 @@ class Meter:
         started, rounds = clock(), 0
         while not rounds or clock() - started < seconds:
             for spec in cycle:
-                self.steps.step(next(batches), spec)
+                batch = next(batches)
+                self.note(batch)
+                self.steps.step(batch, spec)
                 batches.fetch_ahead()
             rounds += 1
         self.steps.wait()
@@ -232,15 +252,19 @@ class Meter:
         return self._evaluate(batches, seconds), True
 
     def _evaluate(self, batches: int, seconds: float) -> float:
-        """Seconds of a validation of `batches`, of which as many are made as `seconds` allow."""
+        """Seconds of a validation of `batches`, of which as many are made as `seconds` allow; one that can be read."""
         run, started = self.run, clock()
         arrivals: list[float] = []
 
         def watch(each: Iterable[Batch | None]) -> Iterator[Batch | None]:
+            has_video = False
             for batch in each:
                 arrivals.append(clock() - started)
+                if batch is not None:
+                    self.val_videos.add(batch)
+                    has_video = has_video or len(batch.labels) > 0
                 yield batch
-                if clock() - started > seconds or len(arrivals) == batches:
+                if has_video and (clock() - started > seconds or len(arrivals) >= batches):
                     return
 
         evaluate(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from common.errors import DataError
 from tests.processes import ROOT
 from tests.small_dataset import write_small_dataset
 from train.estimate.__main__ import main, show
@@ -171,3 +172,41 @@ def test_torchrun_is_refused(monkeypatch, small_dataset, capsys):
     with pytest.raises(SystemExit) as end:
         main([str(ROOT / "train_custom.py"), "--dataset", str(small_dataset)])
     assert end.value.code == 2 and "torchrun" in capsys.readouterr().err
+
+
+def with_bad_videos(folder: Path, pattern: str) -> Path:
+    """A small dataset in which the databases of `pattern` are no databases."""
+    dataset = write_small_dataset(folder / "data", train=16, val=4)
+    for database in dataset.glob(f"jpg/*/{pattern}/frames.db"):
+        database.write_bytes(b"\x93\x01" * 2000)
+    return dataset
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_it_ends_if_no_video_can_be_read(tmp_path, workers):
+    """It looked for another video without end."""
+    words = [str(ROOT / "train_custom.py"), "--dataset", str(with_bad_videos(tmp_path, "*")), *FLAGS]
+    with pytest.raises(DataError) as caught:
+        main([*words, "--workers", str(workers), "--minutes", "0.05"])
+    assert "frames.db" in str(caught.value)
+
+
+def test_bad_videos_are_counted_once_and_told_first(tmp_path, capsys):
+    """The run would stop where the estimate goes on; and a fast reader meets the same video many times."""
+    dataset = with_bad_videos(tmp_path, "train_00[0-3]")
+    words = ("--dataset", dataset, *FLAGS, "--minutes", 0.1)
+    found, text = estimate(capsys, *words)
+    (problem,) = found["problems"]
+    assert "4 of the 16 training videos" in problem and "--on-bad-video skip" in problem
+    assert text.splitlines()[1].startswith("warning: 4 of the 16")
+    (problem,) = estimate(capsys, *words, "--on-bad-video", "skip")[0]["problems"]
+    assert "will stop" not in problem
+    (problem,) = estimate(capsys, *words, "--on-bad-video", "skip", "--bad-video-limit", 4)[0]["problems"]
+    assert "--bad-video-limit" in problem
+
+
+def test_bad_validation_videos_are_told(tmp_path, capsys):
+    """They end the run at its first validation. Also if they fill the first batch."""
+    dataset = with_bad_videos(tmp_path, "val_00[0-2]")
+    found, _ = estimate(capsys, "--dataset", dataset, *FLAGS, "--minutes", 0.1)
+    assert "3 of the 4 validation videos" in found["problems"][0]
