@@ -9,11 +9,12 @@ from rich.console import Console
 from common.cli import run_command
 from common.json_text import json_text
 from common.logs import print_result
+from train.estimate.bar import Bar
 from train.estimate.costs import Costs
 from train.estimate.meter import Measured, Meter
-from train.estimate.problems import problems
+from train.estimate.problems import disk_bytes, problems
 from train.estimate.set_up import Run, parse, set_up
-from train.estimate.table import batch_that_fits, lines, log_bytes, phase_table, run_table
+from train.estimate.table import batch_that_fits, lines, phase_table, run_table
 from train.failures import describe_known_error
 
 WIDTH = 80
@@ -28,8 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Exit status 0; 1 if a measurement failed; 2 on a mistake in script, flags or data."""
     script, options, minutes = parse(sys.argv[1:] if arguments is None else arguments, DESCRIPTION)
     try:
-        run = set_up(script, options)
-        measured = Meter(run, 60 * minutes).measure()
+        with Bar() as bar:
+            bar("reading the dataset")
+            run = set_up(script, options)
+            measured = Meter(run, 60 * minutes, bar).measure()
     except Exception as error:
         known = describe_known_error(error)
         if not known:
@@ -72,7 +75,7 @@ def result(run: Run, measured: Measured) -> dict[str, Any]:
         "saving_seconds": costs.saving(),
     }
     return _rounded(seconds) | {
-        "disk_bytes": costs.checkpoints() * costs.checkpoint_bytes + log_bytes(run, costs),
+        "disk_bytes": disk_bytes(run, costs),
         "largest_batch": batch_that_fits(run, measured) or None,
         "problems": problems(run, measured),
         "shapes": shapes,

@@ -4,6 +4,7 @@ from common.duration import duration_text
 from train.estimate.costs import Costs, Cycle
 from train.estimate.meter import Measured
 from train.estimate.set_up import Run
+from train.estimate.sizes import size_text
 
 WAITS = 0.03  # of a step: less is not worth a change
 SHARE = 0.1  # of the run, from which validations are worth a word
@@ -39,7 +40,6 @@ def advice(run: Run, measured: Measured) -> list[str]:
         *_of_reading(run, measured),
         *_of_computing(run, costs),
         *_of_schedule(run, costs),
-        *_of_data(run, measured),
     ]
 
 
@@ -110,25 +110,20 @@ def _of_memory(run: Run, measured: Measured) -> list[str]:
     return lines
 
 
-def _of_data(run: Run, measured: Measured) -> list[str]:
-    lines, storage = [], measured.storage
+def facts(run: Run, measured: Measured) -> list[str]:
+    """What the measurements do not hold."""
+    lines, storage = list(run.notes), measured.storage
     if storage.cached is not None and storage.free_memory:
         fits = "fit" if storage.total_bytes < storage.free_memory else "do not fit"
         line = (
             f"the videos have {size_text(storage.total_bytes)} and {fits} the {size_text(storage.free_memory)} of free "
-            f"memory; {storage.cached:.0%} of a sample were there before the measurement"
+            f"memory; before the measurement the system's cache held {storage.cached:.0%} of a sample of them"
         )
         if storage.cached < 0.5 and fits == "fit":
             line += ": after the first epoch reading is faster than measured"
         elif storage.cached > 0.1 and fits != "fit":
             line += ": in the run they come from the disk, and reading may be slower than measured"
         lines.append(line)
+    if measured.is_saved_elsewhere:
+        lines.append(f"no checkpoint could be written in {run.place}: the time to write one is that of another disk")
     return lines
-
-
-def size_text(count: float) -> str:
-    """`27 kB`, `3.1 MB`, `120 GB`."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.{0 if count >= 10 * size else 1}f} {unit}"
-    return f"{count / 1e3:.0f} kB"

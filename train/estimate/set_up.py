@@ -6,12 +6,11 @@ The only file of this package that knows the options. Nothing of it writes.
 import ast
 import os
 import runpy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from common.cli import CommandParser
@@ -23,7 +22,6 @@ from common.processes import available_cpus
 from common.ranks import Ranks
 from common.text import quoted
 from data.clips.dataset import ClipDataset
-from data.clips.types import ClipRequest, ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.scan_cache import nothing_kept
 from data.labels.splits import Splits, load_splits
@@ -32,12 +30,16 @@ from network import create_network
 from network.weights.reading import read_checkpoint
 from train.checkpoint.files import FORMAT, CheckpointFolder
 from train.checkpoint.progress import Progress
+from train.checkpoint.start import check_schedule, find_starting_point, with_saved
 from train.clip_sampling import check_rates, training_clips
+from train.estimate.batches import RandomBatches
 from train.estimate.costs import Frequencies
+from train.estimate.disk import check_place
 from train.evaluating import most_val_clips, val_loader
 from train.file_settings import settings_from_file
 from train.losses import LossOptions, make_loss
-from train.main import make_optimizer_step, prepare_network
+from train.main import load_starting_weights, make_optimizer_step, prepare_network, run_folder_of
+from train.monitor.trackers.choice import check_tracker
 from train.norm_clips import check_norm_clips
 from train.options import DatasetChoice, TrainOptions, make_parser, parse_with, resolve_auto, spec_of
 from train.schedule.multigrid import make_plan
@@ -121,37 +123,6 @@ def parse(words: Sequence[str], description: str) -> tuple[Script, TrainOptions,
     return script, options, namespace.minutes
 
 
-class RandomBatches:
-    """A batch sampler of one rank: batches of random videos, in the order of a cycle, as often as they are asked for.
-
-    Other videos each time: those that were read before may be in the system's cache. `cycle` may be changed between
-    iterations.
-    """
-
-    STEPS = 10**6  # more than anybody waits for
-
-    def __init__(self, num_videos: int, cycle: Sequence[StepSpec], sizes: set[tuple[int, ClipShape]]) -> None:
-        self.num_videos = num_videos
-        self.cycle = cycle
-        self._sizes = sizes
-        self.rng = np.random.default_rng()
-
-    def __len__(self) -> int:
-        return self.STEPS
-
-    def sizes(self) -> set[tuple[int, ClipShape]]:
-        """The batch sizes and shapes that may occur."""
-        return self._sizes
-
-    def __iter__(self) -> Iterator[list[ClipRequest]]:
-        cycle = tuple(self.cycle)
-        for step in range(self.STEPS):
-            spec = cycle[step % len(cycle)]
-            videos = self.rng.integers(0, self.num_videos, spec.batch_size).tolist()
-            epoch = int(self.rng.integers(1, 2**31))
-            yield [ClipRequest(video, spec.shape, epoch, spec.max_interval_factor) for video in videos]
-
-
 @dataclass
 class Run:
     """One rank of the run, on its device, ready to be measured."""
@@ -172,7 +143,7 @@ class Run:
     network: str
     frequencies: Frequencies
     log_every: int
-    folder: Path  # above the run's folder
+    place: Path  # the run's folder, or the nearest above it that exists
     notes: tuple[str, ...]
     with_cycles: Plan | None  # the plan with both multigrid cycles, if the run has none
 
@@ -203,10 +174,16 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     """Everything that the run has at its first step. UserError on what the run itself would refuse."""
     options = resolve_auto(options)
     notes = _notes(options)
-    pretrained = options.pretrained_3d
-    if pretrained is not None and not (options.resume_epoch == "auto" and not pretrained.exists()):
-        options = settings_from_file(options, pretrained, read_checkpoint(pretrained))[0]
+    path, checkpoint = options.pretrained_3d, None
+    if path is not None and not (options.resume_epoch == "auto" and not path.exists()):
+        checkpoint = read_checkpoint(path)
+        options = settings_from_file(options, path, checkpoint)[0]
     spec, world = spec_of(script.dataset, options), Ranks(0, 0, options.gpus)
+    check_tracker(options.track)
+    folder = run_folder_of(options, spec)
+    place, checkpoints = check_place(folder), CheckpointFolder(folder, options.network, options.keep)
+    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=checkpoint)
+    options = with_saved(start, options, checkpoint) if start.is_resume else options
     try:
         with nothing_kept():
             splits = load_splits(options.dataset, spec, options.labels, options.source)
@@ -221,17 +198,20 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     schedule = part(options, ScheduleOptions)
     plan = make_plan(schedule, len(splits.train), options.gpus)
     check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
+    if start.is_resume:
+        digests = {"train": splits.train.digest(), "val": splits.val.digest()}
+        check_schedule(start, options, len(splits.train), plan, digests)
     torch.manual_seed(options.random_seed)
     device = prepare_device(options.device, options.precision, ALONE)
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, available_cpus() // options.gpus))
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
+    loaded = load_starting_weights(network, start, options, splits)
     network = prepare_network(network, options, device)
-    folder = options.model_dir or Path("results") / spec.name
     trainer = Trainer(
-        network, make_loss(part(options, LossOptions)), make_optimizer_step(network, options, (), device, ALONE),
+        network, make_loss(part(options, LossOptions)), make_optimizer_step(network, options, loaded, device, ALONE),
         replace(plan, base_shape_lr=TINY_RATE, warmup_lr=TINY_RATE), device, ALONE, part(options, TrainerOptions),
-        CheckpointFolder(folder, options.network, options.keep), {"format": FORMAT}, [], Progress(),
+        checkpoints, {"format": FORMAT}, [], Progress(),
         most_val_clips=most_val_clips(options, world),
     )  # fmt: skip
     dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, replace_bad=True)
@@ -243,7 +223,7 @@ def set_up(script: Script, options: TrainOptions) -> Run:
         val_loader=val_loader(options, splits.val, world), splits=splits, workers=options.workers,
         accumulate=options.accumulate, bad_videos_allowed=options.bad_videos_allowed, device=device,
         precision=options.precision, network=options.network, frequencies=_frequencies(options),
-        log_every=options.log_every, folder=folder, notes=notes, with_cycles=_with_cycles(schedule, plan),
+        log_every=options.log_every, place=place, notes=notes, with_cycles=_with_cycles(schedule, plan),
     )  # fmt: skip
 
 

@@ -4,12 +4,13 @@ from rich import box
 from rich.table import Table
 
 from common.duration import duration_text
-from train.estimate.advice import advice, limits, size_text
+from train.estimate.advice import advice, facts, limits
 from train.estimate.costs import PART, PIXELS, Costs, Cycle, largest_batch
 from train.estimate.meter import Measured
+from train.estimate.problems import disk_bytes, log_bytes
 from train.estimate.set_up import Run
+from train.estimate.sizes import size_text
 
-REPORT_BYTES, EPOCH_BYTES = 1000, 600  # of log, score files and TensorBoard
 MARKS = {PART: "~", PIXELS: "≈"}
 MEANINGS = {
     "~": "from steps with fewer clips",
@@ -81,8 +82,7 @@ def run_table(run: Run, measured: Measured) -> Table:
     table.add_section()
     table.add_row("total", duration_text(costs.total()), "", style="bold")
     table.add_section()
-    disk = costs.checkpoints() * costs.checkpoint_bytes
-    table.add_row("disk", size_text(disk + log_bytes(run, costs)), _disk_text(run, costs))
+    table.add_row("disk", size_text(disk_bytes(run, costs)), _disk_text(run, costs))
     if run.is_gpu and measured.memory_limit:
         table.add_row("memory", f"{measured.memory_limit / 2**30:.0f} GiB", _batch_text(run, measured))
     return table
@@ -92,13 +92,6 @@ def _disk_text(run: Run, costs: Costs) -> str:
     kept = costs.frequencies.keep
     files = f"{costs.checkpoints()} checkpoints at most" + (f" (--keep {kept})" if kept else "")
     return f"{files}, {size_text(log_bytes(run, costs))} of logs"
-
-
-def log_bytes(run: Run, costs: Costs) -> int:
-    """Log, score files and TensorBoard's events, about."""
-    plan = costs.plan
-    reports = plan.total_steps // run.log_every + plan.num_epochs
-    return reports * REPORT_BYTES + plan.num_epochs * EPOCH_BYTES
 
 
 def batch_that_fits(run: Run, measured: Measured) -> int:
@@ -117,5 +110,13 @@ def _batch_text(run: Run, measured: Measured) -> str:
 
 def lines(run: Run, measured: Measured) -> list[str]:
     """What limits the run, what would change that, and what the numbers do not hold."""
-    sentences = ["What limits it", *(f"- {line}" for line in limits(run, measured.costs))]
-    return [*sentences, "", "What would change that", *(f"- {line}" for line in [*advice(run, measured), *run.notes])]
+    parts = {
+        "What limits it": limits(run, measured.costs),
+        "What would change that": advice(run, measured),
+        "How it was measured": facts(run, measured),
+    }
+    found: list[str] = []
+    for title, sentences in parts.items():
+        if sentences:
+            found += [*([""] if found else []), title, *(f"- {line}" for line in sentences)]
+    return found

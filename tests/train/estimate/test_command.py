@@ -1,6 +1,9 @@
 """The command `python -m train.estimate`: with a real script, dataset and network, and with mistakes."""
 
+import errno
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from common.errors import DataError
-from tests.processes import ROOT
+from tests.processes import ENVIRONMENT, ROOT
 from tests.small_dataset import write_small_dataset
+from train.estimate import disk, problems
 from train.estimate.__main__ import main, show
 from train.estimate.meter import Meter
 from train.estimate.set_up import parse, set_up
@@ -155,6 +159,10 @@ def test_a_script_of_one_s_own_is_taken(tmp_path):
         ("train_custom.py", "--dataset", "{data}", "--gpus", "3", "--device", "cpu"),
         ("train_custom.py", "--dataset", "{data}", "--pretrained-3d", "absent.pth"),
         ("train_kinetics.py", "--dataset", "{data}"),
+        ("train_custom.py", "--dataset", "{data}", "--resume-epoch", "2"),
+        ("train_custom.py", "--dataset", "{data}", "--model-dir", "{data}/labels/train.csv"),
+        ("train_custom.py", "--dataset", "{data}", "--model-dir", "/proc/absent"),
+        ("train_custom.py", "--dataset", "{data}", "--track", "wandb"),
     ],
     ids=" ".join,
 )
@@ -210,3 +218,43 @@ def test_bad_validation_videos_are_told(tmp_path, capsys):
     dataset = with_bad_videos(tmp_path, "val_00[0-2]")
     found, _ = estimate(capsys, "--dataset", dataset, *FLAGS, "--minutes", 0.1)
     assert "3 of the 4 validation videos" in found["problems"][0]
+
+
+def test_an_earlier_run_s_folder_is_refused(small_dataset, tmp_path):
+    """The run itself would not begin, after the user has planned its hours."""
+    folder = tmp_path / "srtg_r3d_10_gates_False"
+    folder.mkdir()
+    (folder / "srtg_r3d_10_last.pth").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        main([str(ROOT / "train_custom.py"), "--dataset", str(small_dataset), *FLAGS, "--model-dir", str(tmp_path)])
+    assert "--resume-epoch" in str(caught.value)
+    assert [path.name for path in folder.iterdir()] == ["srtg_r3d_10_last.pth"]
+
+
+def test_a_run_to_resume_is_estimated(small_dataset, tmp_path, capsys):
+    """With the settings of its checkpoint, as the run has them."""
+    words = [sys.executable, str(ROOT / "train_custom.py"), "--dataset", str(small_dataset), *FLAGS]
+    words += ["--model-dir", str(tmp_path), "--batch-size", "16"]
+    subprocess.run([*words, "--keep", "1"], cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)
+    before = tree(tmp_path)
+    words += ["--resume-epoch", "auto", "--minutes", "0.05"]
+    kept, _ = estimate(capsys, *words[2:])
+    more, _ = estimate(capsys, *words[2:], "--keep", 3)
+    assert kept["disk_bytes"] / more["disk_bytes"] == pytest.approx((1 + 3) / (3 + 3), rel=0.01)
+    assert tree(tmp_path) == before
+
+
+def test_a_disk_without_room_is_told_first(small_dataset, tmp_path, monkeypatch, capsys):
+    """Else the run stops when it saves. A file cannot be written there, so its time is another disk's."""
+    monkeypatch.setattr(problems, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(disk, "_written", lambda state, place: written(place))
+
+    def written(place: Path) -> tuple[int, float]:
+        if place == tmp_path:
+            raise OSError(errno.ENOSPC, "no space")
+        return 10**6, 1.0
+
+    words = ("--dataset", small_dataset, *FLAGS, "--model-dir", tmp_path, "--minutes", 0.05)
+    found, text = estimate(capsys, *words)
+    assert [str(tmp_path) in problem for problem in found["problems"]] == [True]
+    assert "another disk" in text
