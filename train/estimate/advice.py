@@ -1,6 +1,11 @@
 """What limits each phase, and what would change that, in words with the numbers that were measured."""
 
+import os
+
+import torch
+
 from common.duration import duration_text
+from data.labels.text import counted
 from train.estimate.costs import Costs, Cycle
 from train.estimate.meter import Measured
 from train.estimate.set_up import Run
@@ -12,13 +17,16 @@ SHARE = 0.1  # of the run, from which validations are worth a word
 
 def limits(run: Run, costs: Costs) -> list[str]:
     """A sentence for each short cycle of the plan."""
-    return [f"{name_of(cycle)}: {limit_of(run, costs, cycle)}" for cycle in costs.cycles()]
+    names = {cycle: name_of(cycle) for cycle in costs.cycles()}
+    if len(set(names.values())) < len(names):
+        names = {cycle: f"from phase {phases[0].name}, {names[cycle]}" for cycle, phases in costs.cycles().items()}
+    return [f"{name}: {limit_of(run, costs, cycle)}" for cycle, name in names.items()]
 
 
 def name_of(cycle: Cycle) -> str:
     """`4 frames, crop 112/158`."""
     crops = dict.fromkeys(str(spec.shape.height) for spec in cycle)
-    return f"{cycle[0].shape.frames} frames, crop {'/'.join(crops)}"
+    return f"{counted(cycle[0].shape.frames, 'frame')}, crop {'/'.join(crops)}"
 
 
 def limit_of(run: Run, costs: Costs, cycle: Cycle) -> str:
@@ -26,7 +34,7 @@ def limit_of(run: Run, costs: Costs, cycle: Cycle) -> str:
     waits, ahead = costs.waiting(cycle), costs.compute(cycle) / costs.read(cycle)
     if not run.is_gpu:
         side = "reading" if waits >= 0.5 else "computing"
-        return f"{side} limits; {waits:.0%} of a step goes to reading"
+        return f"{side} limits; it waits {waits:.0%} of a step for reading"
     if waits >= WAITS:
         return f"reading limits; the GPU would wait {waits:.0%} of the time"
     return f"computing limits; reading is {ahead:.1f} times as fast, the GPU would wait {waits:.0%} of the time"
@@ -76,9 +84,13 @@ def _of_computing(run: Run, costs: Costs) -> list[str]:
         if not limited:
             return []
         return [f"a GPU of twice the speed, and no faster reading: {_change(costs, costs.total(compute=0.5))}"]
+    threads, cores = torch.get_num_threads(), int(run.cores)
+    if threads < cores:
+        return [f"training computes with {threads} of {cores} cores: OMP_NUM_THREADS says how many"]
     less = run.cores / (run.cores + 1)
     text = _change(costs, costs.total(read=less, compute=less))
-    return [f"one more core, if all of training uses it: {text}"]
+    also = f" and OMP_NUM_THREADS={threads + 1}" if "OMP_NUM_THREADS" in os.environ else ""
+    return [f"one more core{also}, if all of training uses it: {text}"]
 
 
 def _of_schedule(run: Run, costs: Costs) -> list[str]:

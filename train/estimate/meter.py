@@ -25,7 +25,8 @@ from train.failures import bad_video_problem
 from train.schedule.plan import StepSpec
 
 ENDS = {"reading": 0.2, "computing": 0.6, "together": 0.85, "validation": 0.95, "rest": 1.0}  # shares of the time
-MOST = {"reading": 4.0, "computing": 8.0, "together": 15.0, "validation": 10.0}  # seconds of an item
+MOST = {"reading": 4.0, "computing": 8.0, "together": 15.0, "validation": 10.0}  # seconds of an item, in USUAL
+USUAL = 180.0  # seconds; in more, an item may take longer
 CLIPS_READ = 4  # for each worker, of a batch that is read alone
 FORWARD_SHARE = 0.4  # of a step, where a validation cannot be measured: forward is a third, and reading comes on top
 HASH_BYTES = 8  # of each training video, in a checkpoint
@@ -128,7 +129,7 @@ class Meter:
 
     def allowance(self, part: str, items: int) -> float:
         """Seconds for the next of `items` that a part still has to measure."""
-        return min(MOST[part], self.left(part) / items)
+        return min(MOST[part] * max(1.0, self.seconds / USUAL), self.left(part) / items)
 
     # Reading
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from common.cli import CommandParser
+from common.cli import CommandParser, boolean
 from common.device import prepare_device
 from common.distributed.process_group import is_launched
 from common.errors import DataError
@@ -66,7 +66,10 @@ def read_script(path: Path) -> Script:
     if path.suffix != ".py" or not path.is_file():
         own = sorted(each.name for each in Path().glob("train_*.py"))
         known = f"; here are {', '.join(own)}" if own else ""
-        raise DataError(f"there is no script {quoted(str(path))}: give the training script first{known}")
+        name = quoted(str(path))
+        what = f"{name} is no Python script" if os.path.lexists(path) else f"there is no script {name}"
+        what = f"{name} is a folder" if path.is_dir() else what
+        raise DataError(f"{what}: give the training script first, then its flags{known}")
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(each, ast.Expr) and isinstance(each.value, ast.Call) for each in tree.body):
@@ -106,18 +109,19 @@ def parse(words: Sequence[str], description: str) -> tuple[Script, TrainOptions,
     """Script, options and minutes of a command line; a mistake ends the program with one line and status 2."""
     if not words or words[0].startswith("-"):
         parser = parser_of(None, description)
-        parser.parse_args(words)
+        if {"-h", "--help"} & set(words):
+            parser.parse_args(["--help"])
         parser.error("give the training script first, then its flags")
     try:
         script = read_script(Path(words[0]))
     except DataError as error:
         parser_of(None, description).error(str(error))
     parser = parser_of(script, description)
+    if _evaluates(words[1:]):
+        parser.error("--evaluate does not train: leave it out")
     options, namespace = parse_with(parser, words[1:])
     if namespace.minutes < 0.05:
         parser.error(f"--minutes {namespace.minutes:g}: must be 0.05 or more")
-    if options.evaluate:
-        parser.error("--evaluate does not train: leave it out")
     if is_launched():
         parser.error("start the estimate without torchrun, and give the number of GPUs with --gpus")
     return script, options, namespace.minutes
@@ -153,6 +157,11 @@ class Run:
         return self.device.type == "cuda"
 
     @property
+    def rank_noun(self) -> str:
+        """What each rank is to a user: a GPU, or on the CPU a process."""
+        return "GPU" if self.is_gpu else "process"
+
+    @property
     def cores(self) -> float:
         """The cores of a rank."""
         return max(1.0, available_cpus() / self.gpus)
@@ -168,6 +177,13 @@ class Run:
     def fewest(self, spec: StepSpec) -> int:
         """The fewest clips that can be measured: batch norm may need two in each sub-batch."""
         return min(self.of_rank(spec).batch_size, 2 * self.unit(spec))
+
+
+def _evaluates(words: Sequence[str]) -> bool:
+    """Whether flags ask for an evaluation; other mistakes in them may be of that."""
+    parser = CommandParser(prog=PROG, add_help=False)
+    parser.add_argument("--evaluate", type=boolean, nargs="?", const=True, default=False)
+    return bool(parser.parse_known_args(words)[0].evaluate)
 
 
 def set_up(script: Script, options: TrainOptions) -> Run:
@@ -255,9 +271,10 @@ def _notes(options: TrainOptions) -> tuple[str, ...]:
             f"--resume-epoch {options.resume_epoch}: the hours are those of the whole run, from its first epoch"
         )
     if options.gpus > 1:
+        ranks = "GPUs" if options.device == "cuda" else "processes"
         notes.append(
-            f"--gpus {options.gpus}: measured on one of them, with its share of batch, workers and cores; the time of "
-            "communication is not in it"
+            f"--gpus {options.gpus}: measured on one of {options.gpus} {ranks}, with its share of batch, workers and "
+            "cores; the time of communication is not in it"
         )
     if options.debug_mode:
         notes.append("--debug-mode is in the measurements, and slows them")

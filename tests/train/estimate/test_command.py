@@ -13,10 +13,10 @@ from rich.console import Console
 from common.errors import DataError
 from tests.processes import ENVIRONMENT, ROOT
 from tests.small_dataset import write_small_dataset
-from train.estimate import disk, problems
+from train.estimate import advice, disk, problems
 from train.estimate.__main__ import main, show
 from train.estimate.meter import Meter
-from train.estimate.set_up import parse, set_up
+from train.estimate.set_up import Run, parse, set_up
 
 FLAGS = (
     "--network", "srtg_r3d_10", "--clip-length", "4", "--clip-size", "32", "--batch-size", "4", "--lr-steps", "2",
@@ -52,19 +52,24 @@ def test_it_measures_every_shape_and_leaves_no_trace(small_dataset, tmp_path, mo
     assert len(found["shapes"]) == (10 if cycles else 1)  # the crops 0.7 S and s are one where s is 0.7 S
     assert all(shape["read"] > 0 and shape["compute"] > shape["augment"] >= 0 for shape in found["shapes"])
     assert found["disk_bytes"] > 3 * 10**6 and found["largest_batch"] is None
-    assert "limits" in text and "one more core" in text
+    assert "limits" in text and "What would change that" in text
+    assert sum(shape["steps"] for shape in found["shapes"]) == (6 if cycles else 24)
+    assert len({json.dumps(shape["phases"]) for shape in found["shapes"]}) == (4 if cycles else 1)
 
 
 def test_it_ends_in_its_time(small_dataset, capsys):
     """A user who waits for minutes must know how many. Steps of this run would take longer than that."""
     started = time.monotonic()
     flags = ("--network", "srtg_r3d_18", "--clip-length", 16, "--clip-size", 80, "--batch-size", 8, "--workers", 1)
-    found, _ = estimate(
+    found, text = estimate(
         capsys, "--dataset", small_dataset, *flags, "--device", "cpu", "--minutes", 0.05, "--long-cycles",
         "--short-cycles",
     )  # fmt: skip
     assert time.monotonic() - started < 60
     assert {shape["how"] for shape in found["shapes"]} & {"part", "pixels"}
+    assert found["is_rough"] and "more --minutes" in text
+    (total,) = [line for line in text.splitlines() if line.startswith(" total")]
+    assert set(total) & set("~≈*")  # else the number looks measured
 
 
 def test_several_ranks_are_measured_as_one_of_them(small_dataset, capsys):
@@ -72,7 +77,7 @@ def test_several_ranks_are_measured_as_one_of_them(small_dataset, capsys):
     words = ("--dataset", small_dataset, *FLAGS, "--gpus", 2, "--minutes", 0.1)
     found, text = estimate(capsys, *words)
     assert [shape["batch"] for shape in found["shapes"]] == [2]
-    assert "communication" in text
+    assert "communication" in text and "GPU" not in text
 
 
 def test_it_knows_the_variant_of_a_script_with_several_datasets(tmp_path, capsys):
@@ -103,6 +108,7 @@ def test_the_tables_fit_a_terminal(small_dataset, monkeypatch, capsys, width):
     show(run, Meter(run, 3).measure())
     lines = capsys.readouterr().out.splitlines()
     assert Console().width == width and max(map(len, lines)) <= width
+    assert [line.rstrip() for line in lines] == lines
     assert {"What a step takes", "The whole run"} <= {line.strip() for line in lines}
 
 
@@ -116,6 +122,7 @@ DEFAULTS = TrainOptions()
 BAD_SCRIPTS = {
     "absent.py": None,
     "text.txt": "hello",
+    "folder": "",
     "broken.py": "def",
     "failing.py": SCRIPT + "x = 1 / 0\n",
     "without.py": "x = 1\n",
@@ -127,13 +134,16 @@ BAD_SCRIPTS = {
 @pytest.mark.parametrize("name", BAD_SCRIPTS)
 def test_what_is_no_training_script_is_refused(tmp_path, capsys, name):
     """In one line, and without running what it would do."""
-    if BAD_SCRIPTS[name] is not None:
+    if name == "folder":
+        (tmp_path / name).mkdir()
+    elif BAD_SCRIPTS[name] is not None:
         (tmp_path / name).write_text(BAD_SCRIPTS[name])
     with pytest.raises(SystemExit) as end:
         main([str(tmp_path / name), "--dataset", str(tmp_path)])
     assert end.value.code == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and name in error
+    assert ("there is no script" in error) == (name == "absent.py")
 
 
 def test_a_script_of_one_s_own_is_taken(tmp_path):
@@ -148,6 +158,8 @@ def test_a_script_of_one_s_own_is_taken(tmp_path):
     [
         (),
         ("--minutes", "2"),
+        ("--dataset", "{data}", "train_custom.py"),
+        ("train_custom.py", "--evaluate", "--batch-size", "0"),
         ("train_custom.py",),
         ("train_custom.py", "--dataset", "{data}", "--batchsize", "4"),
         ("train_custom.py", "--dataset", "{data}", "--batch-size", "0"),
@@ -172,6 +184,10 @@ def test_a_mistake_is_one_line_and_status_2(server, small_dataset, tmp_path, wor
     process = server.start("-m", "train.estimate", *words, folder=tmp_path)
     assert process.wait() == 2, process.output()
     assert process.stderr.count("\n") == 1 and not process.stdout
+    if words[:1] and words[0].startswith("--"):
+        assert "first" in process.stderr
+    if "--evaluate" in words:
+        assert "--evaluate" in process.stderr
 
 
 def test_torchrun_is_refused(monkeypatch, small_dataset, capsys):
@@ -258,3 +274,23 @@ def test_a_disk_without_room_is_told_first(small_dataset, tmp_path, monkeypatch,
     found, text = estimate(capsys, *words)
     assert [str(tmp_path) in problem for problem in found["problems"]] == [True]
     assert "another disk" in text
+
+
+def test_cores_are_promised_only_to_a_run_that_uses_them(small_dataset, monkeypatch, capsys):
+    """With OMP_NUM_THREADS=1 a further core is idle."""
+    texts = []
+    for threads in (1, 2):
+        monkeypatch.setattr(advice.torch, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(Run, "cores", 2.0)
+        texts.append(estimate(capsys, "--dataset", small_dataset, *FLAGS, "--minutes", 0.05)[1])
+    assert ["one more core" in text for text in texts] == [False, True]
+    assert all("OMP_NUM_THREADS" in text for text in texts)
+
+
+def test_rows_that_look_alike_name_their_phase(tmp_path, capsys):
+    """Few videos make the batches of several phases alike; what differs is not in the row."""
+    dataset = write_small_dataset(tmp_path, train=6, val=2)
+    found, text = estimate(capsys, "--dataset", dataset, *FLAGS, "--minutes", 0.05, "--long-cycles")
+    kinds = [(shape["clip"], shape["batch"]) for shape in found["shapes"]]
+    assert ("first" in text.splitlines()[3].split()) == (len(set(kinds)) < len(kinds))
+    assert len({json.dumps({**shape, "phases": ()}) for shape in found["shapes"]}) == len(kinds)
