@@ -17,10 +17,7 @@ SHARE = 0.1  # of the run, from which validations are worth a word
 
 def limits(run: Run, costs: Costs) -> list[str]:
     """A sentence for each short cycle of the plan."""
-    names = {cycle: name_of(cycle) for cycle in costs.cycles()}
-    if len(set(names.values())) < len(names):
-        names = {cycle: f"from phase {phases[0].name}, {names[cycle]}" for cycle, phases in costs.cycles().items()}
-    return [f"{name}: {limit_of(run, costs, cycle)}" for cycle, name in names.items()]
+    return [f"{name_of(cycle)}: {limit_of(run, costs, cycle)}" for cycle in costs.cycles()]
 
 
 def name_of(cycle: Cycle) -> str:

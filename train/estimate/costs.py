@@ -60,11 +60,6 @@ class Costs:
             found.setdefault(phase.short_cycle, []).append(phase)
         return found
 
-    def has_alike(self) -> bool:
-        """Whether two cycles have the same shapes and batches, and differ in what these do not tell."""
-        alike = {tuple((spec.shape, spec.batch_size) for spec in cycle) for cycle in self.cycles()}
-        return len(alike) < len(self.cycles())
-
     def steps_of(self, spec: StepSpec) -> int:
         """The steps of the run with this shape and batch."""
         return sum(

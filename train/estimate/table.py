@@ -27,16 +27,13 @@ def phase_table(run: Run, costs: Costs) -> Table:
     per_rank = f"\nper {run.rank_noun}" if run.gpus > 1 else ""
     memory = ["memory"] if run.is_gpu else []
     rates = ("read\nclips/s", "compute\nclips/s", "augment", "waits")
-    cycles = costs.cycles()
-    first = [["first\nphase", *(phases[0].name for phases in cycles.values())]] if costs.has_alike() else []
-    for heading in (*(column[0] for column in first), "frames", "crop", f"batch{per_rank}", *rates, *memory, "run"):
+    for heading in ("frames", "crop", f"batch{per_rank}", *rates, *memory, "run"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for number, cycle in enumerate(cycles, start=1):
+    for cycle in costs.cycles():
         found = marks(costs, cycle)
         clips = sum(run.of_rank(spec).batch_size for spec in cycle)
         compute, peak = costs.compute(cycle), max(costs.shapes[spec].memory for spec in cycle)
         table.add_row(
-            *(column[number] for column in first),
             str(cycle[0].shape.frames),
             _joined([spec.shape.height for spec in cycle]),
             _joined([run.of_rank(spec).batch_size for spec in cycle]),
