@@ -109,8 +109,8 @@ def parse(words: Sequence[str], description: str) -> tuple[Script, TrainOptions,
     """Script, options and minutes of a command line; a mistake ends the program with one line and status 2."""
     if not words or words[0].startswith("-"):
         parser = parser_of(None, description)
-        if {"-h", "--help"} & set(words):
-            parser.parse_args(["--help"])
+        is_asking = {"-h", "--help"} & set(words)
+        parser.parse_args(["--help"] if is_asking else ["SCRIPT.py"])  # whose error on other flags would mislead
         parser.error("give the training script first, then its flags")
     try:
         script = read_script(Path(words[0]))
