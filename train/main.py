@@ -138,7 +138,9 @@ def _run_together(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, r
         if not stop.is_saved:
             if ranks.is_first and is_file_awaited() and not options.evaluate:
                 with suppress(DataError):  # it stops in any case
-                    RunFolder(_run_folder(options, spec_of(dataset, options)), options.log_file, ExitStack()).open_log()
+                    RunFolder(
+                        run_folder_of(options, spec_of(dataset, options)), options.log_file, ExitStack()
+                    ).open_log()
             LOG.warning("stopped by a signal (%s) outside of the training steps: there was nothing to save", stop.name)
         return stop.exit_status
     except KeyboardInterrupt:
@@ -184,7 +186,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
     start_logging(console, ranks.is_first, options.debug_mode)
     pretrained, options, notes = on_all_ranks(ranks, lambda: _read_pretrained(options))
     spec = spec_of(dataset, options)
-    folder = _run_folder(options, spec)
+    folder = run_folder_of(options, spec)
     run_folder = RunFolder(folder, options.log_file, held)
     if options.evaluate:
         if "log_file" in options.given:
@@ -327,7 +329,7 @@ def _set_up(
         check_rates(splits.train, options, "training")
         check_rates(splits.val, options, "validation")
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
-    loaded = _load_weights(network, start, options, splits)
+    loaded = load_starting_weights(network, start, options, splits)
     if warning := warning_of_trained(start.path, start.checkpoint, splits.val, options):
         LOG.warning("%s", warning)
     schedule = part(options, ScheduleOptions)
@@ -338,7 +340,7 @@ def _set_up(
     return _SetUp(start, options, splits, digests, contents, network, loaded, plan)
 
 
-def _load_weights(
+def load_starting_weights(
     network: VideoNetwork, start: StartingPoint, options: TrainOptions, splits: Splits
 ) -> tuple[str, ...]:
     """Load the starting point's weights. Returns the names of the parameters that fine-tuning loaded."""
@@ -463,6 +465,7 @@ def _callbacks(
     return [*callbacks, make_tracker(options.track, info)]
 
 
-def _run_folder(options: TrainOptions, spec: DatasetSpec) -> Path:
+def run_folder_of(options: TrainOptions, spec: DatasetSpec) -> Path:
+    """The folder of the run's files, below --model-dir."""
     name = f"{options.network}_gates_{options.gates}" + (f"_{options.task_name}" if options.task_name else "")
     return (options.model_dir or Path("results") / spec.name) / name

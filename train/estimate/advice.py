@@ -1,10 +1,15 @@
 """What limits each phase, and what would change that, in words with the numbers that were measured."""
 
+import os
+
+import torch
+
 from common.duration import duration_text
 from data.labels.text import counted
 from train.estimate.costs import Costs, Cycle
 from train.estimate.meter import Measured
 from train.estimate.set_up import Run
+from train.estimate.sizes import size_text
 
 WAITS = 0.03  # of a step: less is not worth a change
 SHARE = 0.1  # of the run, from which validations are worth a word
@@ -18,7 +23,7 @@ def limits(run: Run, costs: Costs) -> list[str]:
 def name_of(cycle: Cycle) -> str:
     """`4 frames, crop 112/158`."""
     crops = dict.fromkeys(str(spec.shape.height) for spec in cycle)
-    return f"{cycle[0].shape.frames} frames, crop {'/'.join(crops)}"
+    return f"{counted(cycle[0].shape.frames, 'frame')}, crop {'/'.join(crops)}"
 
 
 def limit_of(run: Run, costs: Costs, cycle: Cycle) -> str:
@@ -26,7 +31,7 @@ def limit_of(run: Run, costs: Costs, cycle: Cycle) -> str:
     waits, ahead = costs.waiting(cycle), costs.compute(cycle) / costs.read(cycle)
     if not run.is_gpu:
         side = "reading" if waits >= 0.5 else "computing"
-        return f"{side} limits; {waits:.0%} of a step goes to reading"
+        return f"{side} limits; it waits {waits:.0%} of a step for reading"
     if waits >= WAITS:
         return f"reading limits; the GPU would wait {waits:.0%} of the time"
     return f"computing limits; reading is {ahead:.1f} times as fast, the GPU would wait {waits:.0%} of the time"
@@ -40,7 +45,6 @@ def advice(run: Run, measured: Measured) -> list[str]:
         *_of_reading(run, measured),
         *_of_computing(run, costs),
         *_of_schedule(run, costs),
-        *_of_data(run, measured),
     ]
 
 
@@ -77,9 +81,13 @@ def _of_computing(run: Run, costs: Costs) -> list[str]:
         if not limited:
             return []
         return [f"a GPU of twice the speed, and no faster reading: {_change(costs, costs.total(compute=0.5))}"]
+    threads, cores = torch.get_num_threads(), int(run.cores)
+    if threads < cores:
+        return [f"training computes with {threads} of {cores} cores: OMP_NUM_THREADS says how many"]
     less = run.cores / (run.cores + 1)
     text = _change(costs, costs.total(read=less, compute=less))
-    return [f"one more core, if all of training uses it: {text}"]
+    also = f" and OMP_NUM_THREADS={threads + 1}" if "OMP_NUM_THREADS" in os.environ else ""
+    return [f"one more core{also}, if all of training uses it: {text}"]
 
 
 def _of_schedule(run: Run, costs: Costs) -> list[str]:
@@ -111,30 +119,20 @@ def _of_memory(run: Run, measured: Measured) -> list[str]:
     return lines
 
 
-def _of_data(run: Run, measured: Measured) -> list[str]:
-    lines, storage = [], measured.storage
+def facts(run: Run, measured: Measured) -> list[str]:
+    """What the measurements do not hold."""
+    lines, storage = list(run.notes), measured.storage
     if storage.cached is not None and storage.free_memory:
         fits = "fit" if storage.total_bytes < storage.free_memory else "do not fit"
         line = (
             f"the videos have {size_text(storage.total_bytes)} and {fits} the {size_text(storage.free_memory)} of free "
-            f"memory; {storage.cached:.0%} of a sample were there before the measurement"
+            f"memory; before the measurement the system's cache held {storage.cached:.0%} of a sample of them"
         )
         if storage.cached < 0.5 and fits == "fit":
             line += ": after the first epoch reading is faster than measured"
         elif storage.cached > 0.1 and fits != "fit":
             line += ": in the run they come from the disk, and reading may be slower than measured"
         lines.append(line)
-    if measured.bad_videos:
-        lines.append(
-            f"{counted(measured.bad_videos, 'video')} of {measured.read_videos} could not be read: see python -m "
-            "data.prepare.verify"
-        )
+    if measured.is_saved_elsewhere:
+        lines.append(f"no checkpoint could be written in {run.place}: the time to write one is that of another disk")
     return lines
-
-
-def size_text(count: float) -> str:
-    """`27 kB`, `3.1 MB`, `120 GB`."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.{0 if count >= 10 * size else 1}f} {unit}"
-    return f"{count / 1e3:.0f} kB"

@@ -60,6 +60,19 @@ class Costs:
             found.setdefault(phase.short_cycle, []).append(phase)
         return found
 
+    def steps_of(self, spec: StepSpec) -> int:
+        """The steps of the run with this shape and batch."""
+        return sum(
+            phase.num_epochs * sum(each == spec for each in self._specs_of(phase))
+            for phase in self.plan.phases
+            if spec in phase.short_cycle
+        )
+
+    def _specs_of(self, phase: Phase) -> list[StepSpec]:
+        """The steps of the phase in each of its epochs."""
+        steps, cycle = self.plan.steps_per_epoch(phase), phase.short_cycle
+        return [cycle[step % len(cycle)] for step in range(phase.part * steps, (phase.part + 1) * steps)]
+
     def read(self, cycle: Cycle) -> float:
         """The time to read a round's clips, while nothing else is done."""
         return sum(self.shapes[spec].read for spec in cycle)

@@ -4,15 +4,11 @@ Each part has until a share of the time is over, and each of its items a part of
 estimated from the rest, and marked.
 """
 
-import os
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import torch
-
+from common.errors import DataError
 from common.processes import seconds_of_process
 from data.clips.types import ClipShape
 from data.loading.loader import Batch
@@ -20,19 +16,37 @@ from data.loading.prefetch import on_device
 from evaluate.evaluation import evaluate
 from train.checkpoint.state import collect_state, snapshot
 from train.estimate.costs import PIXELS, Costs, Cycle, ShapeCost
+from train.estimate.disk import Saved, write_time
 from train.estimate.files import Storage, storage_of
 from train.estimate.set_up import ALONE, Run
 from train.estimate.short_side import Smaller, smaller_frames
 from train.estimate.steps import StepMeter
+from train.failures import bad_video_problem
 from train.schedule.plan import StepSpec
 
 ENDS = {"reading": 0.2, "computing": 0.6, "together": 0.85, "validation": 0.95, "rest": 1.0}  # shares of the time
-MOST = {"reading": 4.0, "computing": 8.0, "together": 15.0, "validation": 10.0}  # seconds of an item
+MOST = {"reading": 4.0, "computing": 8.0, "together": 15.0, "validation": 10.0}  # seconds of an item, in USUAL
+USUAL = 180.0  # seconds; in more, an item may take longer
 CLIPS_READ = 4  # for each worker, of a batch that is read alone
 FORWARD_SHARE = 0.4  # of a step, where a validation cannot be measured: forward is a third, and reading comes on top
 HASH_BYTES = 8  # of each training video, in a checkpoint
+NOT_SAVED = Saved()
 
 clock = time.perf_counter
+
+
+@dataclass
+class Videos:
+    """The videos of a split that the meter has tried to read, each counted once."""
+
+    tried: set[int] = field(default_factory=set)
+    bad: set[int] = field(default_factory=set)  # of them, those that cannot be read
+
+    def add(self, batch: Batch) -> None:
+        """Count those of a batch."""
+        bad = {each.video for each in batch.bad_videos}
+        self.bad |= bad
+        self.tried |= bad | set(batch.videos.tolist())
 
 
 @dataclass
@@ -42,26 +56,29 @@ class Measured:
     costs: Costs
     storage: Storage
     smaller: Smaller | None  # what smaller frames would bring
-    bad_videos: int  # of those that were read
-    read_videos: int
+    train_videos: "Videos"
+    val_videos: "Videos"
     memory_limit: float = 0.0  # bytes of a GPU
     memory_fixed: float = 0.0  # of them, those that do not depend on the batch
     too_large: dict[StepSpec, int] = field(default_factory=dict)  # steps that do not fit, and the clips that do
     validation_is_measured: bool = True
+    is_saved_elsewhere: bool = False  # than on the run's disk
 
 
 class Meter:
     """Measures a run within `seconds`."""
 
-    def __init__(self, run: Run, seconds: float) -> None:
+    def __init__(self, run: Run, seconds: float, show: Callable[[str, float], None] = lambda text, share: None) -> None:
+        """`show` gets what is being measured, and the share of the time that is over."""
         self.run = run
+        self.show = show
         self.started = clock()
         self.seconds = seconds
         self.start = seconds_of_process()  # of the imports and the scan, as the run has them
         self.reads: dict[tuple[ClipShape, float], float] = {}  # seconds of a clip
         self.shapes: dict[StepSpec, ShapeCost] = {}  # of the plan's steps
         self.epoch_starts: list[float] = []
-        self.bad_videos = self.read_videos = 0
+        self.train_videos, self.val_videos = Videos(), Videos()
         self.steps = StepMeter(run)
         self.limit = self.fixed = 0.0  # bytes of a GPU, see StepMeter.memory
 
@@ -73,33 +90,38 @@ class Meter:
         self.compute_all()
         costs = self.costs({})
         costs = self.costs(self.train_all(costs))
+        self.say("a validation")
         validation, is_measured = self.validate(costs)
-        saving = self.save()
+        self.say("a checkpoint")
+        saved = self.save()
+        self.say("smaller frames")
         smaller = smaller_frames(run.splits.train, run.dataset.sampling, [spec.shape for spec in self.specs()])
-        costs = self.costs(costs.together, validation, saving)
+        costs = self.costs(costs.together, validation, saved)
         return Measured(
             costs,
             storage,
             smaller,
-            self.bad_videos,
-            self.read_videos,
+            self.train_videos,
+            self.val_videos,
             self.limit,
             self.fixed,
             self.steps.too_large,
             is_measured,
+            saved.is_elsewhere,
         )
 
-    def costs(
-        self, together: Mapping[Cycle, float], validation: float = 0.0, saving: tuple[int, float, float] = (0, 0.0, 0.0)
-    ) -> Costs:
+    def costs(self, together: Mapping[Cycle, float], validation: float = 0.0, saved: Saved = NOT_SAVED) -> Costs:
         """The costs of what was measured so far."""
         run = self.run
-        size, copy, write = saving
         return Costs(
             run.plan, self.shapes, run.is_gpu, run.workers, run.cores, run.frequencies, together,
-            sum(self.epoch_starts) / max(1, len(self.epoch_starts)), validation, copy, write, size,
+            sum(self.epoch_starts) / max(1, len(self.epoch_starts)), validation, saved.copy, saved.write, saved.size,
             self.start + self.steps.once,
         )  # fmt: skip
+
+    def say(self, text: str) -> None:
+        """Show what is being measured now."""
+        self.show(f"measuring {text}", (clock() - self.started) / self.seconds)
 
     def left(self, part: str) -> float:
         """Seconds until a part should end."""
@@ -107,7 +129,7 @@ class Meter:
 
     def allowance(self, part: str, items: int) -> float:
         """Seconds for the next of `items` that a part still has to measure."""
-        return min(MOST[part], self.left(part) / items)
+        return min(MOST[part] * max(1.0, self.seconds / USUAL), self.left(part) / items)
 
     # Reading
 
@@ -116,6 +138,7 @@ class Meter:
         kinds = list(dict.fromkeys((spec.shape, spec.max_interval_factor) for spec in self.specs()))
         for number, (shape, factor) in enumerate(kinds):
             spec = next(s for s in self.specs() if (s.shape, s.max_interval_factor) == (shape, factor))
+            self.say(f"reading: shape {number + 1} of {len(kinds)}, {'x'.join(map(str, shape))}")
             clips = min(self.run.of_rank(spec).batch_size, CLIPS_READ * max(1, self.run.workers))
             self.run.batches.cycle = [spec._replace(batch_size=clips)]
             started = clock()
@@ -135,9 +158,10 @@ class Meter:
         return (clock() - started) / clips
 
     def note(self, batch: Batch) -> None:
-        """Count the videos that could not be read."""
-        self.read_videos += len(batch.labels)
-        self.bad_videos += len(batch.bad_videos)
+        """Count the videos that could not be read. DataError where the run itself finds none in their place."""
+        if any(bad.replacement is None for bad in batch.bad_videos):
+            raise DataError(bad_video_problem(batch.bad_videos, limit=1))
+        self.train_videos.add(batch)
 
     # Computing
 
@@ -160,6 +184,7 @@ class Meter:
             if number and seconds <= 0:
                 rest.append(spec)
             else:
+                self.say(f"computing: shape {number + 1} of {len(specs)}, {'x'.join(map(str, spec.shape))}")
                 cost = self.steps.compute(spec, max(seconds, 0.5))
                 self.shapes[spec] = cost._replace(read=self.read_of(spec))
         known, pixels = list(self.shapes.values()), sum(map(pixels_of, self.shapes))
@@ -185,6 +210,7 @@ class Meter:
             seconds = self.allowance("together", len(cycles) - number)
             is_whole = all(spec in self.shapes and spec not in self.steps.too_large for spec in cycle)
             if is_whole and 2 * costs.round(cycle) < seconds:
+                self.say(f"training: {number + 1} of {len(cycles)} cycles")
                 found[cycle] = self.train(cycle, seconds - costs.round(cycle))
         return found
 
@@ -196,6 +222,7 @@ class Meter:
         batches = on_device(run.loader, run.device)
         for number, spec in enumerate(cycle):
             batch = next(batches)
+            self.note(batch)
             if number == 0:
                 self.epoch_starts.append(clock() - started)
             self.steps.step(batch, spec)
@@ -204,7 +231,9 @@ class Meter:
         started, rounds = clock(), 0
         while not rounds or clock() - started < seconds:
             for spec in cycle:
-                self.steps.step(next(batches), spec)
+                batch = next(batches)
+                self.note(batch)
+                self.steps.step(batch, spec)
                 batches.fetch_ahead()
             rounds += 1
         self.steps.wait()
@@ -232,15 +261,19 @@ class Meter:
         return self._evaluate(batches, seconds), True
 
     def _evaluate(self, batches: int, seconds: float) -> float:
-        """Seconds of a validation of `batches`, of which as many are made as `seconds` allow."""
+        """Seconds of a validation of `batches`, of which as many are made as `seconds` allow; one that can be read."""
         run, started = self.run, clock()
         arrivals: list[float] = []
 
         def watch(each: Iterable[Batch | None]) -> Iterator[Batch | None]:
+            has_video = False
             for batch in each:
                 arrivals.append(clock() - started)
+                if batch is not None:
+                    self.val_videos.add(batch)
+                    has_video = has_video or len(batch.labels) > 0
                 yield batch
-                if clock() - started > seconds or len(arrivals) == batches:
+                if has_video and (clock() - started > seconds or len(arrivals) >= batches):
                     return
 
         evaluate(
@@ -251,32 +284,15 @@ class Meter:
         first, took = arrivals[0], clock() - started
         return first + (took - first) * batches / len(arrivals)
 
-    def save(self) -> tuple[int, float, float]:
-        """Bytes of a checkpoint, and the seconds to copy its state, and to write it to a file without a name.
-
-        The file is on the disk of the run's folder.
-        """
+    def save(self) -> Saved:
+        """Copy the state of a checkpoint, and write it."""
         run = self.run
         trainer = run.trainer
         started = clock()
         state = snapshot(collect_state(trainer.network, trainer.optimizer_step, trainer.progress, run.device))
         copied = clock()
-        hashes = HASH_BYTES * len(run.splits.train)
-        with _nameless(run.folder) as file:
-            torch.save(state, file)
-            size = file.tell() + hashes
-            file.flush()
-            os.fsync(file.fileno())
-        return size, copied - started, clock() - copied
-
-
-def _nameless(folder: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
-    """A file on the disk of `folder`, which need not exist; elsewhere if nothing may be written there."""
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.is_dir())
-    try:
-        return tempfile.TemporaryFile(dir=there)  # type: ignore[return-value]
-    except OSError:
-        return tempfile.TemporaryFile()  # type: ignore[return-value]
+        size, seconds, is_elsewhere = write_time(state, run.place)
+        return Saved(size + HASH_BYTES * len(run.splits.train), copied - started, seconds, is_elsewhere)
 
 
 def pixels_of(spec: StepSpec) -> int:

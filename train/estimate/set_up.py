@@ -6,15 +6,14 @@ The only file of this package that knows the options. Nothing of it writes.
 import ast
 import os
 import runpy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from common.cli import CommandParser
+from common.cli import CommandParser, boolean
 from common.device import prepare_device
 from common.distributed.process_group import is_launched
 from common.errors import DataError
@@ -23,7 +22,6 @@ from common.processes import available_cpus
 from common.ranks import Ranks
 from common.text import quoted
 from data.clips.dataset import ClipDataset
-from data.clips.types import ClipRequest, ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.scan_cache import nothing_kept
 from data.labels.splits import Splits, load_splits
@@ -32,12 +30,16 @@ from network import create_network
 from network.weights.reading import read_checkpoint
 from train.checkpoint.files import FORMAT, CheckpointFolder
 from train.checkpoint.progress import Progress
+from train.checkpoint.start import check_schedule, find_starting_point, with_saved
 from train.clip_sampling import check_rates, training_clips
+from train.estimate.batches import RandomBatches
 from train.estimate.costs import Frequencies
+from train.estimate.disk import check_place
 from train.evaluating import most_val_clips, val_loader
 from train.file_settings import settings_from_file
 from train.losses import LossOptions, make_loss
-from train.main import make_optimizer_step, prepare_network
+from train.main import load_starting_weights, make_optimizer_step, prepare_network, run_folder_of
+from train.monitor.trackers.choice import check_tracker
 from train.norm_clips import check_norm_clips
 from train.options import DatasetChoice, TrainOptions, make_parser, parse_with, resolve_auto, spec_of
 from train.schedule.multigrid import make_plan
@@ -64,7 +66,10 @@ def read_script(path: Path) -> Script:
     if path.suffix != ".py" or not path.is_file():
         own = sorted(each.name for each in Path().glob("train_*.py"))
         known = f"; here are {', '.join(own)}" if own else ""
-        raise DataError(f"there is no script {quoted(str(path))}: give the training script first{known}")
+        name = quoted(str(path))
+        what = f"{name} is no Python script" if os.path.lexists(path) else f"there is no script {name}"
+        what = f"{name} is a folder" if path.is_dir() else what
+        raise DataError(f"{what}: give the training script first, then its flags{known}")
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(each, ast.Expr) and isinstance(each.value, ast.Call) for each in tree.body):
@@ -104,52 +109,22 @@ def parse(words: Sequence[str], description: str) -> tuple[Script, TrainOptions,
     """Script, options and minutes of a command line; a mistake ends the program with one line and status 2."""
     if not words or words[0].startswith("-"):
         parser = parser_of(None, description)
-        parser.parse_args(words)
+        is_asking = {"-h", "--help"} & set(words)
+        parser.parse_args(["--help"] if is_asking else ["SCRIPT.py"])  # whose error on other flags would mislead
         parser.error("give the training script first, then its flags")
     try:
         script = read_script(Path(words[0]))
     except DataError as error:
         parser_of(None, description).error(str(error))
     parser = parser_of(script, description)
+    if _evaluates(words[1:]):
+        parser.error("--evaluate does not train: leave it out")
     options, namespace = parse_with(parser, words[1:])
     if namespace.minutes < 0.05:
         parser.error(f"--minutes {namespace.minutes:g}: must be 0.05 or more")
-    if options.evaluate:
-        parser.error("--evaluate does not train: leave it out")
     if is_launched():
         parser.error("start the estimate without torchrun, and give the number of GPUs with --gpus")
     return script, options, namespace.minutes
-
-
-class RandomBatches:
-    """A batch sampler of one rank: batches of random videos, in the order of a cycle, as often as they are asked for.
-
-    Other videos each time: those that were read before may be in the system's cache. `cycle` may be changed between
-    iterations.
-    """
-
-    STEPS = 10**6  # more than anybody waits for
-
-    def __init__(self, num_videos: int, cycle: Sequence[StepSpec], sizes: set[tuple[int, ClipShape]]) -> None:
-        self.num_videos = num_videos
-        self.cycle = cycle
-        self._sizes = sizes
-        self.rng = np.random.default_rng()
-
-    def __len__(self) -> int:
-        return self.STEPS
-
-    def sizes(self) -> set[tuple[int, ClipShape]]:
-        """The batch sizes and shapes that may occur."""
-        return self._sizes
-
-    def __iter__(self) -> Iterator[list[ClipRequest]]:
-        cycle = tuple(self.cycle)
-        for step in range(self.STEPS):
-            spec = cycle[step % len(cycle)]
-            videos = self.rng.integers(0, self.num_videos, spec.batch_size).tolist()
-            epoch = int(self.rng.integers(1, 2**31))
-            yield [ClipRequest(video, spec.shape, epoch, spec.max_interval_factor) for video in videos]
 
 
 @dataclass
@@ -172,7 +147,7 @@ class Run:
     network: str
     frequencies: Frequencies
     log_every: int
-    folder: Path  # above the run's folder
+    place: Path  # the run's folder, or the nearest above it that exists
     notes: tuple[str, ...]
     with_cycles: Plan | None  # the plan with both multigrid cycles, if the run has none
 
@@ -180,6 +155,11 @@ class Run:
     def is_gpu(self) -> bool:
         """Whether it trains on a GPU."""
         return self.device.type == "cuda"
+
+    @property
+    def rank_noun(self) -> str:
+        """What each rank is to a user: a GPU, or on the CPU a process."""
+        return "GPU" if self.is_gpu else "process"
 
     @property
     def cores(self) -> float:
@@ -199,14 +179,27 @@ class Run:
         return min(self.of_rank(spec).batch_size, 2 * self.unit(spec))
 
 
+def _evaluates(words: Sequence[str]) -> bool:
+    """Whether flags ask for an evaluation; other mistakes in them may be of that."""
+    parser = CommandParser(prog=PROG, add_help=False)
+    parser.add_argument("--evaluate", type=boolean, nargs="?", const=True, default=False)
+    return bool(parser.parse_known_args(words)[0].evaluate)
+
+
 def set_up(script: Script, options: TrainOptions) -> Run:
     """Everything that the run has at its first step. UserError on what the run itself would refuse."""
     options = resolve_auto(options)
     notes = _notes(options)
-    pretrained = options.pretrained_3d
-    if pretrained is not None and not (options.resume_epoch == "auto" and not pretrained.exists()):
-        options = settings_from_file(options, pretrained, read_checkpoint(pretrained))[0]
+    path, checkpoint = options.pretrained_3d, None
+    if path is not None and not (options.resume_epoch == "auto" and not path.exists()):
+        checkpoint = read_checkpoint(path)
+        options = settings_from_file(options, path, checkpoint)[0]
     spec, world = spec_of(script.dataset, options), Ranks(0, 0, options.gpus)
+    check_tracker(options.track)
+    folder = run_folder_of(options, spec)
+    place, checkpoints = check_place(folder), CheckpointFolder(folder, options.network, options.keep)
+    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=checkpoint)
+    options = with_saved(start, options, checkpoint) if start.is_resume else options
     try:
         with nothing_kept():
             splits = load_splits(options.dataset, spec, options.labels, options.source)
@@ -221,17 +214,20 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     schedule = part(options, ScheduleOptions)
     plan = make_plan(schedule, len(splits.train), options.gpus)
     check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
+    if start.is_resume:
+        digests = {"train": splits.train.digest(), "val": splits.val.digest()}
+        check_schedule(start, options, len(splits.train), plan, digests)
     torch.manual_seed(options.random_seed)
     device = prepare_device(options.device, options.precision, ALONE)
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, available_cpus() // options.gpus))
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
+    loaded = load_starting_weights(network, start, options, splits)
     network = prepare_network(network, options, device)
-    folder = options.model_dir or Path("results") / spec.name
     trainer = Trainer(
-        network, make_loss(part(options, LossOptions)), make_optimizer_step(network, options, (), device, ALONE),
+        network, make_loss(part(options, LossOptions)), make_optimizer_step(network, options, loaded, device, ALONE),
         replace(plan, base_shape_lr=TINY_RATE, warmup_lr=TINY_RATE), device, ALONE, part(options, TrainerOptions),
-        CheckpointFolder(folder, options.network, options.keep), {"format": FORMAT}, [], Progress(),
+        checkpoints, {"format": FORMAT}, [], Progress(),
         most_val_clips=most_val_clips(options, world),
     )  # fmt: skip
     dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, replace_bad=True)
@@ -243,7 +239,7 @@ def set_up(script: Script, options: TrainOptions) -> Run:
         val_loader=val_loader(options, splits.val, world), splits=splits, workers=options.workers,
         accumulate=options.accumulate, bad_videos_allowed=options.bad_videos_allowed, device=device,
         precision=options.precision, network=options.network, frequencies=_frequencies(options),
-        log_every=options.log_every, folder=folder, notes=notes, with_cycles=_with_cycles(schedule, plan),
+        log_every=options.log_every, place=place, notes=notes, with_cycles=_with_cycles(schedule, plan),
     )  # fmt: skip
 
 
@@ -275,9 +271,10 @@ def _notes(options: TrainOptions) -> tuple[str, ...]:
             f"--resume-epoch {options.resume_epoch}: the hours are those of the whole run, from its first epoch"
         )
     if options.gpus > 1:
+        ranks = "GPUs" if options.device == "cuda" else "processes"
         notes.append(
-            f"--gpus {options.gpus}: measured on one of them, with its share of batch, workers and cores; the time of "
-            "communication is not in it"
+            f"--gpus {options.gpus}: measured on one of {options.gpus} {ranks}, with its share of batch, workers and "
+            "cores; the time of communication is not in it"
         )
     if options.debug_mode:
         notes.append("--debug-mode is in the measurements, and slows them")

@@ -4,34 +4,33 @@ from rich import box
 from rich.table import Table
 
 from common.duration import duration_text
-from train.estimate.advice import advice, limits, size_text
+from train.estimate.advice import advice, facts, limits
 from train.estimate.costs import PART, PIXELS, Costs, Cycle, largest_batch
 from train.estimate.meter import Measured
+from train.estimate.problems import disk_bytes, log_bytes
 from train.estimate.set_up import Run
+from train.estimate.sizes import size_text
 
-REPORT_BYTES, EPOCH_BYTES = 1000, 600  # of log, score files and TensorBoard
 MARKS = {PART: "~", PIXELS: "≈"}
+APART = "*"
 MEANINGS = {
     "~": "from steps with fewer clips",
     "≈": "from other shapes, by pixels",
-    "*": "from reading and computing apart",
+    APART: "from reading and computing apart",
 }
 
 
 def phase_table(run: Run, costs: Costs) -> Table:
     """A row for each short cycle, of one rank; at most 80 columns wide."""
-    table = Table(title="What a step takes", title_justify="left", box=box.SIMPLE_HEAD, caption_justify="left")
-    table.pad_edge, table.padding = False, 0
-    per_gpu = "\nper GPU" if run.gpus > 1 else ""
+    table = _table("What a step takes")
+    table.padding = 0
+    per_rank = f"\nper {run.rank_noun}" if run.gpus > 1 else ""
     memory = ["memory"] if run.is_gpu else []
     rates = ("read\nclips/s", "compute\nclips/s", "augment", "waits")
-    for heading in ("frames", "crop", f"batch{per_gpu}", *rates, *memory, "run"):
+    for heading in ("frames", "crop", f"batch{per_rank}", *rates, *memory, "run"):
         table.add_column(heading, justify="right", no_wrap=True)
-    used = set()
     for cycle in costs.cycles():
-        marks = _marks(costs, cycle)
-        used |= marks
-        computed = "".join(sorted(marks - {"*"}))
+        found = marks(costs, cycle)
         clips = sum(run.of_rank(spec).batch_size for spec in cycle)
         compute, peak = costs.compute(cycle), max(costs.shapes[spec].memory for spec in cycle)
         table.add_row(
@@ -39,19 +38,44 @@ def phase_table(run: Run, costs: Costs) -> Table:
             _joined([spec.shape.height for spec in cycle]),
             _joined([run.of_rank(spec).batch_size for spec in cycle]),
             _number(clips / costs.read(cycle)),
-            computed + _number(clips / compute),
+            found.replace(APART, "") + _number(clips / compute),
             f"{sum(costs.shapes[spec].augment for spec in cycle) / compute:.1%}",
-            ("*" if "*" in marks else "") + f"{costs.waiting(cycle):.0%}",
+            APART * (APART in found) + f"{costs.waiting(cycle):.0%}",
             *([f"{_number(peak / 2**30)} GiB"] if memory else []),
             duration_text(costs.of_cycle(cycle)),
         )
-    table.caption = "; ".join(f"{mark} {MEANINGS[mark]}" for mark in MEANINGS if mark in used) or None
     return table
 
 
-def _marks(costs: Costs, cycle: Cycle) -> set[str]:
-    marks = {MARKS[costs.shapes[spec].how] for spec in cycle if costs.shapes[spec].how}
-    return marks | (set() if cycle in costs.together else {"*"})
+def marks(costs: Costs, *cycles: Cycle) -> str:
+    """How the times of the cycles were found, where they were not measured: some of `~≈*`; of all without `cycles`."""
+    chosen = cycles or tuple(costs.cycles())
+    used = {MARKS[costs.shapes[spec].how] for cycle in chosen for spec in cycle if costs.shapes[spec].how}
+    used |= set() if all(cycle in costs.together for cycle in chosen) else {APART}
+    return "".join(mark for mark in MEANINGS if mark in used)
+
+
+def footnote(costs: Costs) -> str:
+    """The meaning of the marks in the tables; empty if there are none."""
+    return "; ".join(f"{mark} {MEANINGS[mark]}" for mark in marks(costs))
+
+
+def is_rough(measured: Measured) -> bool:
+    """Whether a part of the total was not measured as it is in the run."""
+    return bool(marks(measured.costs)) or not measured.validation_is_measured
+
+
+def needs_more_time(measured: Measured) -> bool:
+    """Whether a longer measurement would be a better one; not of steps that do not fit a GPU's memory."""
+    costs, too_large = measured.costs, measured.too_large
+    cycles = [cycle for cycle in costs.cycles() if not too_large.keys() & set(cycle)]
+    return not measured.validation_is_measured or bool(cycles and marks(costs, *cycles))
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.pad_edge = False
+    return table
 
 
 def _joined(numbers: list[int]) -> str:
@@ -65,24 +89,26 @@ def _number(value: float) -> str:
 def run_table(run: Run, measured: Measured) -> Table:
     """The time and the disk of the whole run."""
     costs, plan = measured.costs, measured.costs.plan
-    table = Table(title="The whole run", title_justify="left", box=box.SIMPLE_HEAD, caption_justify="left")
-    table.pad_edge, table.show_header = False, False
+    table = _table("The whole run")
+    table.show_header = False
     for _ in range(3):
         table.add_column()
     table.columns[1].justify = "right"
     note = "" if measured.validation_is_measured else "; not measured, guessed from training"
     table.add_row("start", duration_text(costs.start), "programs, scan, first batches")
-    table.add_row("training", duration_text(costs.training()), f"{plan.num_epochs} epochs, {plan.total_steps:,} steps")
+    rough = marks(costs)
+    steps = f"{plan.num_epochs} epochs, {plan.total_steps:,} steps"
+    table.add_row("training", rough + duration_text(costs.training()), steps)
     one = f"{costs.validations()} of {duration_text(costs.validation)}, {len(run.splits.val):,} videos each"
-    table.add_row("validation", duration_text(costs.validating()), one + note)
+    guessed = "" if measured.validation_is_measured else "≈"
+    table.add_row("validation", guessed + duration_text(costs.validating()), one + note)
+    table.add_row("saving", duration_text(costs.saving()), f"{costs.saves():,} saves, the run waits for copies")
     files = f"{costs.writes():,.0f} files of {size_text(costs.checkpoint_bytes)}"
-    writes = f"{files}, {duration_text(costs.write)} each, beside the run"
-    table.add_row("saving", duration_text(costs.saving()), writes)
+    table.add_row("", "", f"{files}, {duration_text(costs.write)} each, written beside the run")
     table.add_section()
-    table.add_row("total", duration_text(costs.total()), "", style="bold")
+    table.add_row("total", (rough or guessed) + duration_text(costs.total()), "", style="bold")
     table.add_section()
-    disk = costs.checkpoints() * costs.checkpoint_bytes
-    table.add_row("disk", size_text(disk + log_bytes(run, costs)), _disk_text(run, costs))
+    table.add_row("disk", size_text(disk_bytes(run, costs)), _disk_text(run, costs))
     if run.is_gpu and measured.memory_limit:
         table.add_row("memory", f"{measured.memory_limit / 2**30:.0f} GiB", _batch_text(run, measured))
     return table
@@ -92,13 +118,6 @@ def _disk_text(run: Run, costs: Costs) -> str:
     kept = costs.frequencies.keep
     files = f"{costs.checkpoints()} checkpoints at most" + (f" (--keep {kept})" if kept else "")
     return f"{files}, {size_text(log_bytes(run, costs))} of logs"
-
-
-def log_bytes(run: Run, costs: Costs) -> int:
-    """Log, score files and TensorBoard's events, about."""
-    plan = costs.plan
-    reports = plan.total_steps // run.log_every + plan.num_epochs
-    return reports * REPORT_BYTES + plan.num_epochs * EPOCH_BYTES
 
 
 def batch_that_fits(run: Run, measured: Measured) -> int:
@@ -117,5 +136,13 @@ def _batch_text(run: Run, measured: Measured) -> str:
 
 def lines(run: Run, measured: Measured) -> list[str]:
     """What limits the run, what would change that, and what the numbers do not hold."""
-    sentences = ["What limits it", *(f"- {line}" for line in limits(run, measured.costs))]
-    return [*sentences, "", "What would change that", *(f"- {line}" for line in [*advice(run, measured), *run.notes])]
+    parts = {
+        "What limits it": limits(run, measured.costs),
+        "What would change that": advice(run, measured),
+        "How it was measured": facts(run, measured),
+    }
+    found: list[str] = []
+    for title, sentences in parts.items():
+        if sentences:
+            found += [*([""] if found else []), title, *(f"- {line}" for line in sentences)]
+    return found
