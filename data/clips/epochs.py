@@ -1,6 +1,7 @@
 """Which epoch the next clip of each video is of, in memory that worker processes share."""
 
 import mmap
+import weakref
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import DupFd
 from typing import Any
@@ -31,6 +32,7 @@ class SharedEpochs:
 
     def _map(self, file: int) -> None:
         self._file = open(file, "r+b", buffering=0)  # noqa: SIM115 - stays open as long as the counts exist
+        weakref.finalize(self, self._file.close)  # else Python warns wherever it collects the file
         self._values = np.frombuffer(mmap.mmap(file, 0), WORD)  # the epoch, then the counts
 
     @property

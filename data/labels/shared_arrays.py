@@ -4,6 +4,7 @@ multiprocessing.shared_memory is not used: it is limited by the size of /dev/shm
 """
 
 import mmap
+import weakref
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import DupFd
@@ -46,6 +47,7 @@ class SharedArrays(Mapping[str, np.ndarray]):
 
     def _map(self, file: int, layout: dict[str, tuple[str, int, int]]) -> None:
         self._file = open(file, "rb", buffering=0)  # noqa: SIM115 - stays open as long as the arrays exist
+        weakref.finalize(self, self._file.close)  # else Python warns wherever it collects the file
         self._layout = layout
         # Map all pages at once: a page that no other process has mapped yet counts as this process's own memory.
         flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)  # only Linux has MAP_POPULATE
