@@ -115,8 +115,10 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.end_all()
         assert self.server.stdin is not None
-        self.server.stdin.close()
-        self.server.wait(10)
+        # Not by closing alone: a worker that a test in this process forked may still hold the other end.
+        with self.server.stdin as requests:
+            print(json.dumps({"end": True}), file=requests)
+        self.server.wait(60)
 
     def ask(self, **request: Any) -> Any:
         assert self.server.stdin is not None and self.server.stdout is not None
@@ -177,6 +179,8 @@ def _serve() -> bool:
     replies = os.dup(1)
     for line in sys.stdin:
         request = json.loads(line)
+        if "end" in request:
+            break
         if "poll" in request:
             pid, status = os.waitpid(request["poll"], os.WNOHANG)
             reply = os.waitstatus_to_exitcode(status) if pid else None
