@@ -6,7 +6,7 @@ Their parameters, names and results are those of PyTorch's layers; results diffe
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from network.kernels.use import HALF, has_hooks, is_channels_last, is_eager, may_use_kernels
+from network.kernels.use import HALF, has_hooks, may_use_kernels
 from network.sub_batch_norm import SubBatchNorm3d
 
 
@@ -80,7 +80,7 @@ class StemConv3d(nn.Conv3d):
     def _may_fold(self, x: Tensor) -> bool:
         height, width = x.shape[-2:]
         is_even = height % 2 == 0 and width % 2 == 0
-        return x.is_cuda and x.dtype in HALF and is_even and is_channels_last(x) and not x.requires_grad and is_eager()
+        return x.dtype in HALF and is_even and not x.requires_grad and may_use_kernels(x)
 
 
 def fold_clips(x: Tensor) -> Tensor:

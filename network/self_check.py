@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.errors import NetworkError
-from network.kernels.use import kept_as_they_are
+from network.fused import fold_clips, fold_weight
+from network.kernels.use import HALF, kept_as_they_are
 from network.srtg import SqueezeAndRecursion
 
 CLIPS, CHANNELS, FRAMES, SIZE, SPLITS = 4, 72, 3, 9, 2  # more channels than a tile's least, odd sizes
@@ -85,6 +86,16 @@ def _operations(device: torch.device, dtype: torch.dtype) -> list[tuple[str, Ope
         free, exact = x.double().requires_grad_(), copy.deepcopy(module).double()
         return with_gradients(exact.plain(free), [free, *exact.parameters()])
 
+    colours, of_stem = random(CLIPS, 3, FRAMES, SIZE + 1, SIZE + 1), random(16, 3, 3, 7, 7)
+
+    def stem(is_folded: bool) -> Results:
+        weight = of_stem.detach().requires_grad_()
+        if is_folded:
+            y = F.conv3d(fold_clips(colours), fold_weight(weight), padding=(1, 0, 0))
+        else:
+            y = F.conv3d(colours.double(), weight.double(), stride=(1, 2, 2), padding=(1, 3, 3))
+        return [y, *torch.autograd.grad(y, [weight], torch.ones_like(y))]
+
     operations = [
         (
             "batch norm",
@@ -98,6 +109,8 @@ def _operations(device: torch.device, dtype: torch.dtype) -> list[tuple[str, Ope
         ),
     ]
     if device.type == "cuda":  # in Triton's interpreter there is no cuDNN
+        if dtype in HALF:
+            operations.append(("stem", partial(stem, True), partial(stem, False)))
         for gates in (False, True):
             module = SqueezeAndRecursion(CHANNELS, gates).to(device)
             name = "squeeze and recursion" + " with gates" * gates

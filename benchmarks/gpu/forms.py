@@ -83,13 +83,16 @@ class FormStep:
 
     def __call__(self) -> None:
         """A forward and a backward pass, and an update."""
-        use_kernels(self.form.fused and not self.form.original)
-        if self.form.original:
-            self._original()
-            return
-        loss = self.loss()
-        self.update.backward(loss)
-        self.update.update(loss.detach(), LR, 0)
+        before = use_kernels(self.form.fused and not self.form.original)
+        try:
+            if self.form.original:
+                self._original()
+                return
+            loss = self.loss()
+            self.update.backward(loss)
+            self.update.update(loss.detach(), LR, 0)
+        finally:
+            use_kernels(before)
 
     def _original(self) -> None:
         with plain_formulation():

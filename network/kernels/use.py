@@ -55,9 +55,10 @@ def set_check(failure_of: Callable[[torch.device, torch.dtype], str]) -> None:
     _switch.failure_of = failure_of
 
 
-def use_kernels(is_on: bool) -> None:
-    """Turn the fused operations of this process on or off."""
-    _switch.is_on = is_on
+def use_kernels(is_on: bool) -> bool:
+    """Turn the fused operations of this process on or off. Returns whether they were on."""
+    before, _switch.is_on = _switch.is_on, is_on
+    return before
 
 
 def failure(device: torch.device, dtype: torch.dtype) -> str:

@@ -55,6 +55,16 @@ def test_the_stem_on_a_gpu_is_that_of_the_cpu(dtype, size):
         assert error < 8 * torch.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_stem_is_folded_only_where_fused_operations_are_used(is_on, monkeypatch):
+    """`--fused False` must leave out all of them, and weights that are explained keep the gradient of the clips."""
+    monkeypatch.setattr("network.fused.may_use_kernels", lambda x: is_on)
+    stem, clips = StemConv3d(8, 3), torch.zeros(1, 3, 2, 8, 8, dtype=torch.bfloat16)
+    assert stem._may_fold(clips) == is_on
+    assert not stem._may_fold(clips.clone().requires_grad_())
+    assert not stem._may_fold(clips.float()) and not stem._may_fold(clips[..., :7])
+
+
 def test_layers_are_those_of_pytorch_by_name():
     """Published checkpoints name a layer by its place."""
     layers = ConvNormReLU(nn.Conv3d(3, 8, 1), nn.BatchNorm3d(8), nn.ReLU())
@@ -83,8 +93,11 @@ def test_fused_operations_can_be_left_out():
     """`--fused False` is how a user finds out whether a fused operation is to blame."""
     x = torch.zeros(2, 16, 2, 4, 4, device="cuda").contiguous(memory_format=LAST)
     assert use.may_use_kernels(x) == use.has_triton() and not use.may_use_kernels(x.contiguous())
-    use.use_kernels(False)
+    frames = torch.zeros(2, 3, 2, 8, 8, device="cuda", dtype=torch.float16).contiguous(memory_format=LAST)
+    stem = StemConv3d(8, 3).cuda()
+    assert stem._may_fold(frames) == use.has_triton()
+    assert use.use_kernels(False)
     try:
-        assert not use.may_use_kernels(x)
+        assert not use.may_use_kernels(x) and not stem._may_fold(frames)
     finally:
         use.use_kernels(True)
