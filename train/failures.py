@@ -36,11 +36,15 @@ def too_many_bad_videos(bad: BadVideo, count: int, limit: int) -> str:
     )
 
 
-def memory_error(plan: Plan, spec: StepSpec, accumulate: int, last: Path) -> TrainingError:
-    """The error of a batch that does not fit the GPU's memory; `last` is the newest checkpoint."""
+def memory_error(plan: Plan, spec: StepSpec, accumulate: int, last: Path, graphs: bool = False) -> TrainingError:
+    """The error of a batch that does not fit the GPU's memory; `last` is the newest checkpoint.
+
+    `graphs`: whether passes are recorded, which keeps their memory.
+    """
+    freed = "--graphs False, which frees the memory of recorded passes, or " if graphs else ""
     return TrainingError(
         f"the GPU's memory does not hold a batch of {spec.batch_size // plan.world_size} clips of "
-        f"{'x'.join(map(str, spec.shape))} in {accumulate} parts. Give {_more_parts(plan, spec, accumulate)}"
+        f"{'x'.join(map(str, spec.shape))} in {accumulate} parts. Give {freed}{_more_parts(plan, spec, accumulate)}"
         "--checkpoint-activations, which takes more time, or a smaller --batch-size, which changes the schedule; "
         f"--resume-epoch auto resumes from {last}, if it was saved"
     )

@@ -6,6 +6,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -238,7 +239,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
         plan,
         device,
         ranks,
-        part(options, TrainerOptions),
+        trainer_options(options, device, ranks),
         checkpoints,
         facts,
         _callbacks(folder, console, progress, score_files, options, facts["run_key"]) if ranks.is_first else [],
@@ -392,6 +393,20 @@ def prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.
     if device.type == "cuda" and options.fused and options.layout == "channels-last":
         LOG.info("%s", description_of_kernels(device, DTYPES[options.precision]))
     return moved(network, device, LAYOUTS[options.layout])
+
+
+def trainer_options(options: TrainOptions, device: torch.device, ranks: Ranks) -> TrainerOptions:
+    """The Trainer's flags; without CUDA graphs where there can be none, which the log says."""
+    chosen = part(options, TrainerOptions)
+    if device.type != "cuda" or not options.graphs:
+        return replace(chosen, graphs=False)
+    reason = ""
+    if options.debug_mode:
+        reason = "--debug-mode waits for the GPU after each block"
+    elif options.sync_bn and ranks.world_size > 1:
+        reason = "--sync-bn communicates within the passes"
+    LOG.info("CUDA graphs: %s", f"not used, {reason}" if reason else "the passes of each shape will be recorded")
+    return replace(chosen, graphs=not reason)
 
 
 def make_optimizer_step(

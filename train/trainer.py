@@ -3,22 +3,20 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
-from common.distributed.process_group import wrap_in_ddp
 from common.distributed.stop_signal import StoppedBySignal, StopSignal
 from common.errors import DataError, TrainingError
 from common.layout import LAYOUTS, with_layout
 from common.logs import LOG
 from common.options import option
-from common.precision import DTYPES, autocast
+from common.precision import DTYPES
 from common.ranks import Ranks
 from data.augment.augment import Augment
 from data.loading.loader import Batch, BatchLoader
@@ -47,9 +45,11 @@ from train.monitor.guarded import Guarded
 from train.monitor.reports import Callback, EpochReport, LogReport
 from train.monitor.speed import SpeedMonitor
 from train.optimizer_step import OptimizerStep
+from train.passes import Computation
 from train.remaining_time import RemainingTime
 from train.schedule.plan import Plan, StepSpec
 from train.schedule.sampler import ScheduleSampler
+from train.step_graphs import RecordedPasses, make_passes
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ class TrainerOptions:
     fused: bool = option(
         True, "on a GPU in channels-last, use this project's fused operations (batch norm with addition and ReLU, "
         "max-pool, SRTG; they need Triton, which comes with PyTorch); False: PyTorch's", "machine", is_compared=True,
+    )  # fmt: skip
+    graphs: bool = option(
+        True, "on a GPU, record the forward and backward pass of each shape of clips as CUDA graphs and replay them: "
+        "the host launches two operations in place of a thousand; False: it launches each", "machine", is_compared=True,
     )  # fmt: skip
     accumulate: int = option(
         1, "gradient accumulation: process each batch in N parts, to need less GPU memory; batch norm covers fewer "
@@ -146,7 +150,8 @@ class Trainer:
         self.most_val_clips = most_val_clips  # that go through the network at a time; 0: all of a batch
         self.is_other_validation = is_other_validation  # asked on the first rank, after each validation
         self.augment = Augment(DTYPES[options.precision], LAYOUTS[with_layout(options.layout, device.type)])
-        self.ddp_network = wrap_in_ddp(network, device) if ranks.world_size > 1 else network
+        computation = Computation(network, loss, optimizer_step, device, options.precision)
+        self.passes = make_passes(computation, ranks, options.graphs)
         self.speed = SpeedMonitor(device)
         self.remaining = RemainingTime(plan, options.val_frequency)
         self.score_sums = ScoreSums(device, network.num_classes, of_videos=False)
@@ -197,6 +202,7 @@ class Trainer:
         assert self._reading is not None
         batches, self._reading = self._reading.batches, None
         self.network.train()
+        self.passes.begin_epoch()
         self.speed.restart()  # so that validation and saving do not count as time of a step
         self.remaining.begin(progress.epoch, progress.step)
         while progress.step < steps:
@@ -205,7 +211,7 @@ class Trainer:
             try:
                 self.train_step(batch, spec)
             except torch.OutOfMemoryError as error:
-                raise memory_error(self.plan, spec, self.options.accumulate, self.folder.last) from error
+                raise self._memory_error(spec) from error
             if progress.step < steps:
                 self._fetch_ahead(batches)
             self._report_step(spec, steps)
@@ -218,15 +224,16 @@ class Trainer:
         if (splits := spec.sub_batches(parts)) != self.num_splits:  # it takes a millisecond to walk over the network
             set_num_splits(self.network, splits)
             self.num_splits = splits
+            self.passes.forget()
         losses = []
         for part in range(parts):
             # Take every parts-th clip: these form the same sub-batches as in the whole batch.
             clips = self.augment(batch.frames[part::parts], batch.augmentation_params[part::parts])
             is_last = part == parts - 1
-            with nullcontext() if is_last else self._no_gradient_sync():
-                losses.append(self._forward_backward(clips, batch.labels[part::parts], len(batch.labels)))
+            losses.append(self._forward_backward(clips, batch.labels[part::parts], len(batch.labels), is_last))
             if not is_last:
                 self.speed.mark()
+        self.passes.finish()
         lr = self.plan.lr(self.progress.epoch, self.progress.step)
         self.optimizer_step.update(torch.stack(losses).sum(), lr, self.progress.global_step)
         self.speed.mark()
@@ -234,15 +241,15 @@ class Trainer:
             self._check_finite()  # on a GPU this would wait for the device in each step
         self.progress.count_step(spec.batch_size, batch.repeated_frames)
 
-    def _forward_backward(self, clips: Tensor, labels: Tensor, batch_size: int) -> Tensor:
+    def _forward_backward(self, clips: Tensor, labels: Tensor, batch_size: int, is_last: bool) -> Tensor:
         """Add the gradients of normalised clips (B, 3, T, h, w). Returns their part () of the batch's mean loss."""
-        with autocast(self.device, self.options.precision):
-            logits = self.ddp_network(clips).float()
-        loss_sum = self.loss(logits, labels)
-        self.speed.mark()
-        self.optimizer_step.backward(loss_sum / batch_size)
-        self.score_sums.add(loss_sum, logits, labels)
-        return loss_sum.detach() / batch_size
+        outputs = self.passes(clips, labels, batch_size, is_last, self.speed.mark)
+        self.score_sums.add(outputs.loss_sum, outputs.logits, labels)
+        return outputs.loss_sum / batch_size
+
+    def _memory_error(self, spec: StepSpec) -> TrainingError:
+        has_recordings = isinstance(self.passes, RecordedPasses) and bool(self.passes.recordings)
+        return memory_error(self.plan, spec, self.options.accumulate, self.folder.last, has_recordings)
 
     def finish_epoch(self, val_loader: BatchLoader) -> EpochReport:
         """Validate, report and save the epoch, after its last step.
@@ -455,6 +462,3 @@ class Trainer:
             return True
         # The ranks' clocks differ, so the first rank decides for all.
         return bool(every_minutes) and self.ranks.decide(time.perf_counter() - self.last_save > 60 * every_minutes)
-
-    def _no_gradient_sync(self) -> AbstractContextManager[None]:
-        return self.ddp_network.no_sync() if isinstance(self.ddp_network, DistributedDataParallel) else nullcontext()

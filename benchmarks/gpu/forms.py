@@ -18,6 +18,8 @@ from network.kernels.use import use_kernels
 from network.sub_batch_norm import use_sub_batch_norm
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
+from train.passes import Computation, EagerPasses, Passes
+from train.step_graphs import CudaRecorder, RecordedPasses
 
 CLASSES = 700
 LR = 1e-4  # of steps whose result does not matter: the weights stay near those of the start
@@ -38,17 +40,20 @@ class Form:
     gates: bool = False
     original: bool = False
     fused: bool = True
+    graphs: bool = False  # the passes are replayed
 
     @property
     def name(self) -> str:
         """What the tables call it."""
         extras = ["gates"] * self.gates + ["as the original"] * self.original + ["not fused"] * (not self.fused)
+        extras += ["CUDA graphs"] * self.graphs
         return ", ".join([self.network, self.layout, *extras])
 
     @property
     def twin(self) -> "Form":
         """The same without squeeze and recursion."""
-        return Form(self.network.removeprefix("srtg_"), self.precision, self.layout, fused=self.fused)
+        name = self.network.removeprefix("srtg_")
+        return Form(name, self.precision, self.layout, fused=self.fused, graphs=self.graphs)
 
     def setting(self, clip: tuple[int, int, int], batch: int, device: torch.device) -> Setting:
         """What benchmarks.network_cost calls it."""
@@ -80,6 +85,10 @@ class FormStep:
             optimizer = make_optimizer(self.network, OptimizerOptions())
             alone = Ranks(0, 0, 1)
             self.update = OptimizerStep(self.network.parameters(), optimizer, device, alone, form.precision, 0.0)
+            computation = Computation(self.network, self._loss_sum, self.update, device, form.precision)
+            self.passes: Passes = EagerPasses(computation, alone)
+            if form.graphs:
+                self.passes = RecordedPasses(computation, alone, CudaRecorder(device))
 
     def __call__(self) -> None:
         """A forward and a backward pass, and an update."""
@@ -88,9 +97,9 @@ class FormStep:
             if self.form.original:
                 self._original()
                 return
-            loss = self.loss()
-            self.update.backward(loss)
-            self.update.update(loss.detach(), LR, 0)
+            outputs = self.passes(self.clips, self.labels, len(self.clips), True, lambda: None)
+            self.passes.finish()
+            self.update.update(outputs.loss_sum / len(self.clips), LR, 0)
         finally:
             use_kernels(before)
 
@@ -101,6 +110,10 @@ class FormStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+
+    @staticmethod
+    def _loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(logits, labels, reduction="sum")
 
     def loss(self) -> Tensor:
         """A forward pass."""

@@ -14,21 +14,23 @@ from benchmarks.gpu.profiling import profile_step
 from benchmarks.gpu.timing import Timing, host_seconds, peaks, repeats_of, time_call, with_smaller_batches
 from benchmarks.network_cost import TORCHVISION, Setting, count_macs, matrix_peak
 from common.device import tune_device
+from train.step_graphs import RECORDED_AT
 
 CLIP, BATCH = (16, 224, 224), 32
 TINY_CLIP, TINY_BATCH = (4, 32, 32), 2
 OTHER_NETWORKS = ("r3d_18", "srtg_r3d_50", "r3d_50", "srtg_r2plus1d_34", "ir_csn_50", "tv_r3d_18", "tv_r2plus1d_18")
-COMPILED = ("graph", "compile")  # the second may take longer than there is
 LONGEST_STEP = 12  # seconds that a form may take, with the choice of algorithms
 
 
-def forms(network: str, half: tuple[str, ...]) -> list[Form]:
+def forms(network: str, half: tuple[str, ...], graphs: bool) -> list[Form]:
     """The forms of section c, in the order of their worth; of each precision and layout, the plain twin comes first."""
     first, last, twin = half[0], half[-1], network.removeprefix("srtg_")
     best, other = "channels-last", "contiguous"
-    found = [Form(twin, first, best), Form(network, first, best), Form(network, first, best, gates=True)]
-    found += [Form(twin, last, best), Form(network, last, best), Form(network, last, best, gates=True)]
-    found += [Form(twin, last, other), Form(network, last, other, original=True)]
+    three = ((twin, False), (network, False), (network, True))
+    found = [Form(name, first, best, gates, graphs=graphs) for name, gates in three]
+    found += [Form(network, last, other, original=True)]
+    found += [Form(name, first, best, gates) for name, gates in three]
+    found += [Form(name, last, best, gates, graphs=graphs) for name, gates in three]
     found += [Form(name, first, best, fused=False) for name in (twin, network)]
     found += [Form(name, first, other) for name in (twin, network)]
     return list(dict.fromkeys(found))
@@ -38,7 +40,7 @@ def run_forms(job: Job) -> None:
     """Section c."""
     network = "srtg_tiny" if job.is_tiny else "srtg_r3d_34"
     meter = StepMeter(job)
-    every = forms(network, job.half)
+    every = forms(network, job.half, graphs=job.is_cuda)
     for form in every:
         job.attempt(form.name, lambda: meter.time(form), LONGEST_STEP * job.is_cuda)  # noqa: B023 - called at once
     # After all times: the profiler slows down what runs after it.
@@ -46,9 +48,7 @@ def run_forms(job: Job) -> None:
         if form in meter.times:
             job.attempt(f"profile of {form.name}", lambda: meter.profile(form), LONGEST_STEP / 2 * job.is_cuda)  # noqa: B023
     job.free()
-    for kind in COMPILED:
-        if job.is_cuda or kind == "compile":
-            job.attempt(f"{kind} of {network}", lambda: in_process(job, kind, network), 20 * job.is_cuda)  # noqa: B023
+    job.attempt(f"compile of {network}", lambda: in_process(job, network), 20 * job.is_cuda)
 
 
 def run_networks(job: Job) -> None:
@@ -59,7 +59,7 @@ def run_networks(job: Job) -> None:
     meter = StepMeter(job)
     for layout in ("channels-last", "contiguous"):
         for name in names:
-            form = Form(name, job.half[0], layout)
+            form = Form(name, job.half[0], layout, graphs=job.is_cuda and name not in TORCHVISION)
             job.attempt(form.name, lambda: meter.time(form), LONGEST_STEP * job.is_cuda)  # noqa: B023 - called at once
 
 
@@ -110,7 +110,7 @@ class StepMeter:
         """Profile a form that was timed."""
         batch, seconds = self.times[form]
         step = FormStep(form, self.clip, batch, self.job.device)
-        for _ in range(2):
+        for _ in range(RECORDED_AT + 1 if form.graphs else 2):
             step()
         profile = profile_step(step, self.job.device)
         del step
@@ -133,10 +133,10 @@ def peak_of(device: str, precision: str) -> float:
     return matrix_peak(Setting((1, 1, 1), 1, 1, device, precision, "contiguous", False, "final", False))
 
 
-def in_process(job: Job, kind: str, network: str) -> None:
+def in_process(job: Job, network: str) -> None:
     """Run benchmarks.gpu.compiled for the time that is left: a compilation cannot be interrupted in any other way."""
     request = {
-        "section": job.section, "kind": kind, "network": network, "device": str(job.device), "is_tiny": job.is_tiny,
+        "section": job.section, "network": network, "device": str(job.device), "is_tiny": job.is_tiny,
         "ends": job.ends, "output": str(job.results.folder), "folder": str(job.folder),
     }  # fmt: skip
     command = [sys.executable, "-m", "benchmarks.gpu.compiled", json.dumps(request)]
@@ -145,7 +145,7 @@ def in_process(job: Job, kind: str, network: str) -> None:
     try:
         done = subprocess.run(command, env=environment, timeout=max(1, job.left()))
     except subprocess.TimeoutExpired:
-        job.left_out.append(f"{kind} of {network} (not finished in {time.monotonic() - started:.0f} s)")
+        job.left_out.append(f"compile of {network} (not finished in {time.monotonic() - started:.0f} s)")
         return
     if done.returncode:
         raise RuntimeError(f"exit status {done.returncode}, see log.txt")

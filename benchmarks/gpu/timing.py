@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from benchmarks.gpu.job import Job
+from train.step_graphs import RECORDED_AT
 
 T = TypeVar("T")
 
@@ -50,10 +51,10 @@ def times_of(call: Callable[[], object], device: torch.device, repeats: int) -> 
 def time_call(
     call: Callable[[], object], device: torch.device, seconds: float = 2.0, least: int = 5, most: int = 30
 ) -> Timing:
-    """Time a call: once, twice to warm up, then for about `seconds`. The peaks of memory start after the first."""
+    """Time a call: once, as often as records the passes, then for about `seconds`. Peaks start after the first."""
     (first,) = times_of(call, device, 1)
     reset_peaks(device)
-    warm = times_of(call, device, 2)[-1]
+    warm = times_of(call, device, RECORDED_AT if device.type == "cuda" else 2)[-1]
     repeats = max(least, min(most, round(seconds / max(warm, 1e-6))))
     times = times_of(call, device, repeats)
     return Timing(first, median(times), max(times), repeats)

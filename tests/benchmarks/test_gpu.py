@@ -18,6 +18,7 @@ from benchmarks.gpu.results import Results, markdown
 from benchmarks.gpu.runner import DONE, NOT_ASKED, Section, Settings, is_good, run_sections
 from benchmarks.gpu.steps import forms
 from benchmarks.gpu.timing import with_smaller_batches
+from common.layout import LAYOUTS
 from network import registry
 from network.resnet3d import Recursion
 from tests.processes import ROOT
@@ -142,12 +143,14 @@ def test_the_command_itself_needs_no_package():
 
 
 def test_the_forms_of_section_c_are_all_there():
-    """Both layouts and precisions, with and without gates and fused operations; the twin of each comes before it."""
-    found = forms("srtg_r3d_34", ("bf16", "fp16"))
-    assert len(found) == len(set(found)) == 12
+    """Both layouts and precisions, gates, fused operations, graphs; but for the original's, the twin comes before it."""
+    found = forms("srtg_r3d_34", ("bf16", "fp16"), graphs=True)
+    assert len(found) == len(set(found)) == 14
     assert sum(form.original for form in found) == 1 and sum(not form.fused for form in found) == 2
+    assert {form.graphs for form in found[:3]} == {True} and {form.layout for form in found} == set(LAYOUTS)
+    assert {form.precision for form in found if form.graphs} == {"bf16", "fp16"}
     for form in found:
-        assert form.twin in found and found.index(form.twin) <= found.index(form)
+        assert form.original or (form.twin in found and found.index(form.twin) <= found.index(form))
 
 
 @pytest.mark.parametrize("original", [False, True])

@@ -243,7 +243,7 @@ def test_accumulated_gradients_are_those_of_the_mean_loss(splits, tmp_path):
     run.network.zero_grad()
     run.trainer.speed.begin_step(0.0, 4)
     for part in range(2):
-        run.trainer._forward_backward(Normalise()(batch.frames[part::2]), batch.labels[part::2], 4)
+        run.trainer._forward_backward(Normalise()(batch.frames[part::2]), batch.labels[part::2], 4, is_last=part == 1)
     for parameter, gradient in zip(run.network.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
 

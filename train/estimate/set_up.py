@@ -38,14 +38,20 @@ from train.estimate.disk import check_place
 from train.evaluating import most_val_clips, val_loader
 from train.file_settings import settings_from_file
 from train.losses import LossOptions, make_loss
-from train.main import load_starting_weights, make_optimizer_step, prepare_network, run_folder_of
+from train.main import (
+    load_starting_weights,
+    make_optimizer_step,
+    prepare_network,
+    run_folder_of,
+    trainer_options,
+)
 from train.monitor.trackers.choice import check_tracker
 from train.norm_clips import check_norm_clips
 from train.options import DatasetChoice, TrainOptions, make_parser, parse_with, resolve_auto, spec_of
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Plan, StepSpec
-from train.trainer import Trainer, TrainerOptions
+from train.trainer import Trainer
 
 PROG = "python -m train.estimate"
 ALONE = Ranks(0, 0, 1)
@@ -226,7 +232,8 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     network = prepare_network(network, options, device)
     trainer = Trainer(
         network, make_loss(part(options, LossOptions)), make_optimizer_step(network, options, loaded, device, ALONE),
-        replace(plan, base_shape_lr=TINY_RATE, warmup_lr=TINY_RATE), device, ALONE, part(options, TrainerOptions),
+        replace(plan, base_shape_lr=TINY_RATE, warmup_lr=TINY_RATE), device, ALONE,
+        trainer_options(options, device, ALONE),
         checkpoints, {"format": FORMAT}, [], Progress(),
         most_val_clips=most_val_clips(options, world),
     )  # fmt: skip

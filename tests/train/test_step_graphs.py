@@ -1,0 +1,269 @@
+"""Recorded passes train what passes train that are launched operation by operation.
+
+CUDA graphs need a GPU. On the CPU a stand-in takes their place, which runs again what it was to record.
+"""
+
+import copy
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from common.ranks import Ranks
+from network.resnet3d import Recursion
+from network.sub_batch_norm import set_num_splits, use_sub_batch_norm
+from tests.devices import PRECISIONS, no_waiting
+from tests.tiny_network import TinyNetwork
+from train.losses import LossOptions, make_loss
+from train.optim import OptimizerOptions, make_optimizer
+from train.optimizer_step import OptimizerStep
+from train.passes import Computation, EagerPasses
+from train.step_graphs import RECORDED_AT, CudaRecorder, FlatGradients, RecordedPasses
+
+ALONE = Ranks(0, 0, 1)
+SHAPES = ((8, 3, 4, 32, 32), (16, 3, 4, 24, 24))  # as in a short cycle
+STEPS = 2 * (RECORDED_AT + 3)
+
+
+class StandIn:
+    """Runs again what it was to record. `change` is called after each replay; `refuses` raises in place of it."""
+
+    def __init__(self, change=lambda: None, refuses=False):
+        self.change, self.refuses = change, refuses
+        self.recorded = self.replayed = 0
+        self.share = 0.0
+
+    def record(self, run):
+        if self.refuses:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        self.recorded += 1
+
+        def replay():
+            self.replayed += 1
+            run()
+            self.change()
+
+        return replay
+
+    def share_of_memory(self):
+        return self.share
+
+    def release(self):
+        self.share = 0.0
+
+
+def recorder_of(device):
+    return StandIn() if device.type == "cpu" else CudaRecorder(device)
+
+
+class Setting:
+    """A network with batch norm and gates, and its passes."""
+
+    def __init__(self, recorder=None, device="cpu", precision="fp32", ranks=ALONE):
+        self.device = torch.device(device)
+        torch.manual_seed(0)
+        self.network = TinyNetwork(4, Recursion(True, "final")).to(self.device)
+        use_sub_batch_norm(self.network)
+        self.network.train()
+        optimizer = make_optimizer(self.network, OptimizerOptions())
+        self.update = OptimizerStep(self.network.parameters(), optimizer, self.device, ranks, precision, 0.0)
+        loss = make_loss(LossOptions(label_smoothing=0.1))
+        computation = Computation(self.network, loss, self.update, self.device, precision)
+        self.passes = RecordedPasses(computation, ranks, recorder) if recorder else EagerPasses(computation, ranks)
+        self.losses = []
+
+    def step(self, number, parts=1, rank=0):
+        """A step at one of the shapes."""
+        shape = SHAPES[number % 2]
+        generator = torch.Generator().manual_seed(1000 * rank + number)
+        clips = torch.randn(shape, generator=generator).to(self.device)
+        labels = torch.randint(4, shape[:1], generator=generator).to(self.device)
+        losses = []
+        for part in range(parts):
+            is_last = part == parts - 1
+            given = clips[part::parts].contiguous(), labels[part::parts]
+            outputs = self.passes(*given, len(clips), is_last, lambda: None)
+            losses.append(outputs.loss_sum / len(clips))
+        self.passes.finish()
+        self.update.update(torch.stack(losses).sum(), 0.01, number)
+        self.losses.append(float(torch.stack(losses).sum()))
+
+    def state(self):
+        return {name: value.clone() for name, value in self.network.state_dict().items()}
+
+
+def assert_same(one, other):
+    assert one.losses == other.losses
+    for (name, value), right in zip(one.state().items(), other.state().values(), strict=True):
+        assert torch.equal(value, right), name
+    assert one.network.open_gate_fractions() == other.network.open_gate_fractions()
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_replayed_steps_are_those_of_single_operations(parts):
+    """A gradient that is lost, added twice or of other clips, or statistics that count twice, would train otherwise."""
+    eager, recorded = Setting(), Setting(recorder := StandIn())
+    for number in range(STEPS):
+        eager.step(number, parts)
+        recorded.step(number, parts)
+    assert recorder.replayed > 2 * recorder.recorded > 0
+    assert_same(recorded, eager)
+
+
+def test_other_sub_batches_are_recorded_anew():
+    """A recording uses the statistics of the sub-batches that there were; others have other memory."""
+    eager, recorded = Setting(), Setting(recorder := StandIn())
+    counts = []
+    for splits in (2, 1, 2):
+        for setting in (eager, recorded):
+            set_num_splits(setting.network, splits)
+            setting.passes.forget()
+        for number in range(STEPS):
+            eager.step(number)
+            recorded.step(number)
+        counts.append(recorder.recorded)
+    assert counts == [4, 8, 12]  # two passes of two shapes
+    assert_same(recorded, eager)
+
+
+@pytest.mark.parametrize("change", ["buffers", "frozen"])
+def test_an_epoch_that_begins_with_other_tensors_is_recorded_anew(change):
+    """Whoever moves a network or freezes a part of it between epochs would else train what it was before."""
+    recorded = Setting(recorder := StandIn())
+    for number in range(STEPS):
+        recorded.step(number)
+    recorded.passes.begin_epoch()
+    assert recorder.recorded == 4 and recorded.passes.recordings
+    if change == "buffers":
+        set_num_splits(recorded.network, 2)
+    else:
+        recorded.network.stem.requires_grad_(False)
+    recorded.passes.begin_epoch()
+    assert not recorded.passes.recordings
+    before = recorded.network.stem[0].weight.clone()
+    for number in range(STEPS):
+        recorded.step(number)
+    assert recorder.recorded == 8
+    assert torch.equal(recorded.network.stem[0].weight, before) == (change == "frozen")
+
+
+def spoilt(setting, what):
+    """A change that a wrong recording could make."""
+
+    def change():
+        if what == "gradient":
+            setting.passes.gradients.flat.mul_(1.1)
+        else:
+            setting.network.stem[1].running_mean.add_(1)
+
+    return change
+
+
+@pytest.mark.parametrize("what", ["gradient", "buffer", "refused", "memory"])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_what_cannot_be_recorded_rightly_is_not_replayed(what, parts, caplog):
+    """The run goes on as if nothing had been recorded, and says why."""
+    eager, recorded = Setting(), Setting(recorder := StandIn())
+    if what == "refused":
+        recorder.refuses = True
+    elif what == "memory":
+        recorder.share = 0.9
+    else:
+        recorder.change = spoilt(recorded, what)
+    for number in range(STEPS):
+        eager.step(number, parts)
+        recorded.step(number, parts)
+    assert_same(recorded, eager)
+    assert recorder.recorded <= 2 and not recorded.passes.recordings
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_numbers_that_are_not_finite_are_no_difference(caplog):
+    """Under the scaler of fp16, the first gradients overflow: the recording has to wait, not to be given up."""
+    recorded = Setting(recorder := StandIn())
+    with torch.no_grad():
+        kept = recorded.network.fc.weight.clone()
+        recorded.network.fc.weight.fill_(float("nan"))
+    for number in range(STEPS):
+        recorded.step(number)
+    assert not recorder.recorded and not caplog.records
+    with torch.no_grad():
+        recorded.network.fc.weight.copy_(kept)
+        for buffer in recorded.network.buffers():
+            buffer.copy_(torch.ones_like(buffer))
+    recorded.update.first_bad_step.fill_(-1)
+    for number in range(STEPS):
+        recorded.step(number)
+    assert recorder.recorded == 4
+
+
+def test_random_operations_draw_the_same(caplog):
+    """A recording with dropout is compared at the draws of the step; else it would seem to be wrong."""
+    recorded = Setting(recorder := StandIn())
+    recorded.network.fc = nn.Sequential(nn.Dropout(0.5), recorded.network.fc)
+    for number in range(STEPS):
+        recorded.step(number)
+    assert recorder.recorded == 4 and not caplog.records
+
+
+def test_flat_gradients_have_the_layout_of_their_parameters():
+    """The fused optimiser takes a slow way where a gradient lies otherwise than its weight."""
+    convolution = nn.Conv3d(8, 16, 3).to(memory_format=torch.channels_last_3d)
+    linear = nn.Linear(5, 3)
+    linear.bias.requires_grad_(False)
+    gradients = FlatGradients([*convolution.parameters(), *linear.parameters()])
+    assert [view.stride() for view in gradients.views] == [each.stride() for each in gradients.parameters]
+    assert len(gradients.views) == 3
+    gradients.attach()
+    (convolution(torch.randn(2, 8, 3, 3, 3)).sum() + linear(torch.randn(4, 5)).sum()).backward()
+    expected = copy.deepcopy([each.grad for each in gradients.parameters])
+    assert float(gradients.flat.norm()) == pytest.approx(float(torch.stack([each.norm() for each in expected]).norm()))
+    assert [view.data_ptr() for view in gradients.views] == [each.grad.data_ptr() for each in gradients.parameters]
+
+
+def train_rank(rank, folder, refusing_rank):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    recorder = StandIn(refuses=rank == refusing_rank)
+    eager, recorded = (Setting(each, ranks=Ranks(rank, rank, 2)) for each in (None, recorder))
+    for number in range(STEPS):
+        eager.step(number, 2, rank)
+        recorded.step(number, 2, rank)
+    if refusing_rank is None:
+        assert recorder.replayed > 2 * recorder.recorded > 0
+    else:
+        assert not recorded.passes.recordings
+    torch.testing.assert_close(recorded.losses, eager.losses, rtol=1e-5, atol=1e-6)
+    for (name, value), right in zip(recorded.state().items(), eager.state().values(), strict=True):
+        torch.testing.assert_close(value, right, rtol=1e-4, atol=1e-5, msg=name)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("refusing_rank", [None, 1])
+def test_two_ranks_train_as_with_distributed_data_parallel(tmp_path, refusing_rank):
+    """Ranks whose gradients are not averaged train two networks; ranks that do not agree to record wait for ever."""
+    mp.spawn(train_rank, (str(tmp_path), refusing_rank), nprocs=2)
+
+
+@pytest.mark.parametrize(("device", "precision"), PRECISIONS)
+def test_replays_on_a_device_train_the_network(device, precision, caplog):
+    """The real recordings, at two shapes in turn and with other sub-batches; nothing in a replayed step waits."""
+    device = torch.device(device)
+    eager, recorded = Setting(None, device, precision), Setting(recorder_of(device), device, precision)
+    for splits in (1, 2):
+        for setting in (eager, recorded):
+            set_num_splits(setting.network, splits)
+            setting.passes.forget()
+        for number in range(STEPS):
+            eager.step(number)
+            recorded.step(number)
+    assert not caplog.records, caplog.text
+    assert len(recorded.passes.recordings) == 2
+    torch.testing.assert_close(recorded.losses, eager.losses, rtol=0.02, atol=0.02)
+    clips, labels = torch.randn(SHAPES[0], device=device), torch.zeros(8, dtype=torch.int64, device=device)
+    with no_waiting(device.type):
+        recorded.passes(clips, labels, 8, True, lambda: None)
+        recorded.passes.finish()

@@ -1,0 +1,91 @@
+"""The forward and backward pass of a part of a batch."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from common.distributed.process_group import wrap_in_ddp
+from common.precision import DTYPES
+from common.ranks import Ranks
+from train.losses import Loss
+from train.optimizer_step import OptimizerStep
+
+
+class Outputs(NamedTuple):
+    """What a forward pass of B clips gives, without a graph of autograd. The next pass may overwrite it."""
+
+    loss_sum: Tensor  # ()
+    logits: Tensor  # (B, classes), float32
+
+
+class Passes(Protocol):
+    """Makes forward and backward passes, and adds up the gradients of a batch that comes in parts."""
+
+    def __call__(
+        self, clips: Tensor, labels: Tensor, batch_size: int, is_last: bool, between: Callable[[], None]
+    ) -> Outputs:
+        """Add the gradients of normalised clips (B, 3, T, h, w), divided by `batch_size`; `is_last`: of the batch.
+
+        `between` is called after the forward pass.
+        """
+
+    def finish(self) -> None:
+        """Give every parameter's `grad` the batch's gradient, averaged over ranks. To be called after the last part."""
+
+    def forget(self) -> None:
+        """Record anew: the network has other buffers."""
+
+    def begin_epoch(self) -> None:
+        """Record anew if the network has other parameters or buffers than before."""
+
+
+class Computation:
+    """A network's loss, in a precision."""
+
+    def __init__(
+        self, network: nn.Module, loss: Loss, optimizer_step: OptimizerStep, device: torch.device, precision: str
+    ) -> None:
+        self.network, self.loss, self.optimizer_step = network, loss, optimizer_step
+        self.device, self.precision = device, precision
+
+    def forward(self, network: nn.Module, clips: Tensor, labels: Tensor, caches: bool = True) -> tuple[Tensor, Tensor]:
+        """The sum () of the clips' losses, and the logits. `caches`: whether autocast keeps converted weights."""
+        enabled = self.precision != "fp32"
+        with torch.autocast(self.device.type, DTYPES[self.precision], enabled=enabled, cache_enabled=caches):
+            logits = network(clips).float()
+        return self.loss(logits, labels), logits
+
+
+class EagerPasses:
+    """Passes whose operations the host launches one by one; DistributedDataParallel averages over ranks."""
+
+    def __init__(self, computation: Computation, ranks: Ranks) -> None:
+        self.computation = computation
+        network = computation.network
+        self.network = wrap_in_ddp(network, computation.device) if ranks.world_size > 1 else network
+
+    def __call__(
+        self, clips: Tensor, labels: Tensor, batch_size: int, is_last: bool, between: Callable[[], None]
+    ) -> Outputs:
+        """See Passes."""
+        with nullcontext() if is_last else self._no_gradient_sync():
+            loss_sum, logits = self.computation.forward(self.network, clips, labels)
+            between()
+            self.computation.optimizer_step.backward(loss_sum / batch_size)
+        return Outputs(loss_sum.detach(), logits.detach())
+
+    def finish(self) -> None:
+        """The gradients are there already."""
+
+    def forget(self) -> None:
+        """Nothing is recorded."""
+
+    def begin_epoch(self) -> None:
+        """Nothing is recorded."""
+
+    def _no_gradient_sync(self) -> AbstractContextManager[None]:
+        return self.network.no_sync() if isinstance(self.network, DistributedDataParallel) else nullcontext()
