@@ -143,7 +143,7 @@ def test_the_command_itself_needs_no_package():
 
 
 def test_the_forms_of_section_c_are_all_there():
-    """Both layouts and precisions, gates, fused operations, graphs; but for the original's, the twin comes before it."""
+    """Both layouts and precisions, gates, fused operations, graphs; the twin comes before each, save the original."""
     found = forms("srtg_r3d_34", ("bf16", "fp16"), graphs=True)
     assert len(found) == len(set(found)) == 14
     assert sum(form.original for form in found) == 1 and sum(not form.fused for form in found) == 2
