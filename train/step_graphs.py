@@ -57,9 +57,16 @@ class CudaRecorder:
         torch.cuda.synchronize(self.device)
         torch.cuda.empty_cache()  # what the other steps have cached is needed for the recording
         before = torch.cuda.memory_reserved(self.device)
-        # Other threads may use the device meanwhile: one writes checkpoints.
-        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
-            run()
+        stream, draws = torch.cuda.current_stream(self.device), _generator(self.device).clone_state()
+        try:
+            # Other threads may use the device meanwhile: one writes checkpoints.
+            with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+                run()
+        except BaseException:
+            # A recording that fails leaves its stream as the current one, and the generator within a recording.
+            torch.cuda.set_stream(stream)
+            _generator(self.device).graphsafe_set_state(draws)
+            raise
         self.reserved += max(0, torch.cuda.memory_reserved(self.device) - before)
         return graph.replay
 
@@ -72,6 +79,10 @@ class CudaRecorder:
         torch.cuda.synchronize(self.device)
         torch.cuda.empty_cache()
         self.pool, self.reserved = torch.cuda.graph_pool_handle(), 0
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
 
 
 class FlatGradients:

@@ -83,8 +83,11 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def kept_as_they_are() -> AbstractContextManager[None]:
-    """Tensors that are saved for a backward pass within are not those of a block that is recomputed."""
-    return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
+    """Tensors that are saved for a backward pass within are not those of a block that is recomputed.
+
+    They are saved without their graph: an operation that saved its own output with it would hold itself for ever.
+    """
+    return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor.detach(), lambda tensor: tensor)
 
 
 def description_of_kernels(device: torch.device, dtype: torch.dtype) -> str:

@@ -248,6 +248,25 @@ def test_two_ranks_train_as_with_distributed_data_parallel(tmp_path, refusing_ra
     mp.spawn(train_rank, (str(tmp_path), refusing_rank), nprocs=2)
 
 
+@pytest.mark.gpu
+def test_a_recording_that_fails_leaves_the_device_as_it_was():
+    """Else the run goes on in another stream, beside its own copies of batches, and nothing can be drawn any more."""
+    device = torch.device("cuda")
+    recorder, stream = CudaRecorder(device), torch.cuda.current_stream()
+
+    def wait():
+        assert float(torch.rand(1, device=device)) < 2
+
+    with pytest.raises(RuntimeError):
+        recorder.record(wait)
+    assert torch.cuda.current_stream() == stream
+    assert float(torch.rand(2, device=device).sum()) < 3
+    recorded = Setting(CudaRecorder(device), device)
+    for number in range(STEPS):
+        recorded.step(number)
+    assert len(recorded.passes.recordings) == 2
+
+
 @pytest.mark.parametrize(("device", "precision"), PRECISIONS)
 def test_replays_on_a_device_train_the_network(device, precision, caplog):
     """The real recordings, at two shapes in turn and with other sub-batches; nothing in a replayed step waits."""
