@@ -5,10 +5,9 @@ squeeze and recursion, a step took twice the GPU's time. A CUDA graph is launche
 """
 
 import math
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -17,72 +16,18 @@ from torch import Tensor, nn
 from common.logs import LOG
 from common.ranks import Ranks
 from train.passes import Computation, EagerPasses, Outputs, Passes
+from train.recorder import CudaRecorder, Recorder
 
-RECORDED_AT = 4
-"""Which step of a shape is recorded. Before, libraries choose their algorithms and allocate what they keep."""
+RECORDED_AT, REPLAYED_FROM = 4, 6
+"""Which pass of a kind is recorded, and from which one on the recording is used. Libraries choose their algorithms, and
+allocate what they keep, before the first; between both, passes are compared."""
 TOLERANCE = 0.01
 """Of the relative difference between a replayed pass and the same one launched operation by operation. Deterministic
 operations give none at all; others differ by the rounding of sums in another order."""
-MEMORY_SHARE = 0.45
-"""Of a GPU's memory, which the recordings may have: what they have is not there for steps of other shapes, the first of
-which are made without a recording, nor for validation."""
-LATER = "later"
-ALIGNMENT = 64  # elements
-
-
-class Recorder(Protocol):
-    """Records operations on a device."""
-
-    def record(self, run: Callable[[], None]) -> Callable[[], object]:
-        """Call `run` so that its operations are recorded and not executed. Returns what executes them."""
-
-    def share_of_memory(self) -> float:
-        """Of the device's, what all recordings have."""
-
-    def release(self) -> None:
-        """Free the memory of recordings that are gone."""
-
-
-class CudaRecorder:
-    """Records CUDA graphs, which share their memory: one is replayed at a time, and its outputs are used at once."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.pool = torch.cuda.graph_pool_handle()
-        self.reserved = 0
-
-    def record(self, run: Callable[[], None]) -> Callable[[], object]:
-        """See Recorder."""
-        graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize(self.device)
-        torch.cuda.empty_cache()  # what the other steps have cached is needed for the recording
-        before = torch.cuda.memory_reserved(self.device)
-        stream, draws = torch.cuda.current_stream(self.device), _generator(self.device).clone_state()
-        try:
-            # Other threads may use the device meanwhile: one writes checkpoints.
-            with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
-                run()
-        except BaseException:
-            # A recording that fails leaves its stream as the current one, and the generator within a recording.
-            torch.cuda.set_stream(stream)
-            _generator(self.device).graphsafe_set_state(draws)
-            raise
-        self.reserved += max(0, torch.cuda.memory_reserved(self.device) - before)
-        return graph.replay
-
-    def share_of_memory(self) -> float:
-        """See Recorder."""
-        return self.reserved / torch.cuda.get_device_properties(self.device).total_memory
-
-    def release(self) -> None:
-        """See Recorder."""
-        torch.cuda.synchronize(self.device)
-        torch.cuda.empty_cache()
-        self.pool, self.reserved = torch.cuda.graph_pool_handle(), 0
-
-
-def _generator(device: torch.device) -> torch.Generator:
-    return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+PARAMETER_TOLERANCE, NOISE = 0.05, 1e-5
+"""The same of one parameter's gradient; and the share of the whole gradient that is rounding."""
+MEMORY_SHARE = 0.9
+"""Of a GPU's memory: recordings and a step without one must have room in it beside each other."""
 
 
 class FlatGradients:
@@ -90,21 +35,33 @@ class FlatGradients:
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        alignment = 64  # elements
         starts = [0]
         for parameter in self.parameters:
-            starts.append(starts[-1] + math.ceil(parameter.numel() / ALIGNMENT) * ALIGNMENT)
+            starts.append(starts[-1] + math.ceil(parameter.numel() / alignment) * alignment)
         self.flat = self.parameters[0].new_zeros(starts[-1])
         self.views = [_like(self.flat, start, each) for start, each in zip(starts, self.parameters, strict=False)]
 
     def attach(self) -> None:
         """Make them the parameters' `grad`."""
         for parameter, view in zip(self.parameters, self.views, strict=True):
-            parameter.grad = view
+            if parameter.requires_grad:  # still
+                parameter.grad = view
+
+    def detach(self) -> list[Tensor | None]:
+        """Take each parameter's `grad` away, and return it."""
+        taken = [parameter.grad for parameter in self.parameters]
+        for parameter in self.parameters:
+            parameter.grad = None
+        return taken
 
     @torch.no_grad()
-    def take(self, gradients: Iterable[Tensor], adds: bool) -> None:
-        """Set or add gradients, one for each parameter, in few operations."""
-        (torch._foreach_add_ if adds else torch._foreach_copy_)(self.views, list(gradients))
+    def take(self, gradients: Sequence[Tensor | None], adds: bool) -> None:
+        """Set or add gradients, one for each parameter, in few operations; None changes nothing."""
+        pairs = [pair for pair in zip(self.views, gradients, strict=True) if pair[1] is not None]
+        if pairs:
+            views, present = map(list, zip(*pairs, strict=True))
+            (torch._foreach_add_ if adds else torch._foreach_copy_)(views, present)
 
 
 def _like(flat: Tensor, start: int, parameter: Tensor) -> Tensor:
@@ -132,10 +89,10 @@ class _Kind(NamedTuple):
 
 
 class _Recording:
-    """The passes of one shape of clips: inputs that stay where they are, and two recordings."""
+    """The passes of a kind of clips: inputs that stay where they are, and two recordings."""
 
     def __init__(
-        self, recorder: Recorder, computation: Computation, gradients: FlatGradients, inputs: "_Inputs", kind: "_Kind"
+        self, recorder: Recorder, computation: Computation, gradients: FlatGradients, inputs: "_Inputs", kind: _Kind
     ) -> None:
         self.computation, self.gradients, self.inputs, self.kind = computation, gradients, inputs, kind
         self._loss: Tensor | None = None
@@ -175,21 +132,22 @@ class _Inputs:
 
 
 class RecordedPasses:
-    """Passes that are replayed from recordings, one for each shape.
+    """Passes that are replayed from recordings, one for each kind of clips. One object of a network at a time.
 
-    The first steps of a shape are made operation by operation. Then its passes are recorded, replayed, and compared
-    with those of the step that is made. If they differ, or cannot be recorded, no step is replayed from then on, and a
-    warning says why. Ranks average the gradients after the backward pass, in one transfer.
+    The first passes of a kind are made operation by operation. Then one of them is also recorded; it and the next are
+    replayed too, and compared. If they differ, or cannot be recorded, no pass is replayed from then on, and a warning
+    says why. Ranks average the gradients after the backward pass, in one transfer.
     """
 
     def __init__(self, computation: Computation, ranks: Ranks, recorder: Recorder) -> None:
         self.computation, self.ranks, self.recorder = computation, ranks, recorder
         self.is_recording = True
         self.seen: Counter[_Kind] = Counter()  # since the last change of the network's buffers
+        self.on_trial: dict[_Kind, _Recording] = {}
         self.recordings: dict[_Kind, _Recording] = {}
         self.memory: Tensor | None = None  # of the clips of all recordings
         self.told: set[str] = set()
-        self.is_first_part = True
+        self._begin_batch()
         network = computation.network
         ranks.broadcast([*network.parameters(), *network.buffers()])
         self._start()
@@ -198,23 +156,20 @@ class RecordedPasses:
         self, clips: Tensor, labels: Tensor, batch_size: int, is_last: bool, between: Callable[[], None]
     ) -> Outputs:
         """See Passes."""
-        is_first, self.is_first_part = self.is_first_part, False
-        adds = not (is_first and is_last)  # the only part of a batch overwrites the gradients
-        kind = _Kind.of(clips, labels, batch_size, adds)
-        recording = self.recordings.get(kind)
-        if is_first and (adds or recording is None):
-            self.gradients.flat.zero_()
-        if recording is not None:
-            return recording.replay(clips, labels, between)
-        self.seen[kind] += 1
-        if not self.is_recording or self.seen[kind] < RECORDED_AT:
-            return self._eager(clips, labels, batch_size, between)
-        return self._record(kind, clips, labels, between)
+        try:
+            return self._pass(clips, labels, batch_size, is_last, between)
+        except BaseException:
+            self._begin_batch()
+            self.gradients.detach()
+            raise
 
     def finish(self) -> None:
         """See Passes."""
-        self.gradients.attach()
-        self.is_first_part = True
+        if self.ranks.world_size > 1:
+            self._flatten()
+        if self.is_flat:
+            self.gradients.attach()
+        self._begin_batch()
         if self.ranks.world_size > 1:
             self.gradients.flat.div_(self.ranks.world_size)
             dist.all_reduce(self.gradients.flat)
@@ -222,88 +177,143 @@ class RecordedPasses:
     def forget(self) -> None:
         """See Passes."""
         self.seen.clear()
-        self.addresses = _addresses(self.computation.network)
-        if self.recordings:
-            self.recordings.clear()
-            self.memory = None
-            self.recorder.release()
+        self._drop()
+        self._start()
 
     def begin_epoch(self) -> None:
         """See Passes."""
-        if self.addresses != _addresses(self.computation.network):
+        if any(self.ranks.gather(self.tensors != _tensors(self.computation.network))):
             self.forget()
-            self._start()
+        hooked = any(self.ranks.gather(bool(self.recordings) and _has_hooks(self.computation.network)))
+        if hooked:
+            self._give_up(HOOKS)
 
-    def _start(self) -> None:
-        network = self.computation.network
-        self.addresses = _addresses(network)
-        self.gradients = FlatGradients(network.parameters())
-        self.is_first_part = True
+    def _pass(
+        self, clips: Tensor, labels: Tensor, batch_size: int, is_last: bool, between: Callable[[], None]
+    ) -> Outputs:
+        adds = self.parts > 0 or not is_last  # the only part of a batch overwrites the gradients
+        kind = _Kind.of(clips, labels, batch_size, adds)
+        self.parts += 1
+        if (recording := self.recordings.get(kind)) is not None:
+            if adds:
+                self._flatten()
+            self.is_flat = True
+            return recording.replay(clips, labels, between)
+        self.seen[kind] += 1
+        is_compared = self.is_recording and self.seen[kind] >= RECORDED_AT
+        if is_compared:
+            outputs = self._compare(kind, clips, labels, between)
+        else:
+            outputs = self._eager(clips, labels, batch_size, between)
+        if self.is_flat:
+            self._flatten()
+        return outputs
+
+    def _begin_batch(self) -> None:
+        self.parts = 0
+        self.is_flat = False  # whether the parts' gradients are in `gradients`, and not in each parameter's `grad`
+
+    def _flatten(self) -> None:
+        """Add the parameters' `grad` to those of the batch, in the order in which the parts came."""
+        if not self.is_flat:
+            self.gradients.flat.zero_()
+            self.is_flat = True
+        self.gradients.take(self.gradients.detach(), adds=True)
 
     def _eager(self, clips: Tensor, labels: Tensor, batch_size: int, between: Callable[[], None]) -> Outputs:
         computation = self.computation
-        self.gradients.attach()
         loss_sum, logits = computation.forward(computation.network, clips, labels)
         between()
         computation.optimizer_step.backward(loss_sum / batch_size)
         return Outputs(loss_sum.detach(), logits.detach())
 
-    def _record(self, kind: "_Kind", clips: Tensor, labels: Tensor, between: Callable[[], None]) -> Outputs:
-        """Make the passes operation by operation, and record them, which changes nothing else."""
-        started = time.perf_counter()
-        flat, earlier = self.gradients.flat, None
-        if kind.adds:
-            earlier = flat.clone()
-            flat.zero_()
-        before = self._state(clips.device)
+    def _compare(self, kind: _Kind, clips: Tensor, labels: Tensor, between: Callable[[], None]) -> Outputs:
+        """Make the passes operation by operation, record them if they are not yet, and replay them.
+
+        All that is left are the results of the first, and a recording, on trial or for good.
+        """
+        flat, earlier = self.gradients.flat.clone() if self.is_flat else None, self.gradients.detach()
+        before = _State(self.computation.network, clips.device)
         outputs = self._eager(clips, labels, kind.batch_size, between)
-        after = self._state(clips.device)
-        expected = [flat.clone(), outputs.loss_sum, *after.buffers]
-        recording, problem = None, LATER  # numbers that are not finite, as under a new scaler, cannot be compared
-        if all(map(_is_finite, expected)):
+        after = _State(self.computation.network, clips.device)
+        expected = self.gradients.detach()
+        # Numbers that are not finite, as under a new scaler, cannot be compared: the next pass is tried.
+        present = [gradient for gradient in expected if gradient is not None]
+        is_finite = all(map(_is_finite, [outputs.loss_sum, *present, *after.values]))
+        if all(self.ranks.gather(is_finite)):
             before.restore()
             try:
-                recording = self._recording(kind, clips, labels)
-                before.restore_draws()
-                replayed = recording.replay(clips, labels, lambda: None)
-                problem = _difference([flat, replayed.loss_sum, *self.computation.network.buffers()], expected)
-                if self.recorder.share_of_memory() > MEMORY_SHARE:
-                    problem = f"recordings have more than {MEMORY_SHARE:.0%} of the GPU's memory"
+                problem = self._problem(
+                    kind, clips, labels, before, _Expected(outputs.loss_sum, expected, after.values)
+                )
             except Exception as error:  # whatever a library refuses to record
                 problem = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-            flat.copy_(expected[0])
             after.restore()
-        if earlier is not None:
-            flat.add_(earlier)
-        problems = list(filter(None, self.ranks.gather(problem)))
-        self._take(kind, recording, sorted(problems, key=lambda each: each == LATER), started)
+            self._take(kind, next(filter(None, self.ranks.gather(problem)), ""))
+        if flat is not None:
+            self.gradients.flat.copy_(flat)
+        for parameter, gradient, more in zip(self.gradients.parameters, earlier, expected, strict=True):
+            parameter.grad = more if gradient is None else gradient if more is None else gradient.add_(more)
         return outputs
 
-    def _recording(self, kind: "_Kind", clips: Tensor, labels: Tensor) -> _Recording:
-        """A recording; it leaves gradients and buffers as it likes."""
-        if self.memory is None or self.memory.numel() < clips.numel() or self.memory.dtype != clips.dtype:
-            self.memory = clips.new_empty(clips.numel())
+    def _problem(self, kind: _Kind, clips: Tensor, labels: Tensor, before: "_State", expected: "_Expected") -> str:
+        """Why a recording is not to be used; nothing if it does what is expected. Makes it, if there is none."""
+        network = self.computation.network
+        if _has_hooks(network):
+            return HOOKS
+        if None in expected.gradients:
+            return "a parameter has no gradient"
+        recording = self.on_trial.get(kind)
         if kind.adds:
             self.gradients.flat.zero_()
-        inputs = _Inputs(clips, labels, self.memory)
-        return _Recording(self.recorder, self.computation, self.gradients, inputs, kind)
+        if recording is None:
+            if self.memory is None or self.memory.numel() < clips.numel() or self.memory.dtype != clips.dtype:
+                self.memory = clips.new_empty(clips.numel())
+            inputs = _Inputs(clips, labels, self.memory)
+            recording = _Recording(self.recorder, self.computation, self.gradients, inputs, kind)
+            self.on_trial[kind] = recording
+            if kind.adds:
+                self.gradients.flat.zero_()
+            before.restore_draws()
+        replayed = recording.replay(clips, labels, lambda: None)
+        if problem := expected.difference(replayed, self.gradients.views, list(network.buffers())):
+            return problem
+        if self.recorder.share_of_memory() > MEMORY_SHARE:
+            return f"recordings and a step do not fit {MEMORY_SHARE:.0%} of the GPU's memory beside each other"
+        return ""
 
-    def _take(self, kind: "_Kind", recording: _Recording | None, problems: list[str], started: float) -> None:
-        """Keep a recording if no rank has a problem; the first is the worst."""
-        if not problems:
-            assert recording is not None
-            self.recordings[kind] = recording
+    def _take(self, kind: _Kind, problem: str) -> None:
+        """Take a recording that has been compared, if no rank has a problem."""
+        if problem:
+            self._give_up(problem)
+        elif kind not in self.tried:
+            self.tried.add(kind)  # with other weights and clips, the next pass shows what the recording keeps of these
+        else:
+            self.recordings[kind] = self.on_trial.pop(kind)
             text = "x".join(map(str, kind.shape))
             if text not in self.told:
                 self.told.add(text)
-                LOG.info("recorded the passes of %s as CUDA graphs in %.1f s", text, time.perf_counter() - started)
-        elif problems[0] != LATER:
-            self.is_recording = False
-            self.forget()
-            LOG.warning("from now on no CUDA graphs are used: %s", problems[0])
+                LOG.info("recorded the passes of %s as CUDA graphs", text)
 
-    def _state(self, device: torch.device) -> "_State":
-        return _State(list(self.computation.network.buffers()), device)
+    def _give_up(self, problem: str) -> None:
+        self.is_recording = False
+        self._drop()
+        LOG.warning("from now on no CUDA graphs are used: %s", problem)
+
+    def _drop(self) -> None:
+        """Drop all recordings, once nothing replays them."""
+        if self.memory is not None:
+            self.recorder.release()
+            self.recordings.clear()
+            self.on_trial.clear()
+            self.memory = None
+            self.recorder.release()
+
+    def _start(self) -> None:
+        network = self.computation.network
+        self.tensors = _tensors(network)
+        self.tried: set[_Kind] = set()
+        self.gradients = FlatGradients(network.parameters())
 
 
 def make_passes(computation: Computation, ranks: Ranks, graphs: bool) -> Passes:
@@ -313,18 +323,47 @@ def make_passes(computation: Computation, ranks: Ranks, graphs: bool) -> Passes:
     return EagerPasses(computation, ranks)
 
 
-class _State:
-    """Values of buffers, and the draws of a device, at some time."""
+class _Expected(NamedTuple):
+    """What the passes of a recording should give."""
 
-    def __init__(self, tensors: list[Tensor], device: torch.device) -> None:
-        self.tensors, self.device = tensors, device
-        self.buffers = [tensor.clone() for tensor in tensors]
+    loss_sum: Tensor
+    gradients: list[Tensor | None]
+    buffers: list[Tensor]
+
+    def difference(self, outputs: Outputs, gradients: list[Tensor], buffers: list[Tensor]) -> str:
+        """What is otherwise; nothing if all is right. Waits for the device."""
+        present = [gradient for gradient in self.gradients if gradient is not None]
+        apart = _norms([one - other for one, other in zip(gradients, present, strict=True)])
+        own = _norms(present)
+        if not bool(apart.norm() <= TOLERANCE * own.norm()):
+            return "the replayed gradient is not that of the step"
+        if not bool((apart <= PARAMETER_TOLERANCE * own + NOISE * own.norm()).all()):
+            return "the replayed gradient of a parameter is not that of the step"
+        for name, value, right in [
+            ("loss", outputs.loss_sum, self.loss_sum),
+            *(("buffer", *pair) for pair in zip(buffers, self.buffers, strict=True)),
+        ]:
+            if not bool((value - right).double().norm() <= TOLERANCE * right.double().norm()):
+                return f"a replayed {name} is not that of the step"
+        return ""
+
+
+def _norms(tensors: list[Tensor]) -> Tensor:
+    return torch.stack(torch._foreach_norm(tensors))
+
+
+class _State:
+    """Values of a network's buffers, and the draws of a device, at some time."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self.buffers, self.device = list(network.buffers()), device
+        self.values = [buffer.clone() for buffer in self.buffers]
         self.draws = torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
     def restore(self) -> None:
         """Set both."""
-        for tensor, value in zip(self.tensors, self.buffers, strict=True):
-            tensor.copy_(value)
+        for buffer, value in zip(self.buffers, self.values, strict=True):
+            buffer.copy_(value)
         self.restore_draws()
 
     def restore_draws(self) -> None:
@@ -335,21 +374,25 @@ class _State:
             torch.set_rng_state(self.draws)
 
 
-def _addresses(network: nn.Module) -> list[tuple[int, bool]]:
-    """Where parameters and buffers are, and which are trained."""
-    return [(tensor.data_ptr(), tensor.requires_grad) for tensor in (*network.parameters(), *network.buffers())]
+HOOKS = "the network has hooks, which would not be called"
+
+
+def _has_hooks(network: nn.Module) -> bool:
+    """Whether something of Python is to be called in the passes, which a replay does not."""
+    of_modules = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    of_parameters = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    return (
+        any(getattr(nn.modules.module, f"_global{name}", None) for name in of_modules)
+        or any(getattr(module, name) for module in network.modules() for name in of_modules)
+        or any(getattr(parameter, name, None) for parameter in network.parameters() for name in of_parameters)
+    )
+
+
+def _tensors(network: nn.Module) -> list[Any]:
+    """Where parameters and buffers are, their shapes, and which are trained."""
+    both = *network.parameters(), *network.buffers()
+    return [(tensor.data_ptr(), tensor.shape, tensor.requires_grad) for tensor in both]
 
 
 def _is_finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(tensor.isfinite().all())
-
-
-def _difference(replayed: list[Tensor], expected: list[Tensor]) -> str:
-    """What a recording does otherwise; nothing if it is right."""
-    names = ["gradient", "loss"] + ["buffer"] * (len(expected) - 2)
-    for name, value, right in zip(names, replayed, expected, strict=True):
-        if not value.is_floating_point():
-            value, right = value.double(), right.double()
-        if not float((value - right).norm()) <= TOLERANCE * float(right.norm()):
-            return f"a replayed {name} is not that of the step"
-    return ""

@@ -19,7 +19,8 @@ from network.sub_batch_norm import use_sub_batch_norm
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.passes import Computation, EagerPasses, Passes
-from train.step_graphs import CudaRecorder, RecordedPasses
+from train.recorder import CudaRecorder
+from train.step_graphs import RecordedPasses
 
 CLASSES = 700
 LR = 1e-4  # of steps whose result does not matter: the weights stay near those of the start
@@ -102,6 +103,11 @@ class FormStep:
             self.update.update(outputs.loss_sum / len(self.clips), LR, 0)
         finally:
             use_kernels(before)
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether the passes are replayed from a recording."""
+        return isinstance(self.passes, RecordedPasses) and bool(self.passes.recordings)
 
     def _original(self) -> None:
         with plain_formulation():

@@ -111,6 +111,8 @@ class Job:
 
     def free(self) -> None:
         """Return the memory of networks that are gone."""
+        if self.is_cuda:
+            torch.cuda.synchronize()  # what is freed may be a recording that is still replayed
         gc.collect()
         if self.is_cuda:
             torch.cuda.empty_cache()

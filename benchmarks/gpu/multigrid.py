@@ -9,7 +9,7 @@ from benchmarks.gpu.timing import peaks, repeats_of, time_call, times_of
 from benchmarks.gpu.training import CLASSES, Trained, kinetics_plan, name_of, random_batch, text_of, train_step
 from common.device import tune_device
 from train.schedule.plan import Phase, StepSpec
-from train.step_graphs import RECORDED_AT
+from train.step_graphs import REPLAYED_FROM
 
 LONGEST_STEP = 8  # seconds that a shape may take, with the choice of algorithms
 ROUNDS = 3  # of the short cycle
@@ -72,7 +72,7 @@ class ShapeMeter:
 
         rounds = 1 if job.is_tiny else ROUNDS
         # The first round follows another phase; later ones record the passes.
-        times_of(step, job.device, (RECORDED_AT + 1 if job.is_cuda else 1) * len(cycle))
+        times_of(step, job.device, (REPLAYED_FROM if job.is_cuda else 1) * len(cycle))
         changing = mean(times_of(step, job.device, rounds * len(cycle)))
         alone = mean(self.seconds[spec] for spec in cycle)
         crops = "/".join(str(spec.shape.height) for spec in cycle)

@@ -14,7 +14,7 @@ from benchmarks.gpu.profiling import profile_step
 from benchmarks.gpu.timing import Timing, host_seconds, peaks, repeats_of, time_call, with_smaller_batches
 from benchmarks.network_cost import TORCHVISION, Setting, count_macs, matrix_peak
 from common.device import tune_device
-from train.step_graphs import RECORDED_AT
+from train.step_graphs import REPLAYED_FROM
 
 CLIP, BATCH = (16, 224, 224), 32
 TINY_CLIP, TINY_BATCH = (4, 32, 32), 2
@@ -104,13 +104,15 @@ class StepMeter:
     def _time(self, form: Form, batch: int) -> tuple[Timing, float, float, float]:
         step = FormStep(form, self.clip, batch, self.job.device)
         timing = time_call(step, self.job.device, **repeats_of(self.job))
+        if form.graphs and not step.is_replayed:
+            raise RuntimeError("its passes were not recorded")
         return timing, host_seconds(step, self.job.device), *peaks(self.job.device)
 
     def profile(self, form: Form) -> None:
         """Profile a form that was timed."""
         batch, seconds = self.times[form]
         step = FormStep(form, self.clip, batch, self.job.device)
-        for _ in range(RECORDED_AT + 1 if form.graphs else 2):
+        for _ in range(REPLAYED_FROM if form.graphs else 2):
             step()
         profile = profile_step(step, self.job.device)
         del step

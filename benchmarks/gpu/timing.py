@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from benchmarks.gpu.job import Job
-from train.step_graphs import RECORDED_AT
+from train.step_graphs import REPLAYED_FROM
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def time_call(
     """Time a call: once, as often as records the passes, then for about `seconds`. Peaks start after the first."""
     (first,) = times_of(call, device, 1)
     reset_peaks(device)
-    warm = times_of(call, device, RECORDED_AT if device.type == "cuda" else 2)[-1]
+    warm = times_of(call, device, REPLAYED_FROM - 1 if device.type == "cuda" else 2)[-1]
     repeats = max(least, min(most, round(seconds / max(warm, 1e-6))))
     times = times_of(call, device, repeats)
     return Timing(first, median(times), max(times), repeats)

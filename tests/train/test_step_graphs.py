@@ -4,6 +4,7 @@ CUDA graphs need a GPU. On the CPU a stand-in takes their place, which runs agai
 """
 
 import copy
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -20,18 +21,19 @@ from train.losses import LossOptions, make_loss
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.passes import Computation, EagerPasses
-from train.step_graphs import RECORDED_AT, CudaRecorder, FlatGradients, RecordedPasses
+from train.recorder import CudaRecorder
+from train.step_graphs import REPLAYED_FROM, FlatGradients, RecordedPasses
 
 ALONE = Ranks(0, 0, 1)
 SHAPES = ((8, 3, 4, 32, 32), (16, 3, 4, 24, 24))  # as in a short cycle
-STEPS = 2 * (RECORDED_AT + 3)
+STEPS = 2 * (REPLAYED_FROM + 3)
 
 
 class StandIn:
-    """Runs again what it was to record. `change` is called after each replay; `refuses` raises in place of it."""
+    """Runs again what it was to record, within `around()`. With `refuses`, it raises."""
 
-    def __init__(self, change=lambda: None, refuses=False):
-        self.change, self.refuses = change, refuses
+    def __init__(self, around=lambda: nullcontext, refuses=False):
+        self.around, self.refuses = around, refuses
         self.recorded = self.replayed = 0
         self.share = 0.0
 
@@ -39,11 +41,12 @@ class StandIn:
         if self.refuses:
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
         self.recorded += 1
+        context = self.around()
 
         def replay():
             self.replayed += 1
-            run()
-            self.change()
+            with context():
+                run()
 
         return replay
 
@@ -149,19 +152,44 @@ def test_an_epoch_that_begins_with_other_tensors_is_recorded_anew(change):
     assert torch.equal(recorded.network.stem[0].weight, before) == (change == "frozen")
 
 
-def spoilt(setting, what):
-    """A change that a wrong recording could make."""
+def spoiling(setting, what):
+    """What a wrong recording could do."""
+    network, gradients = setting.network, setting.passes.gradients
 
-    def change():
-        if what == "gradient":
-            setting.passes.gradients.flat.mul_(1.1)
-        else:
-            setting.network.stem[1].running_mean.add_(1)
+    def around():
+        recorded_weights = [parameter.detach().clone() for parameter in network.parameters()]
 
-    return change
+        @contextmanager
+        def context():
+            own = [parameter.detach().clone() for parameter in network.parameters()]
+            if what == "stale weights":
+                set_all(network.parameters(), recorded_weights)
+            yield
+            set_all(network.parameters(), own)
+            if what == "gradient":
+                gradients.flat.mul_(1.1)
+            elif what == "buffer":
+                network.stem[1].running_mean.add_(1)
+            elif what == "gradients of the recursion":
+                for view, parameter in zip(gradients.views, gradients.parameters, strict=True):
+                    if any(parameter is weight for weight in network.layer1[0].sar.lstm.parameters()):
+                        view.zero_()
+
+        return context
+
+    return around
 
 
-@pytest.mark.parametrize("what", ["gradient", "buffer", "refused", "memory"])
+@torch.no_grad()
+def set_all(tensors, values):
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.copy_(value)
+
+
+WRONG = ("gradient", "gradients of the recursion", "buffer", "stale weights")
+
+
+@pytest.mark.parametrize("what", [*WRONG, "refused", "memory"])
 @pytest.mark.parametrize("parts", [1, 2])
 def test_what_cannot_be_recorded_rightly_is_not_replayed(what, parts, caplog):
     """The run goes on as if nothing had been recorded, and says why."""
@@ -169,15 +197,77 @@ def test_what_cannot_be_recorded_rightly_is_not_replayed(what, parts, caplog):
     if what == "refused":
         recorder.refuses = True
     elif what == "memory":
-        recorder.share = 0.9
+        recorder.share = 0.95
     else:
-        recorder.change = spoilt(recorded, what)
+        recorder.around = spoiling(recorded, what)
     for number in range(STEPS):
         eager.step(number, parts)
         recorded.step(number, parts)
     assert_same(recorded, eager)
-    assert recorder.recorded <= 2 and not recorded.passes.recordings
+    assert recorder.recorded <= 4 and not recorded.passes.recordings
+    assert recorded.passes.memory is None, "of a batch of clips"
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_a_hook_is_still_called(caplog):
+    """Whoever watches a layer or its gradient would see nothing any more; who changes them would train otherwise."""
+    eager, recorded = Setting(), Setting(recorder := StandIn())
+    calls = []
+
+    def twice(weight):
+        weight.grad.mul_(2)
+
+    for setting in (eager, recorded):
+        setting.network.layer2.register_forward_hook(lambda module, inputs, output: calls.append(module))
+        setting.network.fc.weight.register_post_accumulate_grad_hook(twice)
+    for number in range(STEPS):
+        eager.step(number)
+        recorded.step(number)
+    assert len(calls) == 2 * STEPS and not recorder.recorded
+    assert_same(recorded, eager)
+    assert "hooks" in caplog.text
+
+
+def test_a_hook_that_comes_later_is_called_from_the_next_epoch_on():
+    recorded, calls = Setting(StandIn()), []
+    for number in range(STEPS):
+        recorded.step(number)
+    recorded.network.layer2.register_forward_hook(lambda module, inputs, output: calls.append(module))
+    recorded.passes.begin_epoch()
+    for number in range(STEPS):
+        recorded.step(number)
+    assert len(calls) == STEPS
+
+
+def test_a_parameter_without_a_gradient_stays_as_it_is(caplog):
+    """A gradient of zero in place of none would let weight decay take it away."""
+    eager, recorded = Setting(), Setting(StandIn())
+    for setting in (eager, recorded):
+        setting.network.unused = nn.Parameter(torch.ones(3))
+        setting.passes.begin_epoch()
+        optimizer = make_optimizer(setting.network, OptimizerOptions(weight_decay=0.1))
+        setting.update = OptimizerStep(setting.network.parameters(), optimizer, setting.device, ALONE, "fp32", 0.0)
+        setting.passes.computation.optimizer_step = setting.update
+        for number in range(STEPS):
+            setting.step(number)
+        assert torch.equal(setting.network.unused, torch.ones(3))
+    assert_same(recorded, eager)
+    assert "gradient" in caplog.text
+
+
+def test_a_batch_that_failed_leaves_no_gradient():
+    """An out-of-memory error that is survived, as in an estimate, must not add to the next step."""
+    eager, recorded = Setting(), Setting(StandIn())
+    with pytest.raises(RuntimeError):
+        clips, labels = torch.randn(SHAPES[0]), torch.zeros(8, dtype=torch.int64)
+        recorded.passes(clips, labels, 16, False, lambda: None)
+        recorded.passes(clips[:, :, :, :, :0], labels, 16, True, lambda: None)
+    for buffer, value in zip(recorded.network.buffers(), eager.network.buffers(), strict=True):
+        buffer.copy_(value)
+    for number in range(STEPS):
+        eager.step(number)
+        recorded.step(number)
+    assert_same(recorded, eager)
 
 
 def test_numbers_that_are_not_finite_are_no_difference(caplog):
@@ -232,6 +322,13 @@ def train_rank(rank, folder, refusing_rank):
         eager.step(number, 2, rank)
         recorded.step(number, 2, rank)
     if refusing_rank is None:
+        if rank == 0:  # as a callback could, which only the first rank has
+            set_num_splits(recorded.network, 2)
+            set_num_splits(recorded.network, 1)
+        for setting in (eager, recorded):
+            setting.passes.begin_epoch()
+            for number in range(STEPS):
+                setting.step(number, 2, rank)
         assert recorder.replayed > 2 * recorder.recorded > 0
     else:
         assert not recorded.passes.recordings

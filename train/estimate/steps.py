@@ -10,7 +10,7 @@ from data.loading.loader import Batch
 from train.estimate.costs import PART, ShapeCost, fixed_bytes, line_through
 from train.estimate.set_up import Run
 from train.schedule.plan import StepSpec
-from train.step_graphs import RECORDED_AT
+from train.step_graphs import REPLAYED_FROM
 
 GROWTH = 4  # from one batch size to the next, where a whole batch may take too long
 USABLE = 0.9  # of a GPU's free memory: the rest is lost between tensors of different sizes
@@ -76,7 +76,7 @@ class StepMeter:
     def _repeat(self, spec: StepSpec, clips: int, seconds: float) -> float:
         """The mean seconds of a step, of which others were made before."""
         batch = self.batch(spec, clips)
-        for _ in range(RECORDED_AT if self.run.is_gpu else 0):
+        for _ in range(REPLAYED_FROM if self.run.is_gpu else 0):
             self.step(batch, spec)
         self.wait()
         started, steps = clock(), 0
