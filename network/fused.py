@@ -53,9 +53,9 @@ class StemPool(nn.MaxPool3d):
         """Clips x (B, C, T, H, W) to (B, C, T or T/2, H/2, W/2), rounded up."""
         if not may_use_kernels(x):
             return super().forward(x)
-        from network.kernels.pool import max_pool  # not at import: Triton is not everywhere
+        from network.kernels.pool import LIMIT, max_pool  # not at import: Triton is not everywhere
 
-        return max_pool(x, self.frames)
+        return max_pool(x, self.frames) if x.stride(0) < LIMIT else super().forward(x)
 
 
 class StemConv3d(nn.Conv3d):
