@@ -109,9 +109,14 @@ class SubBatchNorm3d(nn.BatchNorm3d):
         """Normalise x (B, C, T, H, W), add the shortcut, and apply ReLU, all at once; see `may_fuse`."""
         from network.kernels.norm import norm_add_relu  # not at import: Triton is not everywhere
 
-        splits = self.num_splits
-        assert len(x) % splits == 0, f"a batch of {len(x)} clips does not divide into {splits} sub-batches"
-        norm = self.weight, self.bias, *self._statistics(), self.num_batches_tracked, self.momentum, self.eps
+        buffers = self._buffers  # by their names nn.Module searches, which takes the host several times as long
+        mean, var = buffers["split_mean"], buffers["split_var"]
+        if mean is None or var is None:
+            mean, var = self.running_mean, self.running_var
+        else:
+            splits = len(mean)
+            assert len(x) % splits == 0, f"a batch of {len(x)} clips does not divide into {splits} sub-batches"
+        norm = self.weight, self.bias, mean, var, buffers["num_batches_tracked"], self.momentum, self.eps
         return norm_add_relu(x, shortcut, *norm, relu)
 
     def _plain(self, x: Tensor) -> Tensor:
