@@ -1,7 +1,7 @@
 """A stem's convolution of RGB clips as one of 64 channels, in half precision and channels_last_3d.
 
-The folded clips are as large as the stem's result. They are not kept for the backward pass, which folds the clips again:
-that takes less time than it takes to write the result.
+The folded clips are as large as the stem's result. They are not kept for the backward pass, which folds them again:
+that takes less time than to write the result.
 """
 
 from typing import Any
@@ -71,6 +71,7 @@ class _WideConv(torch.autograd.Function):
 def wide_conv(x: Tensor, weight: Tensor) -> Tensor:
     """The stem's convolution of clips (B, 3, T, H, W): (B, out, T, H/2, W/2).
 
-    `weight` (out, 64, t, 4, 1) is that of `network.fused.fold_weight_wide`. x is in half precision and channels_last_3d, H and W are even. Only `weight` gets a gradient.
+    `weight` (out, 64, t, 4, 1) is that of `network.fused.fold_weight_wide`, and alone gets a gradient. x is in half
+    precision and channels_last_3d, H and W are even.
     """
     return _WideConv.apply(x, weight)
