@@ -10,6 +10,7 @@ from network.kernels.use import HALF, has_hooks, may_use_kernels
 from network.sub_batch_norm import SubBatchNorm3d
 
 WIDE = False  # which form of a folded stem is used: that of 64 channels, or that of 16
+NORM_AND_POOL = False  # whether the batch norm and the max-pool after it are one operation
 
 
 class ConvNormReLU(nn.Sequential):
@@ -17,7 +18,10 @@ class ConvNormReLU(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips x (B, in, T, H, W) to (B, out, T', H', W')."""
-        layers = list(self)
+        return self.through(x, list(self))
+
+    def through(self, x: Tensor, layers: list[nn.Module]) -> Tensor:
+        """Clips through some of the layers."""
         index = 0
         while index < len(layers):
             layer, following = layers[index], layers[index + 1] if index + 1 < len(layers) else None
@@ -28,6 +32,19 @@ class ConvNormReLU(nn.Sequential):
                 x = layer(x)
                 index += 1
         return x
+
+
+def pooled_stem(stem: nn.Module, pool: nn.Module, clips: Tensor) -> Tensor:
+    """The max-pool of a stem's result; with NORM_AND_POOL, its last batch norm, ReLU and the pool are one operation."""
+    if not (NORM_AND_POOL and isinstance(stem, ConvNormReLU) and isinstance(pool, StemPool)):
+        return pool(stem(clips))
+    if has_hooks(stem) or has_hooks(pool):
+        return pool(stem(clips))
+    *before, norm, relu = stem
+    x = stem.through(clips, before)
+    if isinstance(norm, SubBatchNorm3d) and _is_relu(relu) and norm.may_fuse(x) and pool.may_fuse(x):
+        return norm.fused_with_pool(x, pool.frames)
+    return pool(stem.through(x, [norm, relu]))
 
 
 def _is_relu(layer: nn.Module | None) -> bool:
@@ -53,11 +70,15 @@ class StemPool(nn.MaxPool3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips x (B, C, T, H, W) to (B, C, T or T/2, H/2, W/2), rounded up."""
-        if not may_use_kernels(x):
+        if not self.may_fuse(x):
             return super().forward(x)
-        from network.kernels.pool import LIMIT, max_pool  # not at import: Triton is not everywhere
+        from network.kernels.pool import max_pool  # not at import: Triton is not everywhere
 
-        return max_pool(x, self.frames) if x.stride(0) < LIMIT else super().forward(x)
+        return max_pool(x, self.frames)
+
+    def may_fuse(self, x: Tensor) -> bool:
+        """Whether the kernels take clips x (B, C, T, H, W): offsets within a clip are int32."""
+        return may_use_kernels(x) and x.stride(0) < 2**31
 
 
 class StemConv3d(nn.Conv3d):

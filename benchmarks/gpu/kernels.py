@@ -38,6 +38,7 @@ def run(job: Job) -> None:
     job.attempt("pool", meter.pool)
     job.attempt("stem", meter.stem)
     if job.is_cuda:
+        job.attempt("norm and pool", meter.norm_pool)
         job.attempt("launch", meter.launch)
     for layer in OF_NORM:
         job.attempt(f"norm, {layer}", lambda: meter.norm(meter.shape(*layer), 1))  # noqa: B023 - called at once
@@ -97,6 +98,14 @@ class KernelMeter:
         pool = StemPool(3)
         gradient = torch.randn_like(pool(x))
         self._compare("max-pool", (x,), gradient, lambda: pool(x), lambda: F.max_pool3d(x, 3, 2, 1), 2.375)
+
+    def norm_pool(self) -> None:
+        """The batch norm after the stem, ReLU and the max-pool, as one operation and as two."""
+        x = self.random(self.clips, 64, 16, self.size // 2, self.size // 2)
+        norm, pool = SubBatchNorm3d(64).to(self.job.device), StemPool(3)
+        gradient = torch.randn_like(pool(x))
+        forms = lambda: norm.fused_with_pool(x, 3), lambda: pool(norm.fused(x, None, relu=True))
+        self._compare("norm, ReLU and max-pool; plain: as two", (x,), gradient, *forms, 5.75)
 
     def stem(self) -> None:
         """The stem's convolution in several forms."""

@@ -53,18 +53,22 @@ def test_numbers_that_are_not_finite_stay_so(device):
     assert y[0, 3].isnan().any() and y[0, 5].isneginf().all()
 
 
+TABLES = dict.fromkeys(("table", "sums"), torch.float32)
+
+
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
-@pytest.mark.parametrize(("dtype", "sizes"), product(DTYPES, ({"KT": 3, "ST": 2}, {"KT": 1, "ST": 1})))
+@pytest.mark.parametrize(("dtype", "frames", "norm"), product(DTYPES, (1, 3), (False, True)))
 @pytest.mark.parametrize("channels", [64, 72, 45])
 @pytest.mark.parametrize("name", ["_pool_kernel", "_pool_gradient_kernel"])
-def test_kernels_compile_for_an_h100(name, channels, dtype, sizes, tmp_path, monkeypatch):
+def test_kernels_compile_for_an_h100(name, channels, dtype, frames, norm, tmp_path, monkeypatch):
     """The interpreter accepts what the compiler refuses; and a kernel that reads two bytes at a time is slow."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = getattr(kernels, name)
-    pointers = dict.fromkeys(("x", "y", "dx", "dy"), dtype) | {"taps": torch.uint8}
+    pointers = dict.fromkeys(("x", "y", "dx", "dy"), dtype) | {"taps": torch.uint8} | TABLES
     pointers = {name: of for name, of in pointers.items() if name in kernel.arg_names}
-    tile = dict(zip(("GROUP", "BLOCK_R", "BLOCK_C"), kernels._tile(channels), strict=True))
-    ptx = compiled(kernel, pointers, sizes | tile, kernels.WARPS).asm["ptx"]
+    constants = kernels.geometry_of((2, channels, 4, 6, 6), frames).constants
+    constants = dict(zip(("KT", "ST", "GROUP", "BLOCK_R", "BLOCK_C"), constants, strict=True)) | {"NORM": norm}
+    ptx = compiled(kernel, pointers, constants, kernels.WARPS).asm["ptx"]
     if channels % 8 == 0:
         assert "ld.global.v4.b32" in ptx and "st.global.v4.b32" in ptx
         assert not any(f"global.{kind}" in ptx for kind in ("b8", "b16", "b32")), "a few bytes at a time"
