@@ -109,15 +109,15 @@ class SubBatchNorm3d(nn.BatchNorm3d):
         """Normalise x (B, C, T, H, W), add the shortcut, and apply ReLU, all at once; see `may_fuse`."""
         from network.kernels.norm import norm_add_relu  # not at import: Triton is not everywhere
 
-        return norm_add_relu(x, shortcut, *self._of_kernels(x), relu=relu)
+        return norm_add_relu(x, shortcut, *self._of_kernels(x), relu)
 
     def fused_with_pool(self, x: Tensor, frames: int) -> Tensor:
         """Normalise x (B, C, T, H, W), apply ReLU, and the max-pool of network.fused.StemPool, all at once."""
         from network.kernels.norm_pool import norm_relu_pool  # not at import: Triton is not everywhere
 
-        return norm_relu_pool(x, *self._of_kernels(x), frames=frames)
+        return norm_relu_pool(x, *self._of_kernels(x), frames)
 
-    def _of_kernels(self, x: Tensor) -> tuple[Any, ...]:
+    def _of_kernels(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, float, float]:
         """What the kernels need to know of this layer."""
         buffers = self._buffers  # by their names nn.Module searches, which takes the host several times as long
         mean, var = buffers["split_mean"], buffers["split_var"]
