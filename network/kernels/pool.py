@@ -68,9 +68,12 @@ def _pool_kernel(
                 place = first + ((dt * height + dh) * width + dw) * C
                 mask = is_inside[:, None] & is_channel
                 value = tl.load(x + (place[:, None] + c[None, :]), mask=mask, other=outside).to(tl.float32)
+                # Better are, as in PyTorch, larger ones, so that of equal ones the first is taken, and NaN.
                 if NORM:
-                    value = tl.where(mask, value * scale + shift, float("-inf"))
-                is_better = (value > best) | (value != value)  # the first of equal ones, and NaN, as PyTorch
+                    value = value * scale + shift
+                    is_better = (mask & (value > best)) | (value != value)
+                else:
+                    is_better = (value > best) | (value != value)
                 best = tl.where(is_better, value, best)
                 which = tl.where(is_better, dt * 9 + (dh * 3 + dw), which)
     if NORM:
