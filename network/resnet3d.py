@@ -30,7 +30,7 @@ from network.convs import (
     stem2plus1d,
     stem3d,
 )
-from network.fused import ConvNormReLU, norm_add_relu
+from network.fused import ConvNormReLU, norm_add_relu, pooled_stem
 from network.registry import register
 from network.srtg import SqueezeAndRecursion, without_autocast
 
@@ -222,7 +222,7 @@ class ResNet3d(VideoNetwork):
     def forward(self, clips: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) of any length and size to logits (B, num_classes), of the precision of the weights."""
         check_clips(clips)
-        x = self.max_pool(self.stem(clips))
+        x = pooled_stem(self.stem, self.max_pool, clips)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         # Logits are float32 also under autocast: in half precision, those of different classes can become equal.
         with without_autocast(x.device.type):

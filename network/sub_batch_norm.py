@@ -109,10 +109,24 @@ class SubBatchNorm3d(nn.BatchNorm3d):
         """Normalise x (B, C, T, H, W), add the shortcut, and apply ReLU, all at once; see `may_fuse`."""
         from network.kernels.norm import norm_add_relu  # not at import: Triton is not everywhere
 
-        splits = self.num_splits
-        assert len(x) % splits == 0, f"a batch of {len(x)} clips does not divide into {splits} sub-batches"
-        norm = self.weight, self.bias, *self._statistics(), self.num_batches_tracked, self.momentum, self.eps
-        return norm_add_relu(x, shortcut, *norm, relu)
+        return norm_add_relu(x, shortcut, *self._of_kernels(x), relu)
+
+    def fused_with_pool(self, x: Tensor, frames: int) -> Tensor:
+        """Normalise x (B, C, T, H, W), apply ReLU, and the max-pool of network.fused.StemPool, all at once."""
+        from network.kernels.norm_pool import norm_relu_pool  # not at import: Triton is not everywhere
+
+        return norm_relu_pool(x, *self._of_kernels(x), frames)
+
+    def _of_kernels(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, float, float]:
+        """What the kernels need to know of this layer."""
+        buffers = self._buffers  # by their names nn.Module searches, which takes the host several times as long
+        mean, var = buffers["split_mean"], buffers["split_var"]
+        if mean is None or var is None:
+            mean, var = self.running_mean, self.running_var
+        else:
+            splits = len(mean)
+            assert len(x) % splits == 0, f"a batch of {len(x)} clips does not divide into {splits} sub-batches"
+        return self.weight, self.bias, mean, var, buffers["num_batches_tracked"], self.momentum, self.eps
 
     def _plain(self, x: Tensor) -> Tensor:
         """PyTorch's batch norm; on a GPU it has a fast kernel for channels_last images, and none for such clips."""

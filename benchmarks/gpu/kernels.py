@@ -1,23 +1,32 @@
 """Section h, the fused operations of network/kernels: their time beside PyTorch's, and their bandwidth."""
 
 from collections.abc import Callable
-from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.gpu.job import Job
-from benchmarks.gpu.timing import repeats_of, time_call
+from benchmarks.gpu.timing import host_seconds, repeats_of, time_call
 from common.device import tune_device
-from network import recursion
-from network.fused import StemConv3d, StemPool, fold_clips, fold_weight
+from network.fused import (
+    StemConv3d,
+    StemPool,
+    fold_clips,
+    fold_clips_wide,
+    fold_weight,
+    fold_weight_wide,
+    folded_conv,
+)
 from network.srtg import SqueezeAndRecursion
 from network.sub_batch_norm import SubBatchNorm3d
 
-STAGES = ((64, 16, 112), (64, 8, 56), (128, 4, 28), (256, 2, 14), (512, 1, 7))  # channels, frames and size in r3d_34
+# Channels, frames and size of some layers of r3d_34; the first is that of the stem, which has no SRTG.
+OF_NORM = ((64, 16, 112), (64, 8, 56), (128, 4, 28), (512, 1, 7))
+OF_SRTG = ((64, 8, 56), (512, 1, 7))
 CLIPS, TINY_CLIPS = 32, 2
-SPLITS = (1, 8)
+SPLITS = 8
+LAUNCHES = 200  # the GPU's queue holds more
 
 
 def run(job: Job) -> None:
@@ -26,15 +35,18 @@ def run(job: Job) -> None:
     job.expect_fused()
     dtype = torch.bfloat16 if job.is_cuda else torch.float32
     meter = KernelMeter(job, dtype)
-    for channels, frames, size in STAGES:
-        shape = (TINY_CLIPS if job.is_tiny else CLIPS, channels, frames, max(2, size // 8) if job.is_tiny else size)
-        for splits in SPLITS if shape[0] % max(SPLITS) == 0 else (1,):
-            job.attempt(f"norm, {shape}", lambda: meter.norm(shape, splits))  # noqa: B023 - called at once
-        if frames < 16 or job.is_tiny:  # the largest shape is the stem's, which has no SRTG
-            for gates in (False, True):
-                job.attempt(f"SRTG, {shape}", lambda: meter.recursion(shape, gates))  # noqa: B023
     job.attempt("pool", meter.pool)
     job.attempt("stem", meter.stem)
+    if job.is_cuda:
+        job.attempt("norm and pool", meter.norm_pool)
+        job.attempt("launch", meter.launch)
+    for layer in OF_NORM:
+        job.attempt(f"norm, {layer}", lambda: meter.norm(meter.shape(*layer), 1))  # noqa: B023 - called at once
+    if not job.is_tiny:
+        job.attempt("norm of sub-batches", lambda: meter.norm(meter.shape(*OF_NORM[1]), SPLITS))
+    for layer in OF_SRTG:
+        for gates in (False, True):
+            job.attempt(f"SRTG, {layer}", lambda: meter.recursion(meter.shape(*layer), gates))  # noqa: B023
 
 
 class KernelMeter:
@@ -44,6 +56,10 @@ class KernelMeter:
         self.job, self.dtype = job, dtype
         self.clips = TINY_CLIPS if job.is_tiny else CLIPS
         self.size = 32 if job.is_tiny else 224
+
+    def shape(self, channels: int, frames: int, size: int) -> tuple[int, int, int, int]:
+        """Clips, channels, frames and size of a layer."""
+        return self.clips, channels, frames, max(2, size // 8) if self.job.is_tiny else size
 
     def random(self, *shape: int) -> Tensor:
         """Random numbers in channels_last_3d."""
@@ -75,9 +91,6 @@ class KernelMeter:
         module = SqueezeAndRecursion(channels, gates).to(self.job.device)
         name, inputs = "SRTG" + " with gates" * gates, (x, *module.parameters())
         self._compare(name, inputs, gradient, lambda: module(x), lambda: module.plain(x), 7)
-        if not gates:  # what float32 costs the recursion, in place of TF32
-            with patch.object(recursion, "MAY_USE_TF32", True):
-                self._compare(f"{name} in TF32", inputs, gradient, lambda: module(x), lambda: module.plain(x), 7)
 
     def pool(self) -> None:
         """The max-pool after the stem; the traffic is that of x, y, both gradients and the indices."""
@@ -86,26 +99,58 @@ class KernelMeter:
         gradient = torch.randn_like(pool(x))
         self._compare("max-pool", (x,), gradient, lambda: pool(x), lambda: F.max_pool3d(x, 3, 2, 1), 2.375)
 
+    def norm_pool(self) -> None:
+        """The batch norm after the stem, ReLU and the max-pool, as one operation and as two."""
+        x = self.random(self.clips, 64, 16, self.size // 2, self.size // 2)
+        norm, pool = SubBatchNorm3d(64).to(self.job.device), StemPool(3)
+        gradient = torch.randn_like(pool(x))
+        forms = lambda: norm.fused_with_pool(x, 3), lambda: pool(norm.fused(x, None, relu=True))
+        self._compare("norm, ReLU and max-pool; plain: as two", (x,), gradient, *forms, 5.75)
+
     def stem(self) -> None:
         """The stem's convolution in several forms."""
         conv = StemConv3d(64, 3).to(self.job.device, self.dtype, memory_format=torch.channels_last_3d)
         x = self.random(self.clips, 3, 16, self.size, self.size)
         weight = conv.weight
-        folded = fold_clips(x)
         forms: dict[str, Callable[[], Tensor]] = {
             "stem as it is used": lambda: conv(x),
             "stem of 3 channels": lambda: F.conv3d(x, weight, stride=(1, 2, 2), padding=(1, 3, 3)),
-            "stem folded, without the folding": lambda: F.conv3d(folded, fold_weight(weight), padding=(1, 0, 0)),
+            "stem of 16 channels": lambda: folded_conv(x, weight, False),
         }
-        for channels in (4, 8):
-            wide = self.random(self.clips, channels, 16, self.size, self.size)
-            wide_weight = self.random(64, channels, 3, 7, 7).requires_grad_()
-            forms[f"stem of {channels} channels"] = lambda x=wide, w=wide_weight: F.conv3d(
-                x, w, stride=(1, 2, 2), padding=(1, 3, 3)
-            )
-        forms["folding"] = lambda: fold_clips(x)
+        folding = fold_clips_wide
+        if self.job.is_cuda:
+            from network.kernels import stem  # Triton is not everywhere
+
+            folding = stem.fold_clips_wide
+            forms["stem of 64 channels"] = lambda: folded_conv(x, weight, True)
+        forms["folding to 16 channels"], forms["folding to 64 channels"] = lambda: fold_clips(x), lambda: folding(x)
         for name, form in forms.items():
             self.job.attempt(name, lambda: self._time(name, form))  # noqa: B023 - called at once
+        for fold, of_weight in ((fold_clips, fold_weight), (folding, fold_weight_wide)):
+            folded = fold(x)
+            name = f"stem of {folded.shape[1]} channels, without the folding"
+            form = lambda: F.conv3d(folded, of_weight(weight), padding=(1, 0, 0))  # noqa: B023, E731
+            self.job.attempt(name, lambda: self._time(name, form))  # noqa: B023
+
+    def launch(self) -> None:
+        """The host's time of a launch of a kernel, as it is used and through Triton; nothing waits for the GPU."""
+        from network.kernels.launch import Launcher
+        from network.kernels.stem import _fold_kernel
+
+        x, out = (torch.zeros(4 * 8 * 32, dtype=torch.int32, device=self.job.device) for _ in range(2))
+        launcher = Launcher(_fold_kernel, 2, num_warps=4)
+
+        def ours() -> None:
+            for _ in range(LAUNCHES):
+                launcher((1, 1, 1), x, out, 2, 2, 64)
+
+        def through_triton() -> None:
+            for _ in range(LAUNCHES):
+                _fold_kernel[(1, 1, 1)](x, out, 2, 2, 64, num_warps=4)
+
+        seconds = {name: host_seconds(call, self.job.device) for name, call in
+                   (("host_us", ours), ("triton_us", through_triton))}  # fmt: skip
+        self._add("launch of a kernel", x, {name: 1e6 * time / LAUNCHES for name, time in seconds.items()})
 
     def _time(self, name: str, form: Callable[[], Tensor]) -> None:
         y = form()
@@ -134,11 +179,12 @@ class KernelMeter:
                 forward = time_call(form, self.job.device, **self._repeats()).median
             seconds = time_call(both, self.job.device, **self._repeats()).median
             values |= {f"{kind}forward_ms": 1000 * forward, f"{kind}both_ms": 1000 * seconds}
+            values[f"{kind}host_ms"] = 1000 * host_seconds(both, self.job.device)
         values["gb_per_s"] = passes * inputs[0].nbytes / (values["both_ms"] / 1000) / 1e9
         self._add(name, inputs[0], values)
 
     def _repeats(self) -> dict[str, float | int]:
-        return repeats_of(self.job) or {"seconds": 0.2, "least": 5, "most": 30}
+        return repeats_of(self.job) or {"seconds": 0.1, "least": 5, "most": 20}
 
     def _add(self, name: str, x: Tensor, values: dict[str, float]) -> None:
         dtype = {torch.bfloat16: "bf16", torch.float32: "fp32"}[self.dtype]

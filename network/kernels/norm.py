@@ -8,6 +8,7 @@ x (B, C, T, H, W) in channels_last_3d is a matrix of B*T*H*W rows and C columns.
 ... Each kernel works on tiles of rows and columns; sums are in float32, in a fixed order, without atomics.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -18,9 +19,12 @@ from torch.autograd.function import once_differentiable
 
 from network.kernels.launch import Launcher
 
-PROGRAMS = 1024  # of a reduction: some for each of a GPU's multiprocessors
+PROGRAMS = 1024  # of a reduction, at most: some for each of a GPU's multiprocessors
+LEAST_PROGRAMS = 256  # of a reduction with as many tiles: each multiprocessor has work
+TILES = 4  # of each program of a reduction that has enough of them: its sums have to be read again
 TILE = 4096  # elements of a tile
 WARPS = 4
+FINAL_K, FINAL_C, FINAL_WARPS = 512, 8, 8  # a tile of the kernels that add up the chunks
 
 
 @triton.jit
@@ -143,10 +147,13 @@ def _masked(dy, x, y, place, mask, scale, shift, HAS_SHORTCUT: tl.constexpr, REL
 
 @triton.jit(do_not_specialize=["splits", "rows", "pixels", "rows_of_program", "chunks"])
 def _gradient_sums_kernel(
-    dy, x, y, table, partial, rows, pixels, rows_of_program, chunks, C, splits,
+    dy, x, y, table, sums, rows, pixels, rows_of_program, chunks, C, splits,
     HAS_SHORTCUT: tl.constexpr, RELU: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Sums over the rows of a chunk of the gradient g before ReLU, and of g * (x - mean)."""
+    """Sums over the rows of a chunk of the gradient g before ReLU, and of g * (x - mean).
+
+    They lie in sums (2 + 2 * chunks, S, C) after the first 2: see `_gradients_kernel`.
+    """
     chunk, s = tl.program_id(0), tl.program_id(1)
     c = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     is_channel = c < C
@@ -154,7 +161,7 @@ def _gradient_sums_kernel(
     mean = tl.load(of_channel, mask=is_channel, other=0.0)
     scale = tl.load(of_channel + 2 * splits * C, mask=is_channel, other=0.0)
     shift = tl.load(of_channel + 3 * splits * C, mask=is_channel, other=0.0)
-    sums = tl.zeros((BLOCK_R, BLOCK_C), tl.float32)
+    gradients = tl.zeros((BLOCK_R, BLOCK_C), tl.float32)
     products = tl.zeros((BLOCK_R, BLOCK_C), tl.float32)
     start = chunk * rows_of_program
     end = tl.minimum(start + rows_of_program, rows)
@@ -163,16 +170,16 @@ def _gradient_sums_kernel(
         mask = (r < end)[:, None] & is_channel[None, :]
         place = _row_of(r, s, pixels, splits)[:, None] * C + c[None, :]
         g, value = _masked(dy, x, y, place, mask, scale, shift, HAS_SHORTCUT, RELU)
-        sums += g
+        gradients += g
         products += g * (value - mean[None, :])
-    target = partial + ((s * chunks + chunk).to(tl.int64) * 2) * C + c
-    tl.store(target, tl.sum(sums, 0), mask=is_channel)
+    target = sums + (2 * splits + (s * chunks + chunk) * 2).to(tl.int64) * C + c
+    tl.store(target, tl.sum(gradients, 0), mask=is_channel)
     tl.store(target + C, tl.sum(products, 0), mask=is_channel)
 
 
 @triton.jit(do_not_specialize=["splits", "rows", "chunks"])
 def _gradients_kernel(
-    partial, table, dweight, dbias, sums, rows, chunks, C, splits,
+    table, dweight, dbias, sums, rows, chunks, C, splits,
     BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """The gradients of weight and bias, and in sums (2, S, C) what `_input_gradient_kernel` needs."""
@@ -182,7 +189,7 @@ def _gradients_kernel(
     of_weight = tl.zeros((BLOCK_C,), tl.float32)
     of_bias = tl.zeros((BLOCK_C,), tl.float32)
     for s in range(0, splits):
-        total, product = _total(partial, s, chunks, c, is_channel, C, BLOCK_K, BLOCK_C)
+        total, product = _total(sums + 2 * splits * C, s, chunks, c, is_channel, C, BLOCK_K, BLOCK_C)
         rstd = tl.load(table + (splits + s) * C + c, mask=is_channel, other=0.0)
         scale = tl.load(table + (2 * splits + s) * C + c, mask=is_channel, other=0.0)
         of_bias += total
@@ -219,48 +226,76 @@ def _input_gradient_kernel(
     tl.store(dx + place, gradient.to(dx.dtype.element_ty), mask=mask)
 
 
-class _Sizes(NamedTuple):
+class Plan(NamedTuple):
     """How the work on x is divided."""
 
     splits: int
     channels: int
     pixels: int  # rows of a clip
     rows: int  # of a sub-batch
-    block_r: int
-    block_c: int
-    column_blocks: int
+    blocks: tuple[int, int]  # rows and columns of a tile
     chunks: int  # of the rows of a sub-batch, in reductions
     rows_of_program: int
-
-    @classmethod
-    def of(cls, x: Tensor, splits: int) -> "_Sizes":
-        clips, channels = x.shape[:2]
-        pixels = x.shape[2] * x.shape[3] * x.shape[4]
-        rows = clips // splits * pixels
-        block_c = min(128, max(16, triton.next_power_of_2(channels)))
-        block_r = TILE // block_c
-        column_blocks = triton.cdiv(channels, block_c)
-        chunks = max(1, min(PROGRAMS // (splits * column_blocks), triton.cdiv(rows, block_r)))
-        rows_of_program = triton.cdiv(triton.cdiv(rows, chunks), block_r) * block_r
-        chunks = triton.cdiv(rows, rows_of_program)
-        return cls(splits, channels, pixels, rows, block_r, block_c, column_blocks, chunks, rows_of_program)
-
-    def reduction_grid(self) -> tuple[int, int, int]:
-        """Programs of a kernel that sums over the rows of a chunk."""
-        return self.chunks, self.splits, self.column_blocks
-
-    def tile_grid(self, clips: int) -> tuple[int, int, int]:
-        """Programs of a kernel that works on a tile of a clip."""
-        return triton.cdiv(self.pixels, self.block_r), clips, self.column_blocks
+    reduction_grid: tuple[int, int, int]  # programs of a kernel that sums over the rows of a chunk
+    tile_grid: tuple[int, int, int]  # programs of a kernel that works on a tile of a clip
+    column_grid: tuple[int, int, int]  # programs of a kernel that adds up the chunks
 
 
-FINAL_K, FINAL_C = 64, 32  # a tile of the kernels that add up the chunks
+@lru_cache(1024)  # on the host, this is as much work as launching the kernels
+def plan_of(shape: torch.Size, splits: int) -> Plan:
+    """For x (B, C, T, H, W)."""
+    clips, channels, *size = shape
+    pixels = size[0] * size[1] * size[2]
+    rows = clips // splits * pixels
+    block_c = min(128, max(16, triton.next_power_of_2(channels)))
+    block_r = TILE // block_c
+    column_blocks, tiles = ceil_div(channels, block_c), ceil_div(rows, block_r)
+    columns = splits * column_blocks
+    chunks = min(PROGRAMS // columns, max(ceil_div(tiles, TILES), min(tiles, LEAST_PROGRAMS // columns)))
+    rows_of_program = ceil_div(tiles, max(1, chunks)) * block_r
+    chunks = ceil_div(rows, rows_of_program)
+    return Plan(
+        splits, channels, pixels, rows, (block_r, block_c), chunks, rows_of_program,
+        (chunks, splits, column_blocks), (ceil_div(pixels, block_r), clips, column_blocks),
+        (ceil_div(channels, FINAL_C), 1, 1),
+    )  # fmt: skip
+
+
+def ceil_div(a: int, b: int) -> int:
+    """The quotient rounded up; Triton's own takes the host 3 us."""
+    return -(-a // b)
+
+
 _sums = Launcher(_sums_kernel, 2, num_warps=WARPS)
-_statistics = Launcher(_statistics_kernel, 8, num_warps=WARPS)
+_statistics = Launcher(_statistics_kernel, 8, num_warps=FINAL_WARPS)
 _apply = Launcher(_apply_kernel, 4, num_warps=WARPS)
 _gradient_sums = Launcher(_gradient_sums_kernel, 5, num_warps=WARPS)
-_gradients = Launcher(_gradients_kernel, 5, num_warps=WARPS)
+gradients_of_parameters = Launcher(_gradients_kernel, 4, num_warps=FINAL_WARPS)
 _input_gradient = Launcher(_input_gradient_kernel, 7, num_warps=WARPS)
+
+
+def table_of(
+    plan: Plan,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    tracked: Tensor | None,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """Mean, 1 / deviation, scale and shift of x (4, S, C); updates the running statistics. See `norm_add_relu`."""
+    splits, channels, pixels, rows, blocks, chunks, rows_of_program, reduction_grid, _, column_grid = plan
+    table = running_mean.new_empty((4, splits, channels))
+    partial = running_mean.new_empty((splits, chunks, 2, channels))
+    _sums(reduction_grid, x, partial, rows, pixels, rows_of_program, chunks, channels, splits, *blocks)
+    _statistics(
+        (column_grid[0], splits, 1), x, partial, weight, bias, running_mean, running_var,
+        x if tracked is None else tracked, table, rows, pixels, chunks, momentum, eps, channels, splits,
+        tracked is not None, FINAL_K, FINAL_C,
+    )  # fmt: skip
+    return table
 
 
 class NormAddReLU(torch.autograd.Function):
@@ -281,59 +316,53 @@ class NormAddReLU(torch.autograd.Function):
         relu: bool,
     ) -> Tensor:
         """See `norm_add_relu`."""
-        size = _Sizes.of(x, len(running_mean))
-        splits, channels = size.splits, size.channels
-        partial = x.new_empty((splits, size.chunks, 2, channels), dtype=torch.float32)
-        table = x.new_empty((4, splits, channels), dtype=torch.float32)
+        plan = plan_of(x.shape, 1 if running_mean.dim() == 1 else len(running_mean))
+        table = table_of(plan, x, weight, bias, running_mean, running_var, tracked, momentum, eps)
+        has_shortcut = shortcut is not None
         y = torch.empty_like(x)
-        blocks, final_grid = (size.block_r, size.block_c), (triton.cdiv(channels, FINAL_C), splits, 1)
-        _sums(
-            size.reduction_grid(),
-            x, partial, size.rows, size.pixels, size.rows_of_program, size.chunks, channels, splits, *blocks,
-        )  # fmt: skip
-        _statistics(
-            final_grid, x, partial, weight, bias, running_mean, running_var, x if tracked is None else tracked, table,
-            size.rows, size.pixels, size.chunks, momentum, eps, channels, splits, tracked is not None, FINAL_K, FINAL_C,
-        )  # fmt: skip
         _apply(
-            size.tile_grid(len(x)), x, x if shortcut is None else shortcut, y, table,
-            size.pixels, channels, splits, shortcut is not None, relu, *blocks,
+            plan.tile_grid, x, shortcut if has_shortcut else x, y, table, plan.pixels, plan.channels, plan.splits,
+            has_shortcut, relu, *plan.blocks,
         )  # fmt: skip
-        ctx.size, ctx.relu, ctx.has_shortcut = size, relu, shortcut is not None
-        ctx.save_for_backward(x, y if relu and shortcut is not None else None, table)
+        ctx.plan, ctx.kind = plan, (has_shortcut, relu)
+        if has_shortcut and relu:
+            ctx.save_for_backward(x, table, y)
+        else:
+            ctx.save_for_backward(x, table)
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of x, shortcut, weight and bias."""
-        x, y, table = ctx.saved_tensors
-        size: _Sizes = ctx.size
-        splits, channels = size.splits, size.channels
-        dy = dy.contiguous(memory_format=torch.channels_last_3d)
-        partial = x.new_empty((splits, size.chunks, 2, channels), dtype=torch.float32)
-        sums = x.new_empty((2, splits, channels), dtype=torch.float32)
-        # Rows begin at addresses that 16 divides, as the kernels are compiled for.
-        of_parameters = x.new_empty((2, triton.cdiv(channels, 4) * 4), dtype=torch.float32)[:, :channels]
-        dx = torch.empty_like(x)
-        dshortcut = torch.empty_like(x) if ctx.has_shortcut and ctx.relu else None
-        kind = dshortcut is not None, ctx.relu, size.block_r, size.block_c
-        y = x if y is None else y
-        _gradient_sums(
-            size.reduction_grid(), dy, x, y, table, partial,
-            size.rows, size.pixels, size.rows_of_program, size.chunks, channels, splits, *kind,
-        )  # fmt: skip
-        _gradients(
-            (triton.cdiv(channels, FINAL_C), 1, 1), partial, table, of_parameters[0], of_parameters[1], sums,
-            size.rows, size.chunks, channels, splits, FINAL_K, FINAL_C,
-        )  # fmt: skip
-        _input_gradient(
-            size.tile_grid(len(x)), dy, x, y, dx, dx if dshortcut is None else dshortcut, table, sums,
-            size.pixels, channels, splits, *kind,
-        )  # fmt: skip
-        if ctx.has_shortcut and dshortcut is None:  # without ReLU it is the gradient itself
-            dshortcut = dy
-        return dx, dshortcut, of_parameters[0], of_parameters[1], None, None, None, None, None, None
+        # Only where a graph of the gradients is made, does it need the guard, which costs the host as much as a launch.
+        return _guarded_gradients(ctx, dy) if torch.is_grad_enabled() else _all_gradients(ctx, dy)
+
+
+def _all_gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    x, table, *result = ctx.saved_tensors
+    y = result[0] if result else x
+    splits, channels, pixels, rows, blocks, chunks, rows_of_program, reduction_grid, tile_grid, column_grid = ctx.plan
+    has_shortcut, relu = ctx.kind
+    dy = dy.contiguous(memory_format=torch.channels_last_3d)
+    sums = table.new_empty((2 + 2 * chunks, splits, channels))  # the sums over all chunks, then those of each
+    dweight, dbias = table.new_empty(channels), table.new_empty(channels)
+    dx = torch.empty_like(x)
+    adds = has_shortcut and relu
+    dshortcut = torch.empty_like(x) if adds else dy if has_shortcut else None  # without ReLU it is dy itself
+    _gradient_sums(
+        reduction_grid, dy, x, y, table, sums, rows, pixels, rows_of_program, chunks, channels, splits,
+        adds, relu, *blocks,
+    )  # fmt: skip
+    gradients_of_parameters(
+        column_grid, table, dweight, dbias, sums, rows, chunks, channels, splits, FINAL_K, FINAL_C,
+    )  # fmt: skip
+    _input_gradient(
+        tile_grid, dy, x, y, dx, dshortcut if adds else dx, table, sums, pixels, channels, splits, adds, relu, *blocks
+    )
+    return dx, dshortcut, dweight, dbias, None, None, None, None, None, None
+
+
+_guarded_gradients = once_differentiable(_all_gradients)
 
 
 def norm_add_relu(
@@ -351,6 +380,7 @@ def norm_add_relu(
     """Batch norm of x (B, C, T, H, W) over each of S sub-batches, plus `shortcut` like x, and ReLU: a tensor like x.
 
     x is in channels_last_3d, and B a multiple of S; sub-batch s has the clips s, s+S, ... `weight` and `bias` (C) are
-    float32; `running_mean` and `running_var` (S, C) are updated, and `tracked` () counts the call.
+    float32; `running_mean` and `running_var` (S, C), or (C) with one sub-batch, are updated, and `tracked` () counts
+    the call.
     """
     return NormAddReLU.apply(x, shortcut, weight, bias, running_mean, running_var, tracked, momentum, eps, relu)

@@ -67,13 +67,14 @@ def failure(device: torch.device, dtype: torch.dtype) -> str:
     A warning says so. It waits for the GPU, and takes some seconds where the kernels are not compiled yet.
     torch.OutOfMemoryError if there is no memory to try them.
     """
-    if (device, dtype) not in _switch.failures:
+    known = _switch.failures.get((device, dtype))
+    if known is None:
         if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
             return "they were not tried before the capture of a graph"
-        reason = _switch.failures[device, dtype] = _switch.failure_of(device, dtype)
-        if reason:
-            warnings.warn(f"fused operations are not used, since they fail on this GPU: {reason}", stacklevel=2)
-    return _switch.failures[device, dtype]
+        known = _switch.failures[device, dtype] = _switch.failure_of(device, dtype)
+        if known:
+            warnings.warn(f"fused operations are not used, since they fail on this GPU: {known}", stacklevel=2)
+    return known
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -107,6 +108,6 @@ def is_channels_last(x: Tensor) -> bool:
 
 def is_eager() -> bool:
     """Whether operations are run as they are called: neither captured nor transformed."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # exports to ONNX are the one or the other
         return False
     return not torch._C._are_functorch_transforms_active()

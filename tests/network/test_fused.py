@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from network.fused import ConvNormReLU, StemConv3d, StemPool, fold_clips, fold_weight
+from network.fused import (
+    ConvNormReLU,
+    StemConv3d,
+    StemPool,
+    fold_clips,
+    fold_clips_wide,
+    fold_weight,
+    fold_weight_wide,
+)
 from network.kernels import use
 from network.sub_batch_norm import use_sub_batch_norm
 from tests.devices import DEVICES, tf32
@@ -13,17 +21,20 @@ from tests.devices import DEVICES, tf32
 LAST = torch.channels_last_3d
 
 
+@pytest.mark.parametrize("is_wide", [False, True])
 @pytest.mark.parametrize("frames", [1, 3, 7])
 @pytest.mark.parametrize(("height", "width"), [(10, 6), (2, 2), (14, 16)])
-def test_the_folded_stem_is_the_stem(frames, height, width):
+def test_the_folded_stem_is_the_stem(frames, height, width, is_wide):
     """On a GPU the stem is another convolution of other tensors; published weights must mean the same there."""
     torch.manual_seed(0)
     stem = StemConv3d(8, frames).double()
     x = torch.randn(2, 3, 4, height, width, dtype=torch.float64).contiguous(memory_format=LAST)
     expected = stem(x)
     folded, weight = fold_clips(x), fold_weight(stem.weight)
+    if is_wide:
+        folded, weight = fold_clips_wide(x), fold_weight_wide(stem.weight)
     assert folded.is_contiguous(memory_format=LAST) and weight.is_contiguous(memory_format=LAST)
-    assert folded.shape[1] == weight.shape[1] == 16
+    assert folded.shape[1] == weight.shape[1] == (64 if is_wide else 16)
     y = F.conv3d(folded, weight, padding=(frames // 2, 0, 0))
     torch.testing.assert_close(y, expected)
     gradient = torch.randn_like(y)
@@ -33,10 +44,12 @@ def test_the_folded_stem_is_the_stem(frames, height, width):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("is_wide", [False, True])
 @pytest.mark.parametrize("size", [32, 33])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_the_stem_on_a_gpu_is_that_of_the_cpu(dtype, size):
+def test_the_stem_on_a_gpu_is_that_of_the_cpu(dtype, size, is_wide, monkeypatch):
     """Odd sizes are not folded; both must be right."""
+    monkeypatch.setattr("network.fused.WIDE", is_wide)
     torch.manual_seed(0)
     stem = StemConv3d(16, 3)
     x = torch.randn(2, 3, 4, size, size).to(dtype)

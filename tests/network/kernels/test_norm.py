@@ -137,7 +137,9 @@ def test_kernels_compile_for_an_h100(name, constants, dtype, tmp_path, monkeypat
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = getattr(kernels, name)
     pointers = dict.fromkeys(OF_CLIPS, dtype) | dict.fromkeys(OF_CHANNELS, torch.float32) | {"tracked": torch.int64}
-    result = compiled(kernel, {name: of for name, of in pointers.items() if name in kernel.arg_names}, constants)
+    warps = kernels.FINAL_WARPS if "BLOCK_K" in constants else kernels.WARPS
+    pointers = {name: of for name, of in pointers.items() if name in kernel.arg_names}
+    result = compiled(kernel, pointers, constants, warps)
     assert result.asm["cubin"]
     if constants is not FINAL and "COUNTS" not in constants:
         assert "ld.global.v4.b32" in result.asm["ptx"]

@@ -41,13 +41,38 @@ def test_of_equal_pixels_the_first_gets_the_gradient(device):
     assert torch.equal(x.grad.cpu(), other.grad)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_numbers_that_are_not_finite_stay_so(device):
+    """Training stops at a NaN; a pool that passes over one would go on with nonsense."""
+    x = clips((1, 16, 4, 6, 6), torch.float32, device)
+    x[0, 3, 1, 2, 4] = float("nan")
+    x[0, 5] = float("-inf")
+    y = kernels.max_pool(x, 3)
+    expected = F.max_pool3d(x.cpu(), 3, 2, 1)
+    torch.testing.assert_close(y.cpu(), expected, rtol=0, atol=0, equal_nan=True)
+    assert y[0, 3].isnan().any() and y[0, 5].isneginf().all()
+
+
+TABLES = dict.fromkeys(("table", "sums"), torch.float32)
+
+
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
-@pytest.mark.parametrize(("dtype", "sizes"), product(DTYPES, ({"KT": 3, "ST": 2}, {"KT": 1, "ST": 1})))
+@pytest.mark.parametrize(
+    ("channels", "dtype", "frames", "norm"),
+    [*product((64,), DTYPES, (1, 3), (False, True)), *product((72, 45), (torch.bfloat16,), (3,), (False, True))],
+)
 @pytest.mark.parametrize("name", ["_pool_kernel", "_pool_gradient_kernel"])
-def test_kernels_compile_for_an_h100(name, dtype, sizes, tmp_path, monkeypatch):
-    """The interpreter accepts what the compiler refuses."""
+def test_kernels_compile_for_an_h100(name, channels, dtype, frames, norm, tmp_path, monkeypatch):
+    """The interpreter accepts what the compiler refuses; and a kernel that reads two bytes at a time is slow."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = getattr(kernels, name)
-    pointers = dict.fromkeys(("x", "y", "dx", "dy"), dtype) | {"taps": torch.uint8}
+    pointers = dict.fromkeys(("x", "y", "dx", "dy"), dtype) | {"taps": torch.uint8} | TABLES
     pointers = {name: of for name, of in pointers.items() if name in kernel.arg_names}
-    assert compiled(kernel, pointers, sizes | {"BLOCK_R": 64, "BLOCK_C": 64}).asm["cubin"]
+    constants = kernels.geometry_of((2, channels, 4, 6, 6), frames).constants
+    constants = dict(zip(("KT", "ST", "GROUP", "BLOCK_R", "BLOCK_C"), constants, strict=True)) | {"NORM": norm}
+    ptx = compiled(kernel, pointers, constants, kernels.WARPS).asm["ptx"]
+    if channels % 8 == 0:
+        assert "ld.global.v4.b32" in ptx and "st.global.v4.b32" in ptx
+        narrow = ("b8", "b16", *(() if norm else ("b32",)))  # the table of a norm is small
+        assert not any(f"global.{kind}" in ptx for kind in narrow), "a few bytes at a time"
+    assert len(ptx.splitlines()) < 5000, "long code takes long to compile, and does not fit a GPU's cache"
