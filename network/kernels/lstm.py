@@ -15,7 +15,6 @@ Triton. The plain operation that it replaces is network.recursion.FrameLSTM.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import triton
@@ -27,16 +26,15 @@ from network.kernels.launch import Launcher
 # Sizes that change with the shape of the clips, and places in time, must not make Triton compile again.
 _UNSPECIALISED = ["step", "first_layer", "clips", "frames"]
 _OF_GRADIENTS = ["clips", "frames", "row_programs", "bias_programs"]
-_CLIPS, _K = 32, 32
-"""Clips and summands of a tile. Products of 64 rows and more would take another way, with copies in shared memory."""
-_ROWS, _COLUMNS = 32, 64
-"""Of a tile of a weight's gradient."""
-_BIASES = 32
+_CLIPS, _CHANNELS, _K = 32, 8, 16
+"""Of a tile in the forward pass: clips, channels, summands of a warp. A warp sums all of a tile, of other summands."""
+_ROWS, _COLUMNS, _SUMMANDS, _BIASES = 32, 64, 32, 32
+"""Of a tile of a weight's gradient, and of a bias's."""
 
 
 @triton.jit
 def _tf32(x):
-    """x rounded to the 10 bits of TF32."""
+    """Round x to the 10 bits of TF32."""
     bits = x.to(tl.int32, bitcast=True)
     return ((bits + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
 
@@ -52,6 +50,12 @@ def _add_product(total, rest, a, b):
     rest = tl.dot(a - leading_a, leading_b, rest, input_precision="tf32")
     rest = tl.dot(leading_a, b - leading_b, rest, input_precision="tf32")
     return total + tl.dot(leading_a, leading_b, input_precision="tf32", max_num_imprecise_acc=1), rest
+
+
+@triton.jit
+def _summands(WARPS: tl.constexpr, TILE_K: tl.constexpr):
+    """Which summands each warp takes: (WARPS, TILE_K)."""
+    return tl.arange(0, WARPS)[:, None] * TILE_K + tl.arange(0, TILE_K)[None, :]
 
 
 @triton.jit
@@ -87,14 +91,15 @@ def step_kernel(
     frames,
     channels,
     KEPT: tl.constexpr,
+    WARPS: tl.constexpr,
     TILE_CLIPS: tl.constexpr,
     TILE_CHANNELS: tl.constexpr,
     TILE_K: tl.constexpr,
 ):
     """Frame `step` of layer 0 and frame `step` - 1 of layer 1: hidden (2, T, B, C) from x (T, B, C).
 
-    KEPT: also cells (2, T, B, C) and gates (2, T, B, 4, C), for the backward pass; else cells (2, B, C) are those of the
-    last frame alone. Programs: tiles of channels, tiles of clips, layers from `first_layer`.
+    KEPT: also cells (2, T, B, C) and gates (2, T, B, 4, C), for the backward pass; else cells (2, B, C) are those of
+    the last frame alone. Programs: tiles of channels, tiles of clips, layers from `first_layer`.
     """
     layer = first_layer + tl.program_id(2)
     frame = step - layer
@@ -110,26 +115,27 @@ def step_kernel(
     inputs = tl.where(layer == 0, x, hidden) + frame * size
     before = hidden + (at - 1) * size
     w_ih, w_hh = tl.where(layer == 0, w_ih_0, w_ih_1), tl.where(layer == 0, w_hh_0, w_hh_1)
-    total = tl.zeros((TILE_CLIPS, 4 * TILE_CHANNELS), dtype=tl.float32)
-    rest = tl.zeros((TILE_CLIPS, 4 * TILE_CHANNELS), dtype=tl.float32)
-    tiles = tl.cdiv(channels, TILE_K)
+    total = tl.zeros((WARPS, TILE_CLIPS, 4 * TILE_CHANNELS), dtype=tl.float32)
+    rest = tl.zeros((WARPS, TILE_CLIPS, 4 * TILE_CHANNELS), dtype=tl.float32)
+    summand = _summands(WARPS, TILE_K)
+    tiles = tl.cdiv(channels, WARPS * TILE_K)
     for index in range(0, tl.where(frame > 0, 2 * tiles, tiles)):  # before the first frame, states are zero
         is_first = index < tiles
-        k = tl.where(is_first, index, index - tiles) * TILE_K + tl.arange(0, TILE_K)
+        k = tl.where(is_first, index, index - tiles) * WARPS * TILE_K + summand
         a = tl.load(
-            tl.where(is_first, inputs, before) + of_clip + k[None, :],
-            mask=(clip < clips)[:, None] & (k < channels)[None, :],
+            tl.where(is_first, inputs, before) + of_clip[None, :, :] + k[:, None, :],
+            mask=(clip < clips)[None, :, None] & (k < channels)[:, None, :],
             other=0.0,
         )
         w = tl.load(
-            tl.where(is_first, w_ih, w_hh) + row[:, None] * channels + k[None, :],
-            mask=is_row[:, None] & (k < channels)[None, :],
+            tl.where(is_first, w_ih, w_hh) + (row * channels)[None, :, None] + k[:, None, :],
+            mask=is_row[None, :, None] & (k < channels)[:, None, :],
             other=0.0,
         )
-        total, rest = _add_product(total, rest, a, tl.trans(w))
+        total, rest = _add_product(total, rest, a, tl.permute(w, (0, 2, 1)))
     b_ih, b_hh = tl.where(layer == 0, b_ih_0, b_ih_1), tl.where(layer == 0, b_hh_0, b_hh_1)
     bias = tl.load(b_ih + row, mask=is_row, other=0.0) + tl.load(b_hh + row, mask=is_row, other=0.0)
-    sums = tl.reshape(total + rest + bias[None, :], (TILE_CLIPS, TILE_CHANNELS, 2, 2))
+    sums = tl.reshape(tl.sum(total + rest, axis=0) + bias[None, :], (TILE_CLIPS, TILE_CHANNELS, 2, 2))
     even, odd = tl.split(sums)
     input_gate, candidate = tl.split(even)
     forget_gate, output_gate = tl.split(odd)
@@ -167,6 +173,7 @@ def step_gradient_kernel(
     clips,
     frames,
     channels,
+    WARPS: tl.constexpr,
     TILE_CLIPS: tl.constexpr,
     TILE_CHANNELS: tl.constexpr,
     TILE_K: tl.constexpr,
@@ -188,20 +195,21 @@ def step_gradient_kernel(
     # Layer 0: from layer 1's inputs, then from its own next frame; layer 1: from its own next frame.
     first, second = gate_gradients + (frames + frame + layer) * 4 * size, gate_gradients + (frame + 1) * 4 * size
     first_weight = tl.where(layer == 0, w_ih_1, w_hh_1)
-    total = tl.zeros((TILE_CLIPS, TILE_CHANNELS), dtype=tl.float32)
-    rest = tl.zeros((TILE_CLIPS, TILE_CHANNELS), dtype=tl.float32)
-    tiles = tl.cdiv(4 * channels, TILE_K)
+    total = tl.zeros((WARPS, TILE_CLIPS, TILE_CHANNELS), dtype=tl.float32)
+    rest = tl.zeros((WARPS, TILE_CLIPS, TILE_CHANNELS), dtype=tl.float32)
+    summand = _summands(WARPS, TILE_K)
+    tiles = tl.cdiv(4 * channels, WARPS * TILE_K)
     for index in range(0, tiles * (has_next.to(tl.int32) + 1 - layer)):
         is_first = index < tiles
-        k = tl.where(is_first, index, index - tiles) * TILE_K + tl.arange(0, TILE_K)
+        k = tl.where(is_first, index, index - tiles) * WARPS * TILE_K + summand
         a = tl.load(
-            tl.where(is_first, first, second) + 4 * of_clip + k[None, :],
-            mask=(clip < clips)[:, None] & (k < 4 * channels)[None, :],
+            tl.where(is_first, first, second) + 4 * of_clip[None, :, :] + k[:, None, :],
+            mask=(clip < clips)[None, :, None] & (k < 4 * channels)[:, None, :],
             other=0.0,
         )
         w = tl.load(
-            tl.where(is_first, first_weight, w_hh_0) + k[:, None] * channels + channel[None, :],
-            mask=(k < 4 * channels)[:, None] & (channel < channels)[None, :],
+            tl.where(is_first, first_weight, w_hh_0) + (k * channels)[:, :, None] + channel[None, None, :],
+            mask=(k < 4 * channels)[:, :, None] & (channel < channels)[None, None, :],
             other=0.0,
         )
         total, rest = _add_product(total, rest, a, w)
@@ -218,7 +226,9 @@ def step_gradient_kernel(
     squashed = _tanh(tl.load(now, mask=inside, other=0.0))
     cell_before = tl.load(now - size, mask=inside & (frame > 0), other=0.0)
 
-    of_hidden = total + rest + tl.load(gradient + frame * size + offsets, mask=inside & (layer == 1), other=0.0)
+    of_hidden = tl.sum(total + rest, axis=0) + tl.load(
+        gradient + frame * size + offsets, mask=inside & (layer == 1), other=0.0
+    )
     of_cell = tl.load(cell_gradients + layer * size + offsets, mask=inside & has_next, other=0.0)
     of_cell += of_hidden * output_gate * (1 - squashed * squashed)
     tl.store(cell_gradients + layer * size + offsets, of_cell * forget_gate, mask=inside)
@@ -231,32 +241,37 @@ def step_gradient_kernel(
 
 @triton.jit
 def _input_gradient(
-    program, gate_gradients, w, out, rows, channels, TILE_ROWS: tl.constexpr, TILE_CHANNELS: tl.constexpr,
-    TILE_K: tl.constexpr,
+    program, gate_gradients, w, out, rows, channels, WARPS: tl.constexpr, TILE_CLIPS: tl.constexpr,
+    TILE_CHANNELS: tl.constexpr, TILE_K: tl.constexpr,
 ):  # fmt: skip
     """A tile of out (T B, C): gate_gradients (T B, 4 C) times w (4 C, C)."""
     columns = tl.cdiv(channels, TILE_CHANNELS)
-    row = (program // columns) * TILE_ROWS + tl.arange(0, TILE_ROWS)
+    row = (program // columns) * TILE_CLIPS + tl.arange(0, TILE_CLIPS)
     channel = (program % columns) * TILE_CHANNELS + tl.arange(0, TILE_CHANNELS)
     of_row = row.to(tl.int64)[:, None] * channels
-    total = tl.zeros((TILE_ROWS, TILE_CHANNELS), dtype=tl.float32)
-    rest = tl.zeros((TILE_ROWS, TILE_CHANNELS), dtype=tl.float32)
-    for start in range(0, 4 * channels, TILE_K):
-        k = start + tl.arange(0, TILE_K)
-        inside = (row < rows)[:, None] & (k < 4 * channels)[None, :]
-        a = tl.load(gate_gradients + 4 * of_row + k[None, :], mask=inside, other=0.0)
-        inside = (k < 4 * channels)[:, None] & (channel < channels)[None, :]
-        total, rest = _add_product(
-            total, rest, a, tl.load(w + k[:, None] * channels + channel[None, :], mask=inside, other=0.0)
+    total = tl.zeros((WARPS, TILE_CLIPS, TILE_CHANNELS), dtype=tl.float32)
+    rest = tl.zeros((WARPS, TILE_CLIPS, TILE_CHANNELS), dtype=tl.float32)
+    for start in range(0, 4 * channels, WARPS * TILE_K):
+        k = start + _summands(WARPS, TILE_K)
+        a = tl.load(
+            gate_gradients + 4 * of_row[None, :, :] + k[:, None, :],
+            mask=(row < rows)[None, :, None] & (k < 4 * channels)[:, None, :],
+            other=0.0,
         )
+        b = tl.load(
+            w + (k * channels)[:, :, None] + channel[None, None, :],
+            mask=(k < 4 * channels)[:, :, None] & (channel < channels)[None, None, :],
+            other=0.0,
+        )
+        total, rest = _add_product(total, rest, a, b)
     inside = (row < rows)[:, None] & (channel < channels)[None, :]
-    tl.store(out + of_row + channel[None, :], total + rest, mask=inside)
+    tl.store(out + of_row + channel[None, :], tl.sum(total + rest, axis=0), mask=inside)
 
 
 @triton.jit
 def _weight_gradient(
     program, x, hidden, gate_gradients, out, clips, frames, channels, TILE_ROWS: tl.constexpr,
-    TILE_COLUMNS: tl.constexpr, TILE_K: tl.constexpr,
+    TILE_COLUMNS: tl.constexpr, TILE_SUMMANDS: tl.constexpr,
 ):  # fmt: skip
     """A tile of a weight's gradient (4 C, C): gradients of gates times what the weight is multiplied by, transposed."""
     columns = tl.cdiv(channels, TILE_COLUMNS)
@@ -274,15 +289,14 @@ def _weight_gradient(
     summands = (frames - later) * clips
     total = tl.zeros((TILE_ROWS, TILE_COLUMNS), dtype=tl.float32)
     rest = tl.zeros((TILE_ROWS, TILE_COLUMNS), dtype=tl.float32)
-    for start in range(0, summands, TILE_K):
-        k = start + tl.arange(0, TILE_K)
-        of_k = k.to(tl.int64)[:, None] * channels
-        inside = (k < summands)[:, None] & (row < 4 * channels)[None, :]
-        a = tl.load(gate_gradients + 4 * of_k + row[None, :], mask=inside, other=0.0)
+    for start in range(0, summands, TILE_SUMMANDS):
+        k = start + tl.arange(0, TILE_SUMMANDS)
+        of_k = k.to(tl.int64) * channels
+        inside = (row < 4 * channels)[:, None] & (k < summands)[None, :]
+        a = tl.load(gate_gradients + 4 * of_k[None, :] + row[:, None], mask=inside, other=0.0)
         inside = (k < summands)[:, None] & (channel < channels)[None, :]
-        total, rest = _add_product(
-            total, rest, tl.trans(a), tl.load(inputs + of_k + channel[None, :], mask=inside, other=0.0)
-        )
+        b = tl.load(inputs + of_k[:, None] + channel[None, :], mask=inside, other=0.0)
+        total, rest = _add_product(total, rest, a, b)
     inside = (row < 4 * channels)[:, None] & (channel < channels)[None, :]
     to = out + weight * 4 * channels.to(tl.int64) * channels
     tl.store(to + row.to(tl.int64)[:, None] * channels + channel[None, :], total + rest, mask=inside)
@@ -322,11 +336,13 @@ def gradients_kernel(
     row_programs,
     bias_programs,
     channels,
+    WARPS: tl.constexpr,
     TILE_CLIPS: tl.constexpr,
     TILE_CHANNELS: tl.constexpr,
     TILE_K: tl.constexpr,
     TILE_ROWS: tl.constexpr,
     TILE_COLUMNS: tl.constexpr,
+    TILE_SUMMANDS: tl.constexpr,
     TILE_BIASES: tl.constexpr,
 ):
     """The gradients of x (T, B, C) and of all weights, in one piece: w_ih_0, w_hh_0, w_ih_1, w_hh_1, biases likewise.
@@ -336,61 +352,56 @@ def gradients_kernel(
     program = tl.program_id(0)
     rows = clips * frames
     if program < row_programs:
-        _input_gradient(program, gate_gradients, w_ih_0, of_x, rows, channels, TILE_CLIPS, TILE_CHANNELS, TILE_K)
+        _input_gradient(program, gate_gradients, w_ih_0, of_x, rows, channels, WARPS, TILE_CLIPS, TILE_CHANNELS, TILE_K)
     elif program < row_programs + bias_programs:
         _bias_gradient(program - row_programs, gate_gradients, of_weights, rows, channels, 128, TILE_BIASES)
     else:
         tile = program - row_programs - bias_programs
         sizes = clips, frames, channels
-        _weight_gradient(tile, x, hidden, gate_gradients, of_weights, *sizes, TILE_ROWS, TILE_COLUMNS, TILE_K)
+        _weight_gradient(tile, x, hidden, gate_gradients, of_weights, *sizes, TILE_ROWS, TILE_COLUMNS, TILE_SUMMANDS)
 
 
-_step = Launcher(step_kernel, 12, num_warps=4, num_stages=4)
-_step_gradient = Launcher(step_gradient_kernel, 8, num_warps=4, num_stages=4)
-_gradients = Launcher(gradients_kernel, 6, num_warps=4, num_stages=4)
+_step_of_few_channels, _step = (Launcher(step_kernel, 12, num_warps=warps, num_stages=3) for warps in (4, 8))
+_step_gradient = Launcher(step_gradient_kernel, 8, num_warps=8, num_stages=3)
+_gradients = Launcher(gradients_kernel, 6, num_warps=4, num_stages=3)
 
 
-class Kept(NamedTuple):
-    """What a backward pass needs: hidden and cell states (2, T, B, C), gates (2, T, B, 4, C)."""
-
-    hidden: Tensor
-    cells: Tensor
-    gates: Tensor
-
-
-def recurse(x: Tensor, weights: Sequence[Tensor], is_training: bool) -> tuple[Tensor, Kept | None]:
+def recurse(x: Tensor, weights: Sequence[Tensor], is_training: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Layer 1's hidden states (T, B, C) of frame vectors x (T, B, C), and what the backward pass needs.
 
+    That is hidden and cell states (2, T, B, C) and gates (2, T, B, 4, C) of both layers, if `is_training`.
     The weights are nn.LSTM's of two layers, each in one piece of memory as x is; all float32.
     """
     frames, clips, channels = x.shape
     hidden = x.new_empty(2, frames, clips, channels)
     cells = torch.empty_like(hidden) if is_training else x.new_empty(2, clips, channels)
     gates = x.new_empty(2, frames, clips, 4, channels) if is_training else cells
-    tile = _channels_of_tile(clips, channels, 8)
-    columns, rows = -(-channels // tile), -(-clips // _CLIPS)
+    columns, rows = -(-channels // _CHANNELS), -(-clips // _CLIPS)
+    launch, warps = (_step_of_few_channels, 4) if channels <= 64 else (_step, 8)
     for step in range(frames + 1):
         layers = (step < frames) + (step > 0)
         numbers = step, int(step == frames), clips, frames, channels
-        _step((columns, rows, layers), x, *weights, hidden, cells, gates, *numbers, is_training, _CLIPS, tile, _K)
-    return hidden[1], Kept(hidden, cells, gates) if is_training else None
+        constants = is_training, warps, _CLIPS, _CHANNELS, _K
+        launch((columns, rows, layers), x, *weights, hidden, cells, gates, *numbers, *constants)
+    return hidden[1], (hidden, cells, gates) if is_training else ()
 
 
 def recurse_back(
-    gradient: Tensor, x: Tensor, kept: Kept, weights: Sequence[Tensor], of_x: bool, of_weights: bool
+    gradient: Tensor, x: Tensor, kept: Sequence[Tensor], weights: Sequence[Tensor], of_x: bool, of_weights: bool
 ) -> tuple[Tensor | None, list[Tensor] | None]:
     """The gradients of x and of all weights, where wanted, from that of `recurse`'s output (T, B, C)."""
     frames, clips, channels = x.shape
     w_ih_0, w_hh_0, _, _, w_ih_1, w_hh_1, _, _ = weights
-    gate_gradients = torch.empty_like(kept.gates)
+    hidden, cells, gates = kept
+    gate_gradients = torch.empty_like(gates)
     cell_gradients = x.new_empty(2, clips, channels)
-    tile = _channels_of_tile(clips, channels, 16)
+    tile = _channels_of_tile(clips, channels)
     columns = -(-channels // tile)
-    tensors = gradient, w_hh_0, w_ih_1, w_hh_1, kept.cells, kept.gates, gate_gradients, cell_gradients
+    tensors = gradient, w_hh_0, w_ih_1, w_hh_1, cells, gates, gate_gradients, cell_gradients
     for step in range(frames + 1):
         layers = (step < frames) + (step > 0)
         numbers = step, int(step == 0), clips, frames, channels
-        _step_gradient((columns, -(-clips // _CLIPS), layers), *tensors, *numbers, _CLIPS, tile, _K)
+        _step_gradient((columns, -(-clips // _CLIPS), layers), *tensors, *numbers, 8, _CLIPS, tile, _K)
 
     result = torch.empty_like(x) if of_x else None
     flat = x.new_empty(16 * channels * (channels + 1)) if of_weights else None
@@ -401,9 +412,8 @@ def recurse_back(
     if grid[0]:
         to = x if result is None else result, x if flat is None else flat
         numbers = clips, frames, row_programs, bias_programs, channels
-        _gradients(
-            grid, x, w_ih_0, kept.hidden, gate_gradients, *to, *numbers, _CLIPS, tile, _K, _ROWS, _COLUMNS, _BIASES
-        )
+        constants = 4, _CLIPS, tile, _K, _ROWS, _COLUMNS, _SUMMANDS, _BIASES
+        _gradients(grid, x, w_ih_0, hidden, gate_gradients, *to, *numbers, *constants)
     return result, None if flat is None else _in_order(flat, channels)
 
 
@@ -415,7 +425,6 @@ def _in_order(flat: Tensor, channels: int) -> list[Tensor]:
     return [*matrices[:2], *biases[:2], *matrices[2:], *biases[2:]]
 
 
-def _channels_of_tile(clips: int, channels: int, least: int) -> int:
-    """Narrow tiles where they are few, so that there are more programs; wide ones read less of the memory twice."""
-    tiles = -(-clips // _CLIPS) * -(-channels // least)
-    return least if tiles <= 256 else 2 * least
+def _channels_of_tile(clips: int, channels: int) -> int:
+    """In the backward pass: few where tiles are few, for more programs; else more, which read less of memory twice."""
+    return 16 if -(-clips // _CLIPS) * -(-channels // 16) <= 128 else 32

@@ -1,0 +1,151 @@
+"""The LSTM's kernels against nn.LSTM in double precision.
+
+On the CPU in Triton's interpreter (TRITON_INTERPRET=1), and with the marker `gpu` the compiled kernels. Without a GPU,
+Triton still compiles them to machine code. None of it runs where Triton is not installed.
+"""
+
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.devices import tf32
+from tests.network.kernels.devices import DEVICES, INTERPRETED, compiled
+
+pytest.importorskip("triton")
+kernels = pytest.importorskip("network.kernels.lstm")
+
+# (T, B, C): one frame, one clip; clips and channels that fill no tile, and more than one; each way through the kernels.
+SHAPES = ((1, 1, 8), (1, 3, 72), (2, 5, 16), (3, 33, 72), (4, 2, 40), (9, 3, 24), (1, 2, 136))
+
+
+def by_pytorch(frames: Tensor, gradient: Tensor, lstm: nn.LSTM) -> list[Tensor]:
+    """Hidden states and the gradients of frames and weights, in double precision."""
+    frames = frames.double().requires_grad_()
+    recursed = lstm.double()(frames)[0]
+    return [recursed.detach(), *torch.autograd.grad(recursed, [frames, *lstm.parameters()], gradient.double())]
+
+
+def by_kernels(frames: Tensor, gradient: Tensor, lstm: nn.LSTM, device: str) -> list[Tensor]:
+    weights = [weight.detach().float().to(device) for weight in lstm.parameters()]
+    frames, gradient = frames.to(device), gradient.to(device)
+    recursed, kept = kernels.recurse(frames, weights, is_training=True)
+    of_frames, of_weights = kernels.recurse_back(gradient, frames, kept, weights, of_x=True, of_weights=True)
+    return [recursed, of_frames, *of_weights]
+
+
+def random(frames: int, clips: int, channels: int) -> tuple[Tensor, Tensor, nn.LSTM]:
+    torch.manual_seed(frames)
+    lstm = nn.LSTM(channels, channels, num_layers=2)
+    x, gradient = torch.randn(2, frames, clips, channels)
+    return x, gradient, lstm
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_results_and_gradients_are_those_of_nn_lstm(shape, device):
+    """An error in a gate, a step or a weight's gradient would train another network."""
+    x, gradient, lstm = random(*shape)
+    with tf32(True):  # whatever the process allows
+        found = by_kernels(x, gradient, lstm, device)
+    for one, other in zip(found, by_pytorch(x, gradient, lstm), strict=True):
+        assert one.shape == other.shape and one.is_contiguous() and one.dtype == torch.float32
+        error = (one.cpu().double() - other).norm()
+        assert error <= 3e-6 * other.norm(), "float32 has 24 bits, TF32 11"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("channels", [16, 72])
+def test_small_numbers_keep_their_digits(channels, device):
+    """Features of a network that begins to learn may be a thousandth: a coarse tanh would lose three digits of them."""
+    x, gradient, lstm = random(3, 4, channels)
+    with torch.no_grad():
+        for weight in lstm.parameters():
+            weight *= 1e-2 if weight.ndim == 1 else 1
+        lstm.bias_ih_l0.zero_(), lstm.bias_hh_l0.zero_()
+    found = by_kernels(1e-3 * x, gradient, lstm, device)
+    for one, other in zip(found, by_pytorch(1e-3 * x, gradient, lstm), strict=True):
+        assert (one.cpu().double() - other).norm() <= 3e-6 * other.norm()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_large_sums_saturate_the_gates(device):
+    """An overflow inside a gate would end training with NaN where PyTorch's LSTM goes on."""
+    x, gradient, lstm = random(2, 3, 16)
+    for one in by_kernels(1e4 * x, gradient, lstm, device):
+        assert one.isfinite().all()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("channels", [16, 72])
+def test_only_what_is_wanted_is_computed(channels, device):
+    """Frozen weights, an input without gradient and evaluation get the same numbers, and nothing that is kept."""
+    x, gradient, lstm = random(3, 5, channels)
+    weights = [weight.detach().to(device) for weight in lstm.parameters()]
+    x, gradient = x.to(device), gradient.to(device)
+    recursed, kept = kernels.recurse(x, weights, is_training=True)
+    evaluated, none = kernels.recurse(x, weights, is_training=False)
+    assert torch.equal(evaluated, recursed) and none == ()
+    of_x, of_weights = kernels.recurse_back(gradient, x, kept, weights, of_x=True, of_weights=True)
+    before = [each.clone() for each in (x, gradient, *kept, *weights)]
+    alone, nothing = kernels.recurse_back(gradient, x, kept, weights, of_x=True, of_weights=False)
+    assert nothing is None and torch.equal(alone, of_x)
+    nothing, alone = kernels.recurse_back(gradient, x, kept, weights, of_x=False, of_weights=True)
+    assert nothing is None and all(map(torch.equal, alone, of_weights))
+    assert all(map(torch.equal, before, (x, gradient, *kept, *weights))), "a backward pass may run again"
+
+
+def test_products_of_tf32_have_single_precision():
+    """The parts that a tensor core multiplies: it ignores the last 13 bits, which the interpreter does not."""
+    if not INTERPRETED:
+        pytest.skip("needs TRITON_INTERPRET=1")
+    a, b = torch.randn(2, 64, 512)
+
+    def cut(x: Tensor) -> Tensor:
+        return (x.view(torch.int32) & -0x2000).view(torch.float32)
+
+    def leading(x: Tensor) -> Tensor:
+        return ((x.view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
+
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        return cut(a).double() @ cut(b).double().T
+
+    exact = a.double() @ b.double().T
+    found = product(leading(a), leading(b)) + product(a - leading(a), leading(b)) + product(leading(a), b - leading(b))
+    assert (found - exact).norm() < 3e-7 * exact.norm()
+    assert (product(a, b) - exact).norm() > 1e-4 * exact.norm()
+
+
+TENSORS = {
+    "step": "x w_ih_0 w_hh_0 b_ih_0 b_hh_0 w_ih_1 w_hh_1 b_ih_1 b_hh_1 hidden cells gates",
+    "step_gradient": "gradient w_hh_0 w_ih_1 w_hh_1 cells gates gate_gradients cell_gradients",
+    "gradients": "x w_ih_0 hidden gate_gradients of_x of_weights",
+}
+TILE = {"TILE_CLIPS": 32, "TILE_K": 16}
+WEIGHT = {"TILE_ROWS": 32, "TILE_COLUMNS": 64, "TILE_SUMMANDS": 32, "TILE_BIASES": 32}
+COMPILED = [
+    *(
+        ("step", {"KEPT": kept, "WARPS": warps, "TILE_CHANNELS": 8} | TILE)
+        for kept in (True, False)
+        for warps in (4, 8)
+    ),
+    *(("step_gradient", {"WARPS": 8, "TILE_CHANNELS": channels} | TILE) for channels in (16, 32)),
+    *(("gradients", {"WARPS": 4, "TILE_CHANNELS": channels} | TILE | WEIGHT) for channels in (16, 32)),
+]
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
+@pytest.mark.parametrize(("name", "constants"), COMPILED, ids=str)
+def test_kernels_compile_for_an_h100(name, constants, tmp_path, monkeypatch):
+    """The interpreter accepts what the compiler refuses; and without tensor cores or wide copies a kernel is slow."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    kernel = getattr(kernels, f"{name}_kernel")
+    constants = {argument: constants[argument] for argument in kernel.arg_names if argument in constants}
+    result = compiled(
+        kernel, dict.fromkeys(TENSORS[name].split(), torch.float32), constants, constants["WARPS"], width="channels"
+    )
+    ptx = result.asm["ptx"]
+    assert result.asm["cubin"]
+    assert "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32" in ptx
+    assert not re.search(r"cp\.async\.ca", ptx) and "cp.async.cg" in ptx, "16 bytes at a time, around the L1 cache"
