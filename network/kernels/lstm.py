@@ -59,6 +59,16 @@ def _summands(WARPS: tl.constexpr, TILE_K: tl.constexpr):
 
 
 @triton.jit
+def _sum_of_warps(x):
+    """The sum over the first dimension, a power of two, each element in one thread; tl.sum leaves it in every warp."""
+    x = tl.permute(x, (1, 2, 0))
+    for _ in tl.static_range(x.type.shape[2].bit_length() - 1):
+        one, other = tl.split(tl.reshape(x, (x.type.shape[0], x.type.shape[1], x.type.shape[2] // 2, 2)))
+        x = one + other
+    return tl.reshape(x, (x.type.shape[0], x.type.shape[1]))
+
+
+@triton.jit
 def _tanh(x):
     """To the last bits also near zero, where 2 sigmoid(2 x) - 1 loses them; the polynomial is that of Cephes."""
     square = x * x
@@ -112,6 +122,15 @@ def step_kernel(
     is_row = start + column // 4 < channels
     of_clip = clip.to(tl.int64)[:, None] * channels
 
+    # What is needed last is read first, while the products wait for memory too.
+    b_ih, b_hh = tl.where(layer == 0, b_ih_0, b_ih_1), tl.where(layer == 0, b_hh_0, b_hh_1)
+    bias = tl.load(b_ih + row, mask=is_row, other=0.0) + tl.load(b_hh + row, mask=is_row, other=0.0)
+    channel = start + tl.arange(0, TILE_CHANNELS)
+    inside = (clip < clips)[:, None] & (channel < channels)[None, :]
+    offsets = of_clip + channel[None, :]
+    now = cells + (at if KEPT else layer) * size + offsets
+    cell = tl.load(now - (size if KEPT else 0), mask=inside & (frame > 0), other=0.0)
+
     inputs = tl.where(layer == 0, x, hidden) + frame * size
     before = hidden + (at - 1) * size
     w_ih, w_hh = tl.where(layer == 0, w_ih_0, w_ih_1), tl.where(layer == 0, w_hh_0, w_hh_1)
@@ -133,22 +152,16 @@ def step_kernel(
             other=0.0,
         )
         total, rest = _add_product(total, rest, a, tl.permute(w, (0, 2, 1)))
-    b_ih, b_hh = tl.where(layer == 0, b_ih_0, b_ih_1), tl.where(layer == 0, b_hh_0, b_hh_1)
-    bias = tl.load(b_ih + row, mask=is_row, other=0.0) + tl.load(b_hh + row, mask=is_row, other=0.0)
-    sums = tl.reshape(tl.sum(total + rest, axis=0) + bias[None, :], (TILE_CLIPS, TILE_CHANNELS, 2, 2))
+
+    sums = tl.reshape(_sum_of_warps(total + rest) + bias[None, :], (TILE_CLIPS, TILE_CHANNELS, 2, 2))
     even, odd = tl.split(sums)
     input_gate, candidate = tl.split(even)
     forget_gate, output_gate = tl.split(odd)
     input_gate, forget_gate, output_gate = tl.sigmoid(input_gate), tl.sigmoid(forget_gate), tl.sigmoid(output_gate)
     candidate = _tanh(candidate)
 
-    channel = start + tl.arange(0, TILE_CHANNELS)
-    inside = (clip < clips)[:, None] & (channel < channels)[None, :]
-    offsets = of_clip + channel[None, :]
-    now = cells + (at if KEPT else layer) * size
-    cell = tl.load(now - (size if KEPT else 0) + offsets, mask=inside & (frame > 0), other=0.0)
     cell = forget_gate * cell + input_gate * candidate
-    tl.store(now + offsets, cell, mask=inside)
+    tl.store(now, cell, mask=inside)
     tl.store(hidden + at * size + offsets, output_gate * _tanh(cell), mask=inside)
     if KEPT:
         gate = gates + at * 4 * size + 4 * of_clip + channel[None, :]
@@ -192,6 +205,21 @@ def step_gradient_kernel(
     channel = tl.program_id(0) * TILE_CHANNELS + tl.arange(0, TILE_CHANNELS)
     of_clip = clip.to(tl.int64)[:, None] * channels
 
+    # What is needed last is read first.
+    inside = (clip < clips)[:, None] & (channel < channels)[None, :]
+    offsets = of_clip + channel[None, :]
+    gate_offsets = at * 4 * size + 4 * of_clip + channel[None, :]
+    gate = gates + gate_offsets
+    input_gate = tl.load(gate, mask=inside, other=0.0)
+    forget_gate = tl.load(gate + channels, mask=inside, other=0.0)
+    candidate = tl.load(gate + 2 * channels, mask=inside, other=0.0)
+    output_gate = tl.load(gate + 3 * channels, mask=inside, other=0.0)
+    now = cells + at * size + offsets
+    squashed = _tanh(tl.load(now, mask=inside, other=0.0))
+    cell_before = tl.load(now - size, mask=inside & (frame > 0), other=0.0)
+    of_output = tl.load(gradient + frame * size + offsets, mask=inside & (layer == 1), other=0.0)
+    of_cell = tl.load(cell_gradients + layer * size + offsets, mask=inside & has_next, other=0.0)
+
     # Layer 0: from layer 1's inputs, then from its own next frame; layer 1: from its own next frame.
     first, second = gate_gradients + (frames + frame + layer) * 4 * size, gate_gradients + (frame + 1) * 4 * size
     first_weight = tl.where(layer == 0, w_ih_1, w_hh_1)
@@ -214,22 +242,7 @@ def step_gradient_kernel(
         )
         total, rest = _add_product(total, rest, a, w)
 
-    inside = (clip < clips)[:, None] & (channel < channels)[None, :]
-    offsets = of_clip + channel[None, :]
-    gate_offsets = at * 4 * size + 4 * of_clip + channel[None, :]
-    gate = gates + gate_offsets
-    input_gate = tl.load(gate, mask=inside, other=0.0)
-    forget_gate = tl.load(gate + channels, mask=inside, other=0.0)
-    candidate = tl.load(gate + 2 * channels, mask=inside, other=0.0)
-    output_gate = tl.load(gate + 3 * channels, mask=inside, other=0.0)
-    now = cells + at * size + offsets
-    squashed = _tanh(tl.load(now, mask=inside, other=0.0))
-    cell_before = tl.load(now - size, mask=inside & (frame > 0), other=0.0)
-
-    of_hidden = tl.sum(total + rest, axis=0) + tl.load(
-        gradient + frame * size + offsets, mask=inside & (layer == 1), other=0.0
-    )
-    of_cell = tl.load(cell_gradients + layer * size + offsets, mask=inside & has_next, other=0.0)
+    of_hidden = _sum_of_warps(total + rest) + of_output
     of_cell += of_hidden * output_gate * (1 - squashed * squashed)
     tl.store(cell_gradients + layer * size + offsets, of_cell * forget_gate, mask=inside)
     to = gate_gradients + gate_offsets
@@ -265,7 +278,7 @@ def _input_gradient(
         )
         total, rest = _add_product(total, rest, a, b)
     inside = (row < rows)[:, None] & (channel < channels)[None, :]
-    tl.store(out + of_row + channel[None, :], tl.sum(total + rest, axis=0), mask=inside)
+    tl.store(out + of_row + channel[None, :], _sum_of_warps(total + rest), mask=inside)
 
 
 @triton.jit
@@ -361,8 +374,8 @@ def gradients_kernel(
         _weight_gradient(tile, x, hidden, gate_gradients, of_weights, *sizes, TILE_ROWS, TILE_COLUMNS, TILE_SUMMANDS)
 
 
-_step_of_few_channels, _step = (Launcher(step_kernel, 12, num_warps=warps, num_stages=3) for warps in (4, 8))
-_step_gradient = Launcher(step_gradient_kernel, 8, num_warps=8, num_stages=3)
+_step_of_few_channels, _step = (Launcher(step_kernel, 12, num_warps=warps, num_stages=4) for warps in (4, 8))
+_step_gradient = Launcher(step_gradient_kernel, 8, num_warps=8, num_stages=4)
 _gradients = Launcher(gradients_kernel, 6, num_warps=4, num_stages=3)
 
 
