@@ -1,4 +1,4 @@
-"""The LSTM of squeeze and recursion: PyTorch's, with as little around its kernels as there can be.
+"""The LSTM of squeeze and recursion: PyTorch's, and for the fused operations cuDNN's and that of own kernels.
 
 Shapes: B clips, C channels, T frames.
 """
@@ -16,12 +16,12 @@ from torch.autograd.function import once_differentiable
 from network.kernels.use import is_eager, kept_as_they_are, lstm_failure
 
 MAY_USE_TF32 = False
-"""Whether a GPU's recursions may use TF32, whose products have 10 bits, where the process allows TF32 (it is a choice
-of training's settings). If not, they are in float32, forward and backward, whatever the process allows."""
+"""Whether cuDNN's recursions may use TF32, whose products have 10 bits, where the process allows TF32 (it is a choice of
+training's settings). If not, they are in float32, forward and backward, whatever the process allows."""
 
 OWN_KERNELS = True
-"""Whether the fused operations use the kernels of network/kernels/lstm.py in place of cuDNN's. These are of float32's
-precision whatever is allowed."""
+"""Whether the fused operations use the LSTM of network/kernels/lstm.py in place of cuDNN's: of any width, of float32's
+precision whatever is allowed, and in T + 1 launches forward and T + 2 backward where cuDNN needs up to a hundred."""
 
 Weights: TypeAlias = list[Tensor] | tuple[Tensor, ...]  # in nn.LSTM's order
 Recursed: TypeAlias = tuple[Tensor, tuple[Tensor, ...]]  # hidden states (T, B, C), what the backward pass needs
@@ -39,8 +39,8 @@ class FrameLSTM(nn.LSTM):
     """nn.LSTM from frame vectors a (T, B, C) to the last layer's hidden states (T, B, C), starting from zero.
 
     On the CPU, one or two frames are computed by plain matrix products: PyTorch's CPU kernel first reorders all
-    weights, which takes three times as long as so short a recursion. On a GPU, cuDNN is called without TF32, and as
-    one of the fused operations without the checks of its weights that PyTorch makes in each call.
+    weights, which takes three times as long as so short a recursion. On a GPU, cuDNN is called without TF32. The fused
+    operations do not call this module: see `recursion_for`.
     """
 
     SHORT = 2
@@ -144,6 +144,8 @@ class CudnnRecursion:
     uses.
     """
 
+    states = LAYERS
+
     def __init__(self, buffer: Tensor) -> None:
         self.buffer = buffer
 
@@ -183,7 +185,9 @@ class CudnnRecursion:
 
 
 class OwnRecursion:
-    """The LSTM of network/kernels/lstm.py, as `CudnnRecursion`."""
+    """The LSTM of network/kernels/lstm.py, as `CudnnRecursion`. It needs no state."""
+
+    states = 0
 
     def __init__(self) -> None:
         from network.kernels import lstm  # not at import: Triton is not everywhere

@@ -36,7 +36,7 @@ class SqueezeAndRecursion(nn.Module):
     is x times a*, per frame and channel. With `gates`, only clips whose a and a* are cycle-consistent are multiplied;
     the others are returned unchanged.
 
-    On a GPU, x in channels_last_3d goes through the kernels of network/kernels/srtg.py. Elsewhere, and in torch.compile
+    On a GPU, x in channels_last_3d goes through the kernels of network/kernels (srtg.py and lstm.py). Elsewhere, and in torch.compile
     and torch.func, the operations are PyTorch's; the kernels do the same.
 
     No control flow depends on a tensor's values, so the host never waits for the GPU, and torch.compile captures
@@ -202,7 +202,7 @@ def _run_kernels(
     x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, recursion: Recursion, is_training: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, tuple[Tensor, ...]]:
     """The output for x and, for its backward pass, frames, recursed, the gates that are open, what the LSTM keeps."""
-    frames, state = kernels.squeeze(x)
+    frames, state = kernels.squeeze(x, recursion.states)
     recursed, kept = recursion.forward(frames, state, module.lstm._flat_weights, is_training)
     counts = module.gate_counts if module.counts_gates else None
     is_open = None

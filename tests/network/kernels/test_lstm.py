@@ -88,6 +88,19 @@ def test_small_numbers_keep_their_digits(channels, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_a_pass_takes_few_launches(device, monkeypatch):
+    """Each of them waits for the one before: with cuDNN's hundred, the recursion took a tenth of a training step."""
+    launches = []
+    for name in ("_step", "_step_of_few_channels", "_step_gradient", "_gradients"):
+        launch = getattr(kernels, name)
+        monkeypatch.setattr(
+            kernels, name, lambda *args, launch=launch, name=name: launches.append(name) or launch(*args)
+        )
+    by_kernels(*random(4, 2, 16), device)
+    assert launches == ["_step_of_few_channels"] * 5 + ["_step_gradient"] * 5 + ["_gradients"]
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_large_sums_saturate_the_gates(device):
     """An overflow inside a gate would end training with NaN where PyTorch's LSTM goes on."""
     x, gradient, lstm = random(2, 3, 16)

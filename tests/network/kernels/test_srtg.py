@@ -59,10 +59,11 @@ def assert_rounded(actual: Tensor, expected: Tensor) -> None:
 def test_squeeze_is_the_mean_in_single_precision(shape, dtype, device):
     """A mean in half precision, or over the wrong pixels, would feed the recursion noise."""
     x = clips(shape, dtype, device)
-    frames, state = kernels.squeeze(x)
-    torch.testing.assert_close(frames.double(), x.double().mean((3, 4)).permute(2, 0, 1), rtol=1e-6, atol=1e-6)
-    assert frames.is_contiguous() and state.is_contiguous()
-    assert state.shape == (2, shape[0], shape[1]) and not state.any()
+    for states in (0, 2):
+        frames, state = kernels.squeeze(x, states)
+        torch.testing.assert_close(frames.double(), x.double().mean((3, 4)).permute(2, 0, 1), rtol=1e-6, atol=1e-6)
+        assert frames.is_contiguous() and state.is_contiguous()
+        assert state.shape == (states, shape[0], shape[1]) and not state.any()
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -96,7 +97,7 @@ def test_tensors_of_more_elements_than_an_int32_counts(frames):
     x = x.contiguous(memory_format=torch.channels_last_3d)
     assert x.numel() > 2**31
     x[-1] = 2
-    means, _ = kernels.squeeze(x)
+    means, _ = kernels.squeeze(x, 2)
     assert means[:, -1].eq(2).all() and not means[:, :-1].any()
     out = kernels.scale(x, means, None)
     assert out[-1].eq(4).all() and not out[:-1].any()
@@ -151,6 +152,8 @@ def test_open_gates_are_counted_in_the_kernel(device):
 
 class PlainRecursion:
     """An LSTM of network.recursion in PyTorch's operations, for a device without cuDNN."""
+
+    states = 2
 
     def forward(self, frames: Tensor, state: Tensor, weights, is_training: bool):
         assert not state.any()
@@ -269,7 +272,7 @@ def test_kernels_are_used_for_what_they_are_made_for_alone(device):
         assert not plain(x[None]).any()
 
 
-SIZES = dict.fromkeys(("clips", "frames", "pixels", "channels"), "i32")
+SIZES = dict.fromkeys(("states", "clips", "frames", "pixels", "channels"), "i32")
 COMPILED = [
     *(("squeeze", dtype, {"TILE_PIXELS": 256, "TILE_CHANNELS": 32}) for dtype in DTYPES),
     *(
