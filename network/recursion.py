@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 from network.kernels.use import is_eager, kept_as_they_are, lstm_failure
 
 MAY_USE_TF32 = False
-"""Whether cuDNN's recursions may use TF32, whose products have 10 bits, where the process allows TF32 (it is a choice of
-training's settings). If not, they are in float32, forward and backward, whatever the process allows."""
+"""Whether cuDNN's recursions may use TF32, whose products have 10 bits, where the process allows TF32 (it is a choice
+of training's settings). If not, they are in float32, forward and backward, whatever the process allows."""
 
 OWN_KERNELS = True
 """Whether the fused operations use the LSTM of network/kernels/lstm.py in place of cuDNN's: of any width, of float32's

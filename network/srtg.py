@@ -36,8 +36,8 @@ class SqueezeAndRecursion(nn.Module):
     is x times a*, per frame and channel. With `gates`, only clips whose a and a* are cycle-consistent are multiplied;
     the others are returned unchanged.
 
-    On a GPU, x in channels_last_3d goes through the kernels of network/kernels (srtg.py and lstm.py). Elsewhere, and in torch.compile
-    and torch.func, the operations are PyTorch's; the kernels do the same.
+    On a GPU, x in channels_last_3d goes through the kernels of network/kernels (srtg.py and lstm.py). Elsewhere, and in
+    torch.compile and torch.func, the operations are PyTorch's; the kernels do the same.
 
     No control flow depends on a tensor's values, so the host never waits for the GPU, and torch.compile captures
     everything but the LSTM in one graph (with torch._dynamo.config.allow_rnn, the LSTM too).
