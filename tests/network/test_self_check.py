@@ -69,7 +69,7 @@ def test_an_lstm_that_is_wrong_costs_its_own_kernels_alone(device, monkeypatch):
     where = torch.device(device), torch.float32
     assert not use.failure(*where)
     with pytest.warns(UserWarning, match="cuDNN's"):
-        assert "LSTM of 72 channels" in use.lstm_failure(*where)
+        assert "LSTM of 80 channels" in use.lstm_failure(*where)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert use.lstm_failure(*where), "said once"
