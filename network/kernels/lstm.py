@@ -26,8 +26,12 @@ from network.kernels.launch import Launcher
 # Sizes that change with the shape of the clips, and places in time, must not make Triton compile again.
 _UNSPECIALISED = ["step", "first_layer", "clips", "frames"]
 _OF_GRADIENTS = ["clips", "frames", "row_programs", "bias_programs"]
-_CLIPS, _CHANNELS, _K = 32, 8, 16
-"""Of a tile in the forward pass: clips, channels, summands of a warp. A warp sums all of a tile, of other summands."""
+_CLIPS, _K = 32, 16
+"""Of a tile: clips, and summands of a warp. A warp sums all of a tile, of other summands than the other warps."""
+_CHANNELS, _CHANNELS_BACK, _CHANNELS_OF_INPUTS = (4, 8), (8, 32), (16, 32)
+"""Of a tile, at least and at most, in a forward step, in a backward one, and in the gradient of x."""
+_PROGRAMS = 128
+"""Tiles are wider, and read less of memory twice, where there are more programs: no more run at a time on an H100."""
 _ROWS, _COLUMNS, _SUMMANDS, _BIASES = 32, 64, 32, 32
 """Of a tile of a weight's gradient, and of a bias's."""
 
@@ -389,12 +393,13 @@ def recurse(x: Tensor, weights: Sequence[Tensor], is_training: bool) -> tuple[Te
     hidden = x.new_empty(2, frames, clips, channels)
     cells = torch.empty_like(hidden) if is_training else x.new_empty(2, clips, channels)
     gates = x.new_empty(2, frames, clips, 4, channels) if is_training else cells
-    columns, rows = -(-channels // _CHANNELS), -(-clips // _CLIPS)
+    rows = -(-clips // _CLIPS)
+    tile, columns = _tile(channels, rows * min(2, frames), *_CHANNELS)
     launch, warps = (_step_of_few_channels, 4) if channels <= 64 else (_step, 8)
     for step in range(frames + 1):
         layers = (step < frames) + (step > 0)
         numbers = step, int(step == frames), clips, frames, channels
-        constants = is_training, warps, _CLIPS, _CHANNELS, _K
+        constants = is_training, warps, _CLIPS, tile, _K
         launch((columns, rows, layers), x, *weights, hidden, cells, gates, *numbers, *constants)
     return hidden[1], (hidden, cells, gates) if is_training else ()
 
@@ -408,17 +413,19 @@ def recurse_back(
     hidden, cells, gates = kept
     gate_gradients = torch.empty_like(gates)
     cell_gradients = x.new_empty(2, clips, channels)
-    tile = _channels_of_tile(clips, channels)
-    columns = -(-channels // tile)
+    rows = -(-clips // _CLIPS)
+    tile, columns = _tile(channels, rows * min(2, frames), *_CHANNELS_BACK)
     tensors = gradient, w_hh_0, w_ih_1, w_hh_1, cells, gates, gate_gradients, cell_gradients
     for step in range(frames + 1):
         layers = (step < frames) + (step > 0)
         numbers = step, int(step == 0), clips, frames, channels
-        _step_gradient((columns, -(-clips // _CLIPS), layers), *tensors, *numbers, 8, _CLIPS, tile, _K)
+        _step_gradient((columns, rows, layers), *tensors, *numbers, 8, _CLIPS, tile, _K)
 
     result = torch.empty_like(x) if of_x else None
     flat = x.new_empty(16 * channels * (channels + 1)) if of_weights else None
-    row_programs = columns * -(-frames * clips // _CLIPS) if of_x else 0
+    rows = -(-frames * clips // _CLIPS)
+    tile, columns = _tile(channels, rows, *_CHANNELS_OF_INPUTS)
+    row_programs = columns * rows if of_x else 0
     bias_programs = 2 * -(-4 * channels // _BIASES) if of_weights else 0
     weight_programs = 4 * -(-4 * channels // _ROWS) * -(-channels // _COLUMNS) if of_weights else 0
     grid = row_programs + bias_programs + weight_programs, 1, 1
@@ -438,6 +445,9 @@ def _in_order(flat: Tensor, channels: int) -> list[Tensor]:
     return [*matrices[:2], *biases[:2], *matrices[2:], *biases[2:]]
 
 
-def _channels_of_tile(clips: int, channels: int) -> int:
-    """In the backward pass: few where tiles are few, for more programs; else more, which read less of memory twice."""
-    return 16 if -(-clips // _CLIPS) * -(-channels // 16) <= 128 else 32
+def _tile(channels: int, rows: int, least: int, most: int) -> tuple[int, int]:
+    """The channels of a tile, and how many tiles of a row there are."""
+    tile = least
+    while tile < most and rows * -(-channels // tile) > _PROGRAMS:
+        tile *= 2
+    return tile, -(-channels // tile)

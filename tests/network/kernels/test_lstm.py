@@ -5,6 +5,7 @@ Triton still compiles them to machine code. None of it runs where Triton is not 
 """
 
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ pytest.importorskip("triton")
 kernels = pytest.importorskip("network.kernels.lstm")
 
 # (T, B, C): one frame, one clip; clips and channels that fill no tile, and more than one; each way through the kernels.
-SHAPES = ((1, 1, 8), (1, 3, 72), (2, 5, 16), (3, 33, 72), (4, 2, 40), (9, 3, 24), (1, 2, 136))
+SHAPES = ((1, 1, 8), (1, 3, 72), (2, 5, 16), (2, 33, 72), (4, 2, 40), (9, 3, 24), (1, 2, 136))
 
 
 @pytest.fixture(autouse=True)
@@ -75,9 +76,20 @@ def test_results_and_gradients_are_those_of_nn_lstm(shape, device):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("channels", [16, 72])
+def test_tiles_of_many_clips_give_the_same(channels, device, monkeypatch):
+    """Multigrid's largest batches take wider tiles than the first shape, at which everything may look right."""
+    shape = random(1, 34, channels)
+    expected = by_kernels(*shape, device)
+    monkeypatch.setattr(kernels, "_PROGRAMS", 1)
+    for one, other in zip(by_kernels(*shape, device), expected, strict=True):
+        assert (one - other).norm() <= 3e-6 * other.norm()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("channels", [16, 72])
 def test_small_numbers_keep_their_digits(channels, device):
     """Features of a network that begins to learn may be a thousandth: a coarse tanh would lose three digits of them."""
-    x, gradient, lstm = random(3, 4, channels)
+    x, gradient, lstm = random(2, 4, channels)
     with torch.no_grad():
         for weight in lstm.parameters():
             weight *= 1e-2 if weight.ndim == 1 else 1
@@ -112,7 +124,7 @@ def test_large_sums_saturate_the_gates(device):
 @pytest.mark.parametrize("channels", [16, 72])
 def test_only_what_is_wanted_is_computed(channels, device):
     """Frozen weights, an input without gradient and evaluation get the same numbers, and nothing that is kept."""
-    x, gradient, lstm = random(3, 5, channels)
+    x, gradient, lstm = random(2, 3, channels)
     weights = [weight.detach().to(device) for weight in lstm.parameters()]
     x, gradient = x.to(device), gradient.to(device)
     recursed, kept = kernels.recurse(x, weights, is_training=True)
@@ -136,11 +148,10 @@ TILE = {"TILE_CLIPS": 32, "TILE_K": 16}
 WEIGHT = {"TILE_ROWS": 32, "TILE_COLUMNS": 64, "TILE_SUMMANDS": 32, "TILE_BIASES": 32}
 COMPILED = [
     *(
-        ("step", {"KEPT": kept, "WARPS": warps, "TILE_CHANNELS": 8} | TILE)
-        for kept in (True, False)
-        for warps in (4, 8)
+        ("step", {"KEPT": kept, "WARPS": warps, "TILE_CHANNELS": channels} | TILE)
+        for kept, warps, channels in product((True, False), (4, 8), (4, 8))
     ),
-    *(("step_gradient", {"WARPS": 8, "TILE_CHANNELS": channels} | TILE) for channels in (16, 32)),
+    *(("step_gradient", {"WARPS": 8, "TILE_CHANNELS": channels} | TILE) for channels in (8, 16, 32)),
     *(("gradients", {"WARPS": 4, "TILE_CHANNELS": channels} | TILE | WEIGHT) for channels in (16, 32)),
 ]
 
