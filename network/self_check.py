@@ -16,7 +16,7 @@ from network.recursion import CudnnRecursion, FrameLSTM, OwnRecursion
 from network.srtg import SqueezeAndRecursion
 
 CLIPS, CHANNELS, FRAMES, SIZE, SPLITS = 4, 72, 3, 9, 2  # more channels than a tile's least, odd sizes
-LSTM_CHANNELS = 48, 80  # multiples of 16, as in networks: for others Triton compiles other kernels
+LSTM_CHANNELS, LSTM_FRAMES = (16, 80), 2  # of multiples of 16, as in networks, Triton makes kernels of their own
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.01, torch.float16: 0.002}  # relative, of all values together
 LSTM_TOLERANCE = 1e-5  # of float32: with TF32 alone, the error would be thirty times as large
 
@@ -83,7 +83,7 @@ def _recursions(device: torch.device, dtype: torch.dtype) -> list[Named]:
 
     def recursion(channels: int) -> Named:
         lstm = FrameLSTM(channels, channels, num_layers=2)
-        frames, gradient = torch.randn(2, FRAMES, CLIPS, channels)
+        frames, gradient = torch.randn(2, LSTM_FRAMES, CLIPS, channels)
 
         def fused() -> Results:
             weights = [weight.detach().to(device) for weight in lstm.parameters()]
