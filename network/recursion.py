@@ -1,23 +1,31 @@
-"""The LSTM of squeeze and recursion: PyTorch's, with as little around its kernels as there can be.
+"""The LSTM of squeeze and recursion: PyTorch's, and for the fused operations cuDNN's and that of own kernels.
 
 Shapes: B clips, C channels, T frames.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from network.kernels.use import is_eager, kept_as_they_are
+from network.kernels.use import is_eager, kept_as_they_are, lstm_failure
 
 MAY_USE_TF32 = False
-"""Whether a GPU's recursions may use TF32, whose products have 10 bits, where the process allows TF32 (it is a choice
+"""Whether cuDNN's recursions may use TF32, whose products have 10 bits, where the process allows TF32 (it is a choice
 of training's settings). If not, they are in float32, forward and backward, whatever the process allows."""
+
+OWN_KERNELS = True
+"""Whether the fused operations use the LSTM of network/kernels/lstm.py in place of cuDNN's: of any width, of float32's
+precision whatever is allowed, and in T + 1 launches forward and T + 2 backward where cuDNN needs up to a hundred."""
+
+Weights: TypeAlias = list[Tensor] | tuple[Tensor, ...]  # in nn.LSTM's order
+Recursed: TypeAlias = tuple[Tensor, tuple[Tensor, ...]]  # hidden states (T, B, C), what the backward pass needs
+Gradients: TypeAlias = tuple[Tensor | None, Sequence[Tensor | None]]  # of the frames, of each weight
 
 LAYERS = 2
 # As cuDNN and PyTorch number and count: the mode of an LSTM, and the weights and biases of a layer.
@@ -31,8 +39,8 @@ class FrameLSTM(nn.LSTM):
     """nn.LSTM from frame vectors a (T, B, C) to the last layer's hidden states (T, B, C), starting from zero.
 
     On the CPU, one or two frames are computed by plain matrix products: PyTorch's CPU kernel first reorders all
-    weights, which takes three times as long as so short a recursion. On a GPU, cuDNN is called without TF32, and as
-    one of the fused operations without the checks of its weights that PyTorch makes in each call.
+    weights, which takes three times as long as so short a recursion. On a GPU, cuDNN is called without TF32. The fused
+    operations do not call this module: see `recursion_for`.
     """
 
     SHORT = 2
@@ -129,54 +137,84 @@ class _WithoutTF32(torch.autograd.Function):
         return None, of_frames, *(next(left) if needed else None for needed in ctx.needs_input_grad[2:])
 
 
-def recurse(
-    frames: Tensor, state: Tensor, weights: list[Tensor] | tuple[Tensor, ...], buffer: Tensor, is_training: bool
-) -> tuple[Tensor, Tensor]:
-    """Hidden states (T, B, C) of frames (T, B, C) and what the backward pass needs, if `is_training`.
+class CudnnRecursion:
+    """cuDNN's LSTM, without autograd, in float32 also under autocast. `buffer`: the memory of its weights.
 
-    The state (layers, B, C) is zero. Without autograd, and in float32 also under autocast.
+    The state (layers, B, C) is zero. It stands for the gradients of the last hidden and cell states too, which nothing
+    uses.
     """
-    channels = frames.shape[2]
-    is_autocast = torch.is_autocast_enabled("cuda")
-    if is_autocast:
-        torch.set_autocast_enabled("cuda", False)
-    try:
-        with _without_tf32():
-            # ... hidden and cell state, mode, width, projection, layers, batch first, dropout, training, bidirectional,
-            # sizes of packed sequences, state of the dropout.
-            recursed, _, _, reserve, _ = torch._cudnn_rnn(
-                frames, weights, _WEIGHTS, buffer,
-                state, state, _LSTM_MODE, channels, 0, LAYERS, False, 0.0, is_training, False, [], None,
-            )  # fmt: skip
-    finally:
+
+    states = LAYERS
+
+    def __init__(self, buffer: Tensor) -> None:
+        self.buffer = buffer
+
+    def forward(self, frames: Tensor, state: Tensor, weights: Weights, is_training: bool) -> Recursed:
+        """Hidden states (T, B, C) of frames (T, B, C) and what the backward pass needs, if `is_training`."""
+        is_autocast = torch.is_autocast_enabled("cuda")
         if is_autocast:
-            torch.set_autocast_enabled("cuda", True)
-    return recursed, reserve
+            torch.set_autocast_enabled("cuda", False)
+        try:
+            with _without_tf32():
+                # ... hidden and cell state, mode, width, projection, layers, batch first, dropout, training,
+                # bidirectional, sizes of packed sequences, state of the dropout.
+                recursed, _, _, reserve, _ = torch._cudnn_rnn(
+                    frames, weights, _WEIGHTS, self.buffer,
+                    state, state, _LSTM_MODE, frames.shape[2], 0, LAYERS, False, 0.0, is_training, False, [], None,
+                )  # fmt: skip
+        finally:
+            if is_autocast:
+                torch.set_autocast_enabled("cuda", True)
+        return recursed, (state, reserve)
+
+    def backward(
+        self, gradient: Tensor, frames: Tensor, recursed: Tensor, kept: Sequence[Tensor], weights: Weights,
+        of_frames: bool, of_weights: bool,
+    ) -> Gradients:  # fmt: skip
+        """The gradients of frames and, if `of_weights`, of all weights, from the gradient (T, B, C) of the output."""
+        state, reserve = kept
+        if _keeps_graph():
+            reserve = reserve.clone()  # cuDNN writes to it
+        with _without_tf32():
+            of_inputs, _, _, gradients = torch.ops.aten._cudnn_rnn_backward.default(
+                frames, weights, _WEIGHTS, self.buffer, state, state, recursed, gradient, state, state,
+                _LSTM_MODE, frames.shape[2], 0, LAYERS, False, 0.0, True, False, [], None, reserve,
+                [True, False, False, of_weights],
+            )  # fmt: skip
+        return of_inputs, gradients if of_weights else [None] * len(weights)
 
 
-def recurse_back(
-    gradient: Tensor,
-    frames: Tensor,
-    state: Tensor,
-    recursed: Tensor,
-    reserve: Tensor,
-    weights: list[Tensor] | tuple[Tensor, ...],
-    buffer: Tensor,
-    of_weights: bool,
-) -> tuple[Tensor, list[Tensor | None]]:
-    """The gradients of frames and, if `of_weights`, of all weights, from the gradient (T, B, C) of `recurse`'s output.
+class OwnRecursion:
+    """The LSTM of network/kernels/lstm.py, as `CudnnRecursion`. It needs no state."""
 
-    The zero state stands for the gradients of the last hidden and cell states too, which nothing uses.
-    """
-    if _keeps_graph():
-        reserve = reserve.clone()  # cuDNN writes to it
-    with _without_tf32():
-        of_frames, _, _, gradients = torch.ops.aten._cudnn_rnn_backward.default(
-            frames, weights, _WEIGHTS, buffer, state, state, recursed, gradient, state, state,
-            _LSTM_MODE, frames.shape[2], 0, LAYERS, False, 0.0, True, False, [], None, reserve,
-            [True, False, False, of_weights],
-        )  # fmt: skip
-    return of_frames, gradients if of_weights else [None] * len(weights)
+    states = 0
+
+    def __init__(self) -> None:
+        from network.kernels import lstm  # not at import: Triton is not everywhere
+
+        self.kernels = lstm
+
+    def forward(self, frames: Tensor, state: Tensor, weights: Weights, is_training: bool) -> Recursed:
+        """Hidden states (T, B, C) of frames (T, B, C) and what the backward pass needs, if `is_training`."""
+        return self.kernels.recurse(frames, weights, is_training)
+
+    def backward(
+        self, gradient: Tensor, frames: Tensor, recursed: Tensor, kept: Sequence[Tensor], weights: Weights,
+        of_frames: bool, of_weights: bool,
+    ) -> Gradients:  # fmt: skip
+        """The gradients of frames and of all weights, where wanted, from the gradient (T, B, C) of the output."""
+        of_inputs, gradients = self.kernels.recurse_back(gradient, frames, kept, weights, of_frames, of_weights)
+        return of_inputs, [None] * len(weights) if gradients is None else gradients
+
+
+def recursion_for(lstm: FrameLSTM, x: Tensor) -> CudnnRecursion | OwnRecursion | None:
+    """How the fused operations compute the LSTM for clips x on a GPU; None if they cannot."""
+    buffer = lstm.weight_buffer()
+    if buffer is None:
+        return None
+    if OWN_KERNELS and not lstm_failure(x.device, x.dtype):
+        return OwnRecursion()
+    return CudnnRecursion(buffer)
 
 
 def _is_plain(weight: Tensor) -> bool:

@@ -12,10 +12,13 @@ from torch import Tensor
 from common.errors import NetworkError
 from network.fused import fold_clips, fold_weight
 from network.kernels.use import HALF, kept_as_they_are
+from network.recursion import CudnnRecursion, FrameLSTM, OwnRecursion
 from network.srtg import SqueezeAndRecursion
 
 CLIPS, CHANNELS, FRAMES, SIZE, SPLITS = 4, 72, 3, 9, 2  # more channels than a tile's least, odd sizes
+LSTM_CHANNELS, LSTM_FRAMES = (16, 80), 2  # of multiples of 16, as in networks, Triton makes kernels of their own
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.01, torch.float16: 0.002}  # relative, of all values together
+LSTM_TOLERANCE = 1e-5  # of float32: with TF32 alone, the error would be thirty times as large
 
 
 def failure_of(device: torch.device, dtype: torch.dtype) -> str:
@@ -24,23 +27,36 @@ def failure_of(device: torch.device, dtype: torch.dtype) -> str:
     It names every operation that fails. Neither the random state nor any mode of the caller changes.
     torch.OutOfMemoryError if there is no memory to try.
     """
+    return _failures(_operations, device, dtype, TOLERANCE[dtype])
+
+
+def lstm_failure_of(device: torch.device, dtype: torch.dtype) -> str:
+    """As `failure_of`, of the LSTM's own kernels alone."""
+    return _failures(_recursions, device, dtype, LSTM_TOLERANCE)
+
+
+def _failures(
+    operations_of: "Callable[[torch.device, torch.dtype], list[Named]]", device: torch.device, dtype: torch.dtype,
+    tolerance: float,
+) -> str:  # fmt: skip
     with (
         torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False),
         torch.random.fork_rng([]), torch.device("cpu"), kept_as_they_are(),
     ):  # fmt: skip
         torch.random.default_generator.manual_seed(0)  # of the CPU alone: nothing is drawn on the GPU
         try:
-            operations = _operations(device, dtype)
+            operations = operations_of(device, dtype)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # Triton cannot be imported
             return _described("Triton", error)
-        reasons = [_failure(*operation, TOLERANCE[dtype]) for operation in operations]
+        reasons = [_failure(*operation, tolerance) for operation in operations]
     return "; ".join(filter(None, reasons))
 
 
 Results = Sequence[Tensor]
 Operation = Callable[[], Results]
+Named = tuple[str, Operation, Operation]  # its fused and its plain form; each gives results and gradients
 
 
 def _failure(name: str, fused: Operation, plain: Operation, tolerance: float) -> str:
@@ -62,8 +78,32 @@ def _described(name: str, error: Exception) -> str:
     return f"{name}: {type(error).__name__}: {first}"
 
 
-def _operations(device: torch.device, dtype: torch.dtype) -> list[tuple[str, Operation, Operation]]:
-    """Names, fused and plain operations; each gives results and gradients."""
+def _recursions(device: torch.device, dtype: torch.dtype) -> list[Named]:
+    """The LSTM by its own kernels, at a width for each of them."""
+
+    def recursion(channels: int) -> Named:
+        lstm = FrameLSTM(channels, channels, num_layers=2)
+        frames, gradient = torch.randn(2, LSTM_FRAMES, CLIPS, channels)
+
+        def fused() -> Results:
+            weights = [weight.detach().to(device) for weight in lstm.parameters()]
+            x = frames.to(device)
+            recursed, kept = OwnRecursion().forward(x, x, weights, True)
+            of_frames, of_weights = OwnRecursion().backward(gradient.to(device), x, recursed, kept, weights, True, True)
+            return [each for each in (recursed, of_frames, *of_weights) if each is not None]
+
+        def plain() -> Results:
+            exact, free = copy.deepcopy(lstm).double(), frames.double().requires_grad_()
+            recursed = exact(free)
+            return [recursed, *torch.autograd.grad(recursed, [free, *exact.parameters()], gradient.double())]
+
+        return f"LSTM of {channels} channels", fused, plain
+
+    return [recursion(channels) for channels in LSTM_CHANNELS]
+
+
+def _operations(device: torch.device, dtype: torch.dtype) -> list[Named]:
+    """All operations but the LSTM's own kernels."""
     from network.kernels import norm as norms  # not at import: Triton is not everywhere
     from network.kernels import pool, srtg
 
@@ -94,7 +134,7 @@ def _operations(device: torch.device, dtype: torch.dtype) -> list[tuple[str, Ope
             free, buffer = x.detach().requires_grad_(), module.lstm.weight_buffer()
             if buffer is None:
                 raise NetworkError("cuDNN cannot be called with the LSTM's weights")
-            return with_gradients(module.fused(free, srtg, buffer), [free, *module.parameters()])
+            return with_gradients(module.fused(free, srtg, CudnnRecursion(buffer)), [free, *module.parameters()])
         free, exact = x.double().requires_grad_(), copy.deepcopy(module).double()
         return with_gradients(exact.plain(free), [free, *exact.parameters()])
 

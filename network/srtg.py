@@ -5,14 +5,14 @@ Shapes: B clips, C channels, T frames, H x W pixels.
 
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from network.kernels.use import has_hooks, is_eager, may_use_kernels
-from network.recursion import FrameLSTM, recurse, recurse_back
+from network.recursion import CudnnRecursion, FrameLSTM, OwnRecursion, recursion_for
 
 PLACEMENTS = ("start", "top", "mid", "end", "res", "final")
 """Where a residual block applies its SRTG.
@@ -21,6 +21,8 @@ start: on the block's input, also for the shortcut; top: after the first convolu
 the last, before the addition (the same as mid in a block of two convolutions); res: on the shortcut; final: on the
 block's output.
 """
+
+Recursion: TypeAlias = CudnnRecursion | OwnRecursion
 
 # Initial values of an LSTM: the diagonal of the cell's input weights, and the biases of its gates. The input and output
 # gates start at sigmoid(3) = 0.95, the forget gate at sigmoid(-1) = 0.27.
@@ -34,8 +36,8 @@ class SqueezeAndRecursion(nn.Module):
     is x times a*, per frame and channel. With `gates`, only clips whose a and a* are cycle-consistent are multiplied;
     the others are returned unchanged.
 
-    On a GPU, x in channels_last_3d goes through the kernels of network/kernels/srtg.py. Elsewhere, and in torch.compile
-    and torch.func, the operations are PyTorch's; the kernels do the same.
+    On a GPU, x in channels_last_3d goes through the kernels of network/kernels (srtg.py and lstm.py). Elsewhere, and in
+    torch.compile and torch.func, the operations are PyTorch's; the kernels do the same.
 
     No control flow depends on a tensor's values, so the host never waits for the GPU, and torch.compile captures
     everything but the LSTM in one graph (with torch._dynamo.config.allow_rnn, the LSTM too).
@@ -58,11 +60,11 @@ class SqueezeAndRecursion(nn.Module):
         fast = _kernels_for(self, x)
         return self.plain(x) if fast is None else self.fused(x, *fast)
 
-    def fused(self, x: Tensor, kernels: ModuleType, buffer: Tensor) -> Tensor:
-        """The forward pass by network.kernels.srtg, with the memory of the LSTM's weights."""
+    def fused(self, x: Tensor, kernels: ModuleType, recursion: Recursion) -> Tensor:
+        """The forward pass by network.kernels.srtg and one of the LSTMs of network.recursion."""
         if torch.is_grad_enabled():
-            return _Kernels.apply(x, self, kernels, buffer, *self.lstm._flat_weights)
-        return _run_kernels(x, self, kernels, buffer, is_training=False)[0]
+            return _Kernels.apply(x, self, kernels, recursion, *self.lstm._flat_weights)
+        return _run_kernels(x, self, kernels, recursion, is_training=False)[0]
 
     def plain(self, x: Tensor) -> Tensor:
         """The forward pass without kernels."""
@@ -168,60 +170,59 @@ class _Scale(torch.autograd.Function):
 class _Kernels(torch.autograd.Function):
     """Squeeze, recursion, gate and scale of x (B, C, T, H, W) with the weights of the module's LSTM.
 
-    One function, since the host's part of each costs as much as a kernel. Forward: squeeze, cuDNN's LSTM, the gate,
-    scale; backward: the gradient of the factors, cuDNN's, the gradient of x.
+    One function, since the host's part of each costs as much as a kernel. Forward: squeeze, the LSTM, the gate, scale;
+    backward: the gradient of the factors, the LSTM's, the gradient of x.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, buffer: Tensor, *weights: Tensor
+        ctx: Any, x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, recursion: Recursion, *weights: Tensor
     ) -> Tensor:
-        out, *saved = _run_kernels(x, module, kernels, buffer, is_training=any(ctx.needs_input_grad))
-        ctx.kernels, ctx.buffer = kernels, buffer
-        ctx.save_for_backward(x, *saved, *weights)
+        out, *saved, kept = _run_kernels(x, module, kernels, recursion, is_training=any(ctx.needs_input_grad))
+        ctx.kernels, ctx.recursion, ctx.kept = kernels, recursion, len(kept)
+        ctx.save_for_backward(x, *saved, *kept, *weights)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, frames, state, recursed, reserve, is_open, *weights = ctx.saved_tensors
+        x, frames, recursed, is_open, *others = ctx.saved_tensors
+        kept, weights = others[: ctx.kept], others[ctx.kept :]
         gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
         of_factors = ctx.kernels.scale_gradient(gradient, x, is_open)
-        of_weights = any(ctx.needs_input_grad[4:])
-        of_frames, of_each_weight = recurse_back(
-            of_factors, frames, state, recursed, reserve, weights, ctx.buffer, of_weights
-        )
+        wanted = ctx.needs_input_grad[0], any(ctx.needs_input_grad[4:])
+        of_frames, of_weights = ctx.recursion.backward(of_factors, frames, recursed, kept, weights, *wanted)
         of_x = None
         if ctx.needs_input_grad[0]:
             of_x = ctx.kernels.input_gradient(gradient, recursed, is_open, of_frames)
-        return of_x, None, None, None, *of_each_weight
+        return of_x, None, None, None, *of_weights
 
 
 def _run_kernels(
-    x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, buffer: Tensor, is_training: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-    """The output for x and, for its backward pass, frames, state, recursed, reserve and the gates that are open."""
-    frames, state = kernels.squeeze(x)
-    recursed, reserve = recurse(frames, state, module.lstm._flat_weights, buffer, is_training)
+    x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, recursion: Recursion, is_training: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, tuple[Tensor, ...]]:
+    """The output for x and, for its backward pass, frames, recursed, the gates that are open, what the LSTM keeps."""
+    frames, state = kernels.squeeze(x, recursion.states)
+    recursed, kept = recursion.forward(frames, state, module.lstm._flat_weights, is_training)
     counts = module.gate_counts if module.counts_gates else None
     is_open = None
     if module.gates and len(frames) > 1:
         is_open = kernels.temporal_gate(frames, recursed, counts)
     elif counts is not None:
         counts += len(x)  # the gate of one frame is open
-    return kernels.scale(x, recursed, is_open), frames, state, recursed, reserve, is_open
+    return kernels.scale(x, recursed, is_open), frames, recursed, is_open, kept
 
 
-def _kernels_for(module: SqueezeAndRecursion, x: Tensor) -> tuple[ModuleType, Tensor] | None:
-    """network.kernels.srtg and the memory of the LSTM's weights if they can be used for x, else None."""
+def _kernels_for(module: SqueezeAndRecursion, x: Tensor) -> tuple[ModuleType, Recursion] | None:
+    """network.kernels.srtg and the LSTM to go with it if they can be used for x, else None."""
     if not may_use_kernels(x) or not _is_made_for_kernels(x, module.gates):
         return None
     if has_hooks(module.lstm):  # the kernels do not call the LSTM
         return None
     from network.kernels import srtg as kernels  # not at import: Triton is not everywhere
 
-    buffer = module.lstm.weight_buffer()
-    return None if buffer is None else (kernels, buffer)
+    recursion = recursion_for(module.lstm, x)
+    return None if recursion is None else (kernels, recursion)
 
 
 def _is_made_for_kernels(x: Tensor, gates: bool) -> bool:

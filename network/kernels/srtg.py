@@ -16,28 +16,29 @@ from torch import Tensor
 
 from network.kernels.launch import Launcher
 
-STATES = 2
-"""Of the recursion's initial hidden and cell states, one for each of its layers."""
 MAX_GATED_FRAMES = 64
 
 # Sizes that change with the shape of the clips must not make Triton compile again.
 _UNSPECIALISED = ["clips", "frames", "pixels"]
+_OF_SQUEEZE = [*_UNSPECIALISED, "states"]
 # Tiles, of 4,096 or 8,192 numbers. A tile's row of 32 or 64 channels is at least two 32-byte sectors of memory.
 _SUM_CHANNELS, _SUM_PIXELS = 32, 256
 _MAP_CHANNELS, _MAP_PIXELS = 64, 64
 
 
-@triton.jit(do_not_specialize=_UNSPECIALISED)
-def squeeze_kernel(x, out, clips, frames, pixels, channels, TILE_PIXELS: tl.constexpr, TILE_CHANNELS: tl.constexpr):
-    """Row 2 + t of out (2 + T, B, C) is the mean of frame t over its pixels; rows 0 and 1 are zero.
+@triton.jit(do_not_specialize=_OF_SQUEEZE)
+def squeeze_kernel(
+    x, out, states, clips, frames, pixels, channels, TILE_PIXELS: tl.constexpr, TILE_CHANNELS: tl.constexpr
+):
+    """Row `states` + t of out (states + T, B, C) is the mean of frame t over its pixels; rows before are zero.
 
     A program for each clip, row and tile of channels. The last clips come first: what was written last is still cached.
     """
     tiles = tl.cdiv(channels, TILE_CHANNELS)
     program = tl.program_id(0)
     row = program // tiles
-    clip = clips - 1 - row // (frames + 2)
-    frame = row % (frames + 2) - 2
+    clip = clips - 1 - row // (frames + states)
+    frame = row % (frames + states) - states
     channel = (program % tiles) * TILE_CHANNELS + tl.arange(0, TILE_CHANNELS)
     pixel = tl.arange(0, TILE_PIXELS)
     matrix = x + (clip.to(tl.int64) * frames + frame) * pixels * channels
@@ -48,7 +49,7 @@ def squeeze_kernel(x, out, clips, frames, pixels, channels, TILE_PIXELS: tl.cons
         tile = tl.load(matrix + ((start + pixel) * channels)[:, None] + channel[None, :], mask=inside, other=0.0)
         total += tile.to(tl.float32)
     mean = tl.sum(total, axis=0) / pixels
-    vector = out + ((frame + 2).to(tl.int64) * clips + clip) * channels
+    vector = out + ((frame + states).to(tl.int64) * clips + clip) * channels
     tl.store(vector + channel, mean, mask=channel < channels)
 
 
@@ -249,13 +250,13 @@ _input_gradient = Launcher(input_gradient_kernel, 5, num_warps=4)
 _gate, _gate_of_many_frames = Launcher(gate_kernel, 4, num_warps=4), Launcher(gate_kernel, 4, num_warps=8)
 
 
-def squeeze(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The means (T, B, C) of x over H and W, and zeros (2, B, C), both float32 and in one piece of memory."""
+def squeeze(x: Tensor, states: int) -> tuple[Tensor, Tensor]:
+    """The means (T, B, C) of x over H and W, and zeros (states, B, C), both float32 and in one piece of memory."""
     clips, channels, frames, height, width = x.shape
-    out = torch.empty((STATES + frames, clips, channels), dtype=torch.float32, device=x.device)
-    grid = (clips * (STATES + frames) * -(-channels // _SUM_CHANNELS), 1, 1)
-    _squeeze(grid, x, out, clips, frames, height * width, channels, _SUM_PIXELS, _SUM_CHANNELS)
-    state, means = out.split((STATES, frames))
+    out = torch.empty((states + frames, clips, channels), dtype=torch.float32, device=x.device)
+    grid = (clips * (states + frames) * -(-channels // _SUM_CHANNELS), 1, 1)
+    _squeeze(grid, x, out, states, clips, frames, height * width, channels, _SUM_PIXELS, _SUM_CHANNELS)
+    state, means = out.split((states, frames))
     return means, state
 
 

@@ -42,17 +42,21 @@ class _Switch:
 
     is_on = True
     failure_of: Callable[[torch.device, torch.dtype], str]
+    lstm_failure_of: Callable[[torch.device, torch.dtype], str]
 
     def __init__(self) -> None:
         self.failures: dict[tuple[torch.device, torch.dtype], str] = {}
+        self.lstm_failures: dict[tuple[torch.device, torch.dtype], str] = {}
 
 
 _switch = _Switch()
 
 
-def set_check(failure_of: Callable[[torch.device, torch.dtype], str]) -> None:
-    """What tries the fused operations on a GPU, see network/self_check.py."""
-    _switch.failure_of = failure_of
+def set_check(
+    failure_of: Callable[[torch.device, torch.dtype], str], lstm_failure_of: Callable[[torch.device, torch.dtype], str]
+) -> None:
+    """What tries the fused operations on a GPU, and the LSTM's kernels alone, see network/self_check.py."""
+    _switch.failure_of, _switch.lstm_failure_of = failure_of, lstm_failure_of
 
 
 def use_kernels(is_on: bool) -> bool:
@@ -77,6 +81,20 @@ def failure(device: torch.device, dtype: torch.dtype) -> str:
     return known
 
 
+def lstm_failure(device: torch.device, dtype: torch.dtype) -> str:
+    """Why a GPU's results of the LSTM's kernels are not to be used, as `failure` of all others.
+
+    If they fail, the other fused operations are used, with cuDNN's LSTM.
+    """
+    if (device, dtype) not in _switch.lstm_failures:
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            return "they were not tried before the capture of a graph"
+        reason = _switch.lstm_failures[device, dtype] = _switch.lstm_failure_of(device, dtype)
+        if reason:
+            warnings.warn(f"the LSTM is cuDNN's, since its own kernels fail on this GPU: {reason}", stacklevel=2)
+    return _switch.lstm_failures[device, dtype]
+
+
 def has_hooks(module: nn.Module) -> bool:
     """Whether something watches the module's own calls, which an operation of several modules would skip."""
     hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
@@ -96,7 +114,11 @@ def description_of_kernels(device: torch.device, dtype: torch.dtype) -> str:
     if not has_triton():
         return "fused operations: not used, Triton is not installed"
     reason = failure(device, dtype)
-    return f"fused operations: not used, {reason}" if reason else "fused operations: used, their results are right"
+    if reason:
+        return f"fused operations: not used, {reason}"
+    reason = lstm_failure(device, dtype)
+    of_lstm = f", but for the LSTM's, and cuDNN's is used: {reason}" if reason else ""
+    return f"fused operations: used, their results are right{of_lstm}"
 
 
 def is_channels_last(x: Tensor) -> bool:

@@ -7,21 +7,24 @@ import torch
 
 from network import self_check
 from network.kernels import use
-from network.self_check import failure_of
+from network.self_check import failure_of, lstm_failure_of
 from tests.network.kernels.devices import DEVICES, DTYPES
 
 try:
-    from network.kernels import pool
+    from network.kernels import lstm, pool
 except ImportError:
-    pool = None
+    pool = lstm = None
 needs_triton = pytest.mark.skipif(pool is None, reason="needs Triton")
 
 
 @pytest.fixture(autouse=True)
 def anew():
-    use._switch.failures.clear()
+    failures = use._switch.failures, use._switch.lstm_failures
+    for each in failures:
+        each.clear()
     yield
-    use._switch.failures.clear()
+    for each in failures:
+        each.clear()
 
 
 @needs_triton
@@ -30,6 +33,7 @@ def anew():
 def test_right_results_are_accepted(dtype, device):
     """Else no GPU would ever use the fused operations, and training would be slow for no reason."""
     assert failure_of(torch.device(device), dtype) == ""
+    assert lstm_failure_of(torch.device(device), dtype) == ""
 
 
 @needs_triton
@@ -50,6 +54,26 @@ def test_wrong_results_and_errors_are_found(device, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert use.failure(torch.device(device), torch.float32), "said once"
+
+
+@needs_triton
+@pytest.mark.parametrize("device", DEVICES)
+def test_an_lstm_that_is_wrong_costs_its_own_kernels_alone(device, monkeypatch):
+    """A GPU where one kernel of many fails would else train at half the speed."""
+    right = lstm.recurse_back
+
+    def coarse(gradient, *args):
+        return right(gradient.bfloat16().float(), *args)
+
+    monkeypatch.setattr(lstm, "recurse_back", coarse)
+    where = torch.device(device), torch.float32
+    assert not use.failure(*where)
+    with pytest.warns(UserWarning, match="cuDNN's"):
+        assert "LSTM of 80 channels" in use.lstm_failure(*where)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert use.lstm_failure(*where), "said once"
+        assert use.description_of_kernels(*where).count("LSTM of") == 2
 
 
 def test_whatever_fails_ends_no_forward_pass(monkeypatch):

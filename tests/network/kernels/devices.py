@@ -20,8 +20,10 @@ def clips(shape: tuple[int, ...], dtype: torch.dtype, device: str, seed: int = 0
     return x.to(device, dtype).contiguous(memory_format=torch.channels_last_3d)
 
 
-def compiled(kernel: Any, pointers: dict[str, torch.dtype], constants: dict[str, Any], warps: int = 4) -> Any:
-    """The kernel compiled for an H100, as in a training step: 16 divides all addresses and the channels C.
+def compiled(
+    kernel: Any, pointers: dict[str, torch.dtype], constants: dict[str, Any], warps: int = 4, width: str = "C"
+) -> Any:
+    """The kernel compiled for an H100, as in a training step: 16 divides all addresses and the channels `width`.
 
     Arguments that are neither pointers nor constants are int32, but for momentum and eps.
     """
@@ -31,7 +33,7 @@ def compiled(kernel: Any, pointers: dict[str, torch.dtype], constants: dict[str,
     floats = dict.fromkeys(("momentum", "eps"), "fp32")
     kinds = {name: POINTERS[dtype] for name, dtype in pointers.items()} | dict.fromkeys(constants, "constexpr") | floats
     signature = {name: kinds.get(name, "i32") for name in kernel.arg_names}
-    aligned = [index for index, name in enumerate(kernel.arg_names) if name in pointers or name == "C"]
+    aligned = [index for index, name in enumerate(kernel.arg_names) if name in pointers or name == width]
     attributes = {(index,): [["tt.divisibility", 16]] for index in aligned}
     source = triton.compiler.ASTSource(kernel, signature, constants, attributes)
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})

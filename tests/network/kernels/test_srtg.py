@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from network import srtg
+from network import recursion, srtg
 from network.recursion import FrameLSTM
 from network.srtg import SqueezeAndRecursion
 from tests.network.test_srtg import frame_vectors, plain_gradients
@@ -59,10 +59,11 @@ def assert_rounded(actual: Tensor, expected: Tensor) -> None:
 def test_squeeze_is_the_mean_in_single_precision(shape, dtype, device):
     """A mean in half precision, or over the wrong pixels, would feed the recursion noise."""
     x = clips(shape, dtype, device)
-    frames, state = kernels.squeeze(x)
-    torch.testing.assert_close(frames.double(), x.double().mean((3, 4)).permute(2, 0, 1), rtol=1e-6, atol=1e-6)
-    assert frames.is_contiguous() and state.is_contiguous()
-    assert state.shape == (2, shape[0], shape[1]) and not state.any()
+    for states in (0, 2):
+        frames, state = kernels.squeeze(x, states)
+        torch.testing.assert_close(frames.double(), x.double().mean((3, 4)).permute(2, 0, 1), rtol=1e-6, atol=1e-6)
+        assert frames.is_contiguous() and state.is_contiguous()
+        assert state.shape == (states, shape[0], shape[1]) and not state.any()
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -96,7 +97,7 @@ def test_tensors_of_more_elements_than_an_int32_counts(frames):
     x = x.contiguous(memory_format=torch.channels_last_3d)
     assert x.numel() > 2**31
     x[-1] = 2
-    means, _ = kernels.squeeze(x)
+    means, _ = kernels.squeeze(x, 2)
     assert means[:, -1].eq(2).all() and not means[:, :-1].any()
     out = kernels.scale(x, means, None)
     assert out[-1].eq(4).all() and not out[:-1].any()
@@ -150,32 +151,35 @@ def test_open_gates_are_counted_in_the_kernel(device):
 
 
 class PlainRecursion:
-    """`recurse` and `recurse_back` in PyTorch's operations, for a device without cuDNN."""
+    """An LSTM of network.recursion in PyTorch's operations, for a device without cuDNN."""
 
-    def recurse(self, frames: Tensor, state: Tensor, weights, buffer, is_training: bool) -> tuple[Tensor, Tensor]:
+    states = 2
+
+    def forward(self, frames: Tensor, state: Tensor, weights, is_training: bool):
         assert not state.any()
         with torch.enable_grad(), torch.autocast("cpu", enabled=False):
             self.frames = frames.detach().requires_grad_()
             recursed = torch._VF.lstm(self.frames, (state, state), weights, True, 2, 0.0, is_training, False, False)[0]
         self.recursed = recursed
-        return recursed.detach(), frames.new_zeros(1)
+        return recursed.detach(), (frames.new_zeros(1), state)
 
-    def recurse_back(self, gradient, frames, state, recursed, reserve, weights, buffer, of_weights):
-        assert torch.equal(recursed, self.recursed) and torch.equal(frames, self.frames)
+    def backward(self, gradient, frames, recursed, kept, weights, of_frames: bool, of_weights: bool):
+        assert torch.equal(recursed, self.recursed) and torch.equal(frames, self.frames) and len(kept) == 2
         inputs = [self.frames, *(weights if of_weights else ())]
-        of_frames, *gradients = torch.autograd.grad(self.recursed, inputs, gradient, retain_graph=True)
-        return of_frames, gradients or [None] * 8
+        of_inputs, *gradients = torch.autograd.grad(self.recursed, inputs, gradient, retain_graph=True)
+        return of_inputs, gradients or [None] * 8
 
 
-@pytest.fixture
+@pytest.fixture(params=["plain", "own"])
 def interpreted(monkeypatch, request):
-    """On the CPU: the kernels are used as on a GPU."""
+    """The LSTM of PyTorch (on a GPU cuDNN's), and that of its own kernels. On the CPU kernels are used as on a GPU."""
+    is_own = request.param == "own"
+    monkeypatch.setattr(recursion, "OWN_KERNELS", is_own)
     if request.getfixturevalue("device") == "cpu":
-        recursion = PlainRecursion()
         monkeypatch.setattr(srtg, "may_use_kernels", lambda x: srtg.is_eager())
         monkeypatch.setattr(FrameLSTM, "weight_buffer", lambda lstm: torch.empty(0))
-        monkeypatch.setattr(srtg, "recurse", recursion.recurse)
-        monkeypatch.setattr(srtg, "recurse_back", recursion.recurse_back)
+        monkeypatch.setattr(recursion, "CudnnRecursion", lambda buffer: PlainRecursion())
+        monkeypatch.setattr(recursion, "lstm_failure", lambda device, dtype: "")
 
 
 def module_and_clips(frames: int, gates: bool, dtype: torch.dtype, device: str) -> tuple[SqueezeAndRecursion, Tensor]:
@@ -268,7 +272,7 @@ def test_kernels_are_used_for_what_they_are_made_for_alone(device):
         assert not plain(x[None]).any()
 
 
-SIZES = dict.fromkeys(("clips", "frames", "pixels", "channels"), "i32")
+SIZES = dict.fromkeys(("states", "clips", "frames", "pixels", "channels"), "i32")
 COMPILED = [
     *(("squeeze", dtype, {"TILE_PIXELS": 256, "TILE_CHANNELS": 32}) for dtype in DTYPES),
     *(
