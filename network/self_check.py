@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.errors import NetworkError
-from network.fused import fold_clips, fold_weight
+from network import fused as layers
 from network.kernels.use import HALF, kept_as_they_are
 from network.recursion import CudnnRecursion, FrameLSTM, OwnRecursion
 from network.srtg import SqueezeAndRecursion
@@ -105,7 +105,7 @@ def _recursions(device: torch.device, dtype: torch.dtype) -> list[Named]:
 def _operations(device: torch.device, dtype: torch.dtype) -> list[Named]:
     """All operations but the LSTM's own kernels."""
     from network.kernels import norm as norms  # not at import: Triton is not everywhere
-    from network.kernels import pool, srtg
+    from network.kernels import norm_pool, pool, srtg
 
     generator = torch.Generator().manual_seed(0)
 
@@ -122,6 +122,11 @@ def _operations(device: torch.device, dtype: torch.dtype) -> list[Named]:
 
     def norm(function: Callable[..., Tensor]) -> Results:
         inputs = [each.detach().requires_grad_() for each in (x, shortcut, weight, bias)]
+        statistics = [torch.zeros(SPLITS, CHANNELS, device=device), torch.ones(SPLITS, CHANNELS, device=device)]
+        return with_gradients(function(*inputs, *statistics), inputs, statistics)
+
+    def norm_and_pool(function: Callable[..., Tensor]) -> Results:
+        inputs = [each.detach().requires_grad_() for each in (x, weight, bias)]
         statistics = [torch.zeros(SPLITS, CHANNELS, device=device), torch.ones(SPLITS, CHANNELS, device=device)]
         return with_gradients(function(*inputs, *statistics), inputs, statistics)
 
@@ -143,7 +148,7 @@ def _operations(device: torch.device, dtype: torch.dtype) -> list[Named]:
     def stem(is_folded: bool) -> Results:
         weight = of_stem.detach().requires_grad_()
         if is_folded:
-            y = F.conv3d(fold_clips(colours), fold_weight(weight), padding=(1, 0, 0))
+            y = layers.folded_conv(colours, weight, layers.WIDE)
         else:
             y = F.conv3d(colours.double(), weight.double(), stride=(1, 2, 2), padding=(1, 3, 3))
         return [y, *torch.autograd.grad(y, [weight], torch.ones_like(y))]
@@ -160,6 +165,11 @@ def _operations(device: torch.device, dtype: torch.dtype) -> list[Named]:
             lambda: pooled(lambda x: F.max_pool3d(x, 3, 2, 1), x.float().cpu()),  # on some GPUs not deterministic
         ),
     ]
+    if layers.NORM_AND_POOL:
+        both = partial(norm_pool.norm_relu_pool, tracked=None, momentum=0.1, eps=1e-5, frames=3)
+        operations.append(
+            ("batch norm and max-pool", lambda: norm_and_pool(both), lambda: norm_and_pool(_plain_norm_and_pool))
+        )
     if device.type == "cuda":  # in Triton's interpreter there is no cuDNN
         if dtype in HALF:
             operations.append(("stem", partial(stem, True), partial(stem, False)))
@@ -174,6 +184,10 @@ def _plain_norm(x: Tensor, shortcut: Tensor, weight: Tensor, bias: Tensor, mean:
     x = x.float()  # so that it rounds no sooner than the fused operation
     parts = [F.batch_norm(x[s::SPLITS], mean[s], var[s], weight, bias, True, 0.1, 1e-5) for s in range(SPLITS)]
     return F.relu(torch.stack(parts, 1).flatten(0, 1) + shortcut)
+
+
+def _plain_norm_and_pool(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    return F.max_pool3d(_plain_norm(x, torch.zeros_like(x), weight, bias, mean, var), 3, 2, 1)
 
 
 def _error(ours: Results, expected: Results) -> float:

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from network import self_check
+from network import fused, self_check
 from network.kernels import use
 from network.self_check import failure_of, lstm_failure_of
 from tests.network.kernels.devices import DEVICES, DTYPES
@@ -34,6 +34,16 @@ def test_right_results_are_accepted(dtype, device):
     """Else no GPU would ever use the fused operations, and training would be slow for no reason."""
     assert failure_of(torch.device(device), dtype) == ""
     assert lstm_failure_of(torch.device(device), dtype) == ""
+
+
+@needs_triton
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("form", ["WIDE", "NORM_AND_POOL"])
+def test_every_form_of_the_stem_is_tried(form, dtype, device, monkeypatch):
+    """Both values of a constant that a measurement chooses; a form that is used and not tried might be wrong."""
+    monkeypatch.setattr(fused, form, not getattr(fused, form))
+    assert failure_of(torch.device(device), dtype) == ""
 
 
 @needs_triton
