@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from network.kernels.use import HALF, has_hooks, may_use_kernels
 from network.sub_batch_norm import SubBatchNorm3d
 
-WIDE = False  # which form of a folded stem is used: that of 64 channels, or that of 16
-NORM_AND_POOL = False  # whether the batch norm and the max-pool after it are one operation
+WIDE = True  # which form of a folded stem is used: that of 64 channels, or that of 16
+NORM_AND_POOL = True  # whether the batch norm and the max-pool after it are one operation
 
 
 class ConvNormReLU(nn.Sequential):
