@@ -261,7 +261,7 @@ class RecordedPasses:
         network = self.computation.network
         if _has_hooks(network):
             return HOOKS
-        if None in expected.gradients:
+        if any(gradient is None for gradient in expected.gradients):
             return "a parameter has no gradient"
         recording = self.on_trial.get(kind)
         if kind.adds:
