@@ -266,12 +266,16 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
             ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written, key, passport)
         ),
     )
+    _tell(plan, splits, options, [line for each in passport.values() for line in passport_lines(each)])
+    return _Begun(trainer, loaders)
+
+
+def _tell(plan: Plan, splits: Splits, options: TrainOptions, facts: list[str]) -> None:
+    """Log the plan, facts of the data (none on other ranks than the first), and what in them may surprise."""
     log_table(plan_table(plan))
-    for line in plan_summary(plan):
+    for line in (*plan_summary(plan), *facts):
         LOG.info("%s", line)
-    if ranks.is_first:
-        for line in (line for each in passport.values() for line in passport_lines(each)):
-            LOG.info("%s", line)
+    if facts:
         tell_enlarged(splits.train, plan.largest_shape, "training")
         tell_enlarged(splits.val, val_shape(options), "validation")
         tell_spans(splits.train, options, "training")
@@ -279,7 +283,6 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
         tell_spans(splits.val, options, "validation")
     for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
         LOG.warning("%s", line)
-    return _Begun(trainer, loaders)
 
 
 class _SetUp(NamedTuple):
