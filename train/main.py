@@ -239,7 +239,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
         plan,
         device,
         ranks,
-        trainer_options(options, device, ranks),
+        trainer_options(options, device, ranks.world_size),
         checkpoints,
         facts,
         _callbacks(folder, console, progress, score_files, options, facts["run_key"]) if ranks.is_first else [],
@@ -398,7 +398,7 @@ def prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.
     return moved(network, device, LAYOUTS[options.layout])
 
 
-def trainer_options(options: TrainOptions, device: torch.device, ranks: Ranks) -> TrainerOptions:
+def trainer_options(options: TrainOptions, device: torch.device, world_size: int) -> TrainerOptions:
     """The Trainer's flags; without CUDA graphs where there can be none, which the log says."""
     chosen = part(options, TrainerOptions)
     if device.type != "cuda" or not options.graphs:
@@ -406,7 +406,7 @@ def trainer_options(options: TrainOptions, device: torch.device, ranks: Ranks) -
     reason = ""
     if options.debug_mode:
         reason = "--debug-mode waits for the GPU after each block"
-    elif options.sync_bn and ranks.world_size > 1:
+    elif options.sync_bn and world_size > 1:
         reason = "--sync-bn communicates within the passes"
     LOG.info("CUDA graphs: %s", f"not used, {reason}" if reason else "the passes of each shape will be recorded")
     return replace(chosen, graphs=not reason)

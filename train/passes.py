@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from common.distributed.process_group import wrap_in_ddp
-from common.precision import DTYPES
+from common.precision import autocast
 from common.ranks import Ranks
 from train.losses import Loss
 from train.optimizer_step import OptimizerStep
@@ -54,8 +54,7 @@ class Computation:
 
     def forward(self, network: nn.Module, clips: Tensor, labels: Tensor, caches: bool = True) -> tuple[Tensor, Tensor]:
         """The sum () of the clips' losses, and the logits. `caches`: whether autocast keeps converted weights."""
-        enabled = self.precision != "fp32"
-        with torch.autocast(self.device.type, DTYPES[self.precision], enabled=enabled, cache_enabled=caches):
+        with autocast(self.device, self.precision, caches):
             logits = network(clips).float()
         return self.loss(logits, labels), logits
 

@@ -142,9 +142,11 @@ class RecordedPasses:
     def __init__(self, computation: Computation, ranks: Ranks, recorder: Recorder) -> None:
         self.computation, self.ranks, self.recorder = computation, ranks, recorder
         self.is_recording = True
+        self.problem = ""  # of this rank alone, until the others know it
         self.seen: Counter[_Kind] = Counter()  # since the last change of the network's buffers
         self.on_trial: dict[_Kind, _Recording] = {}
-        self.recordings: dict[_Kind, _Recording] = {}
+        self.agreed: set[_Kind] = set()  # which kinds all ranks have recorded
+        self.recordings: dict[_Kind, _Recording] = {}  # of these, unless this rank had to drop them
         self.memory: Tensor | None = None  # of the clips of all recordings
         self.told: set[str] = set()
         self._begin_batch()
@@ -177,6 +179,7 @@ class RecordedPasses:
     def forget(self) -> None:
         """See Passes."""
         self.seen.clear()
+        self.agreed.clear()
         self._drop()
         self._start()
 
@@ -200,7 +203,7 @@ class RecordedPasses:
             self.is_flat = True
             return recording.replay(clips, labels, between)
         self.seen[kind] += 1
-        is_compared = self.is_recording and self.seen[kind] >= RECORDED_AT
+        is_compared = self.is_recording and kind not in self.agreed and self.seen[kind] >= RECORDED_AT
         if is_compared:
             outputs = self._compare(kind, clips, labels, between)
         else:
@@ -221,6 +224,31 @@ class RecordedPasses:
         self.gradients.take(self.gradients.detach(), adds=True)
 
     def _eager(self, clips: Tensor, labels: Tensor, batch_size: int, between: Callable[[], None]) -> Outputs:
+        """Passes operation by operation. If recordings leave no memory for them, these are dropped."""
+        if self.memory is None:
+            return self._launched(clips, labels, batch_size, between)
+        before, parameters = _State(self.computation.network, clips.device), self.gradients.parameters
+        earlier = [None if parameter.grad is None else parameter.grad.clone() for parameter in parameters]
+        is_to_come = iter((between,))
+
+        def once() -> None:
+            for call in is_to_come:
+                call()
+
+        try:
+            return self._launched(clips, labels, batch_size, once)
+        except torch.OutOfMemoryError:
+            pass  # not within: the error holds the tensors of the pass
+        before.restore()
+        for parameter, gradient in zip(parameters, earlier, strict=True):
+            parameter.grad = gradient
+        self._drop()
+        self.problem = "recordings leave too little memory for steps of other shapes"
+        if self.ranks.world_size == 1:
+            self._give_up(self.problem)
+        return self._launched(clips, labels, batch_size, once)
+
+    def _launched(self, clips: Tensor, labels: Tensor, batch_size: int, between: Callable[[], None]) -> Outputs:
         computation = self.computation
         loss_sum, logits = computation.forward(computation.network, clips, labels)
         between()
@@ -240,7 +268,7 @@ class RecordedPasses:
         # Numbers that are not finite, as under a new scaler, cannot be compared: the next pass is tried.
         present = [gradient for gradient in expected if gradient is not None]
         is_finite = all(map(_is_finite, [outputs.loss_sum, *present, *after.values]))
-        if all(self.ranks.gather(is_finite)):
+        if self.is_recording and all(self.ranks.gather(is_finite)):
             before.restore()
             try:
                 problem = self._problem(
@@ -259,6 +287,8 @@ class RecordedPasses:
     def _problem(self, kind: _Kind, clips: Tensor, labels: Tensor, before: "_State", expected: "_Expected") -> str:
         """Why a recording is not to be used; nothing if it does what is expected. Makes it, if there is none."""
         network = self.computation.network
+        if self.problem:
+            return self.problem
         if _has_hooks(network):
             return HOOKS
         if any(gradient is None for gradient in expected.gradients):
@@ -290,6 +320,7 @@ class RecordedPasses:
             self.tried.add(kind)  # with other weights and clips, the next pass shows what the recording keeps of these
         else:
             self.recordings[kind] = self.on_trial.pop(kind)
+            self.agreed.add(kind)
             text = "x".join(map(str, kind.shape))
             if text not in self.told:
                 self.told.add(text)

@@ -70,7 +70,7 @@ class TrainerOptions:
     )  # fmt: skip
     graphs: bool = option(
         True, "on a GPU, record the forward and backward pass of each shape of clips as CUDA graphs and replay them: "
-        "the host launches two operations in place of a thousand; False: it launches each", "machine", is_compared=True,
+        "the host launches two operations in place of a thousand; False: it launches each", "machine",
     )  # fmt: skip
     accumulate: int = option(
         1, "gradient accumulation: process each batch in N parts, to need less GPU memory; batch norm covers fewer "

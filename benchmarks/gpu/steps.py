@@ -41,6 +41,8 @@ def run_forms(job: Job) -> None:
     network = "srtg_tiny" if job.is_tiny else "srtg_r3d_34"
     meter = StepMeter(job)
     every = forms(network, job.half, graphs=job.is_cuda)
+    if not job.is_cuda:
+        job.left_out.append("CUDA graphs, which need a GPU")
     for form in every:
         job.attempt(form.name, lambda: meter.time(form), LONGEST_STEP * job.is_cuda)  # noqa: B023 - called at once
     # After all times: the profiler slows down what runs after it.

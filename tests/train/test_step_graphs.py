@@ -77,7 +77,7 @@ class Setting:
         self.passes = RecordedPasses(computation, ranks, recorder) if recorder else EagerPasses(computation, ranks)
         self.losses = []
 
-    def step(self, number, parts=1, rank=0):
+    def step(self, number, parts=1, rank=0, between=lambda: None):
         """A step at one of the shapes."""
         shape = SHAPES[number % 2]
         generator = torch.Generator().manual_seed(1000 * rank + number)
@@ -87,7 +87,7 @@ class Setting:
         for part in range(parts):
             is_last = part == parts - 1
             given = clips[part::parts].contiguous(), labels[part::parts]
-            outputs = self.passes(*given, len(clips), is_last, lambda: None)
+            outputs = self.passes(*given, len(clips), is_last, between)
             losses.append(outputs.loss_sum / len(clips))
         self.passes.finish()
         self.update.update(torch.stack(losses).sum(), 0.01, number)
@@ -270,6 +270,39 @@ def test_a_batch_that_failed_leaves_no_gradient():
     assert_same(recorded, eager)
 
 
+def fail_once(setting, at):
+    """The backward pass of the pass number `at` finds no memory, unless nothing is recorded."""
+    passes, backward = setting.passes, setting.update.backward
+    count = 0
+
+    def backward_or_not(loss):
+        nonlocal count
+        count += 1
+        if count == at:
+            assert passes.recordings
+            raise torch.OutOfMemoryError("no memory")
+        backward(loss)
+
+    setting.update.backward = backward_or_not
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_shape_that_finds_no_memory_beside_recordings_is_trained_without(parts, caplog):
+    """A run that fits the memory without graphs must not end at the first step of a new phase."""
+    eager, recorded = Setting(), Setting(StandIn())
+    marks = []
+    for number in (*range(0, STEPS, 2), *range(1, STEPS, 2)):  # one shape after the other
+        if number == 1:
+            assert recorded.passes.recordings and not recorded.passes.on_trial
+            fail_once(recorded, parts)
+        eager.step(number, parts)
+        recorded.step(number, parts, between=lambda: marks.append(None))
+    assert_same(recorded, eager)
+    assert not recorded.passes.is_recording and not recorded.passes.recordings
+    assert len(marks) == parts * STEPS
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
 def test_numbers_that_are_not_finite_are_no_difference(caplog):
     """Under the scaler of fp16, the first gradients overflow: the recording has to wait, not to be given up."""
     recorded = Setting(recorder := StandIn())
@@ -313,15 +346,20 @@ def test_flat_gradients_have_the_layout_of_their_parameters():
     assert [view.data_ptr() for view in gradients.views] == [each.grad.data_ptr() for each in gradients.parameters]
 
 
-def train_rank(rank, folder, refusing_rank):
+def train_rank(rank, folder, case):
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     torch.set_num_threads(1)
-    recorder = StandIn(refuses=rank == refusing_rank)
+    recorder = StandIn(refuses=case == "one refuses" and rank == 1)
     eager, recorded = (Setting(each, ranks=Ranks(rank, rank, 2)) for each in (None, recorder))
-    for number in range(STEPS):
+    numbers = range(STEPS)
+    if case == "one finds no memory":
+        numbers = (*range(0, STEPS, 2), *range(1, STEPS, 2))
+    for number in numbers:
+        if case == "one finds no memory" and rank == 1 and number == 1:
+            fail_once(recorded, 2)
         eager.step(number, 2, rank)
         recorded.step(number, 2, rank)
-    if refusing_rank is None:
+    if case == "all record":
         if rank == 0:  # as a callback could, which only the first rank has
             norm = recorded.network.stem[1]
             norm.running_mean = norm.running_mean.clone()
@@ -339,10 +377,10 @@ def train_rank(rank, folder, refusing_rank):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("refusing_rank", [None, 1])
-def test_two_ranks_train_as_with_distributed_data_parallel(tmp_path, refusing_rank):
+@pytest.mark.parametrize("case", ["all record", "one refuses", "one finds no memory"])
+def test_two_ranks_train_as_with_distributed_data_parallel(tmp_path, case):
     """Ranks whose gradients are not averaged train two networks; ranks that do not agree to record wait for ever."""
-    mp.spawn(train_rank, (str(tmp_path), refusing_rank), nprocs=2)
+    mp.spawn(train_rank, (str(tmp_path), case), nprocs=2)
 
 
 @pytest.mark.gpu

@@ -233,7 +233,7 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     trainer = Trainer(
         network, make_loss(part(options, LossOptions)), make_optimizer_step(network, options, loaded, device, ALONE),
         replace(plan, base_shape_lr=TINY_RATE, warmup_lr=TINY_RATE), device, ALONE,
-        trainer_options(options, device, ALONE),
+        trainer_options(options, device, options.gpus),
         checkpoints, {"format": FORMAT}, [], Progress(),
         most_val_clips=most_val_clips(options, world),
     )  # fmt: skip

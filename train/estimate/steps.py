@@ -76,7 +76,7 @@ class StepMeter:
     def _repeat(self, spec: StepSpec, clips: int, seconds: float) -> float:
         """The mean seconds of a step, of which others were made before."""
         batch = self.batch(spec, clips)
-        for _ in range(REPLAYED_FROM if self.run.is_gpu else 0):
+        for _ in range(REPLAYED_FROM if self.run.trainer.options.graphs else 0):
             self.step(batch, spec)
         self.wait()
         started, steps = clock(), 0
