@@ -8,6 +8,7 @@ memory depends on the batch and not on the number of workers.
 
 import atexit
 import errno
+import gc
 import math
 import multiprocessing
 import os
@@ -360,6 +361,7 @@ def _parent_of_workers(start_method: str | None) -> int | None:
 
 
 def _start_worker(parent: int | None, _: int) -> None:
+    gc.freeze()  # what the main process no longer needs is not a worker's to end, such as another loader's processes
     cv2.setNumThreads(0)  # workers are the parallelism; threads in each would compete for the same cores
     # Have the kernel end the worker when the main process ends. DataLoader checks that only every few seconds, and not
     # while a result waits in a full pipe.

@@ -1,6 +1,7 @@
 """Batches and the processes that read them: the right clips, in order, without leaks, whatever the workers do."""
 
 import errno
+import gc
 import multiprocessing
 import os
 import re
@@ -262,6 +263,37 @@ def test_workers_go_on_after_signals_that_the_main_process_handles(splits):
     assert worker.is_alive()
     check_equal(received, read(splits, 0))
     worker.kill()
+
+
+class Left:
+    """Something in a cycle, whose end is noted, as another loader's iteration that ends its processes."""
+
+    def __init__(self, note):
+        self.itself, self.note = self, note
+
+    def __del__(self):
+        with self.note.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+def test_a_worker_does_not_collect_the_garbage_of_the_main_process(splits, tmp_path, monkeypatch):
+    """Else PyTorch prints a traceback of a loader that a notebook no longer uses."""
+    plain = ClipDataset.read
+
+    def read_and_collect(*arguments, **options):
+        gc.collect()
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(ClipDataset, "read", read_and_collect)
+    gc.collect()
+    gc.disable()
+    try:
+        Left(tmp_path / "note")
+        assert len(read(splits, 2)) == 8 and not (tmp_path / "note").exists()
+    finally:
+        gc.enable()
+    gc.collect()
+    assert (tmp_path / "note").read_text().split() == [str(os.getpid())]
 
 
 def test_reading_does_not_change_the_global_random_state(splits):

@@ -41,7 +41,8 @@ class MadeUpGpu:
 
 def meter_of():
     run = SimpleNamespace(gpus=1, accumulate=1, is_gpu=True, device=torch.device("cpu"))
-    run.trainer = SimpleNamespace(network=SimpleNamespace(num_classes=3), augment=lambda *_: None)
+    options = SimpleNamespace(graphs=False)
+    run.trainer = SimpleNamespace(network=SimpleNamespace(num_classes=3), augment=lambda *_: None, options=options)
     run.dataset = SimpleNamespace(sampling=RandomClips((1, 1), flip=False))
     run.of_rank = lambda spec: Run.of_rank(run, spec)
     run.unit = lambda spec: Run.unit(run, spec)
