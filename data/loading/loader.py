@@ -184,6 +184,8 @@ class BatchLoader:
 
     def _read_chunks(self) -> Iterator["_ReadChunk"]:
         """The chunks of a new iteration, whose reading begins; the workers, if they are new, are noted."""
+        if self._chunks.num_workers and self._chunks._iterator is None:
+            gc.collect()  # here, and not in a worker: see `_start_worker`
         others = set(multiprocessing.active_children())
         with _deferred_signals():
             chunks = self._start_reading()
