@@ -7,6 +7,8 @@ from typing import Protocol
 
 import torch
 
+from common.garbage import no_garbage_collection
+
 
 class Recorder(Protocol):
     """Records operations on a device."""
@@ -35,11 +37,12 @@ class CudaRecorder:
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(self.device)
         torch.cuda.empty_cache()  # what the other steps have cached is needed for the recording
+        gc.collect()  # garbage may hold what a device uses; to free it within would end the recording
         before = torch.cuda.memory_reserved(self.device)
         # Other threads may use the device meanwhile, such as those of NCCL.
         with (
             self._mended(graph),
-            _no_collection(),
+            no_garbage_collection(),
             torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"),
         ):
             run()
@@ -73,16 +76,3 @@ class CudaRecorder:
             self._failed.append(graph)
             self.pool = torch.cuda.graph_pool_handle()
             raise
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage is collected within: it might free what a device uses, which ends a recording."""
-    gc.collect()
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

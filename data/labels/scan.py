@@ -3,14 +3,13 @@
 `jpg` is the folder that holds the class folders: jpg, or videos with the source "videos".
 """
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
+from common.garbage import no_garbage_collection
 from data.labels.class_folders import ClassFolders
 from data.labels.class_order import class_order
 from data.labels.dataset_spec import DatasetSpec
@@ -40,19 +39,8 @@ class Scan(NamedTuple):
     folder_times: Mapping[str, tuple[int, int]]  # of each class folder, read before its names
 
 
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Millions of label rows make no cyclic garbage, but each collection would visit them all."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-@_no_garbage_collection()
+# Millions of label rows make no cyclic garbage, but each collection would visit them all.
+@no_garbage_collection()
 def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec, source: str = "frames") -> Scan:
     """Find the videos of the label files in the class folders of `jpg`. Raises DataError as `load_splits` does."""
     rows = read_split_rows(files)
@@ -69,7 +57,7 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec, source: str = 
     return Scan(train, val, report, (*train_unusable, *val_unusable), tuple(folders.present), folders.times)
 
 
-@_no_garbage_collection()
+@no_garbage_collection()
 def scan_val(
     jpg: Path,
     files: tuple[Path | None, Path],

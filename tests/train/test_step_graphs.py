@@ -17,12 +17,13 @@ from network.resnet3d import Recursion
 from network.sub_batch_norm import set_num_splits, use_sub_batch_norm
 from tests.devices import PRECISIONS, no_waiting
 from tests.tiny_network import TinyNetwork
+from train.flat_gradients import FlatGradients
 from train.losses import LossOptions, make_loss
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.passes import Computation, EagerPasses
 from train.recorder import CudaRecorder
-from train.step_graphs import REPLAYED_FROM, FlatGradients, RecordedPasses
+from train.step_graphs import REPLAYED_FROM, RecordedPasses
 
 ALONE = Ranks(0, 0, 1)
 SHAPES = ((8, 3, 4, 32, 32), (16, 3, 4, 24, 24))  # as in a short cycle
