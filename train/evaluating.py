@@ -13,6 +13,7 @@ from rich.console import Console
 from common.device import prepare_device
 from common.distributed.process_group import check_agreement, on_all_ranks
 from common.errors import DataError
+from common.kernels.switch import use_kernels
 from common.layout import moved
 from common.logs import LOG
 from common.precision import DTYPES
@@ -35,7 +36,6 @@ from evaluate.probing.time_probe import check_time_probe, time_probe
 from evaluate.progress import EvaluationProgress
 from evaluate.results.folder import ResultFolder, evaluation_facts, folder_name, result_folder, show_and_write
 from network import VideoNetwork, create_network
-from network.kernels.use import use_kernels
 from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.facts import saved_facts, training_facts
 from network.weights.tensors import checksum

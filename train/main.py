@@ -20,6 +20,7 @@ from common.distributed.process_group import check_agreement, is_launched, on_al
 from common.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from common.errors import DataError, TrainingError, UserError
 from common.json_text import json_text
+from common.kernels.switch import use_kernels
 from common.layout import LAYOUTS, moved
 from common.logs import (
     FILE_ONLY,
@@ -43,7 +44,7 @@ from evaluate.known_videos import Contents, agreed_contents, is_first_of_machine
 from evaluate.progress import EvaluationProgress
 from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
-from network.kernels.use import description_of_kernels, use_kernels
+from network.kernels.use import description_of_kernels
 from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.reading import read_checkpoint
 from train.checkpoint.files import Checkpoint, CheckpointFolder

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.network_cost import DTYPES, TORCHVISION, Setting, build
+from common.kernels.switch import use_kernels
 from common.layout import LAYOUTS
 from common.precision import autocast
 from common.ranks import Ranks
 from network import recursion, srtg
-from network.kernels.use import use_kernels
 from network.sub_batch_norm import use_sub_batch_norm
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.results import Results
+from common.kernels.switch import has_triton
 from common.precision import DTYPES
-from network.kernels.use import failure, has_triton
+from network.kernels.use import failure
 
 
 class NotAsked(Exception):

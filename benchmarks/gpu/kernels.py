@@ -134,7 +134,7 @@ class KernelMeter:
 
     def launch(self) -> None:
         """The host's time of a launch of a kernel, as it is used and through Triton; nothing waits for the GPU."""
-        from network.kernels.launch import Launcher
+        from common.kernels.launch import Launcher
         from network.kernels.stem import _fold_kernel
 
         x, out = (torch.zeros(4 * 8 * 32, dtype=torch.int32, device=self.job.device) for _ in range(2))

@@ -21,7 +21,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from network.kernels.launch import Launcher
+from common.kernels.launch import Launcher
 
 # Sizes that change with the shape of the clips, and places in time, must not make Triton compile again.
 _UNSPECIALISED = ["step", "first_layer", "clips", "frames"]

@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from network.kernels.launch import Launcher
+from common.kernels.launch import Launcher
 
 PROGRAMS = 1024  # of a reduction, at most: some for each of a GPU's multiprocessors
 LEAST_PROGRAMS = 256  # of a reduction with as many tiles: each multiprocessor has work

@@ -13,8 +13,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from common.kernels.launch import Launcher
 from network.kernels import norm
-from network.kernels.launch import Launcher
 from network.kernels.pool import (
     SIZES,
     WARPS,

@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from network.kernels.launch import Launcher
+from common.kernels.launch import Launcher
 
 TILE = 1024  # elements of a tile: 8 of each thread
 WARPS = 4

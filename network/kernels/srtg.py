@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from network.kernels.launch import Launcher
+from common.kernels.launch import Launcher
 
 MAX_GATED_FRAMES = 64
 

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from network.kernels.launch import Launcher
+from common.kernels.launch import Launcher
 
 COLUMNS, WARPS = 64, 4
 

@@ -3,19 +3,13 @@
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import cache
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
 
+from common.kernels.switch import are_wanted, has_triton
+
 HALF = (torch.bfloat16, torch.float16)
-
-
-@cache
-def has_triton() -> bool:
-    """Whether Triton is installed; it comes with PyTorch for CUDA on Linux."""
-    return find_spec("triton") is not None
 
 
 def may_use_kernels(x: Tensor) -> bool:
@@ -30,17 +24,16 @@ def may_use_kernels(x: Tensor) -> bool:
         and x.dtype in (torch.float32, *HALF)
         and is_channels_last(x)
         and is_eager()
-        and _switch.is_on
+        and are_wanted()
         and has_triton()
         and x.device.index == torch.cuda.current_device()  # Triton launches there
         and not failure(x.device, x.dtype)
     )
 
 
-class _Switch:
-    """Whether fused operations are wanted, and what tries them."""
+class _Tried:
+    """What tries the fused operations, and what it found."""
 
-    is_on = True
     failure_of: Callable[[torch.device, torch.dtype], str]
     lstm_failure_of: Callable[[torch.device, torch.dtype], str]
 
@@ -49,20 +42,14 @@ class _Switch:
         self.lstm_failures: dict[tuple[torch.device, torch.dtype], str] = {}
 
 
-_switch = _Switch()
+_tried = _Tried()
 
 
 def set_check(
     failure_of: Callable[[torch.device, torch.dtype], str], lstm_failure_of: Callable[[torch.device, torch.dtype], str]
 ) -> None:
     """What tries the fused operations on a GPU, and the LSTM's kernels alone, see network/self_check.py."""
-    _switch.failure_of, _switch.lstm_failure_of = failure_of, lstm_failure_of
-
-
-def use_kernels(is_on: bool) -> bool:
-    """Turn the fused operations of this process on or off. Returns whether they were on."""
-    before, _switch.is_on = _switch.is_on, is_on
-    return before
+    _tried.failure_of, _tried.lstm_failure_of = failure_of, lstm_failure_of
 
 
 def failure(device: torch.device, dtype: torch.dtype) -> str:
@@ -71,11 +58,11 @@ def failure(device: torch.device, dtype: torch.dtype) -> str:
     A warning says so. It waits for the GPU, and takes some seconds where the kernels are not compiled yet.
     torch.OutOfMemoryError if there is no memory to try them.
     """
-    known = _switch.failures.get((device, dtype))
+    known = _tried.failures.get((device, dtype))
     if known is None:
         if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
             return "they were not tried before the capture of a graph"
-        known = _switch.failures[device, dtype] = _switch.failure_of(device, dtype)
+        known = _tried.failures[device, dtype] = _tried.failure_of(device, dtype)
         if known:
             warnings.warn(f"fused operations are not used, since they fail on this GPU: {known}", stacklevel=2)
     return known
@@ -86,13 +73,13 @@ def lstm_failure(device: torch.device, dtype: torch.dtype) -> str:
 
     If they fail, the other fused operations are used, with cuDNN's LSTM.
     """
-    if (device, dtype) not in _switch.lstm_failures:
+    if (device, dtype) not in _tried.lstm_failures:
         if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
             return "they were not tried before the capture of a graph"
-        reason = _switch.lstm_failures[device, dtype] = _switch.lstm_failure_of(device, dtype)
+        reason = _tried.lstm_failures[device, dtype] = _tried.lstm_failure_of(device, dtype)
         if reason:
             warnings.warn(f"the LSTM is cuDNN's, since its own kernels fail on this GPU: {reason}", stacklevel=2)
-    return _switch.lstm_failures[device, dtype]
+    return _tried.lstm_failures[device, dtype]
 
 
 def has_hooks(module: nn.Module) -> bool:

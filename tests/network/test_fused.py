@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from common.kernels import switch
 from network.fused import (
     ConvNormReLU,
     StemConv3d,
@@ -105,12 +106,12 @@ def test_networks_can_be_mapped_over(device):
 def test_fused_operations_can_be_left_out():
     """`--fused False` is how a user finds out whether a fused operation is to blame."""
     x = torch.zeros(2, 16, 2, 4, 4, device="cuda").contiguous(memory_format=LAST)
-    assert use.may_use_kernels(x) == use.has_triton() and not use.may_use_kernels(x.contiguous())
+    assert use.may_use_kernels(x) == switch.has_triton() and not use.may_use_kernels(x.contiguous())
     frames = torch.zeros(2, 3, 2, 8, 8, device="cuda", dtype=torch.float16).contiguous(memory_format=LAST)
     stem = StemConv3d(8, 3).cuda()
-    assert stem._may_fold(frames) == use.has_triton()
-    assert use.use_kernels(False)
+    assert stem._may_fold(frames) == switch.has_triton()
+    assert switch.use_kernels(False)
     try:
         assert not use.may_use_kernels(x) and not stem._may_fold(frames)
     finally:
-        use.use_kernels(True)
+        switch.use_kernels(True)

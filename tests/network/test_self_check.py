@@ -19,7 +19,7 @@ needs_triton = pytest.mark.skipif(pool is None, reason="needs Triton")
 
 @pytest.fixture(autouse=True)
 def anew():
-    failures = use._switch.failures, use._switch.lstm_failures
+    failures = use._tried.failures, use._tried.lstm_failures
     for each in failures:
         each.clear()
     yield
@@ -58,7 +58,7 @@ def test_wrong_results_and_errors_are_found(device, monkeypatch):
         raise RuntimeError("no kernel\nfor this device")
 
     monkeypatch.setattr(pool, "max_pool", broken)
-    assert use._switch.failure_of is failure_of
+    assert use._tried.failure_of is failure_of
     with pytest.warns(UserWarning, match="RuntimeError: no kernel$"):
         assert use.failure(torch.device(device), torch.float32)
     with warnings.catch_warnings():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 triton = pytest.importorskip("triton")
-launch = pytest.importorskip("network.kernels.launch")
+launch = pytest.importorskip("common.kernels.launch")
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing")
 
 GRID = (3, 1, 2)
