@@ -13,6 +13,7 @@ from benchmarks.gpu.job import Job, NotAsked
 from benchmarks.gpu.runner import ROOT, missing
 from benchmarks.gpu.training import text_of
 from common.errors import DataError
+from common.processes import available_cpus
 from data.clips.types import ClipShape
 
 SHORT_SIDE = 128
@@ -27,7 +28,7 @@ FLAGS = (
 )  # fmt: skip
 TINY_FLAGS = ("--lr-steps", "1", "--end-epoch", "2", "--val-frequency", "1", "--warmup-epochs", "0")
 ESTIMATE_SECONDS = 20  # in which train.estimate measures, before the first run
-AT_ONCE = 3  # runs after those of the first seed, whose minutes are those of a GPU of its own
+AT_ONCE = 6  # runs after the first network's of the first seed, whose minutes are those of a GPU of its own
 
 
 class Run(NamedTuple):
@@ -54,11 +55,11 @@ def run(job: Job) -> None:
     job.attempt(
         f"the estimate of {runs[0].name}", lambda: learner.estimate(runs[0]), 3 * ESTIMATE_SECONDS * job.is_cuda
     )
-    for each in runs:
-        if each.seed == SEEDS[0]:
-            learner.learn(each, 1)
+    alone = [each for each in runs if each.seed == SEEDS[0] and (each.network, each.gates) == NETWORKS[0]]
+    for each in alone:
+        learner.learn(each, 1)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda each: learner.learn(each, AT_ONCE), [each for each in runs if each.seed != SEEDS[0]]))
+        list(pool.map(lambda each: learner.learn(each, AT_ONCE), [each for each in runs if each not in alone]))
 
 
 def dataset_of(job: Job) -> Path:
@@ -103,14 +104,17 @@ class Learner:
 
     def learn(self, run: Run, at_once: int) -> None:
         """One run; left out if it would probably not end in time."""
-        left, needed = self.job.left(), self.longest * (1.1 if at_once == 1 else 1.5)
+        left, needed = self.job.left(), 1.1 * self.longest
         if left < max(needed, 1.0):
             with self.lock:
                 self.job.left_out.append(run.name)
             return
         started = time.monotonic()
         try:
-            done = subprocess.run(self._command(run), cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=left)
+            command = self._command(run)
+            if at_once > 1:
+                command += ["--workers", str(max(1, available_cpus() // at_once))]
+            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=left)
         except subprocess.TimeoutExpired:
             with self.lock:
                 self.job.left_out.append(f"{run.name} (not finished in {left:.0f} s)")
