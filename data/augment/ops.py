@@ -5,6 +5,7 @@ tensors made of the parameters are on the device. Nothing here waits for the dev
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,30 +75,39 @@ def blur_kernels(sigma: np.ndarray, motion_kernel: np.ndarray, motion_angle: np.
 
     `sigma` (n,) is at most 0.3 pixels, so the Gaussian fits into 3 x 3. `motion_kernel` (n,) is the number of equal
     weights, 3, 5 or 7, on a line through the centre (0: no motion); `motion_angle` (n,) is in degrees
-    counter-clockwise.
+    counter-clockwise. The other clips have no influence on a clip's weights, but for k.
     """
+    sigma, angle = sigma.astype(float), np.deg2rad(motion_angle.astype(float))
     reach = motion_kernel.astype(np.int64) // 2  # steps of the line on either side of the centre
-    longest, margin = int(reach.max(initial=0)), 1 if sigma.any() else 0
-    size = 2 * (longest + margin) + 1
-    gaussians = gaussian_weights(sigma) if margin else np.ones((len(sigma), 1, 1))
-    angle = np.deg2rad(motion_angle)
-    right, down = np.cos(angle), -np.sin(angle)
-    kernels = np.zeros((len(sigma), size, size))
-    around = np.arange(2 * margin + 1) + longest  # the rows, or columns, of a Gaussian about the centre
-    for step in range(-longest, longest + 1):
-        chosen = np.flatnonzero(reach >= abs(step))
-        x, y = step * right[chosen], step * down[chosen]
-        left, top = np.floor(x + 1e-6), np.floor(y + 1e-6)
-        # The point's shares of the four pixels around it. No clip occurs twice in `chosen`, so += adds each share once.
-        for row, of_row in enumerate((top + 1 - y, y - top)):
-            for column, of_column in enumerate((left + 1 - x, x - left)):
-                share = of_row * of_column
-                some = np.flatnonzero(share > 1e-6)
-                rows = (top[some] + row).astype(np.int64)[:, None, None] + around[:, None]
-                columns = (left[some] + column).astype(np.int64)[:, None, None] + around
-                clips = chosen[some]
-                kernels[clips[:, None, None], rows, columns] += share[some, None, None] * gaussians[clips]
-    return kernels / kernels.reshape(len(kernels), -1).sum(1)[:, None, None]
+    margin = 1 if sigma.any() else 0
+    lines = _lines(reach, angle, int(reach.max(initial=0)) + margin)
+    if not margin:
+        return lines
+    gaussians, inner = gaussian_weights(sigma), lines[:, 1:-1, 1:-1]
+    kernels = np.zeros_like(lines)
+    for row in range(3):
+        for column in range(3):
+            kernels[:, row : row + inner.shape[1], column : column + inner.shape[2]] += (
+                gaussians[:, row, column, None, None] * inner
+            )
+    return kernels
+
+
+def _lines(reach: np.ndarray, angle: np.ndarray, middle: int) -> np.ndarray:
+    """Kernels (n, k, k), k = 2 middle + 1, of 2 reach + 1 equal points on lines (n,); each sums to 1."""
+    steps = np.arange(-middle, middle + 1)
+    clips, places = np.nonzero(np.abs(steps) <= reach[:, None])
+    x, y = steps[places] * np.cos(angle)[clips], -steps[places] * np.sin(angle)[clips]
+    left, top = np.floor(x + 1e-6), np.floor(y + 1e-6)
+    # Each point's shares of the four pixels around it.
+    rows, columns = np.stack([top, top, top + 1, top + 1]), np.stack([left, left + 1, left, left + 1])
+    shares = (1 - np.abs(rows - y)) * (1 - np.abs(columns - x))
+    some = shares > 1e-6
+    clips, shares = np.broadcast_to(clips, some.shape)[some], shares[some]
+    size = 2 * middle + 1
+    pixels = ((clips * size + rows[some] + middle) * size + columns[some] + middle).astype(np.int64)
+    shares = shares / np.bincount(clips, shares)[clips]
+    return np.bincount(pixels, shares, len(reach) * size * size).reshape(-1, size, size)
 
 
 def gaussian_weights(sigma: np.ndarray) -> np.ndarray:
@@ -123,9 +133,13 @@ def convolve(x: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _mirror(x: Tensor, pad: int) -> Tensor:
-    if min(x.shape[-2:]) > pad:
-        return F.pad(x, (pad, pad, pad, pad), mode="reflect")
-    return F.pad(x, (pad, pad, pad, pad), mode="replicate")  # frames too small to be mirrored
+    mode = "reflect" if may_mirror(x.shape[-2], x.shape[-1], pad) else "replicate"
+    return F.pad(x, (pad, pad, pad, pad), mode=mode)
+
+
+def may_mirror(height: int, width: int, pad: Any) -> Any:
+    """Whether `pad` pixels, an integer or an array of them, can be mirrored; else the border is replicated."""
+    return min(height, width) > pad
 
 
 def shift_hue_and_saturation(x: Tensor, hue: Tensor, saturation: Tensor, forwards: bool) -> Tensor:
