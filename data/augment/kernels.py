@@ -3,9 +3,10 @@
 plain.py has the same operations one by one, each of which reads and writes the whole batch in float32. What both of
 them compute is described there and in ops.py. Importing this file needs Triton.
 
-A program has PIXELS pixels of a clip and goes through its frames, FRAMES at a time. So the places of samples and the
-noise, which are the same in all frames, are computed once. Whether an operation is needed is the same for a whole
-program, so that a branch passes over the others.
+A program has PIXELS pixels of a clip and goes through its frames, FRAMES at a time. So the noise, which is the same in
+all frames, is computed once, and the places of samples and of weighted pixels once for FRAMES frames. Whether an
+operation is needed is the same for a whole program, so that a branch passes over the others. A tile's first axis is
+that of pixels: of axes that look alike to Triton, it gives neighbouring threads neighbours on the first one.
 
 In channels_last_3d the three channels of a pixel lie side by side. Each is read and written by an instruction of its
 own, at every third number: what one of them leaves of a cache line the others take at once, so that the memory itself
@@ -86,9 +87,9 @@ def _added(red, green, blue, source, place, channel, weight):
 def _blurred(source, frames, x, y, height, width, channel, row, column, taps, of_clip):
     """The weighted sums of pixels around those at x, y; see `ops.convolve`.
 
-    `frames` (f, 1) are the offsets of frames in the source, `channel`, `row` and `column` its strides.
+    `frames` (1, f) are the offsets of frames in the source, `channel`, `row` and `column` its strides.
     """
-    red = tl.zeros((frames.shape[0], x.shape[1]), tl.float32)
+    red = tl.zeros((x.shape[0], frames.shape[1]), tl.float32)
     green, blue = red, red
     is_mirrored = tl.load(of_clip + IS_MIRRORED) != 0
     first, count = tl.load(of_clip + FIRST_TAP).to(tl.int32), tl.load(of_clip + TAPS).to(tl.int32)
@@ -104,7 +105,7 @@ def _blurred(source, frames, x, y, height, width, channel, row, column, taps, of
 @triton.jit
 def _sampled(source, frames, x, y, height, width, channel, row, column, of_clip):
     """Bilinear samples at the places that pixels x, y show; see `ops.sampling_grid` and `ops.warp`."""
-    red = tl.zeros((frames.shape[0], x.shape[1]), tl.float32)
+    red = tl.zeros((x.shape[0], frames.shape[1]), tl.float32)
     green, blue = red, red
     m = of_clip + MATRIX
     u, v = (x * 2 + 1).to(tl.float32) / width - 1, (y * 2 + 1).to(tl.float32) / height - 1
@@ -165,10 +166,10 @@ def _sample_kernel(
     clips += clip.to(tl.int64) * of_clip
     pixels = height * width
     samples += number.to(tl.int64) * (3 * frames * pixels)
-    pixel = (tl.program_id(0) * PIXELS + tl.arange(0, PIXELS))[None, :]
+    pixel = (tl.program_id(0) * PIXELS + tl.arange(0, PIXELS))[:, None]
     inner = tl.minimum(pixel, pixels - 1)
     for first in range(0, frames, FRAMES):
-        frame = first + tl.arange(0, FRAMES)[:, None]
+        frame = first + tl.arange(0, FRAMES)[None, :]
         mask = (frame < frames) & (pixel < pixels)
         red, green, blue = _sampled(
             clips, tl.minimum(frame, frames - 1) * of_frame, inner % width, inner // width, height, width,
@@ -193,18 +194,18 @@ def _augment_kernel(
     out += clip.to(tl.int64) * (3 * frames * pixels)
     source = tl.load(row + SOURCE)
     samples += tl.load(row + SLOT).to(tl.int64) * (3 * frames * pixels)
-    pixel = (tl.program_id(0) * PIXELS + tl.arange(0, PIXELS))[None, :]
+    pixel = (tl.program_id(0) * PIXELS + tl.arange(0, PIXELS))[:, None]
     inner = tl.minimum(pixel, pixels - 1)
     x, y = inner % width, inner // width
     hue, saturation = tl.load(row + HUE), tl.load(row + SATURATION)
     gain, luma_gain = tl.load(row + GAIN), tl.load(row + LUMA_GAIN)
     offset_r, offset_g, offset_b = tl.load(row + OFFSET), tl.load(row + OFFSET + 1), tl.load(row + OFFSET + 2)
     noise_scale = tl.load(row + NOISE_SCALE)
-    noise = tl.zeros((1, PIXELS), tl.float32)
+    noise = tl.zeros((PIXELS, 1), tl.float32)
     if noise_scale != 0:
         noise = _noise(tl.load(row + NOISE_SEED).to(tl.int32), inner, pixels) * noise_scale
     for first in range(0, frames, FRAMES):
-        frame = first + tl.arange(0, FRAMES)[:, None]
+        frame = first + tl.arange(0, FRAMES)[None, :]
         mask = (frame < frames) & (pixel < pixels)
         existing = tl.minimum(frame, frames - 1)
         if source == OF_CLIP:

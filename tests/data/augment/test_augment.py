@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.kernels.switch import use_kernels
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE, Normalise
 from data.augment.ops import noise
@@ -317,17 +318,20 @@ def test_clips_of_any_size_are_augmented(shape):
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_the_same_as_the_cpu_without_synchronising():
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_gpu_gives_the_same_as_the_cpu_without_synchronising(fused):
     clips, params = pictures(clips=40, seed=7), random_batch(40, seed=8)
     augment = Augment().to("cuda")
     on_device = clips.to("cuda")
-    augment(on_device, params)  # loads its kernels
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
+    before = use_kernels(fused)
     try:
+        augment(on_device, params)  # loads its kernels
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
         ours = augment(on_device, params)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+        use_kernels(before)
     difference = (ours.cpu() - Augment()(clips, params)).abs() / SCALE
     assert difference.max() < 1  # grey levels; a rotation's border may fall on the next pixel
     assert difference.mean() < 0.01

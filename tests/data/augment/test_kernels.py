@@ -168,8 +168,12 @@ def test_kernels_compile_for_an_h100(name, dtype, frames, tmp_path, monkeypatch)
     pointers = {name: of for name, of in (POINTERS | {"out": dtype}).items() if name in kernel.arg_names}
     result = compiled(kernel, pointers, {"PIXELS": kernels.PIXELS, "FRAMES": frames}, kernels.WARPS)
     assert len(result.asm["ptx"].splitlines()) < 5000, "long code takes long to compile, and does not fit a GPU's cache"
+    layouts = [line for line in result.asm["ttgir"].splitlines() if line.startswith("#blocked")]
+    for layout in layouts:
+        assert "threadsPerWarp = [32, 1]" in layout, "neighbouring threads do not have neighbouring pixels"
+    assert layouts and "local_alloc" not in result.asm["ttgir"]
     registers, stack = resources(result.asm["cubin"], tmp_path / "kernel.cubin")
-    assert registers <= 80, "a multiprocessor runs six programs at a time, or more"
+    assert registers <= 64, "half of the threads that a multiprocessor may have"
     assert stack <= 32, "registers are spilled; cos and sin take 32 bytes, for angles that there are none of"
 
 
