@@ -77,37 +77,27 @@ def blur_kernels(sigma: np.ndarray, motion_kernel: np.ndarray, motion_angle: np.
     weights, 3, 5 or 7, on a line through the centre (0: no motion); `motion_angle` (n,) is in degrees
     counter-clockwise. The other clips have no influence on a clip's weights, but for k.
     """
-    sigma, angle = sigma.astype(float), np.deg2rad(motion_angle.astype(float))
     reach = motion_kernel.astype(np.int64) // 2  # steps of the line on either side of the centre
-    margin = 1 if sigma.any() else 0
-    lines = _lines(reach, angle, int(reach.max(initial=0)) + margin)
-    if not margin:
-        return lines
-    gaussians, inner = gaussian_weights(sigma), lines[:, 1:-1, 1:-1]
-    kernels = np.zeros_like(lines)
-    for row in range(3):
-        for column in range(3):
-            kernels[:, row : row + inner.shape[1], column : column + inner.shape[2]] += (
-                gaussians[:, row, column, None, None] * inner
-            )
-    return kernels
-
-
-def _lines(reach: np.ndarray, angle: np.ndarray, middle: int) -> np.ndarray:
-    """Kernels (n, k, k), k = 2 middle + 1, of 2 reach + 1 equal points on lines (n,); each sums to 1."""
-    steps = np.arange(-middle, middle + 1)
+    longest, margin = int(reach.max(initial=0)), 1 if sigma.any() else 0
+    steps = np.arange(-longest, longest + 1)
     clips, places = np.nonzero(np.abs(steps) <= reach[:, None])
-    x, y = steps[places] * np.cos(angle)[clips], -steps[places] * np.sin(angle)[clips]
+    angle, step = np.deg2rad(motion_angle)[clips], steps[places].astype(motion_angle.dtype)
+    x, y = step * np.cos(angle), -step * np.sin(angle)
     left, top = np.floor(x + 1e-6), np.floor(y + 1e-6)
     # Each point's shares of the four pixels around it.
     rows, columns = np.stack([top, top, top + 1, top + 1]), np.stack([left, left + 1, left, left + 1])
-    shares = (1 - np.abs(rows - y)) * (1 - np.abs(columns - x))
+    of_rows, of_columns = (top + 1 - y, y - top), (left + 1 - x, x - left)
+    shares = np.stack([of_row * of_column for of_row in of_rows for of_column in of_columns])
     some = shares > 1e-6
-    clips, shares = np.broadcast_to(clips, some.shape)[some], shares[some]
-    size = 2 * middle + 1
-    pixels = ((clips * size + rows[some] + middle) * size + columns[some] + middle).astype(np.int64)
-    shares = shares / np.bincount(clips, shares)[clips]
-    return np.bincount(pixels, shares, len(reach) * size * size).reshape(-1, size, size)
+    clips, shares = np.broadcast_to(clips, some.shape)[some][:, None, None], shares[some][:, None, None]
+    around = np.arange(2 * margin + 1) + longest  # the rows, or columns, of a Gaussian about the centre
+    rows, columns = rows[some].astype(np.int64)[:, None], columns[some].astype(np.int64)[:, None]
+    size = 2 * (longest + margin) + 1
+    pixels = (clips * size + (rows + around)[:, :, None]) * size + (columns + around)[:, None]
+    weights = shares * gaussian_weights(sigma)[clips[:, 0, 0]] if margin else shares
+    kernels = np.bincount(pixels.ravel(), weights.ravel(), len(sigma) * size * size).reshape(-1, size, size)
+    sums = np.bincount(clips[:, 0, 0], weights.sum((1, 2), dtype=float))
+    return kernels / sums[:, None, None]
 
 
 def gaussian_weights(sigma: np.ndarray) -> np.ndarray:

@@ -9,11 +9,10 @@ from data.augment.params import named_params, random_params
 
 def one_by_one(sigma, motion_kernel, motion_angle):
     """The formulation clip by clip, point by point and pixel by pixel."""
-    sigma, angles = sigma.astype(float), np.deg2rad(motion_angle.astype(float))
     margin = 1 if sigma.any() else 0
     size = int(motion_kernel.max(initial=1)) // 2 * 2 + 1 + 2 * margin
     kernels = np.zeros((len(sigma), size, size))
-    for kernel, width, length, angle in zip(kernels, sigma, motion_kernel, angles, strict=True):
+    for kernel, width, length, angle in zip(kernels, sigma, motion_kernel, np.deg2rad(motion_angle), strict=True):
         gaussian = gaussian_of(width) if margin else np.ones((1, 1))
         for step in range(-(int(length) // 2), int(length) // 2 + 1):
             x, y = step * np.cos(angle), -step * np.sin(angle)
