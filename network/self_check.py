@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.errors import NetworkError
-from network import fused as layers
+from network.fused import folded_conv
 from network.kernels.use import HALF, kept_as_they_are
 from network.recursion import CudnnRecursion, FrameLSTM, OwnRecursion
 from network.srtg import SqueezeAndRecursion
@@ -143,12 +143,12 @@ def _operations(device: torch.device, dtype: torch.dtype) -> list[Named]:
         free, exact = x.double().requires_grad_(), copy.deepcopy(module).double()
         return with_gradients(exact.plain(free), [free, *exact.parameters()])
 
-    colours, of_stem = random(CLIPS, 3, FRAMES, SIZE + 1, SIZE + 1), random(16, 3, 3, 7, 7)
+    of_stem = random(16, 3, 3, 7, 7)
 
-    def stem(is_folded: bool) -> Results:
+    def stem(colours: Tensor, is_folded: bool) -> Results:
         weight = of_stem.detach().requires_grad_()
         if is_folded:
-            y = layers.folded_conv(colours, weight, layers.WIDE)
+            y = folded_conv(colours, weight)
         else:
             y = F.conv3d(colours.double(), weight.double(), stride=(1, 2, 2), padding=(1, 3, 3))
         return [y, *torch.autograd.grad(y, [weight], torch.ones_like(y))]
@@ -165,14 +165,14 @@ def _operations(device: torch.device, dtype: torch.dtype) -> list[Named]:
             lambda: pooled(lambda x: F.max_pool3d(x, 3, 2, 1), x.float().cpu()),  # on some GPUs not deterministic
         ),
     ]
-    if layers.NORM_AND_POOL:
-        both = partial(norm_pool.norm_relu_pool, tracked=None, momentum=0.1, eps=1e-5, frames=3)
-        operations.append(
-            ("batch norm and max-pool", lambda: norm_and_pool(both), lambda: norm_and_pool(_plain_norm_and_pool))
-        )
+    both = partial(norm_pool.norm_relu_pool, tracked=None, momentum=0.1, eps=1e-5, frames=3)
+    operations.append(
+        ("batch norm and max-pool", lambda: norm_and_pool(both), lambda: norm_and_pool(_plain_norm_and_pool))
+    )
+    for size in (SIZE, SIZE + 1) if dtype in HALF else ():  # there is a kernel for odd widths, and one for even ones
+        colours = random(CLIPS, 3, FRAMES, size, size)
+        operations.append((f"stem, {size} pixels wide", partial(stem, colours, True), partial(stem, colours, False)))
     if device.type == "cuda":  # in Triton's interpreter there is no cuDNN
-        if dtype in HALF:
-            operations.append(("stem", partial(stem, True), partial(stem, False)))
         for gates in (False, True):
             module = SqueezeAndRecursion(CHANNELS, gates).to(device)
             name = "squeeze and recursion" + " with gates" * gates
