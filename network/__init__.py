@@ -11,7 +11,7 @@ from network.base import VideoNetwork
 from network.kernels.use import set_check
 from network.registry import create_network, network_names
 from network.resnet3d import ResNet3d
-from network.self_check import failure_of, lstm_failure_of
+from network.self_check import failure_of, recursion_failure_of
 from network.weights.loading import LoadReport, SkippedTensor, load_checkpoint, load_network, load_weights
 from network.weights.recognising import PublishedWeights, recognise
 
@@ -30,4 +30,4 @@ __all__ = [
     "recognise",
 ]
 
-set_check(failure_of, lstm_failure_of)
+set_check(failure_of, recursion_failure_of)

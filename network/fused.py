@@ -9,9 +9,6 @@ from torch import Tensor, nn
 from network.kernels.use import HALF, has_hooks, may_use_kernels
 from network.sub_batch_norm import SubBatchNorm3d
 
-WIDE = True  # which form of a folded stem is used: that of 64 channels, or that of 16
-NORM_AND_POOL = True  # whether the batch norm and the max-pool after it are one operation
-
 
 class ConvNormReLU(nn.Sequential):
     """Layers one after the other; a batch norm and the ReLU after it are one operation where that applies."""
@@ -35,10 +32,8 @@ class ConvNormReLU(nn.Sequential):
 
 
 def pooled_stem(stem: nn.Module, pool: nn.Module, clips: Tensor) -> Tensor:
-    """The max-pool of a stem's result; with NORM_AND_POOL, its last batch norm, ReLU and the pool are one operation."""
-    if not (NORM_AND_POOL and isinstance(stem, ConvNormReLU) and isinstance(pool, StemPool)):
-        return pool(stem(clips))
-    if has_hooks(stem) or has_hooks(pool):
+    """The max-pool of a stem's result; its last batch norm, ReLU and the pool are one operation where that applies."""
+    if not (isinstance(stem, ConvNormReLU) and isinstance(pool, StemPool)) or has_hooks(stem) or has_hooks(pool):
         return pool(stem(clips))
     *before, norm, relu = stem
     x = stem.through(clips, before)
@@ -85,9 +80,9 @@ class StemConv3d(nn.Conv3d):
     """A stem's convolution of `frames` x 7 x 7 of RGB clips with a stride of 1 x 2 x 2.
 
     Tensor cores take channels eight at a time: with three, a fifth of a training step goes by in this one layer. On a
-    GPU in half precision and channels_last_3d, the 2 x 2 pixels of a stride become channels, and the convolution one of
-    `frames` x 4 x 4 of 16 channels with a stride of 1: the same products, and some with zero. With WIDE, so do the four
-    columns of that: `frames` x 4 x 1 of 64 channels, as many as cuDNN's fast kernels take, of larger clips.
+    GPU in half precision and channels_last_3d, the 2 x 8 pixels of two rows of a window become channels, and the
+    convolution one of `frames` x 4 x 1 of 64 channels with a stride of 1, as many as cuDNN's fast kernels take: the
+    same products, and some with zero.
     """
 
     def __init__(self, out_channels: int, frames: int) -> None:
@@ -98,61 +93,39 @@ class StemConv3d(nn.Conv3d):
         """Clips (B, 3, T, H, W) to (B, out, T, H/2, W/2), rounded up."""
         if not self._may_fold(x):
             return super().forward(x)
-        return folded_conv(x, self.weight.to(x.dtype), WIDE)
+        return folded_conv(x, self.weight.to(x.dtype))
 
     def _may_fold(self, x: Tensor) -> bool:
-        height, width = x.shape[-2:]
-        is_even = height % 2 == 0 and width % 2 == 0
-        return x.dtype in HALF and is_even and not x.requires_grad and may_use_kernels(x)
+        return x.dtype in HALF and not x.requires_grad and may_use_kernels(x)
 
 
-def folded_conv(x: Tensor, weight: Tensor, is_wide: bool) -> Tensor:
+def folded_conv(x: Tensor, weight: Tensor) -> Tensor:
     """The result of a stem's convolution, folded, of weight (out, 3, t, 7, 7); only `weight` gets a gradient.
 
-    x (B, 3, T, H, W), H and W even, has the dtype of the weight. `is_wide` is for half precision in channels_last_3d.
+    x (B, 3, T, H, W) has the dtype of the weight, half precision, and is in channels_last_3d.
     """
-    if not is_wide:
-        return F.conv3d(fold_clips(x), fold_weight(weight), padding=(weight.shape[2] // 2, 0, 0))
-    from network.kernels.stem import wide_conv  # not at import: Triton is not everywhere
+    from network.kernels.stem import conv_of_folded  # not at import: Triton is not everywhere
 
-    return wide_conv(x, fold_weight_wide(weight))
+    return conv_of_folded(x, fold_weight(weight))
 
 
 def fold_clips(x: Tensor) -> Tensor:
-    """Clips (B, 3, T, H, W), H and W even, to (B, 16, T, H/2 + 3, W/2 + 3) for `fold_weight`, in channels_last_3d.
-
-    Channel 8 i + 4 j + c is that of pixel (2 y + i, 2 x + j) and colour c; c = 3 is zero. Beyond the frame there are
-    zeros: two rows and columns before, one after.
-    """
-    clips, _, frames, height, width = x.shape
-    folded = x.new_zeros(clips, frames, height // 2 + 3, width // 2 + 3, 2, 2, 4)
-    pixels = x.unflatten(4, (-1, 2)).unflatten(3, (-1, 2))  # (B, 3, T, H/2, 2, W/2, 2)
-    folded[:, :, 2:-1, 2:-1, :, :, :3] = pixels.permute(0, 2, 3, 5, 4, 6, 1)
-    return folded.flatten(4).permute(0, 4, 1, 2, 3)
-
-
-def fold_weight(weight: Tensor) -> Tensor:
-    """The weight (out, 3, t, 7, 7) of a stem for `fold_clips`: (out, 16, t, 4, 4) in channels_last_3d."""
-    # With a row and a column of zeros before, a window of 8 x 8 pixels begins at an even one.
-    pixels = F.pad(weight, (1, 0, 1, 0)).unflatten(4, (4, 2)).unflatten(3, (4, 2))  # (out, 3, t, 4, 2, 4, 2)
-    channels = F.pad(pixels.permute(0, 2, 3, 5, 4, 6, 1), (0, 1))  # (out, t, 4, 4, 2, 2, 4)
-    return channels.flatten(4).permute(0, 4, 1, 2, 3)
-
-
-def fold_clips_wide(x: Tensor) -> Tensor:
-    """Clips (B, 3, T, H, W), H and W even, to (B, 64, T, H/2 + 3, W/2) for `fold_weight_wide`, in channels_last_3d.
+    """Clips (B, 3, T, H, W) to (B, 64, T, H/2 + 3, W/2), halves rounded up, for `fold_weight`, in channels_last_3d.
 
     Channel 32 i + 3 j + c, j < 8, is that of pixel (2 y + i, 2 x + j) and colour c, counted from four rows and columns
     before the frame; 24 to 31 and 56 to 63 are zero, as are pixels beyond the frame. On a GPU network/kernels/stem.py
     does this.
     """
-    padded = F.pad(x.permute(0, 2, 3, 4, 1), (0, 0, 4, 2, 4, 2))  # (B, T, H + 6, W + 6, 3)
+    # A frame of odd height or width gets another row or column of zeros: the result of the convolution is as large.
+    after = 2 + x.shape[3] % 2, 2 + x.shape[4] % 2
+    padded = F.pad(x.permute(0, 2, 3, 4, 1), (0, 0, 4, after[1], 4, after[0]))  # (B, T, H + 6, W + 6, 3) if even
     windows = padded.flatten(3).unfold(3, 24, 6).unflatten(2, (-1, 2))  # (B, T, H/2 + 3, 2, W/2, 24)
     return F.pad(windows.transpose(3, 4), (0, 8)).flatten(4).permute(0, 4, 1, 2, 3)
 
 
-def fold_weight_wide(weight: Tensor) -> Tensor:
-    """The weight (out, 3, t, 7, 7) of a stem for `fold_clips_wide`: (out, 64, t, 4, 1) in channels_last_3d."""
-    pixels = F.pad(weight, (1, 0, 1, 0)).unflatten(3, (4, 2))  # (out, 3, t, 4, 2, 8), as in `fold_weight`
+def fold_weight(weight: Tensor) -> Tensor:
+    """The weight (out, 3, t, 7, 7) of a stem for `fold_clips`: (out, 64, t, 4, 1) in channels_last_3d."""
+    # With a row and a column of zeros before, a window of 8 x 8 pixels begins at an even one.
+    pixels = F.pad(weight, (1, 0, 1, 0)).unflatten(3, (4, 2))  # (out, 3, t, 4, 2, 8)
     channels = F.pad(pixels.permute(0, 2, 3, 4, 5, 1).flatten(4), (0, 8))  # (out, t, 4, 2, 32)
     return channels.flatten(3)[:, :, :, None].permute(0, 4, 1, 2, 3)

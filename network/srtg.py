@@ -3,16 +3,16 @@
 Shapes: B clips, C channels, T frames, H x W pixels.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from network.kernels.use import has_hooks, is_eager, may_use_kernels
-from network.recursion import CudnnRecursion, FrameLSTM, OwnRecursion, recursion_for
+from network.kernels.use import has_hooks, is_eager, may_use_kernels, recursion_failure
+from network.recursion import FrameLSTM
 
 PLACEMENTS = ("start", "top", "mid", "end", "res", "final")
 """Where a residual block applies its SRTG.
@@ -21,8 +21,6 @@ start: on the block's input, also for the shortcut; top: after the first convolu
 the last, before the addition (the same as mid in a block of two convolutions); res: on the shortcut; final: on the
 block's output.
 """
-
-Recursion: TypeAlias = CudnnRecursion | OwnRecursion
 
 # Initial values of an LSTM: the diagonal of the cell's input weights, and the biases of its gates. The input and output
 # gates start at sigmoid(3) = 0.95, the forget gate at sigmoid(-1) = 0.27.
@@ -57,14 +55,14 @@ class SqueezeAndRecursion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply x (B, C, T, H, W) per frame and channel, in clips whose gate is open."""
-        fast = _kernels_for(self, x)
-        return self.plain(x) if fast is None else self.fused(x, *fast)
+        weights = _weights_for_kernels(self, x)
+        return self.plain(x) if weights is None else self.fused(x, weights)
 
-    def fused(self, x: Tensor, kernels: ModuleType, recursion: Recursion) -> Tensor:
-        """The forward pass by network.kernels.srtg and one of the LSTMs of network.recursion."""
+    def fused(self, x: Tensor, weights: list[Tensor]) -> Tensor:
+        """The forward pass by network.kernels.srtg and network.kernels.lstm, with the LSTM's weights."""
         if torch.is_grad_enabled():
-            return _Kernels.apply(x, self, kernels, recursion, *self.lstm._flat_weights)
-        return _run_kernels(x, self, kernels, recursion, is_training=False)[0]
+            return _Kernels.apply(x, self, *weights)
+        return _run_kernels(x, self, weights, is_training=False)[0]
 
     def plain(self, x: Tensor) -> Tensor:
         """The forward pass without kernels."""
@@ -175,54 +173,51 @@ class _Kernels(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, recursion: Recursion, *weights: Tensor
-    ) -> Tensor:
-        out, *saved, kept = _run_kernels(x, module, kernels, recursion, is_training=any(ctx.needs_input_grad))
-        ctx.kernels, ctx.recursion, ctx.kept = kernels, recursion, len(kept)
+    def forward(ctx: Any, x: Tensor, module: SqueezeAndRecursion, *weights: Tensor) -> Tensor:
+        out, *saved, kept = _run_kernels(x, module, weights, is_training=any(ctx.needs_input_grad))
+        ctx.kept = len(kept)
         ctx.save_for_backward(x, *saved, *kept, *weights)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        from network.kernels import lstm, srtg  # not at import: Triton is not everywhere
+
         x, frames, recursed, is_open, *others = ctx.saved_tensors
         kept, weights = others[: ctx.kept], others[ctx.kept :]
         gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
-        of_factors = ctx.kernels.scale_gradient(gradient, x, is_open)
-        wanted = ctx.needs_input_grad[0], any(ctx.needs_input_grad[4:])
-        of_frames, of_weights = ctx.recursion.backward(of_factors, frames, recursed, kept, weights, *wanted)
-        of_x = None
-        if ctx.needs_input_grad[0]:
-            of_x = ctx.kernels.input_gradient(gradient, recursed, is_open, of_frames)
-        return of_x, None, None, None, *of_weights
+        of_factors = srtg.scale_gradient(gradient, x, is_open)
+        wanted = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2:])
+        of_frames, of_weights = lstm.recurse_back(of_factors, frames, kept, weights, *wanted)
+        of_x = None if of_frames is None else srtg.input_gradient(gradient, recursed, is_open, of_frames)
+        return of_x, None, *([None] * len(weights) if of_weights is None else of_weights)
 
 
 def _run_kernels(
-    x: Tensor, module: SqueezeAndRecursion, kernels: ModuleType, recursion: Recursion, is_training: bool
+    x: Tensor, module: SqueezeAndRecursion, weights: Sequence[Tensor], is_training: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, tuple[Tensor, ...]]:
     """The output for x and, for its backward pass, frames, recursed, the gates that are open, what the LSTM keeps."""
-    frames, state = kernels.squeeze(x, recursion.states)
-    recursed, kept = recursion.forward(frames, state, module.lstm._flat_weights, is_training)
+    from network.kernels import lstm, srtg  # not at import: Triton is not everywhere
+
+    frames = srtg.squeeze(x)
+    recursed, kept = lstm.recurse(frames, weights, is_training)
     counts = module.gate_counts if module.counts_gates else None
     is_open = None
     if module.gates and len(frames) > 1:
-        is_open = kernels.temporal_gate(frames, recursed, counts)
+        is_open = srtg.temporal_gate(frames, recursed, counts)
     elif counts is not None:
         counts += len(x)  # the gate of one frame is open
-    return kernels.scale(x, recursed, is_open), frames, recursed, is_open, kept
+    return srtg.scale(x, recursed, is_open), frames, recursed, is_open, kept
 
 
-def _kernels_for(module: SqueezeAndRecursion, x: Tensor) -> tuple[ModuleType, Recursion] | None:
-    """network.kernels.srtg and the LSTM to go with it if they can be used for x, else None."""
+def _weights_for_kernels(module: SqueezeAndRecursion, x: Tensor) -> list[Tensor] | None:
+    """The weights of the module's LSTM if the kernels can be used for x, else None."""
     if not may_use_kernels(x) or not _is_made_for_kernels(x, module.gates):
         return None
     if has_hooks(module.lstm):  # the kernels do not call the LSTM
         return None
-    from network.kernels import srtg as kernels  # not at import: Triton is not everywhere
-
-    recursion = recursion_for(module.lstm, x)
-    return None if recursion is None else (kernels, recursion)
+    return None if recursion_failure(x.device, x.dtype) else module.lstm.plain_weights(x.device)
 
 
 def _is_made_for_kernels(x: Tensor, gates: bool) -> bool:

@@ -19,9 +19,7 @@ from network.fused import (
     StemConv3d,
     StemPool,
     fold_clips,
-    fold_clips_wide,
     fold_weight,
-    fold_weight_wide,
     folded_conv,
 )
 from network.srtg import SqueezeAndRecursion
@@ -125,22 +123,23 @@ class KernelMeter:
         forms: dict[str, Callable[[], Tensor]] = {
             "stem as it is used": lambda: conv(x),
             "stem of 3 channels": lambda: F.conv3d(x, weight, stride=(1, 2, 2), padding=(1, 3, 3)),
-            "stem of 16 channels": lambda: folded_conv(x, weight, False),
         }
-        folding = fold_clips_wide
+        folding = fold_clips
         if self.job.is_cuda:
             from network.kernels import stem  # Triton is not everywhere
 
-            folding = stem.fold_clips_wide
-            forms["stem of 64 channels"] = lambda: folded_conv(x, weight, True)
-        forms["folding to 16 channels"], forms["folding to 64 channels"] = lambda: fold_clips(x), lambda: folding(x)
+            folding = stem.fold_clips
+            odd = self.random(self.clips, 3, 16, self.size - 1, self.size - 1)
+            forms["stem of 64 channels"] = lambda: folded_conv(x, weight)
+            forms["stem of 64 channels, odd size"] = lambda: folded_conv(odd, weight)
+            forms["folding to 64 channels, odd size"] = lambda: folding(odd)
+        folded = folding(x)
+        forms["folding to 64 channels"] = lambda: folding(x)
+        forms["stem of 64 channels, without the folding"] = lambda: F.conv3d(
+            folded, fold_weight(weight), padding=(1, 0, 0)
+        )
         for name, form in forms.items():
             self.job.attempt(name, lambda: self._time(name, form))  # noqa: B023 - called at once
-        for fold, of_weight in ((fold_clips, fold_weight), (folding, fold_weight_wide)):
-            folded = fold(x)
-            name = f"stem of {folded.shape[1]} channels, without the folding"
-            form = lambda: F.conv3d(folded, of_weight(weight), padding=(1, 0, 0))  # noqa: B023, E731
-            self.job.attempt(name, lambda: self._time(name, form))  # noqa: B023
 
     def augmentation(self, clips: int, frames: int, size: int) -> None:
         """Random augmentation of a batch, and none; the traffic is that of the frames and of the result."""
@@ -180,11 +179,11 @@ class KernelMeter:
 
         def ours() -> None:
             for _ in range(LAUNCHES):
-                launcher((1, 1, 1), x, out, 2, 2, 64)
+                launcher((1, 1, 1), x, out, 2, 2, 64, 2)
 
         def through_triton() -> None:
             for _ in range(LAUNCHES):
-                _fold_kernel[(1, 1, 1)](x, out, 2, 2, 64, num_warps=4)
+                _fold_kernel[(1, 1, 1)](x, out, 2, 2, 64, 2, num_warps=4)
 
         seconds = {name: host_seconds(call, self.job.device) for name, call in
                    (("host_us", ours), ("triton_us", through_triton))}  # fmt: skip

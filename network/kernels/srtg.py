@@ -16,40 +16,35 @@ from torch import Tensor
 
 from common.kernels.launch import Launcher
 
-MAX_GATED_FRAMES = 64
-
 # Sizes that change with the shape of the clips must not make Triton compile again.
 _UNSPECIALISED = ["clips", "frames", "pixels"]
-_OF_SQUEEZE = [*_UNSPECIALISED, "states"]
 # Tiles, of 4,096 or 8,192 numbers. A tile's row of 32 or 64 channels is at least two 32-byte sectors of memory.
 _SUM_CHANNELS, _SUM_PIXELS = 32, 256
 _MAP_CHANNELS, _MAP_PIXELS = 64, 64
 
 
-@triton.jit(do_not_specialize=_OF_SQUEEZE)
-def squeeze_kernel(
-    x, out, states, clips, frames, pixels, channels, TILE_PIXELS: tl.constexpr, TILE_CHANNELS: tl.constexpr
-):
-    """Row `states` + t of out (states + T, B, C) is the mean of frame t over its pixels; rows before are zero.
+@triton.jit(do_not_specialize=_UNSPECIALISED)
+def squeeze_kernel(x, out, clips, frames, pixels, channels, TILE_PIXELS: tl.constexpr, TILE_CHANNELS: tl.constexpr):
+    """The mean of each frame over its pixels: out (T, B, C).
 
-    A program for each clip, row and tile of channels. The last clips come first: what was written last is still cached.
+    A program for each clip, frame and tile of channels. The last clips come first: what was written last is still
+    cached.
     """
     tiles = tl.cdiv(channels, TILE_CHANNELS)
     program = tl.program_id(0)
-    row = program // tiles
-    clip = clips - 1 - row // (frames + states)
-    frame = row % (frames + states) - states
+    matrix = program // tiles
+    clip = clips - 1 - matrix // frames
+    frame = matrix % frames
     channel = (program % tiles) * TILE_CHANNELS + tl.arange(0, TILE_CHANNELS)
     pixel = tl.arange(0, TILE_PIXELS)
-    matrix = x + (clip.to(tl.int64) * frames + frame) * pixels * channels
+    x += (clip.to(tl.int64) * frames + frame) * pixels * channels
     total = tl.zeros((TILE_PIXELS, TILE_CHANNELS), dtype=tl.float32)
-    end = tl.where(frame < 0, 0, pixels)
-    for start in range(0, end, TILE_PIXELS):
+    for start in range(0, pixels, TILE_PIXELS):
         inside = (start + pixel < pixels)[:, None] & (channel < channels)[None, :]
-        tile = tl.load(matrix + ((start + pixel) * channels)[:, None] + channel[None, :], mask=inside, other=0.0)
+        tile = tl.load(x + ((start + pixel) * channels)[:, None] + channel[None, :], mask=inside, other=0.0)
         total += tile.to(tl.float32)
     mean = tl.sum(total, axis=0) / pixels
-    vector = out + ((frame + states).to(tl.int64) * clips + clip) * channels
+    vector = out + (frame.to(tl.int64) * clips + clip) * channels
     tl.store(vector + channel, mean, mask=channel < channels)
 
 
@@ -250,14 +245,13 @@ _input_gradient = Launcher(input_gradient_kernel, 5, num_warps=4)
 _gate, _gate_of_many_frames = Launcher(gate_kernel, 4, num_warps=4), Launcher(gate_kernel, 4, num_warps=8)
 
 
-def squeeze(x: Tensor, states: int) -> tuple[Tensor, Tensor]:
-    """The means (T, B, C) of x over H and W, and zeros (states, B, C), both float32 and in one piece of memory."""
+def squeeze(x: Tensor) -> Tensor:
+    """The means (T, B, C) of x over H and W, in float32."""
     clips, channels, frames, height, width = x.shape
-    out = torch.empty((states + frames, clips, channels), dtype=torch.float32, device=x.device)
-    grid = (clips * (states + frames) * -(-channels // _SUM_CHANNELS), 1, 1)
-    _squeeze(grid, x, out, states, clips, frames, height * width, channels, _SUM_PIXELS, _SUM_CHANNELS)
-    state, means = out.split((states, frames))
-    return means, state
+    out = torch.empty((frames, clips, channels), dtype=torch.float32, device=x.device)
+    grid = (clips * frames * -(-channels // _SUM_CHANNELS), 1, 1)
+    _squeeze(grid, x, out, clips, frames, height * width, channels, _SUM_PIXELS, _SUM_CHANNELS)
+    return out
 
 
 def scale(x: Tensor, factors: Tensor, is_open: Tensor | None) -> Tensor:

@@ -31,25 +31,37 @@ def may_use_kernels(x: Tensor) -> bool:
     )
 
 
-class _Tried:
-    """What tries the fused operations, and what it found."""
+class _Check:
+    """What tries some of the fused operations, and what it found on each GPU."""
 
     failure_of: Callable[[torch.device, torch.dtype], str]
-    lstm_failure_of: Callable[[torch.device, torch.dtype], str]
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self.what = what  # is not used, for the warning
         self.failures: dict[tuple[torch.device, torch.dtype], str] = {}
-        self.lstm_failures: dict[tuple[torch.device, torch.dtype], str] = {}
+
+    def failure(self, device: torch.device, dtype: torch.dtype) -> str:
+        """See `failure`."""
+        known = self.failures.get((device, dtype))
+        if known is None:
+            if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+                return "they were not tried before the capture of a graph"
+            known = self.failures[device, dtype] = self.failure_of(device, dtype)
+            if known:
+                warnings.warn(f"{self.what} not used, since they fail on this GPU: {known}", stacklevel=3)
+        return known
 
 
-_tried = _Tried()
+_most = _Check("fused operations are")
+_of_recursion = _Check("the fused operations of squeeze and recursion are")
 
 
 def set_check(
-    failure_of: Callable[[torch.device, torch.dtype], str], lstm_failure_of: Callable[[torch.device, torch.dtype], str]
+    failure_of: Callable[[torch.device, torch.dtype], str],
+    recursion_failure_of: Callable[[torch.device, torch.dtype], str],
 ) -> None:
-    """What tries the fused operations on a GPU, and the LSTM's kernels alone, see network/self_check.py."""
-    _tried.failure_of, _tried.lstm_failure_of = failure_of, lstm_failure_of
+    """What tries the fused operations on a GPU, and those of squeeze and recursion; see network/self_check.py."""
+    _most.failure_of, _of_recursion.failure_of = failure_of, recursion_failure_of
 
 
 def failure(device: torch.device, dtype: torch.dtype) -> str:
@@ -58,28 +70,12 @@ def failure(device: torch.device, dtype: torch.dtype) -> str:
     A warning says so. It waits for the GPU, and takes some seconds where the kernels are not compiled yet.
     torch.OutOfMemoryError if there is no memory to try them.
     """
-    known = _tried.failures.get((device, dtype))
-    if known is None:
-        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
-            return "they were not tried before the capture of a graph"
-        known = _tried.failures[device, dtype] = _tried.failure_of(device, dtype)
-        if known:
-            warnings.warn(f"fused operations are not used, since they fail on this GPU: {known}", stacklevel=2)
-    return known
+    return _most.failure(device, dtype)
 
 
-def lstm_failure(device: torch.device, dtype: torch.dtype) -> str:
-    """Why a GPU's results of the LSTM's kernels are not to be used, as `failure` of all others.
-
-    If they fail, the other fused operations are used, with cuDNN's LSTM.
-    """
-    if (device, dtype) not in _tried.lstm_failures:
-        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
-            return "they were not tried before the capture of a graph"
-        reason = _tried.lstm_failures[device, dtype] = _tried.lstm_failure_of(device, dtype)
-        if reason:
-            warnings.warn(f"the LSTM is cuDNN's, since its own kernels fail on this GPU: {reason}", stacklevel=2)
-    return _tried.lstm_failures[device, dtype]
+def recursion_failure(device: torch.device, dtype: torch.dtype) -> str:
+    """The same of squeeze and recursion. If it fails, PyTorch's operations replace it, and all others are used."""
+    return _of_recursion.failure(device, dtype)
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -103,9 +99,9 @@ def description_of_kernels(device: torch.device, dtype: torch.dtype) -> str:
     reason = failure(device, dtype)
     if reason:
         return f"fused operations: not used, {reason}"
-    reason = lstm_failure(device, dtype)
-    of_lstm = f", but for the LSTM's, and cuDNN's is used: {reason}" if reason else ""
-    return f"fused operations: used, their results are right{of_lstm}"
+    reason = recursion_failure(device, dtype)
+    but = f", but for squeeze and recursion, where PyTorch's are used: {reason}" if reason else ""
+    return f"fused operations: used, their results are right{but}"
 
 
 def is_channels_last(x: Tensor) -> bool:
