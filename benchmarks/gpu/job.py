@@ -14,7 +14,8 @@ import torch
 from benchmarks.gpu.results import Results
 from common.kernels.switch import has_triton
 from common.precision import DTYPES
-from network.kernels.use import failure
+from data.augment.use import failure as augmentation_failure
+from network.kernels.use import failure, recursion_failure
 
 
 class NotAsked(Exception):
@@ -64,8 +65,12 @@ class Job:
             return
         device = torch.device("cuda", torch.cuda.current_device())
         for name in self.half:
-            if reason := failure(device, DTYPES[name]):
-                self.fail(f"fused operations in {name} are not used: {reason}")
+            for failure_of, what in ((failure, "fused operations"), (recursion_failure, "fused squeeze and recursion")):
+                if reason := failure_of(device, DTYPES[name]):
+                    self.fail(f"{what} in {name}: not used, {reason}")
+            for memory_format in (torch.contiguous_format, torch.channels_last_3d):
+                if reason := augmentation_failure(device, DTYPES[name], memory_format):
+                    self.fail(f"fused augmentation in {name}: not used, {reason}")
 
     def left(self) -> float:
         """Seconds until the section should end."""
