@@ -171,6 +171,39 @@ def test_killed_with_another_optimiser_schedule_and_loss_too(server, small_datas
     kill_and_resume(server, small_dataset, tmp_path, kills, *flags, *SCHEDULES["both"], "--workers", 0)
 
 
+CROPS = {
+    "jitter": ("--crop", "jitter"),
+    "resized": ("--crop", "resized", "--crop-scale", "294/224", *SCHEDULES["short"]),
+    "repeats": ("--repeat-clips", 2, *SCHEDULES["long"]),
+    "all": ("--crop", "resized", "--repeat-clips", 4, *SCHEDULES["both"], "--workers", 2),
+}
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("crops", CROPS)
+def test_killed_with_other_crops_and_repeated_clips_too(server, small_dataset, tmp_path, crops, kills):
+    """Their draws are keyed, and a position in an epoch counts the videos of its clips."""
+    table = tmp_path / "mirrored.csv"
+    table.write_text("clap,jump\nrun,-\n", encoding="utf-8")
+    kill_and_resume(server, small_dataset, tmp_path, kills, *CROPS[crops], "--flip-labels", table)
+
+
+@pytest.mark.slow
+def test_killed_two_ranks_with_repeated_clips_end_as_if_they_had_not_been(server, small_dataset, tmp_path):
+    kill_and_resume(server, small_dataset, tmp_path, 20, *CROPS["all"], "--batch-size", 8, "--gpus", 2)
+
+
+def test_another_number_of_repeats_cannot_resume_within_an_epoch(server, small_dataset, tmp_path):
+    """As many clips are of fewer videos: some would be read twice and others never, though the step is the same."""
+    flags = ("--end-epoch", 1, "--lr-steps", 9, "--model-dir", "runs")
+    stopped = start(server, small_dataset, tmp_path, *flags, "--save-every-steps", 1)
+    stopped.wait_for("Batch [")
+    stopped.kill()
+    again = start(server, small_dataset, tmp_path, *flags, "--resume-epoch", "auto", "--repeat-clips", 2)
+    assert again.wait() == 2, again.output()
+    assert re.search(r"step \d+ of epoch 1.*--repeat-clips 1, now 2.*--resume-epoch N", again.stderr)
+
+
 def test_another_optimiser_cannot_resume(server, small_dataset, tmp_path):
     """Its state would be read into the wrong places."""
     finish(start(server, small_dataset, tmp_path, "--end-epoch", 1, "--lr-steps", 9))
