@@ -107,12 +107,15 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed_with_its_crops(tiny: Star
 
 @pytest.mark.parametrize("schedule", [(), ("--short-cycles", "--long-cycles")])
 def test_repeated_clips_do_not_depend_on_the_number_of_ranks(tiny: Start, tmp_path: Path, schedule: tuple) -> None:
-    """The clips of a step are the same ones, so the networks are but for rounding."""
-    debug = ("--debug-mode", "--batch-size", 8, "--repeat-clips", 2, "--end-epoch", 1, "--lr-steps", 9, *schedule)
-    one = tiny(*debug, "--model-dir", "one")
-    two = tiny(*debug, "--model-dir", "two", "--gpus", 2, "--sync-bn")
-    results = [json.loads(process.stdout.splitlines()[-1]) for process in (one, two)]
-    assert results[1]["loss"] == pytest.approx(results[0]["loss"], rel=1e-3)
+    """The clips of a step are the same ones: so is its loss, at first; later steps differ by rounding.
+
+    With cycles, sub-batches are of other clips on two ranks, also without repeats: steps alone are compared.
+    """
+    flags = ("--batch-size", 8, "--repeat-clips", 2, "--end-epoch", 1, "--lr-steps", 9, *schedule)
+    one = tiny(*flags, "--model-dir", "one")
+    two = tiny(*flags, "--model-dir", "two", "--gpus", 2, "--sync-bn")
+    losses = [float(re.findall(r"loss ([0-9.]+) top-1", process.stdout)[0]) for process in (one, two)]
+    assert schedule or losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert "each video of a batch gives 2 clips: 8 clips are of 4 videos" in one.stdout
     saved = [read_checkpoint(tmp_path / name / RUN / LAST) for name in ("one", "two")]
     assert saved[0]["progress"]["global_step"] == saved[1]["progress"]["global_step"]

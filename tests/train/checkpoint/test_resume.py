@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -195,13 +196,11 @@ def test_killed_two_ranks_with_repeated_clips_end_as_if_they_had_not_been(server
 
 def test_another_number_of_repeats_cannot_resume_within_an_epoch(server, small_dataset, tmp_path):
     """As many clips are of fewer videos: some would be read twice and others never, though the step is the same."""
-    flags = ("--end-epoch", 1, "--lr-steps", 9, "--model-dir", "runs")
-    stopped = start(server, small_dataset, tmp_path, *flags, "--save-every-steps", 1)
-    stopped.wait_for("Batch [")
-    stopped.kill()
-    again = start(server, small_dataset, tmp_path, *flags, "--resume-epoch", "auto", "--repeat-clips", 2)
+    begin = partial(start, server, small_dataset, tmp_path, "--model-dir")
+    folder, _ = stopped_run(begin, signal.SIGTERM)
+    again = begin(folder, "--resume-epoch", "auto", "--repeat-clips", 2)
     assert again.wait() == 2, again.output()
-    assert re.search(r"step \d+ of epoch 1.*--repeat-clips 1, now 2.*--resume-epoch N", again.stderr)
+    assert re.search(r"step \d+ of epoch \d.*--repeat-clips 1, now 2.*--resume-epoch N", again.stderr)
 
 
 def test_another_optimiser_cannot_resume(server, small_dataset, tmp_path):
