@@ -133,7 +133,7 @@ def describe(params: np.ndarray, flip: bool) -> str:
     if fields["add"].any():
         lines.append("add " + " ".join(f"{value:+.0f}" for value in fields["add"]))
     if fields["noise_scale"]:
-        lines.append(f"noise {fields['noise_scale']:.0f}")
+        lines.append(f"noise {fields['noise_scale']:.1f}")
     if fields["colour"] != 1:
         lines.append(f"colour {fields['colour']:.2f}")
     if fields["contrast"] != 1:

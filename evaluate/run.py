@@ -34,6 +34,7 @@ from common.machine import MachineOptions, with_machine, with_precision
 from common.options import add_options, option, read_options
 from common.precision import DTYPES
 from common.ranks import Ranks
+from data.clips.cropping import Cropping
 from data.clips.dataset import RATE_REMEDY, SOURCES, ClipDataset
 from data.clips.enlarged import enlarged_frames
 from data.clips.intervals import interval_of
@@ -177,7 +178,8 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
         for level, note in notes_on_videos(checkpoint, model.checkpoint, videos, content, dataset):
             LOG.log(level, "%s", note)
             warnings += [note] if level == logging.WARNING else []
-        if small := enlarged_frames(videos, found.preprocessing.shape, options.split):
+        cropping = Cropping(scale=found.preprocessing.crop_scale)
+        if small := enlarged_frames(videos, found.preprocessing.shape, options.split, cropping):
             LOG.log(logging.WARNING if small.is_by_much else logging.INFO, "%s", small.text)
         length, interval = found.preprocessing.clip_length, interval_of(found.preprocessing.interval)
         LOG.info("%s", span_text(sampled_times(videos), length, interval, "validation"))

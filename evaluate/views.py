@@ -6,9 +6,11 @@ from typing import Any
 from common.cli import LARGEST
 from common.errors import DataError
 from common.options import flag_name, option
+from data.clips.cropping import read_ratio
 from data.clips.intervals import interval_of, read_single_interval
 from evaluate.model import TrainedModel
 from evaluate.preprocessing import Preprocessing
+from network.weights.facts import LARGEST_CROP_SCALE
 
 MOST_VIEWS = 1000
 
@@ -42,6 +44,10 @@ class ClipOptions(ViewOptions):
         None, "distance between two sampled frames of a clip, as 2, 2@30 or all (default: as the checkpoint says)",
         "data", aliases=("--val-frame-inteval",), read=read_single_interval, metavar="N",
     )  # fmt: skip
+    crop_scale: float | None = option(
+        None, "shorter side of the resized frame over the crop's side, as 294/224 (default: as the checkpoint says)",
+        "data", minimum=1, below=LARGEST_CROP_SCALE, read=read_ratio, metavar="A/B",
+    )  # fmt: skip
 
 
 def chosen_preprocessing(options: ClipOptions, model: TrainedModel) -> tuple[Preprocessing, str]:
@@ -53,6 +59,7 @@ def chosen_preprocessing(options: ClipOptions, model: TrainedModel) -> tuple[Pre
         "clip_length": options.clip_length,
         "clip_size": options.val_size,
         "interval": options.val_frame_interval,
+        "crop_scale": options.crop_scale,
     }
     given = {name: value for name, value in given.items() if value is not None}
     if options.val_frame_interval is not None:
@@ -60,7 +67,7 @@ def chosen_preprocessing(options: ClipOptions, model: TrainedModel) -> tuple[Pre
             interval_of(options.val_frame_interval)
         except DataError as error:
             raise DataError(f"--val-frame-interval {options.val_frame_interval}: {error}") from None
-    if model.preprocessing is None and len(given) == 3:
+    if model.preprocessing is None and {"clip_length", "clip_size", "interval"} <= given.keys():
         chosen = _checked(Preprocessing(**given))
         return chosen, (
             f"{model.path} does not say its clips and normalisation: taking {chosen.show()}, "
@@ -70,9 +77,16 @@ def chosen_preprocessing(options: ClipOptions, model: TrainedModel) -> tuple[Pre
     chosen = _checked(replace(trained, **given))
     if chosen == trained:
         return chosen, ""
-    flags = {"clip_length": "clip_length", "clip_size": "val_size", "interval": "val_frame_interval"}
-    names = [flag_name(flags[name]) for name, value in given.items() if value != getattr(trained, name)]
-    return chosen, f"trained with clips of {trained.show()}; taking {chosen.show()}, as {' and '.join(names)} say"
+    flags = {"clip_size": "val_size", "interval": "val_frame_interval"}
+    names = [flag_name(flags.get(name, name)) for name, value in given.items() if value != getattr(trained, name)]
+    scales = [
+        f", crop scale {each.crop_scale:.4g}" if trained.crop_scale != chosen.crop_scale else ""
+        for each in (trained, chosen)
+    ]
+    return chosen, (
+        f"trained with clips of {trained.show()}{scales[0]}; taking {chosen.show()}{scales[1]}, as "
+        f"{' and '.join(names)} say"
+    )
 
 
 def _checked(chosen: Preprocessing) -> Preprocessing:

@@ -3,6 +3,7 @@
 `options` are those of a script (a dataclass of flags).
 """
 
+import csv
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from common.errors import DataError
 from common.logs import LOG
 from common.text import quoted
+from data.clips.cropping import DEFAULT, Cropping
 from data.clips.dataset import RATE_REMEDY
 from data.clips.intervals import ANY, WHOLE, Intervals, interval_of, intervals_of
+from data.clips.mirroring import mirrored_labels
 from data.clips.sampling import SPAN, RandomClips, UniformClips
 from data.clips.span_report import mixed_rates, sampled_times, span_text, uneven_steps, unknown_rates
 from data.labels.video_list import VideoList
@@ -35,14 +38,30 @@ def training_clips(options: Any) -> RandomClips:
         augment=options.augment == "full",
         rate=rate,
         sampling=options.train_sampling if found else SPAN,
+        cropping=training_crops(options),
     )
+
+
+def training_crops(options: Any) -> Cropping:
+    """How the crops of training clips are drawn."""
+    return Cropping(options.crop, options.crop_scale, options.crop_jitter, options.crop_area, options.crop_aspect)
+
+
+def flipped_labels(classes: Sequence[str], options: Any) -> list[int] | None:
+    """The label of each class's mirrored clips, as ClipDataset takes them; None without --flip-labels. DataError."""
+    if not options.flip_labels or options.augment == "none":
+        return None
+    try:
+        return mirrored_labels(options.flip_labels, classes)
+    except DataError as error:
+        raise DataError(f"--flip-labels: {error}") from None
 
 
 def validation_clips(options: Any) -> UniformClips:
     """How validation clips are taken."""
     found = interval_of(options.val_frame_interval)
     interval, _, rate = found or ANY
-    return UniformClips(interval, options.val_clips, rate, span=found is None, crops=options.val_crops)
+    return UniformClips(interval, options.val_clips, rate, found is None, options.val_crops, options.crop_scale)
 
 
 def unused_interval(options: Any) -> str:
@@ -53,6 +72,19 @@ def unused_interval(options: Any) -> str:
     return f"--train-frame-interval has no effect: with --train-sampling {SPAN}, a clip covers the whole video"
 
 
+def unused_crops(options: Any) -> list[str]:
+    """What to say of the flags of crops that have no effect."""
+    kinds = {"crop_jitter": "jitter", "crop_area": "resized", "crop_aspect": "resized"}
+    lines = [
+        f"--{name.replace('_', '-')} has no effect: it is of --crop {kind}, and this run has --crop {options.crop}"
+        for name, kind in kinds.items()
+        if name in options.given and kind != options.crop
+    ]
+    if options.flip_labels and options.augment == "none":
+        lines.append("--flip-labels has no effect: with --augment none, no clip is mirrored")
+    return lines
+
+
 def check_rates(videos: VideoList, options: Any, split: str) -> None:
     """DataError if the interval is a time and some of a sample of the videos have no known rate."""
     found = interval_of(options.val_frame_interval) if split == "validation" else training_intervals(options)
@@ -60,14 +92,31 @@ def check_rates(videos: VideoList, options: Any, split: str) -> None:
         raise DataError(f"{FLAGS[split]} {found}: {unknown}: {RATE_REMEDY}")
 
 
+def tell_crops(options: Any) -> None:
+    """Log how crops are drawn, if not as by default."""
+    crops = training_crops(options)
+    if crops != DEFAULT:
+        LOG.info(
+            "training crops (--crop %s): %s; validation: cut from a shorter side of %.4g times the crop's", crops.kind,
+            crops.show(), options.crop_scale,
+        )  # fmt: skip
+
+
 def tell_mirroring(classes: Sequence[str], options: Any) -> None:
     """Log that clips are mirrored; a warning if that makes a class look like another, by their names."""
     if options.augment == "none":
         return
     LOG.info("half of the training clips are mirrored (--augment %s)", options.augment)
-    if pairs := mirrored_classes(classes):
+    labels = flipped_labels(classes, options) or list(range(len(classes)))
+    if options.flip_labels:
+        never, others = sum(label < 0 for label in labels), sum(0 <= to != label for label, to in enumerate(labels))
+        LOG.info("--flip-labels: %d classes become others when mirrored, %d are not mirrored", others, never)
+    handled = {row_name for row in options.flip_labels for row_name in next(csv.reader([row]))}
+    if pairs := [pair for pair in mirrored_classes(classes) if not handled.issuperset(pair)]:
         LOG.warning(
-            "mirrored clips of class %s look like %s: where that is so, give --augment none", *map(quoted, pairs[0])
+            "mirrored clips of class %s look like %s: where that is so, give --flip-labels FILE with a row of the two, "
+            "or --augment none",
+            *map(quoted, pairs[0]),
         )
 
 

@@ -18,6 +18,7 @@ from common.layout import moved
 from common.logs import LOG
 from common.precision import DTYPES
 from common.ranks import Ranks
+from data.clips.cropping import Cropping
 from data.clips.dataset import ClipDataset
 from data.clips.enlarged import enlarged_frames
 from data.clips.sampling import ClipSampling
@@ -53,9 +54,9 @@ def val_shape(options: TrainOptions) -> ClipShape:
     return ClipShape(options.clip_length, size, size)
 
 
-def tell_enlarged(videos: VideoList, shape: ClipShape, split: str) -> None:
+def tell_enlarged(videos: VideoList, shape: ClipShape, split: str, cropping: Cropping) -> None:
     """Log it if clips of this shape enlarge the frames of the split: a warning if by much."""
-    if small := enlarged_frames(videos, shape, split):
+    if small := enlarged_frames(videos, shape, split, cropping):
         LOG.log(logging.WARNING if small.is_by_much else logging.INFO, "%s", small.text)
 
 
@@ -121,7 +122,7 @@ def run_evaluation(
         passport = passport_of(videos, _split(options))
         for line in passport_lines(passport):
             LOG.info("%s", line)
-        tell_enlarged(videos, val_shape(options), "validation")
+        tell_enlarged(videos, val_shape(options), "validation", Cropping(scale=options.crop_scale))
         tell_spans(videos, options, "validation")
     if options.debug_mode:
         log_network(network)
@@ -158,12 +159,12 @@ def _check_order(preprocessing: Preprocessing) -> bool:
 
 
 def _preprocessing(options: TrainOptions, start: StartingPoint) -> Preprocessing:
-    """The clips that the options say, with the checkpoint's normalisation and crop."""
+    """The clips that the options say, which are the checkpoint's or a flag's, with the checkpoint's normalisation."""
     assert start.checkpoint is not None
     length, size, _ = val_shape(options)
     saved = Preprocessing.from_facts(training_facts(start.checkpoint))
-    clips = Preprocessing(length, size, options.val_frame_interval)
-    return clips if saved is None else replace(clips, crop_scale=saved.crop_scale, mean=saved.mean, std=saved.std)
+    clips = Preprocessing(length, size, options.val_frame_interval, options.crop_scale)
+    return clips if saved is None else replace(clips, mean=saved.mean, std=saved.std)
 
 
 def _split(options: TrainOptions) -> str:

@@ -16,6 +16,7 @@ from data.clips.intervals import interval_of
 from network.weights.facts import CLIPS, in_file, saved_facts, training_facts
 from train.checkpoint.files import Checkpoint
 
+CROP = "crop_scale"
 SRTG = ("gates", "placement")
 NETWORK = ("network", *SRTG)
 Notes = list[tuple[int, str]]  # log level and text
@@ -30,7 +31,7 @@ def settings_from_file(
     videos of one split of UCF-101 are training videos of the others.
     The notes are for the log: what is taken from the file, what a flag changes, and what the file does not say.
     """
-    names = NETWORK + ((*CLIPS, "variant") if options.evaluate else ())
+    names = NETWORK + ((*CLIPS, CROP, "variant") if options.evaluate else ())
     with in_file(path):
         saved = _saved(checkpoint, variants)
     differing = [name for name in names if name in saved and saved[name] != getattr(options, name)]
@@ -65,8 +66,10 @@ def _saved(checkpoint: Checkpoint, variants: Collection[str]) -> dict[str, Any]:
     if not facts:
         return {}
     saved = {"network": facts["name"], "gates": facts["gates"], "placement": facts["placement"]}
-    trained = training_facts(checkpoint)["options"]
-    return saved | {name: value for name, value in trained.items() if name in CLIPS or value in variants}
+    trained = training_facts(checkpoint)
+    crop = {CROP: trained["preprocessing"][CROP]} if trained["preprocessing"] else {}
+    options = trained["options"]
+    return saved | crop | {name: value for name, value in options.items() if name in CLIPS or value in variants}
 
 
 def check_clip(length: int, size: int) -> None:
@@ -86,4 +89,5 @@ def check_interval(interval: int | str) -> None:
 
 
 def _shown(values: dict[str, Any]) -> str:
+    values = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())

@@ -35,6 +35,7 @@ from common.options import part, plain
 from common.precision import DTYPES
 from common.ranks import Ranks
 from data.augment.use import description_of_kernels as description_of_augmentation
+from data.clips.cropping import Cropping
 from data.clips.dataset import ClipDataset
 from data.labels.content import content_of
 from data.labels.dataset_spec import DatasetSpec
@@ -63,7 +64,17 @@ from train.checkpoint.start import (
     with_saved,
 )
 from train.checkpoint.videos import has_same_validation, saved_contents, warning_of_trained
-from train.clip_sampling import check_rates, tell_mirroring, tell_spans, training_clips, unused_interval
+from train.clip_sampling import (
+    check_rates,
+    flipped_labels,
+    tell_crops,
+    tell_mirroring,
+    tell_spans,
+    training_clips,
+    training_crops,
+    unused_crops,
+    unused_interval,
+)
 from train.content_watch import ContentWatch
 from train.debug import check_blocks, log_network
 from train.evaluating import most_val_clips, run_evaluation, tell_enlarged, val_loader, val_shape
@@ -201,7 +212,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
     on_all_ranks(ranks, lambda: ranks.is_first and run_folder.lock_if_there())
     for level, note in notes:
         LOG.log(level, "%s", note)
-    if unused := unused_interval(options):
+    for unused in filter(None, (unused_interval(options), *unused_crops(options))):
         LOG.warning("%s", unused)
     torch.manual_seed(options.random_seed)
     device = prepare_device(options.device, options.precision, ranks)
@@ -278,8 +289,9 @@ def _tell(plan: Plan, splits: Splits, options: TrainOptions, facts: list[str]) -
     for line in (*plan_summary(plan), *facts):
         LOG.info("%s", line)
     if facts:
-        tell_enlarged(splits.train, plan.largest_shape, "training")
-        tell_enlarged(splits.val, val_shape(options), "validation")
+        tell_crops(options)
+        tell_enlarged(splits.train, plan.largest_shape, "training", training_crops(options))
+        tell_enlarged(splits.val, val_shape(options), "validation", Cropping(scale=options.crop_scale))
         tell_spans(splits.train, options, "training")
         tell_mirroring(splits.train.classes, options)
         tell_spans(splits.val, options, "validation")
@@ -334,6 +346,7 @@ def _set_up(
         contents = {"train": content_of(splits.train), "val": content_of(splits.val)}
         check_rates(splits.train, options, "training")
         check_rates(splits.val, options, "validation")
+    flipped_labels(splits.train.classes, options)  # whose mistakes are found here, too
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
     loaded = load_starting_weights(network, start, options, splits)
     if warning := warning_of_trained(start.path, start.checkpoint, splits.val, options):
@@ -370,7 +383,10 @@ class _Loaders(NamedTuple):
 
 def _start_loaders(options: TrainOptions, splits: Splits, plan: Plan, start: StartingPoint, ranks: Ranks) -> _Loaders:
     """The loaders of training and validation; their workers are started, if an epoch is left."""
-    dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, options.on_bad_video == "skip")
+    dataset = ClipDataset(
+        splits.train, training_clips(options), options.random_seed, options.on_bad_video == "skip",
+        mirrored_labels=flipped_labels(splits.train.classes, options),
+    )  # fmt: skip
     sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
     train = BatchLoader(dataset, sampler, options.workers, options.device == "cuda")
     val = val_loader(options, splits.val, ranks)

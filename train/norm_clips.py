@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
+from math import lcm
 
 import torch
 
@@ -70,8 +71,8 @@ def _smallest_norm_input(network: str, shape: ClipShape) -> int:
 
 
 def _larger_batches(plan: Plan, options: ScheduleOptions, accumulate: int) -> Iterator[Plan]:
-    """The plans of the next larger batch sizes that divide over ranks and parts, up to twice the batch."""
-    step, size = plan.world_size * accumulate, plan.base_batch_size
+    """The plans of the next larger batch sizes that divide over ranks, parts and repeats, up to twice the batch."""
+    step, size = plan.world_size * lcm(accumulate, plan.repeats), plan.base_batch_size
     for larger in range(size + step, 2 * size + 1, step):
         try:
             yield make_plan(replace(options, batch_size=larger), plan.num_videos, plan.world_size)

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import lcm
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +21,17 @@ from common.machine import MachineOptions, with_machine, with_precision
 from common.options import add_options, flag_name, flags_of, option, plain, read_options
 from common.processes import environment_number
 from common.text import quoted
+from data.clips.crop import RESIZED_SIDE_PER_CROP, Range
+from data.clips.cropping import AREA, ASPECT, JITTER, KINDS, read_range, read_ratio
 from data.clips.intervals import WHOLE, interval_of, intervals_of, read_interval, read_single_interval
+from data.clips.mirroring import read_mirrored
 from data.clips.sampling import SAMPLINGS, SPAN
 from data.labels.dataset_spec import DatasetSpec
 from evaluate.views import ViewOptions
 from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
+from network.weights.facts import LARGEST_CROP_SCALE
 from train.losses import LossOptions
 from train.monitor.trackers.choice import NONE, TRACKERS
 from train.optim import OptimizerOptions
@@ -37,6 +42,13 @@ GROUPS = ("data", "network and weights", "schedule", "optimisation", "machine", 
 RUN_FILES = (".pth", ".csv", ".json", ".lock")
 LONGEST_TASK_NAME = 200  # bytes; a folder's name has 255 on most file systems
 PLAIN_NETWORKS = ", ".join(name for name in network_names() if not name.startswith("srtg_"))
+
+
+def read_flip_labels(words: str | Sequence[str]) -> tuple[str, ...]:
+    """The rows of the file that the words name, as text: a run keeps them, and is resumed with the same."""
+    if isinstance(words, str) or len(words) != 1:
+        raise DataError("give one file")
+    return read_mirrored(Path(words[0]))
 
 
 class DatasetChoice(NamedTuple):
@@ -81,6 +93,33 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     augment: str = option(
         "full", "changes to training clips after the random crop; flip: mirror half of the clips; full: also colour, "
         "blur, noise and rotation", "data", choices=("none", "flip", "full"), is_compared=True,
+    )  # fmt: skip
+    crop: str = option(
+        "fixed", "how training crops are drawn, at a random place. fixed: at --crop-scale; jitter: at a scale from "
+        "--crop-jitter, drawn for each clip; resized: of an area from --crop-area and proportions from --crop-aspect",
+        "data", choices=KINDS, is_compared=True,
+    )  # fmt: skip
+    crop_scale: float = option(
+        RESIZED_SIDE_PER_CROP, "shorter side of the resized frame over the crop's side, as 294/224: in validation, and "
+        "in training with --crop fixed (default: 294/256)", "data", minimum=1, below=LARGEST_CROP_SCALE,
+        is_compared=True, read=read_ratio, metavar="A/B",
+    )  # fmt: skip
+    crop_jitter: Range = option(
+        JITTER, "as --crop-scale, lowest and highest of --crop jitter (default: 256/224 320/224)", "data",
+        is_compared=True, read=read_range, metavar="A/B",
+    )  # fmt: skip
+    crop_area: Range = option(
+        AREA, "lowest and highest share of the frame's area, of --crop resized (default: 0.08 1)", "data",
+        is_compared=True, read=read_range, metavar="X",
+    )  # fmt: skip
+    crop_aspect: Range = option(
+        ASPECT, "lowest and highest width over height, of --crop resized (default: 3/4 4/3)", "data",
+        is_compared=True, read=read_range, metavar="A/B",
+    )  # fmt: skip
+    flip_labels: tuple[str, ...] = option(
+        (), "a CSV with rows `class,class` of pairs that mirroring makes of each other: a mirrored clip gets the other "
+        "label; `class,-`: its clips are not mirrored", "data", is_compared=True, read=read_flip_labels,
+        metavar="FILE",
     )  # fmt: skip
     random_seed: int = option(
         1, "seed of initial weights, order of videos, clips and augmentation", "data", minimum=0, maximum=2**63 - 1,
@@ -215,6 +254,7 @@ def make_parser(description: str, defaults: TrainOptions, choice: DatasetChoice 
 def check_options(options: TrainOptions) -> None:
     """Check what the bounds of single flags cannot; UserError names the flag."""
     check_intervals(options)
+    check_cropping(options)
     try:
         check_name(options.network)
     except NetworkError as error:
@@ -260,6 +300,17 @@ def check_intervals(options: TrainOptions) -> None:
         )
 
 
+def check_cropping(options: TrainOptions) -> None:
+    """DataError with the flag if the crops of a kind cannot be."""
+    for flag, (low, high), least, most in (
+        ("--crop-jitter", options.crop_jitter, 1.0, LARGEST_CROP_SCALE),
+        ("--crop-area", options.crop_area, 1e-4, 1.0),
+        ("--crop-aspect", options.crop_aspect, 0.01, 100.0),
+    ):
+        if not least <= low <= high <= most:
+            raise DataError(f"{flag} {low:g} {high:g}: give lowest and highest, from {least:g} to {most:g}")
+
+
 def _check_task_name(name: str) -> None:
     """It becomes a part of a folder's name, to which the network's name is added."""
     if "/" in name or "\0" in name or name in (".", "..") or (name and not name.strip()):
@@ -289,9 +340,11 @@ def _check_precision(precision: str, device: str, evaluate: bool) -> None:
 
 
 def _check_batch(options: TrainOptions, world_size: int) -> None:
-    parts = world_size * options.accumulate
+    parts = world_size * lcm(options.accumulate, options.repeat_clips)
     if options.batch_size % parts:
         accumulated = f" and --accumulate {options.accumulate} parts" if options.accumulate > 1 else ""
+        if options.repeat_clips > 1:
+            accumulated += f", each with all {options.repeat_clips} clips of its videos (--repeat-clips)"
         raise DataError(
             f"--batch-size {options.batch_size} cannot be divided over {world_size} GPUs{accumulated}: give a "
             f"multiple of {parts}, such as {max(1, round(options.batch_size / parts)) * parts}"

@@ -63,7 +63,9 @@ def run_facts(
         "videos": dict(digests),
         "content": plain_contents(contents),
         "options": plain(options),
-        "preprocessing": Preprocessing(options.clip_length, options.clip_size, options.val_frame_interval).plain(),
+        "preprocessing": Preprocessing(
+            options.clip_length, options.clip_size, options.val_frame_interval, options.crop_scale
+        ).plain(),
         "versions": versions(),
         "run_key": resumed.get("run_key") or secrets.token_hex(8),
         "run_id": run_id,

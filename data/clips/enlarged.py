@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.clips.crop import RESIZED_SIDE_PER_CROP, is_enlarged
+from data.clips.cropping import DEFAULT, Cropping
 from data.clips.dataset import SOURCES
 from data.clips.types import ClipShape
 from data.labels.video_list import VideoList
@@ -21,8 +21,8 @@ class Enlarged(NamedTuple):
     is_by_much: bool
 
 
-def enlarged_frames(videos: VideoList, shape: ClipShape, split: str) -> Enlarged | None:
-    """What to tell if clips of this shape enlarge the frames of some videos; None if there are none.
+def enlarged_frames(videos: VideoList, shape: ClipShape, split: str, cropping: Cropping = DEFAULT) -> Enlarged | None:
+    """What to tell if clips of this shape, cut in this way, enlarge the frames of some videos; None if there are none.
 
     `split` is "training" or "validation". Looks at a sample that is spread evenly over the videos. Those that cannot be
     read are left out.
@@ -33,13 +33,12 @@ def enlarged_frames(videos: VideoList, shape: ClipShape, split: str) -> Enlarged
             sizes.append(SOURCES[videos.source](videos.place(index)).size())
         except VideoSourceError:
             continue
-    count = sum(is_enlarged(size, shape) for size in sizes)
+    count = sum(cropping.enlarges(size, shape) for size in sizes)
     if not count:
         return None
     middle, side = median(map(min, sizes)), min(shape.height, shape.width)
     return Enlarged(
         f"frames are enlarged in {count} of {len(sizes)} sampled {split} videos (the median of the shorter sides is "
-        f"{middle:g} pixels): clips of {shape.width}x{shape.height} are cut from frames whose shorter side is "
-        f"{round(side * RESIZED_SIDE_PER_CROP)}",
+        f"{middle:g} pixels): clips of {shape.width}x{shape.height} are cut from {cropping.source(shape)}",
         middle < side,
     )

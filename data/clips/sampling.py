@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.augment.params import identity_params, random_params
-from data.clips.crop import RESIZED_SIDE_PER_CROP, random_crop, spread_crops
+from data.clips.crop import RESIZED_SIDE_PER_CROP, spread_crops
+from data.clips.cropping import DEFAULT, Cropping
 from data.clips.types import ClipRequest, ClipShape
 from data.store.crop_box import CropBox
 from data.store.frame_times import count_at, late_by
@@ -185,6 +186,7 @@ class RandomClips:
     augment: bool = False
     rate: float | None = None
     sampling: str = "uniform"
+    cropping: Cropping = DEFAULT
 
     @property
     def views(self) -> int:
@@ -209,11 +211,12 @@ class RandomClips:
 
     def evenly(self, clips: int) -> "UniformClips":
         """Evenly spaced clips at the highest of the intervals."""
-        return UniformClips(self.intervals[1], clips, self.rate, span=self.sampling == SPAN)
+        is_span = self.sampling == SPAN
+        return UniformClips(self.intervals[1], clips, self.rate, is_span, crop_scale=self.cropping.scale)
 
     def crop_boxes(self, size: tuple[int, int], shape: ClipShape, rng: np.random.Generator) -> list[CropBox]:
         """One random crop."""
-        return [random_crop(size, shape, self.flip, rng)]
+        return [self.cropping.box(size, shape, self.flip, rng)]
 
     def augmentation_params(self, rng: np.random.Generator) -> np.ndarray:
         """Random ones with `augment`, else none."""

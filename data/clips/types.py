@@ -20,7 +20,8 @@ class ClipShape(NamedTuple):
 class ClipRequest(NamedTuple):
     """The key that a batch sampler passes to ClipDataset: one clip of the video `index`.
 
-    `epoch`, the seed and the index are the key of the clip's random choices; in an evaluation it is 0.
+    `epoch`, the seed, the index and `repeat` are the key of the clip's random choices; in an evaluation, `epoch` is 0.
+    `repeat` counts the clips of the same video in the same epoch, from 0; see --repeat-clips.
     `max_interval_factor` raises the highest sampling interval, so that a clip of fewer frames can span as much time as
     one of the full length (multigrid, https://arxiv.org/abs/1912.00998, section 3).
     """
@@ -29,6 +30,7 @@ class ClipRequest(NamedTuple):
     shape: ClipShape
     epoch: int
     max_interval_factor: float = 1.0
+    repeat: int = 0
 
 
 class BadVideo(NamedTuple):

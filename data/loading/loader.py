@@ -268,7 +268,7 @@ class _Chunk(NamedTuple):
     slot: int  # of the BatchMemory
     batch_size: int
     shape: ClipShape
-    positions: range  # of the requests in the batch
+    positions: Sequence[int]  # of the requests in the batch
     requests: Sequence[ClipRequest]
 
     def batch_shape(self, views: int) -> tuple[int, ...]:
@@ -286,8 +286,9 @@ class _ReadChunk(NamedTuple):
 class _ChunkSampler(Sampler[_Chunk]):
     """Reserves a slot for each batch and splits its requests into chunks: chunk n of a batch is read by worker n.
 
-    Runs in the main process, a fixed number of chunks ahead of the reading. Requests are assigned round-robin across
-    batches, so that all workers read the same number of clips in the long run.
+    Runs in the main process, a fixed number of chunks ahead of the reading. Videos are assigned round-robin across
+    batches, so that all workers read the same number of clips in the long run. All clips of a video in a batch (see
+    --repeat-clips) are one worker's, one after the other, so that it opens the video once.
     """
 
     def __init__(self, batch_sampler: BatchSampler, memory: BatchMemory, workers: int) -> None:
@@ -309,10 +310,15 @@ class _ChunkSampler(Sampler[_Chunk]):
             shape = requests[0].shape
             assert all(request.shape == shape for request in requests), requests
             slot = self.memory.reserve()
+            videos: dict[tuple[int, int], list[int]] = {}
+            for position, request in enumerate(requests):
+                videos.setdefault((request.index, request.epoch), []).append(position)
+            groups = list(videos.values())
             for worker in range(self.workers):
-                positions = range((worker - assigned) % self.workers, len(requests), self.workers)
+                own = groups[(worker - assigned) % self.workers :: self.workers]
+                positions = [position for group in own for position in group]
                 yield _Chunk(slot, len(requests), shape, positions, [requests[i] for i in positions])
-            assigned += len(requests)
+            assigned += len(groups)
 
 
 class _ChunkReader(Dataset[_ReadChunk]):
@@ -324,10 +330,7 @@ class _ChunkReader(Dataset[_ReadChunk]):
 
     def __getitem__(self, chunk: _Chunk) -> _ReadChunk:
         batch = self.memory.array(chunk.slot, chunk.batch_shape(self.dataset.sampling.views))
-        clips = [
-            self.dataset.read(request, out=batch[position])
-            for position, request in zip(chunk.positions, chunk.requests, strict=True)
-        ]
+        clips = self.dataset.read_all(chunk.requests, [batch[position] for position in chunk.positions])
         return _ReadChunk(chunk._replace(requests=()), clips)
 
 

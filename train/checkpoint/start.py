@@ -264,6 +264,7 @@ def check_schedule(
     if step and not (
         "train" not in changed_splits
         and saved["random_seed"] == options.random_seed
+        and saved.get("repeat_clips", 1) == options.repeat_clips
         and epoch <= plan.num_epochs
         and step <= plan.steps_in_epoch(epoch)
         and plan.clips_before(epoch, step) == start.checkpoint["progress"]["clips"]

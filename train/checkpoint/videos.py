@@ -21,6 +21,7 @@ VALIDATION = (
     "--val-clips",
     "--val-crops",
     "--val-size",
+    "--crop-scale",
     "--best-by",
 )
 """The flags on which the best score depends: it cannot be compared with scores at other values."""

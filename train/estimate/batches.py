@@ -12,13 +12,16 @@ class RandomBatches:
     """A batch sampler of one rank: batches of random videos, in the order of a cycle, until `end` is called.
 
     Other videos each time: those that were read before may be in the system's cache. `cycle` may be changed between
-    iterations.
+    iterations. Each video gives `repeats` clips, or as many as there are.
     """
 
     STEPS = 10**6  # more than anybody waits for
 
-    def __init__(self, num_videos: int, cycle: Sequence[StepSpec], sizes: set[tuple[int, ClipShape]]) -> None:
+    def __init__(
+        self, num_videos: int, cycle: Sequence[StepSpec], sizes: set[tuple[int, ClipShape]], repeats: int = 1
+    ) -> None:
         self.num_videos = num_videos
+        self.repeats = repeats
         self.cycle = cycle
         self._sizes = sizes
         self._is_ending = False
@@ -42,6 +45,11 @@ class RandomBatches:
             if self._is_ending:
                 return
             spec = cycle[step % len(cycle)]
-            videos = self.rng.integers(0, self.num_videos, spec.batch_size).tolist()
+            # A batch that is too small for whole videos has some clips less of the last one.
+            videos = self.rng.integers(0, self.num_videos, -(-spec.batch_size // self.repeats)).tolist()
             epoch = int(self.rng.integers(1, 2**31))
-            yield [ClipRequest(video, spec.shape, epoch, spec.max_interval_factor) for video in videos]
+            yield [
+                ClipRequest(video, spec.shape, epoch, spec.max_interval_factor, repeat)
+                for video in videos
+                for repeat in range(self.repeats)
+            ][: spec.batch_size]

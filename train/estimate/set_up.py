@@ -31,7 +31,7 @@ from network.weights.reading import read_checkpoint
 from train.checkpoint.files import FORMAT, CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.start import check_schedule, find_starting_point, with_saved
-from train.clip_sampling import check_rates, training_clips
+from train.clip_sampling import check_rates, flipped_labels, training_clips
 from train.estimate.batches import RandomBatches
 from train.estimate.costs import Frequencies
 from train.estimate.disk import check_place
@@ -223,9 +223,12 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     if start.is_resume:
         digests = {"train": splits.train.digest(), "val": splits.val.digest()}
         check_schedule(start, options, len(splits.train), plan, digests)
-    dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, replace_bad=True)
+    dataset = ClipDataset(
+        splits.train, training_clips(options), options.random_seed, replace_bad=True,
+        mirrored_labels=flipped_labels(splits.train.classes, options),
+    )  # fmt: skip
     sizes = {(spec.batch_size // options.gpus, spec.shape) for phase in plan.phases for spec in phase.short_cycle}
-    batches = RandomBatches(len(splits.train), (), sizes)
+    batches = RandomBatches(len(splits.train), (), sizes, plan.repeats)
     loader = BatchLoader(dataset, batches, options.workers, options.device == "cuda")
     validation = val_loader(options, splits.val, world)
     for each in (loader, validation):  # as in the run, before the network is on the device

@@ -88,7 +88,7 @@ def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) ->
     steps, notes = _lr_steps(options, lr_schedule)
     base = _Base(options.clip_length, options.clip_size, options.batch_size, options.short_cycles, per_epoch)
     factors = LONG_CYCLE if options.long_cycles else LONG_CYCLE[-1:]
-    shapes = _fitting_shapes(base, num_videos, factors, per_epoch, notes)
+    shapes = _fitting_shapes(base, num_videos, options.repeat_clips, factors, per_epoch, notes)
     spans = _spans(options, shapes, steps)
     base_shape_lr = options.lr_base / _batch_factor(base, *LONG_CYCLE[0]) if per_epoch else options.lr_base
     phases = _phases(spans, base_shape_lr, lr_schedule, len(shapes) if per_epoch else 1, notes)
@@ -102,7 +102,7 @@ def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) ->
         )
     if options.warmup_lr is not None and not warmup_epochs:
         notes.append("--warmup-lr has no effect: the run has no warm-up; give --warmup-epochs")
-    clips = options.end_epoch * (num_videos // options.batch_size) * options.batch_size
+    clips = options.end_epoch * (num_videos * options.repeat_clips // options.batch_size) * options.batch_size
     return Plan(
         phases=phases,
         num_videos=num_videos,
@@ -113,6 +113,7 @@ def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) ->
         warmup_lr=warmup_lr,
         fixed_shape_pixels=clips * options.clip_length * options.clip_size**2,
         notes=tuple(notes),
+        repeats=options.repeat_clips,
     )
 
 
@@ -126,6 +127,14 @@ def _check_numbers(options: ScheduleOptions, num_videos: int, world_size: int, w
         raise DataError(
             f"--batch-size {options.batch_size} cannot be divided over {world_size} ranks: give a multiple of "
             f"{world_size}, such as {nearest}"
+        )
+    unit = world_size * options.repeat_clips
+    if options.batch_size % unit:
+        over = f" over {world_size} ranks" if world_size > 1 else ""
+        raise DataError(
+            f"--batch-size {options.batch_size} cannot be divided into the clips of --repeat-clips "
+            f"{options.repeat_clips}{over}: give a multiple of {unit}, such as "
+            f"{max(1, round(options.batch_size / unit)) * unit}"
         )
     for flag, rate in (("--lr-base", options.lr_base), ("--lr-factor", options.lr_factor), ("--warmup-lr", warmup_lr)):
         if not (isfinite(rate) and rate >= 0):
@@ -192,26 +201,33 @@ def _short_crops(base: _Base, size: int) -> list[tuple[int, int]]:
 
 
 def _fitting_shapes(
-    base: _Base, num_videos: int, factors: Sequence[tuple[float, float]], per_epoch: bool, notes: list[str]
+    base: _Base,
+    num_videos: int,
+    repeats: int,
+    factors: Sequence[tuple[float, float]],
+    per_epoch: bool,
+    notes: list[str],
 ) -> list[_LongShape]:
     """The shapes with the largest batches, at most the paper's, that give every epoch at least one step."""
-    for limit in range(num_videos // base.batch_size, 0, -1):
+    num_clips = num_videos * repeats
+    each = f" of {repeats} clips each" if repeats > 1 else ""
+    for limit in range(num_clips // base.batch_size, 0, -1):
         shapes = [_long_shape(base, *pair, limit) for pair in factors]
         batches = tuple(tuple(step.batch_size for step in shape.steps) for shape in shapes)
-        if not per_epoch or steps_per_part(batches, num_videos) > 0:
+        if not per_epoch or steps_per_part(batches, num_clips) > 0:
             break
     else:
         least = len(factors) if per_epoch else 1
         raise DataError(
-            f"--batch-size {base.batch_size}: {num_videos} training videos do not fill "
+            f"--batch-size {base.batch_size}: {num_videos} training videos{each} do not fill "
             f"{f'the {least} batches of an epoch' if per_epoch else 'one batch'}; "
-            f"give --batch-size {max(1, num_videos // least)} or less"
+            f"give --batch-size {max(1, num_videos // least) * repeats} or less"
         )
     for pair, shape in zip(factors, shapes, strict=True):
         for wanted, step in zip(_long_shape(base, *pair).steps, shape.steps, strict=True):
             note = (
                 f"shape {step.shape.frames} x {step.shape.height}: batch {step.batch_size} instead of "
-                f"{wanted.batch_size}, because there are only {num_videos} training videos"
+                f"{wanted.batch_size}, because there are only {num_videos} training videos{each}"
             )
             if step.batch_size < wanted.batch_size and note not in notes:
                 notes.append(note)

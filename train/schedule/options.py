@@ -34,3 +34,7 @@ class ScheduleOptions(RateOptions):
         "all in each epoch, and the run has exactly --end-epoch epochs", "schedule", choices=("paper", "per-epoch"),
         is_compared=True,
     )  # fmt: skip
+    repeat_clips: int = option(
+        1, "clips of each video in a batch, each with its own random choices; a batch of B clips has B/N videos, and "
+        "an epoch N times the steps", "schedule", minimum=1, is_compared=True,
+    )  # fmt: skip

@@ -72,6 +72,7 @@ class Plan:
     warmup_lr: float
     fixed_shape_pixels: int  # for comparison: clips x frames x height x width of the nominal epochs at the base shape
     notes: tuple[str, ...] = ()  # for the user: what was changed to fit the data or the number of epochs
+    repeats: int = 1  # clips of each video in a batch
 
     @property
     def num_epochs(self) -> int:
@@ -84,13 +85,13 @@ class Plan:
         return phases[step * len(phases) // self.steps_in_epoch(epoch)]
 
     def steps_in_epoch(self, epoch: int) -> int:
-        """The number of batches that the videos fill, in the order of the short cycle. The rest is skipped.
+        """The number of batches that the videos' clips fill, in the order of the short cycle. The rest is skipped.
 
-        An epoch uses each video at most once; each epoch skips different ones. In the per-epoch variant all quarters
-        have the same number of steps.
+        An epoch uses each video in at most one batch; each epoch skips different ones. In the per-epoch variant all
+        quarters have the same number of steps.
         """
         phases = self._phases_in(epoch)
-        return len(phases) * steps_per_part(tuple(phase.batch_sizes for phase in phases), self.num_videos)
+        return len(phases) * steps_per_part(tuple(phase.batch_sizes for phase in phases), self.clips_in_videos)
 
     def step_spec(self, epoch: int, step: int) -> StepSpec:
         """Shape and batch of a step."""
@@ -125,6 +126,11 @@ class Plan:
         """The rate of a phase after `progress` epochs of the run, without warm-up."""
         factor = self.lr_schedule(progress / self.num_epochs, phase.lr_steps_passed)
         return self.base_shape_lr * factor * phase.batch_factor
+
+    @property
+    def clips_in_videos(self) -> int:
+        """The most clips that an epoch may have."""
+        return self.num_videos * self.repeats
 
     @property
     def base_batch_size(self) -> int:
@@ -173,8 +179,8 @@ def _total(cycle: tuple[int, ...], start: int, stop: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def steps_per_part(cycles: tuple[tuple[int, ...], ...], num_videos: int) -> int:
-    """The most steps that each part of an epoch can have if the epoch uses at most `num_videos` clips.
+def steps_per_part(cycles: tuple[tuple[int, ...], ...], num_clips: int) -> int:
+    """The most steps that each part of an epoch can have if the epoch uses at most `num_clips` clips.
 
     `cycles` are the batch sizes of each part's short cycle; step i of the epoch, not of the part, has position i mod 3.
     """
@@ -182,7 +188,7 @@ def steps_per_part(cycles: tuple[tuple[int, ...], ...], num_videos: int) -> int:
     def clips(steps: int) -> int:
         return sum(_total(cycle, part * steps, (part + 1) * steps) for part, cycle in enumerate(cycles))
 
-    steps = num_videos // sum(map(sum, cycles)) * len(cycles[0])  # whole short cycles; then single steps
-    while clips(steps + 1) <= num_videos:
+    steps = num_clips // sum(map(sum, cycles)) * len(cycles[0])  # whole short cycles; then single steps
+    while clips(steps + 1) <= num_clips:
         steps += 1
     return steps

@@ -13,9 +13,12 @@ class ScheduleSampler(Sampler[list[ClipRequest]]):
     """Yields one rank's requests of each step, from a position to the end of its epoch.
 
     The order of an epoch's videos depends only on the seed and the epoch; each video occurs at most once. A step takes
-    the next `batch_size` videos, and rank r takes every `world_size`-th of these, from the r-th on. So all ranks have
-    the same number of batches of the same shapes, and the clips of a step do not depend on the number of ranks. A run
-    resumed in mid-epoch, even with another number of ranks, reads exactly the rest.
+    the next `batch_size` / `repeats` videos, and rank r takes every `world_size`-th of these, from the r-th on. So all
+    ranks have the same number of batches of the same shapes, and the clips of a step do not depend on the number of
+    ranks. A run resumed in mid-epoch, even with another number of ranks, reads exactly the rest.
+
+    With `repeats`, a rank's batch has the first clips of all its videos, then the second ones: as far apart as they can
+    be, so that the sub-batches of batch norm and the parts of --accumulate have clips of as many videos as they can.
 
     Iterating does not move the position, because the loader reads ahead of training.
     """
@@ -38,13 +41,18 @@ class ScheduleSampler(Sampler[list[ClipRequest]]):
     def __iter__(self) -> Iterator[list[ClipRequest]]:
         epoch, plan = self.epoch, self.plan
         order = np.random.default_rng((self.seed, epoch)).permutation(plan.num_videos)
-        start = plan.clips_before(epoch, self.step)
+        start = plan.clips_before(epoch, self.step) // plan.repeats
         for step in range(self.step, plan.steps_in_epoch(epoch)):
             spec = plan.step_spec(epoch, step)
-            assert spec.batch_size % self.world_size == 0, (spec.batch_size, self.world_size)
-            videos = order[start + self.rank : start + spec.batch_size : self.world_size].tolist()
-            yield [ClipRequest(video, spec.shape, epoch, spec.max_interval_factor) for video in videos]
-            start += spec.batch_size
+            assert spec.batch_size % (self.world_size * plan.repeats) == 0, (spec, self.world_size, plan.repeats)
+            end = start + spec.batch_size // plan.repeats
+            videos = order[start + self.rank : end : self.world_size].tolist()
+            yield [
+                ClipRequest(video, spec.shape, epoch, spec.max_interval_factor, repeat)
+                for repeat in range(plan.repeats)
+                for video in videos
+            ]
+            start = end
 
     def __len__(self) -> int:
         """Steps from the position to the end of its epoch."""

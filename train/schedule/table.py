@@ -63,8 +63,14 @@ def plan_summary(plan: Plan) -> list[str]:
         for group in rows(plan)
         if group[1:] and plan.lr_schedule.uses_lr_steps
     ]
+    if plan.repeats > 1:
+        lines.append(
+            f"each video of a batch gives {plan.repeats} clips: {plan.base_batch_size} clips are of "
+            f"{plan.base_batch_size // plan.repeats} videos, and an epoch has {plan.repeats} times the steps"
+        )
     epochs = {phase.first_epoch for phase in plan.phases}
-    left = max(plan.num_videos - plan.clips_before(epoch, plan.steps_in_epoch(epoch)) for epoch in epochs)
+    used = min(plan.clips_before(epoch, plan.steps_in_epoch(epoch)) // plan.repeats for epoch in epochs)
+    left = plan.num_videos - used
     if left:
         lines.append(
             f"each epoch skips up to {left:,} of the {plan.num_videos:,} videos (the incomplete last batch); different "

@@ -13,7 +13,7 @@ KINDS = {
 }  # fmt: skip
 RANGES = {
     "rotation": (-10, 10), "blur_sigma": (0.1, 0.3), "motion_angle": (0, 180), "hue": (-16, 16),
-    "saturation": (-16, 16), "add": (-5, 15), "noise_scale": (0, 76.5), "noise_seed": (0, 2**24), "colour": (1.2, 1.6),
+    "saturation": (-16, 16), "add": (-5, 15), "noise_scale": (0, 7.65), "noise_seed": (0, 2**24), "colour": (1.2, 1.6),
     "contrast": (0.85, 1.115),
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.augment.params import identity_params
+from data.augment.params import identity_params, random_params
 from data.clips.dataset import SOURCES, ClipDataset
 from data.clips.sampling import RandomClips, UniformClips
 from data.clips.types import Clip, ClipRequest, ClipShape
@@ -296,3 +296,93 @@ def test_the_rate_is_read_only_where_it_is_needed(videos, monkeypatch):
     monkeypatch.setattr(FrameStore, "rate", lambda self: pytest.fail("a query more"))
     for sampling in (RandomClips((1, 3), flip=True), UniformClips(2), UniformClips(2, span=True)):
         ClipDataset(videos, sampling, seed=0)[ClipRequest(0, SHAPE, epoch=0)]
+
+
+class Opened:
+    """Counts how often videos are opened."""
+
+    def __init__(self, dataset: ClipDataset) -> None:
+        self.places: list[object] = []
+        self._open = dataset.open_video
+        dataset.open_video = self  # type: ignore[assignment]
+
+    def __call__(self, place: object) -> object:
+        self.places.append(place)
+        return self._open(place)
+
+
+def read_repeats(dataset: ClipDataset, index: int, repeats: int, epoch: int = 5) -> tuple[list[Clip], np.ndarray]:
+    frames = np.empty((repeats, 1, *SHAPE, 3), np.uint8)
+    asked = [ClipRequest(index, SHAPE, epoch, repeat=repeat) for repeat in range(repeats)]
+    return dataset.read_all(asked, list(frames)), frames
+
+
+def test_clips_of_a_video_are_drawn_apart_and_the_video_is_opened_once(videos):
+    """The first has the draws of a run without --repeat-clips, also with a seed of two words (see `_clip`)."""
+    for seed in (3, 2**40 + 1):
+        dataset = ClipDataset(videos, RandomClips((1, 3), flip=True, augment=True), seed)
+        opened = Opened(dataset)
+        clips, frames = read_repeats(dataset, 2, 4)
+        assert len(opened.places) == 1
+        alone = dataset[ClipRequest(2, SHAPE, 5)]
+        assert np.array_equal(alone.frames.numpy(), frames[0])
+        drawn = random_params(np.random.default_rng(np.random.SeedSequence((seed, 5, 2), spawn_key=(0,))))
+        assert np.array_equal(clips[0].augmentation_params, drawn)
+        assert len({each.tobytes() for each in frames}) > 2  # frames of one colour may be the same
+        assert {clip.label for clip in clips} == {0} and {clip.video for clip in clips} == {2}
+        for repeat in (1, 3):  # however they are asked for
+            again = dataset[ClipRequest(2, SHAPE, 5, repeat=repeat)]
+            assert np.array_equal(again.frames.numpy(), frames[repeat])
+            assert np.array_equal(again.augmentation_params, clips[repeat].augmentation_params)
+
+
+def test_a_bad_video_counts_once_and_each_of_its_clips_is_replaced(damaged):
+    """--bad-video-limit counts videos."""
+    broken = damaged(2)
+    clips, frames = read_repeats(training(broken, replace_bad=True), 2, 3)
+    assert [bad.video for clip in clips for bad in clip.bad_videos].count(2) == 1
+    assert not any(clip.is_lost for clip in clips)
+    for clip, each in zip(clips, frames, strict=True):
+        assert set(np.array(frame_numbers(each[0])) // 64) == {clip.video} != {2}
+    lost, _ = read_repeats(training(broken), 2, 2)
+    assert all(clip.is_lost for clip in lost)
+
+
+def test_a_mirrored_clip_has_the_label_that_mirroring_makes(videos):
+    """With its own label, half of the examples of "turn left" would show a turn to the right."""
+    plain, swapped = (
+        ClipDataset(videos, RandomClips((1, 3), flip=True), 3, mirrored_labels=labels) for labels in (None, [1, 0])
+    )
+    kept = ClipDataset(videos, RandomClips((1, 3), flip=True), 3, mirrored_labels=[-1, 1])
+    mirrored = 0
+    for epoch in range(40):
+        for index in (0, 1):
+            request = ClipRequest(index, SHAPE, epoch)
+            rng = np.random.default_rng((3, epoch, index))
+            plain.sampling.frames(FRAMES, request, rng)
+            (box,) = plain.sampling.crop_boxes((48, 64), SHAPE, rng)
+            mirrored += box.flip
+            one, two, three = plain[request], swapped[request], kept[request]
+            assert torch.equal(one.frames, two.frames)
+            assert (one.label, two.label, three.label) == (index, index ^ box.flip, index)
+    assert 20 < mirrored < 60
+
+
+def test_clips_of_a_class_that_is_not_mirrored_are_the_same_but_unmirrored(tmp_path):
+    """Written text; and the draws of other choices stay as they are."""
+    half = np.zeros((48, 64, 3), np.uint8)
+    half[:, 32:] = 255
+    write_database(tmp_path / "run" / "v", [jpeg(half)] * 9)
+    made = pack(tmp_path, ("run",), [(0, FoundVideo("run", "v", 9, ""))])
+    sampling = RandomClips((1, 1), flip=True)
+    mirrored = 0
+    for epoch in range(20):
+        one, other = (
+            ClipDataset(made, sampling, 3, mirrored_labels=labels)[ClipRequest(0, SHAPE, epoch)].frames[0].numpy()
+            for labels in (None, [-1])
+        )
+        assert other[0, :, -1].mean() > other[0, :, 0].mean()
+        is_mirrored = one[0, :, -1].mean() < one[0, :, 0].mean()
+        mirrored += is_mirrored
+        assert np.array_equal(one[:, :, ::-1] if is_mirrored else one, other)
+    assert 0 < mirrored < 20

@@ -407,3 +407,31 @@ def test_a_full_dev_shm_is_named_with_a_remedy(small_dataset, monkeypatch):
     monkeypatch.setattr(DataLoader, "__iter__", refuse)
     with pytest.raises(DataError, match=r"/dev/shm.*--workers 0"):
         next(iter(loader))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_all_clips_of_a_video_in_a_batch_are_read_from_one_opening(splits, tmp_path, workers):
+    """--repeat-clips pays where opening and searching take the time. The batch is in the order that was asked for."""
+    dataset = ClipDataset(splits.train, RandomClips((1, 2), flip=True, augment=True), seed=5)
+    batches = [
+        [ClipRequest(index, SHAPES[0], 7, repeat=repeat) for repeat in range(3) for index in range(first, first + 4)]
+        for first in (0, 4)
+    ]
+    opened, open_video = tmp_path / "opened", dataset.open_video
+
+    def counting(place):
+        with opened.open("a") as file:
+            file.write(f"{place}\n")
+        return open_video(place)
+
+    alone = [[dataset[request] for request in batch] for batch in batches]
+    dataset.open_video = counting
+    read = [
+        batch._replace(frames=batch.frames.clone()) for batch in BatchLoader(dataset, Batches(batches), workers, False)
+    ]
+    places = opened.read_text().splitlines()
+    assert len(places) == len(set(places)) == 8
+    for batch, clips in zip(read, alone, strict=True):
+        assert torch.equal(batch.frames, torch.cat([clip.frames for clip in clips]).permute(0, 4, 1, 2, 3))
+        assert batch.labels.tolist() == [clip.label for clip in clips]
+        assert batch.augmentation_params.tolist() == [clip.augmentation_params.tolist() for clip in clips]

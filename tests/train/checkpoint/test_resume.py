@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,37 @@ def test_killed_with_another_optimiser_schedule_and_loss_too(server, small_datas
     """AdamW counts its updates, and the cosine falls at each step: both must go on where they were."""
     flags = ("--optimizer", "adamw", "--lr-base", 0.001, "--lr-schedule", "cosine", "--label-smoothing", 0.1)
     kill_and_resume(server, small_dataset, tmp_path, kills, *flags, *SCHEDULES["both"], "--workers", 0)
+
+
+CROPS = {
+    "jitter": ("--crop", "jitter"),
+    "resized": ("--crop", "resized", "--crop-scale", "294/224", *SCHEDULES["short"]),
+    "repeats": ("--repeat-clips", 2, *SCHEDULES["long"]),
+    "all": ("--crop", "resized", "--repeat-clips", 4, *SCHEDULES["both"], "--workers", 2),
+}
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("crops", CROPS)
+def test_killed_with_other_crops_and_repeated_clips_too(server, small_dataset, tmp_path, crops, kills):
+    """Their draws are keyed, and a position in an epoch counts the videos of its clips."""
+    table = tmp_path / "mirrored.csv"
+    table.write_text("clap,jump\nrun,-\n", encoding="utf-8")
+    kill_and_resume(server, small_dataset, tmp_path, kills, *CROPS[crops], "--flip-labels", table)
+
+
+@pytest.mark.slow
+def test_killed_two_ranks_with_repeated_clips_end_as_if_they_had_not_been(server, small_dataset, tmp_path):
+    kill_and_resume(server, small_dataset, tmp_path, 20, *CROPS["all"], "--batch-size", 8, "--gpus", 2)
+
+
+def test_another_number_of_repeats_cannot_resume_within_an_epoch(server, small_dataset, tmp_path):
+    """As many clips are of fewer videos: some would be read twice and others never, though the step is the same."""
+    begin = partial(start, server, small_dataset, tmp_path, "--model-dir")
+    folder, _ = stopped_run(begin, signal.SIGTERM)
+    again = begin(folder, "--resume-epoch", "auto", "--repeat-clips", 2)
+    assert again.wait() == 2, again.output()
+    assert re.search(r"step \d+ of epoch \d.*--repeat-clips 1, now 2.*--resume-epoch N", again.stderr)
 
 
 def test_another_optimiser_cannot_resume(server, small_dataset, tmp_path):

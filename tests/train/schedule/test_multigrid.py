@@ -393,3 +393,22 @@ def test_command_refuses_bad_flags_in_one_line(tmp_path, capsys):
         assert re.search(message, error) and error.count("\n") == 1
     with pytest.raises(DataError, match=r"--output .*plan\.doc\b.*\.png"):
         main(["--output", str(tmp_path / "plan.doc")])
+
+
+@pytest.mark.parametrize(("batch_size", "world_size", "such_as"), [(6, 1, 8), (8, 4, 16), (2, 1, 4)])
+def test_a_batch_without_whole_videos_is_refused(batch_size, world_size, such_as):
+    """--repeat-clips 4: the rest of a video's clips would be of another batch, or of none."""
+    with pytest.raises(DataError, match=rf"--repeat-clips 4.*such as {such_as}$"):
+        make_plan(**PAPER | {"batch_size": batch_size}, repeat_clips=4, world_size=world_size)
+
+
+def test_repeats_make_the_epoch_longer_and_leave_its_rates():
+    """The rate falls at the same epochs, and warms up over as many."""
+    options = {"batch_size": 8, "lr_steps": (4, 8), "end_epoch": 12, "warmup_epochs": 2.0, "num_videos": 100}
+    once, twice = (make_plan(**PAPER | options, repeat_clips=repeats) for repeats in (1, 2))
+    assert (once.steps_in_epoch(1), twice.steps_in_epoch(1), twice.num_epochs) == (12, 25, 12)
+    assert twice.clips_before(1, 25) == 200
+    for epoch in range(1, 13):
+        assert twice.lr(epoch, 0) == pytest.approx(once.lr(epoch, 0))
+    assert not any("skips" in line for line in plan_summary(twice))
+    assert any("skips up to 4 of" in line for line in plan_summary(once))

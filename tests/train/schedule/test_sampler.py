@@ -18,10 +18,10 @@ KINDS = {
 quick = settings(max_examples=60, deadline=None)
 
 
-def plan_of(kind, num_videos=300, world_size=4):
+def plan_of(kind, num_videos=300, world_size=4, repeats=1, batch_size=4):
     return make_plan(
-        clip_length=8, clip_size=32, batch_size=4, lr_base=0.1, lr_steps=(4, 8), end_epoch=10, num_videos=num_videos,
-        world_size=world_size, **KINDS[kind],
+        clip_length=8, clip_size=32, batch_size=batch_size, lr_base=0.1, lr_steps=(4, 8), end_epoch=10,
+        num_videos=num_videos, world_size=world_size, repeat_clips=repeats, **KINDS[kind],
     )  # fmt: skip
 
 
@@ -110,3 +110,40 @@ def test_one_loader_with_the_same_workers_serves_every_shape_of_the_run():
     for epoch, step in ((1, 0), (5, 1), (plan.num_epochs, 3)):
         sampler.set_position(epoch, step)
         assert list(loader) == batches(plan, epoch, step)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@quick
+@given(
+    num_videos=st.integers(16, 200), epoch=st.integers(1, 10), repeats=st.sampled_from([2, 4]),
+    world_size=st.sampled_from([1, 2]), data=st.data(),
+)  # fmt: skip
+def test_repeated_clips_are_of_the_same_videos_once_an_epoch(kind, num_videos, epoch, repeats, world_size, data):
+    """--repeat-clips: all clips of a video are in one batch of one rank, which opens it once; and a resume goes on."""
+    plan = plan_of(kind, num_videos, world_size, repeats, batch_size=8)
+    epoch = min(epoch, plan.num_epochs)
+    ranks = [batches(plan, epoch, rank=rank, world_size=world_size) for rank in range(world_size)]
+    seen = []
+    for step in range(plan.steps_in_epoch(epoch)):
+        for rank in ranks:
+            batch = rank[step]
+            assert len(batch) * world_size == plan.step_spec(epoch, step).batch_size
+            number = len(batch) // repeats
+            assert [request.repeat for request in batch] == [n for n in range(repeats) for _ in range(number)]
+            assert [request.index for request in batch] == [request.index for request in batch[:number]] * repeats
+            seen += [request.index for request in batch[:number]]
+    assert len(set(seen)) == len(seen)
+    cycle = [spec.batch_size for phase in plan.phases for spec in phase.short_cycle]
+    assert (num_videos - len(seen)) * repeats < max(cycle) * (4 if kind == "per-epoch" else 1)
+    step = data.draw(st.integers(0, plan.steps_in_epoch(epoch)))
+    assert batches(plan, epoch, step, world_size=world_size) == ranks[0][step:]
+
+
+def test_the_first_clips_of_an_epoch_are_of_the_videos_of_a_run_without_repeats():
+    """And an epoch has twice the steps, of half of the videos each."""
+    once, twice = plan_of("fixed", 64), plan_of("fixed", 64, repeats=2, batch_size=8)
+    assert twice.steps_in_epoch(1) == once.steps_in_epoch(1) == 16
+    order = videos(batches(once, 1))
+    assert [request.index for batch in batches(twice, 1) for request in batch if not request.repeat] == order
+    assert plan_of("fixed", 64, world_size=2, repeats=2).steps_in_epoch(1) == 32
+    assert plan_of("fixed", 64, world_size=2, repeats=2).total_steps == 2 * once.total_steps
