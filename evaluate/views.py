@@ -5,12 +5,21 @@ from typing import Any
 
 from common.cli import LARGEST
 from common.errors import DataError
+from common.normalisation import AUTO, NORMALISATIONS
 from common.options import flag_name, option
 from data.clips.intervals import interval_of, read_single_interval
 from evaluate.model import TrainedModel
 from evaluate.preprocessing import Preprocessing
 
 MOST_VIEWS = 1000
+
+
+def normalisation_option() -> Any:
+    """--normalisation, of all that takes weights of other projects."""
+    return option(
+        AUTO, "the mean and deviation that weights of another project expect of frames, by name, for files that cannot "
+        "tell; auto: as the file's tensors say", "network and weights", choices=(AUTO, *NORMALISATIONS),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class ClipOptions(ViewOptions):
         None, "distance between two sampled frames of a clip, as 2, 2@30 or all (default: as the checkpoint says)",
         "data", aliases=("--val-frame-inteval",), read=read_single_interval, metavar="N",
     )  # fmt: skip
+    normalisation: str = normalisation_option()
 
 
 def chosen_preprocessing(options: ClipOptions, model: TrainedModel) -> tuple[Preprocessing, str]:
@@ -61,11 +71,8 @@ def chosen_preprocessing(options: ClipOptions, model: TrainedModel) -> tuple[Pre
         except DataError as error:
             raise DataError(f"--val-frame-interval {options.val_frame_interval}: {error}") from None
     if model.preprocessing is None and len(given) == 3:
-        chosen = _checked(Preprocessing(**given))
-        return chosen, (
-            f"{model.path} does not say its clips and normalisation: taking {chosen.show()}, "
-            "and the mean and deviation of this project"
-        )
+        chosen = _checked(Preprocessing(**given, normalisation=model.network.normalisation))
+        return chosen, f"{model.path} does not say its clips: taking {chosen.show()}"
     trained = model.needs_preprocessing()
     chosen = _checked(replace(trained, **given))
     if chosen == trained:
