@@ -16,6 +16,7 @@ from common.errors import DataError
 from common.kernels.switch import use_kernels
 from common.layout import moved
 from common.logs import LOG
+from common.normalisation import normalisation_of
 from common.precision import DTYPES
 from common.ranks import Ranks
 from data.clips.dataset import ClipDataset
@@ -110,7 +111,7 @@ def run_evaluation(
     if ranks.world_size > 1:
         facts = {"the weights": checksum(network.state_dict()), "the videos or labels": videos.digest()}
         check_agreement(ranks, shared_flags(options) | facts | frames)
-    preprocessing = _preprocessing(options, start)
+    preprocessing = _preprocessing(options, start, network)
     if options.time_probe:
         on_all_ranks(ranks, lambda: _check_order(preprocessing))
     target = on_all_ranks(ranks, lambda: _results(options, start, network, preprocessing))
@@ -157,13 +158,13 @@ def _check_order(preprocessing: Preprocessing) -> bool:
     return True
 
 
-def _preprocessing(options: TrainOptions, start: StartingPoint) -> Preprocessing:
-    """The clips that the options say, with the checkpoint's normalisation and crop."""
+def _preprocessing(options: TrainOptions, start: StartingPoint, network: VideoNetwork) -> Preprocessing:
+    """The clips that the options say, with the checkpoint's crop, as the network expects them."""
     assert start.checkpoint is not None
     length, size, _ = val_shape(options)
     saved = Preprocessing.from_facts(training_facts(start.checkpoint))
-    clips = Preprocessing(length, size, options.val_frame_interval)
-    return clips if saved is None else replace(clips, crop_scale=saved.crop_scale, mean=saved.mean, std=saved.std)
+    clips = Preprocessing(length, size, options.val_frame_interval, normalisation=network.normalisation)
+    return clips if saved is None else replace(clips, crop_scale=saved.crop_scale)
 
 
 def _split(options: TrainOptions) -> str:
@@ -220,7 +221,7 @@ def _load(
         LOG.log(level, "%s", note)
     torch.manual_seed(options.random_seed)
     network = create_network(options.network, len(videos.classes), options.gates, options.placement)
-    loaded = load_pretrained(network, start, videos.classes)
+    loaded = load_pretrained(network, start, videos.classes, normalisation_of(options.normalisation))
     wrong = [
         tensor
         for tensor in loaded.skipped

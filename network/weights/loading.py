@@ -151,6 +151,13 @@ def load_checkpoint(
         )
     if found.is_paper:
         _check_pool(network, "r3d_18")
+    return load_published(network, found, normalisation, strict)
+
+
+def load_published(
+    network: VideoNetwork, found: PublishedWeights, normalisation: Normalisation | None, strict: bool = False
+) -> tuple[LoadReport, str]:
+    """`load_checkpoint` for weights of another project that are known to fit the network."""
     report = load_weights(network, found.state_dict, strict=strict)
     network.set_eps(found.eps)
     network.normalisation = _normalisation(found, normalisation)

@@ -98,6 +98,11 @@ def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> Publish
     return _for_rgb(weights) if is_bgr else weights
 
 
+def plain_state_dict(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The state dict in a checkpoint of another project, without wrappers and prefixes, under its own names."""
+    return _without_prefixes(_unwrap(checkpoint)[1])
+
+
 def _unwrap(checkpoint: Mapping[str, Any], depth: int = 0) -> tuple[str, dict[str, Tensor], list[str]]:
     """The keys that lead to the state dict in a checkpoint (none if it is one), its tensors, its modules' paths.
 
