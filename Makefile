@@ -41,11 +41,12 @@ test-gpu: setup  ## the tests that need a CUDA device
 
 # Triton lies apart, so that nothing else finds it: PyTorch for the CPU comes without.
 TRITON := .venv/triton
+OF_AUGMENTATION := tests/data/augment/test_kernels.py tests/data/augment/test_use.py
 
 test-kernels: setup  ## the fused operations without a GPU: in Triton's interpreter, and compiled for an H100; Linux on x86-64
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --upgrade --target $(TRITON) triton==3.6.0
-	TRITON_INTERPRET=1 PYTHONPATH=$(TRITON) $(BIN)/python -m pytest tests/network/kernels tests/network/test_self_check.py
-	PYTHONPATH=$(TRITON) $(BIN)/python -m pytest tests/network/kernels
+	TRITON_INTERPRET=1 PYTHONPATH=$(TRITON) $(BIN)/python -m pytest tests/network/kernels tests/network/test_self_check.py $(OF_AUGMENTATION)
+	PYTHONPATH=$(TRITON) $(BIN)/python -m pytest tests/network/kernels $(OF_AUGMENTATION)
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

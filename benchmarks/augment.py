@@ -3,9 +3,9 @@
     python -m benchmarks.augment [--device cpu|cuda] [--clips 32] [--repeats 5] [--draws 200] [--step srtg_r3d_34]
 
 Prints the time for a clip of 16x224x224: normalised only; with each kind of augmentation alone; with random parameters
-as in training (mean, median and worst); and the same with numpy and OpenCV. Then prints the percentage of a training
-step. On the CPU it uses one core and one clip at a time, and counts that core's CPU time. On a GPU it uses batches of
---clips, and the training step is in bf16.
+as in training (mean, median and worst); the same without kernels, on a GPU; and with numpy and OpenCV. Then prints the
+percentage of a training step. On the CPU it uses one core and one clip at a time, and counts that core's CPU time. On a
+GPU it uses batches of --clips, and the training step is in bf16.
 """
 
 import statistics
@@ -21,6 +21,7 @@ from rich.table import Table
 from torch import Tensor
 
 from common.cli import CommandParser, positive_integer, run_command
+from common.kernels.switch import use_kernels
 from common.logs import make_console
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE, Normalise
@@ -164,6 +165,10 @@ def main() -> int:
     add("the mix of training, mean", statistics.mean(mix))
     add("the mix of training, median", statistics.median(mix))
     add("the mix of training, worst", max(mix))
+    if device.type == "cuda":
+        use_kernels(False)
+        add("the mix of training by PyTorch, mean", statistics.mean(seconds_per_clip(augment, clips, params, 1)))
+        use_kernels(True)
     clip = on_host[0].permute(1, 2, 3, 0).numpy()
     plain = [seconds(lambda: by_opencv(clip, each), torch.device("cpu")) for each in params[:100]]  # noqa: B023
     add("the mix by OpenCV and numpy, one core, mean", statistics.mean(plain))

@@ -35,6 +35,7 @@ from common.normalisation import SRTG, normalisation_of
 from common.options import part, plain
 from common.precision import DTYPES
 from common.ranks import Ranks
+from data.augment.use import description_of_kernels as description_of_augmentation
 from data.clips.dataset import ClipDataset
 from data.labels.content import content_of
 from data.labels.dataset_spec import DatasetSpec
@@ -418,6 +419,8 @@ def prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.
     use_kernels(options.fused)
     if device.type == "cuda" and options.fused and options.layout == "channels-last":
         LOG.info("%s", description_of_kernels(device, DTYPES[options.precision]))
+    if device.type == "cuda" and options.fused:
+        LOG.info("%s", description_of_augmentation(device, DTYPES[options.precision], LAYOUTS[options.layout]))
     return moved(network, device, LAYOUTS[options.layout])
 
 

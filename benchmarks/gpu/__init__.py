@@ -4,13 +4,13 @@ It is made for a GPU that is at hand for a quarter of an hour. The sections run 
 process of its own and with its own limit of time, a share of --minutes; what one does not use goes to those after it.
 Whatever ends a section (an error, a crash, too little memory, its limit), the next one runs.
 
-    a  the tests that need a GPU, 2.5 minutes at most
+    a  the tests that need a GPU, 3.5 minutes at most
     b  the limits of the card: matrix products, memory
     h  the fused operations of network/kernels
     c  a training step of srtg_r3d_34 and of its plain twin, in every form; torch.compile and CUDA graphs
     d  the same for other networks, and torchvision's
     e  every shape of the multigrid plan of train_kinetics.py
-    f  real training: the time that it waits for data, the share of augmentation
+    f  real training: the time that it waits for data, the cores that it would need, the share of augmentation
     g  real learning: top-1 and minutes on the videos of --videos or --dataset
 
 DIR gets four files, which are up to date after every measurement: results.json, results.md (the same as a table),

@@ -14,7 +14,7 @@ from common.files import write_errors
 NETWORKS = ("numpy", "rich", "safetensors", "filelock")
 TRAINING = (*NETWORKS, "cv2", "simplejpeg", "tensorboard")
 SECTIONS = (
-    Section("a", "tests", "benchmarks.gpu.card_tests:run", 0.25, (*TRAINING, "av", "pytest"), 150),
+    Section("a", "tests", "benchmarks.gpu.card_tests:run", 0.3, (*TRAINING, "av", "pytest"), 210),
     Section("b", "limits of the card", "benchmarks.gpu.limits:run", 0.04, ()),
     Section("h", "fused operations", "benchmarks.gpu.kernels:run", 0.06, NETWORKS),
     Section("c", "a training step", "benchmarks.gpu.steps:run_forms", 0.25, NETWORKS),

@@ -1,7 +1,9 @@
-"""Section h, the fused operations of network/kernels: their time beside PyTorch's, and their bandwidth."""
+"""Section h, the kernels of networks and of augmentation: their time beside PyTorch's, and their bandwidth."""
 
 from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +11,10 @@ from torch import Tensor
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.timing import host_seconds, repeats_of, time_call
 from common.device import tune_device
+from common.kernels.switch import has_triton, use_kernels
+from data.augment import use as augmentation
+from data.augment.augment import Augment
+from data.augment.params import identity_params, random_params
 from network.fused import (
     StemConv3d,
     StemPool,
@@ -24,6 +30,8 @@ from network.sub_batch_norm import SubBatchNorm3d
 # Channels, frames and size of some layers of r3d_34; the first is that of the stem, which has no SRTG.
 OF_NORM = ((64, 16, 112), (64, 8, 56), (128, 4, 28), (512, 1, 7))
 OF_SRTG = ((64, 8, 56), (512, 1, 7))
+# Clips, frames and size of batches: the full shape of training, and the smallest of multigrid.
+OF_AUGMENTATION = ((32, 16, 284), (512, 4, 142))
 CLIPS, TINY_CLIPS = 32, 2
 SPLITS = 8
 LAUNCHES = 200  # the GPU's queue holds more
@@ -47,6 +55,8 @@ def run(job: Job) -> None:
     for layer in OF_SRTG:
         for gates in (False, True):
             job.attempt(f"SRTG, {layer}", lambda: meter.recursion(meter.shape(*layer), gates))  # noqa: B023
+    for batch in OF_AUGMENTATION:
+        job.attempt(f"augmentation, {batch}", lambda: meter.augmentation(*batch))  # noqa: B023
 
 
 class KernelMeter:
@@ -131,6 +141,34 @@ class KernelMeter:
             name = f"stem of {folded.shape[1]} channels, without the folding"
             form = lambda: F.conv3d(folded, of_weight(weight), padding=(1, 0, 0))  # noqa: B023, E731
             self.job.attempt(name, lambda: self._time(name, form))  # noqa: B023
+
+    def augmentation(self, clips: int, frames: int, size: int) -> None:
+        """Random augmentation of a batch, and none; the traffic is that of the frames and of the result."""
+        if self.job.is_tiny:
+            clips, frames, size = TINY_CLIPS, 2, 32
+        augment = Augment(self.dtype, torch.channels_last_3d)
+        if self.job.is_cuda and has_triton():
+            device = torch.device("cuda", torch.cuda.current_device())
+            if reason := augmentation.failure(device, self.dtype, augment.memory_format):
+                self.job.fail(f"augmentation is not fused: {reason}")
+        shape = clips, frames, size, size, 3
+        batch = torch.randint(0, 256, shape, dtype=torch.uint8, device=self.job.device).permute(0, 4, 1, 2, 3)
+        rng = np.random.default_rng(0)
+        drawn, none = [random_params(rng) for _ in range(clips)], [identity_params()] * clips
+        for name, params in (("augmentation", drawn), ("augmentation of none", none)):
+            call = partial(augment, batch, torch.from_numpy(np.stack(params)))
+            nbytes = batch.nbytes + call().nbytes
+            values: dict[str, float] = {}
+            for is_on, kind in ((True, ""), (False, "plain_")):
+                before = use_kernels(is_on)
+                try:
+                    seconds = time_call(call, self.job.device, **self._repeats()).median
+                    values |= {f"{kind}forward_ms": 1000 * seconds}
+                    values[f"{kind}host_ms"] = 1000 * host_seconds(call, self.job.device)
+                finally:
+                    use_kernels(before)
+            values["gb_per_s"] = nbytes / (values["forward_ms"] / 1000) / 1e9
+            self._add(name, batch, values)
 
     def launch(self) -> None:
         """The host's time of a launch of a kernel, as it is used and through Triton; nothing waits for the GPU."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 import train_kinetics
-from benchmarks.batches import own, sustained
+from benchmarks.batches import Rate, own, sustained
 from benchmarks.corpus import make_video
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.timing import repeats_of, time_call
@@ -27,7 +27,10 @@ from train.schedule.sampler import ScheduleSampler
 SIZE = (256, 340)  # height and width of the frames
 FRAMES = 128  # of a video: a clip of 16 frames at an interval of 6 has 91
 VIDEOS = 200
-STEPS = {"full": 36, "other": 12}  # of an epoch; a third of them is not counted
+NOT_COUNTED = 10  # first steps: libraries choose their algorithms, and the passes are recorded
+COUNTED = {"full": 30, "other": 20}  # steps after them; multiples, as the Trainer reports at every tenth
+WAITS = 0.03  # of the time, from which a row tells the cores that would be needed
+READING_SECONDS = {"full": 3.0, "other": 1.5}
 LONGEST = 10  # seconds that one shape may take
 
 
@@ -66,9 +69,9 @@ def run(job: Job) -> None:
     # Some differ in the sub-batches of batch norm alone, which is not read.
     others = {(spec.batch_size, spec.shape): spec for spec in specs[:-1]}.values()
     for spec in (full, *others):
-        steps = STEPS["full" if spec is full else "other"] // (6 if job.is_tiny else 1)
+        counted = COUNTED["full" if spec is full else "other"]
         what = f"training at {text_of(spec.batch_size, spec.shape)}"
-        job.attempt(what, lambda: reader.training(spec, steps), LONGEST * job.is_cuda)  # noqa: B023 - called at once
+        job.attempt(what, lambda: reader.training(spec, counted), LONGEST * job.is_cuda)  # noqa: B023 - called at once
 
 
 class Reader:
@@ -89,12 +92,16 @@ class Reader:
 
     def alone(self, spec: StepSpec) -> None:
         """The rate at which the workers read batches, if nothing else is to be done."""
-        batches = own(self.video_list(1000), [(spec.batch_size, spec.shape)], self.workers)
-        rate = sustained(batches, 0.3 if self.job.is_tiny else 3.0)
+        rate = self.rate(spec, READING_SECONDS["full"])
         self.job.add(
             f"reading alone, {self.workers} workers", text_of(spec.batch_size, spec.shape), "uint8",
             clips_per_s=rate.clips, core_ms_a_clip=1000 * rate.core, main_process_busy=rate.main,
         )  # fmt: skip
+
+    def rate(self, spec: StepSpec, seconds: float) -> Rate:
+        """The speed of reading alone."""
+        batches = own(self.video_list(1000), [(spec.batch_size, spec.shape)], self.workers)
+        return sustained(batches, seconds / 10 if self.job.is_tiny else seconds)
 
     def augmentation(self, spec: StepSpec) -> None:
         """Random augmentation of a batch on the device."""
@@ -109,10 +116,14 @@ class Reader:
             highest_ms=1000 * timing.highest, clips_per_s=spec.batch_size / timing.median,
         )  # fmt: skip
 
-    def training(self, spec: StepSpec, steps: int) -> None:
-        """Real training for an epoch of `steps` steps; the first third is not counted."""
+    def training(self, spec: StepSpec, counted: int) -> None:
+        """Real training for an epoch, of which the last `counted` steps count; where it waits, also reading alone."""
+        before = NOT_COUNTED
+        if self.job.is_tiny:
+            before, counted = 1, 2
+        steps = before + counted
         plan, collected = one_shape(self.plan, spec, steps), Collected()
-        trainer = self.trained.trainer(plan, [collected], log_every=max(1, steps // 3))
+        trainer = self.trained.trainer(plan, [collected], log_every=before)
         intervals = train_kinetics.DEFAULTS.train_frame_interval
         sampling = RandomClips((intervals[0], intervals[-1]), flip=True, augment=True)
         sampler = ScheduleSampler(plan, seed=1)
@@ -120,6 +131,7 @@ class Reader:
         loader = BatchLoader(dataset, sampler, self.workers, self.job.is_cuda)
         trainer.epoch_started = time.perf_counter()
         trainer.train_epoch(loader, sampler)
+        loader.close()
         speeds = [report.speeds for report in collected.reports[1:]]
         seconds = sum(spec.batch_size / speed.clips for speed in speeds) / len(speeds)
         values = {
@@ -129,10 +141,25 @@ class Reader:
         }
         if spec == self.plan.step_specs[-1] and self.augment_seconds:
             values["augmentation"] = self.augment_seconds / seconds
+        if values["waits"] > WAITS:
+            rate = self.rate(spec, READING_SECONDS["other"])
+            values |= reading_needed(rate, values["clips_per_s"], values["waits"])
         self.job.add(
             f"training of {name_of(self.job)}, {self.workers} workers", text_of(spec.batch_size, spec.shape),
-            self.trained.precision, **values, steps=float(steps),
+            self.trained.precision, **values, steps=float(counted),
         )  # fmt: skip
+
+
+def reading_needed(rate: Rate, clips_per_s: float, waits: float) -> dict[str, float]:
+    """What a step reads that waits for `waits` of its time, 0 to 1: what is read, and what would let it not wait.
+
+    The cores are those of all processes that read; the workers of `rate` had the cores of this machine.
+    """
+    needed = clips_per_s / max(1e-3, 1 - waits)
+    return {
+        "read_clips_per_s": rate.clips, "needed_clips_per_s": needed, "core_ms_a_clip": 1000 * rate.core,
+        "cores_needed": needed * rate.core,
+    }  # fmt: skip
 
 
 def one_shape(plan: Plan, spec: StepSpec, steps: int) -> Plan:

@@ -5,6 +5,7 @@ tensors made of the parameters are on the device. Nothing here waits for the dev
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,30 +75,29 @@ def blur_kernels(sigma: np.ndarray, motion_kernel: np.ndarray, motion_angle: np.
 
     `sigma` (n,) is at most 0.3 pixels, so the Gaussian fits into 3 x 3. `motion_kernel` (n,) is the number of equal
     weights, 3, 5 or 7, on a line through the centre (0: no motion); `motion_angle` (n,) is in degrees
-    counter-clockwise.
+    counter-clockwise. The other clips have no influence on a clip's weights, but for k.
     """
     reach = motion_kernel.astype(np.int64) // 2  # steps of the line on either side of the centre
     longest, margin = int(reach.max(initial=0)), 1 if sigma.any() else 0
-    size = 2 * (longest + margin) + 1
-    gaussians = gaussian_weights(sigma) if margin else np.ones((len(sigma), 1, 1))
-    angle = np.deg2rad(motion_angle)
-    right, down = np.cos(angle), -np.sin(angle)
-    kernels = np.zeros((len(sigma), size, size))
+    steps = np.arange(-longest, longest + 1)
+    clips, places = np.nonzero(np.abs(steps) <= reach[:, None])
+    angle, step = np.deg2rad(motion_angle)[clips], steps[places].astype(motion_angle.dtype)
+    x, y = step * np.cos(angle), -step * np.sin(angle)
+    left, top = np.floor(x + 1e-6), np.floor(y + 1e-6)
+    # Each point's shares of the four pixels around it.
+    rows, columns = np.stack([top, top, top + 1, top + 1]), np.stack([left, left + 1, left, left + 1])
+    of_rows, of_columns = (top + 1 - y, y - top), (left + 1 - x, x - left)
+    shares = np.stack([of_row * of_column for of_row in of_rows for of_column in of_columns])
+    some = shares > 1e-6
+    clips, shares = np.broadcast_to(clips, some.shape)[some][:, None, None], shares[some][:, None, None]
     around = np.arange(2 * margin + 1) + longest  # the rows, or columns, of a Gaussian about the centre
-    for step in range(-longest, longest + 1):
-        chosen = np.flatnonzero(reach >= abs(step))
-        x, y = step * right[chosen], step * down[chosen]
-        left, top = np.floor(x + 1e-6), np.floor(y + 1e-6)
-        # The point's shares of the four pixels around it. No clip occurs twice in `chosen`, so += adds each share once.
-        for row, of_row in enumerate((top + 1 - y, y - top)):
-            for column, of_column in enumerate((left + 1 - x, x - left)):
-                share = of_row * of_column
-                some = np.flatnonzero(share > 1e-6)
-                rows = (top[some] + row).astype(np.int64)[:, None, None] + around[:, None]
-                columns = (left[some] + column).astype(np.int64)[:, None, None] + around
-                clips = chosen[some]
-                kernels[clips[:, None, None], rows, columns] += share[some, None, None] * gaussians[clips]
-    return kernels / kernels.reshape(len(kernels), -1).sum(1)[:, None, None]
+    rows, columns = rows[some].astype(np.int64)[:, None], columns[some].astype(np.int64)[:, None]
+    size = 2 * (longest + margin) + 1
+    pixels = (clips * size + (rows + around)[:, :, None]) * size + (columns + around)[:, None]
+    weights = shares * gaussian_weights(sigma)[clips[:, 0, 0]] if margin else shares
+    kernels = np.bincount(pixels.ravel(), weights.ravel(), len(sigma) * size * size).reshape(-1, size, size)
+    sums = np.bincount(clips[:, 0, 0], weights.sum((1, 2), dtype=float))
+    return kernels / sums[:, None, None]
 
 
 def gaussian_weights(sigma: np.ndarray) -> np.ndarray:
@@ -123,9 +123,13 @@ def convolve(x: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _mirror(x: Tensor, pad: int) -> Tensor:
-    if min(x.shape[-2:]) > pad:
-        return F.pad(x, (pad, pad, pad, pad), mode="reflect")
-    return F.pad(x, (pad, pad, pad, pad), mode="replicate")  # frames too small to be mirrored
+    mode = "reflect" if may_mirror(x.shape[-2], x.shape[-1], pad) else "replicate"
+    return F.pad(x, (pad, pad, pad, pad), mode=mode)
+
+
+def may_mirror(height: int, width: int, pad: Any) -> Any:
+    """Whether `pad` pixels, an integer or an array of them, can be mirrored; else the border is replicated."""
+    return min(height, width) > pad
 
 
 def shift_hue_and_saturation(x: Tensor, hue: Tensor, saturation: Tensor, forwards: bool) -> Tensor:

@@ -7,11 +7,14 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import benchmarks.gpu
+from benchmarks.batches import Rate
+from benchmarks.gpu import card_tests, learning, reading
 from benchmarks.gpu.__main__ import SECTIONS
 from benchmarks.gpu.forms import Form, FormStep, plain_formulation
 from benchmarks.gpu.results import Results, markdown
@@ -23,6 +26,7 @@ from network import registry
 from network.resnet3d import Recursion
 from tests.processes import ROOT
 from tests.tiny_network import TinyNetwork
+from train.step_graphs import REPLAYED_FROM
 
 LETTERS = "abcdefg"
 
@@ -195,6 +199,60 @@ def test_a_batch_that_does_not_fit_is_halved():
     assert tried == [32, 16, 8]
     with pytest.raises(torch.OutOfMemoryError):
         with_smaller_batches(2, lambda batch: measure(100), lambda: None)
+
+
+def test_a_gpu_s_tests_are_all_run_and_long_commands_beside_the_others():
+    """At the limit of the section, the tests after those of whole commands had never been run."""
+    chosen = card_tests.files()
+    assert card_tests.PROGRAMS not in chosen and (ROOT / card_tests.PROGRAMS).exists()
+    folders = [name.split("/")[1] for name in chosen]
+    assert list(dict.fromkeys(folders)) == ["network", "gpu", "data", "train", "benchmarks"]
+    assert "tests/gpu/test_training.py" in chosen
+
+
+def test_steps_in_which_passes_are_recorded_are_not_counted():
+    """They take some times as long as those that are replayed. The Trainer reports at multiples of the first."""
+    assert reading.NOT_COUNTED > REPLAYED_FROM
+    assert all(counted and counted % reading.NOT_COUNTED == 0 for counted in reading.COUNTED.values())
+
+
+def test_a_row_that_waits_tells_the_cores_that_it_needs():
+    """A share of waiting alone does not tell a user what to book."""
+    found = reading.reading_needed(Rate(clips=4000.0, core=0.004, main=0.2), clips_per_s=4000.0, waits=0.5)
+    assert found["needed_clips_per_s"] == pytest.approx(8000) and found["cores_needed"] == pytest.approx(32)
+
+
+def test_runs_are_made_in_the_order_of_their_worth():
+    """The time never sufficed for all: fixed runs of every seed compare the networks, one seed of each does not."""
+    runs = learning.planned()
+    assert len(set(runs)) == len(runs) == 18
+    assert [run.name for run in runs[:2]] == ["srtg_r3d_18, fixed, seed 1", "srtg_r3d_18, multigrid, seed 1"]
+    assert [run.schedule for run in runs[2:]] == ["fixed"] * 8 + ["multigrid"] * 8
+    assert {run.seed for run in runs if run.schedule == "fixed"} == set(learning.SEEDS)
+
+
+def test_seeds_are_summed_up(monkeypatch, tmp_path):
+    """A score without the number of its runs is no result. The checkpoints of a run that is over are gone."""
+    rows = {}
+    job = SimpleNamespace(
+        is_tiny=True, folder=tmp_path, fast_folder=None, device=torch.device("cpu"), half=("fp32",), left_out=[],
+        left=lambda: 100.0, add=lambda what, shape, dtype, **values: rows.update({what: values}),
+    )  # fmt: skip
+    scores = iter([50.0, 70.0])
+
+    def run(*_, **__):
+        folder = tmp_path / "run"
+        folder.mkdir()
+        result = json.dumps({"top1": next(scores), "last": str(folder / "last.pth")})
+        return subprocess.CompletedProcess((), 0, stdout=f"text\n{result}\n")
+
+    monkeypatch.setattr(learning.subprocess, "run", run)
+    learner = learning.Learner(job, tmp_path)
+    for seed in (1, 2):
+        learner.learn(learning.Run("r3d_18", False, "fixed", seed), 2)
+    assert rows["r3d_18, fixed, all seeds"] == {"seeds": 2, "mean_top1": 60.0, "lowest": 50.0, "highest": 70.0}
+    assert set(rows) == {"r3d_18, fixed, seed 1", "r3d_18, fixed, seed 2", "r3d_18, fixed, all seeds"}
+    assert not job.left_out and not (tmp_path / "run").exists()
 
 
 def command(*flags: object) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from train.schedule.plan import StepSpec
 
 
 class RandomBatches:
-    """A batch sampler of one rank: batches of random videos, in the order of a cycle, as often as they are asked for.
+    """A batch sampler of one rank: batches of random videos, in the order of a cycle, until `end` is called.
 
     Other videos each time: those that were read before may be in the system's cache. `cycle` may be changed between
     iterations.
@@ -21,6 +21,7 @@ class RandomBatches:
         self.num_videos = num_videos
         self.cycle = cycle
         self._sizes = sizes
+        self._is_ending = False
         self.rng = np.random.default_rng()
 
     def __len__(self) -> int:
@@ -30,9 +31,16 @@ class RandomBatches:
         """The batch sizes and shapes that may occur."""
         return self._sizes
 
+    def end(self) -> None:
+        """Let the iteration end after the batches that are being read. One that is left would delay the next."""
+        self._is_ending = True
+
     def __iter__(self) -> Iterator[list[ClipRequest]]:
         cycle = tuple(self.cycle)
+        self._is_ending = False
         for step in range(self.STEPS):
+            if self._is_ending:
+                return
             spec = cycle[step % len(cycle)]
             videos = self.rng.integers(0, self.num_videos, spec.batch_size).tolist()
             epoch = int(self.rng.integers(1, 2**31))

@@ -84,15 +84,16 @@ class Costs:
     def round(self, cycle: Cycle, read: float = 1.0, compute: float = 1.0) -> float:
         """The time of a round of training, if reading took `read` times and computing `compute` times as long."""
         reads, computes = self.read(cycle), self.compute(cycle)
-        now = self._model(reads, computes)
-        then = self._model(reads * read, computes * compute)
+        now = self.at_once(reads, computes)
+        then = self.at_once(reads * read, computes * compute)
         measured = self.together.get(cycle)
         if measured is None:
             return then
         # Reading is not faster while computing goes on. The first batches of the measurement may have been read before.
         return max(measured, reads) * then / now
 
-    def _model(self, read: float, compute: float) -> float:
+    def at_once(self, read: float, compute: float) -> float:
+        """The time of what takes `read` seconds of reading and `compute` of computing, each for itself."""
         if not self.workers:
             return read + compute
         if self.is_gpu:
@@ -109,8 +110,8 @@ class Costs:
         return sum(self.of_cycle(cycle, read, compute) for cycle in self.cycles()) + self.epoch_starts(read)
 
     def epoch_starts(self, read: float = 1.0) -> float:
-        """What the epochs lose at their starts."""
-        return self.plan.num_epochs * self.epoch_start * read
+        """What the epochs lose at their starts: reading begins before the state of the last one is copied."""
+        return self.plan.num_epochs * max(0.0, self.epoch_start * read - self.copy)
 
     def of_cycle(self, cycle: Cycle, read: float = 1.0, compute: float = 1.0) -> float:
         """All steps of the phases with one short cycle."""

@@ -5,48 +5,37 @@ estimated from the rest, and marked.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from common.errors import DataError
 from common.processes import seconds_of_process
 from data.clips.types import ClipShape
 from data.loading.loader import Batch
-from data.loading.prefetch import on_device
-from evaluate.evaluation import evaluate
+from data.loading.prefetch import DeviceBatches, on_device
 from train.checkpoint.state import collect_state, snapshot
 from train.estimate.costs import PIXELS, Costs, Cycle, ShapeCost
 from train.estimate.disk import Saved, write_time
 from train.estimate.files import Storage, storage_of
-from train.estimate.set_up import ALONE, Run
+from train.estimate.set_up import Run
 from train.estimate.short_side import Smaller, smaller_frames
 from train.estimate.steps import StepMeter
+from train.estimate.validation import FORWARD_SHARE, Validation, ValidationMeter, Videos
 from train.failures import bad_video_problem
 from train.schedule.plan import StepSpec
+from train.step_graphs import REPLAYED_FROM
 
 ENDS = {"reading": 0.2, "computing": 0.6, "together": 0.85, "validation": 0.95, "rest": 1.0}  # shares of the time
 MOST = {"reading": 4.0, "computing": 8.0, "together": 15.0, "validation": 10.0}  # seconds of an item, in USUAL
 USUAL = 180.0  # seconds; in more, an item may take longer
 CLIPS_READ = 4  # for each worker, of a batch that is read alone
-FORWARD_SHARE = 0.4  # of a step, where a validation cannot be measured: forward is a third, and reading comes on top
+LEAST = {"reading": 0.2, "computing": 0.5, "together": 0.5, "validation": 1.0}
+"""Seconds of an item, also when the time of its part is over: what is chosen and recorded once took longer."""
+SHORT_WRITE = 1.0  # seconds
 HASH_BYTES = 8  # of each training video, in a checkpoint
 NOT_SAVED = Saved()
 
 clock = time.perf_counter
-
-
-@dataclass
-class Videos:
-    """The videos of a split that the meter has tried to read, each counted once."""
-
-    tried: set[int] = field(default_factory=set)
-    bad: set[int] = field(default_factory=set)  # of them, those that cannot be read
-
-    def add(self, batch: Batch) -> None:
-        """Count those of a batch."""
-        bad = {each.video for each in batch.bad_videos}
-        self.bad |= bad
-        self.tried |= bad | set(batch.videos.tolist())
 
 
 @dataclass
@@ -56,8 +45,8 @@ class Measured:
     costs: Costs
     storage: Storage
     smaller: Smaller | None  # what smaller frames would bring
-    train_videos: "Videos"
-    val_videos: "Videos"
+    train_videos: Videos
+    val_videos: Videos
     memory_limit: float = 0.0  # bytes of a GPU
     memory_fixed: float = 0.0  # of them, those that do not depend on the batch
     too_large: dict[StepSpec, int] = field(default_factory=dict)  # steps that do not fit, and the clips that do
@@ -78,8 +67,9 @@ class Meter:
         self.reads: dict[tuple[ClipShape, float], float] = {}  # seconds of a clip
         self.shapes: dict[StepSpec, ShapeCost] = {}  # of the plan's steps
         self.epoch_starts: list[float] = []
-        self.train_videos, self.val_videos = Videos(), Videos()
+        self.train_videos = Videos()
         self.steps = StepMeter(run)
+        self.validation = ValidationMeter(run, self.steps.wait)
         self.limit = self.fixed = 0.0  # bytes of a GPU, see StepMeter.memory
 
     def measure(self) -> Measured:
@@ -91,22 +81,23 @@ class Meter:
         costs = self.costs({})
         costs = self.costs(self.train_all(costs))
         self.say("a validation")
-        validation, is_measured = self.validate(costs)
+        validation = self.validate(costs)
+        self.start += validation.once
         self.say("a checkpoint")
         saved = self.save()
         self.say("smaller frames")
         smaller = smaller_frames(run.splits.train, run.dataset.sampling, [spec.shape for spec in self.specs()])
-        costs = self.costs(costs.together, validation, saved)
+        costs = self.costs(costs.together, validation.each, saved)
         return Measured(
             costs,
             storage,
             smaller,
             self.train_videos,
-            self.val_videos,
+            self.validation.videos,
             self.limit,
             self.fixed,
             self.steps.too_large,
-            is_measured,
+            validation.is_measured,
             saved.is_elsewhere,
         )
 
@@ -115,9 +106,13 @@ class Meter:
         run = self.run
         return Costs(
             run.plan, self.shapes, run.is_gpu, run.workers, run.cores, run.frequencies, together,
-            sum(self.epoch_starts) / max(1, len(self.epoch_starts)), validation, saved.copy, saved.write, saved.size,
-            self.start + self.steps.once,
+            self.epoch_start(), validation, saved.copy, saved.write, saved.size, self.start + self.steps.once,
         )  # fmt: skip
+
+    def epoch_start(self) -> float:
+        """Seconds until the first batch of an epoch is there; where no epoch was begun, the time to read one."""
+        found = self.epoch_starts or [self.shapes[phase.short_cycle[0]].read for phase in self.run.plan.phases]
+        return sum(found) / len(found)
 
     def say(self, text: str) -> None:
         """Show what is being measured now."""
@@ -128,8 +123,8 @@ class Meter:
         return self.started + ENDS[part] * self.seconds - clock()
 
     def allowance(self, part: str, items: int) -> float:
-        """Seconds for the next of `items` that a part still has to measure."""
-        return min(MOST[part] * max(1.0, self.seconds / USUAL), self.left(part) / items)
+        """Seconds for the next of `items` that a part still has to measure; a little also when its time is over."""
+        return max(LEAST[part], min(MOST[part] * max(1.0, self.seconds / USUAL), self.left(part) / items))
 
     # Reading
 
@@ -145,8 +140,9 @@ class Meter:
             batches = iter(self.run.loader)
             self.note(next(batches))
             if number == 0:
-                self.start += clock() - started  # of the workers
-            self.reads[shape, factor] = self._read(batches, max(0.2, self.allowance("reading", len(kinds) - number)))
+                self.start += clock() - started
+            self.reads[shape, factor] = self._read(batches, self.allowance("reading", len(kinds) - number))
+            self.end(batches)
 
     def _read(self, batches: Iterator[Batch], seconds: float) -> float:
         """Seconds of a clip."""
@@ -162,6 +158,12 @@ class Meter:
         if any(bad.replacement is None for bad in batch.bad_videos):
             raise DataError(bad_video_problem(batch.bad_videos, limit=1))
         self.train_videos.add(batch)
+
+    def end(self, batches: Iterator[Batch]) -> None:
+        """End an iteration of the loader: what it still reads would count as time of what is measured next."""
+        self.run.batches.end()
+        for batch in batches:
+            self.note(batch)
 
     # Computing
 
@@ -180,12 +182,11 @@ class Meter:
         specs = self.specs()
         rest = []
         for number, spec in enumerate(specs):
-            seconds = self.allowance("computing", len(specs) - number)
-            if number and seconds <= 0:
+            if number and self.left("computing") <= 0:
                 rest.append(spec)
             else:
                 self.say(f"computing: shape {number + 1} of {len(specs)}, {'x'.join(map(str, spec.shape))}")
-                cost = self.steps.compute(spec, max(seconds, 0.5))
+                cost = self.steps.compute(spec, self.allowance("computing", len(specs) - number))
                 self.shapes[spec] = cost._replace(read=self.read_of(spec))
         known, pixels = list(self.shapes.values()), sum(map(pixels_of, self.shapes))
         for spec in rest:
@@ -206,93 +207,63 @@ class Meter:
         """Real training of each short cycle: seconds of a round."""
         found = {}
         cycles = sorted(costs.cycles(), key=costs.of_cycle, reverse=True)
+        before = REPLAYED_FROM if self.run.trainer.options.graphs else 1  # rounds, in which passes are recorded
         for number, cycle in enumerate(cycles):
             seconds = self.allowance("together", len(cycles) - number)
             is_whole = all(spec in self.shapes and spec not in self.steps.too_large for spec in cycle)
-            if is_whole and 2 * costs.round(cycle) < seconds:
+            if is_whole and (before + 1) * costs.round(cycle) < seconds:
                 self.say(f"training: {number + 1} of {len(cycles)} cycles")
-                found[cycle] = self.train(cycle, seconds - costs.round(cycle))
+                found[cycle] = self.train(cycle, before, seconds - before * costs.round(cycle))
         return found
 
-    def train(self, cycle: Cycle, seconds: float) -> float:
-        """Seconds of a round, after a first one."""
+    def train(self, cycle: Cycle, before: int, seconds: float) -> float:
+        """Seconds of a round, after some that are not counted."""
         run = self.run
         run.batches.cycle = [run.of_rank(spec) for spec in cycle]
         started = clock()
         batches = on_device(run.loader, run.device)
-        for number, spec in enumerate(cycle):
-            batch = next(batches)
-            self.note(batch)
-            if number == 0:
-                self.epoch_starts.append(clock() - started)
-            self.steps.step(batch, spec)
-            batches.fetch_ahead()
+        batches.fetch_ahead()
+        self.epoch_starts.append(clock() - started)
+        for _ in range(before):
+            self._round(batches, cycle)
         self.steps.wait()
         started, rounds = clock(), 0
         while not rounds or clock() - started < seconds:
-            for spec in cycle:
-                batch = next(batches)
-                self.note(batch)
-                self.steps.step(batch, spec)
-                batches.fetch_ahead()
+            self._round(batches, cycle)
             rounds += 1
         self.steps.wait()
-        return (clock() - started) / rounds
+        took = clock() - started
+        self.end(batches)
+        return took / rounds
+
+    def _round(self, batches: DeviceBatches, cycle: Cycle) -> None:
+        for spec in cycle:
+            batch = next(batches)
+            self.note(batch)
+            self.steps.step(batch, spec)
+            batches.fetch_ahead()
 
     # Once in an epoch
 
-    def validate(self, costs: Costs) -> tuple[float, bool]:
-        """Seconds of a validation, and whether it was measured."""
-        run = self.run
-        batches = len(run.val_loader)
-        (clips, shape), *_ = run.val_loader.batch_sampler.sizes()
-        clips *= run.val_loader.dataset.sampling.views
+    def validate(self, costs: Costs) -> Validation:
+        """A validation, as far as there is time for it."""
         full = max(self.shapes, key=lambda spec: spec.shape.frames * spec.shape.height)
-        pixels = clips * shape.frames * shape.height * shape.width
-        guess = FORWARD_SHARE * pixels * costs.compute((full,)) / pixels_of(run.of_rank(full))
-        seconds = self.allowance("validation", 1)
-        if 2 * guess > seconds:
-            return guess * batches, False
-        started = clock()
-        first = self._evaluate(1, 0.0)  # starts the workers
-        self.start += max(0.0, clock() - started - guess)
-        if clock() - started + first > seconds:
-            return first * batches, True
-        return self._evaluate(batches, seconds), True
-
-    def _evaluate(self, batches: int, seconds: float) -> float:
-        """Seconds of a validation of `batches`, of which as many are made as `seconds` allow; one that can be read."""
-        run, started = self.run, clock()
-        arrivals: list[float] = []
-
-        def watch(each: Iterable[Batch | None]) -> Iterator[Batch | None]:
-            has_video = False
-            for batch in each:
-                arrivals.append(clock() - started)
-                if batch is not None:
-                    self.val_videos.add(batch)
-                    has_video = has_video or len(batch.labels) > 0
-                yield batch
-                if has_video and (clock() - started > seconds or len(arrivals) >= batches):
-                    return
-
-        evaluate(
-            run.trainer.network, run.val_loader, run.device, ALONE, run.precision, watch, 2**31,
-            most_clips=run.trainer.most_val_clips,
-        )  # fmt: skip
-        self.steps.wait()
-        first, took = arrivals[0], clock() - started
-        return first + (took - first) * batches / len(arrivals)
+        share = self.validation.pixels / pixels_of(self.run.of_rank(full))
+        guess = costs.at_once(share * costs.read((full,)), share * FORWARD_SHARE * costs.compute((full,)))
+        return self.validation.measure(self.allowance("validation", 1), guess)
 
     def save(self) -> Saved:
         """Copy the state of a checkpoint, and write it."""
         run = self.run
         trainer = run.trainer
-        started = clock()
-        state = snapshot(collect_state(trainer.network, trainer.optimizer_step, trainer.progress, run.device))
-        copied = clock()
+        for _ in range(2):  # at first, memory is taken from the system, and modules are imported
+            started = clock()
+            state = snapshot(collect_state(trainer.network, trainer.optimizer_step, trainer.progress, run.device))
+            copied = clock() - started
         size, seconds, is_elsewhere = write_time(state, run.place)
-        return Saved(size + HASH_BYTES * len(run.splits.train), copied - started, seconds, is_elsewhere)
+        if seconds < SHORT_WRITE:
+            size, seconds, is_elsewhere = write_time(state, run.place)
+        return Saved(size + HASH_BYTES * len(run.splits.train), copied, seconds, is_elsewhere)
 
 
 def pixels_of(spec: StepSpec) -> int:

@@ -3,9 +3,10 @@
 from data.labels.text import counted
 from train.estimate.costs import Costs
 from train.estimate.disk import free_bytes
-from train.estimate.meter import Measured, Videos
+from train.estimate.meter import Measured
 from train.estimate.set_up import Run
 from train.estimate.sizes import size_text
+from train.estimate.validation import Videos
 
 REPORT_BYTES, EPOCH_BYTES = 1000, 600  # of log, score files and TensorBoard
 

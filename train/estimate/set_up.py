@@ -225,6 +225,13 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     if start.is_resume:
         digests = {"train": splits.train.digest(), "val": splits.val.digest()}
         check_schedule(start, options, len(splits.train), plan, digests)
+    dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, replace_bad=True)
+    sizes = {(spec.batch_size // options.gpus, spec.shape) for phase in plan.phases for spec in phase.short_cycle}
+    batches = RandomBatches(len(splits.train), (), sizes)
+    loader = BatchLoader(dataset, batches, options.workers, options.device == "cuda")
+    validation = val_loader(options, splits.val, world)
+    for each in (loader, validation):  # as in the run, before the network is on the device
+        each.start_workers()
     torch.manual_seed(options.random_seed)
     device = prepare_device(options.device, options.precision, ALONE)
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
@@ -239,13 +246,9 @@ def set_up(script: Script, options: TrainOptions) -> Run:
         checkpoints, {"format": FORMAT}, [], Progress(),
         most_val_clips=most_val_clips(options, world),
     )  # fmt: skip
-    dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, replace_bad=True)
-    sizes = {(spec.batch_size // options.gpus, spec.shape) for phase in plan.phases for spec in phase.short_cycle}
-    batches = RandomBatches(len(splits.train), (), sizes)
     return Run(
         plan=plan, gpus=options.gpus, trainer=trainer, dataset=dataset, batches=batches,
-        loader=BatchLoader(dataset, batches, options.workers, device.type == "cuda"),
-        val_loader=val_loader(options, splits.val, world), splits=splits, workers=options.workers,
+        loader=loader, val_loader=validation, splits=splits, workers=options.workers,
         accumulate=options.accumulate, bad_videos_allowed=options.bad_videos_allowed, device=device,
         precision=options.precision, network=options.network, frequencies=_frequencies(options),
         log_every=options.log_every, place=place, notes=notes, with_cycles=_with_cycles(schedule, plan),

@@ -75,8 +75,10 @@ class StepMeter:
 
     def _repeat(self, spec: StepSpec, clips: int, seconds: float) -> float:
         """The mean seconds of a step, of which others were made before."""
-        batch = self.batch(spec, clips)
-        for _ in range(REPLAYED_FROM if self.run.trainer.options.graphs else 0):
+        batch, before = self.batch(spec, clips), REPLAYED_FROM if self.run.trainer.options.graphs else 0
+        self.wait()
+        began = clock()
+        for _ in range(before):
             self.step(batch, spec)
         self.wait()
         started, steps = clock(), 0
@@ -86,7 +88,9 @@ class StepMeter:
             if self.run.is_gpu and steps % 4 == 0:
                 self.wait()
         self.wait()
-        return (clock() - started) / steps
+        each = (clock() - started) / steps
+        self.once += max(0.0, started - began - before * each)  # to record the passes
+        return each
 
     def _timed(self, spec: StepSpec, clips: int) -> float:
         """Seconds of one step."""

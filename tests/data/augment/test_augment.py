@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from common.kernels.switch import use_kernels
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE, Normalise
 from data.augment.ops import noise
 from data.augment.params import NAMED_DTYPE, identity_params, random_params
+from data.augment.plain import augment_together
 
 SHAPE = (3, 5, 40, 56)  # channels, frames, height, width
 
@@ -272,7 +274,7 @@ def test_a_whole_batch_gives_the_same_as_its_clips_one_by_one():
     """A GPU takes the whole batch; its convolution may sum in another order."""
     clips, params = pictures(clips=30, seed=1), random_batch(30, seed=2)
     at_once = torch.empty(clips.shape)
-    Augment().augment(clips, params, at_once, SHAPE[1])
+    augment_together(clips, params, at_once, SHAPE[1])
     torch.testing.assert_close(at_once, Augment()(clips, params), rtol=0, atol=1e-4)
 
 
@@ -316,17 +318,20 @@ def test_clips_of_any_size_are_augmented(shape):
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_the_same_as_the_cpu_without_synchronising():
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_gpu_gives_the_same_as_the_cpu_without_synchronising(fused):
     clips, params = pictures(clips=40, seed=7), random_batch(40, seed=8)
     augment = Augment().to("cuda")
     on_device = clips.to("cuda")
-    augment(on_device, params)  # loads its kernels
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
+    before = use_kernels(fused)
     try:
+        augment(on_device, params)  # loads its kernels
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
         ours = augment(on_device, params)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+        use_kernels(before)
     difference = (ours.cpu() - Augment()(clips, params)).abs() / SCALE
     assert difference.max() < 1  # grey levels; a rotation's border may fall on the next pixel
     assert difference.mean() < 0.01

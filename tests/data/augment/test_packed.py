@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.augment import augment, packed
+from data.augment import packed, plain
 from data.augment.params import random_params
 from tests.devices import DEVICES, no_waiting
 
@@ -42,9 +42,9 @@ def test_a_batch_makes_one_copy_to_the_device(monkeypatch):
         copies.append(len(arrays))
         return packed.to_device(arrays, device)
 
-    monkeypatch.setattr(augment, "to_device", noted)
+    monkeypatch.setattr(plain, "to_device", noted)
     rng = np.random.default_rng(0)
     params = torch.from_numpy(np.stack([random_params(rng) for _ in range(40)]))
     clips = torch.zeros(40, 3, 1, 8, 8, dtype=torch.uint8)
-    augment.Augment().augment(clips, params, torch.empty(clips.shape), 1)
+    plain.augment_together(clips, params, torch.empty(clips.shape), 1)
     assert copies == [18]  # all kinds of augmentation are in the batch

@@ -11,7 +11,7 @@ needs_interpreter = pytest.mark.skipif(not INTERPRETED, reason="needs TRITON_INT
 DEVICES = (pytest.param("cpu", marks=needs_interpreter), pytest.param("cuda", marks=pytest.mark.gpu))
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 POINTERS = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.int64: "*i64",
-            torch.uint8: "*u8"}  # fmt: skip
+            torch.int32: "*i32", torch.uint8: "*u8"}  # fmt: skip
 
 
 def clips(shape: tuple[int, ...], dtype: torch.dtype, device: str, seed: int = 0) -> torch.Tensor:

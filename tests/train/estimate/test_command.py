@@ -16,8 +16,9 @@ from tests.processes import ENVIRONMENT, ROOT
 from tests.small_dataset import write_small_dataset
 from train.estimate import advice, disk, problems
 from train.estimate.__main__ import main, show
-from train.estimate.meter import Meter, Videos
+from train.estimate.meter import Meter
 from train.estimate.set_up import Run, parse, set_up
+from train.estimate.validation import Videos
 
 FLAGS = (
     "--network", "srtg_r3d_10", "--clip-length", "4", "--clip-size", "32", "--batch-size", "4", "--lr-steps", "2",

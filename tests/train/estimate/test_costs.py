@@ -112,6 +112,13 @@ def test_files_are_written_beside_the_run(write, validation, seconds):
     assert costs.saving() == pytest.approx(seconds)
 
 
+def test_an_epoch_is_read_while_the_last_one_is_saved():
+    """The start of an epoch costs what reading takes longer than the copy of the state."""
+    costs = costs_of(FIXED, 0.0, 1.0, epoch_start=2.0, copy=0.5)
+    assert costs.epoch_starts() == pytest.approx(6 * 1.5) and costs.epoch_starts(read=0.1) == 0
+    assert costs.training() == pytest.approx(90 + 6 * 1.5)
+
+
 def test_the_largest_batch_is_that_of_the_largest_step():
     """A batch that fits at one shape of multigrid alone ends the run at another."""
     first, second, *_ = PLAN.step_specs
