@@ -17,6 +17,24 @@ class Normalisation:
     std: tuple[float, float, float]
 
     @property
+    def scale(self) -> tuple[float, float, float]:
+        """1 / deviation."""
+        red, green, blue = self.std
+        return 1 / red, 1 / green, 1 / blue
+
+    @property
+    def limits(self) -> list[tuple[float, float]]:
+        """What the grey levels 0 and 255 become, of R, G, B."""
+        pairs = zip(self.mean, self.scale, strict=True)
+        return [((0 - mean) * scale, (LEVELS - mean) * scale) for mean, scale in pairs]
+
+    @property
+    def factors(self) -> tuple[float, float, float]:
+        """The scales of R, G, B relative to that of red: exactly 1 where the deviations are the same."""
+        red, green, blue = self.scale
+        return 1.0, green / red, blue / red
+
+    @property
     def name(self) -> str:
         """Its name in NORMALISATIONS; empty for one that has none."""
         return next((name for name, each in NORMALISATIONS.items() if each == self), "")

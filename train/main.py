@@ -368,20 +368,9 @@ def load_starting_weights(
         load_resumed(network, start)
         return tuple(checkpoint["loaded"])
     if start.checkpoint is None:
-        check_normalisation(network)
         return ()
     report = load_pretrained(network, start, splits.train.classes, normalisation_of(options.normalisation))
-    check_normalisation(network)
     return report.loaded if options.fine_tune else ()
-
-
-def check_normalisation(network: VideoNetwork) -> None:
-    """DataError for a network that expects other clips than the augmentation makes."""
-    if network.normalisation != SRTG:
-        raise DataError(
-            f"training feeds the normalisation {SRTG.show()}, and the weights expect {network.normalisation.show()}: "
-            "evaluate them, or give --normalisation srtg to adapt them to this project's"
-        )
 
 
 class _Loaders(NamedTuple):

@@ -54,9 +54,9 @@ class ClipLoader:
 
     `clips` are those of open_split, or a torch.utils.data.Subset of them.
     Frames are float32 (B, 3, T, h, w), normalised as in training; with `augment`, random clips are augmented as in
-    training with `--augment full`. `normalisation` is for clips that are not augmented: what the network expects, its
-    attribute of this name. Labels are int64 (B,). Each iteration is an epoch, with other random clips and, with
-    `shuffle` (by default if clips are random), in another order: that of `clips.epoch` first, then one later each time.
+    training with `--augment full`. `normalisation` is what the network expects, its attribute of this name. Labels are
+    int64 (B,). Each iteration is an epoch, with other random clips and, with `shuffle` (by default if clips are
+    random), in another order: that of `clips.epoch` first, then one later each time.
     The worker processes live as long as the loader; with 0 workers, clips are read in this process.
 
     DataError for arguments that cannot be, and for a video that cannot be read.
@@ -77,12 +77,10 @@ class ClipLoader:
             raise DataError("the clips have a transform, which this loader does not apply: open them without it")
         if augment and not clips.is_random:
             raise DataError("augment is for random clips, as of a training split: leave it out")
-        if augment and normalisation != SRTG:
-            raise DataError(f"augment makes clips of {SRTG.show()} alone, not of {normalisation.show()}")
         self.clips = clips
         self.device = _checked_device(device)
         self._workers = min(whole_number("workers", workers, least=0), len(videos))
-        self._augment = Augment() if augment else None
+        self._augment = Augment(normalisation=normalisation) if augment else None
         self._normalise = Normalise(normalisation=normalisation).to(self.device)
         self._dataset = ClipDataset(clips.videos, clips.sampling, clips.seed)
         is_shuffled = clips.is_random if shuffle is None else shuffle

@@ -16,13 +16,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.errors import DataError
 from common.normalisation import NORMALISATIONS, SRTG
 from network import create_network
 from network.base import EPS
 from tests.processes import ENVIRONMENT, ROOT, Process, Server
 from tests.small_dataset import CLASSES, write_labels, write_small_dataset
-from train.main import check_normalisation
 
 TINY = ROOT / "tests" / "scripts" / "train_tiny.py"
 SMALL = "--network srtg_r3d_10 --clip-length 2 --clip-size 16 --batch-size 4 --workers 0 --end-epoch 1 --device cpu"
@@ -578,7 +576,6 @@ def test_fine_tuning_from_a_published_checkpoint(tiny, tmp_path, monkeypatch):
     register_tiny_networks()
     weights = published_checkpoint(tmp_path / "published.pth")
     flags = ("--pretrained_3d", "published.pth", "--fine-tune", "True", "--lr-base", "1e-9", "--lr-steps", 9)
-    flags += ("--normalisation", "srtg")
     process = tiny(*flags, "--end-epoch", 1)
     assert process.status == 0, process.output()
     assert "BGR" in process.stdout
@@ -589,18 +586,10 @@ def test_fine_tuning_from_a_published_checkpoint(tiny, tmp_path, monkeypatch):
     torch.testing.assert_close(trained["weights"]["stem.0.weight"], weights["stem.0.weight"].flip(1))
     recursion = "layer3.0.sar.lstm.weight_hh_l1"
     torch.testing.assert_close(trained["weights"][recursion], weights[recursion])
+    assert trained["network"]["normalisation"] == NORMALISATIONS["srtg-original"].plain()
     assert set(trained["loaded"]) == set(weights) - {"fc.weight", "fc.bias"}
     factors = {group["lr_share"]: len(group["params"]) for group in trained["optimizer"]["param_groups"]}
     assert factors == {1.0: 2, 0.1: len(list(create_network("srtg_tiny", 4).parameters())) - 2}
-
-
-def test_training_with_other_pixels_than_the_weights_expect_is_refused():
-    """Augmentation makes this project's clips alone: weights of others would learn from something they never saw."""
-    network = create_network("r3d_10", 2, normalisation=NORMALISATIONS["torchvision"])
-    with pytest.raises(DataError, match=r"torchvision.*--normalisation srtg"):
-        check_normalisation(network)
-    network.normalisation = SRTG
-    check_normalisation(network)
 
 
 def test_real_scripts_train_fine_tune_and_resume(tmp_path):

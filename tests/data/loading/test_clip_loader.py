@@ -121,8 +121,6 @@ def test_clips_are_normalised_as_the_network_expects(small_dataset):
     ]
     torch.testing.assert_close(*levels, rtol=0, atol=1e-3)
     assert not torch.equal(plain, other)
-    with pytest.raises(DataError, match="augment"):
-        ClipLoader(opened(small_dataset), 2, augment=True, normalisation=NORMALISATIONS["imagenet"])
 
 
 def test_batches_may_be_kept(clips):
