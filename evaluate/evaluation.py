@@ -72,7 +72,7 @@ def evaluate(
     Leaves the network in evaluation mode, with the first rank's batch-norm statistics. `watch` wraps the iterator of
     batches, so that a caller can stop between two of them; all ranks have the same number of batches (a rank without
     further videos has None). `progress` is called on the first rank after each batch, with the batches done, their
-    number and a function that gives the scores so far. `normalise` is by default this project's normalisation. At most
+    number and a function that gives the scores so far. `normalise` is by default what the network expects. At most
     `most_clips` (0: a batch) views go through the network at a time. With `clips`, the number of clips among a video's
     views, the result has the scores by their number, and the rows of the videos.
 
@@ -83,7 +83,7 @@ def evaluate(
     ranks.broadcast(network.buffers())  # batch-norm statistics differ between ranks after training
     aggregate_statistics(network)
     network.eval()
-    normalise = (normalise or Normalise(DTYPES[precision])).to(device)
+    normalise = (normalise or Normalise(DTYPES[precision], normalisation=network.normalisation)).to(device)
     sums = _Sums(device, network.num_classes, clips)
     bad: list[BadVideo] = []
     rounds = int(ranks.maximum(torch.tensor(len(loader))))

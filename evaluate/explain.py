@@ -101,7 +101,7 @@ def _prepare(args: argparse.Namespace, options: ExplainOptions) -> tuple[Trained
     if args.checkpoint.suffix.lower() in SUFFIXES:
         raise NetworkError(f"{args.checkpoint} is an exported file, which cannot be looked into: give its checkpoint")
     names = None if args.classes is None else _read_names(args.classes)
-    model = load_model(args.checkpoint, "cpu", args.name, names)
+    model = load_model(args.checkpoint, "cpu", args.name, names, options.normalisation)
     check_layer(model, options.layer, stage_names(model.network))
     model.class_names()
     preprocessing, said = chosen_preprocessing(options, model)

@@ -22,7 +22,7 @@ class ExportedFile(NamedTuple):
 
     network: "ExportedNetwork"
     facts: dict[str, Any]
-    """{"name", "gates", "placement", "num_classes", "classes"}."""
+    """As `saved_facts` has them."""
     training: dict[str, dict[str, Any]]
     checkpoint: dict[str, Any]
 
@@ -30,10 +30,11 @@ class ExportedFile(NamedTuple):
 class ExportedNetwork(VideoNetwork):
     """Clips (B, 3, T, h, w) to logits (B, classes), computed by an exported file. It cannot be looked into."""
 
-    def __init__(self, num_classes: int, name: str, gates: bool, placement: str) -> None:
+    def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__()
-        self.name, self.gates, self.placement = name, gates, placement
-        self._num_classes = num_classes
+        self.name, self.gates, self.placement = facts["name"], facts["gates"], facts["placement"]
+        self.normalisation, self.eps = facts["normalisation"], facts["eps"]
+        self._num_classes: int = facts["num_classes"]
 
     @property
     def num_classes(self) -> int:
@@ -44,8 +45,8 @@ class ExportedNetwork(VideoNetwork):
 class OnnxNetwork(ExportedNetwork):
     """An ONNX file, run by onnxruntime: on the GPU if its package has that, else on the CPU."""
 
-    def __init__(self, session: Any, *facts: Any) -> None:
-        super().__init__(*facts)
+    def __init__(self, session: Any, facts: Mapping[str, Any]) -> None:
+        super().__init__(facts)
         self.session = session
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -64,8 +65,8 @@ class OnnxNetwork(ExportedNetwork):
 class ProgramNetwork(ExportedNetwork):
     """A torch.export program, which takes clips of one length and size."""
 
-    def __init__(self, program: nn.Module, shape: tuple[int, ...], *facts: Any) -> None:
-        super().__init__(*facts)
+    def __init__(self, program: nn.Module, shape: tuple[int, ...], facts: Mapping[str, Any]) -> None:
+        super().__init__(facts)
         self.program = program
         self.shape = shape
 
@@ -107,16 +108,15 @@ def read_exported(path: Path, device: torch.device) -> ExportedFile:
         if facts is None:
             raise NetworkError("its metadata do not say what network it is of: python -m train.export writes them")
         training = training_facts(checkpoint)
-        own = (facts["num_classes"], facts["name"], facts["gates"], facts["placement"])
         network: ExportedNetwork
         if path.suffix.lower() == ".onnx":
-            network = OnnxNetwork(session, *own)
+            network = OnnxNetwork(session, facts)
         else:
             if not training["preprocessing"]:
                 raise NetworkError("it does not say what clips it takes: export the checkpoint again")
             clips = training["preprocessing"]
             shape = (clips["clip_length"], clips["clip_size"], clips["clip_size"])
-            network = ProgramNetwork(program.to(device), shape, *own)
+            network = ProgramNetwork(program.to(device), shape, facts)
     return ExportedFile(network.eval(), facts, training, checkpoint)
 
 

@@ -175,7 +175,7 @@ def _windows(options: FeatureOptions) -> Windows | None:
 def _job(args: argparse.Namespace, options: FeatureOptions, windows: Windows | None) -> Job:
     machine = with_machine(MachineOptions(workers=options.workers, device=options.device, gpus=1))
     device = torch.device(machine.device)
-    model = load_model(args.checkpoint, device, args.name)
+    model = load_model(args.checkpoint, device, args.name, normalisation=options.normalisation)
     check_layer(model, options.layer, layer_names(model.network))
     check_pool(options.layer, options.pool, options.val_crops)
     preprocessing, said = chosen_preprocessing(options, model)

@@ -9,6 +9,7 @@ import torch
 
 from common.errors import DataError, NetworkError
 from common.layout import moved
+from common.normalisation import AUTO, normalisation_of
 from evaluate.exported import SUFFIXES, ExportedNetwork, read_exported
 from evaluate.preprocessing import Preprocessing
 from network import VideoNetwork, create_network, load_checkpoint
@@ -65,21 +66,28 @@ class TrainedModel:
 
 
 def load_model(
-    path: Path | str, device: torch.device | str = "cpu", name: str = "", classes: tuple[str, ...] | None = None
+    path: Path | str,
+    device: torch.device | str = "cpu",
+    name: str = "",
+    classes: tuple[str, ...] | None = None,
+    normalisation: str = AUTO,
 ) -> TrainedModel:
     """Load any file of this project: .pth, .safetensors, .onnx (with onnxruntime) or .pt2.
 
     Weights of other projects load too, if they name their network by their tensors or `name` does; they say neither
-    classes nor clips, and are taken with this project's normalisation. `classes` are the names for a file without any.
-    DataError if the file cannot be read; NetworkError if it is not exactly the weights of its network, or if `classes`
-    contradict it.
+    classes nor clips. `classes` are the names for a file without any, `normalisation` is the name of one for a file
+    that cannot tell. DataError if the file cannot be read; NetworkError if it is not exactly the weights of its
+    network, or if `classes` or `normalisation` contradict it.
     """
+    given = normalisation_of(normalisation)
     path, device = Path(path), torch.device(device)
     if path.is_dir():
         raise DataError(f"{path} is a folder: give one of its checkpoints, such as *_best.pth")
     if path.suffix.lower() in SUFFIXES:
         if name:
             raise NetworkError(f"{path} names its network: leave --network out")
+        if given:
+            raise NetworkError(f"{path} says its normalisation: leave --normalisation out")
         exported = read_exported(path, device)
         network: VideoNetwork = exported.network
         checkpoint, facts, origin = exported.checkpoint, exported.facts, f"{exported.facts['name']} of this project"
@@ -88,12 +96,12 @@ def load_model(
         with in_file(path):
             facts = network_facts(checkpoint, name)
             network = create_network(**facts)
-            _, origin = load_checkpoint(network, checkpoint, strict=True)
+            _, origin = load_checkpoint(network, checkpoint, strict=True, normalisation=given)
             if not saved_facts(checkpoint) and facts["name"].startswith("srtg_"):
                 origin += "; taken as without gates, placement final: the file does not say"
     with in_file(path):
         own = (saved_facts(checkpoint) or {}).get("classes")
-        preprocessing = Preprocessing.from_facts(training_facts(checkpoint))
+        preprocessing = Preprocessing.from_facts(training_facts(checkpoint), network.normalisation)
     large = ("weights", "optimizer", "state_dict", "model")
     rest = {key: value for key, value in checkpoint.items() if key not in large}
     if "network" in rest:

@@ -200,7 +200,7 @@ def _load(checkpoint: Path, options: PredictOptions) -> tuple[TrainedModel, Prep
     tune_device(machine.device)
     names = read_class_index(options.classes) if options.classes else None
     device = torch.device(machine.device)
-    model = load_model(checkpoint, device, options.network, names)
+    model = load_model(checkpoint, device, options.network, names, options.normalisation)
     classes = model.class_names()
     preprocessing, line = chosen_preprocessing(options, model)
     LOG.info("%s: %s, %d classes, clips of %s", checkpoint, model.origin, len(classes), preprocessing.show())

@@ -1,18 +1,17 @@
 """What has to be done to a video before a network sees it; every checkpoint and export says it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from data.augment.normalise import MEAN, STD, Normalise
+from common.normalisation import SRTG, Normalisation, of_levels
+from data.augment.normalise import Normalise
 from data.clips.crop import RESIZED_SIDE_PER_CROP
 from data.clips.intervals import ANY, interval_of
 from data.clips.sampling import UniformClips
 from data.clips.types import ClipShape
-
-LEVELS = 255
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,7 @@ class Preprocessing:
     interval: int | str
     """Between two frames: frames, or a text: a time such as "2@30", or "all" for the whole video."""
     crop_scale: float = RESIZED_SIDE_PER_CROP
-    mean: tuple[float, ...] = MEAN
-    std: tuple[float, ...] = STD
+    normalisation: Normalisation = SRTG
 
     @property
     def shape(self) -> ClipShape:
@@ -45,34 +43,37 @@ class Preprocessing:
 
     def normalise(self, dtype: torch.dtype = torch.float32) -> Normalise:
         """The normalisation, as a module."""
-        return Normalise(dtype, mean=self.mean, std=self.std)
+        return Normalise(dtype, normalisation=self.normalisation)
 
     def plain(self) -> dict[str, Any]:
         """As a checkpoint has it."""
-        values = asdict(self) | {"colour": "RGB", "mean": list(self.mean), "std": list(self.std)}
-        return values
+        clips = {
+            "clip_length": self.clip_length,
+            "clip_size": self.clip_size,
+            "interval": self.interval,
+            "crop_scale": self.crop_scale,
+        }
+        return clips | {"colour": "RGB"} | self.normalisation.plain()
 
     @classmethod
-    def from_facts(cls, training: Mapping[str, Mapping[str, Any]]) -> "Preprocessing | None":
+    def from_facts(
+        cls, training: Mapping[str, Mapping[str, Any]], normalisation: Normalisation = SRTG
+    ) -> "Preprocessing | None":
         """That of a file's `training_facts`; None if it does not say what clips its network takes.
 
-        Files of older versions have the clips alone. Their normalisation was always this project's.
+        `normalisation` is the network's, for files of older versions, which have the clips alone.
         """
         saved = dict(training["preprocessing"])
         if saved:
             del saved["colour"]  # RGB, as was checked
-            return cls(**(saved | {"mean": tuple(saved["mean"]), "std": tuple(saved["std"])}))
+            normalisation = of_levels(saved.pop("mean"), saved.pop("std"))
+            return cls(**saved, normalisation=normalisation)
         clips = training["options"]
         names = {"clip_length": "clip_length", "clip_size": "clip_size", "val_frame_interval": "interval"}
         if not names.keys() <= clips.keys():
             return None
-        return cls(**{name: clips[option] for option, name in names.items()})
+        return cls(**{name: clips[option] for option, name in names.items()}, normalisation=normalisation)
 
     def show(self) -> str:
         """`16x112x112, interval 2`."""
         return f"{self.clip_length}x{self.clip_size}x{self.clip_size}, interval {self.interval}"
-
-    def of_unit_range(self) -> dict[str, list[float]]:
-        """Mean and standard deviation for values of 0 to 1, as other programs have them."""
-        return {name: [round(level / LEVELS, 6) for level in levels] for name, levels in
-                (("mean", self.mean), ("std", self.std))}  # fmt: skip

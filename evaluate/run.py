@@ -234,7 +234,7 @@ def evaluate_views(
 def _read(checkpoint: Path, dataset: Path, options: RunOptions, device: torch.device, ranks: Ranks) -> Inputs:
     """Every mistake of the user in the files is found here."""
     classes = None if options.classes is None else read_class_index(options.classes)
-    model = load_model(checkpoint, device, options.network, classes)
+    model = load_model(checkpoint, device, options.network, classes, options.normalisation)
     preprocessing, note = chosen_preprocessing(options, model)
     if options.time_probe:
         check_time_probe(preprocessing.shape)

@@ -5,6 +5,7 @@ from typing import Any
 
 from common.cli import LARGEST
 from common.errors import DataError
+from common.normalisation import AUTO, NORMALISATIONS
 from common.options import flag_name, option
 from data.clips.cropping import read_ratio
 from data.clips.intervals import interval_of, read_single_interval
@@ -13,6 +14,14 @@ from evaluate.preprocessing import Preprocessing
 from network.weights.facts import LARGEST_CROP_SCALE
 
 MOST_VIEWS = 1000
+
+
+def normalisation_option() -> Any:
+    """--normalisation, of all that takes weights of other projects."""
+    return option(
+        AUTO, "the mean and deviation that weights of another project expect of frames, by name, for files that cannot "
+        "tell; auto: as the file's tensors say", "network and weights", choices=(AUTO, *NORMALISATIONS),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class ClipOptions(ViewOptions):
         None, "shorter side of the resized frame over the crop's side, as 294/224 (default: as the checkpoint says)",
         "data", minimum=1, below=LARGEST_CROP_SCALE, read=read_ratio, metavar="A/B",
     )  # fmt: skip
+    normalisation: str = normalisation_option()
 
 
 def chosen_preprocessing(options: ClipOptions, model: TrainedModel) -> tuple[Preprocessing, str]:
@@ -68,11 +78,8 @@ def chosen_preprocessing(options: ClipOptions, model: TrainedModel) -> tuple[Pre
         except DataError as error:
             raise DataError(f"--val-frame-interval {options.val_frame_interval}: {error}") from None
     if model.preprocessing is None and {"clip_length", "clip_size", "interval"} <= given.keys():
-        chosen = _checked(Preprocessing(**given))
-        return chosen, (
-            f"{model.path} does not say its clips and normalisation: taking {chosen.show()}, "
-            "and the mean and deviation of this project"
-        )
+        chosen = _checked(Preprocessing(**given, normalisation=model.network.normalisation))
+        return chosen, f"{model.path} does not say its clips: taking {chosen.show()}"
     trained = model.needs_preprocessing()
     chosen = _checked(replace(trained, **given))
     if chosen == trained:

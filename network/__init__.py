@@ -13,7 +13,8 @@ from network.registry import create_network, network_names
 from network.resnet3d import ResNet3d
 from network.self_check import failure_of, recursion_failure_of
 from network.weights.loading import LoadReport, SkippedTensor, load_checkpoint, load_network, load_weights
-from network.weights.recognising import PublishedWeights, recognise
+from network.weights.published import PublishedWeights
+from network.weights.recognising import recognise
 
 __all__ = [
     "LoadReport",

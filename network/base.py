@@ -3,17 +3,35 @@
 from torch import Tensor, nn
 
 from common.errors import NetworkError
+from common.normalisation import SRTG, Normalisation
 from network.srtg import SqueezeAndRecursion
+
+EPS = 1e-5
+"""What PyTorch's batch norm adds to the variance."""
 
 
 class VideoNetwork(nn.Module):
-    """A network from clips (B, 3, T, H, W) to logits (B, classes); it reports how often its gates were open."""
+    """A network from clips (B, 3, T, H, W) to logits (B, classes); it reports how often its gates were open.
+
+    `normalisation` is what it expects of clips; `eps` is what its batch norm adds to the variance. Both come with the
+    weights, and are part of what files say of a network.
+    """
 
     name: str = ""
     """Its name in the registry; empty if `create_network` did not build it."""
     gates: bool = False
     placement: str = "final"
     """As `create_network` built it."""
+    normalisation: Normalisation = SRTG
+    eps: float = EPS
+    """Set by `set_eps`."""
+
+    def set_eps(self, eps: float) -> None:
+        """Change what every batch norm adds to the variance."""
+        self.eps = eps
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.eps = eps
 
     @property
     def num_classes(self) -> int:

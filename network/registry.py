@@ -11,8 +11,9 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from common.errors import NetworkError
+from common.normalisation import SRTG, Normalisation
 from common.text import quoted
-from network.base import VideoNetwork
+from network.base import EPS, VideoNetwork
 from network.srtg import PLACEMENTS
 
 Builder = Callable[[int, bool, str], VideoNetwork]
@@ -39,12 +40,20 @@ def check_name(name: str) -> None:
         raise NetworkError(f"unknown network {name!r}; did you mean {_near(name)}?")
 
 
-def create_network(name: str, num_classes: int, gates: bool = False, placement: str = "final") -> VideoNetwork:
+def create_network(
+    name: str,
+    num_classes: int,
+    gates: bool = False,
+    placement: str = "final",
+    normalisation: Normalisation = SRTG,
+    eps: float = EPS,
+) -> VideoNetwork:
     """A new network from clips (B, 3, T, H, W) to logits (B, num_classes).
 
     With `gates`, each block's temporal gate decides for each clip whether its SRTG is applied. `placement` is the
-    SRTG's place in a residual block, see `network.srtg.PLACEMENTS`. NetworkError if the name or the placement is
-    unknown, or if there is less than one class. A warning if gates or placement have no effect.
+    SRTG's place in a residual block, see `network.srtg.PLACEMENTS`. `normalisation` is that of the clips that it will
+    get, `eps` that of its batch norm. NetworkError if the name or the placement is unknown, or if there is less than
+    one class. A warning if gates or placement have no effect.
     """
     check_name(name)
     if not isinstance(num_classes, int) or num_classes < 1:
@@ -55,6 +64,8 @@ def create_network(name: str, num_classes: int, gates: bool = False, placement: 
         warnings.warn(f"{name} has no SRTG blocks: gates and placement have no effect", stacklevel=2)
     network = _builders[name](num_classes, gates, placement)
     network.name, network.gates, network.placement = name, gates, placement
+    network.normalisation = normalisation
+    network.set_eps(eps)
     return network
 
 

@@ -7,7 +7,8 @@ Parameter names and shapes of r3d and r2plus1d are those of the checkpoints publ
     r3dxt, r2plus1dxt       ResNeXt (Xie et al. 2017, arXiv 1611.05431): grouped convolutions, expansion 4
     wide_r3d, wide_r2plus1d wide ResNets (Zagoruyko & Komodakis 2016, arXiv 1605.07146): twice the width, expansion 4
     resnet3d                of Hara et al. 2018 (arXiv 1711.09577), shortcut type B: 7x7x7 stem, expansion 4
-    tv_r3d, tv_r2plus1d     of torchvision (Tran et al. 2018, arXiv 1711.11248): no max-pool after the stem
+    tv_r3d, tv_r2plus1d     of torchvision (Tran et al. 2018, arXiv 1711.11248): no max-pool after the stem; in
+                            tv_r2plus1d_34, of IG65M, middle channels follow from each convolution's own widths
 """
 
 from collections.abc import Callable
@@ -83,6 +84,13 @@ def basic_convs(in_channels: int, out_channels: int, stride: int, family: Convol
         ),
         ConvNormReLU(family.conv(out_channels, out_channels, middle, 1, 1), nn.BatchNorm3d(out_channels)),
     ]
+
+
+def own_middle_convs(in_channels: int, out_channels: int, stride: int, family: Convolutions) -> list[nn.Sequential]:
+    """As `basic_convs`, but the second convolution's middle channels follow from its own widths, as in Caffe2."""
+    first, _ = basic_convs(in_channels, out_channels, stride, family)
+    _, second = basic_convs(out_channels, out_channels, 1, family)
+    return [first, second]
 
 
 def bottleneck_convs(in_channels: int, out_channels: int, stride: int, family: Convolutions) -> list[nn.Sequential]:
@@ -294,3 +302,4 @@ for _number, _depth in HARA_DEPTHS.items():
     register_resnet(f"resnet3d_{_number}", HARA, _depth)
 for _family_name, _family in TORCHVISION.items():
     register_resnet(f"{_family_name}_18", _family, DEPTHS[18])
+register_resnet("tv_r2plus1d_34", TORCHVISION["tv_r2plus1d"], Depth(own_middle_convs, DEPTHS[34].blocks))

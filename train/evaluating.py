@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from common.errors import DataError
 from common.kernels.switch import use_kernels
 from common.layout import moved
 from common.logs import LOG
+from common.normalisation import normalisation_of
 from common.precision import DTYPES
 from common.ranks import Ranks
 from data.clips.cropping import Cropping
@@ -38,7 +38,7 @@ from evaluate.progress import EvaluationProgress
 from evaluate.results.folder import ResultFolder, evaluation_facts, folder_name, result_folder, show_and_write
 from network import VideoNetwork, create_network
 from network.sub_batch_norm import use_sub_batch_norm
-from network.weights.facts import saved_facts, training_facts
+from network.weights.facts import saved_facts
 from network.weights.tensors import checksum
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.start import StartingPoint, describe_position, find_starting_point, load_pretrained
@@ -111,7 +111,7 @@ def run_evaluation(
     if ranks.world_size > 1:
         facts = {"the weights": checksum(network.state_dict()), "the videos or labels": videos.digest()}
         check_agreement(ranks, shared_flags(options) | facts | frames)
-    preprocessing = _preprocessing(options, start)
+    preprocessing = _preprocessing(options, network)
     if options.time_probe:
         on_all_ranks(ranks, lambda: _check_order(preprocessing))
     target = on_all_ranks(ranks, lambda: _results(options, start, network, preprocessing))
@@ -158,13 +158,11 @@ def _check_order(preprocessing: Preprocessing) -> bool:
     return True
 
 
-def _preprocessing(options: TrainOptions, start: StartingPoint) -> Preprocessing:
-    """The clips that the options say, which are the checkpoint's or a flag's, with the checkpoint's normalisation."""
-    assert start.checkpoint is not None
+def _preprocessing(options: TrainOptions, network: VideoNetwork) -> Preprocessing:
+    """The clips that the options say, which are the checkpoint's or a flag's, as the network expects them."""
     length, size, _ = val_shape(options)
-    saved = Preprocessing.from_facts(training_facts(start.checkpoint))
-    clips = Preprocessing(length, size, options.val_frame_interval, options.crop_scale)
-    return clips if saved is None else replace(clips, mean=saved.mean, std=saved.std)
+    interval, normalisation = options.val_frame_interval, network.normalisation
+    return Preprocessing(length, size, interval, options.crop_scale, normalisation=normalisation)
 
 
 def _split(options: TrainOptions) -> str:
@@ -221,7 +219,7 @@ def _load(
         LOG.log(level, "%s", note)
     torch.manual_seed(options.random_seed)
     network = create_network(options.network, len(videos.classes), options.gates, options.placement)
-    loaded = load_pretrained(network, start, videos.classes)
+    loaded = load_pretrained(network, start, videos.classes, normalisation_of(options.normalisation))
     wrong = [
         tensor
         for tensor in loaded.skipped

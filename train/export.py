@@ -15,9 +15,10 @@ from pathlib import Path
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
 from common.files import atomic_file, check_output, write_errors
+from common.normalisation import AUTO, NORMALISATIONS, normalisation_of
 from evaluate.preprocessing import Preprocessing
 from network.weights.exporting import OPSET, export_onnx, export_program, export_safetensors
-from network.weights.facts import in_file
+from network.weights.facts import facts_of, in_file
 from network.weights.loading import LoadedNetwork, load_network
 from train.file_settings import check_clip
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise DataError(f"{' and '.join(flags)}: only for .pt2, {args.output} {what}; leave it out")
     if not args.output.parent.is_dir():
         raise DataError(f"the folder {args.output.parent} does not exist: create it, or write elsewhere")
-    loaded = load_network(args.checkpoint, args.network)
+    loaded = load_network(args.checkpoint, args.network, normalisation_of(args.normalisation))
     preprocessing = _preprocessing(args, loaded)
     with write_errors(args.output), atomic_file(args.output) as temporary:
         takes = _write(loaded, temporary, suffix, preprocessing)
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{args.output}: {loaded.facts['name']}, {loaded.facts['num_classes']} classes; {takes}")
     if loaded.training["preprocessing"]:
         print(f"trained for clips of {preprocessing.show()}, cut from frames of {preprocessing.short_side:g} pixels")
-    unit = preprocessing.of_unit_range()
+    unit = loaded.network.normalisation.of_unit_range()
     print(f"normalisation: RGB of 0 to 1, minus {unit['mean']}, divided by {unit['std']}")
     return 0
 
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _write(loaded: LoadedNetwork, path: Path, suffix: str, preprocessing: Preprocessing) -> str:
     """Write `path` in the format of `suffix`; returns what the file takes, for the user."""
     training = {name: values for name, values in loaded.training.items() if values}
-    about = {"network": loaded.facts, "classes": loaded.classes} | training | preprocessing.of_unit_range()
+    network = facts_of(loaded.network)
+    about = {"network": network, "classes": loaded.classes} | training | loaded.network.normalisation.of_unit_range()
     metadata = {key: json.dumps(value) for key, value in about.items()}
     if suffix == ".onnx":
         export_onnx(loaded.network, path, metadata)
@@ -60,7 +62,7 @@ def _write(loaded: LoadedNetwork, path: Path, suffix: str, preprocessing: Prepro
         length, height, width = preprocessing.shape
         export_program(loaded.network, path, (length, height, width), metadata)
         return f"clips float32 (batch, 3, {', '.join(map(str, preprocessing.shape))}) of any batch"
-    export_safetensors(loaded.network, path, loaded.facts, loaded.classes, training)
+    export_safetensors(loaded.network, path, network, loaded.classes, training)
     return "weights for --pretrained-3d"
 
 
@@ -69,9 +71,11 @@ def _preprocessing(args: argparse.Namespace, loaded: LoadedNetwork) -> Preproces
 
     A .pt2 takes one length and size: the flags', else those that the network was trained for, else 16 and 224.
     """
-    known = Preprocessing.from_facts(loaded.training)
+    normalisation = loaded.network.normalisation
+    known = Preprocessing.from_facts(loaded.training, normalisation)
     options = loaded.training["options"]
-    found = known or Preprocessing(options.get("clip_length", 16), options.get("clip_size", 224), 1)
+    length, size = options.get("clip_length", 16), options.get("clip_size", 224)
+    found = known or Preprocessing(length, size, 1, normalisation=normalisation)
     found = replace(
         found, clip_length=args.clip_length or found.clip_length, clip_size=args.clip_size or found.clip_size
     )
@@ -88,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", type=Path, help="a .pth of this project or another, or .safetensors")
     parser.add_argument("output", type=Path, help=f"the file to write: {', '.join(FORMATS)}")
     parser.add_argument("--network", default="", help="the network, for a checkpoint that does not name it")
+    parser.add_argument(
+        "--normalisation",
+        default=AUTO,
+        choices=(AUTO, *NORMALISATIONS),
+        help="what a checkpoint of another project expects of the frames, if it cannot tell (default: auto)",
+    )
     parser.add_argument(
         "--clip-length", type=positive_integer, help="frames, for .pt2 (default: the checkpoint's, else 16)"
     )

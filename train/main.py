@@ -31,6 +31,7 @@ from common.logs import (
     print_result,
     start_logging,
 )
+from common.normalisation import SRTG, normalisation_of
 from common.options import part, plain
 from common.precision import DTYPES
 from common.ranks import Ranks
@@ -238,7 +239,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
             progress.forget_best(options.best_by)
         strangers = on_all_ranks(ranks, lambda: strangers_to(start, checkpoints, progress))
         LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
-    facts = run_facts(options, splits.train, digests, contents, loaded, start, run_id, ranks.world_size)
+    facts = run_facts(options, network, splits.train, digests, contents, loaded, start, run_id, ranks.world_size)
     score_files = ScoreFiles(folder, validation_facts(options, digests, contents))
 
     def take_contents(contents: Contents) -> None:
@@ -334,8 +335,9 @@ def _set_up(
 ) -> _SetUp:
     """Read the files and apply the flags. Every mistake of the user in them is found here."""
     start = find_starting_point(
-        checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=pretrained, run_id=run_id
-    )
+        checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=pretrained, run_id=run_id,
+        inflate=options.inflate,
+    )  # fmt: skip
     options = with_saved(start, options, pretrained) if start.is_resume else options
     splits = load_splits(options.dataset, spec, options.labels, options.source)
     for line in splits.report:
@@ -347,7 +349,7 @@ def _set_up(
         check_rates(splits.train, options, "training")
         check_rates(splits.val, options, "validation")
     flipped_labels(splits.train.classes, options)  # whose mistakes are found here, too
-    network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
+    network = new_network(options, len(splits.train.classes))
     loaded = load_starting_weights(network, start, options, splits)
     if warning := warning_of_trained(start.path, start.checkpoint, splits.val, options):
         LOG.warning("%s", warning)
@@ -359,19 +361,28 @@ def _set_up(
     return _SetUp(start, options, splits, digests, contents, network, loaded, plan)
 
 
+def new_network(options: TrainOptions, num_classes: int) -> VideoNetwork:
+    """The network of the flags, with new weights."""
+    normalisation = normalisation_of(options.normalisation) or SRTG
+    return create_network(options.network, num_classes, options.gates, options.placement, normalisation)
+
+
 def load_starting_weights(
     network: VideoNetwork, start: StartingPoint, options: TrainOptions, splits: Splits
 ) -> tuple[str, ...]:
     """Load the starting point's weights. Returns the names of the parameters that fine-tuning loaded."""
     if start.is_resume:
-        check_same_run(start, network_facts(options, len(splits.train.classes)), splits.train.classes)
+        if options.inflate:
+            LOG.info("--inflate %s is not read: the weights are those of %s", options.inflate, start.path)
+        facts = network_facts(options, len(splits.train.classes))
+        check_same_run(start, facts, splits.train.classes, normalisation_of(options.normalisation))
         checkpoint = start.checkpoint
         assert checkpoint is not None
         load_resumed(network, start)
         return tuple(checkpoint["loaded"])
     if start.checkpoint is None:
         return ()
-    report = load_pretrained(network, start, splits.train.classes)
+    report = load_pretrained(network, start, splits.train.classes, normalisation_of(options.normalisation))
     return report.loaded if options.fine_tune else ()
 
 

@@ -27,7 +27,7 @@ from data.clips.intervals import WHOLE, interval_of, intervals_of, read_interval
 from data.clips.mirroring import read_mirrored
 from data.clips.sampling import SAMPLINGS, SPAN
 from data.labels.dataset_spec import DatasetSpec
-from evaluate.views import ViewOptions
+from evaluate.views import ViewOptions, normalisation_option
 from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
@@ -143,6 +143,11 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
         None, "checkpoint to load weights from; with --resume-epoch N, the checkpoint to resume", "network and weights",
         aliases=("--pretrained_3d",), metavar="FILE",
     )  # fmt: skip
+    inflate: Path | None = option(
+        None, "start from the weights of a 2D ResNet of torchvision, repeated over time", "network and weights",
+        metavar="FILE",
+    )  # fmt: skip
+    normalisation: str = normalisation_option()
     fine_tune: bool = option(
         False, "weights of --pretrained-3d learn at --loaded-lr-factor of the learning rate, new ones at the full rate",
         "network and weights",
@@ -197,6 +202,7 @@ OF_A_MACHINE = {
     "dataset",
     "labels",
     "pretrained_3d",
+    "inflate",
     "model_dir",
     "log_file",
     "evaluation_dir",
@@ -273,6 +279,12 @@ def check_options(options: TrainOptions) -> None:
         raise DataError(
             f"--fine-tune starts a new run and --resume-epoch {resume} continues one: give only one of them"
         )
+    if options.inflate and options.pretrained_3d:
+        raise DataError("--inflate and --pretrained-3d are two sets of weights to start from: give only one of them")
+    if options.inflate and options.evaluate:
+        raise DataError("--inflate starts a training, and --evaluate needs trained weights: give --pretrained-3d FILE")
+    if options.inflate and resume not in ("", "auto"):
+        raise DataError(f"--inflate starts a new run and --resume-epoch {resume} continues one: give only one of them")
     if options.time_probe and not options.evaluate:
         raise DataError("--time-probe is of an evaluation: give --evaluate too")
     if options.evaluate and options.pretrained_3d and resume == "auto":

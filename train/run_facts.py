@@ -14,6 +14,8 @@ from common.version import versions
 from data.labels.video_list import VideoList
 from evaluate.known_videos import Contents, trained_videos
 from evaluate.preprocessing import Preprocessing
+from network import VideoNetwork
+from network.weights.facts import facts_of
 from network.weights.tensors import checksum
 from train.checkpoint.files import FORMAT, Checkpoint
 from train.checkpoint.source import source_facts
@@ -24,7 +26,7 @@ from train.failures import named_tensors
 
 
 def network_facts(options: Any, num_classes: int) -> dict[str, Any]:
-    """What a checkpoint says of its network."""
+    """What the options say of the network."""
     return {
         "name": options.network,
         "gates": options.gates,
@@ -35,6 +37,7 @@ def network_facts(options: Any, num_classes: int) -> dict[str, Any]:
 
 def run_facts(
     options: Any,
+    network: VideoNetwork,
     videos: VideoList,
     digests: Digests,
     contents: Contents,
@@ -54,7 +57,7 @@ def run_facts(
         source = source_facts(start.path, start.checkpoint) if start.path and start.checkpoint else {}
     return {
         "format": FORMAT,
-        "network": network_facts(options, len(videos.classes)),
+        "network": facts_of(network),
         "classes": list(videos.classes),
         "loaded": list(loaded),
         "source": source,
@@ -64,7 +67,11 @@ def run_facts(
         "content": plain_contents(contents),
         "options": plain(options),
         "preprocessing": Preprocessing(
-            options.clip_length, options.clip_size, options.val_frame_interval, options.crop_scale
+            options.clip_length,
+            options.clip_size,
+            options.val_frame_interval,
+            options.crop_scale,
+            normalisation=network.normalisation,
         ).plain(),
         "versions": versions(),
         "run_key": resumed.get("run_key") or secrets.token_hex(8),

@@ -149,7 +149,8 @@ class Trainer:
         self.val_progress = val_progress  # shows how far a validation is
         self.most_val_clips = most_val_clips  # that go through the network at a time; 0: all of a batch
         self.is_other_validation = is_other_validation  # asked on the first rank, after each validation
-        self.augment = Augment(DTYPES[options.precision], LAYOUTS[with_layout(options.layout, device.type)])
+        layout = LAYOUTS[with_layout(options.layout, device.type)]
+        self.augment = Augment(DTYPES[options.precision], layout, network.normalisation)
         computation = Computation(network, loss, optimizer_step, device, options.precision)
         self.passes = make_passes(computation, ranks, options.graphs)
         self.speed = SpeedMonitor(device)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from common.normalisation import SRTG, Normalisation
 from data.augment import plain
 from data.augment.use import may_use_kernels
 
@@ -35,13 +36,19 @@ class Augment(nn.Module):
     on the host, which decides with them which clips need an operation. So the other clips do not pay for it, and
     nothing waits for the device.
 
+    `normalisation` is what the network expects, its attribute of this name; by default that of new networks here.
+
     On a GPU the operations are those of kernels.py, if they are wanted and right (see use.py), else those of plain.py.
     """
 
     def __init__(
-        self, dtype: torch.dtype = torch.float32, memory_format: torch.memory_format = torch.contiguous_format
+        self,
+        dtype: torch.dtype = torch.float32,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        normalisation: Normalisation = SRTG,
     ) -> None:
         super().__init__()
+        self.normalisation = normalisation
         self.dtype = dtype
         self.memory_format = memory_format
 
@@ -52,7 +59,7 @@ class Augment(nn.Module):
         if may_use_kernels(clips, out, self.memory_format):
             from data.augment import kernels  # not at import: Triton is not everywhere
 
-            kernels.augment(clips, params, out)
+            kernels.augment(clips, params, out, self.normalisation)
         else:
-            plain.augment(clips, params, out)
+            plain.augment(clips, params, out, self.normalisation)
         return out

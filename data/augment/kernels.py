@@ -22,7 +22,7 @@ import triton.language as tl
 from torch import Tensor
 
 from common.kernels.launch import Launcher
-from data.augment.normalise import MEAN, SCALE
+from common.normalisation import SRTG, Normalisation
 from data.augment.ops import LUMA
 from data.augment.packed import to_device
 from data.augment.params import named_params
@@ -31,10 +31,6 @@ from data.augment.table import BLURRED, BLURRED_SAMPLES, COLUMNS, FIRST_COLUMN, 
 PIXELS, FRAMES, WARPS = 128, 4, 4  # a thread has one pixel of four frames
 MOST_CLIPS = 2**16 - 1  # a grid's second axis
 
-_LOW = [tl.constexpr((0 - mean) * SCALE) for mean in MEAN]
-_HIGH = [tl.constexpr((255 - mean) * SCALE) for mean in MEAN]
-LOW_R, LOW_G, LOW_B = _LOW
-HIGH_R, HIGH_G, HIGH_B = _HIGH
 LUMA_R, LUMA_G, LUMA_B = (tl.constexpr(weight) for weight in LUMA)
 OF_CLIP, OF_SAMPLES = tl.constexpr(BLURRED), tl.constexpr(BLURRED_SAMPLES)
 ROW = tl.constexpr(COLUMNS)
@@ -185,8 +181,14 @@ def _sample_kernel(
 def _augment_kernel(
     clips, samples, out, table, taps, frames, height, width, of_clip, of_channel, of_frame, of_row, of_column,
     out_channel, out_pixel, PIXELS: tl.constexpr, FRAMES: tl.constexpr,
+    LOW_R: tl.constexpr, HIGH_R: tl.constexpr, LOW_G: tl.constexpr, HIGH_G: tl.constexpr, LOW_B: tl.constexpr,
+    HIGH_B: tl.constexpr, OF_GREEN: tl.constexpr, OF_BLUE: tl.constexpr,
 ):  # fmt: skip
-    """All operations; `samples` are those of `_sample_kernel`. The frames of `out` lie one after the other."""
+    """All operations; `samples` are those of `_sample_kernel`. The frames of `out` lie one after the other.
+
+    LOW and HIGH are the limits of the channels, OF_GREEN and OF_BLUE the factors of a normalisation. A factor of 1
+    costs nothing, and does not change a bit.
+    """
     clip = tl.program_id(1)
     row = table + clip * ROW
     pixels = height * width
@@ -224,8 +226,8 @@ def _augment_kernel(
             red, green, blue = _shifted(red, green, blue, hue, saturation)
         luma = (red * LUMA_R + green * LUMA_G + blue * LUMA_B) * luma_gain + noise
         red = tl.minimum(tl.maximum(red * gain + offset_r + luma, LOW_R), HIGH_R)
-        green = tl.minimum(tl.maximum(green * gain + offset_g + luma, LOW_G), HIGH_G)
-        blue = tl.minimum(tl.maximum(blue * gain + offset_b + luma, LOW_B), HIGH_B)
+        green = tl.minimum(tl.maximum(green * (gain * OF_GREEN) + offset_g + luma * OF_GREEN, LOW_G), HIGH_G)
+        blue = tl.minimum(tl.maximum(blue * (gain * OF_BLUE) + offset_b + luma * OF_BLUE, LOW_B), HIGH_B)
         place = (frame * pixels + pixel) * out_pixel
         kind = out.dtype.element_ty
         tl.store(out + place, red.to(kind), mask=mask)
@@ -237,13 +239,13 @@ _sample = Launcher(_sample_kernel, 4, num_warps=WARPS)
 _augment = Launcher(_augment_kernel, 5, num_warps=WARPS)
 
 
-def augment(clips: Tensor, params: Tensor, out: Tensor) -> None:
+def augment(clips: Tensor, params: Tensor, out: Tensor, normalisation: Normalisation = SRTG) -> None:
     """Write uint8 clips (n, 3, T, h, w) of any strides, augmented and normalised, to `out`; see plain.py.
 
     `out` is contiguous or in channels_last_3d. `may_take` has to be true.
     """
     count, _, frames, height, width = clips.shape
-    arrays = tables_of(named_params(params.numpy()), height, width)
+    arrays = tables_of(named_params(params.numpy()), height, width, normalisation)
     table, taps, *of_sampled = to_device(arrays if len(arrays.sampled) else arrays[:2], clips.device)
     tiles = triton.cdiv(height * width, PIXELS)
     constants = PIXELS, min(FRAMES, triton.next_power_of_2(frames))
@@ -255,7 +257,16 @@ def augment(clips: Tensor, params: Tensor, out: Tensor) -> None:
         _sample((tiles, len(sampled), 1), clips, samples, table, sampled, *sizes, *constants)
     of_pixel = 1 if out.is_contiguous() else 3
     of_channel = frames * height * width if out.is_contiguous() else 1
-    _augment((tiles, count, 1), clips, samples, out, table, taps, *sizes, of_channel, of_pixel, *constants)
+    _augment(
+        (tiles, count, 1), clips, samples, out, table, taps, *sizes, of_channel, of_pixel, *constants,
+        *constants_of(normalisation),
+    )  # fmt: skip
+
+
+def constants_of(normalisation: Normalisation) -> tuple[float, ...]:
+    """Of `_augment_kernel`, in order, behind PIXELS and FRAMES."""
+    limits = (limit for pair in normalisation.limits for limit in pair)
+    return (*limits, *normalisation.factors[1:])
 
 
 def may_take(clips: Tensor) -> bool:

@@ -1,22 +1,20 @@
 """Grey levels to the values that a network expects."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from common.errors import DataError
 from common.layout import best_format
+from common.normalisation import SCALE as SCALE
+from common.normalisation import SRTG, Normalisation
 
-MEAN = (124.0, 117.0, 104.0)  # of R, G, B, in grey levels 0-255
-SCALE = 0.0167  # 1 / standard deviation in grey levels, for all channels
-STD = (1 / SCALE,) * 3
+MEAN = SRTG.mean
 
 
 class Normalise(nn.Module):
     """Normalises uint8 clips (B, 3, T, h, w) of any strides: (x - mean) / std, by default float32.
 
-    `mean` and `std` are of R, G, B in grey levels 0-255, by default those that all networks are trained with here.
+    `normalisation` is what the network expects, its attribute of this name; by default that of new networks here.
     For clips that are not augmented; Augment normalises by itself, and takes the same `dtype` and `memory_format`. The
     default memory format is that in which networks are fastest on the device of the clips.
     """
@@ -28,14 +26,13 @@ class Normalise(nn.Module):
         self,
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format | None = None,
-        mean: Sequence[float] = MEAN,
-        std: Sequence[float] = STD,
+        normalisation: Normalisation = SRTG,
     ) -> None:
         super().__init__()
         self.dtype = dtype
         self.memory_format = memory_format
-        scale = [1 / each for each in std]
-        for name, levels in (("mean", mean), ("scale", scale)):
+        scale = [1 / each for each in normalisation.std]
+        for name, levels in (("mean", normalisation.mean), ("scale", scale)):
             self.register_buffer(name, torch.tensor(levels).view(1, 3, 1, 1, 1), persistent=False)
 
     def forward(self, clips: Tensor) -> Tensor:

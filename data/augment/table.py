@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common.normalisation import SRTG, Normalisation
 from data.augment.ops import may_mirror
 from data.augment.values import Part, parts_of
 
@@ -41,12 +42,12 @@ class Tables(NamedTuple):
     sampled: np.ndarray  # int32 (s,): the clips that are sampled before they are blurred; their slots are 0, 1, ...
 
 
-def tables_of(fields: np.ndarray, height: int, width: int) -> Tables:
+def tables_of(fields: np.ndarray, height: int, width: int, normalisation: Normalisation = SRTG) -> Tables:
     """The tables of n clips with the `named_params` fields (n,)."""
     rows = np.zeros(len(fields), ROW)
     rows["taps"] = 1
     taps, sampled = np.array([[0, 0, 1]], np.float32), np.zeros(0, np.int32)
-    parts = parts_of(fields, height, width)
+    parts = parts_of(fields, height, width, normalisation)
     for name in ("rotation", "perspective"):
         if name in parts:
             is_chosen, values = parts[name]

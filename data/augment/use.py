@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from common.kernels.switch import are_wanted, has_triton
+from common.normalisation import SCALE
 from data.augment import plain
-from data.augment.normalise import SCALE
 from data.augment.params import KINDS, NAMED_DTYPE, identity_params, random_params_of_kind
 
 SHAPE = (3, 5, 13, 15)  # channels, frames and size of a clip: more than a tile of pixels and frames, odd sizes

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.augment.normalise import MEAN, SCALE
+from common.normalisation import SRTG, Normalisation
 from data.augment.ops import LUMA, blur_kernels, homographies, is_visible_blur
 
 MEDIUM_GREY = 127.0  # the level that a change of contrast does not move, as in imgaug
@@ -20,7 +20,7 @@ class Part(NamedTuple):
     values: dict[str, np.ndarray]  # of the chosen clips
 
 
-def parts_of(fields: np.ndarray, height: int, width: int) -> dict[str, Part]:
+def parts_of(fields: np.ndarray, height: int, width: int, normalisation: Normalisation = SRTG) -> dict[str, Part]:
     """The operations that n clips need, by their names, in order; `fields` (n,) are the clips' `named_params`.
 
     - "rotation", "perspective": matrices (m, 3, 3), see `homographies`; m is the number of chosen clips;
@@ -28,8 +28,8 @@ def parts_of(fields: np.ndarray, height: int, width: int) -> dict[str, Part]:
     - "hue forwards", "hue backwards": hue (m,) and saturation (m,), see `shift_hue_and_saturation`;
     - "affine map", of all clips: see `_affine_map`.
     """
-    parts = [*_geometry(fields, height, width), *_blur(fields), *_hue(fields), ("affine map", _affine_map(fields))]
-    return dict(parts)
+    affine_map = ("affine map", _affine_map(fields, normalisation))
+    return dict([*_geometry(fields, height, width), *_blur(fields), *_hue(fields), affine_map])
 
 
 def _geometry(fields: np.ndarray, height: int, width: int) -> list[tuple[str, Part]]:
@@ -66,7 +66,7 @@ def _hue(fields: np.ndarray) -> list[tuple[str, Part]]:
     return parts
 
 
-def _affine_map(fields: np.ndarray) -> Part:
+def _affine_map(fields: np.ndarray, normalisation: Normalisation) -> Part:
     """Addition, noise, colour, contrast and normalisation: one affine map of the channels for each clip.
 
     With addition a, noise n, colour factor f, contrast factor c, and the luma L(x) of x:
@@ -76,16 +76,18 @@ def _affine_map(fields: np.ndarray) -> Part:
     equals c f scale x + c (1 - f) scale L(x) + c scale n + (c (L(a) + f (a - L(a)) - 127) + 127 - mean) scale.
 
     The values are gain (n,) of x, luma_gain (n,) of L(x), where any is not 0, and offset (n, 3). Where there is noise:
-    noisy, the indices of the m clips that have some, their noise_seed (m,) and noise_scale (m,).
+    noisy, the indices of the m clips that have some, their noise_seed (m,) and noise_scale (m,). All but the offset are
+    those of red; the other channels' are `Normalisation.factors` times as much.
     """
+    mean, scale, of_red = np.array(normalisation.mean), np.array(normalisation.scale), normalisation.scale[0]
     contrast, colour, add = (fields[name].astype(float) for name in ("contrast", "colour", "add"))
     luma_of_add = (add @ LUMA)[:, None]
     constant = contrast[:, None] * (luma_of_add + colour[:, None] * (add - luma_of_add) - MEDIUM_GREY)
-    values = {"offset": (constant + MEDIUM_GREY - MEAN) * SCALE, "gain": contrast * colour * SCALE}
+    values = {"offset": (constant + MEDIUM_GREY - mean) * scale, "gain": contrast * colour * of_red}
     if (colour != 1).any():
-        values["luma_gain"] = contrast * (1 - colour) * SCALE
+        values["luma_gain"] = contrast * (1 - colour) * of_red
     is_noisy = fields["noise_scale"] != 0
     if is_noisy.any():
         values["noisy"], values["noise_seed"] = np.flatnonzero(is_noisy), fields["noise_seed"][is_noisy]
-        values["noise_scale"] = contrast[is_noisy] * fields["noise_scale"][is_noisy] * SCALE
+        values["noise_scale"] = contrast[is_noisy] * fields["noise_scale"][is_noisy] * of_red
     return Part(np.ones(len(fields), bool), values)

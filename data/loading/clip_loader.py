@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Sampler, Subset
 
 from common.errors import DataError
+from common.normalisation import SRTG, Normalisation
 from common.text import quoted
 from data.augment.augment import Augment
 from data.augment.normalise import Normalise
@@ -53,8 +54,9 @@ class ClipLoader:
 
     `clips` are those of open_split, or a torch.utils.data.Subset of them.
     Frames are float32 (B, 3, T, h, w), normalised as in training; with `augment`, random clips are augmented as in
-    training with `--augment full`. Labels are int64 (B,). Each iteration is an epoch, with other random clips and, with
-    `shuffle` (by default if clips are random), in another order: that of `clips.epoch` first, then one later each time.
+    training with `--augment full`. `normalisation` is what the network expects, its attribute of this name. Labels are
+    int64 (B,). Each iteration is an epoch, with other random clips and, with `shuffle` (by default if clips are
+    random), in another order: that of `clips.epoch` first, then one later each time.
     The worker processes live as long as the loader; with 0 workers, clips are read in this process.
 
     DataError for arguments that cannot be, and for a video that cannot be read.
@@ -68,6 +70,7 @@ class ClipLoader:
         shuffle: bool | None = None,
         device: torch.device | str = "cpu",
         augment: bool = False,
+        normalisation: Normalisation = SRTG,
     ) -> None:
         clips, videos = _all_and_chosen(clips)
         if clips.transform is not None:
@@ -77,8 +80,8 @@ class ClipLoader:
         self.clips = clips
         self.device = _checked_device(device)
         self._workers = min(whole_number("workers", workers, least=0), len(videos))
-        self._augment = Augment() if augment else None
-        self._normalise = Normalise().to(self.device)
+        self._augment = Augment(normalisation=normalisation) if augment else None
+        self._normalise = Normalise(normalisation=normalisation).to(self.device)
         self._dataset = ClipDataset(clips.videos, clips.sampling, clips.seed)
         is_shuffled = clips.is_random if shuffle is None else shuffle
         batch_size = whole_number("batch_size", batch_size)

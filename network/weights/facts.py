@@ -8,6 +8,8 @@ from typing import Any
 
 from common.cli import LARGEST
 from common.errors import NetworkError
+from common.normalisation import SRTG, Normalisation, of_levels
+from network.base import EPS, VideoNetwork
 from network.srtg import PLACEMENTS
 
 FORMAT = 1
@@ -20,6 +22,13 @@ LONGEST_NUMBER = 128
 """Bits of a whole number that is shown. Python refuses to show the largest."""
 
 KEYS = ("name", "gates", "placement", "num_classes")
+"""What every file says of its network."""
+
+LATER = ("normalisation", "eps")
+"""What newer files say too: {"mean", "std"} in grey levels of R, G, B, and the eps of batch norm. Networks of others
+have the normalisation of the file's preprocessing, else this project's, and the default eps."""
+
+LARGEST_EPS = 1.0
 
 CLIPS = ("clip_length", "clip_size", "val_frame_interval")
 """The options of the clips that a network was trained for."""
@@ -39,10 +48,11 @@ TRAINING = ("options", "videos", "content", "preprocessing")
 
 
 def saved_facts(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
-    """{"name", "gates", "placement", "num_classes", "classes"} of a checkpoint of this project; None for all others.
+    """What a checkpoint of this project says of its network; None for all others.
 
-    `classes` are the class names in the order of the logits, None if the file has no names. NetworkError if one of them
-    is missing or is no such value, or if another version of this project wrote the file in another format.
+    {"name", "gates", "placement", "num_classes", "normalisation", "eps"}, the arguments of `create_network`, and
+    "classes": the class names in the order of the logits, None if the file has no names. NetworkError if one of them is
+    missing or is no such value, or if another version of this project wrote the file in another format.
     """
     if not is_own(checkpoint):
         return None
@@ -53,7 +63,7 @@ def saved_facts(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     missing = [key for key in KEYS if key not in network]
     if missing:
         raise NetworkError(f"the checkpoint's field `network` lacks {', '.join(missing)}")
-    unknown = [key for key in network if key not in KEYS]
+    unknown = [key for key in network if key not in (*KEYS, *LATER)]
     if unknown:
         raise NetworkError(f"the checkpoint's network has the setting {shown(unknown[0])}, of another version")
     name, gates, placement, num_classes = (network[key] for key in KEYS)
@@ -65,7 +75,21 @@ def saved_facts(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
         raise NetworkError(f"the checkpoint has an unknown placement: {shown(placement)}")
     if type(num_classes) is not int or num_classes < 1:
         raise NetworkError(f"the checkpoint's number of classes is {shown(num_classes)}, not a whole number above 0")
-    return {key: network[key] for key in KEYS} | {"classes": _classes(checkpoint.get("classes"), num_classes)}
+    facts = {key: network[key] for key in KEYS}
+    facts |= {"normalisation": _normalisation(checkpoint, network.get("normalisation")), "eps": _eps(network)}
+    return facts | {"classes": _classes(checkpoint.get("classes"), num_classes)}
+
+
+def facts_of(network: VideoNetwork) -> dict[str, Any]:
+    """What a file says of this network, as plain values; `saved_facts` reads it."""
+    return {
+        "name": network.name,
+        "gates": network.gates,
+        "placement": network.placement,
+        "num_classes": network.num_classes,
+        "normalisation": network.normalisation.plain(),
+        "eps": network.eps,
+    }
 
 
 def training_facts(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -181,14 +205,40 @@ def _preprocessing(values: Mapping[Any, Any]) -> dict[str, Any]:
         raise NetworkError(f"its crop scale is {shown(scale)}, not a number from 1 to {LARGEST_CROP_SCALE:g}")
     if colour != "RGB":
         raise NetworkError(f"its preprocessing takes the colours {shown(colour)}; this version knows RGB alone")
+    return found | _levels(values).plain()
+
+
+def _levels(values: Mapping[Any, Any]) -> Normalisation:
+    """The normalisation of "mean" and "std"; NetworkError if one of them is none."""
     for name in ("mean", "std"):
         levels = values[name]
         if not isinstance(levels, list | tuple) or len(levels) != 3 or not all(map(_is_number, levels)):
             raise NetworkError(f"its {name} is {shown(levels)}, not three numbers")
-        found[name] = [float(level) for level in levels]
-    if min(found["std"]) <= 0:
-        raise NetworkError(f"its std is {found['std']}: it must be above 0")
+    found = of_levels(values["mean"], values["std"])
+    if min(found.std) <= 0:
+        raise NetworkError(f"its std is {list(found.std)}: it must be above 0")
     return found
+
+
+def _normalisation(checkpoint: Mapping[str, Any], saved: object) -> Normalisation:
+    """The network's, which its preprocessing must not contradict."""
+    clips = _preprocessing(_values(checkpoint, "preprocessing") or {})
+    own = _levels(clips) if clips else SRTG
+    if saved is None:
+        return own
+    if not isinstance(saved, Mapping) or set(saved) != {"mean", "std"}:
+        raise NetworkError(f"its network's normalisation is {shown(saved)}, not a mean and a std")
+    found = _levels(saved)
+    if clips and found != own:
+        raise NetworkError(f"its network expects {found.show()}, but its preprocessing gives {own.show()}")
+    return found
+
+
+def _eps(network: Mapping[Any, Any]) -> float:
+    eps = network.get("eps", EPS)
+    if not isinstance(eps, float) or not 0 < eps <= LARGEST_EPS:
+        raise NetworkError(f"its batch norm has the eps {shown(eps)}, not a number above 0 and up to {LARGEST_EPS:g}")
+    return eps
 
 
 def _is_number(value: object) -> bool:

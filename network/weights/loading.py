@@ -1,6 +1,7 @@
 """Load weights into networks by name and shape, and report what became of every tensor."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -10,13 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import NetworkError
-from network.base import VideoNetwork
+from common.normalisation import SRTG, Normalisation
+from network.base import EPS, VideoNetwork
 from network.registry import create_network, network_names
 from network.weights.facts import in_file, saved_facts, shown, training_facts
+from network.weights.published import PublishedWeights
 from network.weights.reading import read_checkpoint
 from network.weights.recognising import network_facts, recognise
 from network.weights.tensors import check_tensors, converted, first_names, may_lack, shape_text
 
+LOG = logging.getLogger("srtg")  # not common.logs, which needs rich: torch.hub loads networks without it
 CLASSIFIER = ("fc.weight", "fc.bias")
 MOST_ROWS = 20  # of one state in a report
 
@@ -28,7 +32,7 @@ class LoadedNetwork(NamedTuple):
     classes: list[str] | None
     """Class names in the order of the logits; None if the checkpoint has no names."""
     facts: dict[str, Any]
-    """{"name", "gates", "placement", "num_classes"}: the arguments of `create_network`."""
+    """The arguments of `create_network`."""
     origin: str
     """What the checkpoint was taken for, and what was changed in it."""
     training: dict[str, dict[str, Any]]
@@ -88,11 +92,12 @@ class LoadReport:
         return list(_shortened(rows))
 
 
-def load_network(path: Path | str, name: str = "") -> LoadedNetwork:
+def load_network(path: Path | str, name: str = "", normalisation: Normalisation | None = None) -> LoadedNetwork:
     """Build the network of a checkpoint file, with all its weights and in evaluation mode.
 
-    `name` is the network's, for a checkpoint of another project that does not name it. DataError if the file cannot be
-    read; NetworkError if the network is unknown or the weights are not exactly those of the network.
+    `name` is the network's, for a checkpoint of another project that does not name it; `normalisation` as in
+    `load_checkpoint`. DataError if the file cannot be read; NetworkError if the network is unknown or the weights are
+    not exactly those of the network.
     """
     checkpoint = read_checkpoint(Path(path))
     with in_file(path):
@@ -100,28 +105,44 @@ def load_network(path: Path | str, name: str = "") -> LoadedNetwork:
         classes = (saved_facts(checkpoint) or {}).get("classes")
         training = training_facts(checkpoint)
         network = create_network(**facts)
-        _, origin = load_checkpoint(network, checkpoint, classes, strict=True)
+        _, origin = load_checkpoint(network, checkpoint, classes, strict=True, normalisation=normalisation)
+    facts["normalisation"] = network.normalisation
     if not saved_facts(checkpoint) and facts["name"].startswith("srtg_"):
         origin += "; taken as without gates, placement final: the file does not say"
     return LoadedNetwork(network.eval(), classes, facts, origin, training)
 
 
 def load_checkpoint(
-    network: VideoNetwork, checkpoint: Mapping[str, Any], classes: Sequence[str] | None = None, strict: bool = False
+    network: VideoNetwork,
+    checkpoint: Mapping[str, Any],
+    classes: Sequence[str] | None = None,
+    strict: bool = False,
+    normalisation: Normalisation | None = None,
 ) -> tuple[LoadReport, str]:
     """Load a checkpoint of this project or of another; the report, and a description of the checkpoint's source.
 
-    `classes` are the network's; the rest is as in `load_weights`. NetworkError also if the weights were trained for a
-    network that computes something else from the same tensors: the message names the network that fits. With `strict`
-    the network must be the checkpoint's also in name, gates and placement.
+    The network gets the normalisation and the eps of batch norm that the weights were trained with. `normalisation` is
+    for weights of another project: a warning if theirs is known to be another one, or if without it the file does not
+    tell. `classes` are the network's; the rest is as in `load_weights`. NetworkError also if the weights were trained
+    for a network that computes something else from the same tensors: the message names the network that fits; and if
+    `normalisation` is not that of a file of this project, which says its own. With `strict` the network must be the
+    checkpoint's also in name, gates and placement.
     """
     facts = saved_facts(checkpoint)
     if facts:
         if strict:
             _check_same(network, facts)
         _check_pool(network, facts["name"])
+        if normalisation not in (None, facts["normalisation"]):
+            raise NetworkError(
+                f"the checkpoint was trained with the normalisation {facts['normalisation'].show()}: leave "
+                "--normalisation out"
+            )
         weights = check_tensors(checkpoint.get("weights"))
-        return load_weights(network, weights, facts["classes"], classes, strict), f"{facts['name']} of this project"
+        report = load_weights(network, weights, facts["classes"], classes, strict)
+        network.normalisation = facts["normalisation"]
+        network.set_eps(facts["eps"])
+        return report, f"{facts['name']} of this project{_about(network, facts['normalisation'] != SRTG)}"
     found = recognise(checkpoint)
     if found.network and network.name and network.name.removeprefix("srtg_") != found.network:
         raise NetworkError(
@@ -130,7 +151,39 @@ def load_checkpoint(
         )
     if found.is_paper:
         _check_pool(network, "r3d_18")
-    return load_weights(network, found.state_dict, strict=strict), found.origin
+    return load_published(network, found, normalisation, strict)
+
+
+def load_published(
+    network: VideoNetwork, found: PublishedWeights, normalisation: Normalisation | None, strict: bool = False
+) -> tuple[LoadReport, str]:
+    """`load_checkpoint` for weights of another project that are known to fit the network."""
+    report = load_weights(network, found.state_dict, strict=strict)
+    network.set_eps(found.eps)
+    network.normalisation = _normalisation(found, normalisation)
+    unknown = "" if found.is_known or normalisation else ", as the file does not tell another"
+    return report, f"{found.origin}{_about(network, True)}{unknown}"
+
+
+def _normalisation(found: PublishedWeights, given: Normalisation | None) -> Normalisation:
+    """What the network of another project's weights will get, and a warning if that may be wrong."""
+    if found.doubt and (given is None or not found.is_known):
+        LOG.warning("%s", found.doubt)
+    if given is None:
+        return found.normalisation
+    if found.is_known and not found.doubt and given != found.normalisation:
+        LOG.warning(
+            "--normalisation %s: the weights of %s were trained with %s", given.show(), found.origin,
+            found.normalisation.show(),
+        )  # fmt: skip
+    return given
+
+
+def _about(network: VideoNetwork, names_normalisation: bool) -> str:
+    """The network's normalisation, and an unusual eps of its batch norm, for the user."""
+    parts = [f"normalisation {network.normalisation.show()}"] if names_normalisation else []
+    parts += [f"batch-norm eps {network.eps:g}"] if network.eps != EPS else []
+    return "".join(f"; {part}" for part in parts)
 
 
 def load_weights(
@@ -186,13 +239,23 @@ def _check_report(
 ) -> None:
     """NetworkError if nothing fits or, with `strict`, if anything does not."""
     if not report.loaded:
+        prefix = _unknown_prefix(state_dict, own)
+        remedy = f": save its weights without the prefix `{shown(prefix)}`" if prefix else ""
         raise NetworkError(
             f"no tensor of the checkpoint fits the network: {first_names(state_dict)} against {first_names(own)}"
+            f"{remedy}"
         )
     if strict and not report.complete:
         differences = [f"{state} {tensors}" for state, tensors, _ in report.rows() if state != "loaded"]
         more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
         raise NetworkError(f"the checkpoint is not of this network: {'; '.join(differences[:4])}{more}")
+
+
+def _unknown_prefix(state_dict: Mapping[str, Tensor], own: Collection[str]) -> str:
+    """What stands before the network's names in those of the checkpoint; empty if they are other names."""
+    name = next(iter(own))
+    ending = f".{name}"
+    return next((found.removesuffix(name) for found in state_dict if found.endswith(ending)), "")
 
 
 def _check_same(network: VideoNetwork, facts: Mapping[str, Any]) -> None:

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from common.errors import UserError
-from data.augment.normalise import MEAN, STD, Normalise
+from common.normalisation import NORMALISATIONS, SRTG, Normalisation
+from data.augment.normalise import Normalise
 from evaluate.model import load_model
 from evaluate.preprocessing import Preprocessing
 from evaluate.views import ClipOptions, chosen_preprocessing
 from network import registry
 from network.resnet3d import Recursion
 from tests.evaluate.trained import checkpoint_of, save_checkpoint
+from tests.network.weights.other_projects import HARA, hara_shapes, weights_of
 from tests.small_dataset import CLASSES
 from tests.tiny_network import TinyNetwork
 from train import export
@@ -33,13 +35,18 @@ def test_every_file_gives_the_same_network_classes_and_clips(tmp_path, suffix):
     if suffix == ".onnx":
         pytest.importorskip("onnxscript")
         pytest.importorskip("onnxruntime")
-    save_checkpoint(tmp_path / "x.pth", interval="2@30", crop_scale=1.25, mean=(1.0, 2.0, 3.0), std=(50.0, 60.0, 70.0))
+    save_checkpoint(
+        tmp_path / "x.pth",
+        interval="2@30",
+        crop_scale=1.25,
+        normalisation=Normalisation((1.0, 2.0, 3.0), (50.0, 60.0, 70.0)),
+    )
     original = load_model(tmp_path / "x.pth")
     if suffix != ".pth":
         export.main([str(tmp_path / "x.pth"), str(tmp_path / f"x{suffix}")])
     model = load_model(tmp_path / f"x{suffix}")
     assert model.classes == CLASSES
-    assert model.preprocessing == Preprocessing(4, 32, "2@30", 1.25, (1.0, 2.0, 3.0), (50.0, 60.0, 70.0))
+    assert model.preprocessing == Preprocessing(4, 32, "2@30", 1.25, Normalisation((1.0, 2.0, 3.0), (50.0, 60.0, 70.0)))
     assert model.facts == {"name": "srtg_tiny", "gates": True, "placement": "final", "num_classes": 4}
     with torch.no_grad():
         torch.testing.assert_close(model.network(clips()), original.network(clips()), rtol=1e-3, atol=1e-5)
@@ -77,10 +84,21 @@ def test_what_a_flag_changes_is_said_and_what_is_unknown_is_refused(tmp_path):
 def test_normalisation_of_the_file_is_applied_exactly():
     """Weights with another normalisation lose up to two thirds of their decisions."""
     frames = torch.randint(0, 256, (2, 3, 4, 6, 6), dtype=torch.uint8)
-    own = Preprocessing(4, 6, 1, mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 8.0)).normalise()(frames)
+    own = Preprocessing(4, 6, 1, normalisation=Normalisation((10.0, 20.0, 30.0), (2.0, 4.0, 8.0))).normalise()(frames)
     for channel, (mean, std) in enumerate(((10, 2), (20, 4), (30, 8))):
         torch.testing.assert_close(own[:, channel], (frames[:, channel].float() - mean) / std)
-    assert torch.equal(Preprocessing(4, 6, 1, mean=MEAN, std=STD).normalise()(frames), Normalise()(frames))
+    assert torch.equal(Preprocessing(4, 6, 1, normalisation=SRTG).normalise()(frames), Normalise()(frames))
+
+
+def test_weights_of_others_are_evaluated_with_their_normalisation(tmp_path):
+    """They were evaluated with this project's: at chance, where grey levels are not divided."""
+    torch.save(weights_of(hara_shapes(*HARA["resnet3d_10"])), tmp_path / "x.pth")
+    options = ClipOptions(clip_length=4, val_size=32, val_frame_interval=1)
+    for name, expected in (("auto", "hara2020"), ("hara2018", "hara2018")):
+        model = load_model(tmp_path / "x.pth", normalisation=name)
+        assert chosen_preprocessing(options, model)[0].normalisation == NORMALISATIONS[expected]
+    with pytest.raises(UserError, match="--normalisation out"):
+        load_model(save_checkpoint(tmp_path / "y.pth"), normalisation="imagenet")
 
 
 def test_class_names_come_from_the_file_or_from_a_list_never_from_numbers(tmp_path):

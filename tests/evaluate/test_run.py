@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from common.errors import UserError
+from common.normalisation import Normalisation
 from data.clips.types import ClipRequest
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_val
@@ -185,7 +186,7 @@ def test_an_onnx_file_and_its_metadata_are_enough_for_the_same_scores(small_data
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     dataset = write_small_dataset(tmp_path / "data", train=4, val=8, frames=12, height=44, width=60)
-    save_checkpoint(tmp_path / "x.pth", mean=(90.0, 100.0, 110.0), std=(50.0, 60.0, 70.0))
+    save_checkpoint(tmp_path / "x.pth", normalisation=Normalisation((90.0, 100.0, 110.0), (50.0, 60.0, 70.0)))
     export.main([str(tmp_path / "x.pth"), str(tmp_path / "x.onnx")])
     evaluated(capsys, tmp_path / "x.onnx", dataset)
     found = read_predictions(tmp_path / "evaluation_val_1x1")

@@ -56,7 +56,7 @@ def test_names():
     plain += [f"{family}xt{row}" for family in ("r2plus1d", "r3d") for row in ("50_32x4d", "101_32x8d")]
     plain += [f"wide_{family}{row}" for family in ("r2plus1d", "r3d") for row in ("50_2", "101_2")]
     plain += [f"{kind}_csn_{depth}" for kind in ("ip", "ir") for depth in (26, 50, 101, 152)]
-    plain += ["tv_r3d_18", "tv_r2plus1d_18"]
+    plain += ["tv_r3d_18", "tv_r2plus1d_18", "tv_r2plus1d_34"]
     assert sorted(network_names()) == sorted(plain + [f"srtg_{name}" for name in plain])
     assert network_names("srtg_r3d_1?") == ["srtg_r3d_10", "srtg_r3d_18"]
     assert network_names("r3d_*") == [f"r3d_{depth}" for depth in depths]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from common.errors import UserError
+from common.normalisation import NORMALISATIONS
 from evaluate.preprocessing import Preprocessing
 from network import create_network, load_checkpoint, registry
 from network.resnet3d import Recursion
@@ -15,6 +16,7 @@ from network.weights.facts import training_facts
 from network.weights.loading import load_network
 from network.weights.reading import read_checkpoint
 from tests.network.weights.exported import check_onnx, check_program, network_of
+from tests.network.weights.other_projects import HARA, hara_shapes, weights_of
 from tests.tiny_network import TinyNetwork
 from train import export
 from train.file_settings import settings_from_file
@@ -61,6 +63,7 @@ def test_command_writes_a_program_that_answers_as_the_network(tmp_path, frames):
 def test_safetensors_round_trip(tmp_path):
     """Weights, classes and facts survive, so that the file can replace the .pth."""
     checkpoint = checkpoint_of("srtg_tiny", gates=True)
+    checkpoint["network"] |= {"normalisation": NORMALISATIONS["torchvision"].plain(), "eps": 1e-3}
     torch.save(checkpoint, tmp_path / "x.pth")
     export.main([str(tmp_path / "x.pth"), str(tmp_path / "x.safetensors")])
     read = read_checkpoint(tmp_path / "x.safetensors")
@@ -70,11 +73,22 @@ def test_safetensors_round_trip(tmp_path):
     assert report.complete
     assert report.classes_reordered
     assert "srtg_tiny" in origin
+    assert (network.normalisation, network.eps) == (NORMALISATIONS["torchvision"], 1e-3)
     assert torch.equal(network.layer1[0].sar.lstm.weight_ih_l0, checkpoint["weights"]["layer1.0.sar.lstm.weight_ih_l0"])
     export.main([str(tmp_path / "x.safetensors"), str(tmp_path / "y.safetensors")])
     again = read_checkpoint(tmp_path / "y.safetensors")
     assert (again["network"], again["classes"]) == (checkpoint["network"], CLASSES)
     assert all(torch.equal(again["weights"][name], tensor) for name, tensor in read["weights"].items())
+
+
+def test_an_export_of_others_weights_says_their_normalisation(tmp_path, capsys):
+    """It said this project's, and who deployed the file fed other pixels than were trained with."""
+    torch.save(weights_of(hara_shapes(*HARA["resnet3d_10"])), tmp_path / "hara.pth")
+    for flags, name in (([], "hara2020"), (["--normalisation", "hara2018"], "hara2018")):
+        export.main([str(tmp_path / "hara.pth"), str(tmp_path / "x.safetensors"), *flags])
+        expected = NORMALISATIONS[name]
+        assert str(expected.of_unit_range()["mean"]) in capsys.readouterr().out
+        assert load_network(tmp_path / "x.safetensors").network.normalisation == expected
 
 
 TRAINED = {

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.normalisation import NORMALISATIONS, SRTG
 from network import create_network
+from network.base import EPS
 from tests.processes import ENVIRONMENT, ROOT, Process, Server
 from tests.small_dataset import CLASSES, write_labels, write_small_dataset
 
@@ -186,7 +188,8 @@ def test_a_checkpoint_holds_all_that_is_documented_in_plain_types(finished):
     }  # fmt: skip
     assert checkpoint["position"] == {"epoch": 3, "step": 0}
     assert checkpoint["classes"] == list(CLASSES)
-    assert checkpoint["network"] == {"name": "srtg_tiny", "gates": True, "placement": "final", "num_classes": 4}
+    facts = {"name": "srtg_tiny", "gates": True, "placement": "final", "num_classes": 4}
+    assert checkpoint["network"] == facts | {"normalisation": SRTG.plain(), "eps": EPS}
 
 
 def test_the_best_checkpoint_evaluates_to_the_score_it_was_chosen_for(finished, tiny):
@@ -583,6 +586,7 @@ def test_fine_tuning_from_a_published_checkpoint(tiny, tmp_path, monkeypatch):
     torch.testing.assert_close(trained["weights"]["stem.0.weight"], weights["stem.0.weight"].flip(1))
     recursion = "layer3.0.sar.lstm.weight_hh_l1"
     torch.testing.assert_close(trained["weights"][recursion], weights[recursion])
+    assert trained["network"]["normalisation"] == NORMALISATIONS["srtg-original"].plain()
     assert set(trained["loaded"]) == set(weights) - {"fc.weight", "fc.bias"}
     factors = {group["lr_share"]: len(group["params"]) for group in trained["optimizer"]["param_groups"]}
     assert factors == {1.0: 2, 0.1: len(list(create_network("srtg_tiny", 4).parameters())) - 2}

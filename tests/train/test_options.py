@@ -146,6 +146,9 @@ MISTAKES = {
     "no interval": (["--train-frame-interval", ","], "--train-frame-interval"),
     "resume at the first epoch": (["--resume-epoch", "1"], r"--resume-epoch 1\b.*\b2\b.*auto"),
     "resume at a word": (["--resume-epoch", "last"], "--resume-epoch last"),
+    "two starts": (["--inflate", "a.pth", "--pretrained-3d", "b.pth"], "--inflate.*--pretrained-3d"),
+    "inflate and resume": (["--inflate", "a.pth", "--resume-epoch", "3"], "--inflate.*--resume-epoch 3"),
+    "inflate and evaluate": (["--inflate", "a.pth", "--evaluate"], "--inflate.*--pretrained-3d FILE"),
     "fine-tune nothing": (["--fine-tune"], "--fine-tune.*--pretrained-3d FILE"),
     "fine-tune and resume": (
         ["--fine-tune", "--resume-epoch", "3", "--pretrained-3d", "x.pth"],

@@ -3,7 +3,8 @@
 A checkpoint is a dict of tensors and plain types, saved by torch.save, and loads with `weights_only=True`:
 
     format          1
-    network         {"name", "gates", "placement", "num_classes"}
+    network         {"name", "gates", "placement", "num_classes", "normalisation", "eps"}; older files lack the last
+                    two, which say how clips are normalised, and the eps of batch norm
     weights         the network's state dict (other tools call it "state_dict")
     optimizer, scaler, batch_norm   state dicts; batch_norm holds the statistics of sub-batches, empty without them
     position        {"epoch", "step"}: the next step is number `step` (from 0) of `epoch` (from 1)

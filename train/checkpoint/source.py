@@ -6,10 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from common.errors import DataError, NetworkError
 from common.logs import LOG
 from common.text import shortened
 from network.weights.facts import is_own
+from network.weights.inflating import flat_weights
 from network.weights.recognising import recognise
 from network.weights.tensors import check_tensors, checksum
 from train.checkpoint.files import Checkpoint
@@ -108,10 +111,18 @@ def _checksum(checkpoint: Checkpoint) -> int | None:
     None if there are no weights of a network.
     """
     try:
-        weights = check_tensors(checkpoint.get("weights")) if is_own(checkpoint) else recognise(checkpoint).state_dict
+        weights = check_tensors(checkpoint.get("weights")) if is_own(checkpoint) else _weights_of(checkpoint)
     except NetworkError:
         return None
     return checksum(dict(sorted(weights.items())))
+
+
+def _weights_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Those of another project's network, or of a 2D network for --inflate."""
+    try:
+        return recognise(checkpoint).state_dict
+    except NetworkError:
+        return flat_weights(checkpoint)
 
 
 def _status(path: Path) -> tuple[int, int]:

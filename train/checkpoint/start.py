@@ -13,6 +13,7 @@ from rich.table import Table
 
 from common.errors import DataError, NetworkError
 from common.logs import LOG, log_table
+from common.normalisation import Normalisation
 from common.options import differences
 from common.processes import environment_number
 from common.ranks import Ranks
@@ -20,6 +21,7 @@ from common.text import quoted, shortened
 from evaluate.known_videos import Contents, other_content, other_dataset
 from network import VideoNetwork
 from network.weights.facts import in_file, saved_facts
+from network.weights.inflating import load_inflated
 from network.weights.loading import LoadReport, load_checkpoint, load_weights
 from network.weights.reading import read_checkpoint
 from train.checkpoint.checks import check_resumable, is_count, is_position
@@ -41,6 +43,8 @@ class StartingPoint:
     path: Path | None = None
     checkpoint: Checkpoint | None = None
     is_resume: bool = False
+    is_inflated: bool = False
+    """Whether it is a 2D network's."""
 
 
 def find_starting_point(
@@ -50,11 +54,13 @@ def find_starting_point(
     evaluate: bool = False,
     checkpoint: Checkpoint | None = None,
     run_id: str = "none",
+    inflate: Path | None = None,
 ) -> StartingPoint:
     """Find the checkpoint that the flags ask for; DataError if it is missing or the run would overwrite another.
 
-    `checkpoint` is the content of the file `pretrained`, if it has been read. If torchrun restarts the run `run_id`, it
-    is resumed without a flag; but not another run that it finds after this one was refused.
+    `checkpoint` is the content of the file `pretrained`, if it has been read; `inflate` is the file of a 2D network. If
+    torchrun restarts the run `run_id`, it is resumed without a flag; but not another run that it finds after this one
+    was refused.
     """
     restarted = None if evaluate else _restarted_from(folder, resume_epoch, run_id)
     if restarted:
@@ -80,6 +86,8 @@ def find_starting_point(
         )
     if pretrained:
         return StartingPoint(pretrained, checkpoint or read_checkpoint(pretrained))
+    if inflate:
+        return StartingPoint(inflate, read_checkpoint(inflate), is_inflated=True)
     return StartingPoint()
 
 
@@ -127,14 +135,20 @@ def move_aside(
         )  # fmt: skip
 
 
-def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequence[str]) -> LoadReport:
+def load_pretrained(
+    network: VideoNetwork, start: StartingPoint, classes: Sequence[str], normalisation: Normalisation | None = None
+) -> LoadReport:
     """Load the weights of a checkpoint of any project, and log a table of what was loaded, skipped and missing.
 
+    The network gets the normalisation that the weights were trained with, or `normalisation`, as in `load_checkpoint`.
     NetworkError if nothing fits.
     """
     assert start.checkpoint is not None
     with in_file(start.path):
-        report, origin = load_checkpoint(network, start.checkpoint, list(classes))
+        if start.is_inflated:
+            report, origin = load_inflated(network, start.checkpoint, normalisation)
+        else:
+            report, origin = load_checkpoint(network, start.checkpoint, list(classes), normalisation=normalisation)
     if is_resumable(start.checkpoint):
         origin += f", after {describe_position(start.checkpoint)}"
     table = Table("", "tensors", "", title=escape(f"{start.path}: {origin}"), title_justify="left", box=box.SIMPLE_HEAD)
@@ -147,13 +161,17 @@ def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequen
 
 
 def load_resumed(network: VideoNetwork, start: StartingPoint) -> None:
-    """Load the weights of the checkpoint to resume.
+    """Load the weights of the checkpoint to resume, with the normalisation and the eps that they were trained with.
 
     NetworkError if one does not fit, is missing, is not finite or was rounded since: a run saves its own precision.
     """
     assert start.checkpoint is not None
     with in_file(start.path):
         report = load_weights(network, start.checkpoint["weights"], strict=True)
+        facts = saved_facts(start.checkpoint)
+        assert facts is not None
+        network.normalisation = facts["normalisation"]
+        network.set_eps(facts["eps"])
         if report.converted:
             raise NetworkError(
                 f"{report.converted[0]} has another precision than a run saves: load the weights into a new run, "
@@ -172,12 +190,27 @@ def resume_state(
         raise DataError(f"{start.path} cannot be resumed: {error}") from error
 
 
-def check_same_run(start: StartingPoint, network: dict[str, object], classes: Sequence[str]) -> None:
-    """DataError if the checkpoint to resume has another network, other classes or another class order."""
+def check_same_run(
+    start: StartingPoint,
+    network: dict[str, object],
+    classes: Sequence[str],
+    normalisation: Normalisation | None = None,
+) -> None:
+    """DataError if the checkpoint to resume has another network, other classes or another class order.
+
+    Also if `normalisation` is given and another than the network's.
+    """
     assert start.checkpoint is not None
     saved = start.checkpoint["network"]
-    if saved != network:
-        new = {name: value for name, value in network.items() if saved.get(name) != value}
+    facts = saved_facts(start.checkpoint)
+    assert facts is not None
+    if normalisation not in (None, facts["normalisation"]):
+        assert normalisation is not None
+        raise DataError(
+            f"--normalisation {normalisation.name}: {start.path} was trained with {facts['normalisation'].show()}; "
+            "leave it out"
+        )
+    if new := {name: value for name, value in network.items() if saved.get(name) != value}:
         changes = "; ".join(f"{name} {saved.get(name)}, now {value}" for name, value in new.items())
         raise DataError(
             f"{start.path} was trained with another network ({changes}): give the same --network, --gates, --placement "

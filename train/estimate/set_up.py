@@ -26,7 +26,6 @@ from data.labels.dataset_spec import DatasetSpec
 from data.labels.scan_cache import nothing_kept
 from data.labels.splits import Splits, load_splits
 from data.loading.loader import BatchLoader
-from network import create_network
 from network.weights.reading import read_checkpoint
 from train.checkpoint.files import FORMAT, CheckpointFolder
 from train.checkpoint.progress import Progress
@@ -41,6 +40,7 @@ from train.losses import LossOptions, make_loss
 from train.main import (
     load_starting_weights,
     make_optimizer_step,
+    new_network,
     prepare_network,
     run_folder_of,
     trainer_options,
@@ -204,7 +204,9 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     check_tracker(options.track)
     folder = run_folder_of(options, spec)
     place, checkpoints = check_place(folder), CheckpointFolder(folder, options.network, options.keep)
-    start = find_starting_point(checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=checkpoint)
+    start = find_starting_point(
+        checkpoints, options.pretrained_3d, options.resume_epoch, checkpoint=checkpoint, inflate=options.inflate
+    )
     options = with_saved(start, options, checkpoint) if start.is_resume else options
     try:
         with nothing_kept():
@@ -237,7 +239,7 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     device = prepare_device(options.device, options.precision, ALONE)
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, available_cpus() // options.gpus))
-    network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
+    network = new_network(options, len(splits.train.classes))
     loaded = load_starting_weights(network, start, options, splits)
     network = prepare_network(network, options, device)
     trainer = Trainer(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from common.kernels.switch import use_kernels
+from common.normalisation import NORMALISATIONS, SRTG
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE, Normalise
 from data.augment.ops import noise
@@ -94,6 +95,20 @@ def test_the_input_is_not_changed_and_nothing_is_saved_in_checkpoints():
 def test_identity_params_only_normalise(clip):
     """--augment none and flip must give the colours that validation sees."""
     torch.testing.assert_close(Augment()(clip, make_params()), Normalise()(clip), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NORMALISATIONS)
+def test_every_normalisation_is_of_the_same_pixels(name):
+    """A network that was trained elsewhere would else learn from other colours, brightness or noise than these."""
+    clips, params, of_name = pictures(clips=20), random_batch(20), NORMALISATIONS[name]
+    levels = [
+        Augment(normalisation=each)(clips, params) * torch.tensor(each.std).view(3, 1, 1, 1)
+        + torch.tensor(each.mean).view(3, 1, 1, 1)
+        for each in (SRTG, of_name)
+    ]
+    torch.testing.assert_close(*levels, rtol=0, atol=1e-3)
+    plain = Augment(normalisation=of_name)(clips[:1], make_params())
+    torch.testing.assert_close(plain, Normalise(normalisation=of_name)(clips[:1]), rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize("degrees", [-10, 3.5, 10])

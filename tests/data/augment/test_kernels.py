@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.normalisation import NORMALISATIONS, SRTG
 from data.augment import plain
 from data.augment.params import KINDS, NAMED_DTYPE, identity_params, random_params, random_params_of_kind
 from data.augment.table import FIRST_COLUMN
@@ -35,16 +36,16 @@ def drawn(clips: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.stack([random_params(rng) for _ in range(clips)]))
 
 
-def by_kernels(clips, params, device, dtype=torch.float32, memory_format=torch.channels_last_3d):
+def by_kernels(clips, params, device, dtype=torch.float32, memory_format=torch.channels_last_3d, normalisation=SRTG):
     out = torch.empty(clips.shape, dtype=dtype, device=device, memory_format=memory_format).fill_(float("nan"))
-    kernels.augment(clips.to(device), params, out)
+    kernels.augment(clips.to(device), params, out, normalisation)
     assert out.is_contiguous(memory_format=memory_format)
     return out.cpu()
 
 
-def by_pytorch(clips, params):
+def by_pytorch(clips, params, normalisation=SRTG):
     out = torch.empty(clips.shape)
-    plain.augment(clips, params, out)
+    plain.augment(clips, params, out, normalisation)
     return out
 
 
@@ -83,6 +84,17 @@ def test_all_kinds_together_in_each_dtype_and_layout(dtype, memory_format, devic
     if dtype != torch.float32 and device == "cuda":  # the interpreter cuts bits off
         exact = by_kernels(clips, params, device, torch.float32, memory_format)
         assert torch.equal(ours, exact.to(dtype))
+
+
+@on_devices
+@pytest.mark.parametrize("name", ["torchvision", "hara2018"])
+def test_each_channel_has_its_deviation(name, device):
+    """Weights of other projects would learn from other colours than they know."""
+    params, clips = torch.from_numpy(samples_of_params()[-2:]), pixels(2)
+    of_name = NORMALISATIONS[name]
+    ours, expected = by_kernels(clips, params, device, normalisation=of_name), by_pytorch(clips, params, of_name)
+    of_levels = torch.tensor(of_name.std).view(3, 1, 1, 1)
+    assert float(((ours - expected) * of_levels).abs().max()) < TOLERANCE
 
 
 @on_devices
@@ -159,14 +171,22 @@ POINTERS |= {"clips": torch.uint8, "sampled": torch.int32}
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
 @pytest.mark.parametrize("frames", [1, 2, 4])
 @pytest.mark.parametrize(
-    ("name", "dtype"), [("_sample_kernel", torch.float32), *(("_augment_kernel", dtype) for dtype in DTYPES)]
-)
-def test_kernels_compile_for_an_h100(name, dtype, frames, tmp_path, monkeypatch):
+    ("name", "dtype", "normalisation"),
+    [
+        ("_sample_kernel", torch.float32, "srtg"), *(("_augment_kernel", dtype, "srtg") for dtype in DTYPES),
+        ("_augment_kernel", torch.bfloat16, "torchvision"),
+    ],
+)  # fmt: skip
+def test_kernels_compile_for_an_h100(name, dtype, normalisation, frames, tmp_path, monkeypatch):
     """The interpreter accepts what the compiler refuses; and registers that do not suffice make a kernel slow."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = getattr(kernels, name)
     pointers = {name: of for name, of in (POINTERS | {"out": dtype}).items() if name in kernel.arg_names}
-    result = compiled(kernel, pointers, {"PIXELS": kernels.PIXELS, "FRAMES": frames}, kernels.WARPS)
+    of_normalisation = kernels.constants_of(NORMALISATIONS[normalisation])
+    constants = {"PIXELS": kernels.PIXELS, "FRAMES": frames}
+    if name == "_augment_kernel":
+        constants |= dict(zip(kernel.arg_names[-len(of_normalisation) :], of_normalisation, strict=True))
+    result = compiled(kernel, pointers, constants, kernels.WARPS)
     assert len(result.asm["ptx"].splitlines()) < 5000, "long code takes long to compile, and does not fit a GPU's cache"
     layouts = [line for line in result.asm["ttgir"].splitlines() if line.startswith("#blocked")]
     for layout in layouts:

@@ -15,6 +15,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Subset
 
+from common.normalisation import NORMALISATIONS, SRTG
 from data import ClipLoader, DataError, Normalise, open_split
 from data.clips.by_index import Clips
 from data.loading.loader import BatchLoader
@@ -106,6 +107,20 @@ def test_augmented_clips_are_others_but_normalised_alike(small_dataset, clips):
     assert (plain - augmented).abs().mean() < 0.5
     with pytest.raises(DataError, match="augment"):
         ClipLoader(opened(small_dataset, "val"), 8, augment=True)
+
+
+def test_clips_are_normalised_as_the_network_expects(small_dataset):
+    """Weights of other projects were trained on other pixels."""
+    val = opened(small_dataset, "val")
+    (plain, _), (other, _) = (
+        next(iter(ClipLoader(val, 2, workers=0, normalisation=each))) for each in (SRTG, NORMALISATIONS["hara2018"])
+    )
+    levels = [
+        frames * torch.tensor(each.std).view(1, 3, 1, 1, 1) + torch.tensor(each.mean).view(1, 3, 1, 1, 1)
+        for frames, each in ((plain, SRTG), (other, NORMALISATIONS["hara2018"]))
+    ]
+    torch.testing.assert_close(*levels, rtol=0, atol=1e-3)
+    assert not torch.equal(plain, other)
 
 
 def test_batches_may_be_kept(clips):

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from common.errors import DataError, NetworkError
+from common.normalisation import SRTG
 from network import VideoNetwork, create_network, load_checkpoint, load_weights
+from network.base import EPS
 from network.weights.facts import training_facts
 from network.weights.loading import load_network, saved_facts
 from network.weights.reading import read_checkpoint
@@ -161,7 +163,8 @@ def test_network_of_a_checkpoint_comes_with_gates_weights_and_classes(tmp_path):
     facts = {"name": "srtg_r3d_10", "gates": True, "placement": "mid", "num_classes": 4}
     torch.save({"network": facts, "weights": source.state_dict(), "classes": CLASSES}, tmp_path / "x.pth")
     network, classes, read, *_ = load_network(tmp_path / "x.pth")
-    assert (classes, read, network.name, network.training) == (CLASSES, facts, "srtg_r3d_10", False)
+    expected = facts | {"normalisation": SRTG, "eps": EPS}
+    assert (classes, read, network.name, network.training) == (CLASSES, expected, "srtg_r3d_10", False)
     clips = torch.randn(2, 3, 4, 24, 24)
     assert torch.equal(logits(network, clips), logits(source, clips))
 
@@ -270,12 +273,16 @@ def test_strict_loading_compares_what_no_tensor_shows(source, changes):
         ({"network": FACTS | {"num_classes": True}}, "number of classes"), ({"classes": 5}, "classes"),
         ({"classes": ["a", 1, None, "b"]}, "classes"), ({"classes": ["a"] * 4}, "twice"),
         ({"classes": ["a", "b"]}, "2 classes"),
+        ({"network": FACTS | {"normalisation": [1.0]}}, "normalisation"),
+        ({"network": FACTS | {"normalisation": {"mean": [1.0, 2.0, 3.0], "std": [1.0, 0.0, 1.0]}}}, "std"),
+        ({"network": FACTS | {"normalisation": {"mean": [1.0, 2.0], "std": [1.0] * 3}}}, "mean"),
+        ({"network": FACTS | {"eps": 0.0}}, "eps"), ({"network": FACTS | {"eps": "1e-3"}}, "eps"),
     ],
 )  # fmt: skip
 def test_what_a_checkpoint_says_of_its_network_is_checked(changes, word):
     """A value of another type fails somewhere else later, or is taken for another."""
     checkpoint = {"format": 1, "versions": {"srtg": "0.1.0"}, "network": FACTS, "classes": CLASSES, "weights": {}}
-    assert saved_facts(checkpoint) == FACTS | {"classes": CLASSES}
+    assert saved_facts(checkpoint) == FACTS | {"normalisation": SRTG, "eps": EPS, "classes": CLASSES}
     with pytest.raises(NetworkError, match=word):
         saved_facts(checkpoint | changes)
 

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from common.errors import NetworkError
+from common.normalisation import NORMALISATIONS, SRTG
 from network import VideoNetwork, create_network, load_checkpoint, load_weights, recognise
+from network.base import EPS
 from network.weights.recognising import network_facts
 from tests.network.plain_formulation import clips
 from tests.network.weights.exported import network_of
@@ -216,7 +218,7 @@ def test_facts_of_this_projects_checkpoints_are_those_saved():
     """Gates and placement have no tensors: a network built without them would predict something else."""
     saved = {"name": "srtg_r3d_10", "gates": True, "placement": "mid", "num_classes": 4}
     classifier = {"fc.bias": torch.zeros(4), "fc.weight": torch.zeros(4, 512)}
-    assert network_facts({"network": saved, "weights": classifier}) == saved
+    assert network_facts({"network": saved, "weights": classifier}) == saved | {"normalisation": SRTG, "eps": EPS}
     with pytest.raises(NetworkError, match=r"srtg_r3d_10.*r3d_18.*--network"):
         network_facts({"network": saved, "weights": {}}, "r3d_18")
 
@@ -226,7 +228,9 @@ def test_facts_of_other_checkpoints_are_recognised_or_asked_for(source):
     facts = {"gates": False, "placement": "final"}
     weights = weights_of(hara_shapes(*HARA["resnet3d_10"]), "meta")
     weights |= {"fc.bias": torch.zeros(5), "fc.weight": torch.zeros(5, 512)}
-    assert network_facts(weights) == {"name": "resnet3d_10", "num_classes": 5, **facts}
+    hara = facts | {"normalisation": NORMALISATIONS["hara2020"], "eps": EPS}
+    assert network_facts(weights) == {"name": "resnet3d_10", "num_classes": 5, **hara}
+    facts |= {"normalisation": SRTG, "eps": EPS}
     assert network_facts(source.state_dict(), "srtg_r3d_10") == {"name": "srtg_r3d_10", "num_classes": 4, **facts}
     with pytest.raises(NetworkError, match="--network"):
         network_facts(source.state_dict())

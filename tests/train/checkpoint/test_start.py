@@ -9,8 +9,12 @@ import torch
 
 from common.errors import DataError, NetworkError
 from common.logs import LOG
+from common.normalisation import NORMALISATIONS, SRTG
 from data.labels.content import UNREAD, Content
+from network import create_network
 from network.resnet3d import Recursion
+from tests.network.weights.other_projects import weights_of
+from tests.network.weights.test_inflating import flat_shapes
 from tests.plans import make_plan
 from tests.tiny_network import TinyNetwork
 from train.checkpoint.files import CheckpointFolder
@@ -22,6 +26,7 @@ from train.checkpoint.start import (
     check_schedule,
     find_starting_point,
     load_pretrained,
+    load_resumed,
     move_aside,
     strangers_to,
     with_saved,
@@ -361,6 +366,20 @@ def test_a_run_goes_on_with_its_own_network_only():
             check_same_run(start, FACTS | change, CLASSES)
 
 
+def test_a_run_goes_on_with_its_own_normalisation_and_eps():
+    """The second half of the training would see other pixels than the first, and nothing would tell."""
+    other = {"normalisation": NORMALISATIONS["imagenet"].plain(), "eps": 1e-3}
+    start = StartingPoint(Path("x.pth"), own(network=FACTS | other), is_resume=True)
+    target = network()
+    load_resumed(target, start)
+    assert (target.normalisation, target.eps) == (NORMALISATIONS["imagenet"], 1e-3)
+    assert target.stem[1].eps == 1e-3
+    check_same_run(start, dict(FACTS), CLASSES, NORMALISATIONS["imagenet"])
+    check_same_run(start, dict(FACTS), CLASSES)
+    with pytest.raises(DataError, match=r"--normalisation srtg: x\.pth was trained with imagenet"):
+        check_same_run(start, dict(FACTS), CLASSES, SRTG)
+
+
 @pytest.mark.parametrize(
     ("classes", "first"),
     [
@@ -539,10 +558,26 @@ def test_a_published_checkpoint_is_loaded_for_rgb_frames(caplog):
     """Its stem has blue as the first channel: without reversing, it would silently see wrong colours."""
     source, target = network(seed=1), network(num_classes=5, seed=2)
     report = load_pretrained(target, StartingPoint(None, published(source)), list("abcde"))
-    assert "BGR" in caplog.text
+    assert "BGR" in caplog.text and "srtg-original" in caplog.text
+    assert target.normalisation == NORMALISATIONS["srtg-original"]
     assert not report.unexpected
     torch.testing.assert_close(target.stem[0].weight, source.stem[0].weight.flip(1))
     assert torch.equal(target.layer4[0].conv2[0][0].weight, source.layer4[0].conv2[0][0].weight)
+
+
+def test_a_2d_network_is_inflated_and_its_file_is_known_again(folder, tmp_path, caplog):
+    """The run's checkpoints say where its weights came from; a resume does not read the file again."""
+    torch.save(weights_of(flat_shapes((1, 1, 1, 1), bottleneck=False)), tmp_path / "resnet.pth")
+    start = find_starting_point(folder, None, "auto", inflate=tmp_path / "resnet.pth")
+    target = create_network("r3d_10", 3)
+    report = load_pretrained(target, start, CLASSES)
+    assert "stem.0.weight" in report.loaded and "inflated" in caplog.text and "ImageNet's classes" in caplog.text
+    assert target.normalisation == NORMALISATIONS["imagenet"]
+    assert source_facts(start.path, start.checkpoint)["checksum"] is not None
+    folder.save(own())
+    assert find_starting_point(folder, None, "auto", inflate=tmp_path / "resnet.pth").is_resume
+    with pytest.raises(NetworkError, match="--inflate"):
+        load_pretrained(target, StartingPoint(None, start.checkpoint), CLASSES)
 
 
 def test_a_classifier_without_class_names_is_said_to_have_the_order_of_the_labels(caplog):
