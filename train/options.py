@@ -27,6 +27,7 @@ from evaluate.views import ViewOptions
 from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
+from train.freezing import FreezingOptions
 from train.losses import LossOptions
 from train.monitor.trackers.choice import NONE, TRACKERS
 from train.optim import OptimizerOptions
@@ -49,7 +50,9 @@ class DatasetChoice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOptions, ViewOptions, MachineOptions):
+class TrainOptions(
+    TrainerOptions, LossOptions, FreezingOptions, OptimizerOptions, ScheduleOptions, ViewOptions, MachineOptions
+):
     """All options of a run. A script gives its dataset's defaults as an instance."""
 
     dataset: Path = option(Path(), "folder with jpg/<class>/<video>/frames.db", "data", metavar="DIR", required=True)
@@ -105,8 +108,8 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
         aliases=("--pretrained_3d",), metavar="FILE",
     )  # fmt: skip
     fine_tune: bool = option(
-        False, "weights of --pretrained-3d learn at --loaded-lr-factor of the learning rate, new ones at the full rate",
-        "network and weights",
+        False, "weights of --pretrained-3d learn at --loaded-lr-factor of the learning rate, new ones and the "
+        "classifier at the full rate", "network and weights",
     )  # fmt: skip
     resume_epoch: str = option(
         "", "resume the run. N: start epoch N from the checkpoint of epoch N-1; auto: from the newest checkpoint, or "
@@ -232,6 +235,12 @@ def check_options(options: TrainOptions) -> None:
     if options.fine_tune and resume not in ("", "auto"):
         raise DataError(
             f"--fine-tune starts a new run and --resume-epoch {resume} continues one: give only one of them"
+        )
+    if options.layer_decay > 1:
+        raise DataError(f"--layer-decay {options.layer_decay:g}: must be 1 or less")
+    if options.head_only and options.freeze:
+        raise DataError(
+            "--head-only freezes all parts but the classifier, --freeze those that it names: give one of them"
         )
     if options.time_probe and not options.evaluate:
         raise DataError("--time-probe is of an evaluation: give --evaluate too")
