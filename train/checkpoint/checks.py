@@ -203,9 +203,10 @@ def _check_agreement(checkpoint: Mapping[str, Any], weights: Mapping[str, torch.
             f"its position is step {position['step']} of epoch {position['epoch']}, its progress step "
             f"{progress['step']} of epoch {progress['epoch']}"
         )
-    unknown = [name for name in checkpoint["loaded"] if name not in weights]
-    if unknown:
-        raise DataError(f"its field `loaded` names {shown(unknown[0])}, which its weights lack")
+    for field in ("loaded", "frozen"):
+        unknown = [name for name in checkpoint.get(field, ()) if name not in weights]
+        if unknown:
+            raise DataError(f"its field `{field}` names {shown(unknown[0])}, which its weights lack")
 
 
 def _check_progress(progress: Mapping[str, Any], num_classes: int) -> None:
