@@ -37,6 +37,7 @@ class SubBatchNorm3d(nn.BatchNorm3d):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, synchronise: bool = False) -> None:
         super().__init__(num_features, eps, momentum)
         self.synchronise = synchronise
+        self.is_fixed = False  # whether the running statistics stay as they are, to the bit; set by who freezes them
         self.register_buffer("split_mean", None, persistent=False)
         self.register_buffer("split_var", None, persistent=False)
 
@@ -64,8 +65,11 @@ class SubBatchNorm3d(nn.BatchNorm3d):
 
     @torch.no_grad()
     def aggregate(self) -> None:
-        """Set the running statistics to those of all sub-batches: mean of the variances plus variance of the means."""
-        if self.split_mean is not None and self.split_var is not None:
+        """Set the running statistics to those of all sub-batches: mean of the variances plus variance of the means.
+
+        Nothing if they are fixed: the mean of eight equal numbers may be another one, by rounding.
+        """
+        if not self.is_fixed and self.split_mean is not None and self.split_var is not None:
             mean = self.split_mean.mean(0)
             self.running_mean.copy_(mean)
             self.running_var.copy_(self.split_var.mean(0) + (self.split_mean - mean).square().mean(0))

@@ -46,7 +46,7 @@ WITHIN = {
         "schedule": set(),
         "distributed": set(),
         "monitor": set(),
-        "checkpoint": {"schedule", "monitor", "optim", "optimizer_step"},
+        "checkpoint": {"schedule", "monitor", "optimizer_state", "optimizer_step", "parameter_groups"},
         "report": {"schedule", "monitor", "checkpoint", "run_folder"},
     },
 }

@@ -49,6 +49,7 @@ from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.kernels.use import description_of_kernels
 from network.sub_batch_norm import use_sub_batch_norm
+from network.weights.loading import CLASSIFIER
 from network.weights.reading import read_checkpoint
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import BEST_BY, Progress
@@ -81,6 +82,8 @@ from train.debug import check_blocks, log_network
 from train.evaluating import most_val_clips, run_evaluation, tell_enlarged, val_loader, val_shape
 from train.failures import describe_known_error
 from train.file_settings import Notes, settings_from_file
+from train.fine_tuning import learning_lines, rates_of, unused_flags
+from train.freezing import Freezing, FreezingOptions, check_frozen_weights, make_freezing
 from train.losses import LossOptions, make_loss
 from train.monitor.callbacks import ConsoleLog, ProgressBar
 from train.monitor.reports import Callback, EpochReport
@@ -220,7 +223,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
     checkpoints = CheckpointFolder(folder, options.network, options.keep, run_folder.check)
 
     run_id = run_id_of(ranks)
-    start, options, splits, digests, own_contents, network, loaded, plan = on_all_ranks(
+    start, options, splits, digests, own_contents, network, loaded, freezing, plan = on_all_ranks(
         ranks, lambda: _set_up(options, spec, ranks, checkpoints, pretrained, run_id)
     )
     contents, frames = agreed_contents(ranks, own_contents)
@@ -228,6 +231,9 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
     loaders = _start_loaders(options, splits, plan, start, ranks)
     checkpoints.keep = options.keep
     network = prepare_network(network, options, device)
+    freezing.begin_epoch(network, first_epoch(start))
+    for line in freezing.lines(network):
+        LOG.info("%s", line)
     optimizer_step = make_optimizer_step(network, options, loaded, device, ranks)
     progress, strangers = Progress(best_by=options.best_by), list[Path]()
     if start.is_resume:
@@ -262,6 +268,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
         ContentWatch({"train": splits.train, "val": splits.val}, contents, checkpoints, take_contents),
         EvaluationProgress(console, LOG.info, options.log_every, "validation", ranks.world_size),
         most_val_clips(options, ranks),
+        freezing,
     )
     trainer.begin_reading(loaders.train, loaders.sampler, progress.epoch, progress.step)
     written = plain(options) if progress.epoch <= plan.num_epochs else None
@@ -296,7 +303,10 @@ def _tell(plan: Plan, splits: Splits, options: TrainOptions, facts: list[str]) -
         tell_spans(splits.train, options, "training")
         tell_mirroring(splits.train.classes, options)
         tell_spans(splits.val, options, "validation")
-    for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
+    if not options.fixes_all_norms:
+        for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
+            LOG.warning("%s", line)
+    for line in unused_flags(options, plan.num_epochs):
         LOG.warning("%s", line)
 
 
@@ -307,7 +317,8 @@ class _SetUp(NamedTuple):
     digests: dict[str, str]  # of the videos and labels of both splits
     contents: Contents | None  # of the splits' videos; None unless `is_first_of_machine`
     network: VideoNetwork  # on the CPU, with its weights
-    loaded: tuple[str, ...]  # names of the parameters that fine-tuning loaded from another checkpoint
+    loaded: tuple[str, ...]  # names of the parameters that fine-tuning loaded, but for the classifier's
+    freezing: Freezing
     plan: Plan
 
 
@@ -350,15 +361,17 @@ def _set_up(
         check_rates(splits.val, options, "validation")
     flipped_labels(splits.train.classes, options)  # whose mistakes are found here, too
     network = new_network(options, len(splits.train.classes))
-    loaded = load_starting_weights(network, start, options, splits)
+    freezing = make_freezing(network, part(options, FreezingOptions))
+    loaded = load_starting_weights(network, start, options, splits, freezing)
     if warning := warning_of_trained(start.path, start.checkpoint, splits.val, options):
         LOG.warning("%s", warning)
     schedule = part(options, ScheduleOptions)
     plan = make_plan(schedule, len(splits.train), ranks.world_size)
-    check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
+    if not options.fixes_all_norms:
+        check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
     if start.is_resume:
         check_schedule(start, options, len(splits.train), plan, digests, contents)
-    return _SetUp(start, options, splits, digests, contents, network, loaded, plan)
+    return _SetUp(start, options, splits, digests, contents, network, loaded, freezing, plan)
 
 
 def new_network(options: TrainOptions, num_classes: int) -> VideoNetwork:
@@ -368,9 +381,12 @@ def new_network(options: TrainOptions, num_classes: int) -> VideoNetwork:
 
 
 def load_starting_weights(
-    network: VideoNetwork, start: StartingPoint, options: TrainOptions, splits: Splits
+    network: VideoNetwork, start: StartingPoint, options: TrainOptions, splits: Splits, freezing: Freezing
 ) -> tuple[str, ...]:
-    """Load the starting point's weights. Returns the names of the parameters that fine-tuning loaded."""
+    """Load the starting point's weights. Returns the names of those that learn at --loaded-lr-factor.
+
+    These are all that fine-tuning loaded, but for the classifier's: new or not, it learns at the full rate.
+    """
     if start.is_resume:
         if options.inflate:
             LOG.info("--inflate %s is not read: the weights are those of %s", options.inflate, start.path)
@@ -380,10 +396,18 @@ def load_starting_weights(
         assert checkpoint is not None
         load_resumed(network, start)
         return tuple(checkpoint["loaded"])
-    if start.checkpoint is None:
-        return ()
-    report = load_pretrained(network, start, splits.train.classes, normalisation_of(options.normalisation))
-    return report.loaded if options.fine_tune else ()
+    report = None
+    if start.checkpoint is not None:
+        rates = rates_of(network, options, freezing)
+        normalisation = normalisation_of(options.normalisation)
+        report = load_pretrained(network, start, splits.train.classes, normalisation, rates)
+    check_frozen_weights(network, freezing, report)
+    return tuple(name for name in report.loaded if name not in CLASSIFIER) if report and options.fine_tune else ()
+
+
+def first_epoch(start: StartingPoint) -> int:
+    """The epoch of the plan with which a run goes on."""
+    return int(start.checkpoint["position"]["epoch"]) if start.is_resume and start.checkpoint else 1
 
 
 class _Loaders(NamedTuple):
@@ -405,8 +429,7 @@ def _start_loaders(options: TrainOptions, splits: Splits, plan: Plan, start: Sta
     # user's script, as spawning or a fork server would. A fork is the slower, and meets the more locks that no thread
     # is left to open, the more there is in this process. So they start before the network and NCCL are on the device.
     # The group's gloo threads are there by now, because the ranks have to agree on the data; no worker uses gloo.
-    position = start.checkpoint["position"] if start.is_resume and start.checkpoint else {"epoch": 1}
-    if position["epoch"] <= plan.num_epochs:
+    if first_epoch(start) <= plan.num_epochs:
         train.start_workers()
         val.start_workers()
     return _Loaders(train, sampler, val)
@@ -447,16 +470,9 @@ def make_optimizer_step(
     network: VideoNetwork, options: TrainOptions, loaded: tuple[str, ...], device: torch.device, ranks: Ranks
 ) -> OptimizerStep:
     """The optimiser of the flags; the parameters `loaded` learn at a lower rate."""
+    for line in learning_lines(network, options, loaded):
+        LOG.info("%s", line)
     optimizer = make_optimizer(network, part(options, OptimizerOptions), loaded)
-    if loaded:
-        names = [name for name, _ in network.named_parameters()]
-        new = [name for name in names if name not in loaded]
-        LOG.info(
-            "fine-tuning: %d loaded parameters learn at %g of the learning rate, %d new ones at the full rate: %s",
-            len(names) - len(new), options.loaded_lr_factor, len(new), ", ".join(new) or "none",
-        )  # fmt: skip
-    elif "loaded_lr_factor" in options.given:
-        LOG.warning("--loaded-lr-factor has no effect: this run does not fine-tune")
     return OptimizerStep(network.parameters(), optimizer, device, ranks, options.precision, options.clip_grad)
 
 

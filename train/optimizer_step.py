@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from common.errors import DataError
 from common.ranks import Ranks
-from train.optim import load_optimizer_state, set_lr
+from train.optim import create_states, set_lr
+from train.optimizer_state import load_optimizer_state
 
 
 class OptimizerStep:
@@ -62,6 +63,10 @@ class OptimizerStep:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
+    def begin_learning(self) -> None:
+        """To be called when parameters begin to learn: their momentum starts at zero."""
+        create_states(self.optimizer)
+
     def bad_step(self) -> int | None:
         """The first step whose loss or gradient was not finite, if there was one; waits for the device."""
         step = int(self.first_bad_step)
@@ -78,14 +83,15 @@ class OptimizerStep:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load a `state_dict`. A run in another precision starts with a new scaler.
+        """Load a `state_dict`, whose key `frozen` has the names of the parameters that did not learn then, if any.
 
-        DataError, and nothing is loaded, if it is not of these parameters or has values that no run saves.
+        A run in another precision starts with a new scaler. DataError, and nothing is loaded, if it is not of these
+        parameters or has values that no run saves.
         """
         scaler = state["scaler"]
         if scaler and self.scaler.is_enabled():
             _check_scaler(scaler, self.scaler.state_dict())
-        load_optimizer_state(self.optimizer, state["optimizer"])
+        load_optimizer_state(self.optimizer, state["optimizer"], state.get("frozen", ()))
         if scaler and self.scaler.is_enabled():
             self.scaler.load_state_dict(scaler)
 

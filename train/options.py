@@ -32,6 +32,7 @@ from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
 from network.weights.facts import LARGEST_CROP_SCALE
+from train.freezing import FreezingOptions
 from train.losses import LossOptions
 from train.monitor.trackers.choice import NONE, TRACKERS
 from train.optim import OptimizerOptions
@@ -61,7 +62,9 @@ class DatasetChoice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOptions, ViewOptions, MachineOptions):
+class TrainOptions(
+    TrainerOptions, LossOptions, FreezingOptions, OptimizerOptions, ScheduleOptions, ViewOptions, MachineOptions
+):
     """All options of a run. A script gives its dataset's defaults as an instance."""
 
     dataset: Path = option(Path(), "folder with jpg/<class>/<video>/frames.db", "data", metavar="DIR", required=True)
@@ -149,8 +152,8 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     )  # fmt: skip
     normalisation: str = normalisation_option()
     fine_tune: bool = option(
-        False, "weights of --pretrained-3d learn at --loaded-lr-factor of the learning rate, new ones at the full rate",
-        "network and weights",
+        False, "weights of --pretrained-3d learn at --loaded-lr-factor of the learning rate, new ones and the "
+        "classifier at the full rate", "network and weights",
     )  # fmt: skip
     resume_epoch: str = option(
         "", "resume the run. N: start epoch N from the checkpoint of epoch N-1; auto: from the newest checkpoint, or "
@@ -285,6 +288,12 @@ def check_options(options: TrainOptions) -> None:
         raise DataError("--inflate starts a training, and --evaluate needs trained weights: give --pretrained-3d FILE")
     if options.inflate and resume not in ("", "auto"):
         raise DataError(f"--inflate starts a new run and --resume-epoch {resume} continues one: give only one of them")
+    if options.layer_decay > 1:
+        raise DataError(f"--layer-decay {options.layer_decay:g}: must be 1 or less")
+    if options.head_only and options.freeze:
+        raise DataError(
+            "--head-only freezes all parts but the classifier, --freeze those that it names: give one of them"
+        )
     if options.time_probe and not options.evaluate:
         raise DataError("--time-probe is of an evaluation: give --evaluate too")
     if options.evaluate and options.pretrained_3d and resume == "auto":

@@ -1,5 +1,6 @@
 """The forward and backward pass of a part of a batch."""
 
+import gc
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
@@ -37,7 +38,7 @@ class Passes(Protocol):
         """Give every parameter's `grad` the batch's gradient, averaged over ranks. To be called after the last part."""
 
     def forget(self) -> None:
-        """Record anew: the network has other buffers."""
+        """Begin anew: the network has other buffers, or other parameters learn."""
 
     def begin_epoch(self) -> None:
         """Record anew if the network has other parameters or buffers than before."""
@@ -63,9 +64,8 @@ class EagerPasses:
     """Passes whose operations the host launches one by one; DistributedDataParallel averages over ranks."""
 
     def __init__(self, computation: Computation, ranks: Ranks) -> None:
-        self.computation = computation
-        network = computation.network
-        self.network = wrap_in_ddp(network, computation.device) if ranks.world_size > 1 else network
+        self.computation, self.ranks = computation, ranks
+        self._wrap()
 
     def __call__(
         self, clips: Tensor, labels: Tensor, batch_size: int, is_last: bool, between: Callable[[], None]
@@ -81,10 +81,25 @@ class EagerPasses:
         """The gradients are there already."""
 
     def forget(self) -> None:
-        """Nothing is recorded."""
+        """DistributedDataParallel waits for the gradients of the parameters that learned when it was made."""
+        if self.learning != _learning(self.computation.network):
+            self._wrap()
 
     def begin_epoch(self) -> None:
         """Nothing is recorded."""
 
+    def _wrap(self) -> None:
+        network = self.computation.network
+        self.learning = _learning(network)
+        self.network = network  # without the wrapper before, whose hooks go with it
+        if self.ranks.world_size > 1:
+            gc.collect()
+            self.network = wrap_in_ddp(network, self.computation.device)
+
     def _no_gradient_sync(self) -> AbstractContextManager[None]:
         return self.network.no_sync() if isinstance(self.network, DistributedDataParallel) else nullcontext()
+
+
+def _learning(network: nn.Module) -> list[bool]:
+    """Which parameters learn."""
+    return [parameter.requires_grad for parameter in network.parameters()]

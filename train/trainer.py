@@ -40,6 +40,7 @@ from train.failures import (
     not_finite_validation_error,
     too_many_bad_videos,
 )
+from train.freezing import Freezing
 from train.losses import Loss
 from train.monitor.guarded import Guarded
 from train.monitor.reports import Callback, EpochReport, LogReport
@@ -131,6 +132,7 @@ class Trainer:
         is_other_validation: Callable[[], bool] = lambda: False,
         val_progress: EvaluationProgress | None = None,
         most_val_clips: int = 0,
+        freezing: Freezing | None = None,
     ) -> None:
         self.network = network
         self.loss = loss
@@ -149,6 +151,7 @@ class Trainer:
         self.val_progress = val_progress  # shows how far a validation is
         self.most_val_clips = most_val_clips  # that go through the network at a time; 0: all of a batch
         self.is_other_validation = is_other_validation  # asked on the first rank, after each validation
+        self.freezing = freezing or Freezing()
         layout = LAYOUTS[with_layout(options.layout, device.type)]
         self.augment = Augment(DTYPES[options.precision], layout, network.normalisation)
         computation = Computation(network, loss, optimizer_step, device, options.precision)
@@ -202,7 +205,9 @@ class Trainer:
         self.begin_reading(loader, sampler, progress.epoch, progress.step)
         assert self._reading is not None
         batches, self._reading = self._reading.batches, None
-        self.network.train()
+        if self.freezing.begin_epoch(self.network, progress.epoch):
+            self.optimizer_step.begin_learning()
+            self.passes.forget()
         self.passes.begin_epoch()
         self.speed.restart()  # so that validation and saving do not count as time of a step
         self.remaining.begin(progress.epoch, progress.step)

@@ -183,8 +183,8 @@ def test_a_checkpoint_holds_all_that_is_documented_in_plain_types(finished):
     assert set(plain_types(dict(checkpoint["weights"]))) == {dict, str, torch.Tensor}
     assert set(checkpoint) == {
         "format", "network", "weights", "optimizer", "scaler", "batch_norm", "position", "progress", "rng", "classes",
-        "loaded", "source", "num_videos", "trained_videos", "videos", "content", "options", "run_key", "run_id",
-        "world_size", "versions", "preprocessing",
+        "loaded", "frozen", "source", "num_videos", "trained_videos", "videos", "content", "options", "run_key",
+        "run_id", "world_size", "versions", "preprocessing",
     }  # fmt: skip
     assert checkpoint["position"] == {"epoch": 3, "step": 0}
     assert checkpoint["classes"] == list(CLASSES)

@@ -35,6 +35,7 @@ from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import restore_state
 from train.debug import check_blocks
+from train.freezing import Freezing
 from train.losses import LossOptions, make_loss
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
@@ -85,23 +86,24 @@ class Run:
     """A Trainer with its loaders, from the beginning or from a checkpoint."""
 
     def __init__(self, splits, folder, *, plan=None, listener=None, start=None, val=None, skip=False, gates=False,
-                 workers=0, seed=5, **settings):  # fmt: skip
+                 workers=0, seed=5, freezing=None, optimizer="sgd", **settings):  # fmt: skip
         torch.manual_seed(0)
         self.network = TinyNetwork(4, Recursion(gates, "final"))
         if start:
             self.network.load_state_dict(start["weights"])
         self.plan = plan or plan_of(splits)
         use_sub_batch_norm(self.network)
-        optimizer_step = OptimizerStep(
-            self.network.parameters(), make_optimizer(self.network, OptimizerOptions()), CPU, ALONE, "fp32", 0.0
-        )
+        freezing = freezing or Freezing()
+        freezing.begin_epoch(self.network, start["position"]["epoch"] if start else 1)
+        made = make_optimizer(self.network, OptimizerOptions(optimizer))
+        optimizer_step = OptimizerStep(self.network.parameters(), made, CPU, ALONE, "fp32", 0.0)
         progress = restore_state(start, self.network, optimizer_step, CPU, ALONE) if start else Progress()
         self.listener = listener or Listener()
         self.folder = CheckpointFolder(folder, "tiny", keep=0)
         options = TrainerOptions(precision="fp32", on_bad_video="skip" if skip else "stop", **settings)
         self.trainer = Trainer(
             self.network, make_loss(LossOptions()), optimizer_step, self.plan, CPU, ALONE, options, self.folder,
-            {"format": 1}, [self.listener], progress,
+            {"format": 1}, [self.listener], progress, freezing=freezing,
         )  # fmt: skip
         self.sampler = ScheduleSampler(self.plan, seed)
         dataset = ClipDataset(splits.train, RandomClips((1, 2), flip=True, augment=True), seed, replace_bad=skip)

@@ -98,6 +98,10 @@ def _is_scores(value: object) -> bool:
     )
 
 
+def _are_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+
 def _is_bad_video(value: object) -> bool:
     return (
         isinstance(value, list | tuple)
@@ -132,11 +136,21 @@ FIELDS: dict[str, Check] = {
     "scaler": lambda value: isinstance(value, Mapping),
     "rng": lambda value: isinstance(value, Mapping) and "cpu" in value and all(map(is_random_state, value.values())),
     "classes": lambda value: value is not None,
-    "loaded": lambda value: isinstance(value, list | tuple) and all(isinstance(name, str) for name in value),
+    "loaded": lambda value: _are_names(value),
     "num_videos": lambda value: is_count(value, 1),
     "options": lambda value: isinstance(value, Mapping) and is_count(value.get("random_seed"), -(2**63), 2**64),
 }
 """What must be there; `optimizer`, `scaler` and `rng` are checked against the run by `restore_state`."""
+FINE_TUNING: dict[str, Check] = {
+    "loaded_lr_factor": lambda value: is_number(value) and value > 0,
+    "layer_decay": lambda value: is_number(value, 0, 1) and value > 0,
+    "decay_norms": lambda value: isinstance(value, bool),
+    "freeze": lambda value: _are_names(value),
+    "head_only": lambda value: isinstance(value, bool),
+    "freeze_bn": lambda value: isinstance(value, bool),
+    "unfreeze_after": is_count,
+}
+"""Options that a resumed run takes from the checkpoint; older versions did not save all of them."""
 
 
 def check_progress_fields(progress: Mapping[str, Any]) -> None:
@@ -158,6 +172,10 @@ def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
         for name, value in checkpoint["options"].items():
             if not isinstance(name, str) or not _is_option(value):
                 raise DataError(f"its option {shown(name)} is {shown(value)}, which no run saves")
+        saved = {name: check for name, check in FINE_TUNING.items() if name in checkpoint["options"]}
+        check_fields("options.", checkpoint["options"], saved)
+        if not _are_names(checkpoint.get("frozen", [])):
+            raise DataError(f"its field `frozen` is {shown(checkpoint['frozen'])}, which no run saves")
         videos = checkpoint.get("videos")
         if videos is not None and not (isinstance(videos, Mapping) and all(map(_is_scalar, videos.values()))):
             raise DataError(f"its field `videos` is {shown(videos)}, which no run saves")
@@ -185,9 +203,10 @@ def _check_agreement(checkpoint: Mapping[str, Any], weights: Mapping[str, torch.
             f"its position is step {position['step']} of epoch {position['epoch']}, its progress step "
             f"{progress['step']} of epoch {progress['epoch']}"
         )
-    unknown = [name for name in checkpoint["loaded"] if name not in weights]
-    if unknown:
-        raise DataError(f"its field `loaded` names {shown(unknown[0])}, which its weights lack")
+    for field in ("loaded", "frozen"):
+        unknown = [name for name in checkpoint.get(field, ()) if name not in weights]
+        if unknown:
+            raise DataError(f"its field `{field}` names {shown(unknown[0])}, which its weights lack")
 
 
 def _check_progress(progress: Mapping[str, Any], num_classes: int) -> None:

@@ -1,7 +1,7 @@
 """Where a run starts: with new weights, with the weights of a checkpoint, or by resuming a checkpoint."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from rich.table import Table
 from common.errors import DataError, NetworkError
 from common.logs import LOG, log_table
 from common.normalisation import Normalisation
-from common.options import differences
+from common.options import differences, flag_name, plain
 from common.processes import environment_number
 from common.ranks import Ranks
 from common.text import quoted, shortened
@@ -31,9 +31,14 @@ from train.checkpoint.run_id import AGENT
 from train.checkpoint.source import check_source, saved_source
 from train.checkpoint.state import restore_state
 from train.checkpoint.videos import SPLITS, Digests, has_same_validation, has_same_videos
-from train.optim import share_of_loaded
+from train.optimizer_state import share_of_loaded
 from train.optimizer_step import OptimizerStep
+from train.parameter_groups import part_of
 from train.schedule.plan import Plan
+
+FROZEN = ("freeze", "head_only")
+KEPT = ("keep", "decay_norms", "loaded_lr_factor", "layer_decay", *FROZEN, "freeze_bn", "unfreeze_after")
+"""Options that a run to resume takes from its checkpoint unless a flag is given; FROZEN are one setting."""
 
 
 @dataclass(frozen=True)
@@ -136,11 +141,16 @@ def move_aside(
 
 
 def load_pretrained(
-    network: VideoNetwork, start: StartingPoint, classes: Sequence[str], normalisation: Normalisation | None = None
+    network: VideoNetwork,
+    start: StartingPoint,
+    classes: Sequence[str],
+    normalisation: Normalisation | None = None,
+    rates: Callable[[str, bool], str] | None = None,
 ) -> LoadReport:
     """Load the weights of a checkpoint of any project, and log a table of what was loaded, skipped and missing.
 
     The network gets the normalisation that the weights were trained with, or `normalisation`, as in `load_checkpoint`.
+    With `rates`, a function of a part of the network and whether it was loaded, the table shows how fast each learns.
     NetworkError if nothing fits.
     """
     assert start.checkpoint is not None
@@ -151,8 +161,12 @@ def load_pretrained(
             report, origin = load_checkpoint(network, start.checkpoint, list(classes), normalisation=normalisation)
     if is_resumable(start.checkpoint):
         origin += f", after {describe_position(start.checkpoint)}"
-    table = Table("", "tensors", "", title=escape(f"{start.path}: {origin}"), title_justify="left", box=box.SIMPLE_HEAD)
-    for row in report.rows():
+    headings = ("", "tensors", "rate", "") if rates is not None else ("", "tensors", "")
+    table = Table(*headings, title=escape(f"{start.path}: {origin}"), title_justify="left", box=box.SIMPLE_HEAD)
+    for state, tensors, remark in report.rows():
+        row = [state, tensors, remark]
+        if rates is not None:
+            row.insert(2, rates(part_of(tensors), state == "loaded") if state in ("loaded", "skipped", "new") else "")
         table.add_row(*map(escape, row))
     log_table(table)
     if "fc.weight" in report.loaded and not (saved_facts(start.checkpoint) or {}).get("classes"):
@@ -230,9 +244,10 @@ def check_same_run(
 def with_saved(start: StartingPoint, options: Any, pretrained: Checkpoint | None = None) -> Any:
     """The options (a dataclass of flags) of a run to resume, with what its checkpoint decides in place of defaults.
 
-    These are the file that it started from, whether it fine-tunes and at which share of the learning rate, and how many
-    checkpoints to keep: a default would delete those that an earlier command kept. DataError if a flag asks for what
-    the optimiser's state is not, and as in `check_source`; `pretrained` is the content of --pretrained-3d.
+    These are the file that it started from, whether it fine-tunes, what of it learns how fast, and how many checkpoints
+    to keep: a default would delete those that an earlier command kept. A flag that is given has its effect, which
+    `check_schedule` tells. DataError for --fine-tune if the run does not, or the other way round, and as in
+    `check_source`; `pretrained` is the content of --pretrained-3d.
     """
     assert start.checkpoint is not None
     given = options.pretrained_3d
@@ -240,11 +255,7 @@ def with_saved(start: StartingPoint, options: Any, pretrained: Checkpoint | None
         flags = "it and --fine-tune" if options.fine_tune else "it"
         check_source(start.path, start.checkpoint, given, pretrained, flags)
     saved: dict[str, Any] = {"pretrained_3d": saved_source(start.checkpoint)}
-    keep = start.checkpoint["options"].get("keep", options.keep)
-    if "keep" not in options.given and is_count(keep) and keep != options.keep:
-        LOG.info("%s was saved with --keep %d, which still holds", start.path, keep)
-        saved["keep"] = keep
-    is_fine_tuning = bool(start.checkpoint["loaded"])
+    is_fine_tuning = bool(start.checkpoint["loaded"]) or start.checkpoint["options"].get("fine_tune") is True
     if options.fine_tune != is_fine_tuning and (options.fine_tune or "fine_tune" in options.given):
         flag, does = ("--fine-tune", "does not fine-tune") if options.fine_tune else ("--fine-tune False", "fine-tunes")
         raise DataError(
@@ -252,15 +263,25 @@ def with_saved(start: StartingPoint, options: Any, pretrained: Checkpoint | None
             "--resume-epoch"
         )
     saved["fine_tune"] = is_fine_tuning
-    share = share_of_loaded(start.checkpoint["optimizer"]) if is_fine_tuning else None
-    if share is not None and share != options.loaded_lr_factor:
-        if "loaded_lr_factor" in options.given:
-            raise DataError(
-                f"--loaded-lr-factor {options.loaded_lr_factor:g}: the run to resume has {share:g}; leave it out, or "
-                "start a new run with --fine-tune"
-            )
-        saved["loaded_lr_factor"] = share
-    return replace(options, **saved)
+    return replace(options, **saved, **_kept(start, options))
+
+
+def _kept(start: StartingPoint, options: Any) -> dict[str, Any]:
+    """The saved values of KEPT that no flag gives and that differ from the defaults; the log tells them."""
+    assert start.checkpoint is not None
+    before, now = dict(start.checkpoint["options"]), plain(options)
+    if not is_count(before.get("keep")):
+        before.pop("keep", None)
+    if start.checkpoint["loaded"]:  # the options of older versions may have another value
+        before["loaded_lr_factor"] = share_of_loaded(start.checkpoint["optimizer"]) or before.get("loaded_lr_factor")
+    given = {*options.given, *(FROZEN if not {*FROZEN}.isdisjoint(options.given) else ())}
+    kept = {}
+    for name in KEPT:
+        value = before.get(name)
+        if name not in given and value is not None and value != now[name]:
+            LOG.info("%s was saved with %s %s, which still holds", start.path, flag_name(name), _shown(value))
+            kept[name] = tuple(value) if isinstance(value, list) else value
+    return kept
 
 
 def check_schedule(
@@ -350,7 +371,7 @@ def _other_videos(
 
 
 def _shown(value: object) -> str:
-    return shortened(" ".join(map(str, value)) if isinstance(value, list) else str(value))
+    return shortened(" ".join(map(str, value)) or "none" if isinstance(value, list) else str(value))
 
 
 def _resume(path: Path, checkpoint: Checkpoint) -> StartingPoint:

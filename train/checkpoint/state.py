@@ -13,6 +13,7 @@ from network.sub_batch_norm import SubBatchNorm3d, load_split_state, split_state
 from network.weights.tensors import not_plain, why_unusable
 from train.checkpoint.files import Checkpoint
 from train.checkpoint.progress import Progress
+from train.optimizer_state import with_names
 from train.optimizer_step import OptimizerStep
 
 
@@ -27,6 +28,7 @@ def collect_state(
     if device.type == "cuda":
         rng["cuda"] = torch.cuda.get_rng_state(device)
     return optimizer_step.state_dict() | {
+        "frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad],
         "batch_norm": split_state(network),
         "weights": network.state_dict(),
         "position": {"epoch": progress.epoch, "step": progress.step},
@@ -62,7 +64,9 @@ def restore_state(
     # Plain batch norm has its statistics, aggregated, in the weights.
     if any(isinstance(module, SubBatchNorm3d) for module in network.modules()):
         load_split_state(network, _checked_splits(network, checkpoint.get("batch_norm")))
-    optimizer_step.load_state_dict(checkpoint)
+    names = [name for name, _ in network.named_parameters()]
+    optimizer = with_names(checkpoint["optimizer"], names, checkpoint.get("loaded", ()))
+    optimizer_step.load_state_dict({**checkpoint, "optimizer": optimizer})
     try:
         torch.set_rng_state(checkpoint["rng"]["cpu"])
         if device.type == "cuda" and "cuda" in checkpoint["rng"]:

@@ -36,6 +36,7 @@ from train.estimate.costs import Frequencies
 from train.estimate.disk import check_place
 from train.evaluating import most_val_clips, val_loader
 from train.file_settings import settings_from_file
+from train.freezing import FreezingOptions, make_freezing
 from train.losses import LossOptions, make_loss
 from train.main import (
     load_starting_weights,
@@ -221,7 +222,8 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     check_rates(splits.val, options, "validation")
     schedule = part(options, ScheduleOptions)
     plan = make_plan(schedule, len(splits.train), options.gpus)
-    check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
+    if not options.fixes_all_norms:
+        check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
     if start.is_resume:
         digests = {"train": splits.train.digest(), "val": splits.val.digest()}
         check_schedule(start, options, len(splits.train), plan, digests)
@@ -240,14 +242,16 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, available_cpus() // options.gpus))
     network = new_network(options, len(splits.train.classes))
-    loaded = load_starting_weights(network, start, options, splits)
+    freezing = make_freezing(network, part(options, FreezingOptions))
+    loaded = load_starting_weights(network, start, options, splits, freezing)
     network = prepare_network(network, options, device)
+    freezing.begin_epoch(network, epoch=1)
     trainer = Trainer(
         network, make_loss(part(options, LossOptions)), make_optimizer_step(network, options, loaded, device, ALONE),
         replace(plan, base_shape_lr=TINY_RATE, warmup_lr=TINY_RATE), device, ALONE,
         trainer_options(options, device, options.gpus),
         checkpoints, {"format": FORMAT}, [], Progress(),
-        most_val_clips=most_val_clips(options, world),
+        most_val_clips=most_val_clips(options, world), freezing=freezing,
     )  # fmt: skip
     return Run(
         plan=plan, gpus=options.gpus, trainer=trainer, dataset=dataset, batches=batches,
@@ -290,6 +294,10 @@ def _notes(options: TrainOptions) -> tuple[str, ...]:
         notes.append(
             f"--gpus {options.gpus}: measured on one of {options.gpus} {ranks}, with its share of batch, workers and "
             "cores; the time of communication is not in it"
+        )
+    if options.is_freezing and options.unfreeze_after:
+        notes.append(
+            f"--unfreeze-after {options.unfreeze_after}: measured with what is frozen; later epochs take longer"
         )
     if options.debug_mode:
         notes.append("--debug-mode is in the measurements, and slows them")

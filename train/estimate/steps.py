@@ -104,7 +104,7 @@ class StepMeter:
     def step(self, batch: Batch, spec: StepSpec) -> None:
         """One step of the Trainer, outside of its loop."""
         trainer = self.run.trainer
-        trainer.network.train()
+        trainer.freezing.begin_epoch(trainer.network, trainer.progress.epoch)
         trainer.progress.step = 0  # the plan's first, whose rate is as good as 0
         trainer.speed.restart()
         trainer.speed.begin_step(0.0, len(batch.labels))

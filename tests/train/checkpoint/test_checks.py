@@ -93,6 +93,8 @@ def test_a_missing_field_is_named(field):
         ("trained_videos", HASHES[:0]), ("trained_videos", HASHES.flip(0)), ("trained_videos", HASHES[[0, 0]]),
         ("trained_videos", HASHES[:, None]), ("trained_videos", HASHES.int()), ("trained_videos", HASHES.to("meta")),
         ("trained_videos", HASHES[:1].expand(9)),
+        ("frozen", 5), ("frozen", ["nope"]), ("options.freeze", 5), ("options.head_only", "yes"),
+        ("options.layer_decay", 2.0), ("options.loaded_lr_factor", 0), ("options.unfreeze_after", -1),
         ("network", FACTS | {"later": 1}), ("content", 5), ("content", {"val": {"counts": 1, "samples": []}}),
     ],
 )  # fmt: skip

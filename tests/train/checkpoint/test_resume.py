@@ -72,19 +72,18 @@ def test_a_resumed_fine_tuning_keeps_its_two_rates(server, small_dataset, tmp_pa
     process.kill()
     output = finish(start(server, small_dataset, tmp_path, "--model-dir", "two", *flags))
     assert "resuming" in output
-    assert {group["lr_share"] for group in state(tmp_path / "two" / RUN)["optimizer"]["param_groups"]} == {0.1}
+    groups = state(tmp_path / "two" / RUN)["optimizer"]["param_groups"]
+    assert [group["lr_share"] for group in groups] == [1.0, 0.1]
+    assert groups[0]["names"] == ["fc.weight", "fc.bias"]  # loaded, too
     assert_same_run(tmp_path / "one" / RUN, tmp_path / "two" / RUN)
 
 
-def test_a_resume_keeps_the_share_of_the_rate_and_says_no_other(server, small_dataset, tmp_path):
-    """The state has the share. The log, options.json and the next checkpoint said that of the flag."""
+def test_a_resume_keeps_the_share_of_the_rate_unless_another_is_given(server, small_dataset, tmp_path):
+    """It was silently ignored, and the log, options.json and the next checkpoint said that of the flag."""
     finish(start(server, small_dataset, tmp_path, "--model-dir", "source", "--end-epoch", 1, "--lr-steps", 9))
     flags = ("--pretrained-3d", tmp_path / "source" / RUN / LAST, "--fine-tune", "--lr-steps", 9, "--model-dir", "one")
     finish(start(server, small_dataset, tmp_path, *flags, "--end-epoch", 1, "--loaded-lr-factor", 0.5))
     flags = (*flags, "--end-epoch", 2, "--resume-epoch", "auto")
-    refused = start(server, small_dataset, tmp_path, *flags, "--loaded-lr-factor", 0.01)
-    assert refused.wait() == 2
-    assert "--loaded-lr-factor 0.01: the run to resume has 0.5" in refused.output()
     plain = (*flags, "--task-name", "plain")
     without = tuple(flag for flag in plain if flag not in ("--fine-tune", "--resume-epoch", "auto"))
     finish(start(server, small_dataset, tmp_path, *without, "--end-epoch", 1))
@@ -92,8 +91,12 @@ def test_a_resume_keeps_the_share_of_the_rate_and_says_no_other(server, small_da
     assert refused.wait() == 2 and "does not fine-tune" in refused.output()
     assert "learn at 0.5 " in finish(start(server, small_dataset, tmp_path, *flags))
     run = tmp_path / "one" / RUN
+    assert read_checkpoint(run / LAST)["optimizer"]["param_groups"][1]["lr_share"] == 0.5
     assert read_checkpoint(run / LAST)["options"]["loaded_lr_factor"] == 0.5
     assert json.loads((run / "options.json").read_text())["options"]["loaded_lr_factor"] == 0.5
+    output = finish(start(server, small_dataset, tmp_path, *flags, "--end-epoch", 3, "--loaded-lr-factor", 0.01))
+    assert "--loaded-lr-factor 0.5, now 0.01" in output and "learn at 0.01 " in output
+    assert read_checkpoint(run / LAST)["optimizer"]["param_groups"][1]["lr_share"] == 0.01
 
 
 def test_a_resume_deletes_no_checkpoints_that_the_run_kept(server, small_dataset, tmp_path):
