@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from common.errors import NetworkError
 from network.base import VideoNetwork
 from network.registry import create_network, network_names
+from network.weights.averages import weights_to_use, without_averages
 from network.weights.facts import in_file, saved_facts, shown, training_facts
 from network.weights.reading import read_checkpoint
 from network.weights.recognising import network_facts, recognise
-from network.weights.tensors import check_tensors, converted, first_names, may_lack, shape_text
+from network.weights.tensors import converted, first_names, may_lack, shape_text
 
 CLASSIFIER = ("fc.weight", "fc.bias")
 MOST_ROWS = 20  # of one state in a report
@@ -88,13 +89,16 @@ class LoadReport:
         return list(_shortened(rows))
 
 
-def load_network(path: Path | str, name: str = "") -> LoadedNetwork:
+def load_network(path: Path | str, name: str = "", weights: str = "auto") -> LoadedNetwork:
     """Build the network of a checkpoint file, with all its weights and in evaluation mode.
 
-    `name` is the network's, for a checkpoint of another project that does not name it. DataError if the file cannot be
-    read; NetworkError if the network is unknown or the weights are not exactly those of the network.
+    `name` is the network's, for a checkpoint of another project that does not name it. `weights` is a key of WEIGHTS.
+    DataError if the file cannot be read; NetworkError if the network is unknown or the weights are not exactly those of
+    the network.
     """
     checkpoint = read_checkpoint(Path(path))
+    if weights == "raw":
+        checkpoint = without_averages(checkpoint)
     with in_file(path):
         facts = network_facts(checkpoint, name)
         classes = (saved_facts(checkpoint) or {}).get("classes")
@@ -111,17 +115,19 @@ def load_checkpoint(
 ) -> tuple[LoadReport, str]:
     """Load a checkpoint of this project or of another; the report, and a description of the checkpoint's source.
 
-    `classes` are the network's; the rest is as in `load_weights`. NetworkError also if the weights were trained for a
-    network that computes something else from the same tensors: the message names the network that fits. With `strict`
-    the network must be the checkpoint's also in name, gates and placement.
+    The weights are those of `weights_to_use`. `classes` are the network's; the rest is as in `load_weights`.
+    NetworkError also if the weights were trained for a network that computes something else from the same tensors: the
+    message names the network that fits. With `strict` the network must be the checkpoint's also in name, gates and
+    placement.
     """
     facts = saved_facts(checkpoint)
     if facts:
         if strict:
             _check_same(network, facts)
         _check_pool(network, facts["name"])
-        weights = check_tensors(checkpoint.get("weights"))
-        return load_weights(network, weights, facts["classes"], classes, strict), f"{facts['name']} of this project"
+        weights, note = weights_to_use(checkpoint)
+        report = load_weights(network, weights, facts["classes"], classes, strict)
+        return report, f"{facts['name']} of this project{note}"
     found = recognise(checkpoint)
     if found.network and network.name and network.name.removeprefix("srtg_") != found.network:
         raise NetworkError(

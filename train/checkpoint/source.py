@@ -9,9 +9,10 @@ from typing import Any
 from common.errors import DataError, NetworkError
 from common.logs import LOG
 from common.text import shortened
+from network.weights.averages import weights_to_use
 from network.weights.facts import is_own
 from network.weights.recognising import recognise
-from network.weights.tensors import check_tensors, checksum
+from network.weights.tensors import checksum
 from train.checkpoint.files import Checkpoint
 
 LONGEST_PATH = 300  # characters of a path in a message
@@ -108,7 +109,7 @@ def _checksum(checkpoint: Checkpoint) -> int | None:
     None if there are no weights of a network.
     """
     try:
-        weights = check_tensors(checkpoint.get("weights")) if is_own(checkpoint) else recognise(checkpoint).state_dict
+        weights = weights_to_use(checkpoint)[0] if is_own(checkpoint) else recognise(checkpoint).state_dict
     except NetworkError:
         return None
     return checksum(dict(sorted(weights.items())))
