@@ -46,7 +46,7 @@ WITHIN = {
         "schedule": set(),
         "distributed": set(),
         "monitor": set(),
-        "checkpoint": {"schedule", "monitor", "optim", "optimizer_step"},
+        "checkpoint": {"schedule", "monitor", "optim", "optimizer_step", "averaging"},
         "report": {"schedule", "monitor", "checkpoint", "run_folder"},
     },
 }

@@ -220,7 +220,7 @@ def _load(
         LOG.log(level, "%s", note)
     torch.manual_seed(options.random_seed)
     network = create_network(options.network, len(videos.classes), options.gates, options.placement)
-    loaded = load_pretrained(network, start, videos.classes)
+    loaded = load_pretrained(network, start, videos.classes, options.weights)
     wrong = [
         tensor
         for tensor in loaded.skipped

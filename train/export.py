@@ -16,6 +16,7 @@ from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
 from common.files import atomic_file, check_output, write_errors
 from evaluate.preprocessing import Preprocessing
+from network.weights.averages import WEIGHTS
 from network.weights.exporting import OPSET, export_onnx, export_program, export_safetensors
 from network.weights.facts import in_file
 from network.weights.loading import LoadedNetwork, load_network
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise DataError(f"{' and '.join(flags)}: only for .pt2, {args.output} {what}; leave it out")
     if not args.output.parent.is_dir():
         raise DataError(f"the folder {args.output.parent} does not exist: create it, or write elsewhere")
-    loaded = load_network(args.checkpoint, args.network)
+    loaded = load_network(args.checkpoint, args.network, args.weights)
     preprocessing = _preprocessing(args, loaded)
     with write_errors(args.output), atomic_file(args.output) as temporary:
         takes = _write(loaded, temporary, suffix, preprocessing)
@@ -88,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", type=Path, help="a .pth of this project or another, or .safetensors")
     parser.add_argument("output", type=Path, help=f"the file to write: {', '.join(FORMATS)}")
     parser.add_argument("--network", default="", help="the network, for a checkpoint that does not name it")
+    parser.add_argument(
+        "--weights",
+        default="auto",
+        choices=WEIGHTS,
+        help="which weights of a checkpoint of this project: "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in WEIGHTS.items()),
+    )
     parser.add_argument(
         "--clip-length", type=positive_integer, help="frames, for .pt2 (default: the checkpoint's, else 16)"
     )

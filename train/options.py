@@ -27,9 +27,13 @@ from evaluate.views import ViewOptions
 from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
+from network.weights.averages import WEIGHTS
+from train.averaging import AveragingOptions
 from train.losses import LossOptions
 from train.monitor.trackers.choice import NONE, TRACKERS
 from train.optim import OptimizerOptions
+from train.precise_norm import PreciseNormOptions
+from train.regularisation import RegularisationOptions
 from train.schedule.options import ScheduleOptions
 from train.trainer import TrainerOptions
 
@@ -49,7 +53,17 @@ class DatasetChoice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOptions, ViewOptions, MachineOptions):
+class TrainOptions(
+    TrainerOptions,
+    LossOptions,
+    OptimizerOptions,
+    RegularisationOptions,
+    AveragingOptions,
+    PreciseNormOptions,
+    ScheduleOptions,
+    ViewOptions,
+    MachineOptions,
+):
     """All options of a run. A script gives its dataset's defaults as an instance."""
 
     dataset: Path = option(Path(), "folder with jpg/<class>/<video>/frames.db", "data", metavar="DIR", required=True)
@@ -103,6 +117,11 @@ class TrainOptions(TrainerOptions, LossOptions, OptimizerOptions, ScheduleOption
     pretrained_3d: Path | None = option(
         None, "checkpoint to load weights from; with --resume-epoch N, the checkpoint to resume", "network and weights",
         aliases=("--pretrained_3d",), metavar="FILE",
+    )  # fmt: skip
+    weights: str = option(
+        "auto", "which weights of a checkpoint of this project to load or to evaluate. auto: those that its run "
+        "validated (the moving average of --ema, the statistics of --precise-bn); raw: those that training goes on "
+        "with", "network and weights", choices=WEIGHTS,
     )  # fmt: skip
     fine_tune: bool = option(
         False, "weights of --pretrained-3d learn at --loaded-lr-factor of the learning rate, new ones at the full rate",

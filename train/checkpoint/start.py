@@ -19,9 +19,11 @@ from common.ranks import Ranks
 from common.text import quoted, shortened
 from evaluate.known_videos import Contents, other_content, other_dataset
 from network import VideoNetwork
+from network.weights.averages import AVERAGES, without_averages
 from network.weights.facts import in_file, saved_facts
 from network.weights.loading import LoadReport, load_checkpoint, load_weights
 from network.weights.reading import read_checkpoint
+from train.averaging import WeightAverage
 from train.checkpoint.checks import check_resumable, is_count, is_position
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.progress import Progress
@@ -127,14 +129,19 @@ def move_aside(
         )  # fmt: skip
 
 
-def load_pretrained(network: VideoNetwork, start: StartingPoint, classes: Sequence[str]) -> LoadReport:
+def load_pretrained(
+    network: VideoNetwork, start: StartingPoint, classes: Sequence[str], weights: str = "auto"
+) -> LoadReport:
     """Load the weights of a checkpoint of any project, and log a table of what was loaded, skipped and missing.
 
-    NetworkError if nothing fits.
+    `weights` says which, as `load_network` takes it. NetworkError if nothing fits.
     """
     assert start.checkpoint is not None
+    checkpoint = without_averages(start.checkpoint) if weights == "raw" else start.checkpoint
+    if weights == "raw" and not start.checkpoint.keys() & set(AVERAGES):
+        LOG.warning("--weights raw has no effect: %s has no other weights", start.path)
     with in_file(start.path):
-        report, origin = load_checkpoint(network, start.checkpoint, list(classes))
+        report, origin = load_checkpoint(network, checkpoint, list(classes))
     if is_resumable(start.checkpoint):
         origin += f", after {describe_position(start.checkpoint)}"
     table = Table("", "tensors", "", title=escape(f"{start.path}: {origin}"), title_justify="left", box=box.SIMPLE_HEAD)
@@ -162,12 +169,17 @@ def load_resumed(network: VideoNetwork, start: StartingPoint) -> None:
 
 
 def resume_state(
-    start: StartingPoint, network: VideoNetwork, optimizer_step: OptimizerStep, device: torch.device, ranks: Ranks
+    start: StartingPoint,
+    network: VideoNetwork,
+    optimizer_step: OptimizerStep,
+    device: torch.device,
+    ranks: Ranks,
+    average: WeightAverage | None = None,
 ) -> Progress:
     """`restore_state`, with the file's name in its error."""
     assert start.checkpoint is not None
     try:
-        return restore_state(start.checkpoint, network, optimizer_step, device, ranks)
+        return restore_state(start.checkpoint, network, optimizer_step, device, ranks, average)
     except DataError as error:
         raise DataError(f"{start.path} cannot be resumed: {error}") from error
 

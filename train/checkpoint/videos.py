@@ -22,6 +22,8 @@ VALIDATION = (
     "--val-crops",
     "--val-size",
     "--best-by",
+    "--ema",
+    "--precise-bn",
 )
 """The flags on which the best score depends: it cannot be compared with scores at other values."""
 

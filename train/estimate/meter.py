@@ -289,7 +289,9 @@ class Meter:
         run = self.run
         trainer = run.trainer
         started = clock()
-        state = snapshot(collect_state(trainer.network, trainer.optimizer_step, trainer.progress, run.device))
+        state = snapshot(
+            collect_state(trainer.network, trainer.optimizer_step, trainer.progress, run.device, trainer.average)
+        )
         copied = clock()
         size, seconds, is_elsewhere = write_time(state, run.place)
         return Saved(size + HASH_BYTES * len(run.splits.train), copied - started, seconds, is_elsewhere)

@@ -28,6 +28,7 @@ from data.labels.splits import Splits, load_splits
 from data.loading.loader import BatchLoader
 from network import create_network
 from network.weights.reading import read_checkpoint
+from train.averaging import AveragingOptions, make_average
 from train.checkpoint.files import FORMAT, CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.start import check_schedule, find_starting_point, with_saved
@@ -219,7 +220,8 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     check_rates(splits.val, options, "validation")
     schedule = part(options, ScheduleOptions)
     plan = make_plan(schedule, len(splits.train), options.gpus)
-    check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
+    is_precise = options.precise_bn > 0
+    check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network, is_precise)
     if start.is_resume:
         digests = {"train": splits.train.digest(), "val": splits.val.digest()}
         check_schedule(start, options, len(splits.train), plan, digests)
@@ -230,12 +232,13 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     network = create_network(options.network, len(splits.train.classes), options.gates, options.placement)
     loaded = load_starting_weights(network, start, options, splits)
     network = prepare_network(network, options, device)
+    average = make_average(network, part(options, AveragingOptions))
     trainer = Trainer(
         network, make_loss(part(options, LossOptions)), make_optimizer_step(network, options, loaded, device, ALONE),
         replace(plan, base_shape_lr=TINY_RATE, warmup_lr=TINY_RATE), device, ALONE,
         trainer_options(options, device, options.gpus),
         checkpoints, {"format": FORMAT}, [], Progress(),
-        most_val_clips=most_val_clips(options, world),
+        most_val_clips=most_val_clips(options, world), average=average,
     )  # fmt: skip
     dataset = ClipDataset(splits.train, training_clips(options), options.random_seed, replace_bad=True)
     sizes = {(spec.batch_size // options.gpus, spec.shape) for phase in plan.phases for spec in phase.short_cycle}
@@ -283,6 +286,8 @@ def _notes(options: TrainOptions) -> tuple[str, ...]:
             f"--gpus {options.gpus}: measured on one of {options.gpus} {ranks}, with its share of batch, workers and "
             "cores; the time of communication is not in it"
         )
+    if options.precise_bn:
+        notes.append(f"--precise-bn {options.precise_bn}: the time of its batches is not in the hours")
     if options.debug_mode:
         notes.append("--debug-mode is in the measurements, and slows them")
     return tuple(notes)
