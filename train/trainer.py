@@ -345,7 +345,7 @@ class Trainer:
 
         Before each batch, StoppedBySignal or DataError on all ranks, as in a step; the counts of the epoch stay.
         """
-        parts = self.options.accumulate
+        parts, replaced = self.options.accumulate, 0
         for batch in batches:
             problem = bad_video_problem(batch.bad_videos, self.options.bad_videos_allowed)
             agreed = self.stop_signal.agree(bool(problem))
@@ -356,6 +356,9 @@ class Trainer:
                 raise DataError(f"{first} ({self.folder.last} has the state before the validation)", on_all_ranks=True)
             for part in range(parts):
                 yield self.augment(batch.frames[part::parts], batch.augmentation_params[part::parts])
+            replaced += len(batch.bad_videos)
+        if replaced := int(self.ranks.sum(torch.tensor(replaced))):
+            LOG.warning("precise batch norm: in place of videos that cannot be read, %d others were taken", replaced)
 
     def save(
         self, epoch: int | None = None, is_best: bool = False, statistics: Mapping[str, Tensor] | None = None

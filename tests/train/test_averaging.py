@@ -6,12 +6,17 @@ import pytest
 import torch
 
 from common.errors import DataError
+from common.ranks import Ranks
 from network.resnet3d import Recursion
 from network.sub_batch_norm import aggregate_statistics, set_num_splits, use_sub_batch_norm
+from tests.devices import DEVICES, no_waiting
 from tests.tiny_network import TinyNetwork
 from train.averaging import WeightAverage
 from train.checkpoint.state import snapshot
+from train.optim import OptimizerOptions, make_optimizer
+from train.optimizer_step import OptimizerStep
 
+CPU, ALONE = torch.device("cpu"), Ranks(0, 0, 1)
 NO, YES = torch.tensor(False), torch.tensor(True)
 
 
@@ -74,6 +79,34 @@ def test_a_skipped_update_moves_nothing():
     assert int(after["updates"]) == 1
     learned = [name for name in before["weights"] if not name.endswith("tracked")]
     assert all(torch.equal(after["weights"][name], before["weights"][name]) for name in learned)
+
+
+def test_an_overflow_in_fp16_does_not_move_it():
+    """The scaler skips the update on the device; the average has to know."""
+    network = network_of()
+    step = OptimizerStep(network.parameters(), make_optimizer(network, OptimizerOptions()), CPU, ALONE, "fp16", 0.0)
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    average = WeightAverage(network, 0.9)
+    for factor, updates in ((1.0, 1), (float("inf"), 1), (1.0, 2)):
+        before = snapshot(average.state_dict())["weights"]
+        loss = network(torch.randn(4, 3, 4, 16, 16)).mean()
+        step.backward(loss * factor)
+        step.update(torch.tensor(1.0), 0.1, 0)
+        average.update(step.is_skipped)
+        after = average.state_dict()
+        assert int(after["updates"]) == updates
+        assert torch.equal(after["weights"]["fc.weight"], before["fc.weight"]) == (factor > 1)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_an_update_does_not_wait_for_the_device(device):
+    """The host would launch nothing of the next step until the device is done."""
+    network = network_of(2).to(device)
+    average, is_skipped = WeightAverage(network, 0.9), torch.zeros((), dtype=torch.bool, device=device)
+    average.update(is_skipped)
+    with no_waiting(device):
+        average.update(is_skipped)
+    assert int(average.updates) == 2
 
 
 def test_the_network_in_training_is_not_touched():

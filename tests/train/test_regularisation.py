@@ -5,6 +5,7 @@ import torch
 
 from network.regularisation import set_drop_path, set_dropout
 from tests.train.test_step_graphs import STEPS, Setting, StandIn, assert_same
+from train.recorder import CudaRecorder
 from train.regularisation import KeyedDraws, NoDraws, RegularisationOptions, make_draws
 
 CPU = torch.device("cpu")
@@ -36,10 +37,10 @@ def test_without_random_layers_the_generator_is_left_alone():
 
 
 class DrawnPasses:
-    """Passes that begin with the draws of their step and part."""
+    """Passes that begin with the draws of their number."""
 
-    def __init__(self, passes):
-        self.passes, self.draws, self.count = passes, KeyedDraws(1, 0, CPU), 0
+    def __init__(self, passes, device):
+        self.passes, self.draws, self.count = passes, KeyedDraws(1, 0, device), 0
 
     def __call__(self, *arguments):
         self.draws.begin(self.count, 0)
@@ -58,8 +59,24 @@ def test_replayed_passes_draw_what_launched_ones_do(parts):
     for setting in settings:
         set_dropout(setting.network, 0.5)
         set_drop_path(setting.network, 0.5)
-        setting.passes = DrawnPasses(setting.passes)
+        setting.passes = DrawnPasses(setting.passes, CPU)
         for number in range(STEPS):
             setting.step(number, parts)
     assert recorder.replayed > 4
     assert_same(*settings)
+
+
+@pytest.mark.gpu
+def test_cuda_graphs_draw_what_launched_passes_do(caplog):
+    """The seed of the default generator is read when a graph is replayed: without that, each step drops the same."""
+    device = torch.device("cuda")
+    settings = Setting(None, device), Setting(CudaRecorder(device), device)
+    passes = settings[1].passes
+    for setting in settings:
+        set_dropout(setting.network, 0.5)
+        set_drop_path(setting.network, 0.5)
+        setting.passes = DrawnPasses(setting.passes, device)
+        for number in range(STEPS):
+            setting.step(number)
+    assert len(passes.recordings) == 2 and not caplog.records, caplog.text
+    torch.testing.assert_close(settings[1].losses, settings[0].losses, rtol=0.02, atol=0.02)
