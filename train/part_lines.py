@@ -13,13 +13,18 @@ from train.schedule.plan import Plan
 def part_lines(options: Any, network: VideoNetwork, plan: Plan) -> list[str]:
     """One line for each part of the recipe that is on; `options` are those of a script (a dataclass of flags)."""
     lines = []
+    blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
+    if options.zero_init_residual and is_branch_zero(network):
+        line = f"--zero-init-residual: the residual branches of {len(blocks)} blocks start as zero"
+        if any(block.placement == "end" or (block.placement == "mid" and not block.conv3) for block in blocks):
+            line += f"; so does what SRTG sees with --placement {options.placement}, which learns slowly at first"
+        lines.append(line)
     if options.dropout:
         lines.append(f"--dropout: the classifier's features are dropped with probability {options.dropout:g}")
     if options.drop_path:
-        blocks = sum(isinstance(module, ResidualBlock) for module in network.modules())
         lines.append(
             f"--drop-path: a clip's residual branches are dropped with a probability that grows to "
-            f"{options.drop_path:g} over {blocks} blocks"
+            f"{options.drop_path:g} over {len(blocks)} blocks"
         )
     if options.ema:
         updates = min(1 / (1 - options.ema), (SLOW_START + plan.total_steps) / (SLOW_START - 1))

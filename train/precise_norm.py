@@ -28,7 +28,7 @@ class PreciseNormOptions:
 
     precise_bn: int = option(
         0, "before each validation, estimate the statistics of batch norm from N training batches at the full shape "
-        "(200 in the literature); 0: use the running ones", "optimisation", minimum=0, is_compared=True,
+        "(PySlowFast takes 200); 0: use the running ones", "optimisation", minimum=0, is_compared=True,
     )  # fmt: skip
 
 
