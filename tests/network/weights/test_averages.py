@@ -71,3 +71,10 @@ def test_a_damaged_field_is_an_error_that_names_the_file(checkpoint, tmp_path, d
     torch.save(checkpoint | damage, path)
     with pytest.raises(NetworkError, match=r"x\.pth"):
         load_network(path)
+
+
+@pytest.mark.parametrize("statistics", [{"elsewhere": torch.zeros(2)}, {STATISTIC: torch.zeros(3)}, {STATISTIC: 1}])
+def test_statistics_of_other_weights_are_refused_also_where_tensors_may_be_skipped(checkpoint, statistics):
+    """Fine-tuning skips what has another shape: it would go on with the running statistics."""
+    with pytest.raises(NetworkError, match=r"precise_bn|running_mean"):
+        weights_to_use(checkpoint | {"precise_bn": statistics})
