@@ -1,13 +1,16 @@
 """How to initialise SRTG, and what recursion and gates gain on videos whose classes differ in the order of events.
 
-    python -m benchmarks.initialisation [--dataset FOLDER] [--seeds 3] [--epochs 7] [--figure FILE]
+    python -m benchmarks.initialisation [--dataset FOLDER] [--seeds 3] [--epochs 7] [--figure FILE] \
+        [--zero-init-residual] [--placement final]
 
 Trains the same network from scratch on synthetic motion videos (data/prepare/synthetic.py): without SRTG, with SRTG,
 with temporal gates, and with SRTG from two other initialisations of the LSTMs: PyTorch's default, and one where all
-factors start near one. Prints the size of features and gradients by depth, at the start and after some steps, and the
-validation top-1 at the end and at equal cost. Cost is the median time of a training step times the number of steps.
+factors start near one. With --zero-init-residual, all residual branches start as zero. Prints the size of
+features and gradients by depth and the share of open gates, at the start and after some steps, and the validation top-1
+at the end and at equal cost. Cost is the median time of a training step times the number of steps.
 """
 
+import math
 import statistics
 import subprocess
 import sys
@@ -36,8 +39,9 @@ from data.clips.types import ClipRequest, ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
 from network import VideoNetwork, create_network
+from network.regularisation import zero_init_residual
 from network.resnet3d import ResidualBlock
-from network.srtg import SqueezeAndRecursion
+from network.srtg import PLACEMENTS, SqueezeAndRecursion
 from train.optim import OptimizerOptions, make_optimizer, set_lr
 
 matplotlib.use("Agg")
@@ -86,6 +90,8 @@ class Depths(NamedTuple):
 
     features: list[float]
     gradients: list[float]
+    branches: list[float]  # gradients of the branches' last batch-norm weights and biases
+    open_gates: float  # their share over all blocks; NaN without gates
 
 
 class Run(NamedTuple):
@@ -96,12 +102,22 @@ class Run(NamedTuple):
     seconds: list[float]  # training time until then: median step times number of steps
 
 
-def build(variant: Variant, num_classes: int, seed: int) -> VideoNetwork:
+class Start(NamedTuple):
+    """What all variants have in common."""
+
+    seed: int
+    placement: str = "final"
+    zero_branches: bool = False
+
+
+def build(variant: Variant, num_classes: int, common: Start) -> VideoNetwork:
     """A new network; with the same seed, all variants have the same initial convolutions."""
-    torch.manual_seed(seed)
+    torch.manual_seed(common.seed)
     plain = create_network(VARIANTS["plain"].network, num_classes)
-    network = create_network(variant.network, num_classes, variant.gates)
+    network = create_network(variant.network, num_classes, variant.gates, common.placement)
     network.load_state_dict(plain.state_dict(), strict=False)
+    if common.zero_branches:
+        zero_init_residual(network)
     if variant.start:
         for module in network.modules():
             if isinstance(module, SqueezeAndRecursion):
@@ -130,21 +146,29 @@ def measure_depths(network: VideoNetwork, clips: Tensor, labels: Tensor) -> Dept
     state = {name: value.clone() for name, value in network.state_dict().items()}
     blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
     handles = [block.register_forward_hook(keep) for block in blocks]
+    network.reset_open_gate_fractions()
     F.cross_entropy(network(clips), labels).backward()
     for handle in handles:
         handle.remove()
+    norms = [(block.conv2 if block.conv3 is None else block.conv3)[1] for block in blocks]
+    of_norms = [
+        torch.cat([parameter.grad for parameter in norm.parameters() if parameter.grad is not None]) for norm in norms
+    ]
     network.zero_grad()
     network.load_state_dict(state)  # the batch-norm statistics of before
+    gates = [float(share) for share in network.open_gate_fractions().values()]
     gradients = [output.grad for output in outputs]
     return Depths(
         [float(output.detach().square().mean().sqrt()) for output in outputs],
         [float(gradient.square().mean().sqrt()) for gradient in gradients if gradient is not None],
+        [float(gradient.square().mean().sqrt()) for gradient in of_norms],
+        statistics.fmean(gates) if gates else math.nan,
     )
 
 
-def train(variant: Variant, train_set: ClipDataset, val_set: ClipDataset, epochs: int, seed: int) -> Run:
+def train(variant: Variant, train_set: ClipDataset, val_set: ClipDataset, epochs: int, common: Start) -> Run:
     """SGD with one epoch of warm-up, then a cosine to zero."""
-    network = build(variant, len(train_set.videos.classes), seed)
+    network = build(variant, len(train_set.videos.classes), common)
     optimizer = make_optimizer(network, OptimizerOptions())
     steps_an_epoch = len(train_set) // BATCH_SIZE
     depths: dict[int, Depths] = {}
@@ -152,7 +176,7 @@ def train(variant: Variant, train_set: ClipDataset, val_set: ClipDataset, epochs
     step_seconds: list[float] = []
     for epoch in range(epochs):
         network.train()
-        order = np.random.default_rng((seed, epoch)).permutation(len(train_set))
+        order = np.random.default_rng((common.seed, epoch)).permutation(len(train_set))
         for clips, labels in batches(train_set, order, epoch):
             step = len(step_seconds)
             if step in MEASURED_STEPS:
@@ -201,16 +225,19 @@ def make_dataset(folder: Path) -> None:
 def depth_table(runs: dict[str, list[Run]]) -> Table:
     """Sizes in the first and the last block: means over the seeds."""
     table = Table(title="Root mean square by depth", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("network", "steps", "features: first block", "last", "gradients: first block", "last"):
+    headings = ("features: first block", "last", "gradients: first block", "last", "of branches: first block", "last")
+    for heading in ("network", "steps", *headings, "open gates"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for name, seeds in runs.items():
         for step in seeds[0].depths:
             depths = [run.depths[step] for run in seeds]
             sizes = (
                 np.mean([[part[0], part[-1]] for part in parts], axis=0)
-                for parts in ([depth.features for depth in depths], [depth.gradients for depth in depths])
+                for parts in zip(*((depth.features, depth.gradients, depth.branches) for depth in depths), strict=True)
             )
-            table.add_row(name, str(step), *(f"{value:.2g}" for pair in sizes for value in pair))
+            gates = np.mean([depth.open_gates for depth in depths])
+            shown = "-" if np.isnan(gates) else f"{gates:.0%}"
+            table.add_row(name, str(step), *(f"{value:.2g}" for pair in sizes for value in pair), shown)
     return table
 
 
@@ -261,6 +288,8 @@ def main() -> int:
     parser.add_argument("--dataset", type=Path, help="converted synthetic videos; made if not given")
     parser.add_argument("--seeds", type=positive_integer, default=3)
     parser.add_argument("--epochs", type=positive_integer, default=7)
+    parser.add_argument("--zero-init-residual", action="store_true", help="let all residual branches start as zero")
+    parser.add_argument("--placement", choices=PLACEMENTS, default="final", help="of SRTG in a block")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the curves into this PNG")
     arguments = parser.parse_args()
     if arguments.figure:
@@ -274,7 +303,8 @@ def main() -> int:
         runs: dict[str, list[Run]] = {name: [] for name in VARIANTS}
         for seed in range(arguments.seeds):
             for name, variant in VARIANTS.items():
-                runs[name].append(train(variant, train_set, val_set, arguments.epochs, seed))
+                common = Start(seed, arguments.placement, arguments.zero_init_residual)
+                runs[name].append(train(variant, train_set, val_set, arguments.epochs, common))
                 print(f"{name}, seed {seed}: top-1 {runs[name][-1].top1[-1]:.1f} %", flush=True)
     console = make_console()
     console.print(depth_table(runs))

@@ -14,6 +14,7 @@ from evaluate.exported import SUFFIXES, ExportedNetwork, read_exported
 from evaluate.preprocessing import Preprocessing
 from network import VideoNetwork, create_network, load_checkpoint
 from network.sub_batch_norm import use_sub_batch_norm
+from network.weights.averages import AVERAGES
 from network.weights.facts import in_file, saved_facts, training_facts
 from network.weights.reading import read_checkpoint
 from network.weights.recognising import network_facts
@@ -102,7 +103,7 @@ def load_model(
     with in_file(path):
         own = (saved_facts(checkpoint) or {}).get("classes")
         preprocessing = Preprocessing.from_facts(training_facts(checkpoint), network.normalisation)
-    large = ("weights", "optimizer", "state_dict", "model")
+    large = ("weights", "optimizer", "state_dict", "model", *AVERAGES)
     rest = {key: value for key, value in checkpoint.items() if key not in large}
     if "network" in rest:
         rest["weights"] = {}  # the sign of a file of this project

@@ -146,6 +146,7 @@ class ResidualBlock(nn.Module):
         if stride != 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(conv1x1x1(in_channels, out_channels, stride), nn.BatchNorm3d(out_channels))
         self.checkpoint_contexts: CheckpointContexts | None = None  # set by activation_checkpointing.py
+        self.drop_path = 0.0  # the probability that a clip's branch is dropped in training; set by regularisation.py
         self.placement = None
         if recursion:
             self.placement = recursion.placement
@@ -154,27 +155,49 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, T, H, W) to (B, out, T/stride, H/stride, W/stride)."""
+        kept = self._draw_kept(x)  # not in what is checkpointed, whose recomputation must not draw again
         contexts = self.checkpoint_contexts
         if contexts is None or not torch.is_grad_enabled():
-            return self._forward(x)
-        return checkpoint(self._forward, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+            return self._forward(x, kept)
+        return checkpoint(self._forward, x, kept, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _draw_kept(self, x: Tensor) -> Tensor | None:
+        """1 for each clip of x whose branch is kept, else 0: (B, 1, 1, 1, 1); None if nothing is dropped."""
+        if not self.training or not self.drop_path:
+            return None
+        return torch.empty((len(x), 1, 1, 1, 1), device=x.device).bernoulli_(1 - self.drop_path)
+
+    def _forward(self, x: Tensor, kept: Tensor | None) -> Tensor:
         x = self._recurse("start", x)
         out = self._recurse("top", self.conv1(x))
         if self.conv3 is None:
-            return self._finish(self.conv2, out, x, ("mid", "end"))
+            return self._finish(self.conv2, out, x, ("mid", "end"), kept)
         out = self._recurse("mid", self.conv2(out))
-        return self._finish(self.conv3, out, x, ("end",))
+        return self._finish(self.conv3, out, x, ("end",), kept)
 
-    def _finish(self, conv: nn.Sequential, out: Tensor, x: Tensor, places: tuple[str, ...]) -> Tensor:
+    def _finish(
+        self, conv: nn.Sequential, out: Tensor, x: Tensor, places: tuple[str, ...], kept: Tensor | None
+    ) -> Tensor:
         """The last convolution, with the SRTG of one of `places` before the addition of the shortcut of x."""
+        if self.placement not in places and kept is None:
+            out = norm_add_relu(conv[1], conv[0](out), self._shortcut(x))
+            return self._recurse("final", out)
+        out = conv(out)
         if self.placement in places:
-            out = self.sar(conv(out))
-            out += self._shortcut(x)
-            return F.relu(out, inplace=True)
-        out = norm_add_relu(conv[1], conv[0](out), self._shortcut(x))
-        return self._recurse("final", out)
+            out = self.sar(out)
+        out = self._added(out, self._shortcut(x), kept)
+        return self._recurse("final", F.relu(out, inplace=True))
+
+    def _added(self, branch: Tensor, shortcut: Tensor, kept: Tensor | None) -> Tensor:
+        """The shortcut plus the branch, in the clips where it is `kept`; the branch may be overwritten.
+
+        A kept branch is divided by the probability of that, so that the mean over the draws is the sum.
+        """
+        if kept is None:
+            branch += shortcut
+            return branch
+        # The scale is a number: rounded to half precision, its error would be the same in all clips and steps.
+        return torch.addcmul(shortcut, branch, kept.to(branch.dtype), value=1 / (1 - self.drop_path))
 
     def _shortcut(self, x: Tensor) -> Tensor:
         return self._recurse("res", x if self.downsample is None else self.downsample(x))

@@ -46,7 +46,15 @@ WITHIN = {
         "schedule": set(),
         "distributed": set(),
         "monitor": set(),
-        "checkpoint": {"schedule", "monitor", "optimizer_state", "optimizer_step", "parameter_groups"},
+        "checkpoint": {
+            "schedule",
+            "monitor",
+            "optimizer_state",
+            "optimizer_step",
+            "parameter_groups",
+            "optim",
+            "averaging",
+        },
         "report": {"schedule", "monitor", "checkpoint", "run_folder"},
     },
 }

@@ -219,7 +219,8 @@ def _load(
         LOG.log(level, "%s", note)
     torch.manual_seed(options.random_seed)
     network = create_network(options.network, len(videos.classes), options.gates, options.placement)
-    loaded = load_pretrained(network, start, videos.classes, normalisation_of(options.normalisation))
+    normalisation = normalisation_of(options.normalisation)
+    loaded = load_pretrained(network, start, videos.classes, normalisation, weights=options.weights)
     wrong = [
         tensor
         for tensor in loaded.skipped

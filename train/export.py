@@ -17,6 +17,7 @@ from common.errors import DataError
 from common.files import atomic_file, check_output, write_errors
 from common.normalisation import AUTO, NORMALISATIONS, normalisation_of
 from evaluate.preprocessing import Preprocessing
+from network.weights.averages import WEIGHTS
 from network.weights.exporting import OPSET, export_onnx, export_program, export_safetensors
 from network.weights.facts import facts_of, in_file
 from network.weights.loading import LoadedNetwork, load_network
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise DataError(f"{' and '.join(flags)}: only for .pt2, {args.output} {what}; leave it out")
     if not args.output.parent.is_dir():
         raise DataError(f"the folder {args.output.parent} does not exist: create it, or write elsewhere")
-    loaded = load_network(args.checkpoint, args.network, normalisation_of(args.normalisation))
+    loaded = load_network(args.checkpoint, args.network, normalisation_of(args.normalisation), args.weights)
     preprocessing = _preprocessing(args, loaded)
     with write_errors(args.output), atomic_file(args.output) as temporary:
         takes = _write(loaded, temporary, suffix, preprocessing)
@@ -97,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
         default=AUTO,
         choices=(AUTO, *NORMALISATIONS),
         help="what a checkpoint of another project expects of the frames, if it cannot tell (default: auto)",
+    )
+    parser.add_argument(
+        "--weights",
+        default="auto",
+        choices=WEIGHTS,
+        help="which weights of a checkpoint of this project: "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in WEIGHTS.items()),
     )
     parser.add_argument(
         "--clip-length", type=positive_integer, help="frames, for .pt2 (default: the checkpoint's, else 16)"

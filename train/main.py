@@ -48,9 +48,11 @@ from evaluate.progress import EvaluationProgress
 from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.kernels.use import description_of_kernels
+from network.regularisation import zero_init_residual
 from network.sub_batch_norm import use_sub_batch_norm
 from network.weights.loading import CLASSIFIER
 from network.weights.reading import read_checkpoint
+from train.averaging import AveragingOptions, make_average
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import BEST_BY, Progress
 from train.checkpoint.run_id import run_id_of
@@ -95,6 +97,9 @@ from train.norm_clips import accumulation_warnings, check_norm_clips
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, shared_flags, spec_of
+from train.part_lines import part_lines, unused_parts
+from train.precise_norm import PreciseNormOptions, make_precise_norm
+from train.regularisation import RegularisationOptions, make_draws, regularise
 from train.run_facts import network_facts, plain_contents, run_facts, shared_facts, validation_facts
 from train.run_folder import RunFolder, is_of_another_run
 from train.schedule.multigrid import make_plan
@@ -102,7 +107,7 @@ from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Plan
 from train.schedule.sampler import ScheduleSampler
 from train.schedule.table import plan_summary, plan_table
-from train.trainer import Trainer, TrainerOptions
+from train.trainer import Trainer, TrainerOptions, is_validated
 
 
 def main(description: str, dataset: DatasetSpec | DatasetChoice, defaults: TrainOptions) -> NoReturn:
@@ -234,10 +239,11 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
     freezing.begin_epoch(network, first_epoch(start))
     for line in freezing.lines(network):
         LOG.info("%s", line)
+    average = make_average(network, part(options, AveragingOptions))
     optimizer_step = make_optimizer_step(network, options, loaded, device, ranks)
     progress, strangers = Progress(best_by=options.best_by), list[Path]()
     if start.is_resume:
-        progress = on_all_ranks(ranks, lambda: resume_state(start, network, optimizer_step, device, ranks))
+        progress = on_all_ranks(ranks, lambda: resume_state(start, network, optimizer_step, device, ranks, average))
         assert start.checkpoint is not None
         contents = saved_contents(start.checkpoint, contents)
         is_over = progress.epoch > plan.num_epochs
@@ -269,6 +275,11 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
         EvaluationProgress(console, LOG.info, options.log_every, "validation", ranks.world_size),
         most_val_clips(options, ranks),
         freezing,
+        make_draws(part(options, RegularisationOptions), options.random_seed, ranks.rank, device),
+        average,
+        make_precise_norm(
+            average.network if average else network, network, part(options, PreciseNormOptions), options.precision
+        ),
     )
     trainer.begin_reading(loaders.train, loaders.sampler, progress.epoch, progress.step)
     written = plain(options) if progress.epoch <= plan.num_epochs else None
@@ -287,14 +298,18 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
             ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written, key, passport)
         ),
     )
-    _tell(plan, splits, options, [line for each in passport.values() for line in passport_lines(each)])
+    facts_of_data = [line for each in passport.values() for line in passport_lines(each)]
+    _tell(plan, splits, options, part_lines(options, network, plan), facts_of_data)
     return _Begun(trainer, loaders)
 
 
-def _tell(plan: Plan, splits: Splits, options: TrainOptions, facts: list[str]) -> None:
-    """Log the plan, facts of the data (none on other ranks than the first), and what in them may surprise."""
+def _tell(plan: Plan, splits: Splits, options: TrainOptions, parts: list[str], facts: list[str]) -> None:
+    """Log the plan, the parts of the recipe that are on, facts of the data, and what in them may surprise.
+
+    The facts of the data are none on other ranks than the first.
+    """
     log_table(plan_table(plan))
-    for line in (*plan_summary(plan), *facts):
+    for line in (*plan_summary(plan), *parts, *facts):
         LOG.info("%s", line)
     if facts:
         tell_crops(options)
@@ -361,14 +376,19 @@ def _set_up(
         check_rates(splits.val, options, "validation")
     flipped_labels(splits.train.classes, options)  # whose mistakes are found here, too
     network = new_network(options, len(splits.train.classes))
+    if options.zero_init_residual:
+        zero_init_residual(network)
     freezing = make_freezing(network, part(options, FreezingOptions))
     loaded = load_starting_weights(network, start, options, splits, freezing)
+    for line in unused_parts(options, network, start):
+        LOG.warning("%s", line)
     if warning := warning_of_trained(start.path, start.checkpoint, splits.val, options):
         LOG.warning("%s", warning)
     schedule = part(options, ScheduleOptions)
     plan = make_plan(schedule, len(splits.train), ranks.world_size)
     if not options.fixes_all_norms:
-        check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
+        is_precise = options.precise_bn > 0
+        check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network, is_precise)
     if start.is_resume:
         check_schedule(start, options, len(splits.train), plan, digests, contents)
     return _SetUp(start, options, splits, digests, contents, network, loaded, freezing, plan)
@@ -400,7 +420,7 @@ def load_starting_weights(
     if start.checkpoint is not None:
         rates = rates_of(network, options, freezing)
         normalisation = normalisation_of(options.normalisation)
-        report = load_pretrained(network, start, splits.train.classes, normalisation, rates)
+        report = load_pretrained(network, start, splits.train.classes, normalisation, rates, options.weights)
     check_frozen_weights(network, freezing, report)
     return tuple(name for name in report.loaded if name not in CLASSIFIER) if report and options.fine_tune else ()
 
@@ -422,7 +442,14 @@ def _start_loaders(options: TrainOptions, splits: Splits, plan: Plan, start: Sta
         splits.train, training_clips(options), options.random_seed, options.on_bad_video == "skip",
         mirrored_labels=flipped_labels(splits.train.classes, options),
     )  # fmt: skip
-    sampler = ScheduleSampler(plan, options.random_seed, ranks.rank, ranks.world_size)
+    chosen = part(options, TrainerOptions)
+    sampler = ScheduleSampler(
+        plan,
+        options.random_seed,
+        ranks.rank,
+        ranks.world_size,
+        lambda epoch: options.precise_bn if is_validated(epoch, plan, chosen) else 0,
+    )
     train = BatchLoader(dataset, sampler, options.workers, options.device == "cuda")
     val = val_loader(options, splits.val, ranks)
     # By default Linux forks them: that shares the index of the videos, and asks for no `if __name__ == "__main__"` of a
@@ -439,6 +466,7 @@ def prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.
     """Apply the flags to a new network, and move it to the device."""
     if options.long_cycles or options.sync_bn or device.type == "cuda":  # there, its fused form is faster
         use_sub_batch_norm(network, synchronise=options.sync_bn)
+    regularise(network, part(options, RegularisationOptions))
     if options.checkpoint_activations:
         checkpoint_activations(network)
     if options.debug_mode:

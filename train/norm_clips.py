@@ -33,16 +33,25 @@ def accumulation_warnings(plan: Plan, accumulate: int, synchronise: bool) -> lis
     ]
 
 
-def check_norm_clips(plan: Plan, options: ScheduleOptions, accumulate: int, synchronise: bool, network: str) -> None:
+def check_norm_clips(
+    plan: Plan,
+    options: ScheduleOptions,
+    accumulate: int,
+    synchronise: bool,
+    network: str,
+    is_precise: bool = False,
+) -> None:
     """DataError if a step of the plan would give batch norm a single value of each channel, which has no variance.
 
-    This happens where one clip is normalised alone and the network reduces it to one frame of one pixel.
+    `is_precise`: whether --precise-bn takes batches at the full shape, also where no step has it. A single value
+    is left where one clip is normalised alone and the network reduces it to one frame of one pixel.
     """
     smallest = cache(partial(_smallest_norm_input, network))
 
     def bad_step(plan: Plan, accumulate: int) -> StepSpec | None:
         ranks = 1 if synchronise else plan.world_size
-        alone = (spec for spec in plan.step_specs if spec.norm_clips(ranks, accumulate) == 1)
+        specs = (*plan.step_specs, plan.full_spec) if is_precise else plan.step_specs
+        alone = (spec for spec in specs if spec.norm_clips(ranks, accumulate) == 1)
         return next((spec for spec in alone if smallest(spec.shape) == 1), None)
 
     spec = bad_step(plan, accumulate)

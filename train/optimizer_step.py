@@ -35,6 +35,7 @@ class OptimizerStep:
         self.clip_grad = clip_grad
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.grad_norm = torch.zeros((), device=device)  # of the last update, before clipping
+        self.is_skipped = torch.zeros((), dtype=torch.bool, device=device)  # whether the last update was
         self.skipped = torch.zeros((), dtype=torch.int64, device=device)  # by the scaler, since `take_skipped`
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=device)
 
@@ -59,7 +60,8 @@ class OptimizerStep:
             is_bad = is_bad | overflows
         bad_step = torch.where(is_bad, global_step, -1)
         self.first_bad_step = torch.where(self.first_bad_step < 0, bad_step, self.first_bad_step)
-        self._step_unless(overflows | (self.first_bad_step >= 0))
+        self.is_skipped = overflows | (self.first_bad_step >= 0)
+        self._step_unless(self.is_skipped)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 

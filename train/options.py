@@ -31,11 +31,15 @@ from evaluate.views import ViewOptions, normalisation_option
 from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
+from network.weights.averages import WEIGHTS
 from network.weights.facts import LARGEST_CROP_SCALE
+from train.averaging import AveragingOptions
 from train.freezing import FreezingOptions
 from train.losses import LossOptions
 from train.monitor.trackers.choice import NONE, TRACKERS
 from train.optim import OptimizerOptions
+from train.precise_norm import PreciseNormOptions
+from train.regularisation import RegularisationOptions
 from train.schedule.options import ScheduleOptions
 from train.trainer import TrainerOptions
 
@@ -63,7 +67,16 @@ class DatasetChoice(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainOptions(
-    TrainerOptions, LossOptions, FreezingOptions, OptimizerOptions, ScheduleOptions, ViewOptions, MachineOptions
+    TrainerOptions,
+    LossOptions,
+    FreezingOptions,
+    OptimizerOptions,
+    RegularisationOptions,
+    AveragingOptions,
+    PreciseNormOptions,
+    ScheduleOptions,
+    ViewOptions,
+    MachineOptions,
 ):
     """All options of a run. A script gives its dataset's defaults as an instance."""
 
@@ -151,6 +164,11 @@ class TrainOptions(
         metavar="FILE",
     )  # fmt: skip
     normalisation: str = normalisation_option()
+    weights: str = option(
+        "auto", "which weights of a checkpoint of this project to load or to evaluate. auto: those that its run "
+        "validated (the moving average of --ema, the statistics of --precise-bn); raw: those that training goes on "
+        "with", "network and weights", choices=WEIGHTS,
+    )  # fmt: skip
     fine_tune: bool = option(
         False, "weights of --pretrained-3d learn at --loaded-lr-factor of the learning rate, new ones and the "
         "classifier at the full rate", "network and weights",

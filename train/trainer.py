@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from evaluate.metrics import Scores, ScoreSums
 from evaluate.progress import EvaluationProgress
 from network import VideoNetwork
 from network.sub_batch_norm import set_num_splits
+from train.averaging import WeightAverage
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import BEST_BY, TOP1, Progress
 from train.checkpoint.state import collect_state, snapshot
@@ -47,6 +49,8 @@ from train.monitor.reports import Callback, EpochReport, LogReport
 from train.monitor.speed import SpeedMonitor
 from train.optimizer_step import OptimizerStep
 from train.passes import Computation
+from train.precise_norm import PreciseNorm
+from train.regularisation import Draws, NoDraws
 from train.remaining_time import RemainingTime
 from train.schedule.plan import Plan, StepSpec
 from train.schedule.sampler import ScheduleSampler
@@ -103,6 +107,11 @@ class TrainerOptions:
         return self.bad_video_limit if self.on_bad_video == "skip" else 0
 
 
+def is_validated(epoch: int, plan: Plan, options: TrainerOptions) -> bool:
+    """Whether there is a validation after an epoch."""
+    return epoch % options.val_frequency == 0 or epoch == plan.num_epochs
+
+
 class _Reading(NamedTuple):
     """Batches that are being read, and from where on."""
 
@@ -133,6 +142,9 @@ class Trainer:
         val_progress: EvaluationProgress | None = None,
         most_val_clips: int = 0,
         freezing: Freezing | None = None,
+        draws: Draws | None = None,
+        average: WeightAverage | None = None,
+        precise_norm: PreciseNorm | None = None,
     ) -> None:
         self.network = network
         self.loss = loss
@@ -150,6 +162,9 @@ class Trainer:
         self.good_state = good_state  # the newest checkpoint of this run whose numbers are finite
         self.val_progress = val_progress  # shows how far a validation is
         self.most_val_clips = most_val_clips  # that go through the network at a time; 0: all of a batch
+        self.draws = draws or NoDraws()
+        self.average = average  # of the weights: it is validated, if there is one
+        self.precise_norm = precise_norm  # with new statistics, these weights are validated
         self.is_other_validation = is_other_validation  # asked on the first rank, after each validation
         self.freezing = freezing or Freezing()
         layout = LAYOUTS[with_layout(options.layout, device.type)]
@@ -163,6 +178,7 @@ class Trainer:
         self.stop_signal = StopSignal(ranks)
         self.last_save = time.perf_counter()
         self._reading: _Reading | None = None  # of the next epoch, if it has begun
+        self._further: DeviceBatches | None = None  # the batches after an epoch's steps: those of precise batch norm
 
     def fit(self, loader: BatchLoader, sampler: ScheduleSampler, val_loader: BatchLoader) -> EpochReport | None:
         """Train to the plan's end. Returns the report of the last epoch, or None if no epoch was left.
@@ -178,8 +194,11 @@ class Trainer:
                 while self.progress.epoch <= self.plan.num_epochs:
                     self.epoch_started = time.perf_counter() - self.progress.seconds
                     self.train_epoch(loader, sampler)
-                    self.begin_reading(loader, sampler, self.progress.epoch + 1)  # while it validates
-                    report = self.finish_epoch(val_loader)
+                    if not self.precise_norm:
+                        self.begin_reading(loader, sampler, self.progress.epoch + 1)  # while it validates
+                    report = self.finish_epoch(
+                        val_loader, partial(self.begin_reading, loader, sampler, self.progress.epoch + 1)
+                    )
             except StoppedBySignal as stop:
                 self.writer.wait_and_log()  # the disk may have space again
                 self.save()
@@ -223,6 +242,7 @@ class Trainer:
             self._report_step(spec, steps)
             if progress.step < steps and self._is_save_due():
                 self.save()
+        self._further = batches if self.precise_norm else None
 
     def train_step(self, batch: Batch, spec: StepSpec) -> None:
         """Make one update from `batch`, this rank's clips of the step, on its device."""
@@ -236,12 +256,15 @@ class Trainer:
             # Take every parts-th clip: these form the same sub-batches as in the whole batch.
             clips = self.augment(batch.frames[part::parts], batch.augmentation_params[part::parts])
             is_last = part == parts - 1
+            self.draws.begin(self.progress.global_step, part)
             losses.append(self._forward_backward(clips, batch.labels[part::parts], len(batch.labels), is_last))
             if not is_last:
                 self.speed.mark()
         self.passes.finish()
         lr = self.plan.lr(self.progress.epoch, self.progress.step)
         self.optimizer_step.update(torch.stack(losses).sum(), lr, self.progress.global_step)
+        if self.average:
+            self.average.update(self.optimizer_step.is_skipped)
         self.speed.mark()
         if self.device.type == "cpu":
             self._check_finite()  # on a GPU this would wait for the device in each step
@@ -257,24 +280,29 @@ class Trainer:
         has_recordings = isinstance(self.passes, RecordedPasses) and bool(self.passes.recordings)
         return memory_error(self.plan, spec, self.options.accumulate, self.folder.last, has_recordings)
 
-    def finish_epoch(self, val_loader: BatchLoader) -> EpochReport:
+    def finish_epoch(self, val_loader: BatchLoader, begin_next: Callable[[], None] = lambda: None) -> EpochReport:
         """Validate, report and save the epoch, after its last step.
 
         The state is also saved before the validation, so that nothing in it costs the epoch: a run that ends there
-        resumes with the validation.
+        resumes with the validation. `begin_next` is called when the loader of training has nothing more to read of
+        this epoch.
         """
         progress, options, epoch = self.progress, self.options, self.progress.epoch
         is_final = epoch == self.plan.num_epochs
         progress.seconds = time.perf_counter() - self.epoch_started
-        val = None
+        val, statistics = None, dict[str, Tensor]()
         self._check_folder()
-        if epoch % options.val_frequency == 0 or is_final:
+        if is_validated(epoch, self.plan, options):
             self.save()
+            statistics = self._estimate_statistics()
+            begin_next()
             val = self._validate_epoch(val_loader)
             self.writer.wait()  # what follows may rename `best`
             if self.ranks.decide(self.ranks.is_first and self.is_other_validation()):
                 progress.forget_best()
         else:
+            self._further = None
+            begin_next()
             self._gather_counts()
         is_best = progress.update_best(val)
         progress.seconds = time.perf_counter() - self.epoch_started
@@ -282,14 +310,14 @@ class Trainer:
         # Report before saving: a run killed in between resumes from an earlier checkpoint and reports this epoch again.
         self.callbacks.on_epoch(report)
         progress.next_epoch()
-        self.save(epoch if epoch % options.save_frequency == 0 or is_final else None, is_best)
+        self.save(epoch if epoch % options.save_frequency == 0 or is_final else None, is_best, statistics)
         return report
 
     def validate(self, loader: BatchLoader) -> Evaluation:
         """Scores over every video of all ranks' loaders; StoppedBySignal after a signal."""
         with self.val_progress or nullcontext() as progress:
             return evaluate(
-                self.network, loader, self.device, self.ranks, self.options.precision, self._until_stopped,
+                self.validated, loader, self.device, self.ranks, self.options.precision, self._until_stopped,
                 self.options.bad_videos_allowed, progress=progress, most_clips=self.most_val_clips,
             )  # fmt: skip
 
@@ -300,9 +328,50 @@ class Trainer:
             self.writer.wait()
             raise not_finite_validation_error(error, self.progress.epoch, self.folder) from error
 
-    def save(self, epoch: int | None = None, is_best: bool = False) -> None:
+    @property
+    def validated(self) -> VideoNetwork:
+        """The network that is validated: of the average of the weights, and with precise statistics, if these are on.
+
+        It has the parameters of training only where neither is on or the statistics alone are new.
+        """
+        if self.precise_norm:
+            return self.precise_norm.network
+        return self.average.network if self.average else self.network
+
+    def _estimate_statistics(self) -> dict[str, Tensor]:
+        """Estimate the statistics of the network to be validated, if they are to be precise, and return them."""
+        batches, self._further = self._further, None
+        if not self.precise_norm:
+            return {}
+        assert batches is not None
+        return self.precise_norm.estimate(self._parts_of(batches), self.ranks)
+
+    def _parts_of(self, batches: Iterator[Batch]) -> Iterator[Tensor]:
+        """Normalised clips (B, 3, T, h, w) of batches, each in as many parts as training takes it in.
+
+        Before each batch, StoppedBySignal or DataError on all ranks, as in a step; the counts of the epoch stay.
+        """
+        parts, replaced = self.options.accumulate, 0
+        for batch in batches:
+            problem = bad_video_problem(batch.bad_videos, self.options.bad_videos_allowed)
+            agreed = self.stop_signal.agree(bool(problem))
+            if agreed.signal:
+                raise StoppedBySignal(agreed.signal)
+            if agreed.has_problem:
+                first = next(filter(None, self.ranks.gather(problem)))
+                raise DataError(f"{first} ({self.folder.last} has the state before the validation)", on_all_ranks=True)
+            for part in range(parts):
+                yield self.augment(batch.frames[part::parts], batch.augmentation_params[part::parts])
+            replaced += len(batch.bad_videos)
+        if replaced := int(self.ranks.sum(torch.tensor(replaced))):
+            LOG.warning("precise batch norm: in place of videos that cannot be read, %d others were taken", replaced)
+
+    def save(
+        self, epoch: int | None = None, is_best: bool = False, statistics: Mapping[str, Tensor] | None = None
+    ) -> None:
         """Begin to write a checkpoint of the current state, once the last one is written. All ranks must call this.
 
+        `statistics` are the precise ones of the weights that were validated in this state.
         The first rank copies the state to the host's memory and writes it while the run goes on; `self.writer` says
         when it is on the disk. TrainingError on the first rank, at the next step or save, if it cannot be written.
         TrainingError on all ranks, and no checkpoint, if a loss, a weight or a batch-norm statistic is not finite.
@@ -310,7 +379,9 @@ class Trainer:
         self.writer.wait()
         self._check_state()
         if self.ranks.is_first:
-            state = collect_state(self.network, self.optimizer_step, self.progress, self.device)
+            state = collect_state(self.network, self.optimizer_step, self.progress, self.device, self.average)
+            if statistics:
+                state["precise_bn"] = dict(statistics)
             self.writer.start(self.run_facts | snapshot(state), epoch, is_best)
         self.good_state = self.folder.last
         self.last_save = time.perf_counter()

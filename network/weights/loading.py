@@ -14,11 +14,12 @@ from common.errors import NetworkError
 from common.normalisation import SRTG, Normalisation
 from network.base import EPS, VideoNetwork
 from network.registry import create_network, network_names
+from network.weights.averages import weights_to_use, without_averages
 from network.weights.facts import in_file, saved_facts, shown, training_facts
 from network.weights.published import PublishedWeights
 from network.weights.reading import read_checkpoint
 from network.weights.recognising import network_facts, recognise
-from network.weights.tensors import check_tensors, converted, first_names, may_lack, shape_text
+from network.weights.tensors import converted, first_names, may_lack, shape_text
 
 LOG = logging.getLogger("srtg")  # not common.logs, which needs rich: torch.hub loads networks without it
 CLASSIFIER = ("fc.weight", "fc.bias")
@@ -92,14 +93,18 @@ class LoadReport:
         return list(_shortened(rows))
 
 
-def load_network(path: Path | str, name: str = "", normalisation: Normalisation | None = None) -> LoadedNetwork:
+def load_network(
+    path: Path | str, name: str = "", normalisation: Normalisation | None = None, weights: str = "auto"
+) -> LoadedNetwork:
     """Build the network of a checkpoint file, with all its weights and in evaluation mode.
 
     `name` is the network's, for a checkpoint of another project that does not name it; `normalisation` as in
-    `load_checkpoint`. DataError if the file cannot be read; NetworkError if the network is unknown or the weights are
-    not exactly those of the network.
+    `load_checkpoint`. `weights` is a key of WEIGHTS. DataError if the file cannot be read; NetworkError if the network
+    is unknown or the weights are not exactly those of the network.
     """
     checkpoint = read_checkpoint(Path(path))
+    if weights == "raw":
+        checkpoint = without_averages(checkpoint)
     with in_file(path):
         facts = network_facts(checkpoint, name)
         classes = (saved_facts(checkpoint) or {}).get("classes")
@@ -123,10 +128,10 @@ def load_checkpoint(
 
     The network gets the normalisation and the eps of batch norm that the weights were trained with. `normalisation` is
     for weights of another project: a warning if theirs is known to be another one, or if without it the file does not
-    tell. `classes` are the network's; the rest is as in `load_weights`. NetworkError also if the weights were trained
-    for a network that computes something else from the same tensors: the message names the network that fits; and if
-    `normalisation` is not that of a file of this project, which says its own. With `strict` the network must be the
-    checkpoint's also in name, gates and placement.
+    tell. The weights are those of `weights_to_use`. `classes` are the network's; the rest is as in `load_weights`.
+    NetworkError also if the weights were trained for a network that computes something else from the same tensors: the
+    message names the network that fits; and if `normalisation` is not that of a file of this project, which says its
+    own. With `strict` the network must be the checkpoint's also in name, gates and placement.
     """
     facts = saved_facts(checkpoint)
     if facts:
@@ -138,11 +143,11 @@ def load_checkpoint(
                 f"the checkpoint was trained with the normalisation {facts['normalisation'].show()}: leave "
                 "--normalisation out"
             )
-        weights = check_tensors(checkpoint.get("weights"))
+        weights, note = weights_to_use(checkpoint)
         report = load_weights(network, weights, facts["classes"], classes, strict)
         network.normalisation = facts["normalisation"]
         network.set_eps(facts["eps"])
-        return report, f"{facts['name']} of this project{_about(network, facts['normalisation'] != SRTG)}"
+        return report, f"{facts['name']} of this project{_about(network, facts['normalisation'] != SRTG)}{note}"
     found = recognise(checkpoint)
     if found.network and network.name and network.name.removeprefix("srtg_") != found.network:
         raise NetworkError(

@@ -190,6 +190,8 @@ def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
             raise DataError(f"its field `source` is {shown(checkpoint['source'])}, which no run saves")
         if not is_count(checkpoint.get("world_size", 1), 1):
             raise DataError(f"its field `world_size` is {shown(checkpoint['world_size'])}, which no run saves")
+        if checkpoint["options"].get("ema") and "ema" not in checkpoint:
+            raise DataError("its field `ema` is missing")
         _check_agreement(checkpoint, weights)
         _check_progress(checkpoint["progress"], checkpoint["network"]["num_classes"])
     except UserError as error:

@@ -7,6 +7,9 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
                     two, which say how clips are normalised, and the eps of batch norm
     weights         the network's state dict (other tools call it "state_dict")
     optimizer, scaler, batch_norm   state dicts; batch_norm holds the statistics of sub-batches, empty without them
+    ema             with --ema: {"updates", "weights"}, the moving average of the weights and statistics
+    precise_bn      with --precise-bn, where the state was validated: the batch-norm statistics of the validation, by
+                    their names in the weights (of `ema`, if it is there); training does not go on with them
     position        {"epoch", "step"}: the next step is number `step` (from 0) of `epoch` (from 1)
     progress        counts of the current epoch and of the run: plain numbers and lists
     rng             states of the random generators

@@ -11,10 +11,11 @@ from torch import Tensor
 from common.errors import DataError, NetworkError
 from common.logs import LOG
 from common.text import shortened
+from network.weights.averages import weights_to_use
 from network.weights.facts import is_own
 from network.weights.inflating import flat_weights
 from network.weights.recognising import recognise
-from network.weights.tensors import check_tensors, checksum
+from network.weights.tensors import checksum
 from train.checkpoint.files import Checkpoint
 
 LONGEST_PATH = 300  # characters of a path in a message
@@ -111,7 +112,7 @@ def _checksum(checkpoint: Checkpoint) -> int | None:
     None if there are no weights of a network.
     """
     try:
-        weights = check_tensors(checkpoint.get("weights")) if is_own(checkpoint) else _weights_of(checkpoint)
+        weights = weights_to_use(checkpoint)[0] if is_own(checkpoint) else _weights_of(checkpoint)
     except NetworkError:
         return None
     return checksum(dict(sorted(weights.items())))

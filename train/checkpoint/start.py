@@ -20,10 +20,12 @@ from common.ranks import Ranks
 from common.text import quoted, shortened
 from evaluate.known_videos import Contents, other_content, other_dataset
 from network import VideoNetwork
+from network.weights.averages import AVERAGES, without_averages
 from network.weights.facts import in_file, saved_facts
 from network.weights.inflating import load_inflated
 from network.weights.loading import LoadReport, load_checkpoint, load_weights
 from network.weights.reading import read_checkpoint
+from train.averaging import WeightAverage
 from train.checkpoint.checks import check_resumable, is_count, is_position
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
 from train.checkpoint.progress import Progress
@@ -146,19 +148,23 @@ def load_pretrained(
     classes: Sequence[str],
     normalisation: Normalisation | None = None,
     rates: Callable[[str, bool], str] | None = None,
+    weights: str = "auto",
 ) -> LoadReport:
     """Load the weights of a checkpoint of any project, and log a table of what was loaded, skipped and missing.
 
     The network gets the normalisation that the weights were trained with, or `normalisation`, as in `load_checkpoint`.
     With `rates`, a function of a part of the network and whether it was loaded, the table shows how fast each learns.
-    NetworkError if nothing fits.
+    `weights` says which, as `load_network` takes it. NetworkError if nothing fits.
     """
     assert start.checkpoint is not None
+    checkpoint = without_averages(start.checkpoint) if weights == "raw" else start.checkpoint
+    if weights == "raw" and not start.checkpoint.keys() & set(AVERAGES):
+        LOG.warning("--weights raw has no effect: %s has no other weights", start.path)
     with in_file(start.path):
         if start.is_inflated:
-            report, origin = load_inflated(network, start.checkpoint, normalisation)
+            report, origin = load_inflated(network, checkpoint, normalisation)
         else:
-            report, origin = load_checkpoint(network, start.checkpoint, list(classes), normalisation=normalisation)
+            report, origin = load_checkpoint(network, checkpoint, list(classes), normalisation=normalisation)
     if is_resumable(start.checkpoint):
         origin += f", after {describe_position(start.checkpoint)}"
     headings = ("", "tensors", "rate", "") if rates is not None else ("", "tensors", "")
@@ -194,12 +200,17 @@ def load_resumed(network: VideoNetwork, start: StartingPoint) -> None:
 
 
 def resume_state(
-    start: StartingPoint, network: VideoNetwork, optimizer_step: OptimizerStep, device: torch.device, ranks: Ranks
+    start: StartingPoint,
+    network: VideoNetwork,
+    optimizer_step: OptimizerStep,
+    device: torch.device,
+    ranks: Ranks,
+    average: WeightAverage | None = None,
 ) -> Progress:
     """`restore_state`, with the file's name in its error."""
     assert start.checkpoint is not None
     try:
-        return restore_state(start.checkpoint, network, optimizer_step, device, ranks)
+        return restore_state(start.checkpoint, network, optimizer_step, device, ranks, average)
     except DataError as error:
         raise DataError(f"{start.path} cannot be resumed: {error}") from error
 

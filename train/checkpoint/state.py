@@ -11,6 +11,7 @@ from common.ranks import Ranks
 from network import VideoNetwork
 from network.sub_batch_norm import SubBatchNorm3d, load_split_state, split_state
 from network.weights.tensors import not_plain, why_unusable
+from train.averaging import WeightAverage
 from train.checkpoint.files import Checkpoint
 from train.checkpoint.progress import Progress
 from train.optimizer_state import with_names
@@ -18,23 +19,31 @@ from train.optimizer_step import OptimizerStep
 
 
 def collect_state(
-    network: VideoNetwork, optimizer_step: OptimizerStep, progress: Progress, device: torch.device
+    network: VideoNetwork,
+    optimizer_step: OptimizerStep,
+    progress: Progress,
+    device: torch.device,
+    average: WeightAverage | None = None,
 ) -> dict[str, Any]:
-    """Weights, optimiser, scaler, position, counts and random state: tensors and plain types.
+    """Weights and their average, optimiser, scaler, position, counts and random state: tensors and plain types.
 
     The tensors are those of the run, which its next step changes: see `snapshot`.
     """
     rng = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         rng["cuda"] = torch.cuda.get_rng_state(device)
-    return optimizer_step.state_dict() | {
-        "frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad],
-        "batch_norm": split_state(network),
-        "weights": network.state_dict(),
-        "position": {"epoch": progress.epoch, "step": progress.step},
-        "progress": progress.state_dict(),
-        "rng": rng,
-    }
+    return (
+        optimizer_step.state_dict()
+        | ({"ema": average.state_dict()} if average else {})
+        | {
+            "frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad],
+            "batch_norm": split_state(network),
+            "weights": network.state_dict(),
+            "position": {"epoch": progress.epoch, "step": progress.step},
+            "progress": progress.state_dict(),
+            "rng": rng,
+        }
+    )
 
 
 def snapshot(state: Any) -> Any:
@@ -55,12 +64,20 @@ def snapshot(state: Any) -> Any:
 
 
 def restore_state(
-    checkpoint: Checkpoint, network: VideoNetwork, optimizer_step: OptimizerStep, device: torch.device, ranks: Ranks
+    checkpoint: Checkpoint,
+    network: VideoNetwork,
+    optimizer_step: OptimizerStep,
+    device: torch.device,
+    ranks: Ranks,
+    average: WeightAverage | None = None,
 ) -> Progress:
     """Restore everything but the weights, which are loaded already. Returns the progress to resume from.
 
-    DataError if the state is not of this network and optimiser.
+    The average of a run that had none begins with the weights. DataError if the state is not of this network and
+    optimiser.
     """
+    if average and "ema" in checkpoint:
+        average.load_state_dict(checkpoint["ema"])
     # Plain batch norm has its statistics, aggregated, in the weights.
     if any(isinstance(module, SubBatchNorm3d) for module in network.modules()):
         load_split_state(network, _checked_splits(network, checkpoint.get("batch_norm")))

@@ -23,6 +23,8 @@ VALIDATION = (
     "--val-size",
     "--crop-scale",
     "--best-by",
+    "--ema",
+    "--precise-bn",
 )
 """The flags on which the best score depends: it cannot be compared with scores at other values."""
 

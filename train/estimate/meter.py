@@ -258,7 +258,9 @@ class Meter:
         trainer = run.trainer
         for _ in range(2):  # at first, memory is taken from the system, and modules are imported
             started = clock()
-            state = snapshot(collect_state(trainer.network, trainer.optimizer_step, trainer.progress, run.device))
+            state = snapshot(
+                collect_state(trainer.network, trainer.optimizer_step, trainer.progress, run.device, trainer.average)
+            )
             copied = clock() - started
         size, seconds, is_elsewhere = write_time(state, run.place)
         if seconds < SHORT_WRITE:

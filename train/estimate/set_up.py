@@ -27,6 +27,7 @@ from data.labels.scan_cache import nothing_kept
 from data.labels.splits import Splits, load_splits
 from data.loading.loader import BatchLoader
 from network.weights.reading import read_checkpoint
+from train.averaging import AveragingOptions, make_average
 from train.checkpoint.files import FORMAT, CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.start import check_schedule, find_starting_point, with_saved
@@ -223,7 +224,8 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     schedule = part(options, ScheduleOptions)
     plan = make_plan(schedule, len(splits.train), options.gpus)
     if not options.fixes_all_norms:
-        check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network)
+        is_precise = options.precise_bn > 0
+        check_norm_clips(plan, schedule, options.accumulate, options.sync_bn, options.network, is_precise)
     if start.is_resume:
         digests = {"train": splits.train.digest(), "val": splits.val.digest()}
         check_schedule(start, options, len(splits.train), plan, digests)
@@ -246,12 +248,13 @@ def set_up(script: Script, options: TrainOptions) -> Run:
     loaded = load_starting_weights(network, start, options, splits, freezing)
     network = prepare_network(network, options, device)
     freezing.begin_epoch(network, epoch=1)
+    average = make_average(network, part(options, AveragingOptions))
     trainer = Trainer(
         network, make_loss(part(options, LossOptions)), make_optimizer_step(network, options, loaded, device, ALONE),
         replace(plan, base_shape_lr=TINY_RATE, warmup_lr=TINY_RATE), device, ALONE,
         trainer_options(options, device, options.gpus),
         checkpoints, {"format": FORMAT}, [], Progress(),
-        most_val_clips=most_val_clips(options, world), freezing=freezing,
+        most_val_clips=most_val_clips(options, world), freezing=freezing, average=average,
     )  # fmt: skip
     return Run(
         plan=plan, gpus=options.gpus, trainer=trainer, dataset=dataset, batches=batches,
@@ -299,6 +302,8 @@ def _notes(options: TrainOptions) -> tuple[str, ...]:
         notes.append(
             f"--unfreeze-after {options.unfreeze_after}: measured with what is frozen; later epochs take longer"
         )
+    if options.precise_bn:
+        notes.append(f"--precise-bn {options.precise_bn}: the time of its batches is not in the hours")
     if options.debug_mode:
         notes.append("--debug-mode is in the measurements, and slows them")
     return tuple(notes)

@@ -148,6 +148,11 @@ class Plan:
         return tuple(found)
 
     @property
+    def full_spec(self) -> StepSpec:
+        """The shape and batch that the run ends with: the base shape and the base batch size."""
+        return max(self.phases[-1].short_cycle, key=lambda spec: spec.shape.height)
+
+    @property
     def largest_shape(self) -> ClipShape:
         """The clip shape with the largest frames."""
         return max((spec.shape for spec in self.step_specs), key=lambda shape: shape.height)

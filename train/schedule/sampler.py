@@ -1,12 +1,16 @@
 """Which clips each step of each rank reads: the batch sampler of the training loader."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from data.clips.types import ClipRequest, ClipShape
 from train.schedule.plan import Plan
+
+STATISTICS_EPOCH = 2**32
+"""Clips of precise batch norm are drawn as those of this epoch, and further passes over the videos as of the next ones:
+after every epoch of a run."""
 
 
 class ScheduleSampler(Sampler[list[ClipRequest]]):
@@ -20,16 +24,27 @@ class ScheduleSampler(Sampler[list[ClipRequest]]):
     With `repeats`, a rank's batch has the first clips of all its videos, then the second ones: as far apart as they can
     be, so that the sub-batches of batch norm and the parts of --accumulate have clips of as many videos as they can.
 
+    After the steps of an epoch come the batches for precise batch norm, as many as `statistics_after` says of the
+    epoch: at the shape and batch that the run ends with, and always the same clips, whose draws are their own.
+
     Iterating does not move the position, because the loader reads ahead of training.
     """
 
-    def __init__(self, plan: Plan, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        statistics_after: Callable[[int], int] = lambda epoch: 0,
+    ) -> None:
         assert 0 <= rank < world_size, (rank, world_size)
         assert seed >= 0, seed
         self.plan = plan
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.statistics_after = statistics_after
         self.epoch = 1
         self.step = 0
 
@@ -53,13 +68,28 @@ class ScheduleSampler(Sampler[list[ClipRequest]]):
                 for video in videos
             ]
             start = end
+        yield from self._statistics_batches(self.statistics_after(epoch))
 
     def __len__(self) -> int:
-        """Steps from the position to the end of its epoch."""
-        return self.plan.steps_in_epoch(self.epoch) - self.step
+        """Batches from the position on: steps to the end of its epoch, then those of precise batch norm."""
+        return self.plan.steps_in_epoch(self.epoch) - self.step + self.statistics_after(self.epoch)
 
     def sizes(self) -> set[tuple[int, ClipShape]]:
         """The batch sizes (of this rank) and shapes that occur in the run."""
         return {
             (spec.batch_size // self.world_size, spec.shape) for phase in self.plan.phases for spec in phase.short_cycle
         }
+
+    def _statistics_batches(self, count: int) -> Iterator[list[ClipRequest]]:
+        spec, videos = self.plan.full_spec, self.plan.num_videos
+        assert spec.batch_size % self.world_size == 0, (spec.batch_size, self.world_size)
+        order, epoch = np.empty(0, np.int64), STATISTICS_EPOCH - 1  # of one pass over the videos
+        for start in range(0, count * spec.batch_size, spec.batch_size):
+            requests = []
+            for position in range(start, start + spec.batch_size):
+                if position % videos == 0:
+                    epoch = STATISTICS_EPOCH + position // videos
+                    order = np.random.default_rng((self.seed, epoch)).permutation(videos)
+                video = int(order[position % videos])
+                requests.append(ClipRequest(video, spec.shape, epoch, spec.max_interval_factor))
+            yield requests[self.rank :: self.world_size]

@@ -147,3 +147,35 @@ def test_the_first_clips_of_an_epoch_are_of_the_videos_of_a_run_without_repeats(
     assert [request.index for batch in batches(twice, 1) for request in batch if not request.repeat] == order
     assert plan_of("fixed", 64, world_size=2, repeats=2).steps_in_epoch(1) == 32
     assert plan_of("fixed", 64, world_size=2, repeats=2).total_steps == 2 * once.total_steps
+
+
+def statistics_batches(kind, epoch=2, rank=0, world_size=1, count=7, seed=5, step=0):
+    plan = plan_of(kind, num_videos=20, world_size=4)
+    sampler = ScheduleSampler(plan, seed, rank, world_size, lambda each: count if each == epoch else 0)
+    sampler.set_position(epoch, step)
+    steps = plan.steps_in_epoch(epoch) - step
+    assert len(sampler) == steps + count
+    found = list(sampler)
+    return found[:steps], found[steps:]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_of_precise_batch_norm_have_the_full_shape_after_the_steps(kind):
+    """Statistics of the small shapes are not those of the validation."""
+    steps, found = statistics_batches(kind)
+    assert steps == batches(plan_of(kind, num_videos=20), 2)
+    assert len(found) == 7 and {len(batch) for batch in found} == {4}
+    assert {request.shape for request in chain.from_iterable(found)} == {(8, 32, 32)}
+    keys = [(request.epoch, request.index) for request in chain.from_iterable(found)]
+    assert len(set(keys)) == 28 and min(epoch for epoch, _ in keys) > 10**9  # no clip of training, and none twice
+    assert sorted(index for _, index in keys[:20]) == list(range(20))
+
+
+def test_batches_of_precise_batch_norm_are_the_same_after_each_epoch_and_for_all_ranks_together():
+    """A resumed run, and one on another machine, would validate with other statistics."""
+    _, alone = statistics_batches("both")
+    assert statistics_batches("both", epoch=3, step=1)[1] == alone
+    assert statistics_batches("both", seed=6)[1] != alone
+    by_rank = [statistics_batches("both", rank=rank, world_size=2)[1] for rank in range(2)]
+    for batch, *parts in zip(alone, *by_rank, strict=True):
+        assert parts == [batch[0::2], batch[1::2]]
