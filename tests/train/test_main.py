@@ -580,7 +580,7 @@ def test_fine_tuning_from_a_published_checkpoint(tiny, tmp_path, monkeypatch):
     assert process.status == 0, process.output()
     assert "BGR" in process.stdout
     assert re.search(r"400x8\b.*\b4x8\b", process.stdout)
-    assert re.search(r"fine-tuning: \d+ .*\b0\.1\b.*\b2 new .*: fc\.weight, fc\.bias$", process.stdout, re.MULTILINE)
+    assert re.search(r"fine-tuning: \d+ .*\b0\.1\b.*\b2 others .*: fc\.weight, fc\.bias$", process.stdout, re.MULTILINE)
     # The rate is almost zero, so that the weights are still those that were loaded.
     trained = torch.load(folder_of(process, "srtg_tiny_gates_False") / "srtg_tiny_last.pth", weights_only=True)
     torch.testing.assert_close(trained["weights"]["stem.0.weight"], weights["stem.0.weight"].flip(1))
@@ -615,7 +615,7 @@ def test_real_scripts_train_fine_tune_and_resume(tmp_path):
         "--fine-tune", "True", "--long-cycles", "False", "--short-cycles", "False",
     )  # fmt: skip
     assert re.search(r"4x512\b.*\b3x512\b", output)
-    assert re.search(r"fine-tuning: .*\b2 new .*: fc\.weight, fc\.bias$", output, re.MULTILINE)
+    assert re.search(r"fine-tuning: .*\b2 others .*: fc\.weight, fc\.bias$", output, re.MULTILINE)
     assert (tmp_path / "results" / "Kinetics-700" / "srtg_r3d_10_gates_False" / "srtg_r3d_10_ep-0001.pth").is_file()
 
 
