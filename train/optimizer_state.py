@@ -59,6 +59,10 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Any, frozen: C
     saved = _checked_state(optimizer, state, _checked_names(own, state), own, frozen)
     values = {number: saved[name] for number, name in enumerate(own) if name in saved and own[name].requires_grad}
     optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
+    for group, before in zip(optimizer.param_groups, _groups(state) or (), strict=False):
+        # The next update sets it. A run that is resumed after its last one ends in the same state with it.
+        if group["names"] == before["names"] and isinstance(before.get("lr"), float):
+            group["lr"] = before["lr"]
     create_states(optimizer)
 
 
