@@ -81,6 +81,7 @@ from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, shared_flags, spec_of
 from train.run_facts import network_facts, plain_contents, run_facts, shared_facts, validation_facts
 from train.run_folder import RunFolder, is_of_another_run
+from train.schedule.learning import learning_warnings
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Plan
@@ -282,7 +283,7 @@ def _tell(plan: Plan, splits: Splits, options: TrainOptions, facts: list[str]) -
         tell_spans(splits.train, options, "training")
         tell_mirroring(splits.train.classes, options)
         tell_spans(splits.val, options, "validation")
-    for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
+    for line in (*learning_warnings(plan), *accumulation_warnings(plan, options.accumulate, options.sync_bn)):
         LOG.warning("%s", line)
 
 
