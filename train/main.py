@@ -102,6 +102,7 @@ from train.precise_norm import PreciseNormOptions, make_precise_norm
 from train.regularisation import RegularisationOptions, make_draws, regularise
 from train.run_facts import network_facts, plain_contents, run_facts, shared_facts, validation_facts
 from train.run_folder import RunFolder, is_of_another_run
+from train.schedule.learning import learning_warnings
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Plan
@@ -318,6 +319,8 @@ def _tell(plan: Plan, splits: Splits, options: TrainOptions, parts: list[str], f
         tell_spans(splits.train, options, "training")
         tell_mirroring(splits.train.classes, options)
         tell_spans(splits.val, options, "validation")
+    for line in learning_warnings(plan):
+        LOG.warning("%s", line)
     if not options.fixes_all_norms:
         for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):
             LOG.warning("%s", line)

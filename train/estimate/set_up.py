@@ -50,6 +50,7 @@ from train.main import (
 from train.monitor.trackers.choice import check_tracker
 from train.norm_clips import check_norm_clips
 from train.options import DatasetChoice, TrainOptions, make_parser, parse_with, resolve_auto, spec_of
+from train.schedule.learning import learning_warnings
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Plan, StepSpec
@@ -261,7 +262,7 @@ def set_up(script: Script, options: TrainOptions) -> Run:
         loader=loader, val_loader=validation, splits=splits, workers=options.workers,
         accumulate=options.accumulate, bad_videos_allowed=options.bad_videos_allowed, device=device,
         precision=options.precision, network=options.network, frequencies=_frequencies(options),
-        log_every=options.log_every, place=place, notes=notes, with_cycles=_with_cycles(schedule, plan),
+        log_every=options.log_every, place=place, notes=(*learning_warnings(plan), *notes), with_cycles=_with_cycles(schedule, plan),
     )  # fmt: skip
 
 
@@ -276,13 +277,14 @@ def _frequencies(options: TrainOptions) -> Frequencies:
 
 
 def _with_cycles(schedule: ScheduleOptions, plan: Plan) -> Plan | None:
-    """The plan with both cycles, if the run has neither and the dataset allows them."""
+    """The plan with both cycles, if the run has neither, and the dataset allows them and is large enough to learn."""
     if schedule.long_cycles or schedule.short_cycles:
         return None
     try:
-        return make_plan(replace(schedule, long_cycles=True, short_cycles=True), plan.num_videos, plan.world_size)
+        found = make_plan(replace(schedule, long_cycles=True, short_cycles=True), plan.num_videos, plan.world_size)
     except DataError:
         return None
+    return None if learning_warnings(found) else found
 
 
 def _notes(options: TrainOptions) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from train.report.evaluation_files import EvaluationFiles, Scores, Value
 from train.report.markup import Html, facts, joined, table, tag, warned
 from train.report.problems import number
 from train.report.run_files import GATES, WAITING, RunFiles, epoch_of_step, values_of
+from train.schedule.learning import learning_warnings
 from train.schedule.table import TIME_MODEL, plan_summary, rows
 
 NAMES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class", "loss": "loss"}
@@ -74,7 +75,8 @@ def plan_section(run: RunFiles) -> Section:
             f"{sum(map(plan.pixels_of, group)) / total:.1%}" if total else "",
         ))  # fmt: skip
     heads = ("phase", "epochs", "frames", "crop", "batch", "learning rate", "steps", "time")
-    notes = tag("ul", *(tag("li", line) for line in [*plan_summary(plan), TIME_MODEL]), class_="dim notes")
+    said = [*plan_summary(plan), *learning_warnings(plan), TIME_MODEL]
+    notes = tag("ul", *(tag("li", line) for line in said), class_="dim notes")
     return Section("plan", "Plan", joined((table(heads, lines, right=range(1, len(heads))), notes)))
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from common.cli import CommandParser, run_command
 from common.files import PICTURES, check_output
 from common.options import add_options, read_options
+from train.schedule.learning import learning_warnings
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
 from train.schedule.plot import draw_plan
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m train.sc
     if console.width < TABLE_WIDTH:
         console.width = TABLE_WIDTH
     console.print(plan_table(plan))
-    for line in plan_summary(plan):
+    for line in (*plan_summary(plan), *learning_warnings(plan)):
         console.print(line, highlight=False)
     if namespace.output is not None:
         draw_plan(plan, namespace.output)

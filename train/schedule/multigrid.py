@@ -102,7 +102,8 @@ def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) ->
         )
     if options.warmup_lr is not None and not warmup_epochs:
         notes.append("--warmup-lr has no effect: the run has no warm-up; give --warmup-epochs")
-    clips = options.end_epoch * (num_videos * options.repeat_clips // options.batch_size) * options.batch_size
+    fixed_shape_steps = options.end_epoch * (num_videos * options.repeat_clips // options.batch_size)
+    step_pixels = options.batch_size * options.clip_length * options.clip_size**2
     return Plan(
         phases=phases,
         num_videos=num_videos,
@@ -111,7 +112,8 @@ def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) ->
         lr_schedule=lr_schedule,
         warmup_epochs=warmup_epochs,
         warmup_lr=warmup_lr,
-        fixed_shape_pixels=clips * options.clip_length * options.clip_size**2,
+        fixed_shape_pixels=fixed_shape_steps * step_pixels,
+        fixed_shape_steps=fixed_shape_steps,
         notes=tuple(notes),
         repeats=options.repeat_clips,
     )

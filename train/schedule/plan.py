@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import gcd
+from math import ceil, gcd
 from typing import NamedTuple
 
 from data.clips.types import ClipShape
@@ -71,6 +71,7 @@ class Plan:
     warmup_epochs: float
     warmup_lr: float
     fixed_shape_pixels: int  # for comparison: clips x frames x height x width of the nominal epochs at the base shape
+    fixed_shape_steps: int  # for comparison: the steps of the nominal epochs at the base shape
     notes: tuple[str, ...] = ()  # for the user: what was changed to fit the data or the number of epochs
     repeats: int = 1  # clips of each video in a batch
 
@@ -161,6 +162,13 @@ class Plan:
     def total_steps(self) -> int:
         """The number of steps of the whole run."""
         return sum(phase.num_epochs * self.steps_per_epoch(phase) for phase in self.phases)
+
+    @property
+    def warmup_steps(self) -> int:
+        """The number of steps of the warm-up."""
+        whole, part = divmod(self.warmup_epochs, 1)
+        steps = sum(self.steps_in_epoch(epoch + 1) for epoch in range(int(whole)))
+        return steps + (ceil(part * self.steps_in_epoch(int(whole) + 1)) if part else 0)
 
     def steps_per_epoch(self, phase: Phase) -> int:
         """The number of steps of the phase in each of its epochs."""

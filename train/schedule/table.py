@@ -53,8 +53,8 @@ def plan_summary(plan: Plan) -> list[str]:
     pixels = sum(map(plan.pixels_of, plan.phases)) / plan.fixed_shape_pixels
     lines = [
         f"phases end at epochs {epoch_line(plan)}",
-        f"{plan.num_epochs} epochs, {plan.total_steps:,} steps, {pixels:.2f} times the pixels of the fixed shape over "
-        "the nominal epochs",
+        f"{plan.num_epochs} epochs, {plan.total_steps:,} steps, {pixels:.2f} times the pixels of the fixed shape, "
+        f"which has {plan.fixed_shape_steps:,} steps over the nominal epochs",
     ]
     if plan.warmup_epochs:
         lines.append(f"lr warms up linearly from {plan.warmup_lr:.4g} to the end of epoch {plan.warmup_epochs:g}")

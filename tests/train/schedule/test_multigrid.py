@@ -345,7 +345,8 @@ def test_summary_counts_pixels_as_the_paper_does():
     brute = sum(s.batch_size * s.shape.frames * s.shape.height**2 for s in specs(multigrid, 1)) * 73
     assert multigrid.pixels_of(multigrid.phases[0]) == brute
     assert 3.2 < pixels[1] / pixels[0] < 3.6
-    assert any(re.search(r"\b0\.29 times\b", line) for line in plan_summary(multigrid))
+    assert any(re.search(r"\b0\.29 times\b.* 1,792,500 steps\b", line) for line in plan_summary(multigrid))
+    assert fixed.total_steps == fixed.fixed_shape_steps == multigrid.fixed_shape_steps == 239 * 7500
     assert plan_table(multigrid).row_count == 13
 
 
