@@ -262,7 +262,8 @@ def set_up(script: Script, options: TrainOptions) -> Run:
         loader=loader, val_loader=validation, splits=splits, workers=options.workers,
         accumulate=options.accumulate, bad_videos_allowed=options.bad_videos_allowed, device=device,
         precision=options.precision, network=options.network, frequencies=_frequencies(options),
-        log_every=options.log_every, place=place, notes=(*learning_warnings(plan), *notes), with_cycles=_with_cycles(schedule, plan),
+        log_every=options.log_every, place=place, notes=(*learning_warnings(plan), *notes),
+        with_cycles=_with_cycles(schedule, plan),
     )  # fmt: skip
 
 
