@@ -19,6 +19,7 @@ from data.clips.sampling import SPAN, RandomClips, UniformClips
 from data.clips.span_report import mixed_rates, sampled_times, span_text, uneven_steps, unknown_rates
 from data.labels.video_list import VideoList
 
+MOST_PAIRS = 5  # in a message
 OTHER_SIDE = {"left": "right", "right": "left"}
 FLAGS = {"training": "--train-frame-interval", "validation": "--val-frame-interval"}
 
@@ -113,11 +114,12 @@ def tell_mirroring(classes: Sequence[str], options: Any) -> None:
         LOG.info("--flip-labels: %d classes become others when mirrored, %d are not mirrored", others, never)
     handled = {row_name for row in options.flip_labels for row_name in next(csv.reader([row]))}
     if pairs := [pair for pair in mirrored_classes(classes) if not handled.issuperset(pair)]:
+        shown = ", ".join(f"{quoted(one)} like {quoted(other)}" for one, other in pairs[:MOST_PAIRS])
+        more = f", and {len(pairs) - MOST_PAIRS} more pairs" if len(pairs) > MOST_PAIRS else ""
         LOG.warning(
-            "mirrored clips of class %s look like %s: where that is so, give --flip-labels FILE with a row of the two, "
-            "or --augment none",
-            *map(quoted, pairs[0]),
-        )
+            "mirrored clips of a class may look like another: %s%s; where that is so, give --flip-labels FILE with a "
+            "row for each pair, or --augment none", shown, more,
+        )  # fmt: skip
 
 
 def mirrored_classes(classes: Sequence[str]) -> list[tuple[str, str]]:

@@ -35,7 +35,7 @@ def learning_lines(network: nn.Module, options: Any, loaded: Collection[str]) ->
             f"fine-tuning: {len(names) - len(others)} loaded parameters learn at {options.loaded_lr_factor:g} of the "
             f"learning rate, {len(others)} others at the full rate: {', '.join(others) or 'none'}"
         )
-    if options.layer_decay != 1:
+    if options.layer_decay != 1 and not (options.head_only and not options.unfreeze_after):
         parts = parts_of(network)
         shares = (f"{part} {lr_share(part, parts, False, layer_decay=options.layer_decay):.3g}" for part in parts)
         whole = "these rates" if loaded else "the learning rate"
@@ -59,5 +59,9 @@ def unused_flags(options: Any, num_epochs: int) -> Iterator[str]:
         yield "--freeze-bn has no effect: --head-only freezes all batch norms"
     if options.fixes_all_norms and options.sync_bn:
         yield "--sync-bn has no effect: no batch norm uses the statistics of batches"
+    if options.fixes_all_norms and options.precise_bn:
+        yield "--precise-bn has no effect: all batch norms keep their statistics"
+    if options.head_only and not options.unfreeze_after and options.layer_decay != 1:
+        yield "--layer-decay has no effect: with --head-only the classifier alone learns, at the full rate"
     if options.head_only and options.checkpoint_activations and not options.unfreeze_after:
         yield "--checkpoint-activations has no effect: with --head-only no block keeps activations"

@@ -5,14 +5,15 @@ batch norms use their running statistics, which stay as they are. Where everythi
 keeps none of its activations.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from common.errors import DataError
 from common.logs import LOG
-from common.options import option
+from common.options import flag_name, option, plain
 from network import VideoNetwork
 from network.sub_batch_norm import SubBatchNorm3d
 from network.weights.loading import CLASSIFIER, LoadReport
@@ -47,8 +48,8 @@ class FreezingOptions:
         "optimisation", is_compared=True,
     )  # fmt: skip
     unfreeze_after: int = option(
-        0, "after N epochs, of those of the plan, all that is frozen begins to learn; 0: never", "optimisation",
-        minimum=0, is_compared=True,
+        0, "after N epochs (with long cycles: of the plan), all that is frozen begins to learn; 0: never",
+        "optimisation", minimum=0, is_compared=True,
     )  # fmt: skip
 
     @property
@@ -108,9 +109,12 @@ class Freezing:
             return ""
         return f"frozen until epoch {self.unfreeze_after} is done" if self.unfreeze_after else "frozen"
 
-    def lines(self, network: nn.Module) -> Iterator[str]:
-        """What is frozen, for the log."""
+    def lines(self, network: nn.Module, epoch: int = 1) -> Iterator[str]:
+        """What is frozen in a run that goes on with an epoch of the plan, for the log."""
         if not (self.parts or self.norms):
+            return
+        if not self.is_on(epoch):
+            yield f"all parts of the network learn since epoch {self.unfreeze_after + 1} (--unfreeze-after)"
             return
         what = [", ".join(self.parts)] if self.parts else []
         what += ["the statistics of all batch norms"] if self.norms else []
@@ -129,6 +133,23 @@ def make_freezing(network: VideoNetwork, options: FreezingOptions) -> Freezing:
     if set(parts) == set(known):
         raise DataError(f"--freeze {','.join(parts)}: nothing would learn; leave out {HEAD} at least")
     return Freezing([part for part in known if part in parts], options.freeze_bn, options.unfreeze_after)
+
+
+def check_resumed(freezing: Freezing, options: Any, saved: Mapping[str, Any], epoch: int) -> None:
+    """DataError if a run is resumed after its unfreezing with other things to freeze, which would have no effect.
+
+    `options` are those of the command line (a dataclass of flags), `saved` those of the checkpoint, `epoch` the next.
+    """
+    if freezing.is_on(epoch) or not options.is_freezing:
+        return
+    names = ("freeze", "head_only", "freeze_bn")
+    now = plain(options)
+    if others := [name for name in names if name in options.given and now[name] and now[name] != saved.get(name)]:
+        raise DataError(
+            f"{flag_name(others[0])} would have no effect: since epoch {freezing.unfreeze_after + 1} all parts learn "
+            f"(--unfreeze-after {freezing.unfreeze_after}), and the run goes on with epoch {epoch}; give "
+            "--unfreeze-after 0, or a later epoch, too"
+        )
 
 
 def check_frozen_weights(network: VideoNetwork, freezing: Freezing, report: LoadReport | None) -> None:

@@ -85,7 +85,7 @@ from train.evaluating import most_val_clips, run_evaluation, tell_enlarged, val_
 from train.failures import describe_known_error
 from train.file_settings import Notes, settings_from_file
 from train.fine_tuning import learning_lines, rates_of, unused_flags
-from train.freezing import Freezing, FreezingOptions, check_frozen_weights, make_freezing
+from train.freezing import Freezing, FreezingOptions, check_frozen_weights, check_resumed, make_freezing
 from train.losses import LossOptions, make_loss
 from train.monitor.callbacks import ConsoleLog, ProgressBar
 from train.monitor.reports import Callback, EpochReport
@@ -238,7 +238,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
     checkpoints.keep = options.keep
     network = prepare_network(network, options, device)
     freezing.begin_epoch(network, first_epoch(start))
-    for line in freezing.lines(network):
+    for line in freezing.lines(network, first_epoch(start)):
         LOG.info("%s", line)
     average = make_average(network, part(options, AveragingOptions))
     optimizer_step = make_optimizer_step(network, options, loaded, device, ranks)
@@ -417,6 +417,7 @@ def load_starting_weights(
         check_same_run(start, facts, splits.train.classes, normalisation_of(options.normalisation))
         checkpoint = start.checkpoint
         assert checkpoint is not None
+        check_resumed(freezing, options, checkpoint["options"], first_epoch(start))
         load_resumed(network, start)
         return tuple(checkpoint["loaded"])
     report = None
@@ -451,7 +452,7 @@ def _start_loaders(options: TrainOptions, splits: Splits, plan: Plan, start: Sta
         options.random_seed,
         ranks.rank,
         ranks.world_size,
-        lambda epoch: options.precise_bn if is_validated(epoch, plan, chosen) else 0,
+        lambda epoch: options.precise_bn if is_validated(epoch, plan, chosen) and not options.fixes_all_norms else 0,
     )
     train = BatchLoader(dataset, sampler, options.workers, options.device == "cuda")
     val = val_loader(options, splits.val, ranks)

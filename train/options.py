@@ -381,10 +381,10 @@ def _check_precision(precision: str, device: str, evaluate: bool) -> None:
 def _check_batch(options: TrainOptions, world_size: int) -> None:
     parts = world_size * lcm(options.accumulate, options.repeat_clips)
     if options.batch_size % parts:
-        accumulated = f" and --accumulate {options.accumulate} parts" if options.accumulate > 1 else ""
-        if options.repeat_clips > 1:
-            accumulated += f", each with all {options.repeat_clips} clips of its videos (--repeat-clips)"
+        over = [f"{world_size} GPUs"] if options.device == "cuda" or world_size > 1 else []
+        over += [f"--accumulate {options.accumulate} parts"] if options.accumulate > 1 else []
+        over += [f"the {options.repeat_clips} clips of each video (--repeat-clips)"] if options.repeat_clips > 1 else []
         raise DataError(
-            f"--batch-size {options.batch_size} cannot be divided over {world_size} GPUs{accumulated}: give a "
+            f"--batch-size {options.batch_size} cannot be divided over {' and '.join(over)}: give a "
             f"multiple of {parts}, such as {max(1, round(options.batch_size / parts)) * parts}"
         )

@@ -32,7 +32,7 @@ def part_lines(options: Any, network: VideoNetwork, plan: Plan) -> list[str]:
             f"--ema: validated, and used from the checkpoints, is the moving average of the weights with the decay "
             f"{options.ema:g}, at the end over about the last {max(1, round(updates))} of {plan.total_steps} updates"
         )
-    if options.precise_bn:
+    if options.precise_bn and not options.fixes_all_norms:
         spec, count = plan.full_spec, options.precise_bn
         clips = count * spec.batch_size
         lines.append(

@@ -1,7 +1,7 @@
 """Weights of torchvision's 2D ResNets for 3D networks: repeated over time and divided by the number of repeats.
 
-A clip whose frames are all the same then gets the features of the 2D network, but near its first and last frame: there
-the convolutions see zeros beyond the clip.
+A clip whose frames are all the same then gets the features of the 2D network, except near its first and last frame:
+there the convolutions see zeros beyond the clip. In the last stages of usual clips that is everywhere.
 """
 
 from collections.abc import Mapping

@@ -4,6 +4,7 @@ import copy
 import gc
 import re
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,7 +21,14 @@ from tests.train.test_step_graphs import STEPS, Setting, StandIn
 from tests.train.test_step_graphs import assert_same as assert_same_setting
 from tests.train.test_trainer import SPEC, Run, final, plan_of
 from train.fine_tuning import learning_lines, rates_of, unused_flags
-from train.freezing import Freezing, FreezingOptions, check_frozen_weights, make_freezing, read_parts
+from train.freezing import (
+    Freezing,
+    FreezingOptions,
+    check_frozen_weights,
+    check_resumed,
+    make_freezing,
+    read_parts,
+)
 from train.options import TrainOptions
 from train.parameter_groups import part_of
 
@@ -280,3 +288,37 @@ def test_a_flag_without_effect_is_said(flags, flag):
     (warning,) = unused_flags(TrainOptions(**flags), num_epochs=9)
     assert warning.startswith(flag) and "no effect" in warning
     assert not list(unused_flags(TrainOptions(freeze=("stem",), unfreeze_after=2, sync_bn=True), num_epochs=9))
+
+
+def test_after_the_unfreezing_the_log_says_that_all_learn():
+    """A resumed run whose log says `frozen` is stopped by its user, or believed."""
+    freezing, net = Freezing(BODY, unfreeze_after=2), network()
+    assert "frozen until epoch 2" in next(iter(freezing.lines(net, 2)))
+    (line,) = freezing.lines(net, 3)
+    assert "frozen" not in line and "epoch 3" in line
+
+
+@pytest.mark.parametrize(("flag", "values"), [("freeze", {"freeze": ("layer4",)}), ("head_only", {"head_only": True})])
+def test_other_parts_to_freeze_after_the_unfreezing_are_refused(flag, values):
+    """They would learn, against the flag; the same command as before goes on."""
+    options = TrainOptions(**values, unfreeze_after=1, given=(flag,))
+    freezing = Freezing(("layer4",), unfreeze_after=1)
+    with pytest.raises(DataError, match="unfreeze-after 1"):
+        check_resumed(freezing, options, {"freeze": ["stem"], "head_only": False}, epoch=2)
+    check_resumed(freezing, options, {"freeze": ["stem"], "head_only": False}, epoch=1)
+    check_resumed(freezing, options, {"freeze": ["layer4"], "head_only": True}, epoch=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "flag"),
+    [
+        ({"freeze_bn": True, "precise_bn": 5}, "--precise-bn"),
+        ({"head_only": True, "layer_decay": 0.5}, "--layer-decay"),
+    ],
+)
+def test_flags_without_effect_beside_frozen_parts_are_told(values, flag):
+    """50 batches of statistics that no norm takes are read by nobody."""
+    options = TrainOptions(**values)
+    assert any(line.startswith(f"{flag} has no effect") for line in unused_flags(options, 9))
+    assert not any("layer decay" in line for line in learning_lines(network(), options, ()))
+    assert not any(flag in line for line in unused_flags(replace(options, unfreeze_after=3), 9))

@@ -112,6 +112,7 @@ def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) ->
         lr_schedule=lr_schedule,
         warmup_epochs=warmup_epochs,
         warmup_lr=warmup_lr,
+        full_spec=StepSpec(ClipShape(base.frames, base.size, base.size), base.batch_size, 1, 1),
         fixed_shape_pixels=fixed_shape_steps * step_pixels,
         fixed_shape_steps=fixed_shape_steps,
         notes=tuple(notes),

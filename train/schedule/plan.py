@@ -70,6 +70,7 @@ class Plan:
     lr_schedule: LrSchedule
     warmup_epochs: float
     warmup_lr: float
+    full_spec: StepSpec  # the base shape and the base batch size
     fixed_shape_pixels: int  # for comparison: clips x frames x height x width of the nominal epochs at the base shape
     fixed_shape_steps: int  # for comparison: the steps of the nominal epochs at the base shape
     notes: tuple[str, ...] = ()  # for the user: what was changed to fit the data or the number of epochs
@@ -147,11 +148,6 @@ class Plan:
             start = phase.part * steps
             found |= dict.fromkeys(cycle[step % len(cycle)] for step in range(start, start + min(steps, len(cycle))))
         return tuple(found)
-
-    @property
-    def full_spec(self) -> StepSpec:
-        """The shape and batch that the run ends with: the base shape and the base batch size."""
-        return max(self.phases[-1].short_cycle, key=lambda spec: spec.shape.height)
 
     @property
     def largest_shape(self) -> ClipShape:

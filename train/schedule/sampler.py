@@ -8,9 +8,9 @@ from torch.utils.data import Sampler
 from data.clips.types import ClipRequest, ClipShape
 from train.schedule.plan import Plan
 
-STATISTICS_EPOCH = 2**32
+STATISTICS_EPOCH = 2**31
 """Clips of precise batch norm are drawn as those of this epoch, and further passes over the videos as of the next ones:
-after every epoch of a run."""
+after every epoch of a run, and below 2**32, from where numpy would take the number for two."""
 
 
 class ScheduleSampler(Sampler[list[ClipRequest]]):
@@ -21,11 +21,11 @@ class ScheduleSampler(Sampler[list[ClipRequest]]):
     ranks have the same number of batches of the same shapes, and the clips of a step do not depend on the number of
     ranks. A run resumed in mid-epoch, even with another number of ranks, reads exactly the rest.
 
-    With `repeats`, a rank's batch has the first clips of all its videos, then the second ones: as far apart as they can
-    be, so that the sub-batches of batch norm and the parts of --accumulate have clips of as many videos as they can.
+    With `repeats`, a rank's batch has all clips of its first video, then those of the second one: sub-batches of batch
+    norm and parts of --accumulate take every n-th clip, and so have clips of as many videos as they can.
 
     After the steps of an epoch come the batches for precise batch norm, as many as `statistics_after` says of the
-    epoch: at the shape and batch that the run ends with, and always the same clips, whose draws are their own.
+    epoch: at the base shape and --batch-size, and always the same clips, whose draws are their own.
 
     Iterating does not move the position, because the loader reads ahead of training.
     """
@@ -64,8 +64,8 @@ class ScheduleSampler(Sampler[list[ClipRequest]]):
             videos = order[start + self.rank : end : self.world_size].tolist()
             yield [
                 ClipRequest(video, spec.shape, epoch, spec.max_interval_factor, repeat)
-                for repeat in range(plan.repeats)
                 for video in videos
+                for repeat in range(plan.repeats)
             ]
             start = end
         yield from self._statistics_batches(self.statistics_after(epoch))
@@ -76,9 +76,8 @@ class ScheduleSampler(Sampler[list[ClipRequest]]):
 
     def sizes(self) -> set[tuple[int, ClipShape]]:
         """The batch sizes (of this rank) and shapes that occur in the run."""
-        return {
-            (spec.batch_size // self.world_size, spec.shape) for phase in self.plan.phases for spec in phase.short_cycle
-        }
+        specs = [self.plan.full_spec, *(spec for phase in self.plan.phases for spec in phase.short_cycle)]
+        return {(spec.batch_size // self.world_size, spec.shape) for spec in specs}
 
     def _statistics_batches(self, count: int) -> Iterator[list[ClipRequest]]:
         spec, videos = self.plan.full_spec, self.plan.num_videos

@@ -129,14 +129,25 @@ def test_repeated_clips_are_of_the_same_videos_once_an_epoch(kind, num_videos, e
             batch = rank[step]
             assert len(batch) * world_size == plan.step_spec(epoch, step).batch_size
             number = len(batch) // repeats
-            assert [request.repeat for request in batch] == [n for n in range(repeats) for _ in range(number)]
-            assert [request.index for request in batch] == [request.index for request in batch[:number]] * repeats
-            seen += [request.index for request in batch[:number]]
+            assert [request.repeat for request in batch] == [*range(repeats)] * number
+            found = [request.index for request in batch[::repeats]]
+            assert [request.index for request in batch] == [index for index in found for _ in range(repeats)]
+            seen += found
     assert len(set(seen)) == len(seen)
     cycle = [spec.batch_size for phase in plan.phases for spec in phase.short_cycle]
     assert (num_videos - len(seen)) * repeats < max(cycle) * (4 if kind == "per-epoch" else 1)
     step = data.draw(st.integers(0, plan.steps_in_epoch(epoch)))
     assert batches(plan, epoch, step, world_size=world_size) == ranks[0][step:]
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_every_nth_clip_of_a_batch_is_of_as_many_videos_as_can_be(parts):
+    """So sub-batches of batch norm and the parts of --accumulate are taken: of two clips of each video, half would
+    normalise like the other half."""
+    for batch in batches(plan_of("both", 64, repeats=2, batch_size=16), 1):
+        for first in range(parts):
+            indices = [request.index for request in batch[first::parts]]
+            assert len(set(indices)) == len(indices)
 
 
 def test_the_first_clips_of_an_epoch_are_of_the_videos_of_a_run_without_repeats():
@@ -169,6 +180,15 @@ def test_batches_of_precise_batch_norm_have_the_full_shape_after_the_steps(kind)
     keys = [(request.epoch, request.index) for request in chain.from_iterable(found)]
     assert len(set(keys)) == 28 and min(epoch for epoch, _ in keys) > 10**9  # no clip of training, and none twice
     assert sorted(index for _, index in keys[:20]) == list(range(20))
+
+
+def test_batches_of_precise_batch_norm_have_the_base_shape_where_its_phases_get_no_epoch():
+    """A short run may end at a smaller shape; it is validated at the base shape all the same."""
+    plan = make_plan(
+        clip_length=4, clip_size=32, batch_size=8, long_cycles=True, lr_steps=(2,), end_epoch=3, num_videos=48
+    )
+    assert plan.phases[-1].frames < 4
+    assert plan.full_spec == ((4, 32, 32), 8, 1, 1)
 
 
 def test_batches_of_precise_batch_norm_are_the_same_after_each_epoch_and_for_all_ranks_together():
