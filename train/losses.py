@@ -10,12 +10,15 @@ from torch import Tensor
 from common.options import option
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Takes logits (B, classes), float32, and labels (B,); returns the sum () of the clips' losses."""
+"""Takes logits (B, classes), float32, and targets; returns the sum () of the clips' losses.
+
+Targets are labels (B,), int64, or the share of each class (B, classes), float32, which mixed clips have.
+"""
 
 
 def _cross_entropy(options: "LossOptions") -> Loss:
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=options.label_smoothing)
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=options.label_smoothing)
 
     return loss
 
@@ -23,9 +26,10 @@ def _cross_entropy(options: "LossOptions") -> Loss:
 def _binary_cross_entropy(options: "LossOptions") -> Loss:
     """Binary cross-entropy of each class, averaged over the classes (Wightman et al. 2021, arXiv 2110.00476)."""
 
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
         num_classes = logits.shape[1]
-        targets = F.one_hot(labels, num_classes).to(logits.dtype)
+        if not targets.is_floating_point():
+            targets = F.one_hot(targets, num_classes).to(logits.dtype)
         targets = torch.lerp(targets, torch.full_like(targets, 1 / num_classes), options.label_smoothing)
         return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / num_classes
 

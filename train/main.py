@@ -87,6 +87,7 @@ from train.file_settings import Notes, settings_from_file
 from train.fine_tuning import learning_lines, rates_of, unused_flags
 from train.freezing import Freezing, FreezingOptions, check_frozen_weights, check_resumed, make_freezing
 from train.losses import LossOptions, make_loss
+from train.mixing import MixingOptions, make_mixing, mixing_warnings
 from train.monitor.callbacks import ConsoleLog, ProgressBar
 from train.monitor.reports import Callback, EpochReport
 from train.monitor.score_files import ScoreFiles, scores_of_epoch
@@ -281,6 +282,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
         make_precise_norm(
             average.network if average else network, network, part(options, PreciseNormOptions), options.precision
         ),
+        make_mixing(part(options, MixingOptions), options.random_seed, ranks.rank, len(splits.train.classes), device),
     )
     trainer.begin_reading(loaders.train, loaders.sampler, progress.epoch, progress.step)
     written = plain(options) if progress.epoch <= plan.num_epochs else None
@@ -319,7 +321,7 @@ def _tell(plan: Plan, splits: Splits, options: TrainOptions, parts: list[str], f
         tell_spans(splits.train, options, "training")
         tell_mirroring(splits.train.classes, options)
         tell_spans(splits.val, options, "validation")
-    for line in learning_warnings(plan):
+    for line in (*learning_warnings(plan), *mixing_warnings(part(options, MixingOptions), plan, options.accumulate)):
         LOG.warning("%s", line)
     if not options.fixes_all_norms:
         for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):

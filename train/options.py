@@ -36,6 +36,7 @@ from network.weights.facts import LARGEST_CROP_SCALE
 from train.averaging import AveragingOptions
 from train.freezing import FreezingOptions
 from train.losses import LossOptions
+from train.mixing import MixingOptions
 from train.monitor.trackers.choice import NONE, TRACKERS
 from train.optim import OptimizerOptions
 from train.precise_norm import PreciseNormOptions
@@ -69,6 +70,7 @@ class DatasetChoice(NamedTuple):
 class TrainOptions(
     TrainerOptions,
     LossOptions,
+    MixingOptions,
     FreezingOptions,
     OptimizerOptions,
     RegularisationOptions,
@@ -306,6 +308,8 @@ def check_options(options: TrainOptions) -> None:
         raise DataError("--inflate starts a training, and --evaluate needs trained weights: give --pretrained-3d FILE")
     if options.inflate and resume not in ("", "auto"):
         raise DataError(f"--inflate starts a new run and --resume-epoch {resume} continues one: give only one of them")
+    if options.erase > 1:
+        raise DataError(f"--erase {options.erase:g}: must be 1 or less")
     if options.layer_decay > 1:
         raise DataError(f"--layer-decay {options.layer_decay:g}: must be 1 or less")
     if options.head_only and options.freeze:

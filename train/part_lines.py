@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from common.options import part
 from network import VideoNetwork
 from network.regularisation import is_branch_zero
 from network.resnet3d import ResidualBlock
 from train.averaging import SLOW_START
 from train.checkpoint.start import StartingPoint
+from train.mixing import MixingOptions, mixing_lines
 from train.schedule.plan import Plan
 
 
@@ -26,6 +28,7 @@ def part_lines(options: Any, network: VideoNetwork, plan: Plan) -> list[str]:
             f"--drop-path: a clip's residual branches are dropped with a probability that grows to "
             f"{options.drop_path:g} over {len(blocks)} blocks"
         )
+    lines += mixing_lines(part(options, MixingOptions))
     if options.ema:
         updates = min(1 / (1 - options.ema), (SLOW_START + plan.total_steps) / (SLOW_START - 1))
         lines.append(

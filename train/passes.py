@@ -24,7 +24,10 @@ class Outputs(NamedTuple):
 
 
 class Passes(Protocol):
-    """Makes forward and backward passes, and adds up the gradients of a batch that comes in parts."""
+    """Makes forward and backward passes, and adds up the gradients of a batch that comes in parts.
+
+    `labels` are what the loss takes: labels (B,), or shares of the classes (B, classes), see Loss.
+    """
 
     def __call__(
         self, clips: Tensor, labels: Tensor, batch_size: int, is_last: bool, between: Callable[[], None]

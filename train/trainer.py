@@ -44,6 +44,7 @@ from train.failures import (
 )
 from train.freezing import Freezing
 from train.losses import Loss
+from train.mixing import Mixing
 from train.monitor.guarded import Guarded
 from train.monitor.reports import Callback, EpochReport, LogReport
 from train.monitor.speed import SpeedMonitor
@@ -145,6 +146,7 @@ class Trainer:
         draws: Draws | None = None,
         average: WeightAverage | None = None,
         precise_norm: PreciseNorm | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         self.network = network
         self.loss = loss
@@ -163,6 +165,7 @@ class Trainer:
         self.val_progress = val_progress  # shows how far a validation is
         self.most_val_clips = most_val_clips  # that go through the network at a time; 0: all of a batch
         self.draws = draws or NoDraws()
+        self.mixing = mixing  # of the clips of a batch
         self.average = average  # of the weights: it is validated, if there is one
         self.precise_norm = precise_norm  # with new statistics, these weights are validated
         self.is_other_validation = is_other_validation  # asked on the first rank, after each validation
@@ -255,9 +258,12 @@ class Trainer:
         for part in range(parts):
             # Take every parts-th clip: these form the same sub-batches as in the whole batch.
             clips = self.augment(batch.frames[part::parts], batch.augmentation_params[part::parts])
+            labels = targets = batch.labels[part::parts]
+            if self.mixing:
+                targets, labels = self.mixing(clips, labels, self.progress.global_step, part)
             is_last = part == parts - 1
             self.draws.begin(self.progress.global_step, part)
-            losses.append(self._forward_backward(clips, batch.labels[part::parts], len(batch.labels), is_last))
+            losses.append(self._forward_backward(clips, targets, labels, len(batch.labels), is_last))
             if not is_last:
                 self.speed.mark()
         self.passes.finish()
@@ -270,9 +276,14 @@ class Trainer:
             self._check_finite()  # on a GPU this would wait for the device in each step
         self.progress.count_step(spec.batch_size, batch.repeated_frames)
 
-    def _forward_backward(self, clips: Tensor, labels: Tensor, batch_size: int, is_last: bool) -> Tensor:
-        """Add the gradients of normalised clips (B, 3, T, h, w). Returns their part () of the batch's mean loss."""
-        outputs = self.passes(clips, labels, batch_size, is_last, self.speed.mark)
+    def _forward_backward(
+        self, clips: Tensor, targets: Tensor, labels: Tensor, batch_size: int, is_last: bool
+    ) -> Tensor:
+        """Add the gradients of normalised clips (B, 3, T, h, w). Returns their part () of the batch's mean loss.
+
+        The loss is of `targets`, see Loss; the accuracy of labels (B,).
+        """
+        outputs = self.passes(clips, targets, batch_size, is_last, self.speed.mark)
         self.score_sums.add(outputs.loss_sum, outputs.logits, labels)
         return outputs.loss_sum / batch_size
 

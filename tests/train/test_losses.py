@@ -30,6 +30,14 @@ def test_bce_asks_for_each_class(smoothing):
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_the_loss_of_mixed_labels_is_the_mean_of_their_losses(name):
+    """A mixed clip must count for both labels by their shares, also with label smoothing."""
+    loss, others = make_loss(LossOptions(name, 0.1)), LABELS.flip(0)
+    targets = 0.7 * F.one_hot(LABELS, 5).double() + 0.3 * F.one_hot(others, 5)
+    torch.testing.assert_close(loss(LOGITS, targets), 0.7 * loss(LOGITS, LABELS) + 0.3 * loss(LOGITS, others))
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_of_parts_adds_up_to_that_of_the_batch(name):
     """Accumulation divides the sum by the whole batch: a mean of each part would weigh them wrongly."""
     loss = make_loss(LossOptions(name, 0.1))

@@ -86,7 +86,7 @@ class Run:
     """A Trainer with its loaders, from the beginning or from a checkpoint."""
 
     def __init__(self, splits, folder, *, plan=None, listener=None, start=None, val=None, skip=False, gates=False,
-                 workers=0, seed=5, freezing=None, optimizer="sgd", **settings):  # fmt: skip
+                 workers=0, seed=5, freezing=None, optimizer="sgd", mixing=None, **settings):  # fmt: skip
         torch.manual_seed(0)
         self.network = TinyNetwork(4, Recursion(gates, "final"))
         if start:
@@ -103,7 +103,7 @@ class Run:
         options = TrainerOptions(precision="fp32", on_bad_video="skip" if skip else "stop", **settings)
         self.trainer = Trainer(
             self.network, make_loss(LossOptions()), optimizer_step, self.plan, CPU, ALONE, options, self.folder,
-            {"format": 1}, [self.listener], progress, freezing=freezing,
+            {"format": 1}, [self.listener], progress, freezing=freezing, mixing=mixing,
         )  # fmt: skip
         self.sampler = ScheduleSampler(self.plan, seed)
         dataset = ClipDataset(splits.train, RandomClips((1, 2), flip=True, augment=True), seed, replace_bad=skip)
@@ -245,7 +245,8 @@ def test_accumulated_gradients_are_those_of_the_mean_loss(splits, tmp_path):
     run.network.zero_grad()
     run.trainer.speed.begin_step(0.0, 4)
     for part in range(2):
-        run.trainer._forward_backward(Normalise()(batch.frames[part::2]), batch.labels[part::2], 4, is_last=part == 1)
+        labels = batch.labels[part::2]
+        run.trainer._forward_backward(Normalise()(batch.frames[part::2]), labels, labels, 4, is_last=part == 1)
     for parameter, gradient in zip(run.network.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
 

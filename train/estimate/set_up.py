@@ -47,6 +47,7 @@ from train.main import (
     run_folder_of,
     trainer_options,
 )
+from train.mixing import MixingOptions, make_mixing
 from train.monitor.trackers.choice import check_tracker
 from train.norm_clips import check_norm_clips
 from train.options import DatasetChoice, TrainOptions, make_parser, parse_with, resolve_auto, spec_of
@@ -256,6 +257,7 @@ def set_up(script: Script, options: TrainOptions) -> Run:
         trainer_options(options, device, options.gpus),
         checkpoints, {"format": FORMAT}, [], Progress(),
         most_val_clips=most_val_clips(options, world), freezing=freezing, average=average,
+        mixing=make_mixing(part(options, MixingOptions), options.random_seed, 0, len(splits.train.classes), device),
     )  # fmt: skip
     return Run(
         plan=plan, gpus=options.gpus, trainer=trainer, dataset=dataset, batches=batches,

@@ -11,6 +11,7 @@ from tests.runs import LAST, RUN, SCHEDULES, TINY, TINY_FLAGS, assert_same, scor
 from tests.train.checkpoint.test_resume import finish, kill_and_resume, start
 
 PARTS = ("--dropout", 0.3, "--drop-path", 0.3, "--zero-init-residual", "--ema", 0.9, "--precise-bn", 2)
+MIXING = ("--mixup", 0.8, "--cutmix", 1.0, "--erase", 0.25)
 CYCLES = (*SCHEDULES["both"], "--accumulate", 2, "--batch-size", 8)
 
 
@@ -28,7 +29,9 @@ def test_killed_at_any_moment_a_run_with_all_parts_ends_as_if_it_had_not_been(
     server, small_dataset, tmp_path, ranks, workers, kills
 ):
     """What a part keeps over steps, or draws, and is not in the checkpoint shows in the last weights."""
-    kill_and_resume(server, small_dataset, tmp_path, kills, *PARTS, *CYCLES, "--gpus", ranks, "--workers", workers)
+    kill_and_resume(
+        server, small_dataset, tmp_path, kills, *PARTS, *MIXING, *CYCLES, "--gpus", ranks, "--workers", workers
+    )
 
 
 def test_precise_batch_norm_leaves_training_as_it_is(server, small_dataset, tmp_path):

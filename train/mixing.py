@@ -1,0 +1,175 @@
+"""Mixup, CutMix and random erasing: changes to a batch of normalised clips, on the device, before the network.
+
+All draws are made on the host, from keys of seed, step and part of the batch: nothing waits for the device, and a
+resumed run draws the same.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.options import option
+from train.schedule.plan import Plan
+
+BOX_AREA, BOX_ASPECT = (1 / 50, 1 / 3), (0.3, 1 / 0.3)
+"""Of an erased box: lowest and highest share of the frame, and height over width. Those of PySlowFast."""
+BOX_TRIES = 10  # a box that is drawn taller or wider than the frame is drawn anew, so often
+MIXING, ERASING = 0x4D49, 0x4552  # begin the keys of their draws
+
+
+@dataclass(frozen=True)
+class MixingOptions:
+    """The flags of what mixes and erases training clips."""
+
+    mixup: float = option(
+        0.0, "mix each training clip with another one of its batch, and their labels, by a share drawn from "
+        "Beta(ALPHA, ALPHA); 0: off", "data", metavar="ALPHA", minimum=0, is_compared=True,
+    )  # fmt: skip
+    cutmix: float = option(
+        0.0, "replace a box of each training clip by that of another one of its batch, and mix their labels by area, "
+        "as Beta(ALPHA, ALPHA) draws it; with --mixup, each batch is changed by one of both; 0: off", "data",
+        metavar="ALPHA", minimum=0, is_compared=True,
+    )  # fmt: skip
+    erase: float = option(
+        0.0, "with probability P, fill a box of a training clip, the same in all frames, with noise", "data",
+        metavar="P", minimum=0, is_compared=True,
+    )  # fmt: skip
+
+
+class Box(NamedTuple):
+    """A part of a frame, in pixels; `bottom` and `right` are the first beyond it."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def of(self, clips: Tensor) -> Tensor:
+        """A view of this part of all frames of clips (..., h, w)."""
+        return clips[..., self.top : self.bottom, self.left : self.right]
+
+
+class Mix(NamedTuple):
+    """How the clips of a batch are mixed."""
+
+    share: float  # of a clip itself in the result; its partner has the rest
+    box: Box | None  # of the partner (CutMix); None: all pixels are averaged (mixup)
+
+
+class Mixed(NamedTuple):
+    """What the B clips of a batch show."""
+
+    targets: Tensor  # for the loss: shares of the classes (B, classes), float32; or labels, if none are mixed
+    labels: Tensor  # (B,), int64: of two labels that with the larger share
+
+
+class Mixing:
+    """Erases a box of some clips of a batch with probability `erase`, and then mixes the clips by mixup or CutMix.
+
+    The clips of a batch are mixed in the same way, each with the one in its place when the batch is reversed, as in
+    timm; in a batch of an odd size the middle one stays as it is. All ranks draw the same mix for their own clips.
+    """
+
+    def __init__(self, options: MixingOptions, seed: int, rank: int, num_classes: int, device: torch.device) -> None:
+        self.options, self.seed, self.rank = options, seed, rank
+        self.classes = torch.arange(num_classes, device=device)
+        self.noise = torch.Generator(device)
+
+    @torch.no_grad()
+    def __call__(self, clips: Tensor, labels: Tensor, global_step: int, part: int) -> Mixed:
+        """Change normalised clips (B, 3, T, h, w) in place: those of a part of a step's batch, with labels (B,)."""
+        if self.options.erase:
+            self._erase(clips, global_step, part)
+        if not (self.options.mixup or self.options.cutmix):
+            return Mixed(labels, labels)
+        mix = self.draw(global_step, part, clips.shape[-2], clips.shape[-1])
+        if mix.box is None:
+            clips.lerp_(clips.flip(0), 1 - mix.share)
+        else:
+            region = mix.box.of(clips)
+            region.copy_(region.flip(0))
+        own = (labels[:, None] == self.classes).float()  # F.one_hot may wait for the device
+        partners = labels.flip(0)
+        return Mixed(own.lerp(own.flip(0), 1 - mix.share), labels if mix.share >= 0.5 else partners)
+
+    def draw(self, global_step: int, part: int, height: int, width: int) -> Mix:
+        """The mix of a part of a step's batch, of frames (height, width)."""
+        rng = np.random.default_rng((self.seed, MIXING, global_step, part))
+        mixup, cutmix = self.options.mixup, self.options.cutmix
+        is_cut = rng.random() < 0.5 if mixup and cutmix else cutmix > 0
+        alpha = cutmix if is_cut else mixup
+        share = float(rng.beta(alpha, alpha))
+        if not is_cut:
+            return Mix(share, None)
+        box = cut_box(rng, share, height, width)
+        area = (box.bottom - box.top) * (box.right - box.left)
+        return Mix(1 - area / (height * width), box)
+
+    def _erase(self, clips: Tensor, global_step: int, part: int) -> None:
+        rng = np.random.default_rng((self.seed, ERASING, global_step, part, self.rank))
+        self.noise.manual_seed(int(rng.integers(2**63)))
+        for clip in np.flatnonzero(rng.random(len(clips)) < self.options.erase).tolist():
+            box = erased_box(rng, clips.shape[-2], clips.shape[-1])
+            if box is not None:
+                box.of(clips[clip]).normal_(generator=self.noise)
+
+
+def cut_box(rng: np.random.Generator, share: float, height: int, width: int) -> Box:
+    """A box (Yun et al. 2019) of 1 - share of a frame around any pixel; less where the frame's border cuts it off."""
+    side = math.sqrt(1 - share)
+    box_height, box_width = int(height * side), int(width * side)
+    top = int(rng.integers(height)) - box_height // 2
+    left = int(rng.integers(width)) - box_width // 2
+    return Box(max(top, 0), min(top + box_height, height), max(left, 0), min(left + box_width, width))
+
+
+def erased_box(rng: np.random.Generator, height: int, width: int) -> Box | None:
+    """A box (Zhong et al. 2020) anywhere within a frame; None if no box that was drawn fits in it."""
+    for _ in range(BOX_TRIES):
+        area = rng.uniform(*BOX_AREA) * height * width
+        aspect = math.exp(rng.uniform(math.log(BOX_ASPECT[0]), math.log(BOX_ASPECT[1])))
+        box_height = max(1, round(math.sqrt(area * aspect)))
+        box_width = max(1, round(math.sqrt(area / aspect)))
+        if box_height <= height and box_width <= width:
+            top, left = int(rng.integers(height - box_height + 1)), int(rng.integers(width - box_width + 1))
+            return Box(top, top + box_height, left, left + box_width)
+    return None
+
+
+def make_mixing(options: MixingOptions, seed: int, rank: int, num_classes: int, device: torch.device) -> Mixing | None:
+    """The mixing of a run; None if all is off."""
+    is_on = options.mixup or options.cutmix or options.erase
+    return Mixing(options, seed, rank, num_classes, device) if is_on else None
+
+
+def mixing_lines(options: MixingOptions) -> list[str]:
+    """What the log says of each part that is on."""
+    lines, both = [], " of half of the batches" if options.mixup and options.cutmix else ""
+    if options.mixup:
+        alpha = f"Beta({options.mixup:g}, {options.mixup:g})"
+        lines.append(f"--mixup: clips{both} are averaged in pairs, and their labels, by a share from {alpha}")
+    if options.cutmix:
+        alpha = f"Beta({options.cutmix:g}, {options.cutmix:g})"
+        lines.append(f"--cutmix: clips{both} get a box of another clip and its area's share of the label, by {alpha}")
+    if options.erase:
+        lines.append(f"--erase: a box of a clip is filled with noise, with probability {options.erase:g}")
+    return lines
+
+
+def mixing_warnings(options: MixingOptions, plan: Plan, parts: int) -> list[str]:
+    """Warnings of shapes at which clips are not mixed, since a rank has a single clip in each of `parts`."""
+    flags = " and ".join(f"--{name}" for name in ("mixup", "cutmix") if getattr(options, name))
+    specs = plan.step_specs
+    alone = [spec for spec in specs if spec.batch_size == plan.world_size * parts]
+    if not flags or not alone:
+        return []
+    has = "have" if " and " in flags else "has"
+    at = "" if len(alone) == len(specs) else f" at {', '.join('x'.join(map(str, spec.shape)) for spec in alone)}"
+    reason = (
+        "there, a part of a batch on a GPU is a single clip" if at else "a part of a batch on a GPU is a single clip"
+    )
+    return [f"{flags} {has} no effect{at}: {reason}"]
