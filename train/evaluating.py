@@ -38,6 +38,7 @@ from evaluate.progress import EvaluationProgress
 from evaluate.results.folder import ResultFolder, evaluation_facts, folder_name, result_folder, show_and_write
 from network import VideoNetwork, create_network
 from network.sub_batch_norm import use_sub_batch_norm
+from network.weights.averages import AVERAGES
 from network.weights.facts import saved_facts
 from network.weights.tensors import checksum
 from train.checkpoint.files import Checkpoint, CheckpointFolder, is_resumable
@@ -177,8 +178,10 @@ def _results(
     assert start.path is not None and start.checkpoint is not None
     views, split = (options.val_clips, options.val_crops), _split(options)
     saved = start.checkpoint.get("options")
-    weights = f"{checksum(network.state_dict()):08x}"
-    about = {"checkpoint": str(start.path), "weights_digest": weights} | evaluation_facts(
+    averages = [] if options.weights == "raw" else [name for name in AVERAGES if name in start.checkpoint]
+    digest = f"{checksum(network.state_dict()):08x}"
+    weights = {"weights": ", ".join(averages) or "raw", "weights_digest": digest}
+    about = {"checkpoint": str(start.path)} | weights | evaluation_facts(
         {"name": options.network, "gates": options.gates, "placement": options.placement},
         preprocessing, views, options.source, split, options.dataset, options.precision, saved,
     )  # fmt: skip

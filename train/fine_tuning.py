@@ -35,7 +35,7 @@ def learning_lines(network: nn.Module, options: Any, loaded: Collection[str]) ->
             f"fine-tuning: {len(names) - len(others)} loaded parameters learn at {options.loaded_lr_factor:g} of the "
             f"learning rate, {len(others)} others at the full rate: {', '.join(others) or 'none'}"
         )
-    if options.layer_decay != 1 and not (options.head_only and not options.unfreeze_after):
+    if options.layer_decay != 1 and not (options.is_head_only and not options.unfreeze_after):
         parts = parts_of(network)
         shares = (f"{part} {lr_share(part, parts, False, layer_decay=options.layer_decay):.3g}" for part in parts)
         whole = "these rates" if loaded else "the learning rate"
@@ -55,13 +55,19 @@ def unused_flags(options: Any, num_epochs: int) -> Iterator[str]:
         yield "--unfreeze-after has no effect: nothing is frozen"
     elif options.unfreeze_after >= num_epochs:
         yield f"--unfreeze-after {options.unfreeze_after} has no effect: the run has {num_epochs} epochs"
-    if options.head_only and options.freeze_bn:
-        yield "--freeze-bn has no effect: --head-only freezes all batch norms"
+    if options.is_head_only and options.freeze_bn:
+        yield "--freeze-bn has no effect: all batch norms are frozen"
     if options.fixes_all_norms and options.sync_bn:
         yield "--sync-bn has no effect: no batch norm uses the statistics of batches"
     if options.fixes_all_norms and options.precise_bn:
         yield "--precise-bn has no effect: all batch norms keep their statistics"
-    if options.head_only and not options.unfreeze_after and options.layer_decay != 1:
-        yield "--layer-decay has no effect: with --head-only the classifier alone learns, at the full rate"
-    if options.head_only and options.checkpoint_activations and not options.unfreeze_after:
-        yield "--checkpoint-activations has no effect: with --head-only no block keeps activations"
+    if options.is_head_only and not options.unfreeze_after and options.layer_decay != 1:
+        yield "--layer-decay has no effect: the classifier alone learns, at the full rate"
+    if options.unfreeze_after:
+        return
+    if options.is_head_only and options.checkpoint_activations:
+        yield "--checkpoint-activations has no effect: frozen blocks keep no activations"
+    if options.is_head_only and options.drop_path:
+        yield "--drop-path has no effect: all blocks are frozen"
+    if HEAD in options.freeze and options.dropout:
+        yield "--dropout has no effect: the classifier is frozen"

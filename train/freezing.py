@@ -22,6 +22,7 @@ from train.parameter_groups import part_of, parts_of
 
 HEAD = part_of(CLASSIFIER[0])
 NONE = "none"
+BODY = ("stem", "layer1", "layer2", "layer3", "layer4")  # of every network; the rest is the classifier
 
 
 def read_parts(words: str | Sequence[str]) -> tuple[str, ...]:
@@ -60,7 +61,12 @@ class FreezingOptions:
     @property
     def fixes_all_norms(self) -> bool:
         """Whether no batch norm ever uses the statistics of a batch."""
-        return (self.head_only or self.freeze_bn) and not self.unfreeze_after
+        return (self.is_head_only or self.freeze_bn) and not self.unfreeze_after
+
+    @property
+    def is_head_only(self) -> bool:
+        """Whether all parts but the classifier are frozen at the beginning."""
+        return self.head_only or set(self.freeze) >= set(BODY)
 
 
 class Freezing:
@@ -162,7 +168,7 @@ def check_frozen_weights(network: VideoNetwork, freezing: Freezing, report: Load
     if report is None:
         raise DataError(
             "--freeze, --head-only and --freeze-bn need trained weights, and this run starts with new ones: give "
-            "--pretrained-3d FILE"
+            "--pretrained-3d FILE, or --inflate FILE where SRTG is not frozen"
         )
     new = {*report.missing, *(skipped.name for skipped in report.skipped)}
     norms = {

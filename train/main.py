@@ -413,8 +413,6 @@ def load_starting_weights(
     These are all that fine-tuning loaded, but for the classifier's: new or not, it learns at the full rate.
     """
     if start.is_resume:
-        if options.inflate:
-            LOG.info("--inflate %s is not read: the weights are those of %s", options.inflate, start.path)
         facts = network_facts(options, len(splits.train.classes))
         check_same_run(start, facts, splits.train.classes, normalisation_of(options.normalisation))
         checkpoint = start.checkpoint

@@ -297,7 +297,8 @@ def check_options(options: TrainOptions) -> None:
     if resume not in ("", "auto") and not (re.fullmatch("[0-9]{1,9}", resume) and int(resume) > 1):
         raise DataError(f"--resume-epoch {resume}: give the epoch to resume at, 2 or more, or auto")
     if options.fine_tune and not options.pretrained_3d:
-        raise DataError("--fine-tune needs weights to start from: give --pretrained-3d FILE")
+        also = "; --inflate starts at the full rate, --layer-decay lowers it by stage" if options.inflate else ""
+        raise DataError(f"--fine-tune needs weights to start from: give --pretrained-3d FILE{also}")
     if options.fine_tune and resume not in ("", "auto"):
         raise DataError(
             f"--fine-tune starts a new run and --resume-epoch {resume} continues one: give only one of them"

@@ -21,9 +21,9 @@ def part_lines(options: Any, network: VideoNetwork, plan: Plan) -> list[str]:
         if any(block.placement == "end" or (block.placement == "mid" and not block.conv3) for block in blocks):
             line += f"; so does what SRTG sees with --placement {options.placement}, which learns slowly at first"
         lines.append(line)
-    if options.dropout:
+    if options.dropout and ("fc" not in options.freeze or options.unfreeze_after):
         lines.append(f"--dropout: the classifier's features are dropped with probability {options.dropout:g}")
-    if options.drop_path:
+    if options.drop_path and (not options.is_head_only or options.unfreeze_after):
         lines.append(
             f"--drop-path: a clip's residual branches are dropped with a probability that grows to "
             f"{options.drop_path:g} over {len(blocks)} blocks"

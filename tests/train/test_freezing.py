@@ -314,6 +314,9 @@ def test_other_parts_to_freeze_after_the_unfreezing_are_refused(flag, values):
     [
         ({"freeze_bn": True, "precise_bn": 5}, "--precise-bn"),
         ({"head_only": True, "layer_decay": 0.5}, "--layer-decay"),
+        ({"freeze": BODY, "precise_bn": 5}, "--precise-bn"),
+        ({"freeze": BODY, "drop_path": 0.5}, "--drop-path"),
+        ({"freeze": ("fc",), "dropout": 0.5}, "--dropout"),
     ],
 )
 def test_flags_without_effect_beside_frozen_parts_are_told(values, flag):

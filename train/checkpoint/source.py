@@ -33,39 +33,46 @@ def saved_source(checkpoint: Checkpoint) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
-def check_source(path: Path, checkpoint: Checkpoint, given: Path, content: Checkpoint | None, flags: str) -> None:
+def check_source(
+    path: Path,
+    checkpoint: Checkpoint,
+    given: Path,
+    content: Checkpoint | None,
+    flags: str,
+    flag: str = "--pretrained-3d",
+) -> None:
     """DataError if the run of `checkpoint`, the file `path`, started from other weights than those of the file `given`.
 
     It is not loaded, and the user may take the run for one that started from it. `content` is that of `given`, None if
-    there is no such file; it may have been moved or deleted since. `flags` are those to leave out to resume the run.
+    there is no such file; it may have been moved or deleted since. `flag` gives it; `flags` are those to leave out.
     A warning if `given` is a checkpoint of this run, was written again since, or if an older version saved `checkpoint`
     and nothing tells the weights.
     """
     source = checkpoint.get("source")
     if source is None:
-        _check_path(path, checkpoint, given, flags)
+        _check_path(path, checkpoint, given, flags, flag)
         return
     is_path = source.get("path") == _absolute(given)
     if content is None and not is_path:
-        raise _missing(path, given, flags)
+        raise _missing(path, given, flags, flag)
     if content is None or _is_source(source, given, is_path, content):
         return
     if _is_of_run(path, checkpoint, given, content):
         LOG.warning(
-            "--pretrained-3d %s is a checkpoint of the run to resume, which goes on from %s: to go on from another "
-            "one, give --resume-epoch N",
-            given, path,
+            "%s %s is a checkpoint of the run to resume, which goes on from %s: to go on from another one, give "
+            "--resume-epoch N",
+            flag, given, path,
         )  # fmt: skip
     elif is_path:
         LOG.warning(
-            "--pretrained-3d %s has other weights now than when the run of %s started from it; they are not loaded: to "
-            "start from them, give another --task-name",
-            given, path,
+            "%s %s has other weights now than when the run of %s started from it; they are not loaded: to start from "
+            "them, give another --task-name",
+            flag, given, path,
         )  # fmt: skip
     else:
         before = f"from {shortened(source['path'], LONGEST_PATH)}, which has others" if source else "from new weights"
         raise DataError(
-            f"--pretrained-3d {given} has not the weights of the run to resume: that of {path} started {before}. To "
+            f"{flag} {given} has not the weights of the run to resume: that of {path} started {before}. To "
             f"start from this file, give another --task-name; to go on, leave {flags} out"
         )
 
@@ -77,26 +84,26 @@ def _is_source(source: Mapping[str, Any], given: Path, is_path: bool, content: C
     return source.get("checksum") == _checksum(content)
 
 
-def _check_path(path: Path, checkpoint: Checkpoint, given: Path, flags: str) -> None:
+def _check_path(path: Path, checkpoint: Checkpoint, given: Path, flags: str, flag: str) -> None:
     """As `check_source` for a checkpoint that has only the path, and not that if the run was resumed without it."""
     before = saved_source(checkpoint)
     if before is not None and _absolute(before) == _absolute(given):
         return
     if not given.exists() and (before is None or before.name != given.name):
-        raise _missing(path, given, flags)
+        raise _missing(path, given, flags, flag)
     known = "it does not say from which weights its run started"
     if before is not None:
         known = f"the run to resume has --pretrained-3d {shortened(str(before), LONGEST_PATH)}"
     LOG.warning(
-        "--pretrained-3d %s is not loaded, as %s is resumed: %s; to start from another file, give another --task-name",
-        given, path, known,
+        "%s %s is not loaded, as %s is resumed: %s; to start from another file, give another --task-name",
+        flag, given, path, known,
     )  # fmt: skip
 
 
-def _missing(path: Path, given: Path, flags: str) -> DataError:
+def _missing(path: Path, given: Path, flags: str, flag: str) -> DataError:
     """The file would tell the network and its gates. Without it, the flags may lead to the folder of another run."""
     return DataError(
-        f"--pretrained-3d {given} does not exist, and {path} is of a run that did not start from it: leave "
+        f"{flag} {given} does not exist, and {path} is of a run that did not start from it: leave "
         f"{flags} out if this run is meant, else give --network, --gates and --placement too"
     )
 

@@ -265,7 +265,12 @@ def with_saved(start: StartingPoint, options: Any, pretrained: Checkpoint | None
     if given and start.path and not (given.exists() and given.samefile(start.path)):
         flags = "it and --fine-tune" if options.fine_tune else "it"
         check_source(start.path, start.checkpoint, given, pretrained, flags)
-    saved: dict[str, Any] = {"pretrained_3d": saved_source(start.checkpoint)}
+    inflated = start.checkpoint["options"].get("inflate")
+    if options.inflate and start.path:
+        content = read_checkpoint(options.inflate) if options.inflate.exists() else None
+        check_source(start.path, start.checkpoint, options.inflate, content, "it", "--inflate")
+    saved: dict[str, Any] = {"inflate": Path(inflated) if isinstance(inflated, str) else None}
+    saved["pretrained_3d"] = None if saved["inflate"] else saved_source(start.checkpoint)
     is_fine_tuning = bool(start.checkpoint["loaded"]) or start.checkpoint["options"].get("fine_tune") is True
     if options.fine_tune != is_fine_tuning and (options.fine_tune or "fine_tune" in options.given):
         flag, does = ("--fine-tune", "does not fine-tune") if options.fine_tune else ("--fine-tune False", "fine-tunes")

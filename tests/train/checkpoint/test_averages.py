@@ -63,6 +63,11 @@ def test_a_file_is_evaluated_as_its_run_validated_it(server, small_dataset, tmp_
     process, raw = evaluated(server, small_dataset, last, "--weights", "raw", "--evaluation-dir", tmp_path / "raw")
     assert abs(raw["loss"] - result["loss"]) > 1e-3
     assert "--ema" not in process.output()
+    summaries = [
+        json.loads((folder / "summary.json").read_text())
+        for folder in (last.parent / "evaluation_val_1x1", tmp_path / "raw")
+    ]
+    assert [summary["weights"] for summary in summaries] == ["ema, precise_bn", "raw"]
 
 
 def test_a_run_that_starts_from_a_file_says_with_which_weights(server, small_dataset, tmp_path):

@@ -580,6 +580,22 @@ def test_a_2d_network_is_inflated_and_its_file_is_known_again(folder, tmp_path, 
         load_pretrained(target, StartingPoint(None, start.checkpoint), CLASSES)
 
 
+def test_a_resumed_run_with_other_inflated_weights_is_refused(folder, tmp_path):
+    """Its options and checkpoints would name a file that it did not start from."""
+    shapes = flat_shapes((1, 1, 1, 1), bottleneck=False)
+    torch.save(weights_of(shapes), tmp_path / "one.pth")
+    torch.save({name: tensor + 1 for name, tensor in weights_of(shapes).items()}, tmp_path / "two.pth")
+    source = find_starting_point(folder, None, "auto", inflate=tmp_path / "one.pth")
+    checkpoint = own() | {"source": source_facts(source.path, source.checkpoint)}
+    checkpoint["options"] = {**checkpoint["options"], "inflate": str(tmp_path / "one.pth")}
+    start = StartingPoint(tmp_path / "run" / "x.pth", checkpoint, is_resume=True)
+    with pytest.raises(DataError, match=r"--inflate .*two\.pth"):
+        with_saved(start, TrainOptions(inflate=tmp_path / "two.pth"))
+    for options in (TrainOptions(inflate=tmp_path / "one.pth"), TrainOptions()):
+        found = with_saved(start, options)
+        assert (found.inflate, found.pretrained_3d) == (tmp_path / "one.pth", None)
+
+
 def test_a_classifier_without_class_names_is_said_to_have_the_order_of_the_labels(caplog):
     """Nothing in the file can tell whether its rows mean the same classes."""
     load_pretrained(network(), StartingPoint(Path("x.pth"), published(network(seed=1))), CLASSES)
