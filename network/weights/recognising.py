@@ -205,7 +205,7 @@ def _translate(
     """
     return (
         hara(state_dict)
-        or pytorchvideo(state_dict)
+        or pytorchvideo(state_dict, modules)
         or mmaction(state_dict, checkpoint)
         or vmz(state_dict, modules)
         or torchvision(state_dict, modules)

@@ -107,8 +107,8 @@ CONFIG = """data_preprocessor=dict(type='ActionDataPreprocessor',
     ("meta", "expected"),
     [
         ({}, "imagenet"), ({"cfg": CONFIG}, "torchvision"), ({"config": CONFIG}, "torchvision"),
-        ({"cfg": CONFIG + "to_bgr=True"}, "imagenet"), ({"cfg": CONFIG + "mean=[1, 2, 3]"}, "imagenet"),
-        ({"cfg": 5}, "imagenet"),
+        ({"cfg": CONFIG + ", to_bgr=False"}, "torchvision"), ({"cfg": CONFIG + ", to_rgb=False"}, "torchvision"),
+        ({"cfg": CONFIG + "mean=[1, 2, 3]"}, "imagenet"), ({"cfg": 5}, "imagenet"),
     ],
 )  # fmt: skip
 def test_mmaction_configuration_tells_the_normalisation(meta, expected, caplog):
