@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from common.cli import run_command
+from common.normalisation import SRTG
 from evaluate.compare import main
 from evaluate.comparison.comparing import compare_predictions, conclusion, shown_classes
 from evaluate.comparison.later_weights import later_weights
@@ -17,6 +18,7 @@ from evaluate.model import TrainedModel, load_model
 from evaluate.results.bootstrap import video_results
 from evaluate.results.predictions import Predictions
 from network import registry
+from network.base import EPS
 from tests.evaluate.predicted import make_predictions, write
 from tests.evaluate.tiny_model import BUILDERS, write_checkpoint
 
@@ -188,7 +190,8 @@ def test_an_export_is_known_by_its_bytes(tmp_path):
     """Loading it to tell would cost seconds, and log tracebacks of a file that is damaged."""
     path = tmp_path / "x.onnx"
     path.write_bytes(b"exported")
-    network = ExportedNetwork(2, "tiny", False, "final")
+    facts = {"name": "tiny", "gates": False, "placement": "final", "num_classes": 2}
+    network = ExportedNetwork(facts | {"normalisation": SRTG, "eps": EPS})
     digest = TrainedModel(path, network, None, None, {}, "", {}).weights_digest()
     assert later_weights({"checkpoint": "x.onnx", "weights_digest": digest}, tmp_path, 0) is None
     assert "other content" in later_weights({"checkpoint": "x.onnx", "weights_digest": "0badc0de"}, tmp_path, 0)
