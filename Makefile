@@ -30,7 +30,7 @@ demo: setup  ## make videos, convert them, train on them, resume, show the curve
 	$(DEMO_TRAIN) --end-epoch 9 --resume-epoch auto
 	$(BIN)/python -m train.plot_scores $(DEMO)/results/srtg_r3d_10_gates_False --output $(DEMO)/curves.png
 
-test: setup  ## the fast tests: within ten minutes on two cores
+test: setup  ## the fast tests: a quarter of an hour on two cores
 	$(BIN)/python -m pytest -n 2
 
 test-slow: setup  ## the long tests: kills, fuzzing, several machines

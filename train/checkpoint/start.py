@@ -137,7 +137,7 @@ def move_aside(
     if moved:
         this = f"{start.path}, from which this run goes on" if start.is_resume else "this run, which begins anew"
         LOG.warning(
-            "%s holds files that are not of %s, or whose scores are of another validation; they are now %s",
+            "%s holds files that are not of %s, or a best state whose score no longer counts; they are now %s",
             folder.folder, this, ", ".join(path.name for path in moved),
         )  # fmt: skip
 
