@@ -276,13 +276,15 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
         ContentWatch({"train": splits.train, "val": splits.val}, contents, checkpoints, take_contents),
         EvaluationProgress(console, LOG.info, options.log_every, "validation", ranks.world_size),
         most_val_clips(options, ranks),
-        freezing,
-        make_draws(part(options, RegularisationOptions), options.random_seed, ranks.rank, device),
-        average,
-        make_precise_norm(
+        freezing=freezing,
+        draws=make_draws(part(options, RegularisationOptions), options.random_seed, ranks.rank, device),
+        average=average,
+        precise_norm=make_precise_norm(
             average.network if average else network, network, part(options, PreciseNormOptions), options.precision
         ),
-        make_mixing(part(options, MixingOptions), options.random_seed, ranks.rank, len(splits.train.classes), device),
+        mixing=make_mixing(
+            part(options, MixingOptions), options.random_seed, ranks.rank, len(splits.train.classes), device
+        ),
     )
     trainer.begin_reading(loaders.train, loaders.sampler, progress.epoch, progress.step)
     written = plain(options) if progress.epoch <= plan.num_epochs else None
@@ -480,7 +482,8 @@ def prepare_network(network: VideoNetwork, options: TrainOptions, device: torch.
     if device.type == "cuda" and options.fused and options.layout == "channels-last":
         LOG.info("%s", description_of_kernels(device, DTYPES[options.precision]))
     if device.type == "cuda" and options.fused:
-        LOG.info("%s", description_of_augmentation(device, DTYPES[options.precision], LAYOUTS[options.layout]))
+        precision, layout = DTYPES[options.precision], LAYOUTS[options.layout]
+        LOG.info("%s", description_of_augmentation(device, precision, layout, network.normalisation))
     return moved(network, device, LAYOUTS[options.layout])
 
 

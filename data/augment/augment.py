@@ -56,7 +56,7 @@ class Augment(nn.Module):
     def forward(self, clips: Tensor, params: Tensor) -> Tensor:
         """Clips (B, 3, T, h, w) uint8, params (B, NUM_PARAMS) float32 on the CPU -> (B, 3, T, h, w), normalised."""
         out = torch.empty(clips.shape, dtype=self.dtype, device=clips.device, memory_format=self.memory_format)
-        if may_use_kernels(clips, out, self.memory_format):
+        if may_use_kernels(clips, out, self.memory_format, self.normalisation):
             from data.augment import kernels  # not at import: Triton is not everywhere
 
             kernels.augment(clips, params, out, self.normalisation)

@@ -7,18 +7,20 @@ import torch
 from torch import Tensor
 
 from common.kernels.switch import are_wanted, has_triton
-from common.normalisation import SCALE
+from common.normalisation import SRTG, Normalisation
 from data.augment import plain
 from data.augment.params import KINDS, NAMED_DTYPE, identity_params, random_params_of_kind
 
 SHAPE = (3, 5, 13, 15)  # channels, frames and size of a clip: more than a tile of pixels and frames, odd sizes
 SEED = 6  # of the tried parameters: both a rotation and a perspective are blurred
 TOLERANCE = 0.05  # grey levels: coordinates in float32 are off by less
-Key = tuple[torch.device, torch.dtype, torch.memory_format]
+Key = tuple[torch.device, torch.dtype, torch.memory_format, Normalisation]
 _failures: dict[Key, str] = {}
 
 
-def may_use_kernels(clips: Tensor, out: Tensor, memory_format: torch.memory_format) -> bool:
+def may_use_kernels(
+    clips: Tensor, out: Tensor, memory_format: torch.memory_format, normalisation: Normalisation = SRTG
+) -> bool:
     """Whether the kernels take uint8 clips (B, 3, T, h, w) to `out`, which is in a memory format."""
     if not (
         clips.is_cuda
@@ -27,7 +29,7 @@ def may_use_kernels(clips: Tensor, out: Tensor, memory_format: torch.memory_form
         and has_triton()
         and not torch.compiler.is_compiling()
         and clips.device.index == torch.cuda.current_device()  # Triton launches there
-        and not failure(clips.device, out.dtype, memory_format)
+        and not failure(clips.device, out.dtype, memory_format, normalisation)
     ):
         return False
     from data.augment import kernels  # not at import: Triton is not everywhere
@@ -35,13 +37,15 @@ def may_use_kernels(clips: Tensor, out: Tensor, memory_format: torch.memory_form
     return kernels.may_take(clips)
 
 
-def failure(device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format) -> str:
+def failure(
+    device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format, normalisation: Normalisation = SRTG
+) -> str:
     """Why a GPU's results of the kernels are not to be used; empty if they are right. Tried once.
 
     A warning says so. It waits for the GPU, and takes some seconds where the kernels are not compiled yet.
     torch.OutOfMemoryError if there is no memory to try them.
     """
-    key = device, dtype, memory_format
+    key = device, dtype, memory_format, normalisation
     if key not in _failures:
         reason = _failures[key] = failure_of(*key)
         if reason:
@@ -49,20 +53,24 @@ def failure(device: torch.device, dtype: torch.dtype, memory_format: torch.memor
     return _failures[key]
 
 
-def description_of_kernels(device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format) -> str:
+def description_of_kernels(
+    device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format, normalisation: Normalisation = SRTG
+) -> str:
     """Whether a GPU augments by kernels, in a line for the log; tries them."""
     if not has_triton():
         return "fused augmentation: not used, Triton is not installed"
-    reason = failure(device, dtype, memory_format)
+    reason = failure(device, dtype, memory_format, normalisation)
     if reason:
         return f"fused augmentation: not used, {reason}"
     return "fused augmentation: used, its results are right"
 
 
-def failure_of(device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format) -> str:
+def failure_of(
+    device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format, normalisation: Normalisation = SRTG
+) -> str:
     """As `failure`, tried now and without a warning."""
     try:
-        return _wrong(device, dtype, memory_format)
+        return _wrong(device, dtype, memory_format, normalisation)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a compiler or a driver raises, or Triton where it cannot be imported
@@ -71,7 +79,9 @@ def failure_of(device: torch.device, dtype: torch.dtype, memory_format: torch.me
 
 
 @torch.no_grad()
-def _wrong(device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format) -> str:
+def _wrong(
+    device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format, normalisation: Normalisation
+) -> str:
     from data.augment import kernels  # not at import: Triton is not everywhere
 
     params = torch.from_numpy(samples_of_params())
@@ -79,13 +89,13 @@ def _wrong(device: torch.device, dtype: torch.dtype, memory_format: torch.memory
     levels = np.random.default_rng(0).integers(0, 256, (len(params), *size, channels), dtype=np.uint8)
     clips = torch.from_numpy(levels).permute(0, 4, 1, 2, 3)  # as the loader's
     expected = torch.empty(clips.shape, dtype=torch.float32, device="cpu")
-    plain.augment(clips, params, expected)
+    plain.augment(clips, params, expected, normalisation)
     on_device = torch.empty_like(clips, dtype=dtype, device=device, memory_format=memory_format)
     clips = clips.to(device)
     # The second call takes the way of a kernel that is compiled already.
     for _ in range(2):
-        kernels.augment(clips, params, on_device.fill_(float("nan")))
-        error = error_of(on_device.cpu(), expected)
+        kernels.augment(clips, params, on_device.fill_(float("nan")), normalisation)
+        error = error_of(on_device.cpu(), expected, normalisation)
         if not error <= TOLERANCE:
             return f"their results are off by {error:.2g} grey levels"
     return ""
@@ -105,10 +115,11 @@ def samples_of_params() -> np.ndarray:
     return params
 
 
-def error_of(ours: Tensor, expected: Tensor) -> float:
+def error_of(ours: Tensor, expected: Tensor, normalisation: Normalisation = SRTG) -> float:
     """The largest difference to `expected`, float32, in grey levels, beyond a step of the dtype of `ours`.
 
     Not a number if a value is not.
     """
     step = torch.finfo(ours.dtype).eps * expected.abs()
-    return float((((ours.float() - expected).abs() - step) / SCALE).max())
+    levels = torch.tensor(normalisation.std).view(3, 1, 1, 1)
+    return float((((ours.float() - expected).abs() - step) * levels).max())

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from common.kernels.switch import has_triton, use_kernels
+from common.normalisation import NORMALISATIONS
 from data.augment import plain, use
 from data.augment.augment import Augment
 from data.augment.params import named_params
@@ -44,6 +45,23 @@ def test_right_results_are_accepted(dtype, layout, device):
     """Else no GPU would ever use the kernels, and augmentation would be slow for no reason."""
     assert use.failure(torch.device(device), dtype, layout) == ""
     assert "used, its results are right" in use.description_of_kernels(torch.device(device), dtype, layout)
+
+
+@needs_triton
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_normalisation_of_other_weights_is_tried_too(device):
+    """Its kernel is another one: three scales, other limits."""
+    key = torch.device(device), torch.float32, LAST, NORMALISATIONS["torchvision"]
+    assert use.failure(*key) == ""
+    assert key in use._failures and len(use._failures) == 1
+
+
+def test_an_error_is_in_grey_levels_of_its_channel():
+    """With another deviation a grey level is another step."""
+    normalisation = NORMALISATIONS["hara2018"]
+    right = torch.zeros(2, 3, 1, 4, 4)
+    assert use.error_of(right + 0.6, right, normalisation) == pytest.approx(0.6)
+    assert use.error_of(right + 0.6, right) == pytest.approx(0.6 / 0.0167, rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
