@@ -23,9 +23,11 @@ def torchvision(state_dict: dict[str, Tensor], modules: Collection[str]) -> Publ
     """
     first = state_dict.get("layer1.0.conv1.0.weight")
     if "stem.0.weight" in state_dict and first is not None and first.shape[2:] == (3, 3, 3):
+        _refuse_pool("stem.3", modules)
         return _torchvision_3d(state_dict)
     if "layer1.0.conv1.0.3.weight" not in state_dict:
         return None
+    _refuse_pool("stem.6", modules)
     second = state_dict.get("layer2.0.conv2.0.0.weight")
     if blocks_of(state_dict) == [3, 4, 6, 3] and second is not None and second.shape[:1] == (288,):
         origin = "the R(2+1)D-34 of IG65M (ig65m-pytorch)"
@@ -33,6 +35,15 @@ def torchvision(state_dict: dict[str, Tensor], modules: Collection[str]) -> Publ
     if "layer1.0.relu" in modules:
         return checked(state_dict, "tv_r2plus1d_18", "torchvision's r2plus1d_18", NORMALISATIONS["torchvision"])
     return None
+
+
+def _refuse_pool(path: str, modules: Collection[str]) -> None:
+    """NetworkError if the stem has a further layer at `path`, which has no tensors."""
+    if path in modules:
+        raise NetworkError(
+            f"the checkpoint is of a network with a max-pool in the stem ({path}), as VMZ's with use_pool1=True: the "
+            "networks here of these tensors have none there"
+        )
 
 
 def _torchvision_3d(state_dict: Mapping[str, Tensor]) -> PublishedWeights:

@@ -187,6 +187,18 @@ def test_torchvision_r2plus1d_is_recognised_by_its_modules():
         assert load_checkpoint(theirs, weights)[0].complete
 
 
+@pytest.mark.parametrize(("kind", "pool"), [("r3d", "stem.3"), ("r2plus1d", "stem.6")])
+def test_a_max_pool_in_the_stem_is_refused(kind, pool):
+    """VMZ's networks may have one, which has no tensors: loaded as torchvision's, they would answer something else."""
+    weights = weights_of(torchvision_shapes(kind), "meta")
+    modules = {"": {"version": 1}, "stem": {}, "stem.0": {}, "layer1.0.relu": {}}
+    weights._metadata = OrderedDict(modules)
+    assert "torchvision" in recognise(weights).origin
+    weights._metadata = OrderedDict(modules | {pool: {}})
+    with pytest.raises(NetworkError, match=pool):
+        recognise(weights)
+
+
 def changed(name: str, **changes: tuple[int, ...] | None) -> OrderedDict:
     shapes = hara_shapes(*HARA[name]) | {key.replace("__", "."): shape for key, shape in changes.items()}
     return weights_of({key: shape for key, shape in shapes.items() if shape is not None}, "meta")
