@@ -46,6 +46,9 @@ def settings_from_file(
         notes.append(
             (logging.WARNING, f"{path} was trained with {_shown(changed)}; {action} {now}, as the command line says")
         )
+    if not options.evaluate and saved.get(CROP, options.crop_scale) != options.crop_scale:
+        own = _shown({CROP: options.crop_scale})
+        notes.append((logging.INFO, f"{path} was trained with {_shown({CROP: saved[CROP]})}; this run has {own}"))
     if taken.keys() & CLIPS[:2]:
         size = taken.get("clip_size", options.clip_size)
         with in_file(path):

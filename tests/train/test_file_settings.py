@@ -60,6 +60,18 @@ def test_a_new_run_takes_the_network_but_its_own_clips():
     assert options.clip_size == TrainOptions().clip_size
 
 
+def test_another_crop_scale_than_the_file_s_is_told():
+    """Weights that were trained on smaller parts of the frames are worse on larger ones, and nothing else shows it."""
+    crops = {"clip_length": 4, "clip_size": 32, "interval": 3, "crop_scale": 1.3125, "colour": "RGB"}
+    own = OWN | {"preprocessing": crops | {"mean": [124, 117, 104], "std": [60, 60, 60]}}
+    options, notes = settings_from_file(TrainOptions(), PATH, own)
+    assert options.crop_scale == TrainOptions().crop_scale
+    (text,) = [text for _, text in notes if "crop scale" in text]
+    assert "1.312" in text and "1.148" in text
+    _, notes = settings_from_file(TrainOptions(crop_scale=1.3125), PATH, own)
+    assert not [text for _, text in notes if "crop scale" in text]
+
+
 def test_what_the_file_does_not_say_is_said():
     foreign = {"state_dict": {"fc.bias": torch.zeros(3)}}
     options, notes = settings_from_file(TrainOptions(evaluate=True), PATH, foreign)
