@@ -8,6 +8,7 @@ from network.regularisation import is_branch_zero
 from network.resnet3d import ResidualBlock
 from train.averaging import SLOW_START
 from train.checkpoint.start import StartingPoint
+from train.freezing import HEAD
 from train.mixing import MixingOptions, mixing_lines
 from train.schedule.plan import Plan
 
@@ -21,7 +22,7 @@ def part_lines(options: Any, network: VideoNetwork, plan: Plan) -> list[str]:
         if any(block.placement == "end" or (block.placement == "mid" and not block.conv3) for block in blocks):
             line += f"; so does what SRTG sees with --placement {options.placement}, which learns slowly at first"
         lines.append(line)
-    if options.dropout and ("fc" not in options.freeze or options.unfreeze_after):
+    if options.dropout and (HEAD not in options.freeze or options.unfreeze_after):
         lines.append(f"--dropout: the classifier's features are dropped with probability {options.dropout:g}")
     if options.drop_path and (not options.is_head_only or options.unfreeze_after):
         lines.append(
