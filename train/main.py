@@ -99,7 +99,7 @@ from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, shared_flags, spec_of
 from train.part_lines import part_lines, unused_parts
-from train.precise_norm import PreciseNormOptions, make_precise_norm
+from train.precise_norm import PreciseNormOptions, batches_for_statistics, make_precise_norm
 from train.regularisation import RegularisationOptions, make_draws, regularise
 from train.run_facts import network_facts, plain_contents, run_facts, shared_facts, validation_facts
 from train.run_folder import RunFolder, is_of_another_run
@@ -449,12 +449,13 @@ def _start_loaders(options: TrainOptions, splits: Splits, plan: Plan, start: Sta
         mirrored_labels=flipped_labels(splits.train.classes, options),
     )  # fmt: skip
     chosen = part(options, TrainerOptions)
+    for_statistics = 0 if options.fixes_all_norms else batches_for_statistics(options.precise_bn, plan)
     sampler = ScheduleSampler(
         plan,
         options.random_seed,
         ranks.rank,
         ranks.world_size,
-        lambda epoch: options.precise_bn if is_validated(epoch, plan, chosen) and not options.fixes_all_norms else 0,
+        lambda epoch: for_statistics if is_validated(epoch, plan, chosen) else 0,
     )
     train = BatchLoader(dataset, sampler, options.workers, options.device == "cuda")
     val = val_loader(options, splits.val, ranks)

@@ -40,6 +40,7 @@ from train.mixing import MixingOptions
 from train.monitor.trackers.choice import NONE, TRACKERS
 from train.optim import OptimizerOptions
 from train.precise_norm import PreciseNormOptions
+from train.recipe import PAPER, RECIPES, with_recipe
 from train.regularisation import RegularisationOptions
 from train.schedule.options import ScheduleOptions
 from train.trainer import TrainerOptions
@@ -90,7 +91,11 @@ class TrainOptions(
     )  # fmt: skip
     labels: Path | None = option(None, "label file or folder (default: DIR/labels, else DIR/../../labels)", "data")
     variant: str = ""  # set by --variant or --split, in scripts with several datasets
-    given: tuple[str, ...] = ()  # the options that the command line gives; all others have the script's defaults
+    given: tuple[str, ...] = ()  # those of the command line and its recipe; others have the script's defaults
+    recipe: str = option(
+        PAPER, "sets several flags, each of which may still be given. paper: none; modern: the schedule, "
+        "regularisation, mixing and averages of today, which the log lists", "optimisation", choices=RECIPES,
+    )  # fmt: skip
     train_frame_interval: tuple[int, ...] | str = option(
         (2,), "distance between two sampled frames of a clip. 2: every second frame; 1 2: lowest and highest, drawn "
         "for each clip; 2@30: 2/30 of a second, whatever the video's frame rate; all: as --train-sampling span",
@@ -256,6 +261,7 @@ def parse_with(parser: CommandParser, argv: Sequence[str] | None = None) -> tupl
     namespace = parser.parse_args(argv)
     try:
         options = replace(read_options(TrainOptions, namespace), given=_given(parser, argv, vars(namespace)))
+        options = with_recipe(options)
         check_options(options)
     except UserError as error:
         parser.error(str(error))

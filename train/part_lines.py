@@ -10,12 +10,14 @@ from train.averaging import SLOW_START
 from train.checkpoint.start import StartingPoint
 from train.freezing import HEAD
 from train.mixing import MixingOptions, mixing_lines
+from train.precise_norm import batches_for_statistics
+from train.recipe import recipe_lines
 from train.schedule.plan import Plan
 
 
 def part_lines(options: Any, network: VideoNetwork, plan: Plan) -> list[str]:
     """One line for each part of the recipe that is on; `options` are those of a script (a dataclass of flags)."""
-    lines = []
+    lines = recipe_lines(options)
     blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
     if options.zero_init_residual and is_branch_zero(network):
         line = f"--zero-init-residual: the residual branches of {len(blocks)} blocks start as zero"
@@ -37,11 +39,12 @@ def part_lines(options: Any, network: VideoNetwork, plan: Plan) -> list[str]:
             f"{options.ema:g}, at the end over about the last {max(1, round(updates))} of {plan.total_steps} updates"
         )
     if options.precise_bn and not options.fixes_all_norms:
-        spec, count = plan.full_spec, options.precise_bn
-        clips = count * spec.batch_size
+        spec, count = plan.full_spec, batches_for_statistics(options.precise_bn, plan)
+        fewer = f" (all that the training videos fill, of {options.precise_bn})" if count < options.precise_bn else ""
+        share = count * spec.batch_size / plan.num_videos
         lines.append(
-            f"--precise-bn: before each validation, statistics of {count} batches of {spec.batch_size} clips of "
-            f"{'x'.join(map(str, spec.shape))}, {clips / plan.num_videos:.3g} times the training videos"
+            f"--precise-bn: before each validation, statistics of {count} batches{fewer} of {spec.batch_size} clips of "
+            f"{'x'.join(map(str, spec.shape))}, {share:.3g} times the training videos"
         )
     return lines
 

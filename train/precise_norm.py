@@ -20,6 +20,7 @@ from common.ranks import Ranks
 from network import VideoNetwork
 from network.sub_batch_norm import SubBatchNorm3d, aggregate_statistics, set_num_splits
 from train.norm_statistics import means_of, norms_of, variances_of
+from train.schedule.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,15 @@ class PreciseNormOptions:
     """The flags of precise batch norm."""
 
     precise_bn: int = option(
-        0, "before each validation, estimate the statistics of batch norm from N training batches at the full shape "
-        "(PySlowFast takes 200); 0: use the running ones", "optimisation", minimum=0, is_compared=True,
+        0, "before each validation, estimate the statistics of batch norm from N training batches at the full shape, "
+        "or from all that the videos fill if these are fewer (PySlowFast takes 200); 0: use the running ones",
+        "optimisation", minimum=0, is_compared=True,
     )  # fmt: skip
+
+
+def batches_for_statistics(wanted: int, plan: Plan) -> int:
+    """The batches that statistics are estimated from: at most one pass over the videos, which says what there is."""
+    return min(wanted, max(1, plan.num_videos // plan.full_spec.batch_size))
 
 
 class PreciseNorm:

@@ -37,21 +37,22 @@ class LrStepSchedule:
 
 @dataclass(frozen=True)
 class CosineSchedule:
-    """Falls along half a cosine from the full rate to zero over the run (Loshchilov & Hutter 2017, arXiv 1608.03983).
+    """Falls along half a cosine from the full rate to `end` of it (Loshchilov & Hutter 2017, arXiv 1608.03983).
 
     `progress` is the share of the epochs that the run really has: with cycles, 1.5 times `--end-epoch`.
     """
 
+    end: float = 0.0
     uses_lr_steps = False
 
     def __call__(self, progress: float, steps_passed: int) -> float:
         """The factor after the share `progress` of the epochs."""
-        return 0.5 * (1 + cos(pi * progress))
+        return self.end + (1 - self.end) * 0.5 * (1 + cos(pi * progress))
 
 
 SCHEDULES: dict[str, Callable[["RateOptions"], LrSchedule]] = {
     "steps": lambda options: LrStepSchedule(options.lr_factor),
-    "cosine": lambda options: CosineSchedule(),
+    "cosine": lambda options: CosineSchedule(options.end_lr / options.lr_base),
 }
 """Builders by name."""
 
@@ -66,7 +67,7 @@ class RateOptions:
     )  # fmt: skip
     lr_schedule: str = option(
         "steps",
-        "how the learning rate falls. steps: times --lr-factor at each of --lr-steps; cosine: to zero over the run "
+        "how the learning rate falls. steps: times --lr-factor at each of --lr-steps; cosine: to --end-lr over the run "
         "(--lr-steps then only divide the long cycles)",
         "schedule",
         choices=SCHEDULES,
@@ -83,6 +84,9 @@ class RateOptions:
         above=0,
         below=1e32,
         is_compared=True,
+    )
+    end_lr: float = option(
+        0.0, "where --lr-schedule cosine ends, as --lr-base is where it begins", "schedule", minimum=0, is_compared=True
     )
     warmup_epochs: float | None = option(
         None, "epochs of linear warm-up (default with long cycles: --end-epoch / 7, at most half of the first phase; "

@@ -100,6 +100,10 @@ def make_plan(options: ScheduleOptions, num_videos: int, world_size: int = 1) ->
         raise DataError(
             f"--warmup-epochs {warmup_epochs:g}: give 0 or more, and less than the run's {phases[-1].last_epoch} epochs"
         )
+    if options.end_lr and lr_schedule.uses_lr_steps:
+        notes.append(
+            f"--end-lr has no effect: with --lr-schedule {options.lr_schedule}, --lr-factor says how far it falls"
+        )
     if options.warmup_lr is not None and not warmup_epochs:
         notes.append("--warmup-lr has no effect: the run has no warm-up; give --warmup-epochs")
     fixed_shape_steps = options.end_epoch * (num_videos * options.repeat_clips // options.batch_size)
@@ -139,6 +143,8 @@ def _check_numbers(options: ScheduleOptions, num_videos: int, world_size: int, w
             f"{options.repeat_clips}{over}: give a multiple of {unit}, such as "
             f"{max(1, round(options.batch_size / unit)) * unit}"
         )
+    if options.end_lr > options.lr_base:
+        raise DataError(f"--end-lr {options.end_lr:g}: give --lr-base {options.lr_base:g} or less")
     for flag, rate in (("--lr-base", options.lr_base), ("--lr-factor", options.lr_factor), ("--warmup-lr", warmup_lr)):
         if not (isfinite(rate) and rate >= 0):
             raise DataError(f"{flag} {rate:g}: must be finite and not negative")

@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import DataError
 from tests.plans import make_plan
-from train.schedule.learning_rate import SCHEDULES, LrStepSchedule, usable_lr_steps, warmed_up_lr
+from train.schedule.learning_rate import SCHEDULES, LrStepSchedule, RateOptions, usable_lr_steps, warmed_up_lr
 
 
 def test_steps_at_or_after_the_end_are_never_taken():
@@ -30,8 +30,33 @@ def test_warm_up_rises_in_equal_steps_and_arrives_without_a_jump():
 
 
 def test_the_cosine_falls_from_the_whole_rate_to_none_by_half_in_the_middle():
-    schedule = SCHEDULES["cosine"](0.1)
+    schedule = SCHEDULES["cosine"](RateOptions())
     assert [schedule(share, 3) for share in (0, 1 / 3, 0.5, 1)] == pytest.approx([1, 0.75, 0.5, 0])
+
+
+def test_the_cosine_ends_at_end_lr():
+    """A published recipe that ends above zero could not be followed."""
+    schedule = SCHEDULES["cosine"](RateOptions(lr_base=0.4, end_lr=0.1))
+    assert [0.4 * schedule(share, 3) for share in (0, 1 / 3, 0.5, 1)] == pytest.approx([0.4, 0.325, 0.25, 0.1])
+
+
+@pytest.mark.parametrize("cycles", [{}, {"long_cycles": True, "per_epoch": True}])
+def test_end_lr_is_counted_as_lr_base_is(cycles):
+    """Under the per-epoch variant both are the rate of the largest batch."""
+    arguments = {"clip_length": 8, "clip_size": 64, "batch_size": 8, "lr_base": 0.4, "lr_schedule": "cosine"}
+    plan = make_plan(**arguments, end_epoch=30, lr_steps=(), num_videos=2000, end_lr=0.1, **cycles)
+    largest = plan.phases[0]
+    assert plan.scheduled_lr(largest, 0) == pytest.approx(0.4)
+    assert plan.scheduled_lr(largest, plan.num_epochs) == pytest.approx(0.1)
+
+
+def test_end_lr_that_cannot_be_or_has_no_effect_is_told():
+    """The rate would rise in place of falling, or the flag would do nothing, in silence."""
+    arguments = {"lr_base": 0.1, "lr_steps": (10,), "num_videos": 2000}
+    with pytest.raises(DataError, match="--end-lr"):
+        make_plan(**arguments, end_lr=0.2, lr_schedule="cosine")
+    assert any("--end-lr" in note for note in make_plan(**arguments, end_lr=0.05).notes)
+    assert not any("--end-lr" in note for note in make_plan(**arguments, end_lr=0.05, lr_schedule="cosine").notes)
 
 
 @pytest.mark.parametrize("cycles", [{}, {"short_cycles": True}, {"long_cycles": True}, {"per_epoch": True}])
