@@ -11,7 +11,8 @@ from tests.runs import LAST, RUN, SCHEDULES, TINY, TINY_FLAGS, assert_same, scor
 from tests.train.checkpoint.test_resume import finish, kill_and_resume, start
 
 PARTS = ("--dropout", 0.3, "--drop-path", 0.3, "--zero-init-residual", "--ema", 0.9, "--precise-bn", 2)
-MIXING = ("--mixup", 0.8, "--cutmix", 1.0, "--erase", 0.25)
+ALL_PARTS = ("--recipe", "modern", "--drop-path", 0.3, "--ema", 0.9, "--repeat-clips", 2, "--layer-decay", 0.9)
+FINE_TUNED = ("--fine-tune", "--freeze", "stem,layer1", "--unfreeze-after", 3)
 CYCLES = (*SCHEDULES["both"], "--accumulate", 2, "--batch-size", 8)
 
 
@@ -25,13 +26,16 @@ def evaluated(server, dataset, file: Path, *flags):
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 2), (2, 0)])
+@pytest.mark.parametrize("begins", ["anew", "from a file"])
 def test_killed_at_any_moment_a_run_with_all_parts_ends_as_if_it_had_not_been(
-    server, small_dataset, tmp_path, ranks, workers, kills
+    server, small_dataset, tmp_path, begins, ranks, workers, kills
 ):
     """What a part keeps over steps, or draws, and is not in the checkpoint shows in the last weights."""
-    kill_and_resume(
-        server, small_dataset, tmp_path, kills, *PARTS, *MIXING, *CYCLES, "--gpus", ranks, "--workers", workers
-    )
+    flags = (*ALL_PARTS, *CYCLES, "--gpus", ranks, "--workers", workers)
+    if begins == "from a file":
+        finish(start(server, small_dataset, tmp_path, "--model-dir", "source", "--end-epoch", 1, "--lr-steps", 9))
+        flags = (*flags, *FINE_TUNED, "--pretrained-3d", tmp_path / "source" / RUN / LAST)
+    kill_and_resume(server, small_dataset, tmp_path, kills, *flags)
 
 
 def test_precise_batch_norm_leaves_training_as_it_is(server, small_dataset, tmp_path):
