@@ -1,4 +1,4 @@
-"""What each part of the modern recipe brings on a small dataset, alone and all together, against `--recipe paper`.
+r"""What each part of the modern recipe brings on a small dataset, alone and all together, against `--recipe paper`.
 
     python -m benchmarks.recipe DATASET --output FOLDER [--seeds 3] [--epochs 20] [--parts paper cosine ...] \
         [--processes 2] [-- FLAGS OF train_custom.py, such as --clip-size 48]
@@ -32,7 +32,6 @@ from common.logs import make_console
 from evaluate.comparison.comparing import Comparison, as_json, compare_predictions
 from evaluate.comparison.prediction_files import match_videos, read_sources
 
-USAGE = "python -m benchmarks.recipe DATASET --output FOLDER [flags] [-- flags of train_custom.py]"
 PAPER = "paper"
 PARTS: dict[str, tuple[str, ...]] = {
     PAPER: (),
@@ -155,7 +154,7 @@ def main() -> int:
 
 def _arguments(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The own flags, and those of train_custom.py."""
-    parser = CommandParser(prog="python -m benchmarks.recipe", usage=USAGE, description=__doc__)
+    parser = CommandParser(prog="python -m benchmarks.recipe", description=__doc__)
     parser.add_argument("dataset", type=Path, metavar="DATASET")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the runs, and results.json")
     parser.add_argument("--seeds", type=positive_integer, default=3, metavar="N", help="1 to N (default: 3)")

@@ -10,6 +10,7 @@ Whatever ends a section (an error, a crash, too little memory, its limit), the n
     c  a training step of srtg_r3d_34 and of its plain twin, in every form; torch.compile and CUDA graphs
     d  the same for other networks, and torchvision's
     e  every shape of the multigrid plan of train_kinetics.py
+    i  the step of the Trainer with each part of --recipe modern
     f  real training: the time that it waits for data, the cores that it would need, the share of augmentation
     g  real learning: top-1 and minutes on the videos of --videos or --dataset
 
@@ -28,7 +29,7 @@ and there, for a quarter of an hour in commands of ten minutes at most:
 
     pip install --no-index --no-deps --find-links wheels av simplejpeg
     python -m benchmarks.gpu --minutes 7 --output OUT --sections a,b,h,c,d
-    python -m benchmarks.gpu --minutes 5 --output OUT --sections e,f,g --videos EGOGESTAR
+    python -m benchmarks.gpu --minutes 5 --output OUT --sections e,i,f,g --videos EGOGESTAR
 
 The script begins with a list of what is missing, and leaves out only the sections that need it. The videos of section g
 are a folder with videos/<class>/<file>, train.txt and test.txt (a line `<class>/<file>` for each video), such as

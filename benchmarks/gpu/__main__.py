@@ -14,14 +14,15 @@ from common.files import write_errors
 NETWORKS = ("numpy", "rich", "safetensors", "filelock")
 TRAINING = (*NETWORKS, "cv2", "simplejpeg", "tensorboard")
 SECTIONS = (
-    Section("a", "tests", "benchmarks.gpu.card_tests:run", 0.3, (*TRAINING, "av", "pytest"), 210),
+    Section("a", "tests", "benchmarks.gpu.card_tests:run", 0.26, (*TRAINING, "av", "pytest"), 210),
     Section("b", "limits of the card", "benchmarks.gpu.limits:run", 0.04, ()),
     Section("h", "fused operations", "benchmarks.gpu.kernels:run", 0.06, NETWORKS),
-    Section("c", "a training step", "benchmarks.gpu.steps:run_forms", 0.25, NETWORKS),
+    Section("c", "a training step", "benchmarks.gpu.steps:run_forms", 0.23, NETWORKS),
     Section("d", "other networks", "benchmarks.gpu.steps:run_networks", 0.12, NETWORKS),
     Section("e", "shapes of multigrid", "benchmarks.gpu.multigrid:run", 0.13, TRAINING),
+    Section("i", "parts of the recipe", "benchmarks.gpu.recipe:run", 0.08, TRAINING),
     Section("f", "reading", "benchmarks.gpu.reading:run", 0.12, TRAINING),
-    Section("g", "learning", "benchmarks.gpu.learning:run", 0.11, TRAINING),
+    Section("g", "learning", "benchmarks.gpu.learning:run", 0.09, TRAINING),
 )
 OPTIONAL = ("torchvision", "av", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pytest_timeout", "hypothesis")
 
