@@ -3,6 +3,7 @@
 Their parameters, names and results are those of PyTorch's layers; results differ by rounding.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -46,13 +47,26 @@ def _is_relu(layer: nn.Module | None) -> bool:
     return isinstance(layer, nn.ReLU) and not has_hooks(layer)
 
 
-def norm_add_relu(norm: nn.Module, x: Tensor, shortcut: Tensor) -> Tensor:
-    """ReLU of the normalised x plus the shortcut, both (B, C, T, H, W); may overwrite what `norm` returned."""
+def norm_add_relu(
+    norm: nn.Module, x: Tensor, shortcut: Tensor, kept: Tensor | None = None, factor: float = 1.0
+) -> Tensor:
+    """ReLU of the normalised x `added` to the shortcut, both (B, C, T, H, W); may overwrite what `norm` returned."""
     if isinstance(norm, SubBatchNorm3d) and norm.may_fuse(x, shortcut):
-        return norm.fused(x, shortcut, relu=True)
-    x = norm(x)
-    x += shortcut
-    return F.relu(x, inplace=True)
+        return norm.fused(x, shortcut, relu=True, kept=kept, factor=factor)
+    return F.relu(added(norm(x), shortcut, kept, factor), inplace=True)
+
+
+def added(branch: Tensor, shortcut: Tensor, kept: Tensor | None, factor: float) -> Tensor:
+    """The shortcut plus the branch, both (B, C, T, H, W); the branch may be overwritten.
+
+    With `kept` (B, 1, 1, 1, 1), float32, the branch is multiplied by `factor` in clips where it is 1, and by 0 where it
+    is 0.
+    """
+    if kept is None:
+        branch += shortcut
+        return branch
+    # The factor is a number: rounded to half precision, its error would be the same in all clips and steps.
+    return torch.addcmul(shortcut, branch, kept.to(branch.dtype), value=factor)
 
 
 class StemPool(nn.MaxPool3d):

@@ -31,7 +31,7 @@ from network.convs import (
     stem2plus1d,
     stem3d,
 )
-from network.fused import ConvNormReLU, norm_add_relu, pooled_stem
+from network.fused import ConvNormReLU, added, norm_add_relu, pooled_stem
 from network.registry import register
 from network.srtg import SqueezeAndRecursion, without_autocast
 
@@ -179,25 +179,10 @@ class ResidualBlock(nn.Module):
         self, conv: nn.Sequential, out: Tensor, x: Tensor, places: tuple[str, ...], kept: Tensor | None
     ) -> Tensor:
         """The last convolution, with the SRTG of one of `places` before the addition of the shortcut of x."""
-        if self.placement not in places and kept is None:
-            out = norm_add_relu(conv[1], conv[0](out), self._shortcut(x))
-            return self._recurse("final", out)
-        out = conv(out)
+        factor = 1 / (1 - self.drop_path)  # of a kept branch, so that the mean over the draws is the sum
         if self.placement in places:
-            out = self.sar(out)
-        out = self._added(out, self._shortcut(x), kept)
-        return self._recurse("final", F.relu(out, inplace=True))
-
-    def _added(self, branch: Tensor, shortcut: Tensor, kept: Tensor | None) -> Tensor:
-        """The shortcut plus the branch, in the clips where it is `kept`; the branch may be overwritten.
-
-        A kept branch is divided by the probability of that, so that the mean over the draws is the sum.
-        """
-        if kept is None:
-            branch += shortcut
-            return branch
-        # The scale is a number: rounded to half precision, its error would be the same in all clips and steps.
-        return torch.addcmul(shortcut, branch, kept.to(branch.dtype), value=1 / (1 - self.drop_path))
+            return F.relu(added(self.sar(conv(out)), self._shortcut(x), kept, factor), inplace=True)
+        return self._recurse("final", norm_add_relu(conv[1], conv[0](out), self._shortcut(x), kept, factor))
 
     def _shortcut(self, x: Tensor) -> Tensor:
         return self._recurse("res", x if self.downsample is None else self.downsample(x))

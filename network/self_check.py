@@ -20,6 +20,7 @@ LSTM_CHANNELS, LSTM_FRAMES = (16, 80), 2  # of multiples of 16, as in networks, 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.01, torch.float16: 0.002}  # relative, of all values together
 LSTM_TOLERANCE = 1e-5  # of float32: with TF32 alone, the error would be thirty times as large
 MOMENTUM, EPS = 0.1, 1e-5
+FACTOR = 1.25  # of the branches that stochastic depth keeps
 
 Results: TypeAlias = Sequence[Tensor]
 
@@ -113,21 +114,22 @@ class _Data:
 def _operations(device: torch.device, dtype: torch.dtype) -> list[Operation]:
     """All operations but squeeze and recursion."""
     data = _Data(device, dtype)
-    operations = [_norm(data), _pool(data), _norm_and_pool(data)]
+    operations = [_norm(data, False), _norm(data, True), _pool(data), _norm_and_pool(data)]
     if dtype in HALF:
         operations += [_stem(data, size) for size in (SIZE, SIZE + 1)]  # odd and even widths have different kernels
     return operations
 
 
-def _norm(data: _Data) -> Operation:
+def _norm(data: _Data, drops: bool) -> Operation:
     from network.kernels.norm import norm_add_relu  # not at import: Triton is not everywhere
 
     inputs = data.x, data.shortcut, data.weight, data.bias
-    fused = partial(norm_add_relu, tracked=None, momentum=MOMENTUM, eps=EPS, relu=True)
+    kept = (torch.arange(CLIPS) % 3 > 0).float().to(data.device) if drops else None
+    fused = partial(norm_add_relu, tracked=None, momentum=MOMENTUM, eps=EPS, relu=True, kept=kept, factor=FACTOR)
     return Operation(
-        "batch norm",
+        "batch norm" + " with stochastic depth" * drops,
         lambda: data.norm_results(fused, *inputs),
-        lambda: data.norm_results(_plain_norm, *inputs),
+        lambda: data.norm_results(partial(_plain_norm, kept=kept), *inputs),
         TOLERANCE[data.dtype],
     )
 
@@ -222,10 +224,13 @@ def _squeeze_and_recursion(data: _Data, gates: bool) -> Operation:
     return Operation(name, fused, plain, TOLERANCE[data.dtype])
 
 
-def _plain_norm(x: Tensor, shortcut: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+def _plain_norm(
+    x: Tensor, shortcut: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, kept: Tensor | None = None
+) -> Tensor:
     x = x.float()  # so that it rounds no sooner than the fused operation
     parts = [F.batch_norm(x[s::SPLITS], mean[s], var[s], weight, bias, True, MOMENTUM, EPS) for s in range(SPLITS)]
-    return F.relu(torch.stack(parts, 1).flatten(0, 1) + shortcut)
+    normed = torch.stack(parts, 1).flatten(0, 1)
+    return F.relu((normed if kept is None else normed * kept.view(-1, 1, 1, 1, 1) * FACTOR) + shortcut)
 
 
 def _plain_pool(x: Tensor) -> Tensor:

@@ -109,11 +109,16 @@ class SubBatchNorm3d(nn.BatchNorm3d):
             shortcut.dtype == x.dtype and shortcut.shape == x.shape and is_channels_last(shortcut)
         )
 
-    def fused(self, x: Tensor, shortcut: Tensor | None, relu: bool) -> Tensor:
-        """Normalise x (B, C, T, H, W), add the shortcut, and apply ReLU, all at once; see `may_fuse`."""
+    def fused(
+        self, x: Tensor, shortcut: Tensor | None, relu: bool, kept: Tensor | None = None, factor: float = 1.0
+    ) -> Tensor:
+        """Normalise x (B, C, T, H, W), add the shortcut, and apply ReLU, all at once; see `may_fuse`.
+
+        With `kept`, B numbers 0 or 1, the normalised x is multiplied by them and by `factor` before the addition.
+        """
         from network.kernels.norm import norm_add_relu  # not at import: Triton is not everywhere
 
-        return norm_add_relu(x, shortcut, *self._of_kernels(x), relu)
+        return norm_add_relu(x, shortcut, *self._of_kernels(x), relu, kept, factor)
 
     def fused_with_pool(self, x: Tensor, frames: int) -> Tensor:
         """Normalise x (B, C, T, H, W), apply ReLU, and the max-pool of network.fused.StemPool, all at once."""

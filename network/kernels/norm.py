@@ -2,7 +2,8 @@
 
 PyTorch's batch norm has no fast kernel for bfloat16 clips in channels_last_3d, and reads and writes each activation
 again for the addition and for ReLU. Here, a forward pass reads x twice and writes the result; a backward pass reads x
-and the gradient twice (with a shortcut also the result, for ReLU) and writes the gradients.
+and the gradient twice (with a shortcut also the result, for ReLU) and writes the gradients. Stochastic depth, which
+drops the normalised x of some clips before the addition, is a factor of each clip in the same operation.
 
 x (B, C, T, H, W) in channels_last_3d is a matrix of B*T*H*W rows and C columns. Sub-batch s of S has the clips s, s+S,
 ... Each kernel works on tiles of rows and columns; sums are in float32, in a fixed order, without atomics.
@@ -108,12 +109,15 @@ def _statistics_kernel(
             tl.store(tracked, tl.load(tracked) + 1)
 
 
-@triton.jit(do_not_specialize=["splits", "pixels"])
+@triton.jit(do_not_specialize=["splits", "pixels", "factor"])
 def _apply_kernel(
-    x, shortcut, y, table, pixels, C, splits,
-    HAS_SHORTCUT: tl.constexpr, RELU: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+    x, shortcut, y, table, kept, pixels, factor, C, splits,
+    HAS_SHORTCUT: tl.constexpr, RELU: tl.constexpr, DROPS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """The result y = x * scale + shift, plus the shortcut, and ReLU, on a tile of a clip."""
+    """The result y = x * scale + shift, plus the shortcut, and ReLU, on a tile of a clip.
+
+    With DROPS, x * scale + shift is first multiplied by `factor`, or by 0 in a clip that is not `kept` (B).
+    """
     clip = tl.program_id(1)
     r = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     c = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -123,6 +127,8 @@ def _apply_kernel(
     scale = tl.load(of_channel, mask=c < C, other=0.0)
     shift = tl.load(of_channel + splits * C, mask=c < C, other=0.0)
     value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) * scale[None, :] + shift[None, :]
+    if DROPS:
+        value *= tl.load(kept + clip) * factor
     if HAS_SHORTCUT:
         value += tl.load(shortcut + place, mask=mask, other=0.0).to(tl.float32)
     if RELU:
@@ -145,12 +151,12 @@ def _masked(dy, x, y, place, mask, scale, shift, HAS_SHORTCUT: tl.constexpr, REL
     return g, value
 
 
-@triton.jit(do_not_specialize=["splits", "rows", "pixels", "rows_of_program", "chunks"])
+@triton.jit(do_not_specialize=["splits", "rows", "pixels", "rows_of_program", "chunks", "factor"])
 def _gradient_sums_kernel(
-    dy, x, y, table, sums, rows, pixels, rows_of_program, chunks, C, splits,
-    HAS_SHORTCUT: tl.constexpr, RELU: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+    dy, x, y, table, kept, sums, rows, pixels, rows_of_program, chunks, factor, C, splits,
+    HAS_SHORTCUT: tl.constexpr, RELU: tl.constexpr, DROPS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Sums over the rows of a chunk of the gradient g before ReLU, and of g * (x - mean).
+    """Sums over the rows of a chunk of the gradient g of the normalised x, and of g * (x - mean).
 
     They lie in sums (2 + 2 * chunks, S, C) after the first 2: see `_gradients_kernel`.
     """
@@ -170,6 +176,8 @@ def _gradient_sums_kernel(
         mask = (r < end)[:, None] & is_channel[None, :]
         place = _row_of(r, s, pixels, splits)[:, None] * C + c[None, :]
         g, value = _masked(dy, x, y, place, mask, scale, shift, HAS_SHORTCUT, RELU)
+        if DROPS:
+            g *= (tl.load(kept + (r // pixels * splits + s), mask=r < end, other=0.0) * factor)[:, None]
         gradients += g
         products += g * (value - mean[None, :])
     target = sums + (2 * splits + (s * chunks + chunk) * 2).to(tl.int64) * C + c
@@ -200,10 +208,10 @@ def _gradients_kernel(
     tl.store(dbias + c, of_bias, mask=is_channel)
 
 
-@triton.jit(do_not_specialize=["splits", "pixels"])
+@triton.jit(do_not_specialize=["splits", "pixels", "factor"])
 def _input_gradient_kernel(
-    dy, x, y, dx, dshortcut, table, sums, pixels, C, splits,
-    HAS_SHORTCUT: tl.constexpr, RELU: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+    dy, x, y, dx, dshortcut, table, kept, sums, pixels, factor, C, splits,
+    HAS_SHORTCUT: tl.constexpr, RELU: tl.constexpr, DROPS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """The gradient of x, and with a shortcut that of the shortcut, on a tile of a clip."""
     clip = tl.program_id(1)
@@ -222,6 +230,8 @@ def _input_gradient_kernel(
     g, value = _masked(dy, x, y, place, mask, scale, shift, HAS_SHORTCUT, RELU)
     if HAS_SHORTCUT:
         tl.store(dshortcut + place, g.to(dshortcut.dtype.element_ty), mask=mask)
+    if DROPS:
+        g *= tl.load(kept + clip) * factor
     gradient = scale[None, :] * g - total[None, :] - product[None, :] * (value - mean[None, :])
     tl.store(dx + place, gradient.to(dx.dtype.element_ty), mask=mask)
 
@@ -268,10 +278,10 @@ def ceil_div(a: int, b: int) -> int:
 
 _sums = Launcher(_sums_kernel, 2, num_warps=WARPS)
 _statistics = Launcher(_statistics_kernel, 8, num_warps=FINAL_WARPS)
-_apply = Launcher(_apply_kernel, 4, num_warps=WARPS)
-_gradient_sums = Launcher(_gradient_sums_kernel, 5, num_warps=WARPS)
+_apply = Launcher(_apply_kernel, 5, num_warps=WARPS)
+_gradient_sums = Launcher(_gradient_sums_kernel, 6, num_warps=WARPS)
 gradients_of_parameters = Launcher(_gradients_kernel, 4, num_warps=FINAL_WARPS)
-_input_gradient = Launcher(_input_gradient_kernel, 7, num_warps=WARPS)
+_input_gradient = Launcher(_input_gradient_kernel, 8, num_warps=WARPS)
 
 
 def table_of(
@@ -314,21 +324,21 @@ class NormAddReLU(torch.autograd.Function):
         momentum: float,
         eps: float,
         relu: bool,
+        kept: Tensor | None,
+        factor: float,
     ) -> Tensor:
         """See `norm_add_relu`."""
         plan = plan_of(x.shape, 1 if running_mean.dim() == 1 else len(running_mean))
         table = table_of(plan, x, weight, bias, running_mean, running_var, tracked, momentum, eps)
-        has_shortcut = shortcut is not None
+        has_shortcut, drops = shortcut is not None, kept is not None
         y = torch.empty_like(x)
         _apply(
-            plan.tile_grid, x, shortcut if has_shortcut else x, y, table, plan.pixels, plan.channels, plan.splits,
-            has_shortcut, relu, *plan.blocks,
+            plan.tile_grid, x, shortcut if has_shortcut else x, y, table, kept if drops else table, plan.pixels,
+            factor, plan.channels, plan.splits, has_shortcut, relu, drops, *plan.blocks,
         )  # fmt: skip
-        ctx.plan, ctx.kind = plan, (has_shortcut, relu)
-        if has_shortcut and relu:
-            ctx.save_for_backward(x, table, y)
-        else:
-            ctx.save_for_backward(x, table)
+        ctx.plan, ctx.kind = plan, (has_shortcut, relu, drops, factor)
+        saved = (x, table, y) if has_shortcut and relu else (x, table)
+        ctx.save_for_backward(*saved, *((kept,) if drops else ()))
         return y
 
     @staticmethod
@@ -339,10 +349,11 @@ class NormAddReLU(torch.autograd.Function):
 
 
 def _all_gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    x, table, *result = ctx.saved_tensors
-    y = result[0] if result else x
+    x, table, *others = ctx.saved_tensors
+    has_shortcut, relu, drops, factor = ctx.kind
+    kept = others.pop() if drops else table
+    y = others[0] if others else x
     splits, channels, pixels, rows, blocks, chunks, rows_of_program, reduction_grid, tile_grid, column_grid = ctx.plan
-    has_shortcut, relu = ctx.kind
     dy = dy.contiguous(memory_format=torch.channels_last_3d)
     sums = table.new_empty((2 + 2 * chunks, splits, channels))  # the sums over all chunks, then those of each
     dweight, dbias = table.new_empty(channels), table.new_empty(channels)
@@ -350,16 +361,17 @@ def _all_gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     adds = has_shortcut and relu
     dshortcut = torch.empty_like(x) if adds else dy if has_shortcut else None  # without ReLU it is dy itself
     _gradient_sums(
-        reduction_grid, dy, x, y, table, sums, rows, pixels, rows_of_program, chunks, channels, splits,
-        adds, relu, *blocks,
+        reduction_grid, dy, x, y, table, kept, sums, rows, pixels, rows_of_program, chunks, factor, channels, splits,
+        adds, relu, drops, *blocks,
     )  # fmt: skip
     gradients_of_parameters(
         column_grid, table, dweight, dbias, sums, rows, chunks, channels, splits, FINAL_K, FINAL_C,
     )  # fmt: skip
     _input_gradient(
-        tile_grid, dy, x, y, dx, dshortcut if adds else dx, table, sums, pixels, channels, splits, adds, relu, *blocks
-    )
-    return dx, dshortcut, dweight, dbias, None, None, None, None, None, None
+        tile_grid, dy, x, y, dx, dshortcut if adds else dx, table, kept, sums, pixels, factor, channels, splits,
+        adds, relu, drops, *blocks,
+    )  # fmt: skip
+    return dx, dshortcut, dweight, dbias, *[None] * 8
 
 
 _guarded_gradients = once_differentiable(_all_gradients)
@@ -376,11 +388,15 @@ def norm_add_relu(
     momentum: float,
     eps: float,
     relu: bool,
+    kept: Tensor | None = None,
+    factor: float = 1.0,
 ) -> Tensor:
     """Batch norm of x (B, C, T, H, W) over each of S sub-batches, plus `shortcut` like x, and ReLU: a tensor like x.
 
     x is in channels_last_3d, and B a multiple of S; sub-batch s has the clips s, s+S, ... `weight` and `bias` (C) are
     float32; `running_mean` and `running_var` (S, C), or (C) with one sub-batch, are updated, and `tracked` () counts
-    the call.
+    the call. With `kept`, B numbers in float32, the normalised x is multiplied by `factor` in clips where it is 1, and
+    by 0 where it is 0.
     """
-    return NormAddReLU.apply(x, shortcut, weight, bias, running_mean, running_var, tracked, momentum, eps, relu)
+    buffers = running_mean, running_var, tracked
+    return NormAddReLU.apply(x, shortcut, weight, bias, *buffers, momentum, eps, relu, kept, factor)

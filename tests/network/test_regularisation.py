@@ -50,9 +50,13 @@ def test_a_dropped_clip_has_the_shortcut_alone_and_a_kept_one_a_larger_branch(pl
 
 def test_the_mean_over_the_draws_is_the_sum():
     """Else evaluation, which drops nothing, would see other features than training."""
-    block, branch = block_of(None, 0.25), torch.ones(1, 1, 1, 1, 1)
-    sums = [float(block._added(branch, torch.zeros(1, 1, 1, 1, 1), torch.full((1,) * 5, kept))) for kept in (0.0, 1.0)]
-    assert 0.25 * sums[0] + 0.75 * sums[1] == pytest.approx(1)
+    with torch.no_grad():
+        branch, shortcut = plain_parts(block := block_of("end", 0.25), x := torch.randn(2, 4, 2, 4, 4))
+        sums = [block._finish(block.conv2, block.conv1(x), x, ("end",), torch.full((2, 1, 1, 1, 1), kept))
+                for kept in (0.0, 1.0)]  # fmt: skip
+    is_positive = (shortcut > 0) & (shortcut + branch / 0.75 > 0)  # where ReLU changes nothing
+    mean = 0.25 * sums[0] + 0.75 * sums[1]
+    assert torch.allclose(mean[is_positive], (branch + shortcut)[is_positive], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["srtg_r3d_18", "r3d_50", "ir_csn_26"])

@@ -25,12 +25,12 @@ def compiled(
 ) -> Any:
     """The kernel compiled for an H100, as in a training step: 16 divides all addresses and the channels `width`.
 
-    Arguments that are neither pointers nor constants are int32, but for momentum and eps.
+    Arguments that are neither pointers nor constants are int32, but for momentum, eps and factor.
     """
     import triton
     from triton.backends.compiler import GPUTarget
 
-    floats = dict.fromkeys(("momentum", "eps"), "fp32")
+    floats = dict.fromkeys(("momentum", "eps", "factor"), "fp32")
     kinds = {name: POINTERS[dtype] for name, dtype in pointers.items()} | dict.fromkeys(constants, "constexpr") | floats
     signature = {name: kinds.get(name, "i32") for name in kernel.arg_names}
     aligned = [index for index, name in enumerate(kernel.arg_names) if name in pointers or name == width]

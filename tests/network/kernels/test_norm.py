@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from network.fused import norm_add_relu
 from network.sub_batch_norm import SubBatchNorm3d
 from tests.network.kernels.devices import DEVICES, DTYPES, INTERPRETED, clips, compiled
 
@@ -14,12 +15,20 @@ pytest.importorskip("triton")
 kernels = pytest.importorskip("network.kernels.norm")
 
 MOMENTUM, EPS = 0.1, 1e-5
+FACTOR = 1.25  # of the clips that are kept
 # Channels that fill no tile, and more than a tile; more rows than a tile; sub-batches of one clip.
 CASES = (((4, 16, 2, 5, 3), 1), ((8, 45, 1, 3, 3), 4), ((4, 130, 2, 3, 3), 2), ((2, 24, 3, 17, 16), 2))
 
 
 def plain(
-    x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, relu: bool
+    x: Tensor,
+    shortcut: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    relu: bool,
+    kept: Tensor | None = None,
 ) -> Tensor:
     """Each sub-batch through PyTorch's batch norm."""
     splits = len(mean)
@@ -27,6 +36,7 @@ def plain(
         F.batch_norm(x[s::splits], mean[s], var[s], weight, bias, True, MOMENTUM, EPS) for s in range(splits)
     ]  # fmt: skip
     y = torch.stack(parts, 1).flatten(0, 1)
+    y = y if kept is None else y * kept.view(-1, 1, 1, 1, 1) * FACTOR
     y = y if shortcut is None else y + shortcut
     return F.relu(y) if relu else y
 
@@ -34,7 +44,8 @@ def plain(
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("dtype", "relu", "has_shortcut"), product(DTYPES, (True, False), (True, False)))
 @pytest.mark.parametrize(("shape", "splits"), CASES)
-def test_results_statistics_and_gradients(shape, splits, dtype, relu, has_shortcut, device):
+@pytest.mark.parametrize("drops", [False, True])
+def test_results_statistics_and_gradients(shape, splits, dtype, relu, has_shortcut, drops, device):
     """Each network has dozens of these norms: an error would train all of them worse, and nobody would see why."""
     x, gradient = clips(shape, dtype, device), clips(shape, dtype, device, seed=1)
     shortcut = clips(shape, dtype, device, seed=2) if has_shortcut else None
@@ -43,15 +54,16 @@ def test_results_statistics_and_gradients(shape, splits, dtype, relu, has_shortc
     mean, var = (torch.rand(splits, shape[1], generator=generator).to(device) for _ in range(2))
     tracked = torch.tensor(5, device=device)
     inputs = [x, shortcut, weight, bias]
+    kept = (torch.arange(shape[0], device=device) % 3 != 1).float() if drops else None
 
     ours = [None if one is None else one.detach().requires_grad_() for one in inputs]
     statistics = mean.clone(), var.clone()
-    y = kernels.norm_add_relu(*ours, *statistics, tracked, MOMENTUM, EPS, relu)
+    y = kernels.norm_add_relu(*ours, *statistics, tracked, MOMENTUM, EPS, relu, kept, FACTOR)
     y.backward(gradient)
 
     theirs = [None if one is None else one.double().requires_grad_() for one in inputs]
     expected_statistics = mean.double(), var.double()
-    expected = plain(*theirs, *expected_statistics, relu)
+    expected = plain(*theirs, *expected_statistics, relu, kept)
     expected.backward(gradient.double())
 
     step = max(2 * torch.finfo(dtype).eps, 1e-5)  # Triton's interpreter cuts bits off where a GPU rounds
@@ -115,8 +127,30 @@ def test_the_module_is_the_same_with_and_without_kernels(splits, device, monkeyp
     assert norm.may_fuse(x) and not norm.may_fuse(x, x.double()) and not norm.eval().may_fuse(x)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_stochastic_depth_is_the_same_with_and_without_kernels(device, monkeypatch):
+    """The factors of the clips would be those of others, or of the shortcut."""
+    x, shortcut, gradient = (clips((4, 16, 2, 4, 4), torch.float32, device, seed) for seed in range(3))
+    kept = torch.tensor([1.0, 0.0, 0.0, 1.0], device=device).view(4, 1, 1, 1, 1)
+    results = []
+    for is_fused in (True, False):
+        monkeypatch.setattr("network.sub_batch_norm.may_use_kernels", lambda _, answer=is_fused: answer)
+        norm = SubBatchNorm3d(16).to(device)
+        norm.set_num_splits(2)
+        free = [each.detach().requires_grad_() for each in (x, shortcut)]
+        y = norm_add_relu(norm, *free, kept, 1.5)
+        y.backward(gradient)
+        results.append([y.detach(), *(each.grad for each in free), norm.weight.grad, norm.bias.grad])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert torch.equal(results[0][0][1:3], F.relu(shortcut[1:3]))
+
+
 ROWS = {"BLOCK_R": 64, "BLOCK_C": 64}
-KINDS = [ROWS | {"HAS_SHORTCUT": shortcut, "RELU": relu} for shortcut, relu in product((True, False), (True, False))]
+KINDS = [
+    ROWS | {"HAS_SHORTCUT": shortcut, "RELU": relu, "DROPS": drops}
+    for shortcut, relu, drops in ((True, True, True), *product((True, False), (True, False), (False,)))
+]
 FINAL = {"BLOCK_K": kernels.FINAL_K, "BLOCK_C": kernels.FINAL_C}
 COMPILED = [
     ("_sums_kernel", ROWS),
@@ -126,7 +160,7 @@ COMPILED = [
     *product(("_apply_kernel", "_gradient_sums_kernel", "_input_gradient_kernel"), KINDS),
 ]
 OF_CLIPS = ("x", "y", "shortcut", "dy", "dx", "dshortcut")
-OF_CHANNELS = ("partial", "weight", "bias", "running_mean", "running_var", "table", "dweight", "dbias", "sums")
+OF_CHANNELS = ("partial", "weight", "bias", "running_mean", "running_var", "table", "kept", "dweight", "dbias", "sums")
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
