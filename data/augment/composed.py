@@ -55,7 +55,7 @@ def sharpened(kernels: np.ndarray, fields: np.ndarray) -> np.ndarray:
         wider, around = np.pad(kernels, ((0, 0), (1, 1), (1, 1))), np.pad(kernels, ((0, 0), (2, 2), (2, 2)))
         neighbours = sum(around[:, i : i + size, j : j + size] for i in range(3) for j in range(3)) - wider
         smooth = (neighbours + SMOOTHED_CENTRE * wider) / (8 + SMOOTHED_CENTRE)
-        kernels = np.where(factor == 1, wider, smooth + factor * (wider - smooth))  # exactly: weights of 0 stay 0
+        kernels = np.where(factor == 1, wider, smooth + factor * (wider - smooth))  # to the bit, in any batch
     return kernels
 
 
