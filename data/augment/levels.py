@@ -81,7 +81,8 @@ def level_counts(clips: Tensor, chosen: Tensor) -> Tensor:
     some = clips[..., ::k, ::k].index_select(0, chosen).long()
     counts = torch.zeros(len(some) * 3 * 256, dtype=torch.int64, device=clips.device)
     some += torch.arange(0, len(counts), 256, device=clips.device).view(-1, 3, 1, 1, 1)
-    return counts.scatter_add_(0, some.flatten(), torch.ones_like(some).flatten()).view(-1, 3, 256)
+    ones = torch.ones((), dtype=torch.int64, device=clips.device).expand(some.numel())
+    return counts.scatter_add_(0, some.flatten(), ones).view(-1, 3, 256)
 
 
 def _plan(fields: np.ndarray) -> _Plan:
