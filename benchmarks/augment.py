@@ -3,9 +3,9 @@
     python -m benchmarks.augment [--device cpu|cuda] [--clips 32] [--repeats 5] [--draws 200] [--step srtg_r3d_34]
 
 Prints the time for a clip of 16x224x224: normalised only; with each kind of augmentation alone; with random parameters
-as in training (mean, median and worst); the same without kernels, on a GPU; and with numpy and OpenCV. Then prints the
-percentage of a training step. On the CPU it uses one core and one clip at a time, and counts that core's CPU time. On a
-GPU it uses batches of --clips, and the training step is in bf16.
+as in training (mean, median and worst); with those of RandAugment 2x9; both without kernels, on a GPU; and with numpy
+and OpenCV. Then prints the percentage of a training step. On the CPU it uses one core and one clip at a time, and
+counts that core's CPU time. On a GPU it uses batches of --clips, and the training step is in bf16.
 """
 
 import statistics
@@ -27,10 +27,12 @@ from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE, Normalise
 from data.augment.ops import LUMA, blur_kernels, homographies
 from data.augment.params import KINDS, identity_params, named_params, random_params, random_params_of_kind
+from data.augment.randaugment import RandAugment, randaugment_params
 from network import create_network
 from train.optim import OptimizerOptions, make_optimizer, set_lr
 
 FRAMES, SIDE = 16, 224
+RANDAUGMENT = RandAugment(2, 9)
 
 
 def make_clips(number: int) -> Tensor:
@@ -165,9 +167,15 @@ def main() -> int:
     add("the mix of training, mean", statistics.mean(mix))
     add("the mix of training, median", statistics.median(mix))
     add("the mix of training, worst", max(mix))
+    operations = np.stack([randaugment_params(RANDAUGMENT, rng) for _ in range(batches * number)])
+    of_operations = seconds_per_clip(augment, clips, operations, arguments.repeats)
+    add("RandAugment 2x9, mean", statistics.mean(of_operations))
+    add("RandAugment 2x9, median", statistics.median(of_operations))
+    add("RandAugment 2x9, worst", max(of_operations))
     if device.type == "cuda":
         use_kernels(False)
-        add("the mix of training by PyTorch, mean", statistics.mean(seconds_per_clip(augment, clips, params, 1)))
+        for name, drawn in (("the mix of training", params), ("RandAugment 2x9", operations)):
+            add(f"{name} by PyTorch, mean", statistics.mean(seconds_per_clip(augment, clips, drawn, 1)))
         use_kernels(True)
     clip = on_host[0].permute(1, 2, 3, 0).numpy()
     plain = [seconds(lambda: by_opencv(clip, each), torch.device("cpu")) for each in params[:100]]  # noqa: B023

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
 from common.files import atomic_file, check_output, reason, what_is_at, write_errors
+from common.text import quoted
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE
 from data.augment.params import KINDS, named_params, random_params, random_params_of_kind
+from data.augment.randaugment import OPERATIONS, RandAugment, params_of, randaugment_params, read_randaugment
 from data.clips.dataset import SOURCES, known_rate
 from data.clips.intervals import Intervals, intervals_of, read_interval
 from data.clips.sampling import SPAN, RandomClips
@@ -64,19 +66,29 @@ def main(prog: str = "python -m data.preview") -> int:
     )
     parser.add_argument("--size", type=positive_integer, default=224, help="height and width of a clip in pixels")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other clips and augmentations")
+    parser.add_argument(
+        "--randaugment", metavar="NxM",
+        help="as in training, such as 2x9, instead of the changes of --augment full",
+    )  # fmt: skip
     parser.add_argument("--each-kind", action="store_true", help="one row for each kind of augmentation, applied alone")
     arguments = parser.parse_args()
     if arguments.seed < 0:
         raise DataError(f"--seed {arguments.seed}: must be 0 or more")
     check_output(arguments.output, [".png"], "--output")
     shape = ClipShape(arguments.frames, arguments.size, arguments.size)
-    kinds = list(KINDS) if arguments.each_kind else [None] * arguments.rows
+    try:
+        recipe = None if arguments.randaugment is None else read_randaugment(arguments.randaugment)
+    except DataError as error:
+        raise DataError(f"--randaugment {quoted(arguments.randaugment)}: {error}") from None
+    kinds: list[str | None] = [None] * arguments.rows
+    if arguments.each_kind:
+        kinds = list(OPERATIONS[1:] if recipe else KINDS)
     try:
         intervals = intervals_of(read_interval(arguments.frame_interval))
     except DataError as error:
         raise DataError(f"--frame-interval: {error}") from None
     rows = [
-        make_row(arguments.folder, shape, kind, (arguments.seed, row), intervals, arguments.source)
+        make_row(arguments.folder, shape, kind, (arguments.seed, row), intervals, arguments.source, recipe)
         for row, kind in enumerate(kinds)
     ]
     draw_sheet(rows, arguments.output)
@@ -91,11 +103,13 @@ def make_row(
     key: tuple[int, int],
     intervals: Intervals | None = FRAMES,
     source: str = "frames",
+    randaugment: RandAugment | None = None,
 ) -> Row:
     """A random clip of the dataset or video in `folder`, augmented by one kind alone (None: as in training).
 
-    `key` seeds all random choices; `intervals` None: the clip spans the whole video. `source` is "frames" or "videos".
-    DataError if there is no video, or it cannot be read.
+    The kinds are those of params.KINDS, or the operations of `randaugment` if that is given. `key` seeds all random
+    choices; `intervals` None: the clip spans the whole video. `source` is "frames" or "videos". DataError if there is
+    no video, or it cannot be read.
     """
     rng = np.random.default_rng(key)
     place = _choose_file(folder, rng) if source == "videos" else _choose_video(folder, rng)
@@ -108,7 +122,7 @@ def make_row(
         (crop_box,) = sampling.crop_boxes(store.size(), shape, rng)
         indices = sampled.indices.tolist()
         original, clip = (store.read(indices, crop_box._replace(flip=flip)) for flip in (False, crop_box.flip))
-    params = random_params(rng) if kind is None else random_params_of_kind(kind, rng)
+    params = _random_params(kind, randaugment, rng)
     clips = torch.from_numpy(clip)[None].permute(0, 4, 1, 2, 3)
     normalised = Augment()(clips, torch.from_numpy(params)[None])[0]
     grey_levels = (normalised / SCALE + torch.tensor(MEAN).view(3, 1, 1, 1)).round().clamp(0, 255)
@@ -116,10 +130,21 @@ def make_row(
     return Row(describe(params, crop_box.flip), original, augmented)
 
 
+def _random_params(kind: str | None, randaugment: RandAugment | None, rng: np.random.Generator) -> np.ndarray:
+    if randaugment is None:
+        return random_params(rng) if kind is None else random_params_of_kind(kind, rng)
+    if kind is None:
+        return randaugment_params(randaugment, rng)
+    return params_of([(kind, randaugment.magnitude, int(rng.choice((-1, 1))))])
+
+
 def describe(params: np.ndarray, flip: bool) -> str:
     """The operations that augmentation parameters (NUM_PARAMS,) cause, one a line, in the order of application."""
     (fields,) = named_params(params[None])
     lines = ["flip"] if flip else []
+    for place, strength in zip(fields["operations"].astype(int), fields["strengths"], strict=True):
+        if place:
+            lines.append(f"{OPERATIONS[place]} {strength:.3g}" if strength else OPERATIONS[place])
     if fields["rotation"]:
         lines.append(f"rotation {fields['rotation']:+.1f}°")
     if fields["corner_shifts"].any():

@@ -11,6 +11,7 @@ from typing import Any
 from common.errors import DataError
 from common.logs import LOG
 from common.text import quoted
+from data.augment.randaugment import HIGHEST, RandAugment, read_randaugment
 from data.clips.cropping import DEFAULT, Cropping
 from data.clips.dataset import RATE_REMEDY
 from data.clips.intervals import ANY, WHOLE, Intervals, interval_of, intervals_of
@@ -40,7 +41,17 @@ def training_clips(options: Any) -> RandomClips:
         rate=rate,
         sampling=options.train_sampling if found else SPAN,
         cropping=training_crops(options),
+        randaugment=randaugment_of(options),
     )
+
+
+def randaugment_of(options: Any) -> RandAugment | None:
+    """What --randaugment says; None without it. DataError that names the flag."""
+    word = options.randaugment
+    try:
+        return read_randaugment(word) if word else None
+    except DataError as error:
+        raise DataError(f"--randaugment {quoted(word)}: {error}") from None
 
 
 def training_crops(options: Any) -> Cropping:
@@ -91,6 +102,19 @@ def check_rates(videos: VideoList, options: Any, split: str) -> None:
     found = interval_of(options.val_frame_interval) if split == "validation" else training_intervals(options)
     if found and found.rate and (unknown := unknown_rates(sampled_times(videos), split)):
         raise DataError(f"{FLAGS[split]} {found}: {unknown}: {RATE_REMEDY}")
+
+
+def tell_randaugment(options: Any) -> None:
+    """Log what --randaugment does, and what it takes the place of."""
+    found = randaugment_of(options)
+    if found is None:
+        return
+    instead = ", instead of the colour, blur, noise and rotation of --augment full"
+    LOG.info(
+        "--randaugment: each training clip goes through %d random operations of magnitude %d of %d%s; %s of the clips "
+        "are mirrored", found.operations, found.magnitude, HIGHEST, instead if options.augment == "full" else "",
+        "none" if options.augment == "none" else "half",
+    )  # fmt: skip
 
 
 def tell_crops(options: Any) -> None:

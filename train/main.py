@@ -73,6 +73,7 @@ from train.clip_sampling import (
     flipped_labels,
     tell_crops,
     tell_mirroring,
+    tell_randaugment,
     tell_spans,
     training_clips,
     training_crops,
@@ -318,6 +319,7 @@ def _tell(plan: Plan, splits: Splits, options: TrainOptions, parts: list[str], f
         LOG.info("%s", line)
     if facts:
         tell_crops(options)
+        tell_randaugment(options)
         tell_enlarged(splits.train, plan.largest_shape, "training", training_crops(options))
         tell_enlarged(splits.val, val_shape(options), "validation", Cropping(scale=options.crop_scale))
         tell_spans(splits.train, options, "training")

@@ -34,6 +34,7 @@ from network.srtg import PLACEMENTS
 from network.weights.averages import WEIGHTS
 from network.weights.facts import LARGEST_CROP_SCALE
 from train.averaging import AveragingOptions
+from train.clip_sampling import randaugment_of
 from train.freezing import FreezingOptions
 from train.losses import LossOptions
 from train.mixing import MixingOptions
@@ -116,6 +117,10 @@ class TrainOptions(
     augment: str = option(
         "full", "changes to training clips after the random crop; flip: mirror half of the clips; full: also colour, "
         "blur, noise and rotation", "data", choices=("none", "flip", "full"), is_compared=True,
+    )  # fmt: skip
+    randaugment: str = option(
+        "", "RandAugment, such as 2x9: each training clip goes through N random operations of magnitude M, 0 to 30, "
+        "instead of the colour, blur, noise and rotation of --augment full", "data", is_compared=True, metavar="NxM",
     )  # fmt: skip
     crop: str = option(
         "fixed", "how training crops are drawn, at a random place. fixed: at --crop-scale; jitter: at a scale from "
@@ -290,6 +295,7 @@ def check_options(options: TrainOptions) -> None:
     """Check what the bounds of single flags cannot; UserError names the flag."""
     check_intervals(options)
     check_cropping(options)
+    check_randaugment(options)
     try:
         check_name(options.network)
     except NetworkError as error:
@@ -359,6 +365,15 @@ def check_cropping(options: TrainOptions) -> None:
     ):
         if not least <= low <= high <= most:
             raise DataError(f"{flag} {low:g} {high:g}: give lowest and highest, from {least:g} to {most:g}")
+
+
+def check_randaugment(options: TrainOptions) -> None:
+    """DataError if --randaugment cannot be read, or if the command line also asks for what it takes the place of."""
+    if randaugment_of(options) and options.augment == "full" and {"augment", "randaugment"} <= {*options.given}:
+        raise DataError(
+            "--randaugment takes the place of --augment full: give only one of them (mirrored are half of the clips, "
+            "but with --augment none)"
+        )
 
 
 def _check_task_name(name: str) -> None:

@@ -20,6 +20,10 @@ class Augment(nn.Module):
        normalisation: one affine map of the channels;
     5. the limits of 0 and 255 grey levels.
 
+    RandAugment's operations are among these, in the order in which they are drawn where they are of one kind. First all
+    operations on levels are one look up in a table for each channel (levels.py). Rotation, shears and translations are
+    one sampling (1), changes of sharpness one convolution (2), those of colour one factor (4); see composed.py.
+
     Differences to a chain of imgaug's augmenters:
 
     - Values are never rounded, and clipped to 0-255 only at the end.

@@ -1,4 +1,4 @@
-"""The operations of Augment as two kernels: one reads each pixel once, and writes it once, through all operations.
+"""The operations of Augment as kernels: the last one reads each pixel once, and writes it once, through all operations.
 
 plain.py has the same operations one by one, each of which reads and writes the whole batch in float32. What both of
 them compute is described there and in ops.py. Importing this file needs Triton.
@@ -13,6 +13,9 @@ own, at every third number: what one of them leaves of a cache line the others t
 reads and writes whole lines. Numbers in the order of the memory would need another layout of threads than the
 computation, and an exchange between threads for it.
 
+RandAugment's tables of levels have a kernel of their own, which is launched only if a clip of the batch has one. A look
+up at each read of a pixel takes a third more registers, which would slow down the batches that have no tables.
+
 Within a clip offsets are int32.
 """
 
@@ -23,6 +26,7 @@ from torch import Tensor
 
 from common.kernels.launch import Launcher
 from common.normalisation import SRTG, Normalisation
+from data.augment.levels import level_tables
 from data.augment.ops import LUMA
 from data.augment.packed import to_device
 from data.augment.params import named_params
@@ -35,7 +39,7 @@ LUMA_R, LUMA_G, LUMA_B = (tl.constexpr(weight) for weight in LUMA)
 OF_CLIP, OF_SAMPLES = tl.constexpr(BLURRED), tl.constexpr(BLURRED_SAMPLES)
 ROW = tl.constexpr(COLUMNS)
 (
-    SOURCE, SLOT, MATRIX, IS_ROTATED, FIRST_TAP, TAPS, IS_MIRRORED, HUE, SATURATION, GAIN, LUMA_GAIN, OFFSET,
+    LEVELS, SOURCE, SLOT, MATRIX, IS_ROTATED, FIRST_TAP, TAPS, IS_MIRRORED, HUE, SATURATION, GAIN, LUMA_GAIN, OFFSET,
     NOISE_SCALE, NOISE_SEED,
 ) = (tl.constexpr(column) for column in FIRST_COLUMN.values())  # fmt: skip
 CIRCLE = tl.constexpr(2 * torch.pi)
@@ -152,6 +156,30 @@ SIZES = ["frames", "height", "width", "of_clip", "of_channel", "of_frame", "of_r
 
 
 @triton.jit(do_not_specialize=SIZES)
+def _look_up_kernel(
+    clips, changed, table, levels, frames, height, width, of_clip, of_channel, of_frame, of_row, of_column,
+    PIXELS: tl.constexpr, FRAMES: tl.constexpr,
+):  # fmt: skip
+    """Copies of the clips, those that have a table of `levels` (m, 3, 256) through it; `changed` (n, 3, T, h, w)."""
+    clip = tl.program_id(1)
+    number = tl.load(table + clip * ROW + LEVELS).to(tl.int32)
+    levels += tl.maximum(number - 1, 0) * 768
+    pixels = height * width
+    clips += clip.to(tl.int64) * of_clip
+    changed += clip.to(tl.int64) * (3 * frames * pixels)
+    pixel = (tl.program_id(0) * PIXELS + tl.arange(0, PIXELS))[:, None]
+    of_pixel = pixel // width * of_row + pixel % width * of_column
+    for first in range(0, frames, FRAMES):
+        frame = first + tl.arange(0, FRAMES)[None, :]
+        mask = (frame < frames) & (pixel < pixels)
+        for channel in tl.static_range(3):
+            level = tl.load(clips + (frame * of_frame + of_pixel + channel * of_channel), mask=mask, other=0)
+            if number != 0:
+                level = tl.load(levels + (level.to(tl.int32) + channel * 256))
+            tl.store(changed + ((channel * frames + frame) * pixels + pixel), level, mask=mask)
+
+
+@triton.jit(do_not_specialize=SIZES)
 def _sample_kernel(
     clips, samples, table, sampled, frames, height, width, of_clip, of_channel, of_frame, of_row, of_column,
     PIXELS: tl.constexpr, FRAMES: tl.constexpr,
@@ -235,6 +263,7 @@ def _augment_kernel(
         tl.store(out + (place + 2 * out_channel), blue.to(kind), mask=mask)
 
 
+_look_up = Launcher(_look_up_kernel, 4, num_warps=WARPS)
 _sample = Launcher(_sample_kernel, 4, num_warps=WARPS)
 _augment = Launcher(_augment_kernel, 5, num_warps=WARPS)
 
@@ -245,10 +274,16 @@ def augment(clips: Tensor, params: Tensor, out: Tensor, normalisation: Normalisa
     `out` is contiguous or in channels_last_3d. `may_take` has to be true.
     """
     count, _, frames, height, width = clips.shape
-    arrays = tables_of(named_params(params.numpy()), height, width, normalisation)
+    fields = named_params(params.numpy())
+    arrays, levels = tables_of(fields, height, width, normalisation), level_tables(clips, fields)
     table, taps, *of_sampled = to_device(arrays if len(arrays.sampled) else arrays[:2], clips.device)
     tiles = triton.cdiv(height * width, PIXELS)
     constants = PIXELS, min(FRAMES, triton.next_power_of_2(frames))
+    if levels is not None:
+        changed = torch.empty(clips.shape, dtype=torch.uint8, device=clips.device)
+        sizes = (frames, height, width, *clips.stride())
+        _look_up((tiles, count, 1), clips, changed, table, levels.tables, *sizes, *constants)
+        clips = changed
     sizes = (frames, height, width, *clips.stride())
     samples = table  # of none
     if of_sampled:

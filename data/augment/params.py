@@ -7,9 +7,12 @@ import numpy as np
 CLIP_PROBABILITY = 0.8  # that a clip is augmented at all
 KIND_PROBABILITY = 0.4  # that each kind is applied to an augmented clip
 MAX_CORNER_SHIFT = 0.2  # larger random shifts of a corner are set to this
+MOST_OPERATIONS = 8  # of RandAugment, for one clip
 
 # The parameters of a clip: name, shape, and the value that changes nothing; in the order in which they are applied.
 FIELDS: tuple[tuple[str, tuple[int, ...], float], ...] = (
+    ("operations", (MOST_OPERATIONS,), 0),  # of RandAugment, in the order drawn: places in randaugment.OPERATIONS
+    ("strengths", (MOST_OPERATIONS,), 0),  # of these operations, see `randaugment.strength`
     ("rotation", (), 0),  # degrees, counter-clockwise
     ("corner_shifts", (4, 2), 0),  # inwards, as fractions of width and height; corners clockwise from the top left
     ("blur_sigma", (), 0),  # pixels

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from common.normalisation import SRTG, Normalisation
+from data.augment.levels import level_tables, looked_up
 from data.augment.ops import (
     LUMA,
     convolve,
@@ -43,7 +44,8 @@ def augment_together(
     clips: Tensor, params: Tensor, out: Tensor, frames_at_once: int, normalisation: Normalisation = SRTG
 ) -> None:
     """As `augment`: each operation on all clips, and on `frames_at_once` of each."""
-    operations = _operations(named_params(params.numpy()), clips.shape[3], clips.shape[4], clips.device, normalisation)
+    fields, (height, width) = named_params(params.numpy()), clips.shape[3:]
+    operations = [*_levels(clips, fields), *_operations(fields, height, width, clips.device, normalisation)]
     for frames, target in zip(clips.split(frames_at_once, 2), out.split(frames_at_once, 2), strict=True):
         x = frames.contiguous().float()  # reordered while uint8: a third faster than .float() in one step
         for operation in operations:
@@ -51,6 +53,15 @@ def augment_together(
         for channel, (low, high) in zip(x.unbind(1), normalisation.limits, strict=True):
             channel.clamp_(low, high)
         target.copy_(x)
+
+
+def _levels(clips: Tensor, fields: np.ndarray) -> list[Operation]:
+    """What looks up the levels of clips that have a table for them."""
+    found = level_tables(clips, fields)
+    if found is None:
+        return []
+    (index,) = to_device([np.flatnonzero(found.is_chosen)], clips.device)
+    return [partial(_on_some, index=index, operation=partial(looked_up, tables=found.tables))]
 
 
 def _operations(

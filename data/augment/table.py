@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.normalisation import SRTG, Normalisation
+from data.augment.levels import changes_levels
 from data.augment.ops import may_mirror
 from data.augment.values import Part, parts_of
 
@@ -15,6 +16,7 @@ BLURRED_SAMPLES = 2  # from the weighted pixels of the sampled clip
 
 # Whole numbers are below 2**24, so that float32 holds them exactly.
 ROW = np.dtype([
+    ("levels", np.float32),  # the number of its table of levels, from 1; 0: it has none
     ("source", np.float32),
     ("slot", np.float32),  # the sampled clip's, for BLURRED_SAMPLES
     ("matrix", np.float32, (3, 3)),  # see `homographies`
@@ -45,7 +47,8 @@ class Tables(NamedTuple):
 def tables_of(fields: np.ndarray, height: int, width: int, normalisation: Normalisation = SRTG) -> Tables:
     """The tables of n clips with the `named_params` fields (n,)."""
     rows = np.zeros(len(fields), ROW)
-    rows["taps"] = 1
+    rows["taps"], has_table = 1, changes_levels(fields)
+    rows["levels"][has_table] = np.arange(1, has_table.sum() + 1)
     taps, sampled = np.array([[0, 0, 1]], np.float32), np.zeros(0, np.int32)
     parts = parts_of(fields, height, width, normalisation)
     for name in ("rotation", "perspective"):

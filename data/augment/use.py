@@ -10,10 +10,19 @@ from common.kernels.switch import are_wanted, has_triton
 from common.normalisation import SRTG, Normalisation
 from data.augment import plain
 from data.augment.params import KINDS, NAMED_DTYPE, identity_params, random_params_of_kind
+from data.augment.randaugment import params_of
 
 SHAPE = (3, 5, 13, 15)  # channels, frames and size of a clip: more than a tile of pixels and frames, odd sizes
 SEED = 6  # of the tried parameters: both a rotation and a perspective are blurred
 TOLERANCE = 0.05  # grey levels: coordinates in float32 are off by less
+OF_RANDAUGMENT = (
+    ("solarize", "equalize", "posterize", "contrast", "brightness", "autocontrast"),
+    ("rotate", "translate x", "equalize", "shear y", "sharpness", "colour"),
+    ("shear x", "colour", "autocontrast", "translate y", "identity"),
+    ("sharpness", "contrast"),
+)
+"""Operations of clips that are tried: tables of levels alone, with samples, with weighted pixels, and with both."""
+MAGNITUDE = 12  # of these
 Key = tuple[torch.device, torch.dtype, torch.memory_format, Normalisation]
 _failures: dict[Key, str] = {}
 
@@ -102,14 +111,18 @@ def _wrong(
 
 
 def samples_of_params() -> np.ndarray:
-    """Parameters (n, NUM_PARAMS): of no augmentation, of each kind alone, and of all kinds together."""
+    """Parameters (n, NUM_PARAMS): of no augmentation, of each kind alone, of RandAugment, and of all kinds together."""
     rng = np.random.default_rng(SEED)
     alone = [random_params_of_kind(kind, rng) for kind in KINDS]
     together = identity_params()[None].repeat(2, 0)
     for kind in KINDS:
         drawn = np.stack([random_params_of_kind(kind, rng) for _ in together])
         together = np.where(drawn == identity_params(), together, drawn)
-    params = np.stack([identity_params(), *alone, *together])
+    randaugment = [
+        params_of([(name, MAGNITUDE, 1 - 2 * (place % 2)) for place, name in enumerate(names)])
+        for names in OF_RANDAUGMENT
+    ]
+    params = np.stack([identity_params(), *alone, *randaugment, *together])
     sigma = params.view(NAMED_DTYPE)["blur_sigma"]
     sigma[sigma != 0] = 0.3  # a smaller one may be invisible
     return params

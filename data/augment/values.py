@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.normalisation import SRTG, Normalisation
+from data.augment.composed import colour_factors, is_moved, is_sharpened, moves, sharpened
 from data.augment.ops import LUMA, blur_kernels, homographies, is_visible_blur
 
 MEDIUM_GREY = 127.0  # the level that a change of contrast does not move, as in imgaug
@@ -23,8 +24,9 @@ class Part(NamedTuple):
 def parts_of(fields: np.ndarray, height: int, width: int, normalisation: Normalisation = SRTG) -> dict[str, Part]:
     """The operations that n clips need, by their names, in order; `fields` (n,) are the clips' `named_params`.
 
-    - "rotation", "perspective": matrices (m, 3, 3), see `homographies`; m is the number of chosen clips;
-    - "blur": kernels (m, k, k), see `blur_kernels`;
+    - "rotation", "perspective": matrices (m, 3, 3), see `homographies`; m is the number of chosen clips. The movements
+      of RandAugment are rotations too, as they show black beyond the frame;
+    - "blur": kernels (m, k, k), see `blur_kernels` and `sharpened`;
     - "hue forwards", "hue backwards": hue (m,) and saturation (m,), see `shift_hue_and_saturation`;
     - "affine map", of all clips: see `_affine_map`.
     """
@@ -34,24 +36,26 @@ def parts_of(fields: np.ndarray, height: int, width: int, normalisation: Normali
 
 def _geometry(fields: np.ndarray, height: int, width: int) -> list[tuple[str, Part]]:
     parts = []
-    for name, field in (("rotation", "rotation"), ("perspective", "corner_shifts")):
-        is_warped = np.any(fields[field].reshape(len(fields), -1) != 0, axis=1)
+    is_perspective = np.any(fields["corner_shifts"] != 0, axis=(1, 2))
+    is_rotation = ((fields["rotation"] != 0) | is_moved(fields)) & ~is_perspective
+    for name, is_warped in (("rotation", is_rotation), ("perspective", is_perspective)):
         if is_warped.any():
             chosen = fields[is_warped]
             matrices = homographies(chosen["rotation"], chosen["corner_shifts"], height, width)
+            matrices = moves(chosen, height, width) @ matrices
             parts.append((name, Part(is_warped, {"matrices": matrices})))
     return parts
 
 
 def _blur(fields: np.ndarray) -> list[tuple[str, Part]]:
-    """Gaussian and motion blur."""
+    """Gaussian and motion blur, and RandAugment's sharpness."""
     sigma = np.where(is_visible_blur(fields["blur_sigma"]), fields["blur_sigma"], 0)
-    is_blurred = (fields["motion_kernel"] != 0) | (sigma != 0)
+    is_blurred = (fields["motion_kernel"] != 0) | (sigma != 0) | is_sharpened(fields)
     if not is_blurred.any():
         return []
     chosen = fields[is_blurred]
     kernels = blur_kernels(sigma[is_blurred], chosen["motion_kernel"], chosen["motion_angle"])
-    return [("blur", Part(is_blurred, {"kernels": kernels}))]
+    return [("blur", Part(is_blurred, {"kernels": sharpened(kernels, chosen)}))]
 
 
 def _hue(fields: np.ndarray) -> list[tuple[str, Part]]:
@@ -69,7 +73,7 @@ def _hue(fields: np.ndarray) -> list[tuple[str, Part]]:
 def _affine_map(fields: np.ndarray, normalisation: Normalisation) -> Part:
     """Addition, noise, colour, contrast and normalisation: one affine map of the channels for each clip.
 
-    With addition a, noise n, colour factor f, contrast factor c, and the luma L(x) of x:
+    With addition a, noise n, colour factor f (of RandAugment too), contrast factor c, and the luma L(x) of x:
 
         y = x + a + n,  z = L(y) + f (y - L(y)),  (127 + c (z - 127) - mean) scale
 
@@ -81,6 +85,7 @@ def _affine_map(fields: np.ndarray, normalisation: Normalisation) -> Part:
     """
     mean, scale, of_red = np.array(normalisation.mean), np.array(normalisation.scale), normalisation.scale[0]
     contrast, colour, add = (fields[name].astype(float) for name in ("contrast", "colour", "add"))
+    colour *= colour_factors(fields)
     luma_of_add = (add @ LUMA)[:, None]
     constant = contrast[:, None] * (luma_of_add + colour[:, None] * (add - luma_of_add) - MEDIUM_GREY)
     values = {"offset": (constant + MEDIUM_GREY - mean) * scale, "gain": contrast * colour * of_red}

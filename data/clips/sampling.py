@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.augment.params import identity_params, random_params
+from data.augment.randaugment import RandAugment, randaugment_params
 from data.clips.crop import RESIZED_SIDE_PER_CROP, spread_crops
 from data.clips.cropping import DEFAULT, Cropping
 from data.clips.types import ClipRequest, ClipShape
@@ -177,8 +178,9 @@ class ClipSampling(Protocol):
 class RandomClips:
     """One clip at a random interval, start and crop: training.
 
-    `flip` mirrors half of the clips; `augment` draws random augmentation parameters. With `rate`, the intervals are
-    times: steps of 1/rate of a second. `sampling` is one of SAMPLINGS; for "span" the intervals have no effect.
+    `flip` mirrors half of the clips; `augment` draws random augmentation parameters, `randaugment` those of RandAugment
+    instead. With `rate`, the intervals are times: steps of 1/rate of a second. `sampling` is one of SAMPLINGS; for
+    "span" the intervals have no effect.
     """
 
     intervals: tuple[int, int]  # lowest and highest
@@ -187,6 +189,7 @@ class RandomClips:
     rate: float | None = None
     sampling: str = "uniform"
     cropping: Cropping = DEFAULT
+    randaugment: RandAugment | None = None
 
     @property
     def views(self) -> int:
@@ -219,7 +222,9 @@ class RandomClips:
         return [self.cropping.box(size, shape, self.flip, rng)]
 
     def augmentation_params(self, rng: np.random.Generator) -> np.ndarray:
-        """Random ones with `augment`, else none."""
+        """Random ones with `randaugment` or `augment`, else none."""
+        if self.randaugment is not None:
+            return randaugment_params(self.randaugment, rng)
         return random_params(rng) if self.augment else identity_params()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from common.errors import DataError
 from data.augment.params import KINDS, identity_params
+from data.augment.randaugment import OPERATIONS, RandAugment
 from data.clips.types import ClipShape
 from data.preview import describe, main, make_row
 from tests.numbered import encode_numbered_video, frame_numbers
@@ -97,6 +98,27 @@ def test_each_kind_is_named(small_dataset: Path):
     assert all(title.startswith(starts) and "\n" not in title for title in titles)
     assert describe(identity_params(), flip=False) == "unchanged"
     assert describe(identity_params(), flip=True) == "flip"
+
+
+def test_operations_of_randaugment_are_named(small_dataset: Path):
+    """One row for each, or rows as in training."""
+    recipe = RandAugment(2, 9)
+    titles = [make_row(small_dataset, SHAPE, name, (0, 0), randaugment=recipe).title for name in OPERATIONS[1:]]
+    assert all(title.startswith(name) for title, name in zip(titles, OPERATIONS[1:], strict=True))
+    assert titles[OPERATIONS.index("posterize") - 1] == "posterize 7"
+    rows = [make_row(small_dataset, SHAPE, None, (0, row), randaugment=recipe) for row in range(12)]
+    assert len({row.title for row in rows}) > 4
+    for row in rows:
+        lines = [line for line in row.title.splitlines() if line not in ("flip", "unchanged")]
+        assert all(line.startswith(OPERATIONS) for line in lines) and len(lines) <= 2
+
+
+def test_a_mistake_in_randaugment_names_the_flag(small_dataset: Path, tmp_path: Path, monkeypatch):
+    for word in ("9", ""):
+        command = ["preview", str(small_dataset), "--output", str(tmp_path / "sheet.png"), "--randaugment", word]
+        monkeypatch.setattr("sys.argv", command)
+        with pytest.raises(DataError, match=f"--randaugment '{word}': .*2x9"):
+            main()
 
 
 def test_a_path_that_is_too_long_or_closed_is_one_line(tmp_path: Path):

@@ -1,6 +1,7 @@
-"""--crop, --crop-scale, --repeat-clips and --flip-labels from the command line to checkpoints and evaluations."""
+"""--crop, --randaugment, --repeat-clips and --flip-labels from the command line to checkpoints and evaluations."""
 
 import json
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.augment.randaugment import RandAugment
 from data.clips.cropping import ASPECT, JITTER, Cropping
 from data.clips.sampling import UniformClips
 from network.weights.reading import read_checkpoint
 from tests.processes import Process, Server
 from tests.runs import LAST, RUN, TINY, TINY_FLAGS, assert_same_run
-from train.clip_sampling import flipped_labels, training_clips, unused_crops, validation_clips
+from train.clip_sampling import flipped_labels, tell_randaugment, training_clips, unused_crops, validation_clips
 from train.options import TrainOptions, parse_options
 
 Start = Callable[..., Process]
@@ -54,7 +56,8 @@ def test_the_flags_say_how_crops_are_drawn() -> None:
         ["--crop", "zoom"], ["--crop-scale", "0.9"], ["--crop-scale", "224"], ["--crop-scale", "294/0"],
         ["--crop-jitter", "0.5", "1.2"], ["--crop-jitter", "1.2"], ["--crop-area", "0", "1"],
         ["--crop-area", "0.5", "1.1"], ["--crop-aspect", "4/3", "3/4"], ["--crop-aspect", "0", "1"],
-        ["--repeat-clips", "0"], ["--flip-labels", "no_such.csv"],
+        ["--randaugment", "9"], ["--randaugment", "9x2"], ["--randaugment", "2x31"], ["--randaugment", "rand-m9"],
+        ["--randaugment", "2x9", "--augment", "full"], ["--repeat-clips", "0"], ["--flip-labels", "no_such.csv"],
     ],
 )  # fmt: skip
 def test_mistakes_name_the_flag(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,6 +65,24 @@ def test_mistakes_name_the_flag(flags: list[str], capsys: pytest.CaptureFixture[
         parse(*flags)
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and error.count("\n") == 1 and flags[0] in error
+
+
+def test_randaugment_takes_the_place_of_other_changes(caplog: pytest.LogCaptureFixture) -> None:
+    """Mirroring stays as --augment says it, by default or on the command line."""
+    caplog.set_level(logging.INFO)
+    for flags, flip in (((), True), (("--augment", "flip"), True), (("--augment", "none"), False)):
+        options = parse("--randaugment", "3x12", *flags)
+        clips = training_clips(options)
+        assert clips.randaugment == RandAugment(3, 12) and clips.flip == flip
+        caplog.clear()
+        tell_randaugment(options)
+        (line,) = caplog.messages
+        assert "3 random operations of magnitude 12 of 30" in line and ("half" in line) == flip
+        assert ("instead of" in line) == (not flags)
+    assert training_clips(parse()).randaugment is None and training_clips(parse()).augment
+    caplog.clear()
+    tell_randaugment(parse())
+    assert not caplog.messages
 
 
 def test_flags_without_effect_are_told(tmp_path: Path) -> None:
@@ -98,11 +119,26 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed_with_its_crops(tiny: Star
     tiny(*ONE)
     last = tmp_path / "results" / "custom" / RUN / LAST
     saved = read_checkpoint(last)
-    for name in ("crop", "crop_scale", "crop_jitter", "crop_area", "crop_aspect", "repeat_clips", "flip_labels"):
+    for name in (
+        "crop", "crop_scale", "crop_jitter", "crop_area", "crop_aspect", "repeat_clips", "flip_labels", "randaugment",
+    ):  # fmt: skip
         del saved["options"][name]
     torch.save(saved, last)
     again = tiny("--end-epoch", 2, "--lr-steps", 9, "--resume-epoch", "auto")
     assert re.findall("trained with (.*)", again.stdout) == ["--end-epoch 1, now 2"]
+
+
+def test_a_run_with_randaugment_is_resumed_with_it_to_the_bit(tiny: Start, tmp_path: Path) -> None:
+    """Its clips are those of the seed, the epoch and the video, for any number of workers; another recipe is told."""
+    recipe = ("--randaugment", "2x9", "--end-epoch", 2, "--lr-steps", 9)
+    whole = tiny(*recipe, "--model-dir", "whole")
+    assert len(re.findall("--randaugment: each training clip .* 2 random operations of magnitude 9", whole.stdout)) == 1
+    tiny(*recipe, "--end-epoch", 1, "--model-dir", "parts")
+    again = tiny(*recipe, "--model-dir", "parts", "--resume-epoch", "auto", "--workers", 2)
+    assert "--randaugment" not in "".join(re.findall("trained with (.*)", again.stdout))
+    assert_same_run(tmp_path / "whole" / RUN, tmp_path / "parts" / RUN)
+    other = tiny("--end-epoch", 3, "--lr-steps", 9, "--model-dir", "parts", "--resume-epoch", "auto")
+    assert "--randaugment 2x9, now " in other.stdout
 
 
 @pytest.mark.parametrize("schedule", [(), ("--short-cycles", "--long-cycles")])

@@ -14,6 +14,7 @@ from data.augment.normalise import MEAN, SCALE, Normalise
 from data.augment.ops import noise
 from data.augment.params import NAMED_DTYPE, identity_params, random_params
 from data.augment.plain import augment_together
+from data.augment.randaugment import RandAugment, randaugment_params
 
 SHAPE = (3, 5, 40, 56)  # channels, frames, height, width
 
@@ -334,8 +335,12 @@ def test_clips_of_any_size_are_augmented(shape):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("fused", [True, False])
-def test_a_gpu_gives_the_same_as_the_cpu_without_synchronising(fused):
+@pytest.mark.parametrize("recipe", [None, RandAugment(2, 9)])
+def test_a_gpu_gives_the_same_as_the_cpu_without_synchronising(recipe, fused):
     clips, params = pictures(clips=40, seed=7), random_batch(40, seed=8)
+    if recipe:
+        rng = np.random.default_rng(9)
+        params = torch.from_numpy(np.stack([randaugment_params(recipe, rng) for _ in params]))
     augment = Augment().to("cuda")
     on_device = clips.to("cuda")
     before = use_kernels(fused)

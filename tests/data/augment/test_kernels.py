@@ -10,7 +10,14 @@ import torch
 
 from common.normalisation import NORMALISATIONS, SRTG
 from data.augment import plain
-from data.augment.params import KINDS, NAMED_DTYPE, identity_params, random_params, random_params_of_kind
+from data.augment.params import (
+    KINDS,
+    NAMED_DTYPE,
+    identity_params,
+    named_params,
+    random_params,
+    random_params_of_kind,
+)
 from data.augment.table import FIRST_COLUMN
 from data.augment.use import error_of, samples_of_params
 from tests.network.kernels.devices import DEVICES, DTYPES, INTERPRETED, compiled
@@ -106,10 +113,31 @@ def test_clips_of_any_size(size, device):
     assert error_of(by_kernels(clips, params, device), by_pytorch(clips, params)) < TOLERANCE
 
 
+def of_randaugment() -> torch.Tensor:
+    """Parameters of clips with tables of levels alone, with samples, and with weighted pixels."""
+    params = samples_of_params()
+    return torch.from_numpy(params[named_params(params)["operations"].any(1)])
+
+
 @on_devices
-def test_the_layout_in_memory_does_not_matter(device):
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("size", [(5, 9, 15), (1, 1, 1), (2, 2, 150)])
+def test_randaugment(size, memory_format, device):
+    """Beside clips that have no table, which must not get that of another clip."""
+    params = torch.cat([drawn(1), of_randaugment(), drawn(1, seed=1)])
+    clips = pixels(len(params), (3, *size))
+    ours = by_kernels(clips, params, device, memory_format=memory_format)
+    assert error_of(ours, by_pytorch(clips, params)) < TOLERANCE
+    order = torch.tensor([3, 1, 2])
+    assert torch.equal(by_kernels(clips[order], params[order], device, memory_format=memory_format), ours[order])
+    assert torch.equal(clips, pixels(len(params), (3, *size))), "the pixels of a batch are changed"
+
+
+@on_devices
+@pytest.mark.parametrize("params", [drawn(3, seed=4), of_randaugment()[:3]], ids=["full", "randaugment"])
+def test_the_layout_in_memory_does_not_matter(params, device):
     """Batches are views: parts of a batch, of its frames, and of its pixels."""
-    params, clips = drawn(3, seed=4), pixels(3).to(device)
+    clips = pixels(3).to(device)
     expected = by_kernels(clips, params, device)
     padded = torch.zeros(6, 3, 7, 12, 31, dtype=torch.uint8, device=device)
     views = {
@@ -165,7 +193,7 @@ def test_the_kernels_know_the_columns_of_the_table():
 
 
 POINTERS = dict.fromkeys(("samples", "table", "taps"), torch.float32)
-POINTERS |= {"clips": torch.uint8, "sampled": torch.int32}
+POINTERS |= {"clips": torch.uint8, "changed": torch.uint8, "levels": torch.uint8, "sampled": torch.int32}
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
@@ -173,7 +201,8 @@ POINTERS |= {"clips": torch.uint8, "sampled": torch.int32}
 @pytest.mark.parametrize(
     ("name", "dtype", "normalisation"),
     [
-        ("_sample_kernel", torch.float32, "srtg"), *(("_augment_kernel", dtype, "srtg") for dtype in DTYPES),
+        ("_look_up_kernel", torch.uint8, "srtg"), ("_sample_kernel", torch.float32, "srtg"),
+        *(("_augment_kernel", dtype, "srtg") for dtype in DTYPES),
         ("_augment_kernel", torch.bfloat16, "torchvision"),
     ],
 )  # fmt: skip

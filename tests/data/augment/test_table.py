@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data.augment.params import named_params, random_params
+from data.augment.randaugment import RandAugment, params_of, randaugment_params
 from data.augment.table import BLURRED, BLURRED_SAMPLES, ROW, SAMPLED, tables_of
 from data.augment.values import parts_of
 
@@ -42,6 +43,13 @@ def test_each_clip_has_its_kernel(fields):
         assert np.array_equal(made, expected)
 
 
+def test_each_clip_has_its_table_of_levels():
+    """The tables are in the order of the clips that have one; the others are told that they have none."""
+    names = ["solarize", "rotate", "identity", "equalize", "sharpness", "colour", "contrast"]
+    fields = named_params(np.stack([params_of([(name, 9, 1), ("identity", 9, 1)]) for name in names]))
+    assert rows_of(tables_of(fields, *SIZE))["levels"].tolist() == [1, 0, 0, 2, 0, 0, 3]
+
+
 def test_where_pixels_come_from(fields):
     """A clip that is rotated and blurred is sampled first, into a place of its own."""
     tables = tables_of(fields, *SIZE)
@@ -57,8 +65,11 @@ def test_where_pixels_come_from(fields):
 
 def test_a_clip_is_told_the_same_in_any_batch(fields):
     """Otherwise results would change with --gpus, --accumulate and the batch size."""
+    rng = np.random.default_rng(4)
+    of_randaugment = named_params(np.stack([randaugment_params(RandAugment(4, 9), rng) for _ in range(50)]))
+    fields = np.concatenate([fields[:150], of_randaugment])
     together = tables_of(fields, *SIZE)
-    elsewhere = [name for name in ROW.names if name not in ("slot", "first_tap")]
+    elsewhere = [name for name in ROW.names if name not in ("levels", "slot", "first_tap")]
     for clip in range(len(fields)):
         alone = tables_of(fields[clip : clip + 1], *SIZE)
         assert np.array_equal(taps_of(alone, 0), taps_of(together, clip))

@@ -10,6 +10,8 @@ from common.normalisation import NORMALISATIONS
 from data.augment import plain, use
 from data.augment.augment import Augment
 from data.augment.params import named_params
+from data.augment.randaugment import OPERATIONS
+from data.augment.table import BLURRED, BLURRED_SAMPLES, ROW, SAMPLED, tables_of
 from data.augment.values import parts_of
 from tests.network.kernels.devices import DEVICES
 
@@ -36,6 +38,9 @@ def test_what_is_tried_has_all_kinds():
     assert (parts["rotation"].is_chosen | parts["perspective"].is_chosen)[~parts["blur"].is_chosen].any()
     for name in ("noise_scale", "colour", "contrast", "add", "motion_kernel", "blur_sigma"):
         assert (fields[name] != fields[name][0]).any(), name
+    assert set(fields["operations"].astype(int).flatten()) == set(range(len(OPERATIONS)))
+    rows = tables_of(fields, *use.SHAPE[2:]).rows.view(ROW)[:, 0]
+    assert set(rows["source"][rows["levels"] != 0]) == {BLURRED, SAMPLED, BLURRED_SAMPLES}
 
 
 @needs_triton
@@ -81,20 +86,20 @@ def test_failures_are_said_once_and_out_of_memory_is_no_failure(monkeypatch):
     """A run that trains slowly must say why; and what lacks memory now may work at the next batch."""
     key = torch.device("cpu"), torch.float32, LAST
 
-    def full(clips, params, out):
+    def full(clips, params, out, normalisation):
         raise torch.OutOfMemoryError("full")
 
     monkeypatch.setattr(kernels, "augment", full)
     with pytest.raises(torch.OutOfMemoryError):
         use.failure(*key)
 
-    def broken(clips, params, out):
+    def broken(clips, params, out, normalisation):
         raise RuntimeError("no kernel\nfor this device")
 
     monkeypatch.setattr(kernels, "augment", broken)
     with pytest.warns(UserWarning, match="RuntimeError: no kernel$"):
         assert use.failure(*key)
-    monkeypatch.setattr(kernels, "augment", lambda clips, params, out: plain.augment(clips, params, out))
+    monkeypatch.setattr(kernels, "augment", plain.augment)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert use.failure(*key) and "no kernel" in use.description_of_kernels(*key), "tried and said once"
@@ -105,8 +110,8 @@ def test_wrong_results_are_found(monkeypatch):
     """Each value is compared, also those of the second call, which takes another way than the first."""
     calls = []
 
-    def wrong_at_last(clips, params, out):
-        plain.augment(clips, params, out)
+    def wrong_at_last(clips, params, out, normalisation):
+        plain.augment(clips, params, out, normalisation)
         calls.append(1)
         if len(calls) == 2:
             out[-1, -1, -1, -1, -1] += 0.01

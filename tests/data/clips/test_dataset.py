@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.augment.params import identity_params, random_params
+from data.augment.params import identity_params, named_params, random_params
+from data.augment.randaugment import RandAugment
 from data.clips.dataset import SOURCES, ClipDataset
 from data.clips.sampling import RandomClips, UniformClips
 from data.clips.types import Clip, ClipRequest, ClipShape
@@ -114,6 +115,25 @@ def test_augmentation_params_depend_only_on_seed_epoch_and_index(videos, damaged
     for plain, distorted in zip(clips(3, 5, augment=False), clips(3, 5), strict=True):
         assert torch.equal(plain.frames, distorted.frames)
         assert plain.augmentation_params.tolist() == identity_params().tolist()
+
+
+def test_randaugment_is_drawn_by_seed_epoch_and_index(videos):
+    """By the same key as all else; and frames, crops and flips stay those of a run without it."""
+
+    def clips(seed: int, epoch: int, recipe: RandAugment | None, augment: bool = True) -> list[Clip]:
+        dataset = ClipDataset(videos, RandomClips((1, 3), True, augment, randaugment=recipe), seed)
+        return [dataset[ClipRequest(index, SHAPE, epoch)] for index in (2, 0, 1)]
+
+    recipe = RandAugment(4, 9)
+    ours = clips(3, 5, recipe)
+    drawn = [tuple(clip.augmentation_params) for clip in ours]
+    assert drawn == [tuple(clip.augmentation_params) for clip in clips(3, 5, recipe, augment=False)]
+    others = [*clips(3, 6, recipe), *clips(4, 5, recipe)]
+    assert len({*drawn, *(tuple(clip.augmentation_params) for clip in others)}) == 9
+    for clip, plain in zip(ours, clips(3, 5, None), strict=True):
+        assert torch.equal(clip.frames, plain.frames)
+        assert named_params(clip.augmentation_params[None])["operations"].any()
+        assert not named_params(plain.augmentation_params[None])["operations"].any()
 
 
 def test_validation_is_never_augmented(videos):
