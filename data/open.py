@@ -14,6 +14,8 @@ from common.cli import LARGEST
 from common.errors import DataError
 from common.files import what_is_at
 from common.text import quoted
+from data.augment.randaugment import NONE as NO_RANDAUGMENT
+from data.augment.randaugment import read_randaugment
 from data.clips.by_index import Clips, whole_number
 from data.clips.dataset import SOURCES
 from data.clips.intervals import ANY, Intervals, intervals_of, read_interval
@@ -42,6 +44,7 @@ def open_split(
     classes: Sequence[str] | None = None,
     training: bool | None = None,
     flip: bool = True,
+    randaugment: str = NO_RANDAUGMENT,
     seed: int = 0,
     transform: Callable[[Tensor], Any] | None = None,
     labels: str | os.PathLike[str] | None = None,
@@ -57,7 +60,8 @@ def open_split(
     For training (`training`, by default of the split "train"), each clip has a random interval, start and crop, and
     half of them are mirrored unless `flip` is False; `sampling`, one of "uniform", "normal", "centre" and "span", says
     where in its video a clip starts. Otherwise it is in the middle of the video and of the frame, at the highest
-    interval.
+    interval. `randaugment`, such as "2x9", says what ClipLoader augments training clips by, in place of `--augment
+    full`, if it is asked to.
 
     `classes` is the class order of a network: labels then count in it. `labels` is a label file, or the folder that has
     it; `spec` the names of the label files of an official dataset. `transform` is called with the frames of each clip,
@@ -74,6 +78,10 @@ def open_split(
         _check_test_labels(_absolute(dataset), None if labels is None else _absolute(labels))
         spec = replace(spec, val_labels=TEST_LABELS)
     seed = whole_number("seed", seed, least=0)
+    try:
+        operations = read_randaugment(randaugment)
+    except DataError as error:
+        raise DataError(f"randaugment {quoted(randaugment)}: {error}") from None
     shape, intervals = _clip_shape(clip_length, clip_size), _intervals(interval)
     place = None if labels is None else _absolute(labels)
     if source not in SOURCES:
@@ -89,7 +97,7 @@ def open_split(
     clips: RandomClips | UniformClips = UniformClips(highest, rate=rate, span=intervals is None)
     if is_random:
         how = SPAN if intervals is None else sampling
-        clips = RandomClips((lowest, highest), flip, augment=True, rate=rate, sampling=how)
+        clips = RandomClips((lowest, highest), flip, augment=True, rate=rate, sampling=how, randaugment=operations)
     return Clips(videos, clips, shape, is_random, seed, transform)
 
 

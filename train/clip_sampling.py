@@ -49,7 +49,7 @@ def randaugment_of(options: Any) -> RandAugment | None:
     """What --randaugment says; None without it. DataError that names the flag."""
     word = options.randaugment
     try:
-        return read_randaugment(word) if word else None
+        return read_randaugment(word)
     except DataError as error:
         raise DataError(f"--randaugment {quoted(word)}: {error}") from None
 

@@ -21,6 +21,7 @@ from common.machine import MachineOptions, with_machine, with_precision
 from common.options import add_options, flag_name, flags_of, option, plain, read_options
 from common.processes import environment_number
 from common.text import quoted
+from data.augment.randaugment import NONE as NO_RANDAUGMENT
 from data.clips.crop import RESIZED_SIDE_PER_CROP, Range
 from data.clips.cropping import AREA, ASPECT, JITTER, KINDS, read_range, read_ratio
 from data.clips.intervals import WHOLE, interval_of, intervals_of, read_interval, read_single_interval
@@ -119,8 +120,9 @@ class TrainOptions(
         "blur, noise and rotation", "data", choices=("none", "flip", "full"), is_compared=True,
     )  # fmt: skip
     randaugment: str = option(
-        "", "RandAugment, such as 2x9: each training clip goes through N random operations of magnitude M, 0 to 30, "
-        "instead of the colour, blur, noise and rotation of --augment full", "data", is_compared=True, metavar="NxM",
+        NO_RANDAUGMENT, "RandAugment, such as 2x9: each training clip goes through N random operations of magnitude M, "
+        "0 to 30, instead of the colour, blur, noise and rotation of --augment full", "data", is_compared=True,
+        metavar="NxM",
     )  # fmt: skip
     crop: str = option(
         "fixed", "how training crops are drawn, at a random place. fixed: at --crop-scale; jitter: at a scale from "

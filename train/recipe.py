@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from common.options import flag_name, plain
+from data.augment.randaugment import NONE as NO_RANDAUGMENT
 
 Options = TypeVar("Options")
 
@@ -18,8 +19,10 @@ WARMUP_SHARE = 1 / 20  # of the epochs, without long cycles, which have a warm-u
 def _modern(options: Any) -> dict[str, Any]:
     """What trains the same networks to higher scores since the paper: see docs/recipe.md for the source of each part.
 
-    The rate and the epochs stay those of the script.
+    The rate and the epochs stay those of the script. RandAugment takes the place of `--augment full`, unless that is
+    given.
     """
+    has_full = options.augment == "full" and "augment" in options.given
     return {
         "lr_schedule": "cosine",
         "warmup_epochs": None if options.long_cycles else options.end_epoch * WARMUP_SHARE,
@@ -33,6 +36,7 @@ def _modern(options: Any) -> dict[str, Any]:
         "mixup": 0.8,
         "cutmix": 1.0,
         "erase": 0.25,
+        "randaugment": NO_RANDAUGMENT if has_full else "2x9",
         "crop": "jitter",
     }
 

@@ -12,6 +12,7 @@ from common.errors import DataError
 from data.augment.params import MOST_OPERATIONS, NAMED_DTYPE, identity_params
 
 HIGHEST = 30  # magnitude
+NONE = "none"
 OPERATIONS = (
     "identity", "autocontrast", "equalize", "rotate", "solarize", "colour", "posterize", "contrast", "brightness",
     "sharpness", "shear x", "shear y", "translate x", "translate y",
@@ -29,13 +30,15 @@ class RandAugment(NamedTuple):
     magnitude: int  # of each of them, from 0 to 30
 
 
-def read_randaugment(word: str) -> RandAugment:
-    """RandAugment of a word such as 2x9: two operations of magnitude 9. DataError."""
+def read_randaugment(word: str) -> RandAugment | None:
+    """RandAugment of a word such as 2x9, two operations of magnitude 9; None of `none`. DataError."""
+    if word == NONE:
+        return None
     found = re.fullmatch("([0-9]{1,3})x([0-9]{1,3})", word)
     read = RandAugment(*map(int, found.groups())) if found else None
     if read is None or not 1 <= read.operations <= MOST_OPERATIONS or not read.magnitude <= HIGHEST:
         raise DataError(
-            f"give the number of operations, 1 to {MOST_OPERATIONS}, x their magnitude, 0 to {HIGHEST}, such as 2x9"
+            f"give {NONE}, or the number of operations, 1 to {MOST_OPERATIONS}, x their magnitude, 0 to {HIGHEST}: 2x9"
         )
     return read
 

@@ -58,6 +58,15 @@ def test_a_flag_wins_wherever_it_stands(words, name, value):
         assert any(flag_name(name) in line and "command line" in line for line in recipe_lines(options))
 
 
+def test_augmentation_that_is_given_stays():
+    """A user who asks for it would get RandAugment in its place; or a mistake, though nothing contradicts."""
+    options = parse("--recipe", "modern", "--augment", "full")
+    assert options.randaugment == "none"
+    assert parse("--recipe", "modern", "--augment", "none").randaugment == "2x9"
+    assert parse("--recipe", "modern", "--randaugment", "none").randaugment == "none"
+    assert parse("--recipe", "modern", "--randaugment", "3x5").randaugment == "3x5"
+
+
 def test_the_log_tells_all_that_is_set():
     """A run's name would not say what it trains with."""
     (line,) = recipe_lines(parse("--recipe", "modern"))
