@@ -51,9 +51,9 @@ PARTS: dict[str, tuple[str, ...]] = {
     "RandAugment": ("--randaugment", "2x9"),
     "two clips a video": ("--repeat-clips", "2"),
     "AdamW": ("--optimizer", "adamw", "--lr-base", "0.001", "--weight-decay", "0.05"),
-    "modern": ("--recipe", "modern"),
+    "modern": ("--recipe", "modern", "--randaugment", "2x9"),
 }
-"""The flags of each part."""
+"""The flags of each part. The warm-up of all of them is that of `schedule`."""
 
 
 class Job(NamedTuple):
@@ -70,7 +70,7 @@ def train_and_evaluate(job: Job, dataset: Path, epochs: int, flags: Sequence[str
     repeats = int(own[own.index("--repeat-clips") + 1]) if "--repeat-clips" in own else 1
     command = [
         "train_custom.py", "--dataset", str(dataset), "--model-dir", str(job.folder), "--task-name", "run",
-        *schedule(epochs // repeats), "--random-seed", str(job.seed), "--keep", "1", "--resume-epoch", "auto",
+        *schedule(max(1, epochs // repeats)), "--random-seed", str(job.seed), "--keep", "1", "--resume-epoch", "auto",
         *flags, *own,
     ]  # fmt: skip
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -85,9 +85,9 @@ def train_and_evaluate(job: Job, dataset: Path, epochs: int, flags: Sequence[str
 
 def schedule(epochs: int) -> list[str]:
     """The rate rises over a tenth of the epochs, and falls after 60 and 85 % of them. The last epoch is validated."""
-    steps = [str(round(share * epochs)) for share in (0.6, 0.85)]
+    steps = sorted({max(1, round(share * epochs)) for share in (0.6, 0.85)})
     return [
-        "--end-epoch", str(epochs), "--warmup-epochs", f"{epochs / 10:g}", "--lr-steps", *steps,
+        "--end-epoch", str(epochs), "--warmup-epochs", f"{epochs / 10:g}", "--lr-steps", *map(str, steps),
         "--val-frequency", str(epochs),
     ]  # fmt: skip
 
@@ -155,7 +155,7 @@ def main() -> int:
 def _arguments(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The own flags, and those of train_custom.py."""
     parser = CommandParser(prog="python -m benchmarks.recipe", description=__doc__)
-    parser.add_argument("dataset", type=Path, metavar="DATASET")
+    parser.add_argument("dataset", type=lambda text: Path(text).absolute(), metavar="DATASET")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the runs, and results.json")
     parser.add_argument("--seeds", type=positive_integer, default=3, metavar="N", help="1 to N (default: 3)")
     parser.add_argument("--epochs", type=positive_integer, default=20, metavar="N", help="of each run (default: 20)")

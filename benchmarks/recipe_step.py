@@ -21,6 +21,7 @@ from torch import Tensor
 import train_custom
 from common.cli import CommandParser, positive_integer, run_command
 from common.device import tune_device
+from common.errors import DataError
 from common.layout import moved
 from common.options import part
 from common.ranks import Ranks
@@ -103,8 +104,9 @@ class RecipeStep:
         self.batch = _batch(options, device)
 
     def __call__(self) -> None:
-        """A step, outside of the Trainer's loop."""
+        """A step, outside of the Trainer's loop: always the first of the run."""
         self.trainer.network.train()
+        self.trainer.progress.step = 0
         self.trainer.speed.restart()
         self.trainer.speed.begin_step(0.0, len(self.batch.labels))
         self.trainer.train_step(self.batch, self.plan.full_spec)
@@ -120,6 +122,18 @@ def _batch(options: TrainOptions, device: torch.device) -> Batch:
     return Batch(
         frames.permute(0, 4, 1, 2, 3), labels, torch.arange(options.batch_size), 0, (), torch.from_numpy(params)
     )
+
+
+def square_clip(text: str) -> ClipShape:
+    """The shape of a text such as 8x112x112; DataError if it is not square."""
+    numbers = text.split("x")
+    if (
+        len(numbers) != 3
+        or not all(number.isdecimal() and int(number) for number in numbers)
+        or numbers[1] != numbers[2]
+    ):
+        raise DataError(f"--clip {text}: give frames, height and width, which are the same, such as 8x112x112")
+    return ClipShape(*map(int, numbers))
 
 
 def seconds_of(step: RecipeStep, device: torch.device) -> float:
@@ -162,7 +176,7 @@ def main() -> int:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     tune_device(device.type)
-    clip = ClipShape(*map(int, arguments.clip.split("x")))
+    clip = square_clip(arguments.clip)
     with tempfile.TemporaryDirectory() as folder:
         precision = "bf16" if device.type == "cuda" else "fp32"
         steps = {

@@ -14,7 +14,6 @@ from common.cli import LARGEST
 from common.errors import DataError
 from common.files import what_is_at
 from common.text import quoted
-from data.augment.randaugment import NONE as NO_RANDAUGMENT
 from data.augment.randaugment import read_randaugment
 from data.clips.by_index import Clips, whole_number
 from data.clips.dataset import SOURCES
@@ -44,7 +43,7 @@ def open_split(
     classes: Sequence[str] | None = None,
     training: bool | None = None,
     flip: bool = True,
-    randaugment: str = NO_RANDAUGMENT,
+    randaugment: str | None = None,
     seed: int = 0,
     transform: Callable[[Tensor], Any] | None = None,
     labels: str | os.PathLike[str] | None = None,
@@ -60,8 +59,7 @@ def open_split(
     For training (`training`, by default of the split "train"), each clip has a random interval, start and crop, and
     half of them are mirrored unless `flip` is False; `sampling`, one of "uniform", "normal", "centre" and "span", says
     where in its video a clip starts. Otherwise it is in the middle of the video and of the frame, at the highest
-    interval. `randaugment`, such as "2x9", says what ClipLoader augments training clips by, in place of `--augment
-    full`, if it is asked to.
+    interval. `randaugment`, such as "2x9", is for a ClipLoader that augments: it is drawn in place of `--augment full`.
 
     `classes` is the class order of a network: labels then count in it. `labels` is a label file, or the folder that has
     it; `spec` the names of the label files of an official dataset. `transform` is called with the frames of each clip,
@@ -81,7 +79,7 @@ def open_split(
     try:
         operations = read_randaugment(randaugment)
     except DataError as error:
-        raise DataError(f"randaugment {quoted(randaugment)}: {error}") from None
+        raise DataError(f"randaugment {quoted(str(randaugment))}: {error}") from None
     shape, intervals = _clip_shape(clip_length, clip_size), _intervals(interval)
     place = None if labels is None else _absolute(labels)
     if source not in SOURCES:
@@ -92,6 +90,8 @@ def open_split(
     for line in lines:
         report(line)
     is_random = split == "train" if training is None else training
+    if operations and not is_random:
+        raise DataError("randaugment is for random clips, as of a training split: leave it out")
     # The augmentation is drawn, which takes no time; ClipLoader applies it if it is asked to.
     lowest, highest, rate = intervals or ANY
     clips: RandomClips | UniformClips = UniformClips(highest, rate=rate, span=intervals is None)

@@ -109,11 +109,10 @@ def tell_randaugment(options: Any) -> None:
     found = randaugment_of(options)
     if found is None:
         return
-    instead = ", instead of the colour, blur, noise and rotation of --augment full"
     LOG.info(
-        "--randaugment: each training clip goes through %d random operations of magnitude %d of %d%s; %s of the clips "
-        "are mirrored", found.operations, found.magnitude, HIGHEST, instead if options.augment == "full" else "",
-        "none" if options.augment == "none" else "half",
+        "--randaugment: each training clip goes through %d random operations of magnitude %d of %d, instead of the "
+        "colour, blur, noise and rotation of --augment full; %s of the clips are mirrored",
+        found.operations, found.magnitude, HIGHEST, "none" if options.augment == "none" else "half",
     )  # fmt: skip
 
 

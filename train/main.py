@@ -284,7 +284,12 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
             average.network if average else network, network, part(options, PreciseNormOptions), options.precision
         ),
         mixing=make_mixing(
-            part(options, MixingOptions), options.random_seed, ranks.rank, len(splits.train.classes), device
+            part(options, MixingOptions),
+            options.random_seed,
+            ranks.rank,
+            len(splits.train.classes),
+            device,
+            options.repeat_clips,
         ),
     )
     trainer.begin_reading(loaders.train, loaders.sampler, progress.epoch, progress.step)

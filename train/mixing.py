@@ -70,12 +70,21 @@ class Mixed(NamedTuple):
 class Mixing:
     """Erases a box of some clips of a batch with probability `erase`, and then mixes the clips by mixup or CutMix.
 
-    The clips of a batch are mixed in the same way, each with the one in its place when the batch is reversed, as in
-    timm; in a batch of an odd size the middle one stays as it is. All ranks draw the same mix for their own clips.
+    The clips of a batch are mixed in the same way, each with its partner: see `partners`. All ranks draw the same mix
+    for their own clips.
     """
 
-    def __init__(self, options: MixingOptions, seed: int, rank: int, num_classes: int, device: torch.device) -> None:
-        self.options, self.seed, self.rank = options, seed, rank
+    def __init__(
+        self,
+        options: MixingOptions,
+        seed: int,
+        rank: int,
+        num_classes: int,
+        device: torch.device,
+        repeats: int = 1,
+    ) -> None:
+        """`repeats` are the clips of each video in a batch, which lie side by side."""
+        self.options, self.seed, self.rank, self.repeats = options, seed, rank, repeats
         self.classes = torch.arange(num_classes, device=device)
         self.noise = torch.Generator(device)
 
@@ -88,13 +97,21 @@ class Mixing:
             return Mixed(labels, labels)
         mix = self.draw(global_step, part, clips.shape[-2], clips.shape[-1])
         if mix.box is None:
-            clips.lerp_(clips.flip(0), 1 - mix.share)
+            clips.lerp_(self.partners(clips), 1 - mix.share)
         else:
             region = mix.box.of(clips)
-            region.copy_(region.flip(0))
+            region.copy_(self.partners(region))
         own = (labels[:, None] == self.classes).float()  # F.one_hot may wait for the device
-        partners = labels.flip(0)
-        return Mixed(own.lerp(own.flip(0), 1 - mix.share), labels if mix.share >= 0.5 else partners)
+        larger = labels if mix.share >= 0.5 else self.partners(labels)
+        return Mixed(own.lerp(self.partners(own), 1 - mix.share), larger)
+
+    def partners(self, values: Tensor) -> Tensor:
+        """For each clip of a batch (B, ...) the values of the one that it is mixed with, a copy.
+
+        It is the one in its place when the batch is reversed, as in timm; in a batch of an odd size the middle one
+        stays as it is. Where a batch has several clips of a video, it is half of the batch away: of another video.
+        """
+        return values.flip(0) if self.repeats == 1 else values.roll(len(values) // 2, 0)
 
     def draw(self, global_step: int, part: int, height: int, width: int) -> Mix:
         """The mix of a part of a step's batch, of frames (height, width)."""
@@ -140,10 +157,12 @@ def erased_box(rng: np.random.Generator, height: int, width: int) -> Box | None:
     return None
 
 
-def make_mixing(options: MixingOptions, seed: int, rank: int, num_classes: int, device: torch.device) -> Mixing | None:
+def make_mixing(
+    options: MixingOptions, seed: int, rank: int, num_classes: int, device: torch.device, repeats: int = 1
+) -> Mixing | None:
     """The mixing of a run; None if all is off."""
     is_on = options.mixup or options.cutmix or options.erase
-    return Mixing(options, seed, rank, num_classes, device) if is_on else None
+    return Mixing(options, seed, rank, num_classes, device, repeats) if is_on else None
 
 
 def mixing_lines(options: MixingOptions) -> list[str]:
@@ -161,15 +180,19 @@ def mixing_lines(options: MixingOptions) -> list[str]:
 
 
 def mixing_warnings(options: MixingOptions, plan: Plan, parts: int) -> list[str]:
-    """Warnings of shapes at which clips are not mixed, since a rank has a single clip in each of `parts`."""
+    """Warnings of shapes at which nothing is mixed: a rank has one clip in each of `parts`, or clips of one video."""
     flags = " and ".join(f"--{name}" for name in ("mixup", "cutmix") if getattr(options, name))
     specs = plan.step_specs
     alone = [spec for spec in specs if spec.batch_size == plan.world_size * parts]
-    if not flags or not alone:
+    of_one_video = [spec for spec in specs if spec.batch_size == plan.world_size * plan.repeats and spec not in alone]
+    if not flags or not (alone or of_one_video):
         return []
-    has = "have" if " and " in flags else "has"
-    at = "" if len(alone) == len(specs) else f" at {', '.join('x'.join(map(str, spec.shape)) for spec in alone)}"
-    reason = (
-        "there, a part of a batch on a GPU is a single clip" if at else "a part of a batch on a GPU is a single clip"
-    )
-    return [f"{flags} {has} no effect{at}: {reason}"]
+    verb = "have" if " and " in flags else "has"
+    found = []
+    for some, reason in ((alone, "is a single clip"), (of_one_video, "has clips of a single video")):
+        if some:
+            is_all = len(some) == len(specs)
+            at = "" if is_all else f" at {', '.join('x'.join(map(str, spec.shape)) for spec in some)}"
+            of = "a process's part of a batch" if is_all else "there, a process's part of a batch"
+            found.append(f"{flags} {verb} no effect{at}: {of} {reason}")
+    return found

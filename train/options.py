@@ -42,7 +42,7 @@ from train.mixing import MixingOptions
 from train.monitor.trackers.choice import NONE, TRACKERS
 from train.optim import OptimizerOptions
 from train.precise_norm import PreciseNormOptions
-from train.recipe import PAPER, RECIPES, with_recipe
+from train.recipe import RecipeOptions, with_recipe
 from train.regularisation import RegularisationOptions
 from train.schedule.options import ScheduleOptions
 from train.trainer import TrainerOptions
@@ -82,6 +82,7 @@ class TrainOptions(
     ScheduleOptions,
     ViewOptions,
     MachineOptions,
+    RecipeOptions,
 ):
     """All options of a run. A script gives its dataset's defaults as an instance."""
 
@@ -94,10 +95,6 @@ class TrainOptions(
     labels: Path | None = option(None, "label file or folder (default: DIR/labels, else DIR/../../labels)", "data")
     variant: str = ""  # set by --variant or --split, in scripts with several datasets
     given: tuple[str, ...] = ()  # those of the command line and its recipe; others have the script's defaults
-    recipe: str = option(
-        PAPER, "sets several flags, each of which may still be given. paper: none; modern: the schedule, "
-        "regularisation, mixing and averages of today, which the log lists", "optimisation", choices=RECIPES,
-    )  # fmt: skip
     train_frame_interval: tuple[int, ...] | str = option(
         (2,), "distance between two sampled frames of a clip. 2: every second frame; 1 2: lowest and highest, drawn "
         "for each clip; 2@30: 2/30 of a second, whatever the video's frame rate; all: as --train-sampling span",
@@ -268,7 +265,7 @@ def parse_with(parser: CommandParser, argv: Sequence[str] | None = None) -> tupl
     namespace = parser.parse_args(argv)
     try:
         options = replace(read_options(TrainOptions, namespace), given=_given(parser, argv, vars(namespace)))
-        options = with_recipe(options)
+        options = without_replaced(with_recipe(options))
         check_options(options)
     except UserError as error:
         parser.error(str(error))
@@ -369,9 +366,15 @@ def check_cropping(options: TrainOptions) -> None:
             raise DataError(f"{flag} {low:g} {high:g}: give lowest and highest, from {least:g} to {most:g}")
 
 
+def without_replaced(options: TrainOptions) -> TrainOptions:
+    """RandAugment takes the place of `--augment full` where that is a default; what is left of it is to mirror."""
+    is_default = options.augment == "full" and "augment" not in options.given
+    return replace(options, augment="flip") if is_default and randaugment_of(options) else options
+
+
 def check_randaugment(options: TrainOptions) -> None:
     """DataError if --randaugment cannot be read, or if the command line also asks for what it takes the place of."""
-    if randaugment_of(options) and options.augment == "full" and {"augment", "randaugment"} <= {*options.given}:
+    if randaugment_of(options) and options.augment == "full":
         raise DataError(
             "--randaugment takes the place of --augment full: give only one of them (mirrored are half of the clips, "
             "but with --augment none)"

@@ -56,7 +56,7 @@ def unused_parts(options: Any, network: VideoNetwork, start: StartingPoint) -> l
         lines.append(f"--zero-init-residual has no effect: the weights of {start.path} take the place of all zeros")
     if start.is_resume and start.checkpoint:
         before = bool(start.checkpoint["options"].get("zero_init_residual", False))
-        if before != options.zero_init_residual:
+        if before != options.zero_init_residual and "zero_init_residual" in options.given:
             lines.append("--zero-init-residual has no effect: it is of new weights, and this run is resumed")
     if options.weights != "auto" and start.is_resume:
         lines.append(f"--weights {options.weights} has no effect: a resumed run goes on with the weights of training")

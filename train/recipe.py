@@ -4,28 +4,28 @@ A new recipe is one function here and one entry in RECIPES.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from common.options import flag_name, plain
+from common.options import flag_name, option, plain
 from data.augment.randaugment import NONE as NO_RANDAUGMENT
 
 Options = TypeVar("Options")
 
 PAPER, MODERN = "paper", "modern"
-WARMUP_SHARE = 1 / 20  # of the epochs, without long cycles, which have a warm-up of their own
+WARMUP_SHARE = 1 / 20  # of the epochs, unless the paper's long cycles have a warm-up of their own
 
 
 def _modern(options: Any) -> dict[str, Any]:
     """What trains the same networks to higher scores since the paper: see docs/recipe.md for the source of each part.
 
-    The rate and the epochs stay those of the script. RandAugment takes the place of `--augment full`, unless that is
-    given.
+    The rate and the epochs stay those of the script. RandAugment takes the place of `--augment full`, unless the
+    command line says how clips are augmented.
     """
-    has_full = options.augment == "full" and "augment" in options.given
+    has_own_warmup = options.long_cycles and options.multigrid == "paper"
     return {
         "lr_schedule": "cosine",
-        "warmup_epochs": None if options.long_cycles else options.end_epoch * WARMUP_SHARE,
+        "warmup_epochs": None if has_own_warmup else round(options.end_epoch * WARMUP_SHARE, 2),
         "label_smoothing": 0.1,
         "decay_norms": False,
         "zero_init_residual": True,
@@ -36,7 +36,7 @@ def _modern(options: Any) -> dict[str, Any]:
         "mixup": 0.8,
         "cutmix": 1.0,
         "erase": 0.25,
-        "randaugment": NO_RANDAUGMENT if has_full else "2x9",
+        "randaugment": NO_RANDAUGMENT if "augment" in options.given else "2x9",
         "crop": "jitter",
     }
 
@@ -45,14 +45,27 @@ RECIPES: dict[str, Callable[[Any], dict[str, Any]]] = {PAPER: lambda options: {}
 """The values of a recipe by option, for the options of a script (a dataclass of flags) with which it is given."""
 
 
+@dataclass(frozen=True)
+class RecipeOptions:
+    """The flag of the recipe."""
+
+    recipe: str = option(
+        PAPER, "sets several flags, each of which may still be given. paper: none; modern: the schedule, "
+        "regularisation, mixing and averages of today, which the log lists", "optimisation", choices=RECIPES,
+        is_compared=True,
+    )  # fmt: skip
+
+
 def with_recipe(options: Options) -> Options:
     """The options (a dataclass of flags), with the values of their recipe where the command line gives none.
 
-    What the recipe sets counts as given: on resume it has its effect, as if each flag had been written.
+    What a recipe could set counts as given if it is: on resume its flags have their effect, as if each had been
+    written.
     """
     found: Any = options
     values = {name: value for name, value in RECIPES[found.recipe](found).items() if name not in found.given}
-    return replace(found, **values, given=tuple(sorted({*found.given, *values})))
+    of_recipes = {name for each in RECIPES.values() for name in each(found)} if "recipe" in found.given else {*values}
+    return replace(found, **values, given=tuple(sorted({*found.given, *of_recipes})))
 
 
 def recipe_lines(options: Any) -> list[str]:

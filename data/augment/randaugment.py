@@ -30,15 +30,15 @@ class RandAugment(NamedTuple):
     magnitude: int  # of each of them, from 0 to 30
 
 
-def read_randaugment(word: str) -> RandAugment | None:
-    """RandAugment of a word such as 2x9, two operations of magnitude 9; None of `none`. DataError."""
-    if word == NONE:
+def read_randaugment(word: str | None) -> RandAugment | None:
+    """RandAugment of a word such as 2x9, two operations of magnitude 9; None of `none` or None. DataError."""
+    if word is None or word == NONE:
         return None
-    found = re.fullmatch("([0-9]{1,3})x([0-9]{1,3})", word)
+    found = re.fullmatch("([0-9]{1,3})x([0-9]{1,3})", word) if isinstance(word, str) else None
     read = RandAugment(*map(int, found.groups())) if found else None
     if read is None or not 1 <= read.operations <= MOST_OPERATIONS or not read.magnitude <= HIGHEST:
         raise DataError(
-            f"give {NONE}, or the number of operations, 1 to {MOST_OPERATIONS}, x their magnitude, 0 to {HIGHEST}: 2x9"
+            f"give {NONE}, or a number of operations, 1 to {MOST_OPERATIONS}, and a magnitude, 0 to {HIGHEST}, as 2x9"
         )
     return read
 

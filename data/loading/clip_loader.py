@@ -15,6 +15,7 @@ from data.augment.augment import Augment
 from data.augment.normalise import Normalise
 from data.clips.by_index import Clips, whole_number
 from data.clips.dataset import ClipDataset
+from data.clips.sampling import RandomClips
 from data.clips.types import ClipRequest, ClipShape
 from data.loading.loader import Batch, BatchLoader
 from data.loading.prefetch import on_device
@@ -54,9 +55,10 @@ class ClipLoader:
 
     `clips` are those of open_split, or a torch.utils.data.Subset of them.
     Frames are float32 (B, 3, T, h, w), normalised as in training; with `augment`, random clips are augmented as in
-    training with `--augment full`. `normalisation` is what the network expects, its attribute of this name. Labels are
-    int64 (B,). Each iteration is an epoch, with other random clips and, with `shuffle` (by default if clips are
-    random), in another order: that of `clips.epoch` first, then one later each time.
+    training with `--augment full`, or by RandAugment if they were opened with it. `normalisation` is what the network
+    expects, its attribute of this name. Labels are int64 (B,). Each iteration is an epoch, with other random clips and,
+    with `shuffle` (by default if clips are random), in another order: that of `clips.epoch` first, then one later each
+    time.
     The worker processes live as long as the loader; with 0 workers, clips are read in this process.
 
     DataError for arguments that cannot be, and for a video that cannot be read.
@@ -77,6 +79,8 @@ class ClipLoader:
             raise DataError("the clips have a transform, which this loader does not apply: open them without it")
         if augment and not clips.is_random:
             raise DataError("augment is for random clips, as of a training split: leave it out")
+        if isinstance(clips.sampling, RandomClips) and clips.sampling.randaugment and not augment:
+            raise DataError("the clips were opened with randaugment, which this loader applies with augment=True")
         self.clips = clips
         self.device = _checked_device(device)
         self._workers = min(whole_number("workers", workers, least=0), len(videos))

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import torch.nn.functional as F
 
 from common.distributed.stop_signal import StoppedBySignal
 from common.ranks import Ranks
@@ -100,6 +101,22 @@ def test_each_batch_is_changed_by_one_of_both(mixup, cutmix, low, high):
     assert low <= sum(mixing.draw(step, 0, 32, 32).box is not None for step in range(200)) <= high
 
 
+@pytest.mark.parametrize(("videos", "repeats", "parts"), [(2, 2, 1), (3, 2, 1), (3, 4, 1), (3, 2, 2), (4, 4, 2)])
+@pytest.mark.parametrize("options", [MixingOptions(mixup=1.0), MixingOptions(cutmix=1.0)])
+def test_clips_of_one_video_are_not_mixed_with_each_other(options, videos, repeats, parts):
+    """With several clips of a video side by side, as --repeat-clips has them, nothing would be mixed of some videos."""
+    mixing = Mixing(options, 1, 0, videos, CPU, repeats)
+    labels = torch.arange(videos).repeat_interleave(repeats)
+    clips = F.one_hot(labels, videos).float().view(-1, videos, 1, 1, 1).repeat(1, 1, 2, 8, 8)
+    for part in range(parts):
+        own = labels[part::parts]
+        changed_clips = clips[part::parts].clone()
+        step = next(step for step in range(99) if 0.2 < mixing.draw(step, part, 8, 8).share < 0.8)
+        mixed = mixing(changed_clips, own, step, part)
+        torch.testing.assert_close(mixed.targets, changed_clips.mean((2, 3, 4)))
+        assert ((mixed.targets > 0).sum(1) == 2).all(), mixed.targets
+
+
 def changed(options=ALL, step=5, part=0, **key):
     clips = clips_of()
     mixed = mixing_of(options, **key)(clips, LABELS, step, part)
@@ -174,6 +191,8 @@ def test_parts_of_a_single_clip_are_said():
     (line,) = warnings(MixingOptions(mixup=1.0), parts=4, long_cycles=True)
     assert "--cutmix" not in line and "16x256x256" in line and "112" not in line
     assert not warnings(MixingOptions(erase=1.0), parts=4)
+    (line,) = warnings(repeat_clips=4)
+    assert "video" in line and not warnings(repeat_clips=2)
 
 
 class MixedPasses:

@@ -34,7 +34,8 @@ def test_a_recipe_only_sets_flags():
     modern = parse("--recipe", "modern")
     flags = {field.name for field in dataclasses.fields(TrainOptions) if "flag" in field.metadata}
     values = RECIPES["modern"](DEFAULTS)
-    assert changed(modern, parse()) == values.keys() <= flags
+    replaced = {"augment"}  # by RandAugment, but for the mirror
+    assert changed(modern, parse()) == values.keys() | replaced <= flags
     words = [word for name, value in values.items() for word in (flag_name(name), str(value))]
     assert not changed(modern, parse(*words))
 
@@ -62,7 +63,8 @@ def test_augmentation_that_is_given_stays():
     """A user who asks for it would get RandAugment in its place; or a mistake, though nothing contradicts."""
     options = parse("--recipe", "modern", "--augment", "full")
     assert options.randaugment == "none"
-    assert parse("--recipe", "modern", "--augment", "none").randaugment == "2x9"
+    assert parse("--recipe", "modern", "--augment", "none").randaugment == "none"
+    assert parse("--recipe", "modern", "--augment", "none", "--randaugment", "2x9").randaugment == "2x9"
     assert parse("--recipe", "modern", "--randaugment", "none").randaugment == "none"
     assert parse("--recipe", "modern", "--randaugment", "3x5").randaugment == "3x5"
 
@@ -77,6 +79,8 @@ def test_the_warm_up_is_a_share_of_the_run_but_that_of_long_cycles_is_their_own(
     assert parse("--recipe", "modern").warmup_epochs == 2
     assert parse("--recipe", "modern", "--end-epoch", "10").warmup_epochs == 0.5
     assert parse("--recipe", "modern", "--long-cycles").warmup_epochs is None
+    assert parse("--recipe", "modern", "--long-cycles", "--multigrid", "per-epoch").warmup_epochs == 2
+    assert parse("--recipe", "modern", "--short-cycles").warmup_epochs == 2
 
 
 def test_on_resume_a_recipe_counts_as_its_flags():
@@ -84,6 +88,9 @@ def test_on_resume_a_recipe_counts_as_its_flags():
     assert set(RECIPES["modern"](DEFAULTS)) <= set(parse("--recipe", "modern").given)
     found = differences(parse("--recipe", "modern"), plain(parse()))
     assert {"--mixup", "--ema", "--lr-schedule"} <= found.keys()
+    assert next(iter(found)) == "--recipe"  # the flag that a user forgot
+    assert set(RECIPES["modern"](DEFAULTS)) <= set(parse("--recipe", "paper").given)
+    assert not set(RECIPES["modern"](DEFAULTS)) & set(parse().given)
     assert not differences(parse("--recipe", "modern"), plain(parse("--recipe", "modern")))
 
 

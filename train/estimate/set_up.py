@@ -51,6 +51,7 @@ from train.mixing import MixingOptions, make_mixing
 from train.monitor.trackers.choice import check_tracker
 from train.norm_clips import check_norm_clips
 from train.options import DatasetChoice, TrainOptions, make_parser, parse_with, resolve_auto, spec_of
+from train.precise_norm import batches_for_statistics
 from train.schedule.learning import learning_warnings
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
@@ -156,6 +157,7 @@ class Run:
     precision: str
     network: str
     frequencies: Frequencies
+    statistics: int  # batches for precise batch norm, before each validation
     log_every: int
     place: Path  # the run's folder, or the nearest above it that exists
     notes: tuple[str, ...]
@@ -257,13 +259,17 @@ def set_up(script: Script, options: TrainOptions) -> Run:
         trainer_options(options, device, options.gpus),
         checkpoints, {"format": FORMAT}, [], Progress(),
         most_val_clips=most_val_clips(options, world), freezing=freezing, average=average,
-        mixing=make_mixing(part(options, MixingOptions), options.random_seed, 0, len(splits.train.classes), device),
+        mixing=make_mixing(
+            part(options, MixingOptions), options.random_seed, 0, len(splits.train.classes), device,
+            options.repeat_clips,
+        ),
     )  # fmt: skip
     return Run(
         plan=plan, gpus=options.gpus, trainer=trainer, dataset=dataset, batches=batches,
         loader=loader, val_loader=validation, splits=splits, workers=options.workers,
         accumulate=options.accumulate, bad_videos_allowed=options.bad_videos_allowed, device=device,
         precision=options.precision, network=options.network, frequencies=_frequencies(options),
+        statistics=0 if options.fixes_all_norms else batches_for_statistics(options.precise_bn, plan),
         log_every=options.log_every, place=place, notes=(*learning_warnings(plan), *notes),
         with_cycles=_with_cycles(schedule, plan),
     )  # fmt: skip
@@ -307,8 +313,10 @@ def _notes(options: TrainOptions) -> tuple[str, ...]:
         notes.append(
             f"--unfreeze-after {options.unfreeze_after}: measured with what is frozen; later epochs take longer"
         )
-    if options.precise_bn:
-        notes.append(f"--precise-bn {options.precise_bn}: the time of its batches is not in the hours")
+    if options.precise_bn and not options.fixes_all_norms:
+        notes.append(
+            f"--precise-bn {options.precise_bn}: before each validation, its batches count as clips of the validation"
+        )
     if options.debug_mode:
         notes.append("--debug-mode is in the measurements, and slows them")
     return tuple(notes)

@@ -143,7 +143,7 @@ def _check_numbers(options: ScheduleOptions, num_videos: int, world_size: int, w
             f"{options.repeat_clips}{over}: give a multiple of {unit}, such as "
             f"{max(1, round(options.batch_size / unit)) * unit}"
         )
-    if options.end_lr > options.lr_base:
+    if options.lr_schedule == "cosine" and options.end_lr > options.lr_base:
         raise DataError(f"--end-lr {options.end_lr:g}: give --lr-base {options.lr_base:g} or less")
     for flag, rate in (("--lr-base", options.lr_base), ("--lr-factor", options.lr_factor), ("--warmup-lr", warmup_lr)):
         if not (isfinite(rate) and rate >= 0):

@@ -109,6 +109,22 @@ def test_augmented_clips_are_others_but_normalised_alike(small_dataset, clips):
         ClipLoader(opened(small_dataset, "val"), 8, augment=True)
 
 
+def test_randaugment_is_applied_or_refused(small_dataset):
+    """A user takes the clips for augmented ones."""
+    plain, augmented = (
+        torch.cat(
+            [frames for frames, _ in ClipLoader(opened(small_dataset, randaugment=word), 8, 0, augment=bool(word))]
+        )
+        for word in (None, "8x30")
+    )
+    assert ((plain - augmented).abs() > 0.01).flatten(1).any(dim=1).all()
+    with pytest.raises(DataError, match="augment=True"):
+        ClipLoader(opened(small_dataset, randaugment="2x9"), 8)
+    for split, word in (("val", "2x9"), ("train", "2"), ("train", (2, 9))):
+        with pytest.raises(DataError, match="randaugment"):
+            opened(small_dataset, split, randaugment=word)
+
+
 def test_clips_are_normalised_as_the_network_expects(small_dataset):
     """Weights of other projects were trained on other pixels."""
     val = opened(small_dataset, "val")
