@@ -10,7 +10,7 @@ from train.estimate import steps, validation
 from train.estimate.costs import ShapeCost
 from train.estimate.meter import LEAST, Meter
 from train.estimate.set_up import parse, set_up
-from train.estimate.validation import ValidationMeter, whole_seconds
+from train.estimate.validation import Validation, ValidationMeter, whole_seconds
 from train.step_graphs import REPLAYED_FROM
 
 EACH, ONCE = 0.1, 10.0  # seconds of a call, and of those that are slow at first, together, beyond that
@@ -81,6 +81,16 @@ def test_a_reader_that_starts_slowly_delays_the_first_validation_alone(run, cloc
     monkeypatch.setattr(validation, "evaluate", clock.slow_at_first(validation.evaluate))
     found = ValidationMeter(run, lambda: None).measure(60.0, guess=0.0)
     assert found == pytest.approx((EACH, ONCE, True))
+
+
+@pytest.mark.parametrize("batches", [0, 5])
+def test_batches_for_statistics_are_a_part_of_each_validation(run, apart, monkeypatch, batches):
+    """Precise batch norm passes over a small dataset again in each epoch: hours of a long run."""
+    run.statistics = batches
+    monkeypatch.setattr(apart.validation, "measure", lambda seconds, guess: Validation(each=3.0, once=1.0))
+    found = apart.validate(apart.costs({}))
+    clips = batches * 4 / len(run.splits.val)
+    assert (found.each, found.once) == (pytest.approx(3.0 * (1 + clips)), 1.0)
 
 
 def test_a_validation_without_time_is_guessed(run):
