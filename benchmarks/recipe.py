@@ -51,9 +51,21 @@ PARTS: dict[str, tuple[str, ...]] = {
     "RandAugment": ("--randaugment", "2x9"),
     "two clips a video": ("--repeat-clips", "2"),
     "AdamW": ("--optimizer", "adamw", "--lr-base", "0.001", "--weight-decay", "0.05"),
+    "short runs": (
+        "--lr-schedule",
+        "cosine",
+        "--label-smoothing",
+        "0.1",
+        "--erase",
+        "0.25",
+        "--crop",
+        "jitter",
+        "--randaugment",
+        "2x9",
+    ),
     "modern": ("--recipe", "modern", "--randaugment", "2x9"),
 }
-"""The flags of each part. The warm-up of all of them is that of `schedule`."""
+"""The flags of each part. The warm-up of all of them is that of `schedule`. `short runs`: what helps from the start."""
 
 
 class Job(NamedTuple):

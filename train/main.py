@@ -101,6 +101,7 @@ from train.optimizer_step import OptimizerStep
 from train.options import DatasetChoice, TrainOptions, parse_options, resolve_auto, shared_flags, spec_of
 from train.part_lines import part_lines, unused_parts
 from train.precise_norm import PreciseNormOptions, batches_for_statistics, make_precise_norm
+from train.recipe import recipe_warnings
 from train.regularisation import RegularisationOptions, make_draws, regularise
 from train.run_facts import network_facts, plain_contents, run_facts, shared_facts, validation_facts
 from train.run_folder import RunFolder, is_of_another_run
@@ -331,6 +332,8 @@ def _tell(plan: Plan, splits: Splits, options: TrainOptions, parts: list[str], f
         tell_mirroring(splits.train.classes, options)
         tell_spans(splits.val, options, "validation")
     for line in (*learning_warnings(plan), *mixing_warnings(part(options, MixingOptions), plan, options.accumulate)):
+        LOG.warning("%s", line)
+    for line in recipe_warnings(options, plan.total_steps):
         LOG.warning("%s", line)
     if not options.fixes_all_norms:
         for line in accumulation_warnings(plan, options.accumulate, options.sync_bn):

@@ -13,6 +13,7 @@ from data.augment.randaugment import NONE as NO_RANDAUGMENT
 Options = TypeVar("Options")
 
 PAPER, MODERN = "paper", "modern"
+FEW_STEPS = 1000  # of a whole run; with 240 and 300, two small datasets were hardly learnt: see docs/recipe.md
 WARMUP_SHARE = 1 / 20  # of the epochs, unless the paper's long cycles have a warm-up of their own
 
 
@@ -77,6 +78,16 @@ def recipe_lines(options: Any) -> list[str]:
     if others := {name: now[name] for name in wanted if now[name] != wanted[name]}:
         lines.append(f"--recipe {options.recipe}, but as the command line says: {_shown(others)}")
     return lines
+
+
+def recipe_warnings(options: Any, steps: int) -> list[str]:
+    """What to say of a recipe that has too few `steps` in the whole run to pay."""
+    if options.recipe != MODERN or steps >= FEW_STEPS:
+        return []
+    return [
+        f"--recipe {MODERN}: the run has only {steps} steps, in which dropout, CutMix and branches from zero let a network "
+        "learn little; give more epochs, or the parts of docs/recipe.md that help from the start"
+    ]
 
 
 def _shown(values: dict[str, Any]) -> str:

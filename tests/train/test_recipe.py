@@ -8,7 +8,7 @@ from common.options import differences, flag_name, plain
 from tests.plans import make_plan
 from train.options import TrainOptions, parse_options
 from train.precise_norm import batches_for_statistics
-from train.recipe import RECIPES, recipe_lines
+from train.recipe import RECIPES, recipe_lines, recipe_warnings
 
 DEFAULTS = TrainOptions(end_epoch=40, lr_steps=(10, 20))
 
@@ -92,6 +92,12 @@ def test_on_resume_a_recipe_counts_as_its_flags():
     assert set(RECIPES["modern"](DEFAULTS)) <= set(parse("--recipe", "paper").given)
     assert not set(RECIPES["modern"](DEFAULTS)) & set(parse().given)
     assert not differences(parse("--recipe", "modern"), plain(parse("--recipe", "modern")))
+
+
+def test_a_run_too_short_for_a_recipe_is_told():
+    """It would be taken for a better one."""
+    assert recipe_warnings(parse("--recipe", "modern"), 300)
+    assert not recipe_warnings(parse("--recipe", "modern"), 20_000) and not recipe_warnings(parse(), 300)
 
 
 @pytest.mark.parametrize(("videos", "wanted", "batches"), [(1000, 200, 125), (1000, 50, 50), (5, 200, 1)])
