@@ -26,7 +26,7 @@ WITHIN = {
         "labels": {"store"},
         "clips": {"labels", "augment", "store"},
         "loading": {"clips", "labels", "augment", "store"},
-        "open": {"clips", "labels"},
+        "open": {"augment", "clips", "labels"},
         "preview": {"clips", "labels", "augment", "store"},
         "prepare": {"clips", "labels", "augment", "store"},
     },

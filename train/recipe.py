@@ -85,8 +85,8 @@ def recipe_warnings(options: Any, steps: int) -> list[str]:
     if options.recipe != MODERN or steps >= FEW_STEPS:
         return []
     return [
-        f"--recipe {MODERN}: the run has only {steps} steps, in which dropout, CutMix and branches from zero let a network "
-        "learn little; give more epochs, or the parts of docs/recipe.md that help from the start"
+        f"--recipe {MODERN}: the run has only {steps} steps, in which dropout, CutMix and branches from zero let a "
+        "network learn little; give more epochs, or the parts of docs/recipe.md that help from the start"
     ]
 
 
