@@ -51,7 +51,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "RandAugment": ("--randaugment", "2x9"),
     "two clips a video": ("--repeat-clips", "2"),
     "AdamW": ("--optimizer", "adamw", "--lr-base", "0.001", "--weight-decay", "0.05"),
-    "short runs": (
+    "light": (
         "--lr-schedule",
         "cosine",
         "--label-smoothing",
@@ -65,7 +65,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "modern": ("--recipe", "modern", "--randaugment", "2x9"),
 }
-"""The flags of each part. The warm-up of all of them is that of `schedule`. `short runs`: what helps from the start."""
+"""The flags of each part. The warm-up of all of them is that of `schedule`."""
 
 
 class Job(NamedTuple):
@@ -176,6 +176,8 @@ def _arguments(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     own, flags = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    if "full" in flags:
+        raise DataError("--augment full: parts with RandAugment take its place; leave it out")
     return parser.parse_args(own), flags
 
 

@@ -104,7 +104,7 @@ class RecipeStep:
         self.batch = _batch(options, device)
 
     def __call__(self) -> None:
-        """A step, outside of the Trainer's loop: always the first of the run."""
+        """A step, outside of the Trainer's loop, at the rate of the first one."""
         self.trainer.network.train()
         self.trainer.progress.step = 0
         self.trainer.speed.restart()

@@ -80,6 +80,9 @@ def open_split(
         operations = read_randaugment(randaugment)
     except DataError as error:
         raise DataError(f"randaugment {quoted(str(randaugment))}: {error}") from None
+    is_random = split == "train" if training is None else training
+    if operations and not is_random:
+        raise DataError("randaugment is for random clips, as of a training split: leave it out")
     shape, intervals = _clip_shape(clip_length, clip_size), _intervals(interval)
     place = None if labels is None else _absolute(labels)
     if source not in SOURCES:
@@ -89,9 +92,6 @@ def open_split(
     videos, lines = _videos(_absolute(dataset), split, spec, place, classes, source)
     for line in lines:
         report(line)
-    is_random = split == "train" if training is None else training
-    if operations and not is_random:
-        raise DataError("randaugment is for random clips, as of a training split: leave it out")
     # The augmentation is drawn, which takes no time; ClipLoader applies it if it is asked to.
     lowest, highest, rate = intervals or ANY
     clips: RandomClips | UniformClips = UniformClips(highest, rate=rate, span=intervals is None)

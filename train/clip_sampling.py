@@ -110,9 +110,8 @@ def tell_randaugment(options: Any) -> None:
     if found is None:
         return
     LOG.info(
-        "--randaugment: each training clip goes through %d random operations of magnitude %d of %d, instead of the "
-        "colour, blur, noise and rotation of --augment full; %s of the clips are mirrored",
-        found.operations, found.magnitude, HIGHEST, "none" if options.augment == "none" else "half",
+        "--randaugment: each training clip goes through %d random operations of magnitude %d of %d; %s of the clips "
+        "are mirrored", found.operations, found.magnitude, HIGHEST, "none" if options.augment == "none" else "half",
     )  # fmt: skip
 
 

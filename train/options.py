@@ -367,9 +367,15 @@ def check_cropping(options: TrainOptions) -> None:
 
 
 def without_replaced(options: TrainOptions) -> TrainOptions:
-    """RandAugment takes the place of `--augment full` where that is a default; what is left of it is to mirror."""
-    is_default = options.augment == "full" and "augment" not in options.given
-    return replace(options, augment="flip") if is_default and randaugment_of(options) else options
+    """RandAugment and `--augment full` take each other's place: the one that is given that of a default.
+
+    What is left of `--augment full` is to mirror.
+    """
+    if not randaugment_of(options) or options.augment != "full":
+        return options
+    if "augment" not in options.given:
+        return replace(options, augment="flip")
+    return options if "randaugment" in options.given else replace(options, randaugment=NO_RANDAUGMENT)
 
 
 def check_randaugment(options: TrainOptions) -> None:

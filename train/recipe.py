@@ -13,7 +13,7 @@ from data.augment.randaugment import NONE as NO_RANDAUGMENT
 Options = TypeVar("Options")
 
 PAPER, MODERN = "paper", "modern"
-FEW_STEPS = 1000  # of a whole run; with 240 and 300, two small datasets were hardly learnt: see docs/recipe.md
+FEW_STEPS = 1000  # of a whole run; with 240 to 900, two small datasets were hardly learnt, and no longer run was tried
 WARMUP_SHARE = 1 / 20  # of the epochs, unless the paper's long cycles have a warm-up of their own
 
 
@@ -81,12 +81,14 @@ def recipe_lines(options: Any) -> list[str]:
 
 
 def recipe_warnings(options: Any, steps: int) -> list[str]:
-    """What to say of a recipe that has too few `steps` in the whole run to pay."""
-    if options.recipe != MODERN or steps >= FEW_STEPS:
+    """What to say of a recipe with which new weights learn little in the whole run's few `steps`."""
+    if options.recipe != MODERN or steps >= FEW_STEPS or options.pretrained_3d or options.inflate:
         return []
+    slow = [flag_name(name) for name in ("dropout", "cutmix", "zero_init_residual") if getattr(options, name)]
     return [
-        f"--recipe {MODERN}: the run has only {steps} steps, in which dropout, CutMix and branches from zero let a "
-        "network learn little; give more epochs, or the parts of docs/recipe.md that help from the start"
+        f"--recipe {MODERN}: the run has only {steps} steps, in which {part} makes new weights learn little: give more "
+        "epochs, or turn it off (see docs/recipe.md)"
+        for part in filter(None, [" and ".join(slow)])
     ]
 
 

@@ -98,6 +98,11 @@ def test_a_run_too_short_for_a_recipe_is_told():
     """It would be taken for a better one."""
     assert recipe_warnings(parse("--recipe", "modern"), 300)
     assert not recipe_warnings(parse("--recipe", "modern"), 20_000) and not recipe_warnings(parse(), 300)
+    (line,) = recipe_warnings(parse("--recipe", "modern", "--dropout", "0"), 300)
+    assert "--dropout" not in line and "--cutmix" in line
+    off = ("--dropout", "0", "--cutmix", "0", "--zero-init-residual", "False")
+    assert not recipe_warnings(parse("--recipe", "modern", *off), 300)
+    assert not recipe_warnings(parse("--recipe", "modern", "--pretrained-3d", "FILE", "--fine-tune"), 300)
 
 
 @pytest.mark.parametrize(("videos", "wanted", "batches"), [(1000, 200, 125), (1000, 50, 50), (5, 200, 1)])

@@ -251,8 +251,8 @@ class Meter:
         share = self.validation.pixels / pixels_of(self.run.of_rank(full))
         guess = costs.at_once(share * costs.read((full,)), share * FORWARD_SHARE * costs.compute((full,)))
         found = self.validation.measure(self.allowance("validation", 1), guess)
-        statistics = self.run.statistics * self.run.of_rank(full).batch_size  # clips, which pass as in a validation
-        return found._replace(each=found.each * (1 + statistics / (self.validation.number * self.validation.views)))
+        statistics = self.run.statistics * pixels_of(self.run.of_rank(self.run.plan.full_spec))
+        return found._replace(each=found.each * (1 + statistics / (self.validation.pixels * self.validation.batches)))
 
     def save(self) -> Saved:
         """Copy the state of a checkpoint, and write it."""

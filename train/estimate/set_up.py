@@ -315,7 +315,7 @@ def _notes(options: TrainOptions) -> tuple[str, ...]:
         )
     if options.precise_bn and not options.fixes_all_norms:
         notes.append(
-            f"--precise-bn {options.precise_bn}: before each validation, its batches count as clips of the validation"
+            f"--precise-bn {options.precise_bn}: the time of its batches is reckoned from that of validation clips"
         )
     if options.debug_mode:
         notes.append("--debug-mode is in the measurements, and slows them")

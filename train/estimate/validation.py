@@ -55,7 +55,7 @@ class ValidationMeter:
         self.run, self.wait = run, wait
         self.videos = Videos()
         loader = run.val_loader
-        self.number = len(loader.dataset.videos)
+        self.number = sum(map(len, loader.batch_sampler))  # of this rank
         ((self.batch, self.shape), *_) = loader.batch_sampler.sizes()
         self.views = loader.dataset.sampling.views
 

@@ -132,7 +132,7 @@ def command_section(run: RunFiles) -> Section:
     given = options.get("given")
     given = [str(name) for name in given if str(name) in options] if isinstance(given, list) else []
     if given:
-        parts.append(tag("h3", "Options given on the command line"))
+        parts.append(tag("h3", "Options given, by flags or by --recipe"))
         parts.append(facts(((_flag(name), _shown(options[name])) for name in given), "columns"))
     others = [(_flag(name), _shown(value)) for name, value in options.items() if name not in (*given, "given")]
     if others:

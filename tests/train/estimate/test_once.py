@@ -93,6 +93,22 @@ def test_batches_for_statistics_are_a_part_of_each_validation(run, apart, monkey
     assert (found.each, found.once) == (pytest.approx(3.0 * (1 + clips)), 1.0)
 
 
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_rank_validates_its_own_videos(small_dataset, gpus):
+    """The time of a validation on N GPUs was N times too long."""
+    script, options, _ = parse(
+        [str(ROOT / "train_custom.py"), "--dataset", str(small_dataset), *FLAGS, "--gpus", str(gpus)], ""
+    )
+    run = set_up(script, options)
+    try:
+        meter = ValidationMeter(run, lambda: None)
+        assert meter.number == -(-len(run.splits.val) // gpus)
+        assert meter._evaluate(60.0)[1], "a whole validation is not seen to be whole"
+    finally:
+        run.loader.close()
+        run.val_loader.close()
+
+
 def test_a_validation_without_time_is_guessed(run):
     meter = ValidationMeter(run, lambda: None)
     found = meter.measure(1.0, guess=2.0)
