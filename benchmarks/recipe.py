@@ -31,8 +31,11 @@ from common.json_text import json_text
 from common.logs import make_console
 from evaluate.comparison.comparing import Comparison, as_json, compare_predictions
 from evaluate.comparison.prediction_files import match_videos, read_sources
+from train.recipe import MODERN, PAPER
 
-PAPER = "paper"
+LIGHT = (
+    "--lr-schedule", "cosine", "--label-smoothing", "0.1", "--erase", "0.25", "--crop", "jitter", "--randaugment", "2x9"
+)  # fmt: skip
 PARTS: dict[str, tuple[str, ...]] = {
     PAPER: (),
     "cosine": ("--lr-schedule", "cosine"),
@@ -51,19 +54,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "RandAugment": ("--randaugment", "2x9"),
     "two clips a video": ("--repeat-clips", "2"),
     "AdamW": ("--optimizer", "adamw", "--lr-base", "0.001", "--weight-decay", "0.05"),
-    "light": (
-        "--lr-schedule",
-        "cosine",
-        "--label-smoothing",
-        "0.1",
-        "--erase",
-        "0.25",
-        "--crop",
-        "jitter",
-        "--randaugment",
-        "2x9",
-    ),
-    "modern": ("--recipe", "modern", "--randaugment", "2x9"),
+    "light": LIGHT,
+    MODERN: ("--recipe", MODERN, "--randaugment", "2x9"),
 }
 """The flags of each part. The warm-up of all of them is that of `schedule`."""
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 import train_custom
+from benchmarks.gpu.training import train_step
 from common.cli import CommandParser, positive_integer, run_command
 from common.device import tune_device
 from common.errors import DataError
@@ -39,6 +40,7 @@ from train.mixing import MixingOptions, make_mixing
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 from train.options import TrainOptions, parse_options
+from train.recipe import MODERN, PAPER
 from train.regularisation import RegularisationOptions, make_draws, regularise
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
@@ -46,7 +48,6 @@ from train.step_graphs import REPLAYED_FROM
 from train.trainer import Trainer, TrainerOptions
 
 CLASSES = 400
-PAPER, MODERN = "paper", "modern"
 PARTS = {
     PAPER: (),
     "dropout, drop path": ("--dropout", "0.5", "--drop-path", "0.1"),
@@ -105,11 +106,8 @@ class RecipeStep:
 
     def __call__(self) -> None:
         """A step, outside of the Trainer's loop, at the rate of the first one."""
-        self.trainer.network.train()
         self.trainer.progress.step = 0
-        self.trainer.speed.restart()
-        self.trainer.speed.begin_step(0.0, len(self.batch.labels))
-        self.trainer.train_step(self.batch, self.plan.full_spec)
+        train_step(self.trainer, self.batch, self.plan.full_spec)
 
 
 def _batch(options: TrainOptions, device: torch.device) -> Batch:

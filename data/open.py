@@ -14,7 +14,7 @@ from common.cli import LARGEST
 from common.errors import DataError
 from common.files import what_is_at
 from common.text import quoted
-from data.augment.randaugment import read_randaugment
+from data.augment.randaugment import RandAugment, read_randaugment
 from data.clips.by_index import Clips, whole_number
 from data.clips.dataset import SOURCES
 from data.clips.intervals import ANY, Intervals, intervals_of, read_interval
@@ -76,13 +76,8 @@ def open_split(
         _check_test_labels(_absolute(dataset), None if labels is None else _absolute(labels))
         spec = replace(spec, val_labels=TEST_LABELS)
     seed = whole_number("seed", seed, least=0)
-    try:
-        operations = read_randaugment(randaugment)
-    except DataError as error:
-        raise DataError(f"randaugment {quoted(str(randaugment))}: {error}") from None
     is_random = split == "train" if training is None else training
-    if operations and not is_random:
-        raise DataError("randaugment is for random clips, as of a training split: leave it out")
+    operations = _randaugment(randaugment, is_random)
     shape, intervals = _clip_shape(clip_length, clip_size), _intervals(interval)
     place = None if labels is None else _absolute(labels)
     if source not in SOURCES:
@@ -114,6 +109,17 @@ def read_video(
     _, highest, rate = intervals or ANY
     number = whole_number("clips", clips)
     return read_clips(_absolute(path), UniformClips(highest, number, rate, span=intervals is None), shape)
+
+
+def _randaugment(word: str | None, is_random: bool) -> RandAugment | None:
+    """The operations that are drawn for clips. DataError if there are none of this word, or clips are not random."""
+    try:
+        found = read_randaugment(word)
+    except DataError as error:
+        raise DataError(f"randaugment {quoted(str(word))}: {error}") from None
+    if found and not is_random:
+        raise DataError("randaugment is for random clips, as of a training split: leave it out")
+    return found
 
 
 def _check_test_labels(dataset: Path, labels: Path | None) -> None:

@@ -82,13 +82,13 @@ def recipe_lines(options: Any) -> list[str]:
 
 def recipe_warnings(options: Any, steps: int) -> list[str]:
     """What to say of a recipe with which new weights learn little in the whole run's few `steps`."""
-    if options.recipe != MODERN or steps >= FEW_STEPS or options.pretrained_3d or options.inflate:
-        return []
+    is_new = not (options.pretrained_3d or options.inflate)
     slow = [flag_name(name) for name in ("dropout", "cutmix", "zero_init_residual") if getattr(options, name)]
+    if options.recipe != MODERN or steps >= FEW_STEPS or not is_new or not slow:
+        return []
     return [
-        f"--recipe {MODERN}: the run has only {steps} steps, in which {part} makes new weights learn little: give more "
-        "epochs, or turn it off (see docs/recipe.md)"
-        for part in filter(None, [" and ".join(slow)])
+        f"--recipe {MODERN}: the run has only {steps} steps, and with {' and '.join(slow)} new weights learn slowly: "
+        "give more epochs, or turn them off (see docs/recipe.md)"
     ]
 
 

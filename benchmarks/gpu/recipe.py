@@ -1,13 +1,12 @@
 """Section i: a training step with each part of the modern recipe, against that of the paper."""
 
-import torch
-
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.steps import BATCH, CLIP, TINY_BATCH, TINY_CLIP
 from benchmarks.gpu.training import name_of, text_of
-from benchmarks.recipe_step import PAPER, PARTS, RecipeStep, in_turns, options_of, ratio
+from benchmarks.recipe_step import PARTS, RecipeStep, in_turns, options_of, ratio
 from common.device import tune_device
 from data.clips.types import ClipShape
+from train.recipe import PAPER
 
 TURNS = 20
 
@@ -20,7 +19,6 @@ def run(job: Job) -> None:
     batch, precision = (TINY_BATCH if job.is_tiny else BATCH), job.half[0]
 
     def measure(name: str) -> None:
-        torch.manual_seed(0)
         pair = {
             each: RecipeStep(name_of(job), options_of(PARTS[each], clip, batch), job.device, precision, job.folder)
             for each in (PAPER, name)

@@ -1,7 +1,7 @@
 """RandAugment's operations on grey levels: those of a clip are one table, from each level of each channel to another.
 
 What depends on the clip's pixels is the same for all its frames, so that it does not flicker, and is of the pixels that
-`levels_of` takes, before any other operation. All numbers are integers: tables are the same on every device.
+`level_counts` takes, before any other operation. All numbers are integers: tables are the same on every device.
 """
 
 from collections.abc import Callable
