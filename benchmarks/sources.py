@@ -126,12 +126,12 @@ def main() -> int:
         indexing = (thread_time() - began) / len(files)
         forms |= {name: as_files(files, folder, *how) for name, how in FILES.items()}
         seconds = seconds_a_clip(_calls(forms, len(files)), arguments.repeats, cold=False)
+        sizes = {name: form.bytes_an_hour() / 1e9 for name, form in forms.items()}
     table = Table(title="Clips of 16x224x224, one core", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("source", no_wrap=True)
     for heading in ("GB/hour", "clips/s", *(f"{name}, TB" for name in HOURS)):
         table.add_column(heading, justify="right")
-    for name, form in forms.items():
-        gigabytes = form.bytes_an_hour() / 1e9
+    for name, gigabytes in sizes.items():
         disks = (f"{gigabytes * hours / 1000:.3f}" for hours in HOURS.values())
         table.add_row(name, f"{gigabytes:.2f}", f"{1 / seconds[name]:.0f}", *disks)
     console.print(table)

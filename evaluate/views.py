@@ -37,8 +37,8 @@ class ViewOptions:
         "and right (or top, middle and bottom)", "data", minimum=1, maximum=MOST_VIEWS, is_compared=True,
     )  # fmt: skip
     val_size: int | None = option(
-        None, "height and width of the crops in validation (default: those of the training)", "data", minimum=1,
-        is_compared=True, metavar="N",
+        None, "height and width of the crops in validation (default: those of the training; in an evaluation, those "
+        "of the file's validation)", "data", minimum=1, is_compared=True, metavar="N",
     )  # fmt: skip
 
 

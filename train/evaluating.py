@@ -149,6 +149,7 @@ def run_evaluation(
         probe = time_probe(evaluation, views, videos, preprocessing.shape, ranks, evaluate_as)
     if ranks.is_first:
         additions = [addition_of(probe)] if probe else []
+        warnings = [note for level, note in notes if level == logging.WARNING] + warnings
         show_and_write(evaluation, videos, target, passport, additions, warnings)
     return 0
 

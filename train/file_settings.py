@@ -32,6 +32,9 @@ def settings_from_file(
     The notes are for the log: what is taken from the file, what a flag changes, and what the file does not say.
     """
     names = NETWORK + ((*CLIPS, CROP, "variant") if options.evaluate else ())
+    if options.evaluate and options.val_size:
+        given = (*options.given, "clip_size")
+        options = replace(options, clip_size=options.val_size, val_size=None, given=given)
     with in_file(path):
         saved = _saved(checkpoint, variants)
     differing = [name for name in names if name in saved and saved[name] != getattr(options, name)]

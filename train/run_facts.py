@@ -68,7 +68,7 @@ def run_facts(
         "options": plain(options),
         "preprocessing": Preprocessing(
             options.clip_length,
-            options.clip_size,
+            options.val_size or options.clip_size,
             options.val_frame_interval,
             options.crop_scale,
             normalisation=network.normalisation,

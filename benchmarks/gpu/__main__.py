@@ -15,7 +15,7 @@ NETWORKS = ("numpy", "rich", "safetensors", "filelock")
 TRAINING = (*NETWORKS, "cv2", "simplejpeg", "tensorboard")
 SECTIONS = (
     Section("a", "tests", "benchmarks.gpu.card_tests:run", 0.26, (*TRAINING, "av", "pytest"), 210),
-    Section("b", "limits of the card", "benchmarks.gpu.limits:run", 0.04, ()),
+    Section("b", "limits of the card", "benchmarks.gpu.limits:run", 0.04, NETWORKS),
     Section("h", "fused operations", "benchmarks.gpu.kernels:run", 0.06, NETWORKS),
     Section("c", "a training step", "benchmarks.gpu.steps:run_forms", 0.23, NETWORKS),
     Section("d", "other networks", "benchmarks.gpu.steps:run_networks", 0.12, NETWORKS),

@@ -13,7 +13,7 @@ from common.files import what_is_at
 from data.clips.dataset import known_rate
 from data.clips.sampling import ClipSampling
 from data.clips.types import ClipRequest, ClipShape
-from data.store.crop_box import CropBox, copy_crop
+from data.store.crop_box import CropBox, copy_crop_of_whole
 from data.store.frame_store import DATABASE, FrameStore
 from data.store.video_file import VideoError, VideoReader
 
@@ -118,7 +118,7 @@ def crops_of(frame: np.ndarray, boxes: list[CropBox]) -> np.ndarray:
     """The crops uint8 (K, h, w, 3) of a frame (H, W, 3)."""
     crops = np.empty((len(boxes), boxes[0].out_height, boxes[0].out_width, 3), np.uint8)
     for box, crop in zip(boxes, crops, strict=True):
-        copy_crop(frame, box, crop)
+        copy_crop_of_whole(frame, box, crop)
     return crops
 
 

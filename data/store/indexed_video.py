@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from common.files import reason as os_reason
-from data.store.crop_box import CropBox, copy_crop
+from data.store.crop_box import CropBox, copy_crop_of_whole
 from data.store.keyframe_index import WHOLE, FrameIndex
 from data.store.tone_map import hdr_light
 from data.store.video_container import VideoError, open_video, reason
@@ -107,7 +107,7 @@ class IndexedVideo:
                 first, *others = positions[index]
                 pixels = upright(frame, limited_grey, light)
                 for box, clip in zip(crop_boxes, out, strict=True):
-                    copy_crop(pixels, box, clip[first])
+                    copy_crop_of_whole(pixels, box, clip[first])
                     for position in others:
                         clip[position] = clip[first]
         except VideoError as error:

@@ -20,7 +20,7 @@ from common.logs import LOG
 from data.clips.one_video import crop_boxes, crops_of
 from data.clips.sampling import ClipSampling
 from data.clips.types import ClipShape
-from data.clips.windows import MOST_HELD, HeldFrame, views_of
+from data.clips.windows import MOST_HELD, NEAR, HeldFrame, views_of
 from data.store.crop_box import CropBox
 from data.store.video_file import VideoError, VideoReader
 from data.store.video_pixels import Upright
@@ -167,7 +167,8 @@ class Live:
 
     def _hold(self, frame: HeldFrame) -> None:
         self.held.append(frame)
-        while self.held[0].time < frame.time - self.seconds:
+        # A frame at each end would be one more than a window of a file has.
+        while len(self.held) > 1 and self.held[0].time < frame.time - self.seconds + NEAR:
             self.held.popleft()
         if len(self.held) * frame.crops.nbytes > MOST_HELD:
             raise DataError(f"{self.seconds:g} s of the camera need more than {MOST_HELD >> 30} GiB: lower --window")

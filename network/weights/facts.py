@@ -98,6 +98,7 @@ def training_facts(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     An empty dict stands for each that is not known.
     `options` are those of CLIPS and the `variant` of the dataset, "" if its script has none; `videos` and `content` are
     digests of the training and validation videos and of what they hold; `preprocessing` has all of PREPROCESSING.
+    `clip_size` is that of the run's validation in both, also where it is not that of its training.
     Paths and other options are left out: exported files are given to others. NetworkError if one of them is no such
     value.
     """
@@ -116,6 +117,10 @@ def training_facts(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 raise NetworkError(f"its field `{field}` has {shown(digests)} for {shown(name)}, which no run saves")
             facts[field][name] = digests
     facts["preprocessing"] = _preprocessing(_values(checkpoint, "preprocessing"))
+    if options.get("val_size") is not None:  # older versions' preprocessing has the size of the training
+        size = {"clip_size": _clip_option("val_size", options["val_size"])}
+        facts["options"] |= size
+        facts["preprocessing"] |= size if facts["preprocessing"] else {}
     return facts
 
 

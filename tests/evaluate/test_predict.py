@@ -150,6 +150,8 @@ def test_json_says_what_csv_says(predict, tmp_path):
     predict(tmp_path, "--output", tmp_path / "x.csv")
     predict(tmp_path, "--output", tmp_path / "x.json")
     first, second = json.loads((tmp_path / "x.json").read_text())["videos"]
+    head = json.loads((tmp_path / "x.json").read_text(), object_pairs_hook=list)
+    assert len({name for name, _ in head}) == len(head)  # strict readers refuse a name twice
     row = rows(tmp_path / "x.csv")[0]
     pairs = [(row[f"class_{place}"], float(row[f"score_{place}"])) for place in range(1, 5)]
     assert [(each["class"], each["score"]) for each in first["predictions"]] == pairs
@@ -338,7 +340,7 @@ def test_a_camera_gives_a_line_for_each_prediction(checkpoint, tmp_path, capsys)
         due += line["skipped"]
         assert time >= due - 1e-6
         due += 1
-        assert 1 <= line["frames"] <= 21 and line["latency"] > 0
+        assert 1 <= line["frames"] <= 20 and line["latency"] > 0
         assert len(line["classes"]) == len(line["scores"]) == 4
 
 

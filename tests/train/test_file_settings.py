@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from common.errors import NetworkError
+from evaluate.preprocessing import Preprocessing
+from network.weights.facts import training_facts
+from train.evaluating import val_shape
 from train.file_settings import settings_from_file
 from train.options import TrainOptions
 
@@ -28,6 +31,23 @@ def test_an_evaluation_takes_network_and_clips_from_the_file():
     assert level == logging.INFO
     for fact in ("x.pth", "srtg_r3d_10", "gates True", "placement mid", "clip length 4", "clip size 32"):
         assert fact in text
+
+
+def test_an_evaluation_is_at_the_size_of_the_run_s_validation():
+    """A run that was validated at another size than it was trained at would get another score, without a word."""
+    own = OWN | {"options": OWN["options"] | {"val_size": 48}}
+    options, notes = settings_from_file(TrainOptions(evaluate=True), PATH, own)
+    assert val_shape(options) == (4, 48, 48) and "clip size 48" in notes[0][1]
+    own["preprocessing"] = Preprocessing(4, 32, 3).plain()  # as older versions wrote it
+    assert Preprocessing.from_facts(training_facts(own)) == Preprocessing(4, 48, 3)
+    given = TrainOptions(evaluate=True, val_size=40, given=("val_size",))
+    options, notes = settings_from_file(given, PATH, own)
+    assert val_shape(options) == (4, 40, 40)
+    (warning,) = [text for level, text in notes if level == logging.WARNING]
+    assert "clip size 48" in warning and "clip size 40" in warning
+    assert settings_from_file(TrainOptions(val_size=40), PATH, own)[0].val_size == 40
+    with pytest.raises(NetworkError, match="val_size is 0"):
+        settings_from_file(TrainOptions(evaluate=True), PATH, own | {"options": own["options"] | {"val_size": 0}})
 
 
 def test_an_evaluation_takes_the_split_of_the_file():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from data.clips.one_video import crops_of
 from data.store import keyframe_index
 from data.store.crop_box import CropBox
 from data.store.frame_store import FrameStore, write_frames
@@ -165,6 +166,19 @@ def test_pixels_are_those_of_the_database(tmp_path: Path, box: CropBox | None, t
     difference = np.abs(video.read([0, 5, 11], box).astype(int) - store.read([0, 5, 11], box))
     # At quality 100 a coefficient is off by half a level. A scaled box takes JPEG's fast transform.
     assert difference.mean() < (1 if box is None or not box.scales else 2) and difference.max() <= 8
+
+
+@pytest.mark.parametrize("box", [CropBox(0, 0, 176, 176, 64, 64), CropBox(4, 8, 160, 176, 32, 36, True)])
+def test_small_crops_of_large_frames_are_averaged_as_in_the_database(tmp_path: Path, box: CropBox) -> None:
+    """A database's JPEG is decoded at a half or a quarter, which averages; skipped pixels look like other textures."""
+    grey = np.random.default_rng(2).integers(16, 240, (2, 184, 192, 1), np.uint8)
+    path = encode_video(tmp_path / "v.mp4", list(np.repeat(grey, 3, axis=3)), options={"crf": "1"})
+    store = quality_100(VideoReader(path, WHOLE), tmp_path / "v")
+    one, other = IndexedVideo(part_of(path)).read([0, 1], box), store.read([0, 1], box)
+    assert np.abs(one.astype(int) - other).mean() < 3 and other.std() > 10
+    with_others = np.empty((1, 2, *one.shape[1:]), np.uint8)
+    IndexedVideo(part_of(path)).read_crops([0, 1], [box], with_others)
+    assert (with_others[0] == one).all() and (crops_of(next(iter(VideoReader(path, WHOLE))), [box])[0] == one[0]).all()
 
 
 @pytest.mark.parametrize("levels", [LIMITED, FULL])
