@@ -186,7 +186,7 @@ def mixing_lines(options: MixingOptions) -> list[str]:
 
 
 def mixing_warnings(options: MixingOptions, plan: Plan, parts: int) -> list[str]:
-    """Warnings of shapes at which clips are not mixed with another video's, in the `parts` that a rank's batch is of."""
+    """Warnings of shapes at which clips are mixed with none of another video: a rank takes its batch in `parts`."""
     flags = " and ".join(f"--{name}" for name in ("mixup", "cutmix") if getattr(options, name))
     if not flags:
         return []
