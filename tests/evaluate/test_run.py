@@ -127,6 +127,13 @@ def test_a_video_that_cannot_be_read_is_an_error_or_is_counted_and_listed(tmp_pa
     assert "6 of 7" in summary["text"]
 
 
+def test_predictions_name_their_run(small_dataset, tmp_path, capsys):
+    """Two epochs of it could not be told from two seeds."""
+    torch.save(checkpoint_of() | {"run_key": "0123456789abcdef"}, tmp_path / "x.pth")
+    assert "run_key" not in evaluated(capsys, tmp_path / "x.pth", small_dataset)
+    assert read_predictions(tmp_path / "evaluation_val_1x1").about["run_key"] == "0123456789abcdef"
+
+
 @pytest.mark.parametrize(
     ("factor", "words"),
     [(1e38, "loss is inf over 7 videos.*so far apart that the loss overflows"), (np.inf, "loss is nan.*not finite")],
