@@ -230,7 +230,7 @@ def _check_progress(progress: Mapping[str, Any], num_classes: int) -> None:
     if steps < epoch - 1 + step:
         raise DataError(f"its progress has {steps} steps in all, too few for step {step} of epoch {epoch}")
     if later := [number for number, *_ in progress.get("reported", []) if number >= epoch]:
-        raise DataError(f"its progress has the losses of epoch {later[0]} in epoch {epoch}")
+        raise DataError(f"its field `progress.reported` has epoch {later[0]}, but its position is in epoch {epoch}")
     if progress["skipped_updates"] > steps:
         raise DataError(f"its progress has {progress['skipped_updates']} skipped updates in {steps} steps")
     if (clips < step) if step else clips:
