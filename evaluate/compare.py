@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from common.cli import CommandParser, StoreText, run_command
@@ -45,6 +44,7 @@ from evaluate.comparison.prediction_files import (
     outlived,
     read_sources,
 )
+from evaluate.comparison.seeds import check_seeds, shared_trainings
 from evaluate.comparison.tables import MOST_OPTIONS, make_console, print_comparison
 
 KIND = "comparison of evaluations"  # in the JSON
@@ -60,7 +60,7 @@ def main() -> int:
     check_name(arguments.evaluation, [*a_paths, *b_paths])
     a, b = (read_sources(paths, arguments.evaluation) for paths in (a_paths, b_paths))
     for side in (a, b):
-        _check_seeds(side)
+        check_seeds(side)
     matched = match_videos([*a, *b])
     sides = matched.predictions[: len(a)], matched.predictions[len(a) :]
     comparison = compare_predictions(*sides)
@@ -102,16 +102,6 @@ def _sides(arguments: argparse.Namespace) -> tuple[list[Path], list[Path]]:
     return arguments.a[:1], arguments.a[1:]
 
 
-def _check_seeds(side: Sequence[Source]) -> None:
-    """DataError if two seeds of a side are the same: they would look like seeds that agree."""
-    for number, one in enumerate(side):
-        for other in side[:number]:
-            if one.path.samefile(other.path):
-                raise DataError(f"{one.name} is given twice: give each seed once")
-            if np.array_equal(one.predictions.log_probabilities, other.predictions.log_probabilities):
-                raise DataError(f"{other.name} and {one.name} have the same predictions: give each seed once")
-
-
 def _warnings(
     a: Sequence[Source], b: Sequence[Source], matched: Matched, comparison: Comparison,
     options: Sequence[AboutDifference],
@@ -122,6 +112,8 @@ def _warnings(
         if fields := differences_within([each.predictions for each in side]):
             listed = ", ".join(fields[:5]) + (" ..." if len(fields) > 5 else "")
             found.append(f"the files of {name} differ in more than their seeds ({listed}): so do their scores")
+        if shared := shared_trainings(side):
+            found.append(f"{name}: {shared}")
     if others := evaluated_otherwise(options):
         listed = ", ".join(f"{each.name} {each.a} and {each.b}" for each in others[:3])
         found.append(f"A and B were evaluated in different ways ({listed}): the difference is in part one of these")

@@ -188,8 +188,10 @@ def _check_scores(result: Evaluation) -> None:
             on_all_ranks=True,
         )
     if result.examples and not math.isfinite(result.loss):
+        # Of outputs that are NaN or +inf, log-softmax makes NaN. Finite ones that are far apart make it overflow.
+        are = "not finite" if math.isnan(result.loss) else "so far apart that the loss overflows"
         raise TrainingError(
-            f"the validation loss is {result.loss:g} over {int(result.examples)} videos: the network's outputs are not "
-            "finite, so there are no scores",
+            f"the validation loss is {result.loss:g} over {int(result.examples)} videos: the network's outputs are "
+            f"{are}, so there are no scores",
             on_all_ranks=True,
         )

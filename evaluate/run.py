@@ -264,7 +264,7 @@ def _facts(found: Inputs, options: RunOptions, dataset: Path, precision: str) ->
     facts = {"checkpoint": str(model.path), "weights_digest": model.weights_digest()}
     return facts | evaluation_facts(
         model.facts, found.preprocessing, views, options.source, options.split, dataset, precision,
-        model.checkpoint.get("options"),
+        model.checkpoint,
     )  # fmt: skip
 
 

@@ -178,13 +178,12 @@ def _results(
     """The folder of the results; DataError if it cannot be written."""
     assert start.path is not None and start.checkpoint is not None
     views, split = (options.val_clips, options.val_crops), _split(options)
-    saved = start.checkpoint.get("options")
     averages = [] if options.weights == "raw" else [name for name in AVERAGES if name in start.checkpoint]
     digest = f"{checksum(network.state_dict()):08x}"
     weights = {"weights": ", ".join(averages) or "raw", "weights_digest": digest}
     about = {"checkpoint": str(start.path)} | weights | evaluation_facts(
         {"name": options.network, "gates": options.gates, "placement": options.placement},
-        preprocessing, views, options.source, split, options.dataset, options.precision, saved,
+        preprocessing, views, options.source, split, options.dataset, options.precision, start.checkpoint,
     )  # fmt: skip
     return result_folder(options.evaluation_dir or start.path.parent / folder_name(split, *views), about)
 

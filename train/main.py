@@ -559,7 +559,7 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     elif not report and is_of_another_run(folder.folder, trainer.run_facts["run_key"]):
         LOG.warning("%s has the scores of another run than %s", folder.folder, folder.last)
     elif not report:
-        result |= scores_of_epoch(folder.folder, done.epoch - 1)
+        result |= scores_of_epoch(folder.folder, done.epoch - 1, done.reported)
     has_best = done.best_top1 >= 0 and folder.best.exists()  # without a score, it is another run's
     return result | {"best": str(folder.best) if has_best else None, "last": str(folder.last)}
 

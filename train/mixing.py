@@ -106,12 +106,8 @@ class Mixing:
         return Mixed(own.lerp(self.partners(own), 1 - mix.share), larger)
 
     def partners(self, values: Tensor) -> Tensor:
-        """For each clip of a batch (B, ...) the values of the one that it is mixed with, a copy.
-
-        It is the one in its place when the batch is reversed, as in timm; in a batch of an odd size the middle one
-        stays as it is. Where a batch has several clips of a video, it is half of the batch away: of another video.
-        """
-        return values.flip(0) if self.repeats == 1 else values.roll(len(values) // 2, 0)
+        """`partners` of the run's batches."""
+        return partners(values, self.repeats)
 
     def draw(self, global_step: int, part: int, height: int, width: int) -> Mix:
         """The mix of a part of a step's batch, of frames (height, width)."""
@@ -133,6 +129,16 @@ class Mixing:
             box = erased_box(rng, clips.shape[-2], clips.shape[-1])
             if box is not None:
                 box.of(clips[clip]).normal_(generator=self.noise)
+
+
+def partners(values: Tensor, repeats: int) -> Tensor:
+    """For each clip of a batch (B, ...) the values of the one that it is mixed with, a copy.
+
+    It is the one in its place when the batch is reversed, as in timm; in a batch of an odd size the middle one stays as
+    it is. Where a batch has several clips of a video, which lie side by side, it is half of the batch away: of another
+    video, unless more than half of the batch are of one.
+    """
+    return values.flip(0) if repeats == 1 else values.roll(len(values) // 2, 0)
 
 
 def cut_box(rng: np.random.Generator, share: float, height: int, width: int) -> Box:
@@ -180,19 +186,40 @@ def mixing_lines(options: MixingOptions) -> list[str]:
 
 
 def mixing_warnings(options: MixingOptions, plan: Plan, parts: int) -> list[str]:
-    """Warnings of shapes at which nothing is mixed: a rank has one clip in each of `parts`, or clips of one video."""
+    """Warnings of shapes at which clips are mixed with none of another video: a rank takes its batch in `parts`."""
     flags = " and ".join(f"--{name}" for name in ("mixup", "cutmix") if getattr(options, name))
-    specs = plan.step_specs
-    alone = [spec for spec in specs if spec.batch_size == plan.world_size * parts]
-    of_one_video = [spec for spec in specs if spec.batch_size == plan.world_size * plan.repeats and spec not in alone]
-    if not flags or not (alone or of_one_video):
+    if not flags:
         return []
+    specs = plan.step_specs
+    sizes = {spec: spec.batch_size // plan.world_size for spec in specs}
+    unmixed = {spec: _of_own_video(size, plan.repeats, parts) for spec, size in sizes.items()}
+    alone = [spec for spec in specs if sizes[spec] == parts]
+    of_one_video = [spec for spec in specs if unmixed[spec] == sizes[spec] and spec not in alone]
+    some = [spec for spec in specs if 0 < unmixed[spec] < sizes[spec]]
     verb = "have" if " and " in flags else "has"
     found = []
-    for some, reason in ((alone, "is a single clip"), (of_one_video, "has clips of a single video")):
-        if some:
-            is_all = len(some) == len(specs)
-            at = "" if is_all else f" at {', '.join('x'.join(map(str, spec.shape)) for spec in some)}"
+    for which, reason in ((alone, "is a single clip"), (of_one_video, "has clips of a single video")):
+        if which:
+            is_all = len(which) == len(specs)
+            at = "" if is_all else f" at {', '.join('x'.join(map(str, spec.shape)) for spec in which)}"
             of = "a process's part of a batch" if is_all else "there, a process's part of a batch"
             found.append(f"{flags} {verb} no effect{at}: {of} {reason}")
+    if some:
+        counts = ", ".join(f"{unmixed[spec]} of {sizes[spec]} at {'x'.join(map(str, spec.shape))}" for spec in some)
+        found.append(
+            f"--accumulate {parts} leaves {flags} no other video for some of a process's clips ({counts}), which are "
+            "mixed with clips of their own; another --batch-size, --repeat-clips or --accumulate may avoid it"
+        )
     return found
+
+
+def _of_own_video(clips: int, repeats: int, parts: int) -> int:
+    """How many of a rank's clips of a step have a partner of their own video, in the parts that training takes.
+
+    Not counted is the middle one of an odd number of videos of one clip each. No other choice of partners, in which
+    each clip is one clip's, gives fewer.
+    """
+    videos = torch.arange(clips) // repeats
+    of_parts = [videos[part::parts] for part in range(parts)]
+    met = [part == partners(part, repeats) for part in of_parts if repeats > 1 or len(part) == 1]
+    return sum(int(same.sum()) for same in met)

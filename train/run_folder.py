@@ -66,8 +66,9 @@ class RunFolder:
 
         The run goes on from `start` with `epoch`. What an attempt before left of this epoch and later ones is moved
         aside: the checkpoints `strangers`, and the rows of the score files; all rows if they are of another run than
-        this one, which has `run_key`, or if `start` is from elsewhere. `options` go to options.json; they are None if
-        no epoch is left: the files there are of the run as it was. `passport` goes to passport.json.
+        this one, which has `run_key`, or if `start` is from elsewhere; also rows of a copy of the run that went on
+        apart. `options` go to options.json; they are None if no epoch is left: the files there are of the run as it
+        was. `passport` goes to passport.json.
         """
         if not self._is_locked:
             self._lock()
@@ -80,7 +81,8 @@ class RunFolder:
         if options is None:
             return True
         is_new = not start.is_resume or _is_elsewhere(start, self.path) or is_of_another_run(self.path, run_key)
-        copies = drop_rows(self.path, 0 if is_new else epoch, keep_copies=bool(strangers) or is_new)
+        reported = start.checkpoint["progress"].get("reported", []) if start.is_resume and start.checkpoint else []
+        copies = drop_rows(self.path, 0 if is_new else epoch, bool(strangers) or is_new, reported)
         move_aside(start, checkpoints, strangers, copies)
         facts = {"options": options, "versions": versions(), "command": sys.argv, "run_key": run_key}
         files: dict[str, Any] = {OPTIONS: facts} if passport is None else {OPTIONS: facts, PASSPORT: passport}

@@ -320,7 +320,7 @@ class Trainer:
         report = self._epoch_report(val, is_best)
         # Report before saving: a run killed in between resumes from an earlier checkpoint and reports this epoch again.
         self.callbacks.on_epoch(report)
-        progress.next_epoch()
+        progress.next_epoch(val)
         self.save(epoch if epoch % options.save_frequency == 0 or is_final else None, is_best, statistics)
         return report
 

@@ -13,9 +13,9 @@ EVALUATION = ("split", "views", "clip", "clips", "crops", "interval")
 LAST = {  # of where and how a run was done; they seldom make a difference
     "checkpoint", "dataset", "labels", "model_dir", "task_name", "log_file", "resume_epoch", "random_seed", "workers",
     "device", "gpus", "debug_mode", "evaluate", "log_every", "save_frequency", "save_every_steps", "save_every_minutes",
-    "val_batch_size", "run_id", "run_key", *DIGESTS, "versions", "created", "time",
+    "val_batch_size", "run_id", *DIGESTS, "versions", "created", "time",
 }  # fmt: skip
-SKIPPED = {"given"}  # says which flags were given, of which each has its own value
+SKIPPED = {"given", "run_key"}  # which flags were given, of which each has its own value; a key that says nothing
 ABSENT = "(not saved)"
 
 

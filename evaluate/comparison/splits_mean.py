@@ -9,6 +9,7 @@ from common.errors import DataError
 from common.text import quoted
 from evaluate.comparison.about_differences import same_weights
 from evaluate.comparison.prediction_files import Source
+from evaluate.comparison.seeds import runs_of
 
 LARGEST_OVERLAP = 0.5  # of the smaller split's videos; test videos of HMDB-51's splits are the same in part
 
@@ -42,4 +43,9 @@ def check_splits(sources: Sequence[Source]) -> None:
             raise DataError(
                 f"{one.name} and {other.name} are of the same weights, {weights}: each split needs a training of its "
                 "own, as one split's training has the test videos of others"
+            )
+        if runs_of(one.predictions.about) & runs_of(other.predictions.about):
+            raise DataError(
+                f"{one.name} and {other.name} are of one run: each split needs a training of its own, as one split's "
+                "training has the test videos of others"
             )

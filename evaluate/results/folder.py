@@ -220,13 +220,14 @@ def evaluation_facts(
     split: str,
     dataset: Path,
     precision: str,
-    options: object,
+    checkpoint: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What is evaluated and how, for the JSON line, the summary and the predictions.
 
-    `network` has "name", "gates" and "placement"; `views` are clips and crops, `options` those of the training.
+    `network` has "name", "gates" and "placement"; `views` are clips and crops. The options of the training, and the key
+    of its run, are those of `checkpoint`, if it has them.
     """
-    size = preprocessing.clip_size
+    size, options, run_key = preprocessing.clip_size, checkpoint.get("options"), checkpoint.get("run_key")
     return {
         "network": network["name"],
         "gates": network["gates"],
@@ -240,6 +241,7 @@ def evaluation_facts(
         "crops": views[1],
         "precision": precision,
         "options": options if isinstance(options, dict) else {},
+        **({"run_key": run_key} if isinstance(run_key, str) else {}),
     }
 
 
@@ -262,7 +264,9 @@ def show_and_write(
     for each in additions:
         each.show()
     intervals = {name: [each["low"], each["high"]] for name, each in summary["scores"].items()}
-    facts = {name: value for name, value in target.about.items() if name not in ("options", "weights_digest")}
+    facts = {
+        name: value for name, value in target.about.items() if name not in ("options", "weights_digest", "run_key")
+    }
     counts = {"videos": int(evaluation.examples), "bad_videos": len(evaluation.bad_videos)}
     result = evaluation.values() | counts | facts | {"intervals": intervals, "by_clips": summary["by_clips"]}
     more = {each.name: each.entry for each in additions} | {"warnings": list(warnings)}

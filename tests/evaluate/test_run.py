@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -124,6 +125,37 @@ def test_a_video_that_cannot_be_read_is_an_error_or_is_counted_and_listed(tmp_pa
     summary = json.loads((tmp_path / "evaluation_val_1x1" / "summary.json").read_text())
     assert [bad["id"] for bad in summary["bad_videos"]] == ["jump/val_001"]
     assert "6 of 7" in summary["text"]
+
+
+def test_predictions_name_their_run(small_dataset, tmp_path, capsys):
+    """Two epochs of it could not be told from two seeds."""
+    torch.save(checkpoint_of() | {"run_key": "0123456789abcdef"}, tmp_path / "x.pth")
+    assert "run_key" not in evaluated(capsys, tmp_path / "x.pth", small_dataset)
+    assert read_predictions(tmp_path / "evaluation_val_1x1").about["run_key"] == "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(1e38, "loss is inf over 7 videos.*so far apart that the loss overflows"), (np.inf, "loss is nan.*not finite")],
+)
+def test_outputs_that_are_too_large_are_not_called_infinite(
+    small_dataset, tmp_path, monkeypatch, capsys, factor, words
+):
+    """Who is told that finite outputs are not would look for a NaN that is nowhere."""
+    path = save_checkpoint(tmp_path / "x.pth")
+    forward, seen = TinyNetwork.forward, []
+
+    def scaled(self, clips):
+        logits = forward(self, clips)
+        logits = (logits - logits.mean(1, keepdim=True)).sign() * 3 * factor
+        seen.append(logits.isfinite().all())
+        return logits
+
+    monkeypatch.setattr(TinyNetwork, "forward", scaled)
+    assert run.main([str(path), str(small_dataset), "--device", "cpu", "--workers", "0"]) == 1
+    assert re.search(words, capsys.readouterr().err)
+    assert all(seen) == np.isfinite(factor)
+    assert not (tmp_path / "evaluation_val_1x1").exists()
 
 
 def test_an_evaluation_of_another_file_is_kept(small_dataset, tmp_path, capsys):

@@ -193,6 +193,32 @@ def test_parts_of_a_single_clip_are_said():
     assert not warnings(MixingOptions(erase=1.0), parts=4)
     (line,) = warnings(repeat_clips=4)
     assert "video" in line and not warnings(repeat_clips=2)
+    assert not warnings(batch_size=5)  # of an odd number, the middle one stays as it is: timm has the same
+
+
+@pytest.mark.parametrize("repeats", [2, 3, 4, 5])
+@pytest.mark.parametrize("parts", [1, 2, 3, 4])
+def test_clips_that_meet_their_own_video_are_said(repeats, parts):
+    """A part of --accumulate may have more clips of a video than of others: some are then mixed with their own.
+
+    The warning counts what the mixing of a step's parts does, part by part as the Trainer takes them.
+    """
+    for videos in range(1, 9):
+        clips = repeats * videos
+        if clips % parts:
+            continue
+        plan = make_plan(num_videos=64, batch_size=clips, end_epoch=8, lr_steps=(4,), repeat_clips=repeats)
+        mixing, met = Mixing(MixingOptions(mixup=1.0), 1, 0, videos, CPU, repeats), 0
+        for part in range(parts):
+            labels = torch.arange(videos).repeat_interleave(repeats)[part::parts]
+            met += int((mixing(labels.float().view(-1, 1, 1, 1, 1), labels, 0, part).targets == 1).sum())
+        found = mixing_warnings(MixingOptions(mixup=1.0), plan, parts)
+        if met == 0:
+            assert not found
+        elif met == clips:
+            assert len(found) == 1 and "no effect" in found[0]
+        else:
+            assert len(found) == 1 and f"{met} of {clips} at 16x256x256" in found[0], found
 
 
 class MixedPasses:

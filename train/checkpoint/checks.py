@@ -112,6 +112,17 @@ def _is_bad_video(value: object) -> bool:
     )
 
 
+def _is_reported(value: object) -> bool:
+    """Whether a value is the number of an epoch with its losses of training and, unless None, validation."""
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and is_count(value[0], 1)
+        and is_number(value[1])
+        and (value[2] is None or is_number(value[2]))
+    )
+
+
 PROGRESS: dict[str, Check] = {
     "epoch": lambda value: is_count(value, 1),
     "step": is_count,
@@ -127,6 +138,7 @@ PROGRESS: dict[str, Check] = {
 LATER_PROGRESS: dict[str, Check] = {
     "best_by": lambda value: isinstance(value, str) and value in BEST_BY,
     "best_score": lambda value: value is None or is_number(value),
+    "reported": lambda value: isinstance(value, list) and all(map(_is_reported, value)),
 }
 """Fields of the progress that older versions did not save."""
 FIELDS: dict[str, Check] = {
@@ -217,6 +229,8 @@ def _check_progress(progress: Mapping[str, Any], num_classes: int) -> None:
     scores = read_scores(progress["scores"])
     if steps < epoch - 1 + step:
         raise DataError(f"its progress has {steps} steps in all, too few for step {step} of epoch {epoch}")
+    if later := [number for number, *_ in progress.get("reported", []) if number >= epoch]:
+        raise DataError(f"its field `progress.reported` has epoch {later[0]}, but its position is in epoch {epoch}")
     if progress["skipped_updates"] > steps:
         raise DataError(f"its progress has {progress['skipped_updates']} skipped updates in {steps} steps")
     if (clips < step) if step else clips:

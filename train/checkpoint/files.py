@@ -11,7 +11,8 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     precise_bn      with --precise-bn, where the state was validated: the batch-norm statistics of the validation, by
                     their names in the weights (of `ema`, if it is there); training does not go on with them
     position        {"epoch", "step"}: the next step is number `step` (from 0) of `epoch` (from 1)
-    progress        counts of the current epoch and of the run: plain numbers and lists
+    progress        counts of the current epoch and of the run, and the losses of the epochs before: plain numbers and
+                    lists
     rng             states of the random generators
     classes         class names in the order of the classifier's rows
     loaded          names of the parameters that fine-tuning loaded from another checkpoint
@@ -36,6 +37,7 @@ import errno
 import os
 import re
 import shutil
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,7 +51,7 @@ from common.logs import LOG
 from network.weights.facts import FORMAT as FORMAT
 from network.weights.reading import DamagedError, read_checkpoint
 from train.checkpoint.checks import FIELDS, check_fields, check_progress_fields
-from train.checkpoint.progress import Best, best_of
+from train.checkpoint.progress import Best, best_of, same_attempt
 
 Checkpoint = dict[str, Any]
 
@@ -122,22 +124,27 @@ class CheckpointFolder:
     def strangers(self, path: Path, checkpoint: Checkpoint, best: Best) -> list[Path]:
         """The checkpoints here that are not of the run which goes on from `checkpoint`, read from the file `path`.
 
-        They are of another run, which somebody has put there, or were saved later than its position, as by a run that
-        is then rewound, or `best` has other scores than the run's `best`. A run that was killed while it saved
-        the end of an epoch finds the files of that epoch, which it writes again.
+        They are of another run, or of a copy of this one that went on apart, which somebody has put there, or were
+        saved later than its position, as by a run that is then rewound, or `best` has other scores than the run's
+        `best`. A run that was killed while it saved the end of an epoch finds the files of that epoch, which it writes
+        again.
         """
         with write_errors(self.folder):
             position = _position(checkpoint)
             is_last = _is_same(path, self.last)
             finished = position[0] if is_last else position[0] - 1
             numbered = sorted(self._numbered())
-            found = [file for epoch, file in numbered if epoch > finished or is_foreign(file, checkpoint)]
+            found = [
+                file
+                for epoch, file in numbered
+                if epoch > finished or is_foreign(file, checkpoint) or _is_of_other_attempt(file, epoch, checkpoint)
+            ]
             if os.path.lexists(self.best) and not self._is_best_of(path, checkpoint, best):
                 found.append(self.best)
             # At the end: a process that is killed while it moves them still finds `last`.
             if os.path.lexists(self.last) and not is_last:
                 saved = read_plain_part(self.last)
-                if saved is None or _position(saved) > position or not _are_of_one_run(saved, checkpoint):
+                if saved is None or _position(saved) > position or not _are_of_one_attempt(saved, checkpoint):
                     found.append(self.last)
         return [file for file in found if file not in self.damaged and not _is_same(file, path)]
 
@@ -146,7 +153,7 @@ class CheckpointFolder:
         if _is_same(self.best, path):
             return True
         saved = read_plain_part(self.best)
-        if saved is None or not _are_of_one_run(saved, checkpoint):
+        if saved is None or not _are_of_one_attempt(saved, checkpoint):
             return False
         if _position(saved) > _position(checkpoint):
             return bool(saved["progress"]["global_step"] == checkpoint["progress"]["global_step"])
@@ -155,7 +162,7 @@ class CheckpointFolder:
     def best_is_of(self, checkpoint: Checkpoint, best: Best) -> bool:
         """Whether `best` is there, of the run of `checkpoint`, and has these scores."""
         saved = read_plain_part(self.best)
-        if saved is None or not _are_of_one_run(saved, checkpoint):
+        if saved is None or not _are_of_one_attempt(saved, checkpoint):
             return False
         return best_of(saved["progress"]) == best
 
@@ -308,6 +315,27 @@ def _are_of_one_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two checkpoints may be of one run; older versions saved nothing that tells it."""
     keys = one.get("run_key"), other.get("run_key")
     return None in keys or keys[0] == keys[1]
+
+
+def _are_of_one_attempt(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two checkpoints may be of one run, and not of copies of it that went on apart; both have a progress."""
+    return _are_of_one_run(one, other) and same_attempt(one["progress"], other["progress"])
+
+
+def _is_of_other_attempt(path: Path, epoch: int, checkpoint: Checkpoint) -> bool:
+    """Whether the file of a finished epoch is of a copy of the run of `checkpoint` that went on apart.
+
+    False if it is no whole checkpoint of a run, or is of an older version.
+    """
+    losses = [loss for number, loss, _ in checkpoint["progress"].get("reported", []) if number == epoch]
+    with suppress(OSError):
+        if not losses or what_is_at(path) != "file":
+            return False
+        with path.open("rb") as file:
+            if struct.pack(">d", losses[0]) in file.read(HEAD):  # as pickle has a float; see `is_foreign`
+                return False
+    saved = read_plain_part(path)
+    return saved is not None and not _are_of_one_attempt(saved, checkpoint)
 
 
 def _position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:

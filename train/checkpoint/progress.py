@@ -1,6 +1,7 @@
 """Position and counts of a run. Each checkpoint saves them, so that a resumed run reports the same numbers."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ class Progress:
     best_top1: float = -1.0  # of the best state; below 0: none yet
     best_by: str = TOP1  # the score by which a state is the best, a key of BEST_BY
     best_score: float | None = None  # that score of the best state; None if it is the top-1
+    reported: list[list[Any]] = field(default_factory=list)  # of each finished epoch, see `next_epoch`
     # Of the current epoch. Repeated frames and bad videos are of this rank until the Trainer collects them.
     scores: Scores = field(default_factory=Scores)
     clips: int = 0
@@ -74,8 +76,12 @@ class Progress:
         """Count the best anew, from now on by the score `best_by` if it is given."""
         self.best_top1, self.best_score, self.best_by = Progress.best_top1, None, best_by or self.best_by
 
-    def next_epoch(self) -> None:
-        """Move to the first step of the next epoch, and reset the counts of the epoch."""
+    def next_epoch(self, val: Scores | None = None) -> None:
+        """Move to the first step of the next epoch, and reset the counts of the epoch, which ended with `val`.
+
+        Its number and losses, of training and validation (None: not validated), stay in `reported`: see `same_attempt`.
+        """
+        self.reported.append([self.epoch, self.scores.loss, val.loss if val else None])
         self.epoch += 1
         self.step = 0
         self.scores, self.clips, self.seconds, self.repeated_frames, self.bad_videos = Scores(), 0, 0.0, 0, []
@@ -98,6 +104,28 @@ class Progress:
 def best_of(progress: Mapping[str, Any]) -> Best:
     """The best state of a saved progress; older versions had the top-1 alone."""
     return Best(progress["best_top1"], progress.get("best_by", TOP1), progress.get("best_score"))
+
+
+def same_attempt(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two saved states of a run, as progress, may be of one attempt: one has gone on from the other.
+
+    Copies of a run's folder that went on apart are attempts of their own: the epochs that both have finished since
+    have other losses. True of older versions, which saved nothing that tells it.
+    """
+    known = {epoch: losses for epoch, *losses in one.get("reported", [])}
+    return all(
+        _are_close(mine, losses)
+        for epoch, *mine in other.get("reported", [])
+        if (losses := known.get(epoch)) is not None
+    )
+
+
+def _are_close(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
+    """Whether losses are the same, but for what a GPU rounds otherwise when a killed run validates once more."""
+    return all(
+        a is b if a is None or b is None else math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6)
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def read_scores(saved: Any) -> Scores:

@@ -3,8 +3,10 @@
 import csv
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from common.files import OtherFileError, atomic_file, free_name, open_plain_text, reason, write_errors
 from common.logs import LOG
@@ -13,6 +15,8 @@ from evaluate.metrics import Scores, all_metrics
 from train.monitor.reports import EpochReport, LogReport
 
 Row = dict[str, object]
+Reported = Sequence[Any]
+"""An epoch: its number, its training loss, and its validation loss or None."""
 LARGEST = 2**26  # bytes; a row has about 100
 
 
@@ -29,19 +33,54 @@ TEXTS = {"clip", "interval", "video_list"}
 """Of these columns, those that may hold no numbers: an interval is one, or a text such as 2@30."""
 
 
-def drop_rows(folder: Path, first: int, keep_copies: bool) -> list[Path]:
+def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Reported] = ()) -> list[Path]:
     """Drop the rows of a run's score files from epoch `first` on, as the run goes back to it. DataError.
 
-    With `keep_copies`, files that have such rows are copied to `<name>.abandoned` first; returns the copies.
+    `reported` are the epochs that the run has finished, as `Progress` has them. From the first row on that has another
+    loss, the rows of a file are of another attempt, such as a copy of the run from which the checkpoints are not: they
+    are dropped, too. A warning names the epochs that are lacking then.
+    With `keep_copies`, files that have rows to drop are copied to `<name>.abandoned` first; those of another attempt
+    always are. Returns the copies.
     """
-    copies = []
-    for path in (folder / name for name in FILES):
+    copies, lost = [], dict[str, list[str]]()
+    for column, path in enumerate((folder / name for name in FILES), start=1):
+        losses = {each[0]: each[column] for each in reported if each[0] < first}
         with write_errors(path):
-            if keep_copies and any(epoch_of(row) >= first for row in _read(path, set())):
+            rows = {epoch_of(row): row for row in _read(path, set())}
+            others = [epoch for epoch in rows.keys() & losses.keys() if not _has_loss(rows[epoch], losses[epoch])]
+            begin = min(others, default=first)
+            if (keep_copies or others) and max(rows, default=-1) >= begin:
                 copies.append(free_name(path, "abandoned"))
                 shutil.copyfile(path, copies[-1])
-            _replace_rows(path, first, [])
+            _replace_rows(path, begin, [])
+        finished = [epoch for epoch, loss in losses.items() if loss is not None]
+        if not reported and column == 1:  # of an older version, which says no losses; it trained in each epoch
+            finished = list(range(1, first))
+        last = max((epoch for epoch in rows if epoch < begin), default=0)
+        if rows and (after := [epoch for epoch in finished if epoch > last]):
+            named = f"epoch {after[0]}" if len(after) == 1 else f"epochs {after[0]} to {after[-1]}"
+            lost.setdefault(named, []).append(path.name)
+    for named, names in lost.items():
+        LOG.warning(
+            "%s: no rows of %s of this run in %s: they are where its checkpoints came from, or could not be written",
+            folder, named, " and ".join(names),
+        )  # fmt: skip
     return copies
+
+
+def _has_loss(row: Row, loss: float | None) -> bool:
+    """Whether a row may be that of an epoch with this loss (None: it was not validated), as precisely as it tells it.
+
+    A spreadsheet leaves zeros out, and may round. A row without a number may be any.
+    """
+    try:
+        told = Decimal(str(row.get("loss") or "nan").strip())
+    except InvalidOperation:
+        return True
+    digits = told.as_tuple().exponent
+    if not isinstance(digits, int):  # no finite number
+        return True
+    return loss is not None and abs(float(told) - loss) <= 0.51 * 10.0**digits
 
 
 class ScoreFiles:
@@ -99,13 +138,19 @@ class ScoreFiles:
             del self.unreported[path]
 
 
-def scores_of_epoch(folder: Path, epoch: int) -> dict[str, float]:
-    """The scores of an epoch's validation, as `scores_val.csv` has them; none, with a warning, if it has not."""
+def scores_of_epoch(folder: Path, epoch: int, reported: Sequence[Reported] = ()) -> dict[str, float]:
+    """The scores of an epoch's validation, as `scores_val.csv` has them; none, with a warning, if it has not.
+
+    Also none if its row is of another attempt than the one that has finished the epochs `reported`, see `drop_rows`.
+    """
+    losses = {each[0]: each[2] for each in reported}
     path, names = folder / FILES[1], [metric.name for metric in all_metrics()]
     why = f"it has no row of epoch {epoch}"
     try:
         for row in parse_rows(path, names):
-            if epoch_of(row) == epoch:
+            if epoch_of(row) == epoch and epoch in losses and not _has_loss(row, losses[epoch]):
+                why = f"its row of epoch {epoch} is of another attempt, such as a copy of the run"
+            elif epoch_of(row) == epoch:
                 return {name: float(str(row[name])) for name in names if row.get(name)}
     except OSError as error:
         why = reason(error)

@@ -147,10 +147,11 @@ def kill_and_resume(server: Server, dataset: Path, folder: Path, kills: int, *fl
             time.sleep(random.uniform(0, 1.0))
         if done < kills and process.poll() is None:
             process.kill()
+            assert "no rows of" not in process.stdout
             done += 1
             assert_all_whole(run)
             continue
-        finish(process)
+        assert "no rows of" not in finish(process) and not list(run.glob("*.abandoned*"))
         assert_same_run(run, folder / "peace" / RUN)
         attempt += 1
         if done == kills:
