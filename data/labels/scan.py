@@ -3,7 +3,8 @@
 `jpg` is the folder that holds the class folders: jpg, or videos with the source "videos".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +46,7 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec, source: str = 
     """Find the videos of the label files in the class folders of `jpg`. Raises DataError as `load_splits` does."""
     rows = read_split_rows(files)
     classes, order = class_order(files, spec, {row.label for row in rows.train} | {row.label for row in rows.val})
-    folders = _class_folders(jpg, classes, source, files.train)
+    folders = _class_folders(jpg, classes, source, files)
     train, train_unusable, train_notes = _find_split("train", files.train, rows.train, folders, classes)
     val, val_unusable, val_notes = _find_split("val", files.val, rows.val, folders, classes)
     lacking = _check_classes(train, val, folders, both := (*rows.train, *rows.val))
@@ -86,7 +87,7 @@ def scan_val(
             f"{some(unknown, 'class')} of {val} {is_or_are(unknown)} not among the {len(classes)} that the network was "
             "trained on" + did_you_mean(unknown[0], classes)
         )
-    folders = _class_folders(jpg, classes, source, val)
+    folders = _class_folders(jpg, classes, source, LabelFiles(train or val, val))
     videos, _, notes = _find_split(split, val, rows, folders, classes)
     report += [*spelling_notes(names), *_shared_ids(rows), *folders.twice(rows)]
     report.append(f"{spec.name}: {counted(len(classes), 'class')}, {len(videos)} {split} videos in {jpg}")
@@ -96,13 +97,19 @@ def scan_val(
     return videos, (*report, *notes, *folders.remarks)
 
 
-def _class_folders(jpg: Path, classes: Sequence[str], source: str, labels: Path) -> ClassFolders:
-    """The class folders of databases, or of video files. `labels` is one of the label files."""
+def _class_folders(jpg: Path, classes: Sequence[str], source: str, files: LabelFiles) -> ClassFolders:
+    """The class folders of databases, or of video files."""
+
+    def all_rows() -> Iterator[LabelRow]:
+        for path in dict.fromkeys(files):
+            with suppress(DataError):  # of a train label file beside the videos of an evaluation
+                yield from read_labels(path)
+
     if source == "frames":
-        return ClassFolders(jpg, classes)
+        return ClassFolders(jpg, classes, all_rows)
     from data.labels.video_files import VideoFolders  # loads FFmpeg, which databases do not need
 
-    return VideoFolders(jpg, classes, [jpg.parent, labels.parent])
+    return VideoFolders(jpg, classes, [jpg.parent, files.train.parent], all_rows)
 
 
 def _shared_ids(rows: Sequence[LabelRow]) -> list[str]:
