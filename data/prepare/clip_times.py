@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from common.text import composed
 from data.labels.label_row import (
     LabelRow,
     clip_name,
@@ -49,20 +50,24 @@ def clip_problems(name: str, rows: Sequence[LabelRow], made: Origin, frames: int
 def source_problem(row: LabelRow, made: Origin) -> str:
     """How the file that a database was made of differs from its row's path; empty if it may be that file."""
     name = stem(Path(made.source).name)
-    if "/" not in row.source or name != row.youtube_id or fits(row.source, Path(made.source), Path(made.videos)):
+    if "/" not in row.source or composed(name) != composed(row.youtube_id):
+        return ""
+    if fits(row.source, Path(made.source), Path(made.videos), any_form=True):
         return ""
     return f"was made from {made.videos}/{made.source}, the labels say {row.source}; {AGAIN}"
 
 
-def fits(written: str, path: Path, videos: Path, with_suffix: bool = False) -> bool:
+def fits(written: str, path: Path, videos: Path, with_suffix: bool = False, any_form: bool = False) -> bool:
     """Whether the path of a label row may be that of a file, whose own `path` is one in the folder `videos`.
 
     One must end with the other: a row may leave folders out, or name those above the videos. Suffixes may differ, as
-    videos may have been encoded anew, but `with_suffix`.
+    videos may have been encoded anew, but `with_suffix`. So may the Unicode forms of `any_form`.
     """
     parts = written.split("/")
     parts = parts[len(parts) - parts[::-1].index("..") :] if ".." in parts else parts
     own = [*videos.parts, *path.parts]
+    if any_form:
+        parts, own = list(map(composed, parts)), list(map(composed, own))
     if not with_suffix:
         parts, own = [*parts[:-1], stem(parts[-1])], [*own[:-1], stem(own[-1])]
     same = 0
