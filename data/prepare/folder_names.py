@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.text import printable
 from data.labels.label_row import clip_name, clip_name_in_milliseconds, frames_name
-from data.prepare.clip_times import stem as without_suffix
+from data.labels.made_from import stem as without_suffix
 from data.prepare.folder_layout import Video
 from data.prepare.report import as_listed
 from data.store.video_suffixes import is_video
