@@ -1,6 +1,7 @@
 """Foreign text in messages: names of files and classes, contents of files. It may be long, or steer a terminal."""
 
 import re
+import unicodedata
 
 SHOWN = 80  # characters of a foreign text in a message
 
@@ -18,6 +19,11 @@ def printable(text: str, keep: str = "") -> str:
     except UnicodeEncodeError:  # half of a character, as JSON may have it
         text = text.encode("utf-8", errors="replace").decode()
     return _CONTROL.sub(lambda match: match[0] if match[0] in keep else repr(match[0])[1:-1], text)
+
+
+def composed(text: str) -> str:
+    """The same text for both Unicode forms of accents, of which macOS has its own."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def shortened(text: str, limit: int = SHOWN) -> str:

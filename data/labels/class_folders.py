@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +19,7 @@ from data.labels.label_row import LabelRow
 from data.labels.segment_names import has_milliseconds, names_of_folder
 from data.labels.text import canonical_name, counted, first_names, note_on_form
 from data.labels.video_list import FoundVideo
+from data.labels.written_names import WrittenNames
 from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError, count_text
 
 THREADS = 32  # at most; they hide the latency of network file systems
@@ -34,14 +35,18 @@ class ClassFolders:
     """The class folders of a dataset and the names in them, listed once for all splits.
 
     A class may have several: `playing guitar` and `playing_guitar` are both folders of class `playing guitar`.
+    `others` gives all rows of the label files, which are asked only where two folders may be a row's.
     Raises DataError if a folder cannot be listed, or if two classes would have the same folder.
     """
 
     reads_files = False  # video files, and no databases
     remedy = "Convert the videos (python -m data.prepare.convert VIDEOS OUT)"  # of a class without videos
 
-    def __init__(self, jpg: Path, classes: Sequence[str]) -> None:
+    def __init__(
+        self, jpg: Path, classes: Sequence[str], others: Callable[[], Iterable[LabelRow]] = lambda: ()
+    ) -> None:
         self.jpg = jpg
+        self._written = WrittenNames(others)
         self.present = list_folders(jpg)
         folders: dict[str, list[str]] = {}
         for folder in self.present:
@@ -76,7 +81,7 @@ class ClassFolders:
     @property
     def remarks(self) -> Sequence[str]:
         """Lines for the log."""
-        return ()
+        return self._written.remarks
 
     def find_all(self, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
         """Find each row's video; see find_videos."""
@@ -94,10 +99,12 @@ class ClassFolders:
         if not row.source and row.label not in self._with_milliseconds:  # the usual case
             place = self.locate(row.label, row.video_id)
             return None if place is None else (place, row.video_id)
-        for name in names_of_folder(row):
-            if place := self.locate(row.label, name):
-                return place, name
-        return None
+        named = ((self.locate(row.label, name), name) for name in names_of_folder(row))
+        return self._written.choose(row, [(place, name) for place, name in named if place], self._is_file)
+
+    def _is_file(self, folder: str, name: str, written: str) -> bool:
+        """Whether a video is a file that is named as a row writes it; a database is none."""
+        return False
 
     def _names(self, folders: Sequence[str]) -> Iterator[str]:
         return itertools.chain.from_iterable(self.videos[folder] for folder in folders)

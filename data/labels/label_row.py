@@ -42,6 +42,11 @@ class LabelRow(NamedTuple):
     frames: tuple[int, int] | None = None  # the first frame, from 0, and one after the last; then there are no times
 
 
+def written_name(row: LabelRow) -> str:
+    """The name of a row's video as it is written, with a suffix of videos if it has one."""
+    return row.source.rpartition("/")[2] or row.youtube_id
+
+
 def clip_name(youtube_id: str, time_start: float, time_end: float) -> str:
     """The folder name of a clip cut from a video: the id and both times in whole seconds.
 

@@ -3,7 +3,8 @@
 `jpg` is the folder that holds the class folders: jpg, or videos with the source "videos".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from data.labels.hints import (
 from data.labels.label_counts import LabelCounts
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import LabelFiles
+from data.labels.made_from import sampled_problems
 from data.labels.split_rows import read_split_rows, read_val_rows
 from data.labels.text import counted, did_you_mean, first_names, is_or_are, is_youtube_name, some, spelling_notes
 from data.labels.video_list import FoundVideo, VideoList, pack
@@ -45,7 +47,7 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec, source: str = 
     """Find the videos of the label files in the class folders of `jpg`. Raises DataError as `load_splits` does."""
     rows = read_split_rows(files)
     classes, order = class_order(files, spec, {row.label for row in rows.train} | {row.label for row in rows.val})
-    folders = _class_folders(jpg, classes, source, files.train)
+    folders = _class_folders(jpg, classes, source, files)
     train, train_unusable, train_notes = _find_split("train", files.train, rows.train, folders, classes)
     val, val_unusable, val_notes = _find_split("val", files.val, rows.val, folders, classes)
     lacking = _check_classes(train, val, folders, both := (*rows.train, *rows.val))
@@ -86,7 +88,7 @@ def scan_val(
             f"{some(unknown, 'class')} of {val} {is_or_are(unknown)} not among the {len(classes)} that the network was "
             "trained on" + did_you_mean(unknown[0], classes)
         )
-    folders = _class_folders(jpg, classes, source, val)
+    folders = _class_folders(jpg, classes, source, LabelFiles(train or val, val))
     videos, _, notes = _find_split(split, val, rows, folders, classes)
     report += [*spelling_notes(names), *_shared_ids(rows), *folders.twice(rows)]
     report.append(f"{spec.name}: {counted(len(classes), 'class')}, {len(videos)} {split} videos in {jpg}")
@@ -96,13 +98,19 @@ def scan_val(
     return videos, (*report, *notes, *folders.remarks)
 
 
-def _class_folders(jpg: Path, classes: Sequence[str], source: str, labels: Path) -> ClassFolders:
-    """The class folders of databases, or of video files. `labels` is one of the label files."""
+def _class_folders(jpg: Path, classes: Sequence[str], source: str, files: LabelFiles) -> ClassFolders:
+    """The class folders of databases, or of video files."""
+
+    def all_rows() -> Iterator[LabelRow]:
+        for path in dict.fromkeys(files):
+            with suppress(DataError):  # of a train label file beside the videos of an evaluation
+                yield from read_labels(path)
+
     if source == "frames":
-        return ClassFolders(jpg, classes)
+        return ClassFolders(jpg, classes, all_rows)
     from data.labels.video_files import VideoFolders  # loads FFmpeg, which databases do not need
 
-    return VideoFolders(jpg, classes, [jpg.parent, labels.parent])
+    return VideoFolders(jpg, classes, [jpg.parent, files.train.parent], all_rows)
 
 
 def _shared_ids(rows: Sequence[LabelRow]) -> list[str]:
@@ -141,6 +149,8 @@ def _find_split(
     if unusable:
         names = first_names([f"{video.class_folder}/{video.name} {video.problem}" for video in unusable], 300)
         lines.append(f"{len(unusable)} of {videos} {is_or_are(unusable)} on disk but cannot be used: {names}")
+    if not folders.reads_files:
+        lines += sampled_problems(folders.jpg, split, rows, found)
     counts = LabelCounts.of(len(rows), len(missing), (video.problem for video in unusable))
     return replace(pack(folders.jpg, classes, usable), counts=counts), unusable, lines
 

@@ -15,6 +15,7 @@ from data.labels.label_file import (
     read_labels_and_notes,
     read_together,
 )
+from data.labels.label_row import written_name
 from data.labels.locate import LabelFiles
 from data.labels.text import counted, first_names
 
@@ -115,20 +116,24 @@ def _by_split(path: Path, rows: list[LabelRow], notes: list[str]) -> tuple[dict[
 
 def _overlap(rows: SplitRows) -> list[str]:
     """Lines on videos that are in both splits, and on videos of which clips in both splits overlap in time."""
-    val_rows = {(row.label, row.video_id) for row in rows.val}
+    val_rows = {(row.label, row.video_id): row for row in rows.val}
     val_ids = {row.video_id for row in rows.val}
     whole_ids = {row.youtube_id for row in rows.val}
     both: list[LabelRow] = []
+    unlike: list[str] = []  # as both splits write them
     shared: list[LabelRow] = []
     for row in rows.train:
         if row.youtube_id in whole_ids:
             shared.append(row)
         if row.video_id in val_ids and (row.label, row.video_id) in val_rows:
             both.append(row)
+            name, other = written_name(row), written_name(val_rows[row.label, row.video_id])
+            unlike += [f"{row.label}/{name} and {row.label}/{other}"] if name != other else []
     lines = []
     if both:
         names = first_names([f"{row.label}/{row.video_id}" for row in both])
-        lines.append(f"in both the train and the val labels: {counted(len(both), 'video')}, {names}")
+        unless = f", unless these are two videos: {first_names(unlike)}" if unlike else ""
+        lines.append(f"in both the train and the val labels: {counted(len(both), 'video')}, {names}{unless}")
     return lines + _overlaps_in_time(shared, rows.val, {(row.label, row.video_id) for row in both})
 
 

@@ -4,7 +4,7 @@ A row with times or frames is a clip that was cut beforehand, named as the folde
 part of the whole video `<youtube_id>.*` or, as HACS names them, `v_<youtube_id>.*`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -41,10 +41,16 @@ class VideoFolders(ClassFolders):
     reads_files = True
     remedy = "Put its videos there"
 
-    def __init__(self, root: Path, classes: Sequence[str], places: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        classes: Sequence[str],
+        places: Sequence[Path],
+        others: Callable[[], Iterable[LabelRow]] = lambda: (),
+    ) -> None:
         self._files: dict[str, dict[str, list[str]]] = {}  # class folder -> name without suffix -> names
         self.indexes = IndexCache(root, places)
-        super().__init__(root, classes)
+        super().__init__(root, classes, others)
 
     @staticmethod
     def sought(place: Path) -> str:
@@ -63,7 +69,7 @@ class VideoFolders(ClassFolders):
     @property
     def remarks(self) -> Sequence[str]:
         """Lines for the log."""
-        return self.indexes.remarks
+        return [*super().remarks, *self.indexes.remarks]
 
     def find_all(self, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
         """Find each row's video and index its file; None if it is not there. DataError if two files may be meant."""
@@ -84,6 +90,9 @@ class VideoFolders(ClassFolders):
                 if folder := self.locate(row.label, name):
                     return _Place(self._path(row, folder, name), row.video_id, True)
         return None
+
+    def _is_file(self, folder: str, name: str, written: str) -> bool:
+        return written in self._files[folder][name]
 
     def _path(self, row: LabelRow, folder: str, name: str) -> str:
         """The path of the only file of a name, or of the one of several that the row writes with its suffix."""

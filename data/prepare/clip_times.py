@@ -1,6 +1,5 @@
 """Whether the frames of a clip are those of the times that its label row, or its name, says."""
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,10 +12,10 @@ from data.labels.label_row import (
     format_seconds,
     frames_name,
 )
+from data.labels.made_from import AGAIN, source_problem
 from data.labels.text import is_youtube_name
 from data.store.origin import Origin
 from data.store.video_file import Span
-from data.store.video_suffixes import is_video
 
 # As clip_name writes them, and the downloaders of Kinetics. Other names may have numbers of frames.
 NAMED = re.compile(r".+_([0-9]{6})_([0-9]{6})")
@@ -24,7 +23,6 @@ OFF_SECONDS, OFF_PART = 1.0, 0.1  # a clip may be longer or shorter by the large
 
 MOST = 0.5  # seconds of a frame: a clip that was cut short has few frames for its times
 SHORT = "shorter than their times"
-AGAIN = "python -m data.prepare.convert VIDEOS DATASET --labels FILE --replace makes it again"
 
 
 def clip_problems(name: str, rows: Sequence[LabelRow], made: Origin, frames: int) -> Iterator[tuple[str, str]]:
@@ -44,36 +42,6 @@ def clip_problems(name: str, rows: Sequence[LabelRow], made: Origin, frames: int
     for cut in dict.fromkeys(cuts):
         if cut and (why := length_problem(made.seconds, cut)):
             yield "other length" if made.seconds > cut.end - cut.start else SHORT, why
-
-
-def source_problem(row: LabelRow, made: Origin) -> str:
-    """How the file that a database was made of differs from its row's path; empty if it may be that file."""
-    name = stem(Path(made.source).name)
-    if "/" not in row.source or name != row.youtube_id or fits(row.source, Path(made.source), Path(made.videos)):
-        return ""
-    return f"was made from {made.videos}/{made.source}, the labels say {row.source}; {AGAIN}"
-
-
-def fits(written: str, path: Path, videos: Path, with_suffix: bool = False) -> bool:
-    """Whether the path of a label row may be that of a file, whose own `path` is one in the folder `videos`.
-
-    One must end with the other: a row may leave folders out, or name those above the videos. Suffixes may differ, as
-    videos may have been encoded anew, but `with_suffix`.
-    """
-    parts = written.split("/")
-    parts = parts[len(parts) - parts[::-1].index("..") :] if ".." in parts else parts
-    own = [*videos.parts, *path.parts]
-    if not with_suffix:
-        parts, own = [*parts[:-1], stem(parts[-1])], [*own[:-1], stem(own[-1])]
-    same = 0
-    while same < min(len(parts), len(own)) and parts[-1 - same] == own[-1 - same]:
-        same += 1
-    return same == len(parts) or same >= len(path.parts)
-
-
-def stem(name: str) -> str:
-    """A file's name without a suffix of videos."""
-    return os.path.splitext(name)[0] if is_video(name) else name  # noqa: PTH122 (called for each row)
 
 
 def times_problem(row: LabelRow, made: Origin, frames: int) -> str:

@@ -10,7 +10,7 @@ from common.text import quoted
 from data.labels.label_file import LabelRow, read_unnamed
 from data.labels.text import canonical_name, counted, first_names
 from data.prepare.folder_layout import Layout, Video, label_problem
-from data.prepare.folder_lists import Classes, Entry, is_list, labels_of, read_list, two_numbers
+from data.prepare.folder_lists import Classes, Entry, is_list, labels_of, other_forms, read_list, two_numbers
 from data.prepare.folder_tree import Tree
 from data.prepare.labelled_sources import find_rows, in_two_classes
 from data.prepare.path_index import PathIndex
@@ -51,7 +51,7 @@ def by_files(tree: Tree, out: Path, files: Sequence[LabelFile], classes: Classes
     if entries:
         labels, by = labels_of(entries, classes)
         layout.videos.extend(_of_list(tree, entries, labels))
-        layout.notes.extend(two_numbers(entries))
+        layout.notes.extend([*two_numbers(entries), *other_forms(entries)])
         said += f"; {by}"
     if rows:
         _add_rows(tree, out, rows, layout, pattern)

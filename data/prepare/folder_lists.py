@@ -102,6 +102,21 @@ def two_numbers(entries: Sequence[Entry]) -> list[str]:
     ]
 
 
+def other_forms(entries: Sequence[Entry]) -> list[str]:
+    """A line on the lines that write accents in another Unicode form than the files have."""
+    have = [entry for entry in entries if not entry.written.isascii() and not _is_as_written(entry)]
+    if not have:
+        return []
+    return [
+        f"accents in another Unicode form than the files have: {counted(len(have), 'line')}, such as {have[0].place}"
+    ]
+
+
+def _is_as_written(entry: Entry) -> bool:
+    pairs = zip(reversed(parts_of(entry.written)), reversed(entry.video), strict=False)
+    return all(name.startswith(written) for written, name in pairs)  # a suffix may be missing
+
+
 def _read_line(text: str, index: PathIndex) -> tuple[str, int | None, bool, list[tuple[str, ...]]]:
     """The path, the number, whether two follow, and the videos that may be meant: a name may end in a number."""
     readings = _readings(text)

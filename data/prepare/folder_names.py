@@ -8,8 +8,10 @@ from pathlib import Path
 
 from common.text import printable
 from data.labels.label_row import clip_name, clip_name_in_milliseconds, frames_name
+from data.labels.made_from import stem as without_suffix
 from data.prepare.folder_layout import Video
 from data.prepare.report import as_listed
+from data.store.video_suffixes import is_video
 
 Key = tuple[str, str, str]  # class, path below VIDEOS, times: what tells a video of a dataset from the others
 EDGES = re.compile(r"^\s+|\s+$|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -42,13 +44,31 @@ def ids_of(videos: Sequence[Video], keys: Sequence[Key], known: Mapping[Key, str
     unless an older one has that.
     """
     ids = [known.get(key, "") for key in keys]
-    taken = {(video.label, name) for video, name in zip(videos, ids, strict=True) if name}
+    # A label file's row clip.mp4 may mean clip: older versions gave such ids.
+    taken = {
+        (video.label, each)
+        for video, name in zip(videos, ids, strict=True)
+        if name
+        for each in (name, without_suffix(name))
+    }
     levels = dict.fromkeys(range(len(ids)), 0)
     _lengthen(videos, keys, levels, set())
     new = {place: level for place, level in levels.items() if not ids[place]}
     for place, name in _lengthen(videos, keys, new, taken).items():
         ids[place] = name
     return ids
+
+
+def unreadable(known: Mapping[Key, tuple[str, str]], in_any_split: bool) -> set[Key]:
+    """The videos whose ids, as older versions gave them, are not told from another's in a label file.
+
+    `known` has the id and split of each. Of clip and clip.mp4 in one split it is the second; `in_any_split`, also if
+    they are in two.
+    """
+    sharing: defaultdict[tuple[str, ...], list[Key]] = defaultdict(list)
+    for key, (name, split) in known.items():
+        sharing[key[0], without_suffix(name), "" if in_any_split else split].append(key)
+    return {key for keys in sharing.values() if len(keys) > 1 for key in keys if is_video(known[key][0])}
 
 
 def _lengthen(
@@ -93,10 +113,15 @@ def _name(video: Video, key: Key, level: int) -> str:
 
 
 def _valid(name: str, key: Key) -> str:
-    """The name as that of a folder: without what a label file does not keep, and of at most 220 bytes."""
+    """The name as that of a folder: without what a label file does not keep, and of at most 220 bytes.
+
+    A suffix of videos is not kept either: the id in a row clip.mp4 is clip.
+    """
     valid = printable(as_listed(name))
     valid = re.sub(r"[\\/]", "%", valid) if valid != name else valid
     valid = valid.strip().lstrip(".").strip() or f"video_{_digest(key)}"
+    if is_video(valid):
+        valid = "_".join(valid.rsplit(".", 1))
     encoded = valid.encode()
     if len(encoded) <= LONGEST_ID:
         return valid

@@ -13,7 +13,7 @@ from data.prepare.folder_files import splits_in
 from data.prepare.folder_groups import Grouping, copies, groups_of, merged
 from data.prepare.folder_layout import Layout, Video, check_spellings
 from data.prepare.folder_lists import Classes, ordered
-from data.prepare.folder_names import ids_of, key_of, listed, part_of
+from data.prepare.folder_names import ids_of, key_of, listed, part_of, unreadable
 from data.prepare.folder_splits import sides_of, split_groups
 from data.prepare.folder_state import Named, State
 from data.prepare.folder_tree import Tree
@@ -62,7 +62,8 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     check_spellings(classes)
     notes += lines
     keys = [key_of(video, tree.videos) for video in videos]
-    ids = ids_of(videos, keys, {named.key: named.video_id for named in state.names})
+    unread = unreadable({named.key: (named.video_id, named.split) for named in state.names}, wish.replaces)
+    ids = ids_of(videos, keys, {named.key: named.video_id for named in state.names if named.key not in unread})
     _check_ids(videos, ids, tree)
     renamed = [
         f"{path} is {name}" for (_, path, _), name, video in zip(keys, ids, videos, strict=True) if name != video.name

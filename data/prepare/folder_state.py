@@ -17,7 +17,6 @@ from common.errors import DataError
 from common.files import atomic_file, open_plain_text, reason, what_is_at, write_errors
 from common.text import quoted
 from data.labels.csv_file import read_table
-from data.labels.label_file import read_labels
 from data.labels.text import some
 from data.prepare.folder_names import Key
 
@@ -74,7 +73,8 @@ def read_state(dataset: Path) -> State:
             what = "is there and was not written by this command, or was changed since"
             raise DataError(f"{path} {what}: move it away, or give another DATASET")
         if split:
-            labelled |= {(row.label, row.video_id): split for row in read_labels(path)}
+            # As it was written: in an id of older versions, a suffix of videos would be taken for that of a file.
+            labelled |= {(label, video_id): split for _, (label, video_id) in read_table(path)[1]}
         else:
             classes = _bytes(path).decode().split("\n")[:-1]
     return State(_read_names(dataset / NAMES), plain["split"], plain["written"], labelled, text, classes)
@@ -191,10 +191,13 @@ def changes(state: State, names: Sequence[Named], classes: Sequence[str]) -> lis
     now = {(named.label, named.video_id): named.split for named in names}
     new = [named for named in names if (named.label, named.video_id) not in state.labelled]
     before = {(named.label, named.video_id): named for named in state.names}
-    moved, gone, renamed = [], [], []
+    moved, gone = [], []
+    renamed: list[str] = []
+    unread: list[str] = []
     for pair, split in sorted(state.labelled.items()):
         if pair not in now and pair in before and (other := _moved(before[pair], new)):
-            renamed.append(f"{'/'.join(pair)} is {other.label}/{other.video_id}")
+            same = unread if other.key == before[pair].key else renamed
+            same.append(f"{'/'.join(pair)} is {other.label}/{other.video_id}")
         elif pair not in now:
             gone.append("/".join(pair))
         elif split != now[pair]:
@@ -208,6 +211,10 @@ def changes(state: State, names: Sequence[Named], classes: Sequence[str]) -> lis
         )
     if renamed:
         what.append(f"{some(renamed, 'video')} would be named anew, as the files were moved")
+    if unread:
+        what.append(
+            f"{some(unread, 'video')} would be named anew, as an id with a suffix of videos is read as that without it"
+        )
     if gone:
         what.append(f"{some(gone, 'video')} would be removed, as there is no such video in VIDEOS now")
     if order := order_change(state, classes):

@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
-from common.text import quoted
-from data.labels.label_row import LabelRow
+from common.text import composed, quoted
+from data.labels.label_row import LabelRow, written_name
+from data.labels.made_from import fits
 from data.labels.segment_names import are_other_files
-from data.labels.text import is_youtube_name
+from data.labels.text import counted, is_youtube_name
 from data.prepare.class_of_file import ClassesOfFiles
-from data.prepare.clip_times import cut_times, fits
+from data.prepare.clip_times import cut_times
 from data.prepare.file_names import is_frame
 from data.prepare.folder_contents import (
     PLAIN_FOLDER,
@@ -59,7 +61,7 @@ def find_rows(
     found = [search.find(row) for row in rows]
     # What cannot be read matters only to a row without a video, which is a problem of its own.
     problems = [problem._replace(kind="warning") for problem in problems]
-    return found, problems + search.warnings, ignored
+    return found, problems + search.warnings + search.in_another_form(), ignored
 
 
 def in_two_classes(found: Sequence[Source], videos: Path) -> Iterator[Problem]:
@@ -92,6 +94,7 @@ class _Search:
         self.warnings: list[Problem] = []
         self._videos = videos
         self._place = videos.absolute()
+        self._in_another_form: list[tuple[str, Path]] = []
         self._paths: dict[Path, str] = {}  # of the files that were taken, as the first row writes it
         self._by_name = by_name
         places = {each.path.parent for found in by_name.values() for each in found}
@@ -103,7 +106,25 @@ class _Search:
         self._from_youtube = 2 * sum(map(is_youtube_name, ids)) > len(ids)
 
     def find(self, row: LabelRow) -> Source | Problem:
-        """The row's video, or why there is none."""
+        """The row's video, or why there is none. If no name is as written, one in another Unicode form is taken."""
+        found = self._find(row)
+        if isinstance(found, Source) or found.kind != "missing" or (row.source or row.video_id).isascii():
+            return found
+        other = self._find(row, any_form=True)
+        if isinstance(other, Source):
+            self._in_another_form.append((f"{row.label}/{row.video_id}", other.path))
+        return other
+
+    def in_another_form(self) -> list[Problem]:
+        """A warning on the videos whose names or folders have another Unicode form than in the label file."""
+        if not self._in_another_form:
+            return []
+        (item, path), others = self._in_another_form[0], len(self._in_another_form) - 1
+        more = f"; so it is with {counted(others, 'other video')}" if others else ""
+        what = f"taken from {joined_names([path], self._videos)}, which has the accents in another Unicode form{more}"
+        return [Problem("warning", item, what)]
+
+    def _find(self, row: LabelRow, any_form: bool = False) -> Source | Problem:
         part = _part(row)
         parts = {row.video_id: _WHOLE}
         if part != _WHOLE:
@@ -114,7 +135,7 @@ class _Search:
         item = f"{row.label}/{row.video_id}"
         elsewhere: list[Path] = []
         for name, (span, frames) in parts.items():
-            there, suitable = self._candidates(row, name)
+            there, suitable = self._candidates(row, name, any_form)
             if len(suitable) > 1:
                 names = joined_names([each.path for each in suitable], self._videos)
                 return Problem("failed", item, f"{names} may each be meant: remove or rename all but one")
@@ -128,7 +149,8 @@ class _Search:
                     return Problem("failed", item, why)
                 cut = cut_times(row, name) if span is None and frames is None else None
                 # A folder of frames may be named with a suffix, as is the folder of its database then.
-                video_id = row.video_id if taken.name == name else taken.name + row.video_id[len(row.youtube_id) :]
+                is_id = composed(taken.name) == composed(name)
+                video_id = row.video_id if is_id else written_name(row) + row.video_id[len(row.youtube_id) :]
                 return Source(taken.path, row.label, video_id, span, cut, frames)
             elsewhere += [each.path for each in there]
         names = " or ".join(dict.fromkeys((row.video_id, row.source or row.youtube_id)))
@@ -143,21 +165,38 @@ class _Search:
             f"no video named {names} in a folder of its class, and {lies}a folder of another class; move it if meant",
         )
 
-    def _candidates(self, row: LabelRow, name: str) -> tuple[Sequence[Found], Sequence[Found]]:
+    def _candidates(self, row: LabelRow, name: str, any_form: bool) -> tuple[Sequence[Found], Sequence[Found]]:
         """The videos of a name, and those of them that may be the row's: more than one if it cannot be told which."""
-        there = self._by_name.get(name, [])
+        there = self._named(row, name, any_form)
         if not row.source or name != row.youtube_id:
             return there, self._suitable(row, name, there)
         written = row.source.rpartition("/")[2]
         if written != name:
-            there = [*there, *self._by_name.get(written, [])]
-        return there, self._at_path(row, there)
+            there = [*there, *self._named(row, written, any_form)]
+        return there, self._at_path(row, there, any_form)
 
-    def _at_path(self, row: LabelRow, there: Sequence[Found]) -> Sequence[Found]:
+    def _named(self, row: LabelRow, name: str, any_form: bool) -> Sequence[Found]:
+        """The videos of a name; of `any_form` without those that are another row's as they are written."""
+        if not any_form:
+            return self._by_name.get(name, [])
+        there = self._by_form.get(composed(name), [])
+        return [each for each in there if each.name == name or (row.label, each.name) not in self._rows]
+
+    @cached_property
+    def _by_form(self) -> Mapping[str, Sequence[Found]]:
+        """The videos by their names in one Unicode form."""
+        found: dict[str, list[Found]] = {}
+        for name, there in self._by_name.items():
+            found.setdefault(composed(name), []).extend(there)
+        return found
+
+    def _at_path(self, row: LabelRow, there: Sequence[Found], any_form: bool) -> Sequence[Found]:
         """Those of the videos of the row's name that lie at its path, or whose class tells that they are meant."""
         paths = {each: each.path.relative_to(self._videos) for each in there}
-        fitting = [each for each in there if fits(row.source, paths[each], self._place, with_suffix=True)]
-        others = [] if fitting else [each for each in there if fits(row.source, paths[each], self._place)]
+        fitting = [each for each in there if fits(row.source, paths[each], self._place, True, any_form)]
+        others = (
+            [] if fitting else [each for each in there if fits(row.source, paths[each], self._place, False, any_form)]
+        )
         if others and row.source.rpartition("/")[2] != row.youtube_id:
             self._warn_of(row, others, f"and the label file names {row.source}")
         fitting = fitting or others

@@ -1,8 +1,10 @@
 """Finds the file that a path in a label file means, though the list may have been written for another place."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import PurePosixPath
 
+from common.text import composed
 from data.prepare.file_names import is_video
 
 Parts = tuple[str, ...]
@@ -22,8 +24,26 @@ class PathIndex:
         """The paths that a written one may mean: one, several if that cannot be told, or none.
 
         Taken is the path itself, or else with fewer folders at the beginning, or with more. A suffix of a video may be
-        missing, but is no other one.
+        missing, but is no other one. If there is none so, accents may be in another Unicode form.
         """
+        found = self._find(written)
+        if found or written.isascii() or self._composed is None:
+            return found
+        return [path for parts in self._composed.find(composed(written)) for path in self._of_form[parts]]
+
+    @cached_property
+    def _composed(self) -> "PathIndex | None":
+        """The index of the paths in one Unicode form; None if they have it."""
+        return None if self._of_form.keys() == self._paths.keys() else PathIndex(self._of_form)
+
+    @cached_property
+    def _of_form(self) -> Mapping[Parts, Sequence[Parts]]:
+        found: dict[Parts, list[Parts]] = {}
+        for parts in self._paths:
+            found.setdefault(tuple(map(composed, parts)), []).append(parts)
+        return found
+
+    def _find(self, written: str) -> list[Parts]:
         parts = parts_of(written)
         if not parts:
             return []

@@ -24,6 +24,7 @@ from common.processes import available_cpus
 from data.labels.class_folders import ClassFolders, list_folders, list_names
 from data.labels.hints import hint_for_segments
 from data.labels.label_file import LabelRow, read_together
+from data.labels.label_row import written_name
 from data.labels.locate import csv_files, find_jpg
 from data.labels.text import counted, some
 from data.prepare.clip_times import SHORT, clip_problems
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.count("videos checked", 0)
     report.count("frames", 0)
     report.notes += (note for _, notes in read for note in notes)
-    videos, problems = _compare(jpg, rows) if label_files else _all_videos(jpg)
+    videos, problems = _compare(jpg, rows, report) if label_files else _all_videos(jpg)
     for problem in problems:
         report.add(*problem)
     deletion = _check_videos(videos, jpg, options, report)
@@ -153,23 +154,26 @@ def _label_files(given: list[Path] | None, dataset: Path) -> list[Path]:
     return paths
 
 
-def _compare(jpg: Path, rows: list[LabelRow]) -> tuple[dict[Path, list[LabelRow]], list[Problem]]:
+def _compare(jpg: Path, rows: list[LabelRow], report: Report) -> tuple[dict[Path, list[LabelRow]], list[Problem]]:
     """The folders of the videos in the labels, with their rows, and the missing and stray ones as problems."""
-    folders = ClassFolders(jpg, sorted({row.label for row in rows}))
+    folders = ClassFolders(jpg, sorted({row.label for row in rows}), lambda: rows)
     problems = list(_stray_files(jpg, "", folders.present))
     unlabelled = {folder: set(_video_names(jpg, folder, problems)) for folder in folders.present}
     present: dict[Path, list[LabelRow]] = {}
-    by_video: dict[tuple[str, str], list[LabelRow]] = {}
-    for row in rows:
-        by_video.setdefault((row.label, row.video_id), []).append(row)
-    for (label, video_id), of_video in by_video.items():
+    by_video: dict[tuple[str, str, str], list[LabelRow]] = {}
+    for row in rows:  # c1 and c1.avi may be two videos, that of c1.avi.mp4 the second
+        by_video.setdefault((row.label, row.video_id, written_name(row)), []).append(row)
+    for (label, video_id, _), of_video in by_video.items():
         place, name = folders.find(of_video[0]) or ("", "")
-        if name not in unlabelled.get(place, ()):
+        if (path := jpg / place / name) in present:
+            present[path] += of_video
+        elif name not in unlabelled.get(place, ()):
             why = "in the labels, not on disk" + hint_for_segments(of_video, folders)
             problems.append(Problem("missing", f"{label}/{video_id}", why))
         else:
             unlabelled[place].remove(name)
-            present[jpg / place / name] = of_video
+            present[path] = of_video
+    report.notes += folders.remarks
     known = {folder for names in folders.of_class.values() for folder in names}
     for folder, videos in unlabelled.items():
         if folder in known:

@@ -1,5 +1,6 @@
 """Lists of paths as UCF-101, TSN and others have them: each line is its own video of its own class, or is told."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,14 @@ def test_numbers_sort_by_value() -> None:
     """Else class 10 stands before class 2, and a list of names by number names the wrong ones."""
     assert ordered({"10", "9", "1"}, None)[0] == ["1", "9", "10"]
     assert ordered({"10", "9", "a"}, None)[0] == ["10", "9", "a"]
+
+
+def test_accents_may_be_in_another_unicode_form(tmp_path: Path) -> None:
+    """A list of a Linux machine beside files of macOS: such videos were left out."""
+    apart, composed = (unicodedata.normalize(form, "é") for form in ("NFD", "NFC"))
+    files = f"caf{apart}/{apart}.mp4 caf{apart}/x.mp4 run/{apart}.mp4 run/x.mp4"
+    lines = [f"caf{composed}/{composed}.mp4", f"caf{composed}/x", f"run/{apart}.mp4", "run/x.mp4"]
+    found = find(tmp_path, files, "".join(f"{line}\n" for line in lines))
+    assert len(taken(found, tmp_path)) == 4 and not found.problems
+    (line,) = [note for note in found.notes if "Unicode form" in note]
+    assert "2 lines" in line and "line 1" in line

@@ -69,3 +69,15 @@ def test_every_name_is_that_of_a_folder_that_a_label_file_can_name() -> None:
     for name in found.values():
         assert name == name.strip() and name.isprintable() and not name.startswith(".") and "/" not in name
         assert 0 < len(name.encode()) <= 255
+
+
+def test_no_id_ends_in_a_suffix_of_videos() -> None:
+    """The row clip.mp4 of a label file is that of the id clip: both would be one video, of one split or of two."""
+    assert ids([video("clip.mp4"), video("clip.mp4.mp4"), video("a.MOV.avi"), video("clip.mp4.avi")]) == {
+        "wave/clip.mp4": "clip", "wave/clip.mp4.mp4": "clip.mp4_mp4", "wave/a.MOV.avi": "a_MOV",
+        "wave/clip.mp4.avi": "clip.mp4_avi",
+    }  # fmt: skip
+    known = {key_of(video("clip.mp4.mp4"), VIDEOS): "clip.mp4"}  # by an older version
+    assert ids([video("clip.mp4.mp4"), video("clip.avi")], known) == {
+        "wave/clip.mp4.mp4": "clip.mp4", "wave/clip.avi": "clip_avi",
+    }  # fmt: skip

@@ -1,6 +1,7 @@
 """Videos that label files name by paths, frames and short segments: each row gets the pictures that it says."""
 
 import csv
+import unicodedata
 from pathlib import Path
 
 import av
@@ -242,3 +243,39 @@ def test_segments_of_a_conversion_with_one_label_file_are_not_mixed_up(tmp_path:
     assert check(tmp_path, "val.csv")[1]["wave/a_000001_000001"] == "other times"
     assert run(tmp_path, "train.csv", "val.csv") == (0, {})
     assert shown(load_splits(tmp_path / "out", SPEC).val)[0] == ("a_000001.400_000001.600", [35, 39])
+
+
+FORMS = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
+
+
+@pytest.mark.parametrize(("form", "other"), [FORMS, FORMS[::-1]])
+@pytest.mark.parametrize("place", ["", "caf{}/", "v/caf{}/"])
+def test_accents_may_be_in_another_unicode_form(tmp_path: Path, form: str, other: str, place: str) -> None:
+    """Files of macOS and a table of a spreadsheet: the videos of such classes were left out, or of another class."""
+    for start, name in enumerate((f"caf{form}/x", f"caf{form}/{form}", f"ren{form}/x", f"ren{form}/{form}")):
+        encode_numbered_video(tmp_path / "v" / f"{name}.mp4", 3, 32, 32, start=10 * start)
+    rows = [
+        f"{label}{other},{place.replace('caf', label).format(other)}{name}.mp4"
+        for label in ("caf", "ren")
+        for name in ("x", other)
+    ]
+    write(tmp_path, "all.csv", "class,file", *rows)
+    status, listed = run(tmp_path, "all.csv")
+    assert (status, set(listed.values())) == (0, {"warning"}) and len(listed) == 1
+    found = [frames_in(tmp_path, f"{label}{other}/{name}")[0] for label in ("caf", "ren") for name in ("x", other)]
+    assert found == [0, 10, 20, 30]
+    assert check(tmp_path, "all.csv") == (0, {})
+
+
+def test_a_file_in_another_unicode_form_is_not_guessed(tmp_path: Path) -> None:
+    """Two files may be meant, or the file is another row's: of train and val, both would read it."""
+    composed, apart = FORMS
+    for start, name in enumerate((f"run/a/{apart}", f"run/b/{apart}", f"run/{apart}2")):
+        encode_numbered_video(tmp_path / "v" / f"{name}.mp4", 3, 32, 32, start=10 * start)
+    write(tmp_path, "all.csv", "class,file", f"run,{composed}.mp4", f"run,{apart}2.mp4", f"run,{composed}2.mp4")
+    assert run(tmp_path, "all.csv") == (1, {f"run/{composed}": "failed", f"run/{composed}2": "missing"})
+    for start, form in enumerate(FORMS, start=4):
+        encode_numbered_video(tmp_path / "v" / "run" / f"{form}3.mp4", 3, 32, 32, start=10 * start)
+    write(tmp_path, "both.csv", "class,file", f"run,{apart}3.mp4", f"run,{composed}3.mp4")
+    assert run(tmp_path, "both.csv")[0] == 0
+    assert [frames_in(tmp_path, f"run/{form}3")[0] for form in FORMS] == [40, 50]

@@ -1,0 +1,70 @@
+"""Whether a database was made from the file that its label row names."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from common.text import composed
+from data.labels.label_row import LabelRow
+from data.labels.text import first_names
+from data.labels.video_list import FoundVideo, VideoList
+from data.store.frame_store import DATABASE, FrameStoreError
+from data.store.origin import Origin, read_origin
+from data.store.video_suffixes import is_video
+
+AGAIN = "python -m data.prepare.convert VIDEOS DATASET --labels FILE --replace makes it again"
+
+
+def sampled_problems(jpg: Path, split: str, rows: Sequence[LabelRow], found: Sequence[FoundVideo | None]) -> list[str]:
+    """A line on databases made from other files than their rows name by a path, of a sample spread over a split."""
+    have = [
+        (row, video) for row, video in zip(rows, found, strict=True) if "/" in row.source and video and video.frames
+    ]
+    number = min(VideoList.SAMPLED, len(have))
+    others = []
+    for row, video in (have[place * len(have) // number] for place in range(number)):
+        with suppress(FrameStoreError):  # reading a clip tells
+            made = read_origin(jpg / video.class_folder / video.name / DATABASE)
+            if made and source_problem(row, made):
+                others.append(f"{video.class_folder}/{video.name} of {made.source} for {row.source}")
+    if not others:
+        return []
+    return [
+        f"{len(others)} of {number} sampled {split} videos were made from other files than their rows name: "
+        f"{first_names(others, 200)}; python -m data.prepare.verify lists all"
+    ]
+
+
+def source_problem(row: LabelRow, made: Origin) -> str:
+    """How the file that a database was made of differs from its row's path; empty if it may be that file."""
+    name = stem(Path(made.source).name)
+    if "/" not in row.source or composed(name) != composed(row.youtube_id):
+        return ""
+    if fits(row.source, Path(made.source), Path(made.videos), any_form=True):
+        return ""
+    return f"was made from {made.videos}/{made.source}, the labels say {row.source}; {AGAIN}"
+
+
+def fits(written: str, path: Path, videos: Path, with_suffix: bool = False, any_form: bool = False) -> bool:
+    """Whether the path of a label row may be that of a file, whose own `path` is one in the folder `videos`.
+
+    One must end with the other: a row may leave folders out, or name those above the videos. Suffixes may differ, as
+    videos may have been encoded anew, but `with_suffix`. So may the Unicode forms of `any_form`.
+    """
+    parts = written.split("/")
+    parts = parts[len(parts) - parts[::-1].index("..") :] if ".." in parts else parts
+    own = [*videos.parts, *path.parts]
+    if any_form:
+        parts, own = list(map(composed, parts)), list(map(composed, own))
+    if not with_suffix:
+        parts, own = [*parts[:-1], stem(parts[-1])], [*own[:-1], stem(own[-1])]
+    same = 0
+    while same < min(len(parts), len(own)) and parts[-1 - same] == own[-1 - same]:
+        same += 1
+    return same == len(parts) or same >= len(path.parts)
+
+
+def stem(name: str) -> str:
+    """A file's name without a suffix of videos."""
+    return os.path.splitext(name)[0] if is_video(name) else name  # noqa: PTH122 (called for each row)
