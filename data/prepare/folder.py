@@ -37,6 +37,7 @@ from data.prepare.folder_source import (
     check_folders,
     convert_sources,
     lacking,
+    outdated,
     parse,
     stores_of,
 )
@@ -154,7 +155,8 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
     report.notes.append(f"written: {options.out / 'labels'}, and the file of each video in {options.out / NAMES}")
     if order := order_change(state, dataset.classes):
         report.notes.append(f"warning: {order.replace('would change', 'has changed')}")
-    report.notes += [*lacking(stores, rows, ended.right), *without.lines]
+    report.notes += [*lacking(stores, rows, ended.right), *outdated(stores, rows, sources, options.videos)]
+    report.notes += without.lines
     report.notes += warnings_of(rows, dataset.classes, without.pairs)
     report.notes += next_commands(options.out, rows, options.source)
     return print_result(report, ended)
