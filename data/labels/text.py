@@ -63,19 +63,25 @@ def canonical_name(name: str) -> str:
 
 
 def letters(name: str) -> str:
-    """A name's letters and digits in lower case: equal for two spellings of a class."""
-    return re.sub(r"[\W_]", "", unicodedata.normalize("NFC", name)).casefold()
+    """A name's letters and digits in lower case, without leading zeros: equal for two spellings of a class."""
+    return re.sub(r"[\W_]", "", without_zeros(unicodedata.normalize("NFC", name))).casefold()
+
+
+def without_zeros(name: str) -> str:
+    """A name without the zeros before its numbers, but not in decimals: `a1_s2` for `a01_s002`, as Excel writes 1."""
+    return re.sub(r"(?<![0-9])(?<![0-9][.,])0+(?=[0-9])", "", name)
 
 
 def spelling_notes(names: Iterable[str]) -> list[str]:
-    """A line on names that differ only in case, spaces or punctuation: perhaps one class, spelled in two ways."""
+    """A line on names that differ only in case, punctuation or leading zeros: perhaps one class in two spellings."""
     spelled: dict[str, list[str]] = {}
     for name in sorted(names):
         spelled.setdefault(letters(name) or name, []).append(name)
     pairs = [" and ".join(map(repr, map(shortened, same))) for same in spelled.values() if len(same) > 1]
     if not pairs:
         return []
-    return [f"{first_names(pairs)} are different classes, but differ only in case or punctuation: correct the labels?"]
+    what = "are different classes, but differ only in case, punctuation or leading zeros: correct the labels?"
+    return [f"{first_names(pairs)} {what}"]
 
 
 def is_youtube_name(name: str) -> bool:

@@ -20,6 +20,8 @@ from common.text import printable
 from data.labels.text import counted, some
 from data.prepare.conversion_run import Ended, print_result
 from data.prepare.convert import end_on_sigterm
+from data.prepare.folder_copies import notes_on_frames
+from data.prepare.folder_editions import check_editions, check_made_here
 from data.prepare.folder_failures import check_trainable, divided_again, lost_sides, that_can_be_read
 from data.prepare.folder_files import LabelFile, by_files, label_files_near
 from data.prepare.folder_groups import Grouping
@@ -35,6 +37,7 @@ from data.prepare.folder_source import (
     check_folders,
     convert_sources,
     lacking,
+    outdated,
     parse,
     stores_of,
 )
@@ -88,7 +91,7 @@ def _plan(options: argparse.Namespace) -> Planned:
     layout = _layout(tree, options, classes)
     print(printable(layout.said), flush=True)
     if options.source == FRAMES and not (options.labels or options.train):
-        layout.notes.extend(check_modalities(tree, layout))
+        layout.notes.extend([*check_modalities(tree, layout), *notes_on_frames(tree, layout)])
     part = options.val if isinstance(options.val, float) else None
     wish = Wish(part, options.seed, Grouping(options.by_folder, options.group_from), classes, options.replace_labels)
     return Planned(tree, layout, state, plan_dataset(tree, layout, wish, state))
@@ -102,9 +105,10 @@ def _layout(tree: Tree, options: argparse.Namespace, classes: Classes | None) ->
         files = [LabelFile(each, split) for split, each in named.items() if isinstance(each, Path)]
     if files:
         return by_files(tree, options.out, files, classes, options.frames or "")
+    check_made_here(tree)
     if not options.class_from:
         try:
-            return by_folders(tree)
+            return check_editions(tree, by_folders(tree))
         except DataError as error:
             end = label_files_near(options.videos)
             raise DataError(f"{error}{'.' if end and not str(error).endswith('?') else ''}{end}") from None
@@ -151,7 +155,8 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
     report.notes.append(f"written: {options.out / 'labels'}, and the file of each video in {options.out / NAMES}")
     if order := order_change(state, dataset.classes):
         report.notes.append(f"warning: {order.replace('would change', 'has changed')}")
-    report.notes += [*lacking(stores, rows, ended.right), *without.lines]
+    report.notes += [*lacking(stores, rows, ended.right), *outdated(stores, rows, sources, options.videos)]
+    report.notes += without.lines
     report.notes += warnings_of(rows, dataset.classes, without.pairs)
     report.notes += next_commands(options.out, rows, options.source)
     return print_result(report, ended)

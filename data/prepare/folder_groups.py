@@ -2,14 +2,16 @@
 
 import os
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
 from common.files import reason
 from data.labels.class_folders import in_threads
+from data.labels.text import counted, first_names, without_zeros
 from data.prepare.file_names import is_frame
 from data.prepare.folder_layout import Video
 from data.store.origin import file_content, whole_content
@@ -23,10 +25,14 @@ class Grouping(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """The group of each video, by name, and the videos to which the flag does not apply: each is its own group."""
+    """The group of each video, by name, and the videos to which the flag does not apply: each is its own group.
+
+    `notes` tell which groups have become one.
+    """
 
     names: list[str]
     alone: list[str]
+    notes: list[str]
 
 
 def groups_of(videos: Sequence[Video], paths: Sequence[str], grouping: Grouping) -> Groups:
@@ -47,13 +53,43 @@ def groups_of(videos: Sequence[Video], paths: Sequence[str], grouping: Grouping)
             alone.append(path)
         names.append(name or path)
     if grouping == Grouping():
-        return Groups(names, [])
+        return Groups(names, [], [])
     if len(alone) == len(names):
         what = (
             "--by-folder: no video lies in so many folders below" if grouping.pattern is None else "--group-from fits"
         )
         raise DataError(f"{what} {'its class' if grouping.pattern is None else 'no path'}, as {paths[0]}")
-    return Groups(names, list(dict.fromkeys(alone)))
+    names, notes = _of_one_spelling(names, set(alone))
+    return Groups(names, list(dict.fromkeys(alone)), notes)
+
+
+def _of_one_spelling(names: Sequence[str], alone: Collection[str]) -> tuple[list[str], list[str]]:
+    """The names, of spellings of one name the first, and a line on those that do not look the same.
+
+    Names differ in spelling alone if they are equal but for case, leading zeros, their Unicode form, and spaces,
+    underscores or hyphens, which may be missing between letters and digits: `s_01` is `S 1` and `s1`.
+    """
+    spelled: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for name in names:
+        if name not in alone:
+            spelled[_spelling(name)][name] = None
+    first = {name: min(same) for same in spelled.values() for name in same}
+    forms = [
+        sorted({unicodedata.normalize("NFC", name) for name in same})
+        for _, same in sorted(spelled.items())
+        if len(same) > 1
+    ]
+    joined = [" = ".join(same) for same in forms if len(same) > 1]
+    what = "taken as one group, as only case, leading zeros, spaces, underscores or hyphens differ"
+    notes = [f"{what}: {counted(len(joined), 'group')}, {first_names(joined)}"] if joined else []
+    return [first.get(name, name) for name in names], notes
+
+
+def _spelling(name: str) -> str:
+    """What is equal for the spellings of a group's name."""
+    text = without_zeros(unicodedata.normalize("NFC", name).casefold())
+    text = re.sub(r"[\s_-]+", "_", text.strip("_ "))
+    return re.sub(r"(?<=[^\W\d_])_(?=\d)|(?<=\d)_(?=[^\W\d_])", "", text) or name
 
 
 def copies(paths: Iterable[Path]) -> tuple[list[list[Path]], list[str]]:

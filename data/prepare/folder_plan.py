@@ -1,16 +1,17 @@
 """The dataset that a folder is to become: class order, ids, groups and splits, before anything is converted."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.errors import DataError
 from common.text import shortened
-from data.labels.text import SHOWN, counted, first_names, some
+from data.labels.text import counted, first_names, some
+from data.prepare.folder_copies import notes_on_copies, notes_on_forms, of_one_file, same_bytes, same_recording
 from data.prepare.folder_failures import rows_without_video
 from data.prepare.folder_files import splits_in
-from data.prepare.folder_groups import Grouping, copies, groups_of, merged
+from data.prepare.folder_groups import Grouping, groups_of, merged
 from data.prepare.folder_layout import Layout, Video, check_spellings
 from data.prepare.folder_lists import Classes, ordered
 from data.prepare.folder_names import ids_of, key_of, listed, part_of, unreadable
@@ -77,8 +78,9 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     if groups.alone:
         which = f"{counted(len(groups.alone), 'video')}: {first_names(groups.alone)}"
         notes.append(f"the flag finds no group of {which}; each is a group of its own")
-    same = _copies(tree, videos, problems)
-    names = merged(groups.names, [*same, *_of_one_file(videos)])
+    notes += groups.notes
+    same, forms = same_bytes(tree, videos, problems), same_recording(tree, videos)
+    names = merged(groups.names, [*same, *forms, *of_one_file(videos)])
     before = {named.key: named.split for named in state.names}
     known = [
         state.labelled.get((video.label, name)) or before.get(key, "")
@@ -88,8 +90,10 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     notes += lines
     lines, of_files = _of_files(tree, videos, splits)
     notes += lines
-    notes += _of_copies(tree, videos, same, splits, is_random=split["from"] == "random")
-    notes += _of_groups(names, splits, [*same, of_files])
+    is_random = split["from"] == "random"
+    notes += notes_on_copies(tree, videos, same, splits, is_random)
+    notes += notes_on_forms(tree, videos, forms, splits, is_random, same)
+    notes += _of_groups(names, splits, [*same, *forms, of_files])
     rows = [
         Named(video.label, name, side, listed(group), path, part_of(video))
         for video, name, side, group, path in zip(videos, ids, splits, names, paths, strict=True)
@@ -123,35 +127,6 @@ def _check_ids(videos: Sequence[Video], ids: Sequence[str], tree: Tree) -> None:
         if (other := first.setdefault((video.label, name), video)) is not video:
             pair = " and ".join(str(each.path.relative_to(tree.videos)) for each in (other, video))
             raise DataError(f"{pair} would both be {video.label}/{shortened(name)}: rename one")
-
-
-def _copies(tree: Tree, videos: Sequence[Video], problems: list[Problem]) -> list[list[int]]:
-    """The places of videos with the same bytes. Copies in two classes are told; what cannot be read fails later."""
-    places: defaultdict[Path, list[int]] = defaultdict(list)
-    for place, video in enumerate(videos):
-        places[video.path].append(place)
-    found, _ = copies(places)
-    for paths in found:
-        first: dict[str, tuple[str, Path]] = {}  # of each part of the videos, the first class and file
-        told: set[tuple[str, str]] = set()
-        for path in paths:
-            for place in places[path]:
-                label, part = videos[place].label, part_of(videos[place])
-                other, there = first.setdefault(part, (label, path))
-                if other != label and (part, label) not in told:
-                    told.add((part, label))
-                    what = f"of class {label}: the same bytes as {there.relative_to(tree.videos)} of class {other}"
-                    item = str(path.relative_to(tree.videos))
-                    problems.append(Problem("warning", item, f"{what}: one of the labels is wrong?"))
-    return [[place for path in paths for place in places[path]] for paths in found]
-
-
-def _of_one_file(videos: Sequence[Video]) -> Iterable[list[int]]:
-    """The places of the videos that are made from each file: their classes may put them into different groups."""
-    places: defaultdict[Path, list[int]] = defaultdict(list)
-    for place, video in enumerate(videos):
-        places[video.path].append(place)
-    return places.values()
 
 
 def _splits(
@@ -225,7 +200,8 @@ def _why_one_group(videos: Sequence[Video], groups: Sequence[str], grouping: Gro
     if len(files) == 1:
         return f". All are parts of one recording, {files[0]}: add others, or give a label file with a column split"
     if grouping == Grouping():
-        what = f". {counted(len(files), 'video file')} with the same bytes are one group, such as {files[0]}"
+        same = "with the same bytes, or of one name with several suffixes,"
+        what = f". {counted(len(files), 'video file')} {same} are one group, such as {files[0]}"
         return f"{what} and {files[1]}: replace copies by other recordings, or give a label file with a column split"
     flag = "--group-from" if grouping.pattern else f"--by-folder {grouping.by_folder}"
     what = f". {flag} puts all into the group {shortened(groups[0])}"
@@ -244,30 +220,6 @@ def _of_files(tree: Tree, videos: Sequence[Video], splits: Sequence[str]) -> tup
         return [], []
     what = f"{counted(len(both), 'file')}, {first_names(list(both.values()), 160)}; remove one of the rows"
     return [f"warning: of two classes, and in two splits: {what}"], list(both)
-
-
-def _of_copies(
-    tree: Tree, videos: Sequence[Video], same: Sequence[Sequence[int]], splits: Sequence[str], is_random: bool
-) -> list[str]:
-    """Lines on videos with the same bytes."""
-    both: list[str] = []
-    within: list[str] = []
-    for places in same:
-        paths = list(dict.fromkeys(str(videos[place].path.relative_to(tree.videos)) for place in places))
-        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-        is_split = len({splits[place] for place in places}) > 1
-        (both if is_split else within).append(" = ".join(paths[:SHOWN]) + more)
-    lines = []
-    if both:
-        lines.append(
-            f"warning: the same bytes in two splits: copies of {counted(len(both), 'video')}, {first_names(both, 160)}"
-        )
-    if within:
-        kept = ", kept on one side of the split" if is_random else ""
-        lines.append(
-            f"the same bytes several times{kept}: copies of {counted(len(within), 'video')}, {first_names(within, 160)}"
-        )
-    return lines
 
 
 def _of_groups(groups: Sequence[str], splits: Sequence[str], same: Sequence[Sequence[int]]) -> list[str]:

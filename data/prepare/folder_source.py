@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.cli import CommandParser
+from common.errors import DataError
+from data.labels.class_folders import in_threads
 from data.labels.locate import VIDEOS
 from data.labels.text import some
-from data.prepare import convert, resize
+from data.prepare import conversion, convert, encoding, resize
 from data.prepare.conversion_run import Ended, Plan
 from data.prepare.encoding import Settings
 from data.prepare.folder_state import Named
 from data.prepare.report import Report
-from data.prepare.sources import Sources
-from data.store.frame_store import is_whole
+from data.prepare.sources import Source, Sources
+from data.store.frame_store import DATABASE, is_whole
+from data.store.origin import Origin, read_origin
 from data.store.truncation import missing_bytes
 
 FRAMES = "frames"
@@ -102,6 +105,33 @@ class Store(NamedTuple):
         except OSError:
             return False
 
+    def is_outdated(self, named: Named, source: Source, videos: Path) -> bool:
+        """Whether what is there of a video was made from another file, or another part of one, than it would be now.
+
+        The settings of the conversion do not count. False if nothing is there, or if that cannot be told.
+        """
+        place = self.place(named)
+        try:
+            if self.source == FRAMES:
+                was = read_origin(place / DATABASE) if is_whole(place) else None
+                return was is not None and bool(was.differences(_made_now(was, source, place, videos)))
+            made = encoding.made_before(place) if place.is_file() else None
+            if made is None:
+                return False
+            job = encoding.Job(source.path, source.span, place, False, source.cut, source.frames)
+            now = encoding.made_now(Settings(made.short_side, made.gop, made.crf, videos), job)
+            return bool(made.differences(now))
+        except (OSError, DataError):
+            return False
+
+
+def _made_now(was: Origin, source: Source, place: Path, videos: Path) -> Origin:
+    """The origin of a database that would be made of a video now, with the settings that it was made with."""
+    rate = was.fps if was.is_resampled else None
+    settings = conversion.Settings(was.short_side, was.quality, was.keep_partial, 1, videos, was.pattern, rate)
+    job = conversion.Job(source.path, source.span, place, False, source.cut, source.frames)
+    return conversion.origin_of(settings, job)
+
 
 def stores_of(out: Path, source: str) -> list[Store]:
     """That of a source, and that of the other one if it was made here, too."""
@@ -118,5 +148,23 @@ def lacking(stores: Sequence[Store], rows: Sequence[Named], right: set[Path]) ->
             lines.append(
                 f"in the label files, but not in {store.folder}: {some(missing, 'video')}; training with --source "
                 f"{store.source} leaves them out"
+            )
+    return lines
+
+
+def outdated(stores: Sequence[Store], rows: Sequence[Named], sources: Sequence[Source], videos: Path) -> list[str]:
+    """A line on each source but the first, which this run has compared, whose videos were made from other files."""
+    lines = []
+    by_place = {(source.label, source.video_id): source for source in sources}
+    for store in stores[1:]:
+
+        def look(named: Named, store: Store = store) -> bool:
+            return store.is_outdated(named, by_place[named.label, named.video_id], videos)
+
+        found = zip(rows, in_threads("what is there", look, rows), strict=True)
+        if old := [f"{named.label}/{named.video_id}" for named, is_old in found if is_old]:
+            lines.append(
+                f"warning: training with --source {store.source} reads older files or parts of {some(old, 'video')}: "
+                f"{store.folder} was not made again since they changed; --replace with that source does it"
             )
     return lines

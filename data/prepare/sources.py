@@ -139,7 +139,11 @@ def find_sources(videos: Path, out: Path, pattern: str = "") -> Sources:
             names = joined_names(paths, videos)
             why = f"{names} would become the same database: remove or rename all but one"
             problems.append(Problem("failed", f"{label}/{video_id}", why))
-    return Sources(sources, problems, ignored, _note_on_folders(folders, files))
+    taken = {(source.label, source.video_id) for source in sources}
+    of_frames = {
+        label: [f"{label}/{name}" for name in names if (label, name) in taken] for label, names in folders.items()
+    }
+    return Sources(sources, problems, ignored, note_on_folders(of_frames, files))
 
 
 def previews_of_classes(
@@ -165,9 +169,12 @@ def previews_of_classes(
                 yield label, f"its pictures are named after videos of other classes, such as {after.video}"
 
 
-def _note_on_folders(folders: Mapping[str, Sequence[str]], files: Mapping[str, int]) -> list[str]:
-    """A line on frame folders that are the fewer in their class: they may be no videos."""
-    few = [f"{label}/{name}" for label, names in folders.items() if len(names) <= files.get(label, 0) for name in names]
+def note_on_folders(folders: Mapping[str, Sequence[str]], files: Mapping[str, int]) -> list[str]:
+    """A line on frame folders that are the fewer in their class: they may be no videos.
+
+    `folders` are the paths of those of each class, `files` the numbers of video files.
+    """
+    few = [path for label, paths in folders.items() if len(paths) <= files.get(label, 0) for path in paths]
     if not few:
         return []
     where = f"in classes that otherwise hold video files {'was' if len(few) == 1 else 'were'}"

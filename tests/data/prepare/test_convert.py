@@ -324,6 +324,9 @@ def test_a_frame_folder_among_video_files_is_told(tmp_path: Path, capsys: pytest
     assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
     told = "1 folder of frames in classes that otherwise hold video files was taken as a video: run/odd"
     assert told in capsys.readouterr().out
+    write_jpegs(tmp_path / "v" / "run" / "1", range(3))  # fails: it would be the database of 1.mp4
+    assert set(rerun(tmp_path / "v", tmp_path / "out")[1]) == {"run/1"}
+    assert told in capsys.readouterr().out
 
 
 def rows_of(out: Path) -> list[tuple[str, str, str]]:

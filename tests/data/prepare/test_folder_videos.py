@@ -152,6 +152,25 @@ def test_both_sources_share_the_label_files(tmp_path: Path, capsys: pytest.Captu
     assert not any(f"not in {out / folder}" in printed for folder in ("jpg", "videos"))
 
 
+@pytest.mark.parametrize("first", ["frames", "videos"])
+def test_what_the_other_source_has_of_older_files_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], first: str
+) -> None:
+    """Training with the other source reads them without a word: the frames of a file that is gone, under its label."""
+    second = "videos" if first == "frames" else "frames"
+    videos, out = make(tmp_path / "raw", "wave/1.mp4 wave/2.mp4 jump/1.mp4 jump/2.mp4"), tmp_path / "out"
+    assert run(videos, out, "--short-side", 20, source=first) == run(videos, out, source=second) == 0
+    assert "reads older" not in capsys.readouterr().out  # other settings are no other file
+    make(videos, "jump/1.mp4", 50)
+    for flags in (["--replace"], []):  # also of an earlier run
+        assert run(videos, out, *flags, source=second) == 0
+        printed = capsys.readouterr().out
+        assert f"--source {first} reads older files or parts of 1 video (jump/1)" in printed
+    assert run(videos, out, "--short-side", 20, "--replace", source=first) == 0
+    capsys.readouterr()
+    assert run(videos, out, source=second) == 0 and "reads older" not in capsys.readouterr().out
+
+
 def test_names_leave_room_for_a_suffix(tmp_path: Path) -> None:
     """A file has a longer name than the folder of a database, above all while it is written."""
     videos, out = make(tmp_path / "raw", "wave/1.mp4 wave/2.mp4 jump/1.mp4"), tmp_path / "out"

@@ -23,7 +23,7 @@ from data.store.keyframe_index import index_video
 from data.store.video_file import Span, VideoReader
 from tests.data.store.test_video_file import corner_frame, corners_of, patterned, set_display_matrix
 from tests.data.store.test_video_spans import encode_with_sound
-from tests.numbered import encode_numbered_video, encode_video, frame_number
+from tests.numbered import encode_numbered_video, encode_video, frame_number, numbered_jpegs
 from tests.processes import ROOT
 from tests.small_dataset import noisy_frames
 
@@ -247,3 +247,14 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert resize(videos, out) == 0
     assert sorted(path.name for path in (out / "videos/wave").iterdir()) == [f"{n}.mp4" for n in range(6)]
     assert all(len(index_video(path).times) == 80 for path in (out / "videos/wave").iterdir())
+
+
+def test_folders_of_frames_are_not_said_to_be_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same output says that all of them failed."""
+    encode_numbered_video(tmp_path / "v" / "run" / "1.mp4", 3)
+    (tmp_path / "v" / "run" / "odd").mkdir()
+    for number, data in enumerate(numbered_jpegs(range(3))):
+        (tmp_path / "v" / "run" / "odd" / f"{number}.jpg").write_bytes(data)
+    assert resize(tmp_path / "v", tmp_path / "out") == 1
+    assert [row[:2] for row in problems(tmp_path / "out")] == [("failed", "run/odd")]
+    assert "taken as" not in capsys.readouterr().out

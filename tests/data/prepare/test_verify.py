@@ -113,6 +113,16 @@ def test_a_sound_dataset_has_status_0(tmp_path: Path) -> None:
     assert problems(tmp_path) == set()
 
 
+def test_classes_of_one_name_in_two_spellings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before a run begins, and not in the log of it."""
+    for label in ("01", "1"):
+        write_frames(tmp_path / "jpg" / label / "a", numbered_jpegs(range(2)))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "train.csv").write_text("label,id\n01,a\n1,a\n")
+    assert main([str(tmp_path), "--workers", "1"]) == 0
+    assert "'01' and '1' are different classes" in capsys.readouterr().out
+
+
 def test_delete_broken_deletes_what_convert_makes_again_and_that_alone(
     damaged_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

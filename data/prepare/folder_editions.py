@@ -1,0 +1,93 @@
+"""Folders that do not belong in VIDEOS: an older copy of the dataset, or the folder of a class within another one."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import DataError
+from data.labels.text import counted, first_names, letters
+from data.prepare.folder_layout import Layout, Video
+from data.prepare.folder_state import STATE
+from data.prepare.folder_tree import Tree
+
+
+class _Named(NamedTuple):
+    """A folder below a class that has the name of another class."""
+
+    inside: str  # the class in which it lies
+    name: str  # of the other class
+    path: str  # of the folder, below VIDEOS
+
+
+def check_made_here(tree: Tree) -> None:
+    """DataError if videos lie in a dataset that this command made: they are copies of other videos."""
+    folders = set[Path]()
+    for folder in {each.path.parent for each in tree.found}:
+        while folder != tree.videos and folder not in folders:
+            folders.add(folder)
+            folder = folder.parent
+    made = next((folder for folder in sorted(folders) if (folder / STATE).is_file()), None)
+    if made is not None:
+        raise DataError(
+            f"{made} is a dataset that this command made, and its videos would be taken for others: move it out of "
+            f"{tree.videos}"
+        )
+
+
+def check_editions(tree: Tree, layout: Layout) -> Layout:
+    """The layout, with a note on folders in a class that are named as another class. DataError for a copy of classes.
+
+    A class is a copy if most of its videos lie in folders of two or more other classes. Names that are numbers may be
+    those of subjects, too; and if most classes have such folders, as <hand>/<camera> with `left` and `right`, the
+    folders do not stand for classes.
+    """
+    found = _named_as_classes(tree, layout.videos)
+    numbers = Counter(found.values())
+    inside = defaultdict[str, set[str]](set)
+    for each in numbers:
+        inside[each.inside].add(each.name)
+    names = set[str]().union(*inside.values())
+    classes = {video.label for video in layout.videos}
+    if 2 * len(inside) > len(classes) and 2 * len(names & inside.keys()) > len(names):
+        return layout
+    of_class = Counter(video.label for video in layout.videos)
+    for label, others in inside.items():
+        number = sum(count for each, count in numbers.items() if each.inside == label)
+        is_sure = len(others) > 1 and not all(map(str.isdecimal, others))
+        if is_sure and label not in names and 2 * number > of_class[label]:
+            above = _above(tree, layout.videos, label)
+            place, pattern = tree.videos.joinpath(*above, label), "^" + "[^/]+/" * len(above) + "([^/]+)/"
+            raise DataError(
+                f"{place} holds folders of other classes ({first_names(sorted(others))}), as an older copy of the "
+                f"dataset does, and would be a class: move it out of {tree.videos}. If it is a class, say --class-from "
+                f"'{pattern}'"
+            )
+    if not numbers:
+        return layout
+    which = first_names([f"{each.path} ({counted(count, 'video')})" for each, count in sorted(numbers.items())])
+    what = "named as another class, but their videos are of the class in which they lie; move them if that is wrong"
+    layout.notes.append(f"warning: {counted(len(numbers), 'folder')} in those of classes, {what}: {which}")
+    return layout
+
+
+def _above(tree: Tree, videos: Sequence[Video], label: str) -> tuple[str, ...]:
+    """The folders in which that of a class lies: of its split, if it is not in the class."""
+    video = next(video for video in videos if video.label == label)
+    parts = video.path.relative_to(tree.videos).parts
+    return video.above if parts[len(video.above)] == label else ()
+
+
+def _named_as_classes(tree: Tree, videos: Sequence[Video]) -> Mapping[int, _Named]:
+    """For the place of each video in such a folder, the last folder below its class with the name of another one."""
+    spelled = cache(letters)  # there are few names, but many videos
+    classes = {spelled(label): label for label in sorted({video.label for video in videos}) if spelled(label)}
+    found = {}
+    for place, video in enumerate(videos):
+        for depth, folder in enumerate(video.folders):
+            if (name := spelled(folder)) in classes and name != spelled(video.label):
+                parts = video.path.relative_to(tree.videos).parts
+                end = len(parts) - 1 - len(video.folders) + depth + 1
+                found[place] = _Named(video.label, classes[name], "/".join(parts[:end]))
+    return found
