@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from common.errors import DataError, NetworkError
 from common.files import reason
+from network.srtg import without_autocast
 from network.weights.facts import shown
 from network.weights.operations import AUTOCAST, CODES, DTYPES, SCHEMA, WITHOUT_VALUE, operation_of
 from network.weights.reading import unpacks_to_far_more
@@ -57,7 +58,7 @@ class Graph(NamedTuple):
         for call, arguments, outputs, is_tuple, last_use_of in self.steps:
             given = {name: _value_of(argument, values) for name, argument in arguments.items()}
             if isinstance(call, Graph):
-                with torch.autocast(values[DEVICE].type, enabled=False):
+                with without_autocast(values[DEVICE].type):
                     result = call.run(given | {DEVICE: values[DEVICE]})
             else:
                 result = call(**given)
