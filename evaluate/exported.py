@@ -7,11 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.errors import DataError, NetworkError
+from common.files import reason
+from common.logs import LOG
 from network.base import VideoNetwork, check_clips
 from network.weights.facts import in_file, saved_facts, shown, training_facts
+from network.weights.onnx_checksum import changed
+from network.weights.programs import Program, read_program
 
 SUFFIXES = (".onnx", ".pt2")
 FIELDS = ("network", "classes", "options", "videos", "content", "preprocessing")
@@ -41,6 +45,15 @@ class ExportedNetwork(VideoNetwork):
         """The number of a clip's logits."""
         return self._num_classes
 
+    def checked(self, logits: Tensor, clips: Tensor) -> Tensor:
+        """The logits; NetworkError if they are not those of the clips and classes."""
+        if logits.shape != (len(clips), self.num_classes):
+            raise NetworkError(
+                f"the exported file gives {shape_text(logits.shape)} values for {len(clips)} clips, "
+                f"its metadata name {self.num_classes} classes"
+            )
+        return logits
+
 
 class OnnxNetwork(ExportedNetwork):
     """An ONNX file, run by onnxruntime: on the GPU if its package has that, else on the CPU."""
@@ -59,31 +72,33 @@ class OnnxNetwork(ExportedNetwork):
             raise NetworkError(
                 f"the ONNX file cannot compute {tuple(clips.shape)} ({shown(str(error), 200)})"
             ) from error
-        return torch.from_numpy(np.asarray(logits)).to(clips.device)
+        return self.checked(torch.from_numpy(np.asarray(logits)).to(clips.device), clips)
 
 
 class ProgramNetwork(ExportedNetwork):
     """A torch.export program, which takes clips of one length and size."""
 
-    def __init__(self, program: nn.Module, shape: tuple[int, ...], facts: Mapping[str, Any]) -> None:
+    def __init__(self, program: Program, facts: Mapping[str, Any]) -> None:
         super().__init__(facts)
         self.program = program
-        self.shape = shape
 
     def forward(self, clips: Tensor) -> Tensor:
         """Logits on the clips' device."""
         check_clips(clips)
-        if tuple(clips.shape[2:]) != self.shape:
+        shape = self.program.shape
+        if tuple(clips.shape[2:]) != shape:
             raise NetworkError(
-                f"a .pt2 takes clips of one shape: {shape_text(self.shape)}, not {shape_text(clips.shape[2:])}"
+                f"a .pt2 takes clips of one shape: {shape_text(shape)}, not {shape_text(clips.shape[2:])}"
             )
-        logits: Tensor = self.program(clips.float())
-        return logits
-
-    def train(self, mode: bool = True) -> "ProgramNetwork":
-        """Programs have no training mode; they are of the evaluation mode."""
-        self.training = False
-        return self
+        try:
+            logits: Tensor = self.program(clips.float())
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # of any type: an operation may be given what it does not take
+            if "allocate memory" in str(error) or "DataLoader worker" in str(error):
+                raise
+            raise NetworkError(f"the .pt2 cannot compute {tuple(clips.shape)} ({shown(str(error), 200)})") from error
+        return self.checked(logits, clips)
 
 
 def shape_text(shape: Any) -> str:
@@ -101,7 +116,7 @@ def read_exported(path: Path, device: torch.device) -> ExportedFile:
     if path.suffix.lower() == ".onnx":
         session, metadata = _onnx_session(path, device)
     else:
-        program, metadata = _program(path)
+        program, metadata = read_program(path)
     with in_file(path):
         checkpoint = _checkpoint(metadata)
         facts = saved_facts(checkpoint)
@@ -116,7 +131,12 @@ def read_exported(path: Path, device: torch.device) -> ExportedFile:
                 raise NetworkError("it does not say what clips it takes: export the checkpoint again")
             clips = training["preprocessing"]
             shape = (clips["clip_length"], clips["clip_size"], clips["clip_size"])
-            network = ProgramNetwork(program.to(device), shape, facts)
+            if program.shape != shape:
+                raise NetworkError(
+                    f"its program takes clips of {shape_text(program.shape)}, its metadata say {shape_text(shape)}: "
+                    "export the checkpoint again"
+                )
+            network = ProgramNetwork(program.to(device), facts)
     return ExportedFile(network.eval(), facts, training, checkpoint)
 
 
@@ -136,17 +156,16 @@ def _onnx_session(path: Path, device: torch.device) -> tuple[Any, dict[str, str]
         )
     except Exception as error:  # onnxruntime's errors have no common type
         raise DataError(f"{path} is damaged, or no ONNX file ({shown(str(error), 150)})") from error
-    return session, dict(session.get_modelmeta().custom_metadata_map)
-
-
-def _program(path: Path) -> tuple[nn.Module, dict[str, str]]:
-    files = {"facts.json": ""}
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
     try:
-        program = torch.export.load(path, extra_files=files).module()
-        metadata = json.loads(files["facts.json"] or "{}")
-    except Exception as error:  # torch's reader raises many types for damaged files
-        raise DataError(f"{path} is damaged, or no torch.export program ({shown(str(error), 150)})") from error
-    return program, metadata if isinstance(metadata, dict) else {}
+        how = changed(path, metadata)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}") from error
+    if how == "damaged":
+        raise DataError(f"{path} is damaged: its checksum is wrong")
+    if how:
+        LOG.warning("%s was changed by another program after it was exported: its scores may be others", path)
+    return session, metadata
 
 
 def _checkpoint(metadata: Mapping[str, str]) -> dict[str, Any]:

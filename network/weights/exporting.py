@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from common.errors import NetworkError
 from network.base import VideoNetwork
 from network.srtg import SqueezeAndRecursion, temporal_gate
+from network.weights.onnx_checksum import CHECKSUM, EMPTY, seal
 from network.weights.safetensors_file import write_safetensors
 
 OPSET = 20
@@ -94,6 +95,7 @@ class _Recursion(nn.Module):
 def export_onnx(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:
     """Write an ONNX file: input `clips` (batch, 3, frames, height, width) of any sizes, output `logits`, opset 20.
 
+    Its metadata are `metadata` and a checksum of the file.
     NetworkError if onnx or onnxscript is not installed or the file would be larger than 2 GB.
     """
     size = sum(tensor.nbytes for tensor in network.state_dict().values())
@@ -123,8 +125,9 @@ def export_onnx(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) 
         verbose=False,
     )
     assert program is not None
-    program.model.metadata_props.update(metadata)
+    program.model.metadata_props.update({**metadata, CHECKSUM: EMPTY})
     program.save(path)
+    seal(path)
 
 
 def export_program(network: VideoNetwork, path: Path, shape: tuple[int, int, int], metadata: Mapping[str, str]) -> None:

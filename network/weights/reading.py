@@ -20,6 +20,8 @@ EXPORTED = (".onnx", ".pt2")  # endings
 ZIP, ZIP_END, ZIP64_LOCATOR = b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x07"
 MOST_HEADER = 30 + 2 * 2**16  # bytes before an entry's content
 FARTHEST_END = 2**16 + 22  # bytes from a zip file's end to its record of the end, which a comment may follow
+MOST_UNPACKED = 8  # times the bytes of the file
+SMALL = 2**26  # bytes that any file may unpack to
 BYTEARRAY = b"bytearray\n"  # as a pickle names the type. torch allows it, and a few bytes make one of any size
 
 
@@ -104,6 +106,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def read_plainly(path: Path) -> Any:
+    """What torch loads of a checkpoint, with its tensors left on the disk and without a check of their checksums.
+
+    For a look at its plain fields. DataError, OSError, or an error that torch.load and zipfile do not document.
+    """
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        _check_parts(path, file, archive)
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+
+
 def _state(file: BinaryIO) -> tuple[int, int]:
     """What changes when a program writes into the file, but not when a run puts a new file in its place."""
     status = os.fstat(file.fileno())
@@ -125,15 +137,7 @@ def _check_zip(path: Path, file: BinaryIO) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
-            if any("/code/" in entry.filename for entry in entries):
-                raise DataError(
-                    f"checkpoint {path} is a program of torch.jit.save: save its state_dict() with torch.save"
-                )
-            if why := _ambiguous(file, archive):
-                raise _damaged(path, why)
-            pickles = [entry for entry in entries if entry.filename.lower().endswith("data.pkl")]
-            if any(_mentions(BYTEARRAY, file, archive, entry) for entry in pickles):
-                raise _other_objects(path, "bytearray")
+            _check_parts(path, file, archive)
             has_checksums = any(entry.CRC for entry in entries)  # torch can save without: then all are 0
             wrong = next((entry.filename for entry in entries if has_checksums and not _is_whole(archive, entry)), None)
     except (OSError, DataError):
@@ -142,6 +146,25 @@ def _check_zip(path: Path, file: BinaryIO) -> None:
         raise _damaged(path, str(error) or type(error).__name__) from error
     if wrong is not None:
         raise _damaged(path, f"the checksum of {shown(wrong)} is wrong")
+
+
+def _check_parts(path: Path, file: BinaryIO, archive: zipfile.ZipFile) -> None:
+    """DataError if torch would read other parts than zipfile, or need far more memory than the file has bytes."""
+    entries = archive.infolist()
+    if any("/code/" in entry.filename for entry in entries):
+        raise DataError(f"checkpoint {path} is a program of torch.jit.save: save its state_dict() with torch.save")
+    if why := _ambiguous(file, archive):
+        raise _damaged(path, why)
+    if unpacks_to_far_more(path, archive):
+        raise DataError(f"checkpoint {path} unpacks to far more bytes than it has: no weights compress so well")
+    pickles = [entry for entry in entries if entry.filename.lower().endswith("data.pkl")]
+    if any(_mentions(BYTEARRAY, file, archive, entry) for entry in pickles):
+        raise _other_objects(path, "bytearray")
+
+
+def unpacks_to_far_more(path: Path, archive: zipfile.ZipFile) -> bool:
+    """Whether an archive's parts are far larger than its file. torch compresses none; others' tools save a little."""
+    return sum(entry.file_size for entry in archive.infolist()) > MOST_UNPACKED * path.stat().st_size + SMALL
 
 
 def _ambiguous(file: BinaryIO, archive: zipfile.ZipFile) -> str:

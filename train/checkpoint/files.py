@@ -49,7 +49,7 @@ from common.errors import DataError, TrainingError
 from common.files import atomic_file, free_name, reason, what_is_at, write_errors
 from common.logs import LOG
 from network.weights.facts import FORMAT as FORMAT
-from network.weights.reading import DamagedError, read_checkpoint
+from network.weights.reading import DamagedError, read_checkpoint, read_plainly
 from train.checkpoint.checks import FIELDS, check_fields, check_progress_fields
 from train.checkpoint.progress import Best, best_of, same_attempt
 
@@ -285,10 +285,10 @@ def read_plain_part(path: Path) -> Mapping[str, Any] | None:
     try:
         if what_is_at(path) != "file":
             return None
-        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        checkpoint = read_plainly(path)
         check_fields("", checkpoint, {name: FIELDS[name] for name in ("position", "progress")})
         check_progress_fields(checkpoint["progress"])
-    except Exception:  # torch.load documents no errors
+    except Exception:  # `read_plainly` documents few errors
         return None
     return dict(checkpoint)
 
@@ -305,8 +305,8 @@ def is_foreign(path: Path, checkpoint: Checkpoint) -> bool:
         with path.open("rb") as file:
             if key.encode() in file.read(HEAD):  # torch takes a hundred times as long
                 return False
-        saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except Exception:  # torch.load documents no errors
+        saved = read_plainly(path)
+    except Exception:  # `read_plainly` documents few errors
         return False
     return not isinstance(saved, dict) or not is_resumable(saved) or not _are_of_one_run(saved, checkpoint)
 

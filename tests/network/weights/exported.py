@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from network import create_network
+from network.weights.programs import read_program
 
 
 def network_of(name, gates=False, num_classes=3):
@@ -37,8 +38,10 @@ def check_onnx(network, path, shapes):
 
 
 def check_program(network, path, shape):
-    program = torch.export.load(path)
+    """Run by torch, and as this project runs it."""
+    program, own = torch.export.load(path).module(), read_program(path)[0]
     for batch in (1, 3):
         clips, expected = answers(network, batch, 3, *shape)
         with torch.no_grad():
-            torch.testing.assert_close(program.module()(clips), expected, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(program(clips), expected, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(own(clips), program(clips), rtol=0, atol=0)

@@ -197,3 +197,21 @@ def test_a_small_file_does_not_take_all_memory(tmp_path):
     for name in ("y.pth", "old.pth"):
         with pytest.raises(DataError, match=rf"{name}.*bytearray.*memory"):
             read_checkpoint(tmp_path / name)
+
+
+def repacked(source, path, extra=0):
+    """A copy of the archive that another program packed, its first tensor with `extra` more bytes of zeros."""
+    with zipfile.ZipFile(source) as archive, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as copy:
+        for entry in archive.infolist():
+            is_first = entry.filename.endswith("data/0")
+            copy.writestr(entry.filename, archive.read(entry) + bytes(extra if is_first else 0))
+    return path
+
+
+def test_a_packed_checkpoint_is_unpacked_within_limits(tmp_path):
+    """A file of some megabytes took gigabytes. One that another program packed loads: weights hardly get smaller."""
+    weights = {"a": torch.randn(200), "zeros": torch.zeros(2**20)}
+    torch.save(weights, tmp_path / "x.pth")
+    assert is_same(read_checkpoint(repacked(tmp_path / "x.pth", tmp_path / "y.pth")), weights)
+    with pytest.raises(DataError, match=r"y\.pth unpacks to far more"):
+        read_checkpoint(repacked(tmp_path / "x.pth", tmp_path / "y.pth", 2**27))

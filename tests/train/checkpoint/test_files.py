@@ -7,6 +7,7 @@ import random
 import resource
 import shutil
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ import torch
 
 from common.errors import DataError, TrainingError
 from common.logs import LOG
-from network.weights.reading import read_checkpoint
+from network.weights.reading import read_checkpoint, read_plainly
 from tests.processes import ROOT
-from train.checkpoint.files import CheckpointFolder, is_resumable
+from train.checkpoint.files import CheckpointFolder, is_foreign, is_resumable, read_plain_part
 
 SAVER = ROOT / "tests" / "scripts" / "save_in_a_loop.py"
 
@@ -259,6 +260,21 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_none(tmp_path, monkeyp
     with pytest.raises(DataError, match=r"x\.pth.*Python objects"):
         read_checkpoint(tmp_path / "x.pth")
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_look_at_a_small_checkpoint_does_not_take_all_memory(tmp_path):
+    """A `best` or `last` of 800 bytes took four gigabytes when a run was resumed or reported."""
+    saved = {"position": {"epoch": 1, "step": 0}, "progress": {}, "run_key": "other", "format": 1}
+    torch.save(saved, tmp_path / "x.pth")
+    assert is_foreign(tmp_path / "x.pth", {"run_key": "mine"})
+    content = pickle.dumps(saved | {"large": bytearray}, protocol=2)
+    with zipfile.ZipFile(tmp_path / "x.pth") as archive, zipfile.ZipFile(tmp_path / "y.pth", "w") as copy:
+        for entry in archive.infolist():
+            copy.writestr(entry.filename, content if entry.filename.endswith("data.pkl") else archive.read(entry))
+    with pytest.raises(DataError, match=r"y\.pth.*bytearray"):
+        read_plainly(tmp_path / "y.pth")
+    assert read_plain_part(tmp_path / "y.pth") is None
+    assert not is_foreign(tmp_path / "y.pth", {"run_key": "mine"})
 
 
 def test_a_file_without_a_dict_is_refused(tmp_path):

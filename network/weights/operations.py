@@ -1,0 +1,72 @@
+"""The operations that programs of .pt2 files may call, and torch's codes in these files."""
+
+from typing import Any
+
+import torch
+
+SCHEMA = 8
+"""The version of torch's format. torch refuses others, too."""
+
+DTYPES = {
+    1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16, 7: torch.float32,
+    8: torch.float64, 12: torch.bool, 13: torch.bfloat16,
+}  # fmt: skip
+FORMATS = {
+    1: torch.contiguous_format,
+    2: torch.channels_last,
+    3: torch.channels_last_3d,
+    4: torch.preserve_format,
+}
+CODES: dict[str, dict[int, Any]] = {
+    "as_scalar_type": DTYPES,
+    "as_memory_format": FORMATS,
+    "as_layout": {7: torch.strided},
+}
+"""torch's codes, by the kind of the argument."""
+
+AUTOCAST = "torch.ops.higher_order.wrap_with_autocast"
+WITHOUT_VALUE = ("torch.ops.aten._assert_tensor_metadata.default", "torch.ops.aten.promote_types.default")
+"""Left out: a check of types, and a type that the program already has in its place."""
+
+PREFIX = "torch.ops.aten."
+
+# Each computes a value from its arguments alone, and checks them: none reads a file, runs code, or trusts an index.
+# Those of this project's networks, and for networks that users add, those of common layers.
+_NAMES = """
+    conv1d.default conv2d.default conv3d.default linear.default matmul.default bmm.default mm.default addmm.default
+    batch_norm.default layer_norm.default group_norm.default instance_norm.default lstm.input
+    scaled_dot_product_attention.default
+    relu.default relu_.default relu6.default hardtanh.default hardtanh_.default leaky_relu.default leaky_relu_.default
+    elu.default gelu.default silu.default silu_.default hardswish.default hardswish_.default hardsigmoid.default
+    sigmoid.default tanh.default softplus.default softmax.int log_softmax.int dropout.default feature_dropout.default
+    max_pool2d.default max_pool3d.default avg_pool2d.default avg_pool3d.default
+    adaptive_avg_pool2d.default adaptive_avg_pool3d.default adaptive_max_pool3d.default
+    mean.dim mean.default sum.dim_IntList sum.default amax.default amin.default var.correction std.correction
+    add.Tensor add.Scalar add_.Tensor sub.Tensor sub.Scalar sub_.Tensor rsub.Scalar mul.Tensor mul.Scalar mul_.Tensor
+    div.Tensor div.Scalar div_.Tensor neg.default abs.default exp.default log.default sqrt.default rsqrt.default
+    pow.Tensor_Scalar clamp.default clamp_min.default maximum.default minimum.default where.self where.ScalarOther
+    where.ScalarSelf where.Scalar masked_fill.Scalar
+    eq.Tensor eq.Scalar ne.Tensor ne.Scalar lt.Tensor lt.Scalar le.Tensor le.Scalar gt.Tensor gt.Scalar ge.Tensor
+    ge.Scalar logical_and.default logical_or.default logical_not.default bitwise_and.Tensor bitwise_or.Tensor
+    bitwise_not.default all.default all.dim any.default any.dim argmin.default argmax.default topk.default sort.default
+    linalg_vector_norm.default cumsum.default square.default reciprocal.default einsum.default mT.default movedim.int
+    mish.default
+    permute.default transpose.int t.default view.default reshape.default flatten.using_ints unflatten.int
+    squeeze.default squeeze.dim squeeze.dims unsqueeze.default expand.default expand_as.default repeat.default
+    cat.default stack.default split.Tensor split_with_sizes.default chunk.default unbind.int select.int slice.Tensor
+    narrow.default flip.default roll.default pad.default gather.default index_select.default contiguous.default
+    clone.default detach.default detach_.default alias.default to.dtype to.device to.dtype_layout _to_copy.default
+    type_as.default zeros.default ones.default full.default zeros_like.default ones_like.default full_like.default
+    new_zeros.default new_ones.default arange.default arange.start arange.start_step scalar_tensor.default
+    lift_fresh_copy.default sym_size.int
+"""
+OPERATIONS = frozenset(_NAMES.split())
+
+
+def operation_of(target: str) -> Any:
+    """The operation of torch for a target of a program, or None if it is none of `OPERATIONS`."""
+    name = target.removeprefix(PREFIX)
+    if name == target or name not in OPERATIONS:
+        return None
+    operation, overload = name.split(".")
+    return getattr(getattr(torch.ops.aten, operation), overload)

@@ -1,0 +1,100 @@
+"""A damaged .onnx file is refused: the format has no checksum, and its scores would be those of other weights."""
+
+import json
+import logging
+import random
+
+import pytest
+import torch
+
+from common.errors import UserError
+from evaluate.exported import read_exported
+from network.resnet3d import Recursion
+from network.weights.exporting import export_onnx
+from tests.tiny_network import TinyNetwork
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+FACTS = {"name": "srtg_tiny", "gates": False, "placement": "final", "num_classes": 3}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("exported") / "x.onnx"
+    network = TinyNetwork(3, Recursion(False, "final")).eval()
+    export_onnx(network, path, {"network": json.dumps(FACTS), "classes": json.dumps(["a", "b", "c"])})
+    return path
+
+
+def logits(path):
+    return read_exported(path, CPU).network(torch.ones(1, 3, 4, 32, 32))
+
+
+def test_a_changed_or_cut_file_is_refused_or_the_same(tmp_path, exported):
+    """One changed byte in a weight gave other scores, and status 0."""
+    expected, content, refused = logits(exported), exported.read_bytes(), 0
+    path, numbers = tmp_path / "x.onnx", random.Random(4)
+    for number in range(100):
+        bad = bytearray(content)
+        bad[numbers.randrange(len(bad))] ^= 1 << numbers.randrange(8)
+        path.write_bytes(bad if number % 4 else content[: numbers.randrange(len(content))])
+        try:
+            assert torch.equal(logits(path), expected)
+        except UserError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > 95
+
+
+def test_a_copy_that_onnx_saved_is_the_same_file(tmp_path, exported):
+    """Other programs write the same content again; that is no damage."""
+    onnx.save(onnx.load(exported), tmp_path / "x.onnx")
+    assert torch.equal(logits(tmp_path / "x.onnx"), logits(exported))
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_what_another_program_made_of_an_export_is_run_with_a_warning(tmp_path, exported, caplog, is_split):
+    """Such as one with quantised weights, or with its weights in a second file: its scores may be others."""
+    model = onnx.load(exported)
+    if is_split:
+        onnx.save(model, tmp_path / "x.onnx", save_as_external_data=True, location="x.data", size_threshold=64)
+        assert (tmp_path / "x.data").exists()
+    else:
+        model.graph.doc_string = "quantised"
+        onnx.save(model, tmp_path / "x.onnx")
+    with caplog.at_level(logging.WARNING, logger="srtg"):
+        assert torch.equal(logits(tmp_path / "x.onnx"), logits(exported))
+    (line,) = caplog.messages
+    assert "x.onnx was changed by another program" in line
+    if is_split:
+        (tmp_path / "x.data").unlink()
+        with pytest.raises(UserError, match=r"x\.onnx"):
+            logits(tmp_path / "x.onnx")
+
+
+def test_an_export_of_an_older_version_loads_without_a_checksum(tmp_path, exported, caplog):
+    model = onnx.load(exported)
+    kept = [prop for prop in model.metadata_props if prop.key != "srtg_crc32"]
+    assert len(kept) == 2
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, tmp_path / "x.onnx")
+    assert torch.equal(logits(tmp_path / "x.onnx"), logits(exported))
+    assert not caplog.messages
+
+
+def test_a_file_whose_classes_are_not_those_of_its_graph_is_refused(tmp_path, exported):
+    """Its scores would be given to classes that it does not have."""
+    model = onnx.load(exported)
+    for prop in model.metadata_props:
+        if prop.key == "network":
+            prop.value = json.dumps(FACTS | {"num_classes": 5})
+        if prop.key == "classes":
+            prop.value = json.dumps(list("abcde"))
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(UserError, match=r"1x3 values for 1 clips.*5 classes"):
+        logits(tmp_path / "x.onnx")

@@ -1,0 +1,225 @@
+"""A .pt2 that a user is handed runs no code, and is not read wrongly."""
+
+import io
+import json
+import random
+import zipfile
+
+import pytest
+import torch
+from torch._export.serde import schema
+
+from common.errors import UserError
+from network.resnet3d import Recursion
+from network.weights.exporting import export_program
+from network.weights.operations import DTYPES, FORMATS, OPERATIONS, PREFIX, SCHEMA, operation_of
+from network.weights.programs import read_program
+from tests.tiny_network import TinyNetwork
+
+MODEL, WEIGHTS = "archive/models/model.json", "archive/data/weights/model_weights_config.json"
+CONSTANTS, INPUTS = "archive/data/constants/model_constants_config.json", "archive/data/sample_inputs/model.pt"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A network's program; its gates take many operations."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("exported") / "x.pt2"
+    export_program(TinyNetwork(3, Recursion(True, "final")).eval(), path, (4, 32, 32), {"network": "{}"})
+    return path
+
+
+def changed(path, source, changes):
+    """A copy of the archive `source`; `changes` are functions of an entry's JSON or bytes, by its name."""
+    with zipfile.ZipFile(source) as archive, zipfile.ZipFile(path, "w") as copy:
+        for entry in archive.infolist():
+            content = archive.read(entry)
+            if entry.filename in changes:
+                is_json = entry.filename.endswith(".json")
+                content = changes[entry.filename](json.loads(content) if is_json else content)
+                content = json.dumps(content) if is_json else content
+            copy.writestr(entry.filename, content)
+    return path
+
+
+def logits(program):
+    with torch.no_grad():
+        return program(torch.ones(2, 3, 4, 32, 32))
+
+
+class Mark:
+    """An object whose pickle makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def pickled(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def replaced(find, replace):
+    """A change of the first of a JSON's objects that `find` takes, by `replace`."""
+
+    def change(value):
+        stack = [value]
+        while stack:
+            each = stack.pop(0)
+            if isinstance(each, dict) and find(each):
+                replace(each)
+                return value
+            stack += each.values() if isinstance(each, dict) else each if isinstance(each, list) else []
+        raise AssertionError("nothing was found")
+
+    return change
+
+
+def renamed(old, new):
+    return lambda value: json.loads(json.dumps(value).replace(json.dumps(old), json.dumps(new)))
+
+
+def every_place(mark):
+    """Code that makes the file `mark`, in each place of a program that torch's reader runs or puts into source."""
+    call = f"[open({str(mark)!r}, 'w'), Symbol('s7', positive=True, integer=True)][1]"
+    statement = f"x\n    open({str(mark)!r}, 'w')\n    y"
+    return {
+        "sample inputs": {INPUTS: lambda _: pickled((Mark(mark),))},
+        "an expression": {MODEL: replaced(lambda each: "expr_str" in each, lambda each: each.update(expr_str=call))},
+        "a guard": {MODEL: lambda value: value | {"guards_code": [call]}},
+        "the name of the input": {MODEL: renamed("clips", statement)},
+        "the name of a value": {MODEL: renamed("conv3d", statement)},
+    }
+
+
+@pytest.mark.parametrize("place", list(every_place("")))
+def test_code_in_a_program_is_not_run(tmp_path, exported, place):
+    """torch.export.load runs the first three, before anything is evaluated."""
+    mark = tmp_path / "mark"
+    path = changed(tmp_path / "x.pt2", exported, every_place(mark)[place])
+    assert torch.equal(logits(read_program(path)[0]), logits(read_program(exported)[0]))
+    assert not mark.exists()
+
+
+def is_target(each):
+    return each.get("target") == "torch.ops.aten.relu_.default"
+
+
+def to_target(name):
+    return {MODEL: replaced(is_target, lambda each: each.update(target=name))}
+
+
+def to_argument(kind, value):
+    return {MODEL: replaced(is_target, lambda each: each["inputs"][0].update(arg={kind: value}))}
+
+
+REFUSED = {
+    "a function of Python": (to_target("torch._C._jit_set_profiling_mode"), "calls torch._C"),
+    "a function of the system": (to_target("torch.os.system"), "calls torch.os.system"),
+    "an operator of Python": (to_target("_operator.methodcaller"), "calls _operator"),
+    "an operation that reads files": (to_target("torch.ops.aten.from_file.default"), "calls torch.ops.aten.from_file"),
+    "a path of names within an operation": (to_target("torch.ops.aten.relu.default.__class__"), "calls"),
+    "an object": (to_argument("as_custom_obj", {"name": "x", "class_fqn": "y"}), "as_custom_obj"),
+    "an operator as argument": (to_argument("as_operator", "torch.os.system"), "as_operator"),
+    "a graph as argument": (to_argument("as_graph", {}), "as_graph"),
+    "a value that is not computed": (to_argument("as_tensor", {"name": "z"}), "uses z before"),
+    "pickled weights": (
+        {WEIGHTS: replaced(lambda each: "use_pickle" in each, lambda each: each.update(use_pickle=True))},
+        "is a pickle",
+    ),
+    "an object among the constants": (
+        {CONSTANTS: lambda _: {"config": {"x": {"path_name": "opaque_obj_0", "use_pickle": 0, "tensor_meta": None}}}},
+        "another object",
+    ),
+    "weights of more values than the file": (
+        {
+            WEIGHTS: replaced(
+                lambda each: "strides" in each,
+                lambda each: each.update(sizes=[{"as_int": 2**40}], strides=[{"as_int": 0}]),
+            )
+        },
+        "more values than the file",
+    ),
+    "another version of the format": (
+        {MODEL: lambda value: value | {"schema_version": {"major": 9, "minor": 1}}},
+        "another version of torch",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_what_only_torch_could_read_is_refused(tmp_path, exported, name):
+    """Each would let a file name what is run, or take all memory."""
+    changes, message = REFUSED[name]
+    with pytest.raises(UserError, match=rf"x\.pt2.*{message}") as error:
+        read_program(changed(tmp_path / "x.pt2", exported, changes))
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_programs_are_one_line_or_the_same(tmp_path, exported, capfd):
+    """torch compares no checksum: a changed byte gave the scores of other weights."""
+    expected, content, refused = logits(read_program(exported)[0]), exported.read_bytes(), 0
+    path, numbers = tmp_path / "x.pt2", random.Random(3)
+    for number in range(60):
+        bad = bytearray(content)
+        bad[numbers.randrange(len(bad))] ^= 1 << numbers.randrange(8)
+        path.write_bytes(bad if number % 2 else content[: numbers.randrange(len(content))])
+        try:
+            assert torch.equal(logits(read_program(path)[0]), expected)
+        except UserError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > 35
+    assert capfd.readouterr().err == ""
+
+
+def test_a_checkpoint_under_the_ending_of_programs_is_said_to_be_one(tmp_path, capfd):
+    """It gave eighteen lines of torch's log with a traceback."""
+    torch.save({"weights": {}}, tmp_path / "x.pt2")
+    with pytest.raises(UserError, match=r"x\.pt2 holds weights.*\.pth"):
+        read_program(tmp_path / "x.pt2")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_program_computes_where_its_clips_are(exported):
+    """Programs name the device that they were written on: on a GPU, the LSTM's first state was on the CPU."""
+    program = read_program(exported)[0].to("meta")
+    assert program(torch.ones(2, 3, 4, 32, 32, device="meta")).shape == (2, 3)
+
+
+def test_a_program_of_another_project_is_refused(tmp_path):
+    """It does not say what it takes and gives."""
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),)), tmp_path / "x.pt2")
+    with pytest.raises(UserError, match=r"x\.pt2.*train\.export did not write"):
+        read_program(tmp_path / "x.pt2")
+
+
+def test_a_small_program_does_not_take_all_memory(tmp_path, exported):
+    """A packed entry of zeros takes a thousandth of its size."""
+    with zipfile.ZipFile(exported) as archive, zipfile.ZipFile(tmp_path / "x.pt2", "w", zipfile.ZIP_DEFLATED) as copy:
+        for entry in archive.infolist():
+            is_weight = entry.filename.endswith("/weight_0")
+            copy.writestr(entry.filename, bytes(2**27) if is_weight else archive.read(entry))
+    with pytest.raises(UserError, match=r"x\.pt2 unpacks to far more"):
+        read_program(tmp_path / "x.pt2")
+
+
+def test_operations_and_codes_are_those_of_the_installed_torch():
+    """A new torch may number types anew, and drop operations."""
+    assert schema.SCHEMA_VERSION[0] == SCHEMA
+    assert all(callable(operation_of(PREFIX + name)) for name in OPERATIONS)
+    names = {schema.SCALAR_TYPE_TO_C10[code].lower(): dtype for code, dtype in DTYPES.items()}
+    assert names == {
+        "byte": torch.uint8, "char": torch.int8, "short": torch.int16, "int": torch.int32, "long": torch.int64,
+        "half": torch.float16, "float": torch.float32, "double": torch.float64, "bool": torch.bool,
+        "bfloat16": torch.bfloat16,
+    }  # fmt: skip
+    formats = {schema.MEMORY_FORMAT_TO_C10[code]: form for code, form in FORMATS.items()}
+    assert formats == {
+        "Contiguous": torch.contiguous_format, "ChannelsLast": torch.channels_last,
+        "ChannelsLast3d": torch.channels_last_3d, "Preserve": torch.preserve_format,
+    }  # fmt: skip
