@@ -107,8 +107,8 @@ def warning_of_others(passport: Mapping[str, Any]) -> list[str]:
         return []
     of = f"{others['videos']} of {counted(passport['sampled'], 'video')} looked at"
     return [
-        f"{passport['split']}: {of} have a database of another video: {others['such_as']}. Was it copied, or the folder "
-        "renamed? python -m data.prepare.verify lists all"
+        f"{passport['split']}: {of} have a database of another video: {others['such_as']}. Was it copied, or the "
+        "folder renamed? python -m data.prepare.verify lists all"
     ]
 
 

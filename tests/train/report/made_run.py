@@ -31,11 +31,11 @@ def write_run(
     (folder / "passport.json").write_text(json.dumps(passport))
     numbers = range(1, epochs + 1)
     if epochs:
-        rows = [(n, n * STEPS, 0.1, 5 / n, 12 * n, 90, 40, 20.0) for n in numbers]
+        rows = [(n, n * STEPS, 0.1, 5 / n, min(100, 12 * n), 90, 40, 20.0) for n in numbers]
         write_csv(
             folder / "scores_train.csv", ("epoch", "step", "lr", "loss", "top1", "top5", "clips", "seconds"), rows
         )
-        rows = [(n, n * STEPS, 6 / n, 10 * n, 80, 20, "v1") for n in numbers]
+        rows = [(n, n * STEPS, 6 / n, min(100, 10 * n), 80, 20, "v1") for n in numbers]
         write_csv(folder / "scores_val.csv", ("epoch", "step", "loss", "top1", "top5", "videos", "video_list"), rows)
         write_events(folder / "tensorboard", [n * STEPS for n in numbers])
     return folder
