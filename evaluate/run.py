@@ -169,7 +169,7 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
         facts = {"the weights": model.weights_digest(), "the videos or labels": videos.digest()}
         check_agreement(ranks, facts | frames | {"the views": (options.val_clips, options.val_crops)})
     about = _facts(found, options, dataset, precision)
-    target = on_all_ranks(ranks, lambda: result_folder(_output(checkpoint, options), about))
+    target = on_all_ranks(ranks, lambda: result_folder(_output(checkpoint, options), about, "--output"))
     for line in found.lines:
         LOG.info("%s", line)
     passport: dict[str, Any] = {}

@@ -188,7 +188,8 @@ def _results(
         {"name": options.network, "gates": options.gates, "placement": options.placement},
         preprocessing, views, options.source, split, options.dataset, options.precision, saved,
     )  # fmt: skip
-    return result_folder(options.evaluation_dir or start.path.parent / folder_name(split, *views), about)
+    place = options.evaluation_dir or start.path.parent / folder_name(split, *views)
+    return result_folder(place, about, "--evaluation-dir")
 
 
 def _find(
