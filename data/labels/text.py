@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence, Sized
 
@@ -76,6 +77,17 @@ def spelling_notes(names: Iterable[str]) -> list[str]:
     if not pairs:
         return []
     return [f"{first_names(pairs)} are different classes, but differ only in case or punctuation: correct the labels?"]
+
+
+def locale_hint(names: Iterable[str]) -> str:
+    """What to do if the names of files are not UTF-8 here, so that some of the names cannot be found; else nothing."""
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return ""
+    name = next((name for name in names if not name.isascii()), None)
+    if name is None:
+        return ""
+    return f"names of files are {encoding} in this locale, and {shortened(ascii(name))} is not: set PYTHONUTF8=1"
 
 
 def is_youtube_name(name: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from common.text import quoted
 from data.labels.label_row import LabelRow
 from data.labels.segment_names import are_other_files
-from data.labels.text import is_youtube_name
+from data.labels.text import is_youtube_name, locale_hint
 from data.prepare.class_of_file import ClassesOfFiles
 from data.prepare.clip_times import cut_times, fits
 from data.prepare.file_names import is_frame
@@ -37,7 +37,10 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow], pat
     found, warnings, ignored = find_rows(videos, out, list(first.values()), pattern)
     problems = warnings + [each for each in found if isinstance(each, Problem)]
     sources = [each for each in found if isinstance(each, Source)]
-    return Sources(sources, problems + list(in_two_classes(sources, videos)), ignored)
+    missing = any(each.kind == "missing" for each in problems)
+    hint = locale_hint(name for row in rows for name in (row.label, row.video_id)) if missing else ""
+    notes = [hint] if hint else []
+    return Sources(sources, problems + list(in_two_classes(sources, videos)), ignored, notes)
 
 
 def find_rows(

@@ -25,7 +25,7 @@ from data.labels.class_folders import ClassFolders, list_folders, list_names
 from data.labels.hints import hint_for_segments
 from data.labels.label_file import LabelRow, read_together
 from data.labels.locate import csv_files, find_jpg
-from data.labels.text import counted, some
+from data.labels.text import counted, locale_hint, some
 from data.prepare.clip_times import SHORT, clip_problems
 from data.prepare.deletion import Deletion
 from data.prepare.frame_rates import constant_rate, rates_text
@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.count("frames", 0)
     report.notes += (note for _, notes in read for note in notes)
     videos, problems = _compare(jpg, rows) if label_files else _all_videos(jpg)
+    if any(problem.kind == "missing" for problem in problems):
+        report.notes += filter(None, [locale_hint(name for row in rows for name in (row.label, row.video_id))])
     for problem in problems:
         report.add(*problem)
     deletion = _check_videos(videos, jpg, options, report)
