@@ -152,7 +152,10 @@ def start_logging(console: Console, is_first_rank: bool, debug: bool) -> None:
 
 
 def log_to_file(path: Path) -> bool:
-    """Also log to a file, the lines so far included; append if it exists. DataError if it cannot be written."""
+    """Also log to a file, the lines so far included; append if it exists. DataError if it cannot be written.
+
+    A file that is open under this path is closed: it may have been moved or deleted.
+    """
     with write_errors(path, "give another --log-file or --model-dir"):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_fifo():
@@ -164,8 +167,11 @@ def log_to_file(path: Path) -> bool:
                 shutil.copy(path, temporary)
         handler = LogFile(path)
     held = [each for each in LOG.handlers if isinstance(each, MemoryHandler)]
+    before = _files_of(path)  # one that was moved or deleted since
     # `handlers` of LOG and of warnings are one list.
-    LOG.handlers[:] = [each for each in LOG.handlers if each not in held] + [handler]
+    LOG.handlers[:] = [each for each in LOG.handlers if each not in (*held, *before)] + [handler]
+    for file in before:
+        file.close()
     for each in held:
         each.setTarget(handler)
         each.flush()
@@ -180,6 +186,16 @@ def _is_log(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(LOG_START)
     return not start or LOG_LINE.search(start) is not None
+
+
+def is_logged_to(path: Path) -> bool:
+    """Whether lines go to the file that was opened at `path`, which may have been moved since."""
+    return bool(_files_of(path))
+
+
+def _files_of(path: Path) -> list[LogFile]:
+    place = os.path.abspath(path)  # noqa: PTH100 (as FileHandler has it: links are kept)
+    return [each for each in LOG.handlers if isinstance(each, LogFile) and each.baseFilename == place]
 
 
 def is_file_awaited() -> bool:

@@ -42,7 +42,7 @@ from data.clips.sampling import ClipSampling
 from data.clips.span_report import sampled_times, span_text, unknown_rates
 from data.labels.class_order import read_class_index
 from data.labels.content import content_of
-from data.labels.passport import passport_lines, passport_of
+from data.labels.passport import passport_lines, passport_of, warning_of_others
 from data.labels.splits import load_val
 from data.labels.video_list import VideoList
 from data.loading.loader import BatchLoader, SequentialBatches
@@ -169,7 +169,7 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
         facts = {"the weights": model.weights_digest(), "the videos or labels": videos.digest()}
         check_agreement(ranks, facts | frames | {"the views": (options.val_clips, options.val_crops)})
     about = _facts(found, options, dataset, precision)
-    target = on_all_ranks(ranks, lambda: result_folder(_output(checkpoint, options), about))
+    target = on_all_ranks(ranks, lambda: result_folder(_output(checkpoint, options), about, "--output"))
     for line in found.lines:
         LOG.info("%s", line)
     passport: dict[str, Any] = {}
@@ -186,6 +186,9 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
         passport = passport_of(videos, options.split)
         for line in passport_lines(passport):
             LOG.info("%s", line)
+        for line in warning_of_others(passport):
+            LOG.warning("%s", line)
+            warnings.append(line)
     views = ViewOptions(options.val_clips, options.val_crops, options.val_size)
     evaluate_as = partial(
         evaluate_views, model, found.preprocessing, videos, views, options, precision, device, ranks, console

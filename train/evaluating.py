@@ -25,7 +25,7 @@ from data.clips.sampling import ClipSampling
 from data.clips.types import ClipShape
 from data.labels.content import Content, content_of
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.passport import passport_lines, passport_of
+from data.labels.passport import passport_lines, passport_of, warning_of_others
 from data.labels.splits import load_val
 from data.labels.video_list import VideoList
 from data.loading.loader import BatchLoader, SequentialBatches
@@ -123,6 +123,9 @@ def run_evaluation(
         passport = passport_of(videos, _split(options))
         for line in passport_lines(passport):
             LOG.info("%s", line)
+        for line in warning_of_others(passport):
+            LOG.warning("%s", line)
+            warnings.append(line)
         tell_enlarged(videos, val_shape(options), "validation", Cropping(scale=options.crop_scale))
         tell_spans(videos, options, "validation")
     if options.debug_mode:
@@ -185,7 +188,8 @@ def _results(
         {"name": options.network, "gates": options.gates, "placement": options.placement},
         preprocessing, views, options.source, split, options.dataset, options.precision, start.checkpoint,
     )  # fmt: skip
-    return result_folder(options.evaluation_dir or start.path.parent / folder_name(split, *views), about)
+    place = options.evaluation_dir or start.path.parent / folder_name(split, *views)
+    return result_folder(place, about, "--evaluation-dir")
 
 
 def _find(

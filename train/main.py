@@ -40,7 +40,7 @@ from data.clips.cropping import Cropping
 from data.clips.dataset import ClipDataset
 from data.labels.content import content_of
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.passport import passport_lines, passport_of
+from data.labels.passport import passport_lines, passport_of, warning_of_others
 from data.labels.splits import Splits, load_splits
 from data.loading.loader import BatchLoader
 from evaluate.known_videos import Contents, agreed_contents, is_first_of_machine
@@ -312,6 +312,8 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
     )
     facts_of_data = [line for each in passport.values() for line in passport_lines(each)]
     _tell(plan, splits, options, part_lines(options, network, plan), facts_of_data)
+    for line in (line for each in passport.values() for line in warning_of_others(each)):
+        LOG.warning("%s", line)
     return _Begun(trainer, loaders)
 
 

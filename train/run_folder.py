@@ -12,7 +12,7 @@ from common.errors import DataError, TrainingError
 from common.files import OtherFileError, atomic_file, inode_of, open_plain_text, write_errors
 from common.json_text import json_text
 from common.lock import is_named_in, locked
-from common.logs import LOG, log_to_file
+from common.logs import LOG, is_logged_to, log_to_file
 from common.version import versions
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.start import StartingPoint, move_aside
@@ -31,6 +31,7 @@ class RunFolder:
         self.log_file = Path(log_file) if os.sep in log_file else path / log_file
         self._held = held
         self._is_locked = False
+        self._files: dict[str, Any] = {}  # what `begin` has written, by name: written again if the folder is made anew
         self._inodes: tuple[tuple[int, int] | None, ...] = (None, None)  # of the folder and of its lock file
 
     def lock_if_there(self) -> bool:
@@ -85,17 +86,21 @@ class RunFolder:
         copies = drop_rows(self.path, 0 if is_new else epoch, bool(strangers) or is_new, reported)
         move_aside(start, checkpoints, strangers, copies)
         facts = {"options": options, "versions": versions(), "command": sys.argv, "run_key": run_key}
-        files: dict[str, Any] = {OPTIONS: facts} if passport is None else {OPTIONS: facts, PASSPORT: passport}
-        for name, content in files.items():
+        self._files = {OPTIONS: facts} if passport is None else {OPTIONS: facts, PASSPORT: passport}
+        self._write_files()
+        return True
+
+    def _write_files(self) -> None:
+        for name, content in self._files.items():
             path = self.path / name
             with write_errors(path), atomic_file(path) as temporary:
                 temporary.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
-        return True
 
     def check(self) -> None:
         """TrainingError if another run has begun in this place since the run's folder was moved or deleted.
 
-        If the folder is only gone, it is made and locked again, with a warning: what follows is written there.
+        If the folder is only gone, it is made and locked again, with a warning: what follows is written there, and the
+        options and the passport again.
         """
         folder, lock = inode_of(self.path), inode_of(self._lock_file)
         if (folder, lock) == self._inodes:
@@ -116,7 +121,24 @@ class RunFolder:
                 "a copy. This run stops and writes nothing there; in a copy, --resume-epoch auto goes on"
             ) from error
         if is_moved:
-            LOG.warning("%s was moved or deleted while the run goes on: it is made anew for what follows", self.path)
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Go on with the log and the files of the run's beginning in the new folder; what fails is a warning."""
+        problems = []
+        for renew in (self._reopen_log, self._write_files):
+            try:
+                renew()
+            except DataError as error:
+                problems.append(f"; {error}")
+        LOG.warning(
+            "%s was moved or deleted while the run goes on: it is made anew for what follows%s",
+            self.path, "".join(problems),
+        )  # fmt: skip
+
+    def _reopen_log(self) -> None:
+        if self.log_file.parent == self.path and is_logged_to(self.log_file):
+            log_to_file(self.log_file)
 
     def _check_lock_file(self) -> None:
         """TrainingError if another run has put its lock file in the place of this run's, also if that run has ended."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data.labels.class_folders import ClassFolders, FoundVideo, list_names
 from data.labels.label_row import LabelRow, clip_name
-from data.labels.text import counted, first_names, letters, near_name, some
+from data.labels.text import counted, first_names, letters, locale_hint, near_name, some
 
 VIDEO_SUFFIXES = {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 VIDEO = re.compile(f"(?i:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))})$")
@@ -56,6 +56,8 @@ def explain_empty_classes(empty: Sequence[str], folders: ClassFolders) -> str:
     if os.path.islink(place) and place.name not in folders.present:  # noqa: PTH114 (raises for a name that is too long)
         similar = ", which is a link that leads nowhere"
     which = f"{counted(len(empty), 'class')} of the labels: {first_names(list(map(repr, empty)))}"
+    if hint := locale_hint(empty):
+        return f"no usable video of {which}; looked in {place}. Hint: {hint}"
     remedy = f"{folders.remedy}, or remove the rows of the class from the label files"
     return f"no usable video of {which}; looked in {place}{similar}. {remedy}"
 
@@ -107,6 +109,8 @@ def hint_for_segments(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
 
 def hint_for_rows(rows: Sequence[LabelRow], folders: ClassFolders) -> str:
     """What may be wrong if these rows have no video."""
+    if hint := locale_hint(name for row in rows for name in (row.label, row.video_id)):
+        return f". Hint: {hint}"
     if hint := hint_for_segments(rows, folders) or hint_for_spelling(rows, folders):
         return hint
     similar: dict[str, dict[str, str]] = {}  # class folder -> {video id: name on disk}

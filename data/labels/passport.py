@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +12,13 @@ import numpy as np
 
 from data.labels.class_folders import in_threads
 from data.labels.label_counts import kind_of
+from data.labels.other_video import other_video
 from data.labels.text import counted
 from data.labels.video_list import VideoList
 from data.store.frame_store import FrameStore
 from data.store.jpeg import jpeg_size
 from data.store.jpeg_quality import jpeg_quality
+from data.store.origin import read_origin
 from data.store.video_source import VideoPart, VideoSourceError
 
 UNKNOWN = "unknown"
@@ -31,6 +34,7 @@ class _Look(NamedTuple):
     rate: float | None = None  # frames a second
     quality: str = UNKNOWN  # of that frame; empty if it is of no JPEG
     problem: str = ""
+    other: str = ""  # what its database is of, if that is clearly another video
 
 
 def passport_of(videos: VideoList, split: str) -> dict[str, Any]:
@@ -45,6 +49,7 @@ def passport_of(videos: VideoList, split: str) -> dict[str, Any]:
     looks = list(in_threads("samples", _look, [videos.place(index) for index in videos.sample()]))
     readable = [look for look in looks if not look.problem]
     rates = [look.rate for look in readable if look.rate is not None]
+    others = [look.other for look in readable if look.other]
     return {
         "split": split,
         "source": videos.source,
@@ -68,6 +73,7 @@ def passport_of(videos: VideoList, split: str) -> dict[str, Any]:
         "rates": _shares(_rate(look.rate) for look in readable),
         "rate_range": [min(rates), max(rates)] if rates else None,
         "jpeg_qualities": _shares(look.quality for look in readable if look.quality),
+        **({"of_other_videos": {"videos": len(others), "such_as": others[0]}} if others else {}),
     }
 
 
@@ -92,6 +98,18 @@ def passport_lines(passport: Mapping[str, Any]) -> list[str]:
             f"{split}: {passport['unreadable']} of {passport['sampled']} videos looked at cannot be read ({reasons})"
         )
     return lines
+
+
+def warning_of_others(passport: Mapping[str, Any]) -> list[str]:
+    """A line if some of the videos looked at are databases of other videos or classes than their folders say."""
+    others = passport.get("of_other_videos")
+    if not others:
+        return []
+    of = f"{others['videos']} of {counted(passport['sampled'], 'video')} looked at"
+    return [
+        f"{passport['split']}: {of} have a database of another video: {others['such_as']}. Was it copied, or the "
+        "folder renamed? python -m data.prepare.verify lists all"
+    ]
 
 
 def _presence(passport: Mapping[str, Any]) -> str:
@@ -165,11 +183,21 @@ def _look_at_frames(folder: Path) -> _Look:
         with store:
             jpeg = store.jpeg(len(store) // 2)  # many videos begin and end with a title
             rate = store.rate()
+            other = _other(folder, store)
     except VideoSourceError as error:
         return _Look(problem=_without_remedy(str(error), store.path))
     height, width = jpeg_size(jpeg)
     quality = jpeg_quality(jpeg)
-    return _Look(f"{width}x{height}", rate, UNKNOWN if quality is None else str(quality))
+    return _Look(f"{width}x{height}", rate, UNKNOWN if quality is None else str(quality), other=other)
+
+
+def _other(folder: Path, store: FrameStore) -> str:
+    """What a database is of, if that is clearly another video than its folder says."""
+    made = None
+    with suppress(VideoSourceError):  # a damaged note of its origin does not make the frames unreadable
+        made = read_origin(Path(store.path))
+    of = other_video(folder, store.video_id(), made)
+    return of and f"{folder.parent.name}/{folder.name} {of}"
 
 
 def _look_at_file(part: VideoPart) -> _Look:

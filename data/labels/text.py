@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence, Sized
 
@@ -82,6 +83,17 @@ def spelling_notes(names: Iterable[str]) -> list[str]:
         return []
     what = "are different classes, but differ only in case, punctuation or leading zeros: correct the labels?"
     return [f"{first_names(pairs)} {what}"]
+
+
+def locale_hint(names: Iterable[str]) -> str:
+    """What to do if the names of files are not UTF-8 here, so that some of the names cannot be found; else nothing."""
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return ""
+    name = next((name for name in names if not name.isascii()), None)
+    if name is None:
+        return ""
+    return f"names of files are {encoding} in this locale, and {shortened(ascii(name))} is not: set PYTHONUTF8=1"
 
 
 def is_youtube_name(name: str) -> bool:

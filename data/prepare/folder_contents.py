@@ -19,6 +19,7 @@ LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>
 LABELS = ", or name a label file with --labels"
 OTHERS = "; python -m data.prepare.folder takes other layouts"
 PLAIN_FOLDER = "folders without frames"
+UNREAD = "the folder cannot be read"
 PICTURES = "frames, not converted: only JPEG, PNG, BMP and WebP frames are read; write them as PNG or JPEG"
 
 ANIMATED_WEBP = "animated WebP"
@@ -51,8 +52,8 @@ def contents(folder: Path, videos: Path, problems: list[Problem], pattern: str) 
         elif is_folder(entry):
             if has_frames(path, pattern):
                 yield Found(path, "frames", entry.name)
-            else:
-                yield _folder_found(path, beside, folders, videos, problems)
+            elif found := _folder_found(path, beside, folders, videos, problems):
+                yield found
         elif is_video(entry.name):
             yield Found(path, "video", path.stem)
         elif is_lost(entry):
@@ -64,8 +65,13 @@ def contents(folder: Path, videos: Path, problems: list[Problem], pattern: str) 
             yield Found(path, kind_of(entry), entry.name)
 
 
-def _folder_found(path: Path, beside: set[str], folders: set[str], videos: Path, problems: list[Problem]) -> Found:
+def _folder_found(
+    path: Path, beside: set[str], folders: set[str], videos: Path, problems: list[Problem]
+) -> Found | None:
+    """What a folder without frames of the pattern is; None if it cannot be read, which is one of the problems."""
     entries = entries_of(path, videos, problems)
+    if not entries and _is_unread(path, videos, problems):
+        return None
     names = [entry.name for entry in entries if not (is_picture(entry.name) and is_folder(entry))]
     inside = [name for name in names if is_video(name)]
     if inside:
@@ -148,10 +154,15 @@ def entries_of(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[
     except OSError as error:
         if folder == videos:
             raise DataError(f"{folder}: {reason(error)}; give the folder that holds the videos") from error
-        problem = Problem("failed", str(folder.relative_to(videos)), f"the folder cannot be read ({reason(error)})")
+        problem = Problem("failed", str(folder.relative_to(videos)), f"{UNREAD} ({reason(error)})")
         if problem not in problems:
             problems.append(problem)
         return []
+
+
+def _is_unread(folder: Path, videos: Path, problems: list[Problem]) -> bool:
+    item = str(folder.relative_to(videos))
+    return any(each.item == item and each.reason.startswith(UNREAD) for each in problems)
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

@@ -9,7 +9,7 @@ from common.text import composed, quoted
 from data.labels.label_row import LabelRow, written_name
 from data.labels.made_from import fits
 from data.labels.segment_names import are_other_files
-from data.labels.text import counted, is_youtube_name
+from data.labels.text import counted, is_youtube_name, locale_hint
 from data.prepare.class_of_file import ClassesOfFiles
 from data.prepare.clip_times import cut_times
 from data.prepare.file_names import is_frame
@@ -39,7 +39,10 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow], pat
     found, warnings, ignored = find_rows(videos, out, list(first.values()), pattern)
     problems = warnings + [each for each in found if isinstance(each, Problem)]
     sources = [each for each in found if isinstance(each, Source)]
-    return Sources(sources, problems + list(in_two_classes(sources, videos)), ignored)
+    missing = any(each.kind == "missing" for each in problems)
+    hint = locale_hint(name for row in rows for name in (row.label, row.video_id)) if missing else ""
+    notes = [hint] if hint else []
+    return Sources(sources, problems + list(in_two_classes(sources, videos)), ignored, notes)
 
 
 def find_rows(

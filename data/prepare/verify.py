@@ -26,7 +26,7 @@ from data.labels.hints import hint_for_segments
 from data.labels.label_file import LabelRow, read_together
 from data.labels.label_row import written_name
 from data.labels.locate import csv_files, find_jpg
-from data.labels.text import counted, some, spelling_notes
+from data.labels.text import counted, locale_hint, some, spelling_notes
 from data.prepare.clip_times import SHORT, clip_problems
 from data.prepare.deletion import Deletion
 from data.prepare.frame_rates import constant_rate, rates_text
@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.notes += (note for _, notes in read for note in notes)
     report.notes += spelling_notes({row.label for row in rows})
     videos, problems = _compare(jpg, rows, report) if label_files else _all_videos(jpg)
+    if any(problem.kind == "missing" for problem in problems):
+        report.notes += filter(None, [locale_hint(name for row in rows for name in (row.label, row.video_id))])
     for problem in problems:
         report.add(*problem)
     deletion = _check_videos(videos, jpg, options, report)

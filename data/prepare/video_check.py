@@ -1,6 +1,5 @@
 """Checks the database of one video folder: its frames, their number, the video that it names, and its class."""
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import NamedTuple
 from common.files import reason
 from common.text import quoted
 from data.labels.class_folders import list_names
-from data.labels.text import is_youtube_name
-from data.prepare.class_of_file import spelling
+from data.labels.other_video import has_other_name, other_class
 from data.prepare.deletion import Deletion, delete_broken, identity, is_being_written
 from data.store.frame_store import (
     DATABASE,
@@ -128,33 +126,16 @@ def _check_count(folder: Path, count: int) -> Iterator[tuple[str, str]]:
 
 
 def _check_name(folder: Path, video_id: str) -> Iterator[tuple[str, str]]:
-    """Whether the frames are of another video than the folder's name says; names may differ in a suffix."""
-    if not video_id:
-        return
-    target = Path(os.path.realpath(folder / DATABASE)).parent  # another name if the folder or the file is a link
-    names = [os.fsencode(place.name).decode(errors="replace") for place in (folder, target)]
-    if not any(video_id in (name, Path(name).stem) or Path(video_id).stem == name for name in names):
+    if has_other_name(folder, video_id):
         yield "other name", f"{DATABASE} holds frames of {quoted(video_id)}; was it copied, or the folder renamed?"
 
 
 def _check_class(folder: Path, made: Origin) -> Iterator[tuple[str, str]]:
-    """Whether the video was made from the file of another class of the dataset; 001.mp4 may be in each.
-
-    Clips, and videos named by YouTube, are taken from wherever they lie.
-    """
-    if made.start is not None or is_youtube_name(Path(made.source).stem):
-        return
-    classes = [os.fsencode(place.name).decode(errors="replace") for place in Path(made.source).parents if place.name]
-    own = {spelling(place.parent.name) for place in (folder, Path(os.path.realpath(folder)))}
-    if any(spelling(name) in own for name in classes):
-        return
-    for name in classes:
-        if (folder.parent.parent / name).is_dir():
-            yield (
-                "other class",
-                f"{DATABASE} was made from {quoted(made.source)}; was it copied from class {quoted(name)}?",
-            )
-            return
+    if name := other_class(folder, made):
+        yield (
+            "other class",
+            f"{DATABASE} was made from {quoted(made.source)}; was it copied from class {quoted(name)}?",
+        )
 
 
 def _decode(store: FrameStore, count: int, beat: Callable[[], None]) -> None:

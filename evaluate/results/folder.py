@@ -61,6 +61,8 @@ class ResultFolder:
 
     path: Path
     about: Mapping[str, Any]
+    flag: str
+    """The flag that names another folder."""
 
     def write(
         self,
@@ -81,7 +83,7 @@ class ResultFolder:
         summary = self._summary(evaluation, scores, videos, passport)
         summary |= {each.name: each.entry for each in additions} | {"warnings": list(warnings)}
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        with write_errors(self.path, "give another folder for the evaluation"):
+        with write_errors(self.path, f"give another folder with {self.flag}"):
             try:
                 shutil.rmtree(partial, ignore_errors=True)  # left by a killed process that had the same process id
                 partial.mkdir()
@@ -149,25 +151,27 @@ class ResultFolder:
         }  # fmt: skip
 
 
-def result_folder(path: Path, about: Mapping[str, Any]) -> ResultFolder:
+def result_folder(path: Path, about: Mapping[str, Any], flag: str) -> ResultFolder:
     """The folder `path` for an evaluation of which `about` are the facts ("split", "checkpoint" and others).
+
+    `flag` is the flag of the command that names another folder, for messages.
 
     DataError if it cannot be written, or if something else than an evaluation is there.
     """
     path = Path(os.path.realpath(path))  # results go to where a link leads; "." has a name
     there = what_is_at(path)
     if there not in ("", "folder"):
-        raise DataError(f"{path} is a {there}: give another folder for the evaluation")
+        raise DataError(f"{path} is a {there}: give another folder with {flag}")
     if there and any(path.iterdir()) and _summary_at(path) is None:
-        raise DataError(f"{path} holds something else than an evaluation: give another folder for it")
+        raise DataError(f"{path} holds something else than an evaluation: give another folder with {flag}")
     parent = path.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=f".{path.name}."):
             pass
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {reason(error)}; give another folder for the evaluation") from error
-    return ResultFolder(path, about)
+        raise DataError(f"{path} cannot be written: {reason(error)}; give another folder with {flag}") from error
+    return ResultFolder(path, about, flag)
 
 
 def predictions_of(rows: VideoRows, videos: VideoList, about: Mapping[str, Any]) -> Predictions:

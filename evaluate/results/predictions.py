@@ -4,6 +4,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import numpy as np
 from common.errors import DataError
 from common.files import OtherFileError, atomic_file, open_plain, what_is_at, write_errors
 from common.json_text import json_text
-from common.text import shortened
+from common.text import quoted, shortened
 
 FILE = "predictions.npz"
 LARGEST = 2**34  # bytes of such a file; 100,000 videos of 700 classes have less than 0.3 GB
+FARTHEST = 0.02  # of the logarithm of a video's sum of probabilities from 0; copies in half precision need 0.004
+BLOCK = 4096  # videos whose sums are taken at a time
 ARRAYS = {"ids": "U", "labels": "i", "classes": "U", "log_probabilities": "f", "about": "U"}
 """The arrays of the file, and the kinds of their values."""
 DAMAGE = (
@@ -78,7 +81,23 @@ def read_predictions(path: Path) -> Predictions:
         raise DataError(f"{path} is damaged, or no file of predictions ({shortened(str(error), 150)})") from error
     _check(path, arrays, about)
     classes = tuple(map(str, arrays["classes"]))
-    return Predictions(arrays["ids"], arrays["labels"], classes, arrays["log_probabilities"], about)
+    # In the machine's byte order and the types that torch takes.
+    ids, labels = arrays["ids"], np.ascontiguousarray(arrays["labels"], np.int64)
+    ids = ids.astype(ids.dtype.newbyteorder("="))
+    return Predictions(ids, labels, classes, _as_float32(arrays["log_probabilities"]), about)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What the predictions in an evaluation's folder are of, without reading them; empty if that cannot be told."""
+    with suppress(OtherFileError, *DAMAGE), open_plain(folder / FILE, LARGEST) as content:
+        about = json.loads(str(np.load(content, allow_pickle=False)["about"]))
+        return about if isinstance(about, dict) else {}
+    return {}
+
+
+def _as_float32(scores: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # of less than -3.4e38, which is -inf then
+        return np.ascontiguousarray(scores, np.float32)
 
 
 def _check(path: Path, arrays: Mapping[str, np.ndarray], about: object) -> None:
@@ -95,5 +114,18 @@ def _check(path: Path, arrays: Mapping[str, np.ndarray], about: object) -> None:
         problem = "it has labels that are no classes"
     elif np.isnan(scores).any() or (len(scores) and scores.max() > 1e-3):
         problem = "its scores are no log-probabilities"
+    elif len(wrong := _wrong_sums(scores)):
+        problem = (
+            f"its scores are no log-probabilities: of {len(wrong)} of {len(ids)} videos, such as "
+            f"{quoted(str(ids[wrong[0]]))}, the probabilities do not add up to 1"
+        )
     if problem:
         raise DataError(f"{path} is damaged, or no file of predictions: {problem}")
+
+
+def _wrong_sums(scores: np.ndarray) -> np.ndarray:
+    """The videos whose probabilities do not add up to 1."""
+    starts = range(0, len(scores), BLOCK)
+    sums = [np.exp(_as_float32(scores[start : start + BLOCK])).sum(axis=1, dtype=np.float64) for start in starts]
+    with np.errstate(divide="ignore"):
+        return np.flatnonzero(np.abs(np.log(np.concatenate(sums or [np.ones(0)]))) > FARTHEST)

@@ -209,7 +209,9 @@ def test_the_same_predictions_are_no_result(server, tmp_path):
 def test_an_infinite_loss_is_null_in_the_json(server, tmp_path):
     """NaN and Infinity are words that most parsers of JSON refuse."""
     predictions = make_predictions(seed=9)
-    predictions.log_probabilities[0, predictions.labels[0]] = -np.inf
+    scores = predictions.log_probabilities[0]
+    scores[predictions.labels[0]] = -np.inf
+    scores -= np.log(np.exp(scores).sum())
     a, b = write(tmp_path / "a.npz", predictions), write(tmp_path / "b.npz", make_predictions(seed=10))
     loss = run(server, tmp_path, a, b)["scores"]["loss"]
     assert loss["a"]["mean"] is None and loss["interval"] == [None, None]

@@ -196,6 +196,20 @@ def test_scores_of_training_videos_say_so_wherever_they_are_kept(small_dataset, 
     assert len(result["warnings"]) == len(summary["warnings"]) == 1 and "trained" in result["warnings"][0]
 
 
+def test_exchanged_databases_are_told_wherever_the_scores_are_kept(tmp_path, capsys):
+    """The scores were others without a word; `verify` alone named the videos."""
+    dataset = write_small_dataset(tmp_path / "data", train=4)
+    path = save_checkpoint(tmp_path / "x.pth")
+    assert evaluated(capsys, path, dataset)["warnings"] == []
+    one, other = (dataset / "jpg" / name / "frames.db" for name in ("clap/val_000", "jump/val_001"))
+    for place, target in ((one, tmp_path / "t"), (other, one), (tmp_path / "t", other)):
+        place.rename(target)
+    (line,) = evaluated(capsys, path, dataset)["warnings"]
+    assert "2 of 7 videos looked at" in line and "clap/val_000 holds frames of 'val_001'" in line
+    summary = json.loads((tmp_path / "evaluation_val_1x1" / "summary.json").read_text())
+    assert summary["warnings"] == [line]
+
+
 def test_the_test_split_is_of_its_own_file(small_dataset, tmp_path, capsys):
     """Val scores would be taken for test scores."""
     dataset = write_small_dataset(tmp_path / "data", train=4, val=5)

@@ -99,6 +99,59 @@ def test_a_folder_that_is_gone_is_made_anew_and_locked(run, tmp_path, held):
         RunFolder(run.path, "train.log", held).lock_if_there()
 
 
+def test_a_new_folder_has_the_log_and_what_the_run_is(run, tmp_path, monkeypatch):
+    """The lines that followed went into the deleted file, and nothing told the flags of the states in the new one."""
+    monkeypatch.setattr(LOG, "handlers", [])
+    passport = {"train": {"videos": 4}, "val": {"videos": 2}}
+    begun = (CheckpointFolder(run.path, "net", 0), StartingPoint(), 1, [], {"lr_base": 0.1}, "key", passport)
+    run.begin(*begun)
+    LOG.warning("before")
+    kept = {name: (run.path / name).read_text() for name in ("options.json", "passport.json")}
+    shutil.rmtree(run.path)
+    run.check()
+    LOG.warning("after")
+    text = (run.path / "train.log").read_text()
+    assert "after" in text and "moved or deleted" in text and "before" not in text
+    assert {name: (run.path / name).read_text() for name in kept} == kept
+    run.path.rename(tmp_path / "kept")
+    run.check()
+    LOG.warning("later")
+    assert "later" in (run.path / "train.log").read_text()
+    assert (tmp_path / "kept" / "train.log").read_text() == text
+    assert len(LOG.handlers) == 1
+    LOG.handlers[0].close()
+
+
+def test_a_log_elsewhere_goes_on_when_the_folder_is_gone(tmp_path, held, monkeypatch):
+    """It was not in the folder."""
+    monkeypatch.setattr(LOG, "handlers", [])
+    folder = RunFolder(tmp_path / "run", str(tmp_path / "other.log"), held)
+    folder.begin(CheckpointFolder(folder.path, "net", 0), StartingPoint(), 1, [], {"lr_base": 0.1}, "key")
+    (handler,) = LOG.handlers
+    shutil.rmtree(folder.path)
+    folder.check()
+    assert LOG.handlers == [handler] and (folder.path / "options.json").exists()
+    assert not (folder.path / "train.log").exists()
+    handler.close()
+
+
+def test_a_new_folder_that_cannot_be_written_does_not_end_the_run(run, monkeypatch):
+    """The next save says what is wrong with the disk."""
+    monkeypatch.setattr(LOG, "handlers", [])
+    run.begin(CheckpointFolder(run.path, "net", 0), StartingPoint(), 1, [], {"lr_base": 0.1}, "key")
+    shutil.rmtree(run.path)
+    lines = []
+    monkeypatch.setattr(LOG, "warning", lambda text, *values: lines.append(text % values))
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("train.run_folder.json_text", fail)
+    run.check()
+    assert "options.json cannot be written: the disk is full" in lines[0] and "made anew" in lines[0]
+    LOG.handlers[0].close()
+
+
 def test_a_lock_file_that_somebody_deleted_is_made_again(run, held):
     (run.path / "net_last.pth").touch()
     (run.path / ".train.lock").unlink()

@@ -105,6 +105,22 @@ def change_notes(runs: dict[str, Run]) -> list[str]:
     ]
 
 
+def gap_notes(runs: dict[str, Run]) -> list[str]:
+    """A line for each run of which epochs have no score: their cells are empty, or not a number."""
+    found = []
+    for name, run in runs.items():
+        for split, curve in (("training", run.train), ("validation", run.val)):
+            gaps = [
+                epoch
+                for epoch, *scores in zip(curve["epoch"], curve["loss"], curve["top1"], strict=True)
+                if not all(map(math.isfinite, scores))
+            ]
+            if gaps:
+                of = f"{len(gaps)} of {len(curve['epoch'])} epochs, the first of them {gaps[0]:.0f}"
+                found.append(f"{name}: the {split} has no loss or top-1 in {of}: left out of the curve and of the best")
+    return found
+
+
 def differences_of(runs: dict[str, Run]) -> dict[str, str]:
     """The runs that were validated in another way than the first one at their ends, and on what: "videos", "clips"."""
     _, first = next(iter(runs.items()))
@@ -175,7 +191,7 @@ def main() -> int:
         f"{name}: validated on other {what} than {first}; their scores cannot be compared"
         for name, what in differences_of(runs).items()
     ]
-    for note in [*change_notes(runs), *notes]:
+    for note in [*change_notes(runs), *gap_notes(runs), *notes]:
         console.print(note, soft_wrap=True, highlight=False, markup=False)
     if arguments.output is not None:
         plot_scores(runs, arguments.output)

@@ -1,6 +1,7 @@
 """The scores of a run as CSV files, one row per epoch."""
 
 import csv
+import math
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -29,6 +30,7 @@ VALIDATION = {
     "video_list": "videos",
 }
 """The columns that say how and on what a validation was done, and what is another one if a value is."""
+PERCENTAGES = {"top1", "top5", "mean_class"}
 TEXTS = {"clip", "interval", "video_list"}
 """Of these columns, those that may hold no numbers: an interval is one, or a text such as 2@30."""
 
@@ -223,6 +225,8 @@ def _read(path: Path, numbers: set[str]) -> list[Row]:
 def parse_rows(path: Path, numbers: Collection[str]) -> list[Row]:
     """The rows, by epoch; ValueError for another form, an epoch twice, or no numbers in the columns `numbers`.
 
+    Scores in percent must be 0 to 100. Cells that are empty or NaN are no scores.
+
     csv.Error, OtherFileError and OSError, if it is no text, no plain file or cannot be read.
     """
     with open_plain_text(path, LARGEST, newline="") as file:  # a spreadsheet writes a mark at the beginning
@@ -237,16 +241,23 @@ def parse_rows(path: Path, numbers: Collection[str]) -> list[Row]:
         if len(cells) != len(header):
             raise ValueError(f"row {number} has {len(cells)} cells and the header {len(header)}")
         for name, cell in zip(header, cells, strict=True):
-            try:
-                float(cell or "nan") if name in numbers else None
-            except ValueError:
-                raise ValueError(f"row {number} has {quoted(cell)} where a number is expected") from None
+            if name in numbers and cell:
+                _check_number(name, cell, number)
         rows.append(dict[str, object](zip(header, cells, strict=True)))
     rows.sort(key=epoch_of)  # a spreadsheet may have sorted them by a score
     for row, after in pairwise(rows):
         if epoch_of(row) == epoch_of(after):
             raise ValueError(f"it has epoch {epoch_of(row)} twice")
     return rows
+
+
+def _check_number(name: str, cell: str, row: int) -> None:
+    try:
+        value = float(cell)
+    except ValueError:
+        raise ValueError(f"row {row} has {quoted(cell)} where a number is expected") from None
+    if name in PERCENTAGES and not (0 <= value <= 100 or math.isnan(value)):
+        raise ValueError(f"row {row} has {quoted(cell)} as {name}, where 0 to 100 is expected")
 
 
 def epoch_of(row: Row) -> int:

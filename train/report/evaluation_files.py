@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from common.errors import DataError
 from common.files import open_plain
 from evaluate.comparison.later_weights import later_weights
+from train.report.mixed_files import mixed_files
 from train.report.problems import Problems, number, read_json, read_table
 
 NAME = re.compile(r"evaluation_(.+)_(\d+)x(\d+)")
@@ -89,6 +90,10 @@ def _read(folder: Path, split: str, views: tuple[int, int], problems: Problems) 
         result.confusion = content
     with problems.noted(folder / WORST, "the list of the worst videos"):
         result.worst = read_table(folder / WORST, WORST_COLUMNS)
+    scores = {name: each.value for name, each in result.best_scores.items()}
+    mixed = mixed_files(folder, result.summary, scores, result.classes, result.worst)
+    problems.notes += (f"{folder.name}: {line}" for line in mixed)
+    result.warnings = [*mixed, *result.warnings]
     return result
 
 

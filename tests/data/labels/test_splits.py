@@ -12,9 +12,12 @@ import pytest
 from common.errors import DataError
 from data.labels.class_order import read_class_index
 from data.labels.dataset_spec import DatasetSpec
+from data.labels.hints import hint_for_rows
+from data.labels.label_row import LabelRow
 from data.labels.locate import LabelFiles, find_label_files, find_val_labels
 from data.labels.split_rows import read_split_rows, read_val_rows
 from data.labels.splits import Splits, load_splits, load_val
+from data.labels.text import locale_hint
 from data.store.frame_store import FrameStore
 from tests.numbered import write_numbered_database
 from tests.other_user import without_rights
@@ -721,3 +724,13 @@ def test_a_folder_above_without_permission_is_named(sample_video, mode, given, w
             above.chmod(0o755)
     for word in words:
         assert word.replace("ABOVE", str(above)) in str(error.value)
+
+
+def test_class_names_that_the_locale_cannot_write_are_explained(monkeypatch):
+    """The same names were both in the labels and in jpg: "are the labels of another dataset?"."""
+    assert locale_hint(["n\xe9"]) == ""
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert locale_hint(["wave"]) == ""
+    assert "ascii" in locale_hint(["wave", "n\xe9"]) and "PYTHONUTF8=1" in locale_hint(["n\xe9"])
+    row = LabelRow("n\xe9", "v", "val", "v", None, None, 0)
+    assert "PYTHONUTF8=1" in hint_for_rows([row], None)

@@ -1,5 +1,6 @@
 """Each row of the labels gets its own video or none: another class's would teach the network the wrong class."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -359,3 +360,29 @@ def test_classes_stay_classes_and_those_named_as_previews_are_told(tmp_path: Pat
     assert len(found.videos) == len(files.split())
     assert list(reasons) == ([doubtful] if doubtful else [])
     assert all("is it a class?" in reason for reason in reasons.values())
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was also counted among the ignored, as a folder without frames."""
+    for place in ("wave/closed", "wave/empty"):
+        (tmp_path / "videos" / place).mkdir(parents=True)
+    (tmp_path / "videos" / "wave" / "001.mp4").touch()
+    scandir = os.scandir
+
+    def closed(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = find_sources(tmp_path / "videos", tmp_path / "out")
+    assert [(problem.kind, problem.item) for problem in found.problems] == [("failed", "wave/closed")]
+    assert found.ignored == {"folders without frames": 1}  # wave/empty
+
+
+def test_names_that_the_locale_cannot_write_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under LC_ALL=C of an older Python, files are missing whose names look the same."""
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert find(tmp_path, "wave/001.mp4", "wave,002").notes == []
+    (note,) = find(tmp_path, "wave/001.mp4", "n\xe9,001 n\xe9,002").notes
+    assert "PYTHONUTF8=1" in note and "'n\\xe9'" in note

@@ -356,3 +356,16 @@ def test_a_wrong_command_line_gets_status_2(tmp_path: Path, arguments: list[str]
 def test_a_folder_that_is_no_dataset_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no folder jpg"):
         main([str(tmp_path)])
+
+
+def test_missing_videos_whose_names_the_locale_cannot_write_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same name was listed as missing and as stray."""
+    write_database(tmp_path / "jpg" / "run" / "v", numbered_jpegs(range(3)))
+    (tmp_path / "labels.csv").write_text("label,id\nrun,v\nn\xe9,w\n", encoding="utf-8")
+    words = [str(tmp_path), "--labels", str(tmp_path / "labels.csv"), "--workers", "1"]
+    for encoding, is_told in (("utf-8", False), ("ascii", True)):
+        monkeypatch.setattr("sys.getfilesystemencoding", lambda encoding=encoding: encoding)
+        assert main(words) == 1
+        assert ("PYTHONUTF8=1" in capsys.readouterr().out) == is_told

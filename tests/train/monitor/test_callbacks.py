@@ -324,6 +324,7 @@ DAMAGES = {
     "no epoch": lambda text: text.replace("epoch", "e", 1).encode(),
     "an epoch twice": lambda text: (text + text.splitlines()[-1] + "\n").encode(),
     "an epoch that is no number": lambda text: re.sub(r"\n\d,", "\none,", text).encode(),
+    "a top-1 that is no percentage": lambda text: re.sub(r"(\n(?:[^,]*,){4})[^,]*", r"\g<1>5000", text).encode(),
     "NULs": lambda text: bytes(200),
 }
 

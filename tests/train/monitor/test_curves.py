@@ -197,6 +197,18 @@ def test_a_score_that_is_not_a_number_is_never_the_best(runs, tmp_path, monkeypa
     path.write_text("\ufeff" + path.read_text().replace("10.0000", "nan", 1))  # also with a spreadsheet's mark
     status, out, _ = plot(monkeypatch, capsys, runs[0], "--output", tmp_path / "curves.png")
     assert status == 0 and "40.00 % in epoch 2" in out
+    assert "plain: the validation has no loss or top-1 in 1 of 3 epochs, the first of them 1" in out
+    assert "the training has no" not in out
+
+
+@pytest.mark.parametrize("score", ["5000", "-1", "inf"])
+def test_a_score_that_is_no_percentage_is_refused(runs, monkeypatch, capsys, score):
+    """It was shown as the best top-1."""
+    path = runs[0] / "scores_val.csv"
+    path.write_text(path.read_text().replace("40.0000", score, 1))
+    status, out, error = plot(monkeypatch, capsys, *runs)
+    assert status == 1 and "gated" in out and "plain" not in out
+    assert f"{path} is not a score file" in error and f"row 2 has '{score}' as top1" in error
 
 
 def test_a_picture_that_cannot_be_written_is_one_line(runs, tmp_path, monkeypatch, capsys):

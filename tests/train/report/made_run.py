@@ -31,11 +31,11 @@ def write_run(
     (folder / "passport.json").write_text(json.dumps(passport))
     numbers = range(1, epochs + 1)
     if epochs:
-        rows = [(n, n * STEPS, 0.1, 5 / n, 12 * n, 90, 40, 20.0) for n in numbers]
+        rows = [(n, n * STEPS, 0.1, 5 / n, min(100, 12 * n), 90, 40, 20.0) for n in numbers]
         write_csv(
             folder / "scores_train.csv", ("epoch", "step", "lr", "loss", "top1", "top5", "clips", "seconds"), rows
         )
-        rows = [(n, n * STEPS, 6 / n, 10 * n, 80, 20, "v1") for n in numbers]
+        rows = [(n, n * STEPS, 6 / n, min(100, 10 * n), 80, 20, "v1") for n in numbers]
         write_csv(folder / "scores_val.csv", ("epoch", "step", "loss", "top1", "top5", "videos", "video_list"), rows)
         write_events(folder / "tensorboard", [n * STEPS for n in numbers])
     return folder
@@ -62,13 +62,15 @@ def write_evaluation(
     """An evaluation in which class i of the N has a top-1 of 100 i / N."""
     folder = run / name
     folder.mkdir()
-    scores = {"top1": {"value": top1, "low": 55.5, "high": 66.5}, "mean_class": {"value": 59.5, "low": 50, "high": 64}}
+    tops = [100 * i / len(classes) for i in range(len(classes))]
+    mean = {"value": sum(tops) / len(tops), "low": 50, "high": 64}
+    scores = {"top1": {"value": top1, "low": 55.5, "high": 66.5}, "mean_class": mean}
     summary = {
         "scores": scores, "by_clips": {"1": {"top1": 51.5}}, "checkpoint": "x/srtg_r3d_10_best.pth", "date": date,
         "passport": {"test": {"videos": 33}},
     }  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(summary))
-    rows = [(each, 10, 100 * i / len(classes), 99, classes[0], 2) for i, each in enumerate(classes)]
+    rows = [(each, 10, top, 99, classes[0], 2) for each, top in zip(classes, tops, strict=True)]
     write_csv(folder / "per_class.csv", PER_CLASS_COLUMNS, rows)
     write_csv(folder / "worst.csv", WORST_COLUMNS, worst)
     assert cv2.imwrite(str(folder / "confusion.png"), np.zeros((8, 8, 3), np.uint8))

@@ -59,7 +59,7 @@ def test_the_page_of_a_run_has_every_part_in_order_and_its_figures(tmp_path, sma
     page = page_of(run)
     assert sections(page) == ALL
     head = page.text()
-    assert all(fact in head for fact in ("srtg_r3d_10", "gates on", "61.2", "55.5 to 66.5", "59.5", "60.0", "2 min"))
+    assert all(fact in head for fact in ("srtg_r3d_10", "gates on", "61.2", "55.5 to 66.5", "37.5", "60.0", "2 min"))
     assert re.search("best epoch.*6", head)
     plan = page.text("plan")  # 40 videos, batch of 4, rate falls after epochs 2 and 4
     assert all(fact in plan for fact in ("1 to 2", "3 to 4", "5 to 6", "0.001", "60 steps"))

@@ -1,0 +1,68 @@
+"""Whether a database is of another video than its folder says: it was copied there, or the folder was renamed."""
+
+import os
+import re
+from pathlib import Path
+
+from common.text import quoted
+from data.labels.text import canonical_name, is_youtube_name, letters
+from data.store.frame_store import DATABASE
+from data.store.origin import Origin
+
+TIMES = re.compile(r"_\d+_\d+$")
+
+
+def has_other_name(folder: Path, video_id: str) -> bool:
+    """Whether the frames are of another video than the folder's name says; names may differ in a suffix.
+
+    `video_id` is the name that the database gives; empty if it gives none.
+    """
+    if not video_id:
+        return False
+    stem = Path(video_id).stem
+    return not any(video_id in (name, Path(name).stem) or stem == name for name in _names(folder))
+
+
+def has_clearly_other_name(folder: Path, video_id: str) -> bool:
+    """As `has_other_name`; the names may also differ in times, punctuation, case or a `v_` before them.
+
+    Folders that were renamed in such a way are common, and hold the right frames.
+    """
+    return has_other_name(folder, video_id) and _core(video_id) not in map(_core, _names(folder))
+
+
+def other_class(folder: Path, made: Origin) -> str:
+    """The class of the dataset from whose folder the video's file was taken, if it is another; else empty.
+
+    001.mp4 may be in each class. Clips, and videos named by YouTube, are taken from wherever they lie.
+    """
+    if made.start is not None or is_youtube_name(Path(made.source).stem):
+        return ""
+    classes = [os.fsencode(place.name).decode(errors="replace") for place in Path(made.source).parents if place.name]
+    own = {_spelling(place.parent.name) for place in (folder, Path(os.path.realpath(folder)))}
+    if any(_spelling(name) in own for name in classes):
+        return ""
+    return next((name for name in classes if (folder.parent.parent / name).is_dir()), "")
+
+
+def other_video(folder: Path, video_id: str, made: Origin | None) -> str:
+    """What the database of a video is of if it is clearly of another video or class, for a message; else empty."""
+    if has_clearly_other_name(folder, video_id):
+        return f"holds frames of {quoted(video_id)}"
+    if made is not None and other_class(folder, made):
+        return f"was made from {quoted(made.source)}"
+    return ""
+
+
+def _names(folder: Path) -> list[str]:
+    """The folder's name, and that of the folder in which its database lies, if either is a link."""
+    target = Path(os.path.realpath(folder / DATABASE)).parent
+    return [os.fsencode(place.name).decode(errors="replace") for place in (folder, target)]
+
+
+def _core(name: str) -> str:
+    return letters(TIMES.sub("", Path(name).stem).removeprefix("v_")) or name
+
+
+def _spelling(name: str) -> str:
+    return canonical_name(name).casefold()

@@ -1,0 +1,104 @@
+"""Databases of other videos than their folders say: their labels would be wrong, and the scores with them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data.labels.other_video import has_clearly_other_name, has_other_name, other_class
+from data.labels.passport import passport_lines, passport_of, warning_of_others
+from data.labels.video_list import FoundVideo, VideoList, pack
+from data.prepare import convert
+from data.store.origin import read_origin
+from tests.numbered import encode_numbered_video, numbered_jpegs, write_database
+
+CLASSES = ("run", "walk fast")
+
+
+def videos_in(jpg: Path, names: list[str]) -> VideoList:
+    """The videos of these names in each of CLASSES."""
+    found = [(label, FoundVideo(CLASSES[label], name, 4, "")) for label in range(2) for name in names]
+    return pack(jpg, CLASSES, found)
+
+
+def swap(one: Path, other: Path) -> None:
+    """Exchange the databases of two folders."""
+    (one / "frames.db").rename(one / "t")
+    (other / "frames.db").rename(one / "frames.db")
+    (one / "t").rename(other / "frames.db")
+
+
+@pytest.fixture
+def jpg(tmp_path: Path) -> Path:
+    """Converted videos, of which each class has a 001 and one of its own."""
+    names = {"run": ("001", "r_2"), "walk fast": ("001", "w_2")}
+    for number, (label, videos) in enumerate(names.items()):
+        for name in videos:
+            encode_numbered_video(tmp_path / "in" / label / f"{name}.mp4", 4, start=10 * number)
+    assert convert.main([str(tmp_path / "in"), str(tmp_path / "out"), "--workers", "1"]) == 0
+    return tmp_path / "out" / "jpg"
+
+
+def lines(jpg: Path) -> list[str]:
+    """The warnings on the videos of `jpg`, in both classes."""
+    found = [(label, FoundVideo(name, each.name, 4, "")) for label, name in enumerate(CLASSES)
+             for each in sorted((jpg / name).iterdir())]  # fmt: skip
+    passport = passport_of(pack(jpg, CLASSES, found), "val")
+    assert json.loads(json.dumps(passport)) == passport and passport_lines(passport)
+    assert passport["unreadable"] == 0
+    return warning_of_others(passport)
+
+
+def test_exchanged_databases_are_told(jpg: Path) -> None:
+    """An evaluation gave other scores without a word."""
+    assert lines(jpg) == []
+    swap(jpg / "run" / "r_2", jpg / "walk fast" / "w_2")
+    (line,) = lines(jpg)
+    assert line.startswith("val: 2 of 4 videos looked at") and "run/r_2 holds frames of 'w_2" in line
+    assert "data.prepare.verify" in line
+
+
+def test_exchanged_databases_of_one_name_are_told(jpg: Path) -> None:
+    """001 is in each class: what tells them is the file that each was made from."""
+    swap(jpg / "run" / "001", jpg / "walk fast" / "001")
+    (line,) = lines(jpg)
+    assert "2 of 4 videos" in line and "run/001 was made from" in line and "walk fast" in line
+
+
+NAMES = {  # of a folder: what its database may name without a warning
+    "abc": ("abc", "abc.mp4", "ABC.avi", "v_abc", "abc_000010_000020", ""),
+    "a-b_c": ("a b c", "a_b_c.mp4", "A-B-C"),
+    "v_X_g01_c01": ("X_g01_c01.avi", "v_x_g01_c01"),
+    "abc_000010_000020": ("abc", "abc.mp4", "abc_10_20"),
+}
+
+
+@pytest.mark.parametrize("folder", NAMES)
+def test_renamed_folders_of_a_common_kind_are_not_told(tmp_path: Path, folder: str) -> None:
+    """Datasets of other programs name their clips by other digits: a warning at each start would say nothing."""
+    assert not any(has_clearly_other_name(tmp_path / folder, name) for name in NAMES[folder])
+    assert all(has_clearly_other_name(tmp_path / folder, name) for name in ("other", "abd_000010_000020", "ab"))
+
+
+def test_what_is_told_is_listed_by_verify(tmp_path: Path) -> None:
+    """The warning sends the user there."""
+    for folder in NAMES:
+        for name in ("other", "ab", *NAMES[folder]):
+            assert has_other_name(tmp_path / folder, name) or not has_clearly_other_name(tmp_path / folder, name)
+
+
+def test_databases_of_dataset2database_and_links_are_not_told(tmp_path: Path) -> None:
+    """They have no record of their origin, and frames in the order of their texts."""
+    jpg = tmp_path / "jpg"
+    for label in CLASSES:
+        write_database(jpg / label / "v1", numbered_jpegs(range(4)), indexed=False)
+    write_database(tmp_path / "elsewhere" / "v9", numbered_jpegs(range(4)))
+    (jpg / "run" / "v2").symlink_to(tmp_path / "elsewhere" / "v9")
+    assert lines(jpg) == []
+
+
+def test_the_class_that_a_file_was_taken_from_is_named(jpg: Path) -> None:
+    """It is where the video of the folder is now, if two were exchanged."""
+    made = read_origin(jpg / "run" / "001" / "frames.db")
+    assert made is not None and other_class(jpg / "run" / "001", made) == ""
+    assert other_class(jpg / "walk fast" / "001", made) == "run"

@@ -1,0 +1,35 @@
+"""The folder of an evaluation: what cannot be its place is refused before the work begins, with what to do."""
+
+import errno
+import tempfile
+
+import pytest
+
+from common.errors import DataError
+from evaluate.results.folder import result_folder
+
+
+@pytest.mark.parametrize("flag", ["--output", "--evaluation-dir"])
+@pytest.mark.parametrize("what", ["file", "other files", "read-only"])
+def test_a_wrong_place_is_refused_with_the_flag_of_another(tmp_path, monkeypatch, what, flag):
+    """evaluate.run and the scripts have other flags for it, and the message named none."""
+    place = tmp_path / "evaluation_val_1x1"
+    if what == "file":
+        place.write_text("")
+    elif what == "other files":
+        place.mkdir()
+        (place / "notes.txt").write_text("")
+    else:
+
+        def fail(**_):
+            raise OSError(errno.EROFS, "read-only")
+
+        monkeypatch.setattr(tempfile, "TemporaryDirectory", fail)
+    with pytest.raises(DataError, match=f"give another folder with {flag}"):
+        result_folder(place, {}, flag)
+
+
+def test_no_place_is_left_behind(tmp_path):
+    """The folder is made when there are results."""
+    assert result_folder(tmp_path / "new" / "evaluation", {}, "--output").path.name == "evaluation"
+    assert list((tmp_path / "new").iterdir()) == []
