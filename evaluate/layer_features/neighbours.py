@@ -25,6 +25,11 @@ def score_neighbours(folder: FeatureFolder, videos: list[FoundVideo], root: Root
         for row in of_split:
             place = labels.place(row)
             values = None if place is None else folder.load(videos[place])
+            if place is not None and videos[place].name in folder.changed:
+                raise DataError(
+                    f"--knn: {folder.file(videos[place])} was changed since it was written: delete it, and give the "
+                    "same command again"
+                )
             if values is None or place is None:
                 continue
             features.append(values.mean(axis=(0, *range(2, values.ndim))))
