@@ -25,11 +25,6 @@ def score_neighbours(folder: FeatureFolder, videos: list[FoundVideo], root: Root
         for row in of_split:
             place = labels.place(row)
             values = None if place is None else folder.load(videos[place])
-            if place is not None and videos[place].name in folder.changed:
-                raise DataError(
-                    f"--knn: {folder.file(videos[place])} was changed since it was written: delete it, and give the "
-                    "same command again"
-                )
             if values is None or place is None:
                 continue
             features.append(values.mean(axis=(0, *range(2, values.ndim))))
@@ -37,6 +32,7 @@ def score_neighbours(folder: FeatureFolder, videos: list[FoundVideo], root: Root
             # Clips of one video are not neighbours: they may be seconds apart.
             key: object = row.youtube_id if row.youtube_id in in_parts else place
             same.append(identities.setdefault(key, len(identities)))
+        folder.check_unchanged()
         if not features:
             names = [row.video_id for row in of_split[:1]]
             raise DataError(f"--knn: none of the {len(of_split)} {split} rows has features, such as {quoted(names[0])}")

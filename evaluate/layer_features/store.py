@@ -98,7 +98,10 @@ class FeatureFolder:
         return self.folder / FEATURES / f"{video.name}.npy"
 
     def _rows(self, video: FoundVideo) -> Path:
-        return self.folder / ROWS / f"{video.name}.json"
+        return self._rows_of(video.name)
+
+    def _rows_of(self, name: str) -> Path:
+        return self.folder / ROWS / f"{name}.json"
 
     def write(self, video: FoundVideo, state: FileState, found: Video, features: Pooled) -> None:
         """Write the features of a video, float32 (R, ...), and where each row is from. DataError if that fails.
@@ -163,6 +166,19 @@ class FeatureFolder:
             return values
         self.changed.add(video.name)
         return None
+
+    def check_unchanged(self) -> None:
+        """DataError if features that were loaded were others than those that were written. Their rows are removed."""
+        if not self.changed:
+            return
+        for name in self.changed:
+            path = self._rows_of(name)
+            with write_errors(path):
+                path.unlink(missing_ok=True)
+        raise DataError(
+            f"the features of {len(self.changed)} of the videos in {self.folder}, such as {quoted(min(self.changed))}, "
+            "were changed since they were written: give the same command again, which computes them again"
+        )
 
     def write_index(self, videos: Sequence[Listed]) -> int:
         """Write index.csv of all videos whose features are there, and return how many these are.

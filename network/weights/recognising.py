@@ -35,8 +35,9 @@ PAPER_MODULE = "avgpool"
 """A part of the networks published with the paper that no network of this project has. It has no tensors."""
 PAPER_DOUBT = (
     "the weights are taken for those of the networks published with the paper, which were trained on BGR frames, as "
-    "they are under `state_dict` with `module.` names: the stem's input channels were reversed. If they are of a network "
-    "of this project, save the state dict of the network itself, without `module.` (network.module.state_dict())"
+    "they are under `state_dict` with `module.` names: the stem's input channels were reversed. If they are of a "
+    "network of this project, save the state dict of the network itself, without `module.` names "
+    "(network.module.state_dict())"
 )
 """Said of weights in the paper's form without the modules' names, which would tell whose they are."""
 

@@ -236,7 +236,7 @@ def test_videos_of_other_settings_are_not_mixed_in(dataset, tmp_path):
 
 def test_a_pipe_in_place_of_the_settings_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "synthetic.json")
-    with pytest.raises(DataError, match=r"synthetic\.json is a pipe"):
+    with pytest.raises(DataError, match=r"synthetic\.json is not what"):
         make_dataset(tmp_path, SMALL, workers=1)
 
 

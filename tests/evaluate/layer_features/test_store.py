@@ -75,6 +75,12 @@ def test_files_of_two_videos_that_were_exchanged_are_not_taken(folder, videos, t
     (tmp_path / "x").rename(two)
     later = opened(tmp_path)
     assert later.load(videos[0]) is None and later.changed == {"a.mp4"}
+    with pytest.raises(DataError, match=r"1 of the videos.*a\.mp4.*same command again"):
+        later.check_unchanged()
+    again = opened(tmp_path)
+    assert again.about(videos[0]) is None  # it is computed again
+    assert again.about(videos[1]) is not None
+    again.check_unchanged()
 
 
 def test_a_copy_is_whole(folder, videos, tmp_path):
