@@ -143,6 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     todo = [video for video in mine if folder.about(video) is None]
     if len(todo) < len(mine):
         LOG.info("%s there already", counted(len(mine) - len(todo), "video"))
+    if folder.changed:
+        others = f"of {counted(len(folder.changed), 'video')}, such as {quoted(min(folder.changed))},"
+        LOG.warning("the features %s were changed since they were written: they are computed again", others)
     start = time.monotonic()
     failed = _run(job, folder, todo, console)
     speed = len(todo) / max(1e-9, time.monotonic() - start)

@@ -13,7 +13,7 @@ from common.options import option
 from network import VideoNetwork
 from network.sub_batch_norm import set_num_splits
 from network.weights.loading import load_weights
-from network.weights.tensors import check_tensors, not_plain
+from network.weights.tensors import COUNTER, check_tensors, not_plain
 from train.norm_statistics import norms_of, statistics_of
 
 SLOW_START = 10
@@ -68,18 +68,34 @@ class WeightAverage:
         self._copy_others()
         return {"updates": self.updates, "weights": self.network.state_dict()}
 
-    def load_state_dict(self, state: Any) -> None:
-        """Load a `state_dict`. DataError if it is not of this network or has values that no run saves."""
+    def load_state_dict(self, state: Any, steps: int | None = None) -> None:
+        """Load a `state_dict` that was saved after `steps`, together with the weights that the followed network has.
+
+        DataError if it is not of this network, or has values that no run saves.
+        """
         updates = state.get("updates") if isinstance(state, Mapping) else None
         if not isinstance(updates, Tensor) or not _is_count(updates):
             raise DataError("its field `ema` does not say how many updates it averages")
+        if steps is not None and int(updates) > steps:
+            raise DataError(f"its field `ema` averages {int(updates)} updates, and the run has made {steps} steps")
         try:
-            report = load_weights(self.network, check_tensors(state.get("weights")), strict=True)
+            weights = check_tensors(state.get("weights"))
+            self._check_counters(weights)
+            report = load_weights(self.network, weights, strict=True)
         except NetworkError as error:
             raise DataError(f"its field `ema` is not of this network ({error})") from error
         if report.converted:
             raise DataError(f"its field `ema` has {report.converted[0]} in another precision than a run saves")
         self.updates.copy_(updates)
+
+    def _check_counters(self, weights: Mapping[str, Tensor]) -> None:
+        """DataError unless batch norm's counts of steps are those of the followed network, as `state_dict` has them."""
+        for name, tensor in self.followed.state_dict().items():
+            if name.endswith(COUNTER) and name in weights and not torch.equal(weights[name].cpu(), tensor.cpu()):
+                raise DataError(
+                    f"its field `ema` is not of these weights: its {name} differs from theirs, as in the average of "
+                    "another run"
+                )
 
     def _join_statistics(self) -> None:
         """Let the running statistics be parts of one vector, so that an update does not take operations for each."""

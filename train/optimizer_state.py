@@ -43,13 +43,15 @@ def with_names(state: Any, names: Sequence[str], loaded: Collection[str]) -> Any
     return {**state, "param_groups": named}
 
 
-def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Any, frozen: Collection[str] = ()) -> None:
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, state: Any, frozen: Collection[str] = (), steps: int | None = None
+) -> None:
     """Load a state dict with names into an optimiser of `make_optimizer`. The flags of the resumed run apply.
 
-    `frozen` are the parameters that did not learn when it was saved. If they learn now, they begin without momentum; a
-    state of parameters that are frozen now is dropped. DataError, and nothing is loaded, if the state is not of this
-    optimiser with these parameters. A tensor gets the memory layout of its parameter: fused optimisers read both by
-    position and check neither shape nor strides.
+    `frozen` are the parameters that did not learn when it was saved, after `steps` of the run. If they learn now, they
+    begin without momentum; a state of parameters that are frozen now is dropped. DataError, and nothing is loaded, if
+    the state is not of this optimiser with these parameters. A tensor gets the memory layout of its parameter: fused
+    optimisers read both by position and check neither shape nor strides.
     """
     own = {
         name: parameter
@@ -57,6 +59,8 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Any, frozen: C
         for name, parameter in zip(group["names"], group["params"], strict=True)
     }
     saved = _checked_state(optimizer, state, _checked_names(own, state), own, frozen)
+    for name, kept in saved.items():
+        _check_range(name, kept, steps)
     values = {number: saved[name] for number, name in enumerate(own) if name in saved and own[name].requires_grad}
     optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
     for group, before in zip(optimizer.param_groups, _groups(state) or (), strict=False):
@@ -137,6 +141,16 @@ def _checked_state(
         what = "momentum" if type(optimizer) is torch.optim.SGD else "optimiser's state"
         raise DataError(f"the checkpoint has the {what} of {filled} of {len(learned)} parameters")
     return checked
+
+
+def _check_range(name: str, kept: Mapping[str, Tensor], steps: int | None) -> None:
+    """DataError for a count of updates or a mean of squares that no optimiser has after so many steps."""
+    count, squares = kept.get("step"), kept.get("exp_avg_sq")
+    if count is not None and (float(count) < 0 or (steps is not None and float(count) > steps)):
+        made = "" if steps is None else f", and the run has made {steps} steps"
+        raise DataError(f"the optimiser's step of {name} in the checkpoint is {float(count):g}{made}")
+    if squares is not None and squares.numel() and squares.min() < 0:
+        raise DataError(f"the optimiser's exp_avg_sq of {name} in the checkpoint has negative values")
 
 
 def _had_momentum(state: Mapping[str, Any]) -> bool:

@@ -85,7 +85,7 @@ class OptimizerStep:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load a `state_dict`, whose key `frozen` has the names of the parameters that did not learn then, if any.
+        """Load a `state_dict`. A checkpoint also says what did not learn then (`frozen`), and the steps so far.
 
         A run in another precision starts with a new scaler. DataError, and nothing is loaded, if it is not of these
         parameters or has values that no run saves.
@@ -93,7 +93,8 @@ class OptimizerStep:
         scaler = state["scaler"]
         if scaler and self.scaler.is_enabled():
             _check_scaler(scaler, self.scaler.state_dict())
-        load_optimizer_state(self.optimizer, state["optimizer"], state.get("frozen", ()))
+        steps = state.get("progress", {}).get("global_step")
+        load_optimizer_state(self.optimizer, state["optimizer"], state.get("frozen", ()), steps)
         if scaler and self.scaler.is_enabled():
             self.scaler.load_state_dict(scaler)
 

@@ -27,6 +27,7 @@ from evaluate.metrics import Scores, ScoreSums
 from evaluate.progress import EvaluationProgress
 from network import VideoNetwork
 from network.sub_batch_norm import set_num_splits
+from network.weights.averages import STATISTICS_OF, fingerprint
 from train.averaging import WeightAverage
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import BEST_BY, TOP1, Progress
@@ -393,6 +394,8 @@ class Trainer:
             state = collect_state(self.network, self.optimizer_step, self.progress, self.device, self.average)
             if statistics:
                 state["precise_bn"] = dict(statistics)
+                validated = state["ema"]["weights"] if self.average else state["weights"]
+                state[STATISTICS_OF] = fingerprint(validated, statistics)
             self.writer.start(self.run_facts | snapshot(state), epoch, is_best)
         self.good_state = self.folder.last
         self.last_save = time.perf_counter()

@@ -72,8 +72,9 @@ def read_header(data: bytes) -> Header:
 def is_animated_webp(path: Path) -> bool:
     """Whether a file is an animation of the format WebP; not if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            read_header(file.read(64))
+        if path.is_file():  # a pipe would be waited for
+            with path.open("rb") as file:
+                read_header(file.read(64))
     except VideoError:
         return True
     except (OSError, ValueError):

@@ -24,7 +24,7 @@ import numpy as np
 
 from common.cli import CommandParser, run_command
 from common.errors import DataError
-from common.files import atomic_file, check_new_files, check_output, reason, write_new_files
+from common.files import atomic_file, check_new_files, check_output, open_plain_text, reason, write_new_files
 from common.processes import available_cpus
 from data.labels.label_file import LabelRow, label_text
 from data.prepare.report import Report, progress_bar
@@ -35,6 +35,7 @@ from data.store.video_file import VideoError, check_whole
 
 SPLITS = ("train", "val")
 SETTINGS_FILE = "synthetic.json"
+LARGEST_SETTINGS = 2**20  # bytes
 MAX_SIDE = 4096
 # Encoders in order of preference. The quantiser is fixed, as rate control would depend on neighbouring frames.
 CODECS = {"libx264": {"preset": "veryfast", "qp": "20"}, "mpeg4": {"qmin": "3", "qmax": "3"}}
@@ -191,9 +192,10 @@ def _claim_folder(out: Path, settings: Settings, labels: dict[Path, str]) -> Non
     wanted = asdict(settings) | {"codec": best_codec()}
     if path.exists():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            with open_plain_text(path, LARGEST_SETTINGS) as file:
+                found = json.load(file)
             differing = [name for name in wanted if found.get(name) != wanted[name]]
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             raise DataError(f"{path} is not what this command writes; give another folder") from None
         if differing:
             there = ", ".join(f"{name} {found.get(name)}" for name in differing)

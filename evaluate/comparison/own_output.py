@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from common.errors import DataError
-from common.files import check_output, what_is_at
+from common.files import OtherFileError, check_output, open_plain, what_is_at
 from evaluate.results.predictions import FILE, read_predictions
 
 LARGEST = 2**28  # bytes that are read of a file to be replaced
@@ -15,8 +15,9 @@ def check_own_json(path: Path, kind: str) -> None:
     if not what_is_at(path):
         return
     try:
-        content = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST else None
-    except (OSError, ValueError, RecursionError):
+        with open_plain(path, LARGEST) as file:
+            content = json.load(file)
+    except (OSError, OtherFileError, ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or content.get("kind") != kind:
         raise DataError(f"--output {path} is there and is no {kind}: give another name, or move it away")

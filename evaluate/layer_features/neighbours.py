@@ -32,6 +32,7 @@ def score_neighbours(folder: FeatureFolder, videos: list[FoundVideo], root: Root
             # Clips of one video are not neighbours: they may be seconds apart.
             key: object = row.youtube_id if row.youtube_id in in_parts else place
             same.append(identities.setdefault(key, len(identities)))
+        folder.check_unchanged()
         if not features:
             names = [row.video_id for row in of_split[:1]]
             raise DataError(f"--knn: none of the {len(of_split)} {split} rows has features, such as {quoted(names[0])}")

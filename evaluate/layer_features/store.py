@@ -5,21 +5,24 @@
     rows/NAME.json       what they were made from
     index.csv            a line for each row of each .npy: its video, its times, its class
 
-The file in rows is written last, so a video that has it is whole.
+The file in rows is written last, so a video that has it is whole. It has a checksum of the features: those that were
+changed since are not taken.
 """
 
 import csv
 import io
 import json
+import math
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from common.errors import DataError
-from common.files import atomic_file, what_is_at, write_errors
+from common.files import OtherFileError, atomic_file, open_plain, open_plain_text, what_is_at, write_errors
 from common.json_text import json_text
 from common.text import quoted
 from evaluate.layer_features.clips import Video
@@ -29,6 +32,8 @@ from evaluate.layer_features.videos import FoundVideo
 SETTINGS, INDEX, FEATURES, ROWS = "settings.json", "index.csv", "features", "rows"
 COLUMNS = ("video", "file", "row", "start", "end", "first_frame", "last_frame", "class", "label", "split")
 LARGEST = 2**28  # bytes of a JSON file of ours
+LARGEST_FEATURES = 2**40  # bytes of a .npy
+LARGEST_NUMBER = 2**53  # of a frame
 
 
 class FileState(NamedTuple):
@@ -48,10 +53,15 @@ class Listed(NamedTuple):
 
 
 class FeatureFolder:
-    """The features in a folder. `settings` are plain JSON values."""
+    """The features in a folder. `settings` are plain JSON values.
+
+    `changed` has the names of the videos whose features were found to be others than those that were written.
+    """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
+        self.changed: set[str] = set()
+        self._compared: set[str] = set()  # names of the videos whose checksum was compared, and is right
         self.settings = json.loads(json_text(settings))
 
     def open(self) -> None:
@@ -88,7 +98,10 @@ class FeatureFolder:
         return self.folder / FEATURES / f"{video.name}.npy"
 
     def _rows(self, video: FoundVideo) -> Path:
-        return self.folder / ROWS / f"{video.name}.json"
+        return self._rows_of(video.name)
+
+    def _rows_of(self, name: str) -> Path:
+        return self.folder / ROWS / f"{name}.json"
 
     def write(self, video: FoundVideo, state: FileState, found: Video, features: Pooled) -> None:
         """Write the features of a video, float32 (R, ...), and where each row is from. DataError if that fails.
@@ -103,6 +116,7 @@ class FeatureFolder:
             "rate": found.rate,
             "shape": list(features.rows.shape),
             "rows": features.frames.tolist(),
+            "crc32": _checksum(features.rows),
         }
         file, rows = self.file(video), self._rows(video)
         with write_errors(file):
@@ -113,23 +127,58 @@ class FeatureFolder:
                 np.save(opened, features.rows)
             with atomic_file(rows) as temporary:
                 temporary.write_text(json_text(about), encoding="utf-8")
+        self.changed.discard(video.name)
 
     def about(self, video: FoundVideo) -> dict[str, Any] | None:
-        """What is known of a video whose features are whole and still of the same file; else None."""
+        """What is known of a video whose features are whole and still of the same file; else None.
+
+        Features that were written after their file in rows are read, to compare the checksum; so are those of a copy.
+        """
         about = _read_json(self._rows(video))
-        if about is None or not {"size", "changed", "rate", "shape", "rows"} <= about.keys():
+        if about is None or not _is_about(about):
             return None
         try:
-            values = np.load(self.file(video), mmap_mode="r", allow_pickle=False)
-            is_same = [about["size"], about["changed"]] == list(state_of(video))
-        except (OSError, ValueError, EOFError):
+            if [about["size"], about["changed"]] != list(state_of(video)):
+                return None
+            with open_plain(self.file(video), LARGEST_FEATURES) as file:
+                is_whole = _shape(file) == about["shape"]
+                is_later = os.fstat(file.fileno()).st_mtime_ns > self._rows(video).stat().st_mtime_ns
+        except (OSError, OtherFileError, ValueError, EOFError):
             return None
-        is_whole = list(values.shape) == about["shape"] and values.dtype == np.float32
-        return about if is_same and is_whole and len(values) == len(about["rows"]) else None
+        if is_whole and is_later and video.name not in self._compared:
+            is_whole = self._read(video, about) is not None
+        return about if is_whole else None
 
     def load(self, video: FoundVideo) -> np.ndarray | None:
-        """The features of a video; None if they are not there, or not whole."""
-        return None if self.about(video) is None else np.load(self.file(video), allow_pickle=False)
+        """The features of a video; None if they are not there, not whole, or not those that were written."""
+        about = self.about(video)
+        return None if about is None else self._read(video, about)
+
+    def _read(self, video: FoundVideo, about: Mapping[str, Any]) -> np.ndarray | None:
+        """The features, if they have the checksum. Older versions wrote none: there, they must be finite."""
+        try:
+            with open_plain(self.file(video), LARGEST_FEATURES) as file:
+                values: np.ndarray = np.load(file, allow_pickle=False)
+        except (OSError, OtherFileError, ValueError, EOFError):
+            return None
+        if _checksum(values) == about["crc32"] if "crc32" in about else bool(np.isfinite(values).all()):
+            self._compared.add(video.name)
+            return values
+        self.changed.add(video.name)
+        return None
+
+    def check_unchanged(self) -> None:
+        """DataError if features that were loaded were others than those that were written. Their rows are removed."""
+        if not self.changed:
+            return
+        for name in self.changed:
+            path = self._rows_of(name)
+            with write_errors(path):
+                path.unlink(missing_ok=True)
+        raise DataError(
+            f"the features of {len(self.changed)} of the videos in {self.folder}, such as {quoted(min(self.changed))}, "
+            "were changed since they were written: give the same command again, which computes them again"
+        )
 
     def write_index(self, videos: Sequence[Listed]) -> int:
         """Write index.csv of all videos whose features are there, and return how many these are.
@@ -177,12 +226,44 @@ def state_of(video: FoundVideo) -> FileState:
     return FileState(status.st_size, status.st_mtime_ns)
 
 
+def _checksum(features: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(features).data)
+
+
+def _shape(file: BinaryIO) -> list[int]:
+    """The shape of the float32 array in a .npy, read from its header; ValueError if it is another file or cut."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype != np.float32 or os.fstat(file.fileno()).st_size - file.tell() < dtype.itemsize * math.prod(shape):
+        raise ValueError("it is no whole file of features")
+    return list(shape)
+
+
+def _is_about(about: Mapping[str, Any]) -> bool:
+    """Whether a video's JSON file has what `FeatureFolder.write` gives it."""
+    if not {"size", "changed", "rate", "shape", "rows"} <= about.keys():
+        return False
+    rate, shape, rows = about["rate"], about["shape"], about["rows"]
+    is_rate = rate is None or (type(rate) in (int, float) and 0 < rate <= LARGEST_NUMBER)
+    return (
+        is_rate
+        and isinstance(shape, list)
+        and isinstance(rows, list)
+        and shape[:1] == [len(rows)]
+        and all(isinstance(row, list) and len(row) == 2 and all(map(_is_frame, row)) for row in rows)
+    )
+
+
+def _is_frame(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_NUMBER
+
+
 def _read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None if there is none, or it is damaged."""
     try:
-        if path.stat().st_size > LARGEST:
-            return None
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        with open_plain_text(path, LARGEST) as file:
+            values = json.load(file)
+    except (OSError, OtherFileError, ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common.errors import DataError
-from common.files import free_name, reason, sync_folder, what_is_at, write_errors
+from common.files import OtherFileError, free_name, open_plain_text, reason, sync_folder, what_is_at, write_errors
 from common.json_text import json_text
 from common.logs import LOG, log_table, print_result
 from common.text import shortened
@@ -197,12 +197,13 @@ def _ids(summary: Mapping[str, Any]) -> list[object]:
 
 def _summary_at(folder: Path) -> dict[str, Any] | None:
     """The summary of an evaluation's folder; None if it has none."""
-    path = folder / SUMMARY
-    with suppress(OSError, ValueError, RecursionError):
-        if path.stat().st_size <= LARGEST_SUMMARY:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(found, dict) and "scores" in found:
-                return found
+    with (
+        suppress(OSError, OtherFileError, ValueError, RecursionError),
+        open_plain_text(folder / SUMMARY, LARGEST_SUMMARY) as file,
+    ):
+        found = json.load(file)
+        if isinstance(found, dict) and "scores" in found:
+            return found
     return None
 
 

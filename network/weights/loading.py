@@ -172,11 +172,12 @@ def load_published(
 
 def _normalisation(found: PublishedWeights, given: Normalisation | None) -> Normalisation:
     """What the network of another project's weights will get, and a warning if that may be wrong."""
-    if found.doubt and (given is None or not found.is_known):
+    is_other_than_paper = found.is_paper and given != found.normalisation
+    if found.doubt and (given is None or not found.is_known or is_other_than_paper):
         LOG.warning("%s", found.doubt)
     if given is None:
         return found.normalisation
-    if found.is_known and not found.doubt and given != found.normalisation:
+    if found.is_known and (not found.doubt or found.is_paper) and given != found.normalisation:
         LOG.warning(
             "--normalisation %s: the weights of %s were trained with %s", given.show(), found.origin,
             found.normalisation.show(),

@@ -31,6 +31,17 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "backbone.", 
 name. No network here has a part of these names."""
 
 
+PAPER_MODULE = "avgpool"
+"""A part of the networks published with the paper that no network of this project has. It has no tensors."""
+PAPER_DOUBT = (
+    "the weights are taken for those of the networks published with the paper, which were trained on BGR frames, as "
+    "they are under `state_dict` with `module.` names: the stem's input channels were reversed. If they are of a "
+    "network of this project, save the state dict of the network itself, without `module.` names "
+    "(network.module.state_dict())"
+)
+"""Said of weights in the paper's form without the modules' names, which would tell whose they are."""
+
+
 def network_facts(checkpoint: Mapping[str, Any], name: str = "") -> dict[str, Any]:
     """The arguments of `create_network` for a checkpoint, which are all that `saved_facts` has but the classes.
 
@@ -81,18 +92,21 @@ def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> Publish
 
     Wrappers such as {"state_dict": ...} and prefixes such as `module.` are removed. The networks published with the
     paper were trained on BGR frames: the stem's input channels are reversed if `bgr` is true, or if it is None and the
-    checkpoint looks like one of theirs. NetworkError if there is no state dict, or no network here for it.
+    checkpoint looks like one of theirs; `doubt` says so where the modules' names, which PyTorch saves with a state
+    dict, are not there to tell. NetworkError if there is no state dict, or no network here for it.
     """
     wrapper, tensors, modules = _unwrap(checkpoint)
     state_dict = _without_prefixes(tensors)
     weights = _translate(state_dict, modules, checkpoint)
     if weights is None:
         # The paper's files keep the state dict under "state_dict" and were saved from DataParallel. Others have one of
-        # both: torch.save({"state_dict": ...}) of any project, or a network in DistributedDataParallel.
+        # both: torch.save({"state_dict": ...}) of any project, or a network in DistributedDataParallel. A script that
+        # saves a network of this project may do both: only the modules' names, if they are there, tell it.
         signs = (wrapper == "state_dict", any(name.startswith("module.") for name in tensors))
-        is_others = any(name.startswith(PREFIXES[1:]) for name in tensors)
+        is_others = any(name.startswith(PREFIXES[1:]) for name in tensors) or _are_this_projects(modules)
         weights = _untranslated(state_dict, all(signs) and not is_others, any(signs) and not is_others)
-        weights = replace(weights, doubt=doubt_of_ip_csn(state_dict, modules))
+        is_doubtful = weights.is_paper and PAPER_MODULE not in modules and bgr is None
+        weights = replace(weights, doubt=PAPER_DOUBT if is_doubtful else doubt_of_ip_csn(state_dict, modules))
     weights = replace(weights, origin=weights.origin + _about(wrapper, tensors))
     is_bgr = weights.is_paper if bgr is None else bgr
     return _for_rgb(weights) if is_bgr else weights
@@ -173,6 +187,11 @@ def _untranslated(state_dict: dict[str, Tensor], is_paper: bool, may_be_paper: b
     if _is_r2plus1d_18(state_dict):
         origin += " (torchvision's r2plus1d_18 has the same tensors: if it is that, --network must be tv_r2plus1d_18)"
     return PublishedWeights(state_dict, origin)
+
+
+def _are_this_projects(modules: Collection[str]) -> bool:
+    """Whether modules of these paths are of a network of this project."""
+    return "max_pool" in modules and PAPER_MODULE not in modules
 
 
 def _is_r2plus1d_18(state_dict: Mapping[str, Tensor]) -> bool:

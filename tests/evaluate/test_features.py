@@ -261,6 +261,21 @@ def test_neighbours_are_scored_by_a_label_file_or_the_dataset_s_own(dataset, che
     assert own["videos"] == 5 and own["top1"] == 100  # classes are grey levels
 
 
+def test_features_that_were_changed_give_no_scores(dataset, checkpoint, tmp_path):
+    """Scores of exchanged files, without a word. One of the two is found by its time, and computed again at once."""
+    command = (checkpoint, dataset, "--output", tmp_path / "f", "--knn")
+    assert run(*command) == 0
+    before = content(tmp_path / "f")
+    one, two = sorted((tmp_path / "f/features").rglob("train*.npy"))[:2]
+    one.rename(tmp_path / "x")
+    two.rename(one)
+    (tmp_path / "x").rename(two)
+    with pytest.raises(UserError, match=r"the features of 1 of the videos.*same command again"):
+        run(*command)
+    assert run(*command) == 0
+    assert content(tmp_path / "f") == before
+
+
 def test_clips_of_one_video_are_no_neighbours(dataset, checkpoint, tmp_path, capsys):
     """The nearest neighbour of a video would be itself, and the score 100 %."""
     rows = ["label,id,split", "clap,train_000,train", "jump,train_001,train", "clap,train_000,val"]

@@ -165,3 +165,20 @@ def test_a_damaged_state_is_refused(damage):
     state = snapshot(average.state_dict())
     with pytest.raises(DataError, match="ema"):
         average.load_state_dict(damage(state))
+
+
+def test_an_average_that_this_run_cannot_have_is_refused():
+    """At a count of a billion it would hardly move any more; that of another run would be validated as this one's."""
+    network = network_of()
+    average = WeightAverage(network, 0.9)
+    for number in range(3):
+        change(network, number)
+        average.update(NO)
+    state = snapshot(average.state_dict())
+    other = copy.deepcopy(network)
+    WeightAverage(other, 0.9).load_state_dict(state, 3)
+    with pytest.raises(DataError, match=r"`ema` averages 3 updates.*2 steps"):
+        WeightAverage(other, 0.9).load_state_dict(state, 2)
+    change(other, 4)
+    with pytest.raises(DataError, match=r"`ema` is not of these weights.*num_batches_tracked.*another run"):
+        WeightAverage(other, 0.9).load_state_dict(state, 9)

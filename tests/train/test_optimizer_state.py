@@ -1,6 +1,7 @@
 """The saved state of an optimiser goes to the parameters of the same names, or is refused."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -194,3 +195,16 @@ def test_adamw_of_a_part_of_the_parameters_is_refused():
         load_optimizer_state(make_optimizer(network(), OptimizerOptions("adamw")), state)
     state["state"] = {}
     load_optimizer_state(make_optimizer(network(), OptimizerOptions("adamw")), state)
+
+
+@pytest.mark.parametrize("damage", [{"step": 2.0}, {"step": -5.0}, {"step": 1e6}, {"exp_avg_sq": -1e-9}])
+def test_adamw_s_counts_and_squares_are_of_this_run(damage):
+    """The first step would be of another size, or not finite: the message would blame the learning rate."""
+    state = saved_state("adamw")
+    load_optimizer_state(make_optimizer(network(), OptimizerOptions("adamw")), copy.deepcopy(state), steps=1)
+    load_optimizer_state(make_optimizer(network(), OptimizerOptions("adamw")), copy.deepcopy(state), steps=9)
+    name, value = next(iter(damage.items()))
+    state["state"][2][name].fill_(value)
+    said = "negative" if name == "exp_avg_sq" else re.escape(f"is {value:g}, and the run has made 1 steps")
+    with pytest.raises(DataError, match=rf"{name} of 2\.weight.*{said}"):
+        load_optimizer_state(make_optimizer(network(), OptimizerOptions("adamw")), state, steps=1)

@@ -10,6 +10,7 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
     ema             with --ema: {"updates", "weights"}, the moving average of the weights and statistics
     precise_bn      with --precise-bn, where the state was validated: the batch-norm statistics of the validation, by
                     their names in the weights (of `ema`, if it is there); training does not go on with them
+    precise_bn_of   a number that tells those weights: `fingerprint` in network/weights/averages.py; older files lack it
     position        {"epoch", "step"}: the next step is number `step` (from 0) of `epoch` (from 1)
     progress        counts of the current epoch and of the run, and the losses of the epochs before: plain numbers and
                     lists

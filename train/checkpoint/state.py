@@ -77,7 +77,7 @@ def restore_state(
     optimiser.
     """
     if average and "ema" in checkpoint:
-        average.load_state_dict(checkpoint["ema"])
+        average.load_state_dict(checkpoint["ema"], checkpoint["progress"]["global_step"])
     # Plain batch norm has its statistics, aggregated, in the weights.
     if any(isinstance(module, SubBatchNorm3d) for module in network.modules()):
         load_split_state(network, _checked_splits(network, checkpoint.get("batch_norm")))

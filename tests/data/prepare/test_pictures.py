@@ -1,5 +1,6 @@
 """Pictures that are frames: every kind of PNG gives the right pixels, and damage or a lie in a header is found."""
 
+import os
 import random
 import struct
 import zlib
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.prepare.pictures import PNG, decode_picture, read_header
+from data.prepare.pictures import PNG, decode_picture, is_animated_webp, read_header
 from data.store.video_file import VideoError
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
@@ -164,3 +165,9 @@ def test_random_bytes_give_a_picture_or_a_reason(suffix: str) -> None:
                 function(bytes(changed))
             except ValueError as error:
                 assert len(str(error)) < 300 and "\n" not in str(error)
+
+
+def test_a_pipe_is_no_animation_and_not_waited_for(tmp_path) -> None:
+    """`convert` looks into each file that is named as one."""
+    os.mkfifo(tmp_path / "a.webp")
+    assert not is_animated_webp(tmp_path / "a.webp")

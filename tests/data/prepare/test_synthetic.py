@@ -234,6 +234,12 @@ def test_videos_of_other_settings_are_not_mixed_in(dataset, tmp_path):
         make_dataset(tmp_path, SMALL, workers=1)
 
 
+def test_a_pipe_in_place_of_the_settings_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "synthetic.json")
+    with pytest.raises(DataError, match=r"synthetic\.json is not what"):
+        make_dataset(tmp_path, SMALL, workers=1)
+
+
 @pytest.mark.parametrize("name", ["train.csv", "val.csv"])
 def test_label_files_of_other_videos_are_kept(tmp_path, name):
     """OUT may be a dataset of the user's: its labels, perhaps made by hand, would be gone."""

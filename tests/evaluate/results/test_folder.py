@@ -1,12 +1,13 @@
 """The folder of an evaluation: what cannot be its place is refused before the work begins, with what to do."""
 
 import errno
+import os
 import tempfile
 
 import pytest
 
 from common.errors import DataError
-from evaluate.results.folder import result_folder
+from evaluate.results.folder import SUMMARY, result_folder
 
 
 @pytest.mark.parametrize("flag", ["--output", "--evaluation-dir"])
@@ -33,3 +34,11 @@ def test_no_place_is_left_behind(tmp_path):
     """The folder is made when there are results."""
     assert result_folder(tmp_path / "new" / "evaluation", {}, "--output").path.name == "evaluation"
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [os.mkfifo, os.mkdir, lambda path: path.write_text("[" * 10**5)])
+def test_what_is_no_summary_is_refused_and_not_waited_for(tmp_path, place):
+    """A pipe would be waited for without end, before anything is evaluated."""
+    place(tmp_path / SUMMARY)
+    with pytest.raises(DataError, match="something else than an evaluation"):
+        result_folder(tmp_path, {"split": "val"}, "--output")

@@ -6,7 +6,7 @@ import torch
 from common.errors import NetworkError
 from evaluate.model import load_model
 from network import create_network, load_network
-from network.weights.averages import weights_to_use, without_averages
+from network.weights.averages import STATISTICS_OF, fingerprint, weights_to_use, without_averages
 
 NAME, STATISTIC = "fc.bias", "stem.1.running_mean"
 
@@ -78,3 +78,56 @@ def test_statistics_of_other_weights_are_refused_also_where_tensors_may_be_skipp
     """Fine-tuning skips what has another shape: it would go on with the running statistics."""
     with pytest.raises(NetworkError, match=r"precise_bn|running_mean"):
         weights_to_use(checkpoint | {"precise_bn": statistics})
+
+
+@pytest.fixture
+def marked(checkpoint):
+    """A checkpoint as runs save it: it says of which weights its statistics are."""
+    averaged = checkpoint["ema"]["weights"]
+    averaged["stem.1.weight"] = averaged["stem.1.weight"] * 0.9
+    mark = fingerprint(checkpoint["ema"]["weights"], checkpoint["precise_bn"])
+    return checkpoint | {"options": {"ema": 0.9}, STATISTICS_OF: mark}
+
+
+def without_average(checkpoint):
+    return {name: value for name, value in checkpoint.items() if name != "ema"}
+
+
+def changed(checkpoint, name, values):
+    average = checkpoint["ema"]
+    return checkpoint | {"ema": average | {"weights": average["weights"] | {name: values}}}
+
+
+@pytest.mark.parametrize("lost", ["options", STATISTICS_OF, ""])
+def test_an_average_that_was_taken_out_takes_its_statistics_along(marked, tmp_path, lost):
+    """A file made smaller would be scored as a network that never existed: raw weights under other statistics."""
+    path = tmp_path / "x.pth"
+    stripped = {name: value for name, value in without_average(marked).items() if name != lost}
+    torch.save(stripped, path)
+    with pytest.raises(NetworkError, match=r"x\.pth.*precise_bn.*delete `precise_bn`.*--weights raw"):
+        load_network(path)
+    assert torch.equal(load_network(path, weights="raw").network.state_dict()[NAME], marked["weights"][NAME])
+    torch.save({name: value for name, value in stripped.items() if name != "precise_bn"}, path)
+    assert torch.equal(load_network(path).network.state_dict()[NAME], marked["weights"][NAME])
+
+
+@pytest.mark.parametrize("name", ["stem.0.weight", "stem.1.bias", "layer4.0.conv2.0.0.weight"])
+def test_weights_that_were_changed_under_their_statistics_are_refused(marked, name):
+    """As when several files are averaged, and one of them lends its other fields."""
+    edited = changed(marked, name, marked["ema"]["weights"][name] + 1e-4)
+    with pytest.raises(NetworkError, match=r"precise_bn.*other weights.*`ema`"):
+        weights_to_use(edited)
+    edited.pop(STATISTICS_OF)  # an older file
+    weights_to_use(edited)
+
+
+def test_changes_on_which_no_statistic_depends_are_no_fault(marked):
+    """Another classifier, memory layout, order or precision, or counts that were left out, are common and harmless."""
+    weights_to_use(changed(marked, NAME, torch.zeros(2)))
+    averaged, stem = marked["ema"]["weights"], "stem.0.weight"
+    weights_to_use(changed(marked, stem, averaged[stem].to(memory_format=torch.channels_last_3d)))
+    counted = {name: value for name, value in reversed(averaged.items()) if "num_batches" not in name}
+    weights_to_use(marked | {"ema": marked["ema"] | {"weights": counted}})
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in averaged.items()}
+    statistics = {name: value.half() for name, value in marked["precise_bn"].items()}
+    weights_to_use(marked | {"ema": marked["ema"] | {"weights": halved}, "precise_bn": statistics})

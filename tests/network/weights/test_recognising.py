@@ -60,12 +60,43 @@ def test_the_papers_form_is_recognised_in_every_family(name):
 
 def test_a_file_with_half_of_the_papers_form_is_taken_as_rgb_and_said_to_be(source):
     """Any project saves {"state_dict": ...}, and any run on several GPUs `module.` names: the stem stays as it is."""
-    weights = source.state_dict()
+    weights = dict(source.state_dict())  # without the modules' names, which would tell whose they are
     for checkpoint in ({"state_dict": weights}, {"model": {f"module.{name}": each for name, each in weights.items()}}):
         found = recognise(checkpoint)
         assert not found.is_paper
         assert torch.equal(found.state_dict["stem.0.weight"], source.stem[0].weight)
         assert "RGB" in found.origin and "BGR" in found.origin
+
+
+def in_parallel(network: VideoNetwork) -> dict:
+    """As torch.save({"state_dict": nn.DataParallel(network).state_dict()}), which has the modules' names."""
+    parallel = torch.nn.Module()
+    parallel.module = network
+    return {"epoch": 3, "state_dict": parallel.state_dict()}
+
+
+def test_this_projects_weights_in_the_papers_form_keep_their_colours(source, caplog):
+    """A common habit of scripts: the stem would be reversed, and every clip read with the wrong colours."""
+    network = create_network("srtg_r3d_10", 4)
+    load_checkpoint(network, in_parallel(source))
+    assert torch.equal(network.stem[0].weight, source.stem[0].weight) and network.normalisation == SRTG
+    assert not caplog.text
+
+
+def test_where_the_modules_names_do_not_tell_a_warning_does(source, caplog):
+    """Of a file that was put together anew, nothing tells the colours; the paper's own files need no warning."""
+    checkpoint = in_parallel(source)
+    network = create_network("srtg_r3d_10", 4)
+    original = OrderedDict(checkpoint["state_dict"])
+    original._metadata = {"module.stem.0": {}, "module.avgpool": {}}
+    report, origin = load_checkpoint(network, {"state_dict": original})
+    assert report.complete and "published with the paper" in origin and not caplog.text
+    load_checkpoint(network, {"state_dict": dict(checkpoint["state_dict"])}, normalisation=SRTG)
+    assert "BGR" in caplog.text and "network.module.state_dict()" in caplog.text
+    caplog.clear()
+    bgr = NORMALISATIONS["srtg-original"]
+    load_checkpoint(network, {"state_dict": dict(checkpoint["state_dict"])}, normalisation=bgr)
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("wrap", [lambda weights: weights, lambda weights: {"model": weights, "epoch": 3}])

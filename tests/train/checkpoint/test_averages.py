@@ -48,6 +48,7 @@ def test_precise_batch_norm_leaves_training_as_it_is(server, small_dataset, tmp_
     assert states[0].pop("precise_bn").keys() == {
         name for name in states[0]["weights"] if name.endswith(("running_mean", "running_var"))
     }
+    assert isinstance(states[0].pop("precise_bn_of"), int)
     for each in states:
         for name in ("best_top1", "best_score"):
             each["progress"].pop(name)

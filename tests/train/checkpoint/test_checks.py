@@ -12,11 +12,12 @@ from network import registry
 from network.resnet3d import Recursion
 from network.sub_batch_norm import set_num_splits, use_sub_batch_norm
 from tests.tiny_network import TinyNetwork
+from train.averaging import WeightAverage
 from train.checkpoint.checks import check_resumable
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.start import StartingPoint, find_starting_point, load_resumed, resume_state
-from train.checkpoint.state import collect_state
+from train.checkpoint.state import collect_state, restore_state
 from train.optim import OptimizerOptions, make_optimizer
 from train.optimizer_step import OptimizerStep
 
@@ -142,6 +143,27 @@ def test_a_scale_that_no_scaler_has_is_refused(value):
     state["scaler"]["scale"] = value
     with pytest.raises(DataError, match="scale"):
         step.load_state_dict(state)
+
+
+def test_counts_are_compared_with_the_steps_of_the_run():
+    """The average and AdamW check them only if they are told the steps."""
+    network, _ = new_run()
+    average = WeightAverage(network, 0.9)
+    step = OptimizerStep(
+        network.parameters(), make_optimizer(network, OptimizerOptions("adamw")), CPU, ALONE, "fp32", 0.0
+    )
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    step.optimizer.step()
+    state = copy.deepcopy(collect_state(network, step, Progress(epoch=3, global_step=16), CPU, average))
+    restore_state(copy.deepcopy(state), network, step, CPU, ALONE, average)
+    state["ema"]["updates"].fill_(17)
+    with pytest.raises(DataError, match="averages 17 updates"):
+        restore_state(state, network, step, CPU, ALONE, average)
+    state["ema"]["updates"].fill_(16)
+    state["optimizer"]["state"][0]["step"].fill_(17)
+    with pytest.raises(DataError, match="is 17, and the run has made 16 steps"):
+        restore_state(state, network, step, CPU, ALONE, average)
 
 
 def test_a_run_is_checked_before_it_is_resumed(tmp_path):

@@ -1,0 +1,133 @@
+"""The folder of features: only what this command wrote is taken, and nothing in it is waited for."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import DataError
+from evaluate.layer_features.clips import Video
+from evaluate.layer_features.layers import Pooled
+from evaluate.layer_features.store import FeatureFolder, Listed, state_of
+from evaluate.layer_features.videos import FoundVideo
+
+SETTINGS = {"weights": "0a"}
+
+
+@pytest.fixture
+def videos(tmp_path) -> list[FoundVideo]:
+    found = []
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_text(name)
+        found.append(FoundVideo(tmp_path / name, name))
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path, videos) -> FeatureFolder:
+    folder = opened(tmp_path)
+    for number, video in enumerate(videos):
+        rows = np.full((2, 3), number, np.float32)
+        folder.write(video, state_of(video), Video(12, 30.0), Pooled(rows, np.array([[0, 5], [6, 11]])))
+    return folder
+
+
+def opened(tmp_path: Path) -> FeatureFolder:
+    folder = FeatureFolder(tmp_path / "f", SETTINGS)
+    folder.open()
+    return folder
+
+
+def make_later(path: Path) -> None:
+    """As any program does that writes a file after its row."""
+    os.utime(path, ns=(2 * 10**18, 2 * 10**18))
+
+
+def rows_file(folder: FeatureFolder, name: str) -> Path:
+    return folder.folder / "rows" / f"{name}.json"
+
+
+def test_what_was_written_is_there(folder, videos, tmp_path):
+    for each in (folder, opened(tmp_path)):
+        assert each.about(videos[1])["rate"] == 30 and (each.load(videos[1]) == 1).all()
+
+
+@pytest.mark.parametrize("values", [np.full((2, 3), np.nan, np.float32), np.full((2, 3), 7, np.float32)])
+def test_features_that_were_changed_are_not_taken(folder, videos, tmp_path, values):
+    """With --knn they would change scores without a word."""
+    np.save(folder.file(videos[0]), values)
+    make_later(folder.file(videos[0]))
+    later = opened(tmp_path)
+    assert later.about(videos[0]) is None and later.load(videos[0]) is None and later.changed == {"a.mp4"}
+    assert later.about(videos[1]) is not None
+    found = Pooled(np.zeros((2, 3), np.float32), np.array([[0, 5], [6, 11]]))
+    later.write(videos[0], state_of(videos[0]), Video(12, 30.0), found)
+    assert later.about(videos[0]) is not None and not later.changed
+
+
+def test_files_of_two_videos_that_were_exchanged_are_not_taken(folder, videos, tmp_path):
+    """Renaming keeps their times."""
+    one, two = map(folder.file, videos)
+    one.rename(tmp_path / "x")
+    two.rename(one)
+    (tmp_path / "x").rename(two)
+    later = opened(tmp_path)
+    assert later.load(videos[0]) is None and later.changed == {"a.mp4"}
+    with pytest.raises(DataError, match=r"1 of the videos.*a\.mp4.*same command again"):
+        later.check_unchanged()
+    again = opened(tmp_path)
+    assert again.about(videos[0]) is None  # it is computed again
+    assert again.about(videos[1]) is not None
+    again.check_unchanged()
+
+
+def test_a_copy_is_whole(folder, videos, tmp_path):
+    """All its files are written anew, in any order."""
+    for video in videos:
+        make_later(folder.file(video))
+    later = opened(tmp_path)
+    assert all(later.about(video) is not None and later.load(video) is not None for video in videos)
+    assert not later.changed
+
+
+def test_features_of_an_older_version_must_be_finite(folder, videos, tmp_path):
+    """They have no checksum."""
+    for video in videos:
+        about = json.loads(rows_file(folder, video.name).read_text())
+        about.pop("crc32")
+        rows_file(folder, video.name).write_text(json.dumps(about))
+    np.save(folder.file(videos[0]), np.full((2, 3), np.inf, np.float32))
+    later = opened(tmp_path)
+    assert later.load(videos[0]) is None and later.changed == {"a.mp4"}
+    assert later.load(videos[1]) is not None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"rate": 0}, {"rate": "30"}, {"rate": True}, {"rate": -1.0}, {"rate": float("nan")}, {"rate": float("inf")},
+        {"rows": ["ab", "cd"]}, {"rows": [[0, 1]]}, {"rows": {"0": 1, "1": 2}}, {"rows": [[0, 1.5], [2, 3]]},
+        {"rows": [[0, 10**400], [2, 3]]}, {"rows": [[0, -1], [2, 3]]}, {"shape": [2, "3"]}, {"shape": 6},
+        {"size": None}, {"crc32": "x"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_file_in_rows_with_odd_values_is_as_if_it_were_not_there(folder, videos, odd):
+    """A traceback in place of the index; and of hours of work, nothing could be used until the file is found."""
+    path = rows_file(folder, "a.mp4")
+    path.write_text(json.dumps(json.loads(path.read_text()) | odd))
+    listed = [Listed(video, "", None, "") for video in videos]
+    assert folder.load(videos[0]) is None
+    assert folder.write_index(listed) == 1 + ("crc32" in odd)
+
+
+def test_nothing_is_waited_for(folder, videos, tmp_path):
+    """A pipe has no end: the command would stand still without a line."""
+    for path in (folder.file(videos[0]), rows_file(folder, "b.mp4"), folder.folder / "settings.json"):
+        path.unlink()
+        os.mkfifo(path)
+    assert folder.load(videos[0]) is None and folder.load(videos[1]) is None
+    with pytest.raises(DataError, match=r"settings\.json is damaged"):
+        opened(tmp_path)
