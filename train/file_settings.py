@@ -46,9 +46,7 @@ def settings_from_file(
         notes.append((logging.INFO, f"from {path}: {_shown(taken)}"))
     if changed:
         now = _shown({name: getattr(options, name) for name in changed})
-        notes.append(
-            (logging.WARNING, f"{path} was trained with {_shown(changed)}; {action} {now}, as the command line says")
-        )
+        notes.append((logging.WARNING, f"{path} has {_shown(changed)}; {action} {now}, as the command line says"))
     if not options.evaluate and saved.get(CROP, options.crop_scale) != options.crop_scale:
         own = _shown({CROP: options.crop_scale})
         notes.append((logging.INFO, f"{path} was trained with {_shown({CROP: saved[CROP]})}; this run has {own}"))

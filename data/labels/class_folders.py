@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from common.errors import DataError
 from common.files import reason
-from data.labels.label_row import LabelRow
+from data.labels.label_row import LabelRow, written_name
 from data.labels.segment_names import has_milliseconds, names_of_folder
 from data.labels.text import canonical_name, counted, first_names, note_on_form
 from data.labels.video_list import FoundVideo
@@ -99,8 +99,14 @@ class ClassFolders:
         if not row.source and row.label not in self._with_milliseconds:  # the usual case
             place = self.locate(row.label, row.video_id)
             return None if place is None else (place, row.video_id)
-        named = ((self.locate(row.label, name), name) for name in names_of_folder(row))
-        return self._written.choose(row, [(place, name) for place, name in named if place], self._is_file)
+        there: list[tuple[str, str]] = []
+        written = written_name(row)
+        for name in names_of_folder(row):
+            if place := self.locate(row.label, name):
+                there.append((place, name))
+                if written == row.youtube_id or not name.startswith(written):  # no folder can be another row's
+                    break
+        return self._written.choose(row, there, self._is_file)
 
     def _is_file(self, folder: str, name: str, written: str) -> bool:
         """Whether a video is a file that is named as a row writes it; a database is none."""

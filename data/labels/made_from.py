@@ -1,39 +1,14 @@
 """Whether a database was made from the file that its label row names."""
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from common.text import composed
 from data.labels.label_row import LabelRow
-from data.labels.text import first_names
-from data.labels.video_list import FoundVideo, VideoList
-from data.store.frame_store import DATABASE, FrameStoreError
-from data.store.origin import Origin, read_origin
+from data.store.origin import Origin
 from data.store.video_suffixes import is_video
 
 AGAIN = "python -m data.prepare.convert VIDEOS DATASET --labels FILE --replace makes it again"
-
-
-def sampled_problems(jpg: Path, split: str, rows: Sequence[LabelRow], found: Sequence[FoundVideo | None]) -> list[str]:
-    """A line on databases made from other files than their rows name by a path, of a sample spread over a split."""
-    have = [
-        (row, video) for row, video in zip(rows, found, strict=True) if "/" in row.source and video and video.frames
-    ]
-    number = min(VideoList.SAMPLED, len(have))
-    others = []
-    for row, video in (have[place * len(have) // number] for place in range(number)):
-        with suppress(FrameStoreError):  # reading a clip tells
-            made = read_origin(jpg / video.class_folder / video.name / DATABASE)
-            if made and source_problem(row, made):
-                others.append(f"{video.class_folder}/{video.name} of {made.source} for {row.source}")
-    if not others:
-        return []
-    return [
-        f"{len(others)} of {number} sampled {split} videos were made from other files than their rows name: "
-        f"{first_names(others, 200)}; python -m data.prepare.verify lists all"
-    ]
 
 
 def source_problem(row: LabelRow, made: Origin) -> str:

@@ -46,10 +46,14 @@ def other_class(folder: Path, made: Origin) -> str:
 
 
 def other_video(folder: Path, video_id: str, made: Origin | None) -> str:
-    """What the database of a video is of if it is clearly of another video or class, for a message; else empty."""
+    """What the database of a video is of if it is clearly of another video or class, for a message; else empty.
+
+    Another class counts only if it has a video of the same name, too: else the labels may have corrected the class.
+    """
     if has_clearly_other_name(folder, video_id):
         return f"holds frames of {quoted(video_id)}"
-    if made is not None and other_class(folder, made):
+    name = other_class(folder, made) if made is not None else ""
+    if made is not None and name and (folder.parent.parent / name / folder.name).is_dir():
         return f"was made from {quoted(made.source)}"
     return ""
 

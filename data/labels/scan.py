@@ -24,7 +24,6 @@ from data.labels.hints import (
 from data.labels.label_counts import LabelCounts
 from data.labels.label_file import LabelRow, read_labels
 from data.labels.locate import LabelFiles
-from data.labels.made_from import sampled_problems
 from data.labels.split_rows import read_split_rows, read_val_rows
 from data.labels.text import counted, did_you_mean, first_names, is_or_are, is_youtube_name, some, spelling_notes
 from data.labels.video_list import FoundVideo, VideoList, pack
@@ -149,8 +148,6 @@ def _find_split(
     if unusable:
         names = first_names([f"{video.class_folder}/{video.name} {video.problem}" for video in unusable], 300)
         lines.append(f"{len(unusable)} of {videos} {is_or_are(unusable)} on disk but cannot be used: {names}")
-    if not folders.reads_files:
-        lines += sampled_problems(folders.jpg, split, rows, found)
     counts = LabelCounts.of(len(rows), len(missing), (video.problem for video in unusable))
     return replace(pack(folders.jpg, classes, usable), counts=counts), unusable, lines
 

@@ -4,8 +4,8 @@ Of the row run/c1.avi these are `c1.avi` and `c1`. Both may be there: beside c1.
 c1.avi. Then the other rows tell. Two rows that name different files never mean one folder.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 
 from data.labels.label_row import LabelRow, written_name
 from data.labels.text import counted, first_names
@@ -19,6 +19,8 @@ class WrittenNames:
 
     def __init__(self, others: Callable[[], Iterable[LabelRow]]) -> None:
         self._others = others
+        self._lock = threading.Lock()  # rows are looked for by several threads
+        self._found: tuple[set[Place], set[Place]] | None = None
         self._doubtful: dict[str, None] = {}
 
     def choose(self, row: LabelRow, there: Sequence[Place], is_file: Callable[[str, str, str], bool]) -> Place | None:
@@ -52,13 +54,16 @@ class WrittenNames:
         number = counted(len(self._doubtful), "row")
         return [f"two folders may be meant by {number}; read are {first_names(sorted(self._doubtful), 200)}"]
 
-    @cached_property
-    def _known(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    @property
+    def _known(self) -> tuple[set[Place], set[Place]]:
         """Class and id of the rows whose ids look like names of files, and of those written without a suffix."""
-        ids, plain = set(), set()
-        for row in self._others():
-            if written_name(row) == row.youtube_id:
-                plain.add((row.label, row.youtube_id))
-            elif is_video(row.youtube_id):
-                ids.add((row.label, row.youtube_id))
-        return ids, plain
+        with self._lock:
+            if self._found is None:
+                ids, plain = set(), set()
+                for row in self._others():
+                    if written_name(row) == row.youtube_id:
+                        plain.add((row.label, row.youtube_id))
+                    elif is_video(row.youtube_id):
+                        ids.add((row.label, row.youtube_id))
+                self._found = ids, plain
+            return self._found

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from data.labels.other_video import has_clearly_other_name, has_other_name, other_class
+from data.labels.other_video import has_clearly_other_name, other_class
 from data.labels.passport import passport_lines, passport_of, warning_of_others
 from data.labels.video_list import FoundVideo, VideoList, pack
-from data.prepare import convert
+from data.prepare import convert, verify
 from data.store.origin import read_origin
 from tests.numbered import encode_numbered_video, numbered_jpegs, write_database
 
-CLASSES = ("run", "walk fast")
+NAMES_OF = {"run": ("001", "r_2"), "walk fast": ("001", "w_2")}
+CLASSES = tuple(NAMES_OF)
 
 
 def videos_in(jpg: Path, names: list[str]) -> VideoList:
@@ -31,8 +32,7 @@ def swap(one: Path, other: Path) -> None:
 @pytest.fixture
 def jpg(tmp_path: Path) -> Path:
     """Converted videos, of which each class has a 001 and one of its own."""
-    names = {"run": ("001", "r_2"), "walk fast": ("001", "w_2")}
-    for number, (label, videos) in enumerate(names.items()):
+    for number, (label, videos) in enumerate(NAMES_OF.items()):
         for name in videos:
             encode_numbered_video(tmp_path / "in" / label / f"{name}.mp4", 4, start=10 * number)
     assert convert.main([str(tmp_path / "in"), str(tmp_path / "out"), "--workers", "1"]) == 0
@@ -80,11 +80,20 @@ def test_renamed_folders_of_a_common_kind_are_not_told(tmp_path: Path, folder: s
     assert all(has_clearly_other_name(tmp_path / folder, name) for name in ("other", "abd_000010_000020", "ab"))
 
 
-def test_what_is_told_is_listed_by_verify(tmp_path: Path) -> None:
+def test_what_is_told_is_listed_by_verify(jpg: Path) -> None:
     """The warning sends the user there."""
-    for folder in NAMES:
-        for name in ("other", "ab", *NAMES[folder]):
-            assert has_other_name(tmp_path / folder, name) or not has_clearly_other_name(tmp_path / folder, name)
+    swap(jpg / "run" / "r_2", jpg / "walk fast" / "w_2")
+    swap(jpg / "run" / "001", jpg / "walk fast" / "001")
+    assert "4 of 4 videos" in lines(jpg)[0]
+    assert verify.main([str(jpg.parent), "--workers", "1"]) == 1
+    listed = (jpg.parent / "verify_problems.csv").read_text()
+    assert all(f"{label}/{name}" in listed for label, names in NAMES_OF.items() for name in names)
+
+
+def test_labels_that_correct_a_class_are_not_told(jpg: Path) -> None:
+    """The warning would stand beside the scores for ever: the video is that of its row."""
+    (jpg / "run" / "r_2").rename(jpg / "walk fast" / "r_2")
+    assert lines(jpg) == []
 
 
 def test_databases_of_dataset2database_and_links_are_not_told(tmp_path: Path) -> None:
