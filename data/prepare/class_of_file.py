@@ -1,8 +1,9 @@
 """Which class a video file belongs to, as far as its folders tell: names such as 001.mp4 come in each class."""
 
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+
+from common.text import composed
 
 
 class ClassesOfFiles:
@@ -51,4 +52,4 @@ class ClassesOfFiles:
 
 def spelling(name: str) -> str:
     """A class name as it is compared with folders: in any case, with spaces or underscores, composed or not."""
-    return unicodedata.normalize("NFC", name).replace("_", " ").casefold()
+    return composed(name).replace("_", " ").casefold()

@@ -88,7 +88,7 @@ def _plan(options: argparse.Namespace) -> Planned:
     state = read_state(options.out)
     classes = read_classes(options.classes) if options.classes else None
     tree = walk(options.videos, options.out, options.frames or "")
-    layout = _layout(tree, options, classes)
+    layout = _layout(tree, options, classes, state)
     print(printable(layout.said), flush=True)
     if options.source == FRAMES and not (options.labels or options.train):
         layout.notes.extend([*check_modalities(tree, layout), *notes_on_frames(tree, layout)])
@@ -97,7 +97,7 @@ def _plan(options: argparse.Namespace) -> Planned:
     return Planned(tree, layout, state, plan_dataset(tree, layout, wish, state))
 
 
-def _layout(tree: Tree, options: argparse.Namespace, classes: Classes | None) -> Layout:
+def _layout(tree: Tree, options: argparse.Namespace, classes: Classes | None, state: State) -> Layout:
     """The layout that the flags name, or that the folders show."""
     files = [LabelFile(each, "") for each in options.labels]
     if options.train:
@@ -108,7 +108,7 @@ def _layout(tree: Tree, options: argparse.Namespace, classes: Classes | None) ->
     check_made_here(tree)
     if not options.class_from:
         try:
-            return check_editions(tree, by_folders(tree))
+            return check_editions(tree, by_folders(tree), state.classes)
         except DataError as error:
             end = label_files_near(options.videos)
             raise DataError(f"{error}{'.' if end and not str(error).endswith('?') else ''}{end}") from None

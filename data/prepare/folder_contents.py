@@ -69,8 +69,8 @@ def _folder_found(
     path: Path, beside: set[str], folders: set[str], videos: Path, problems: list[Problem]
 ) -> Found | None:
     """What a folder without frames of the pattern is; None if it cannot be read, which is one of the problems."""
-    entries = entries_of(path, videos, problems)
-    if not entries and _is_unread(path, videos, problems):
+    entries = _entries(path, videos, problems)
+    if entries is None:
         return None
     names = [entry.name for entry in entries if not (is_picture(entry.name) and is_folder(entry))]
     inside = [name for name in names if is_video(name)]
@@ -148,6 +148,11 @@ def everything_under(videos: Path, out: Path, problems: list[Problem], pattern: 
 
 def entries_of(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os.DirEntry[str]]:
     """The entries of a folder by name. DataError if `videos` cannot be read; other folders become a problem."""
+    return _entries(folder, videos, problems) or []
+
+
+def _entries(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os.DirEntry[str]] | None:
+    """As `entries_of`, but None if the folder cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -157,12 +162,7 @@ def entries_of(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[
         problem = Problem("failed", str(folder.relative_to(videos)), f"{UNREAD} ({reason(error)})")
         if problem not in problems:
             problems.append(problem)
-        return []
-
-
-def _is_unread(folder: Path, videos: Path, problems: list[Problem]) -> bool:
-    item = str(folder.relative_to(videos))
-    return any(each.item == item and each.reason.startswith(UNREAD) for each in problems)
+        return None
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

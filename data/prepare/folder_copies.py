@@ -1,10 +1,10 @@
 """Videos that are there twice: files with the same bytes, and what is probably one recording in two forms."""
 
-import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
+from common.text import composed
 from data.labels.text import SHOWN, counted, first_names
 from data.prepare.file_names import is_video
 from data.prepare.folder_groups import copies
@@ -18,11 +18,21 @@ from data.prepare.sources import note_on_folders
 SEPARATORS = "_-. "
 
 
-def same_bytes(tree: Tree, videos: Sequence[Video], problems: list[Problem]) -> list[list[int]]:
-    """The places of videos with the same bytes. Copies in two classes are told; what cannot be read fails later."""
+def by_file(videos: Sequence[Video]) -> Mapping[Path, list[int]]:
+    """The places of the videos that are made from each file: their classes may put them into different groups."""
     places: defaultdict[Path, list[int]] = defaultdict(list)
     for place, video in enumerate(videos):
         places[video.path].append(place)
+    return places
+
+
+def same_bytes(
+    tree: Tree, videos: Sequence[Video], places: Mapping[Path, list[int]], problems: list[Problem]
+) -> list[list[int]]:
+    """The places of videos with the same bytes, of those `by_file`. Copies in two classes are told.
+
+    What cannot be read fails later.
+    """
     found, _ = copies(places)
     for paths in found:
         first: dict[str, tuple[str, Path]] = {}  # of each part of the videos, the first class and file
@@ -37,14 +47,6 @@ def same_bytes(tree: Tree, videos: Sequence[Video], problems: list[Problem]) -> 
                     item = str(path.relative_to(tree.videos))
                     problems.append(Problem("warning", item, f"{what}: one of the labels is wrong?"))
     return [[place for path in paths for place in places[path]] for paths in found]
-
-
-def of_one_file(videos: Sequence[Video]) -> Iterable[list[int]]:
-    """The places of the videos that are made from each file: their classes may put them into different groups."""
-    places: defaultdict[Path, list[int]] = defaultdict(list)
-    for place, video in enumerate(videos):
-        places[video.path].append(place)
-    return places.values()
 
 
 def same_recording(tree: Tree, videos: Sequence[Video]) -> list[list[int]]:
@@ -67,7 +69,7 @@ def _of_frames(tree: Tree) -> set[Path]:
 
 def _recording(path: PurePath, is_folder: bool) -> tuple[str, ...]:
     """The folder and name of a video, without what names its form."""
-    name = unicodedata.normalize("NFC", path.name)
+    name = composed(path.name)
     form = "" if is_folder else path.suffix[1:].casefold()
     if not is_folder or is_video(name):
         name = PurePath(name).stem
@@ -104,8 +106,8 @@ def notes_on_forms(
     copies: Sequence[Sequence[int]],
 ) -> list[str]:
     """Lines on recordings in two forms, `same`, that are no `copies` of one file, of which other lines tell."""
-    identical = [set(places) for places in copies]
-    others = [places for places in same if not any(each.issuperset(places) for each in identical)]
+    copy_of = {place: number for number, places in enumerate(copies) for place in places}
+    others = [places for places in same if len({copy_of.get(place, -1 - place) for place in places}) > 1]
     both, within = _told(tree, videos, others, splits)
     lines = []
     for names, where in ((both, ", in two splits"), (within, ", kept on one side of the split" if is_random else "")):

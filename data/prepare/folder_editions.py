@@ -1,7 +1,7 @@
 """Folders that do not belong in VIDEOS: an older copy of the dataset, or the folder of a class within another one."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -36,12 +36,12 @@ def check_made_here(tree: Tree) -> None:
         )
 
 
-def check_editions(tree: Tree, layout: Layout) -> Layout:
+def check_editions(tree: Tree, layout: Layout, known: Collection[str]) -> Layout:
     """The layout, with a note on folders in a class that are named as another class. DataError for a copy of classes.
 
-    A class is a copy if most of its videos lie in folders of two or more other classes. Names that are numbers may be
-    those of subjects, too; and if most classes have such folders, as <hand>/<camera> with `left` and `right`, the
-    folders do not stand for classes.
+    No class that is `known` from earlier runs is refused. Another one is a copy if most of its videos lie in folders of
+    two or more other classes. Names that are numbers may be those of subjects, too; and if most classes have such
+    folders, as <hand>/<camera> with `left` and `right`, the folders do not stand for classes.
     """
     found = _named_as_classes(tree, layout.videos)
     numbers = Counter(found.values())
@@ -56,7 +56,7 @@ def check_editions(tree: Tree, layout: Layout) -> Layout:
     for label, others in inside.items():
         number = sum(count for each, count in numbers.items() if each.inside == label)
         is_sure = len(others) > 1 and not all(map(str.isdecimal, others))
-        if is_sure and label not in names and 2 * number > of_class[label]:
+        if is_sure and label not in names and label not in known and 2 * number > of_class[label]:
             above = _above(tree, layout.videos, label)
             place, pattern = tree.videos.joinpath(*above, label), "^" + "[^/]+/" * len(above) + "([^/]+)/"
             raise DataError(

@@ -2,7 +2,6 @@
 
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from common.files import reason
+from common.text import composed
 from data.labels.class_folders import in_threads
 from data.labels.text import counted, first_names, without_zeros
 from data.prepare.file_names import is_frame
@@ -74,11 +74,7 @@ def _of_one_spelling(names: Sequence[str], alone: Collection[str]) -> tuple[list
         if name not in alone:
             spelled[_spelling(name)][name] = None
     first = {name: min(same) for same in spelled.values() for name in same}
-    forms = [
-        sorted({unicodedata.normalize("NFC", name) for name in same})
-        for _, same in sorted(spelled.items())
-        if len(same) > 1
-    ]
+    forms = [sorted({composed(name) for name in same}) for _, same in sorted(spelled.items()) if len(same) > 1]
     joined = [" = ".join(same) for same in forms if len(same) > 1]
     what = "taken as one group, as only case, leading zeros, spaces, underscores or hyphens differ"
     notes = [f"{what}: {counted(len(joined), 'group')}, {first_names(joined)}"] if joined else []
@@ -87,7 +83,7 @@ def _of_one_spelling(names: Sequence[str], alone: Collection[str]) -> tuple[list
 
 def _spelling(name: str) -> str:
     """What is equal for the spellings of a group's name."""
-    text = without_zeros(unicodedata.normalize("NFC", name).casefold())
+    text = without_zeros(composed(name).casefold())
     text = re.sub(r"[\s_-]+", "_", text.strip("_ "))
     return re.sub(r"(?<=[^\W\d_])_(?=\d)|(?<=\d)_(?=[^\W\d_])", "", text) or name
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from common.errors import DataError
 from common.text import shortened
 from data.labels.text import counted, first_names, some
-from data.prepare.folder_copies import notes_on_copies, notes_on_forms, of_one_file, same_bytes, same_recording
+from data.prepare.folder_copies import by_file, notes_on_copies, notes_on_forms, same_bytes, same_recording
 from data.prepare.folder_failures import rows_without_video
 from data.prepare.folder_files import splits_in
 from data.prepare.folder_groups import Grouping, groups_of, merged
@@ -79,8 +79,9 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
         which = f"{counted(len(groups.alone), 'video')}: {first_names(groups.alone)}"
         notes.append(f"the flag finds no group of {which}; each is a group of its own")
     notes += groups.notes
-    same, forms = same_bytes(tree, videos, problems), same_recording(tree, videos)
-    names = merged(groups.names, [*same, *forms, *of_one_file(videos)])
+    places = by_file(videos)
+    same, forms = same_bytes(tree, videos, places, problems), same_recording(tree, videos)
+    names = merged(groups.names, [*same, *forms, *places.values()])
     before = {named.key: named.split for named in state.names}
     known = [
         state.labelled.get((video.label, name)) or before.get(key, "")

@@ -1,9 +1,11 @@
 """What data.prepare.folder makes of the videos, as --source says: databases, or video files that are read fast."""
 
 import argparse
+import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from common.cli import CommandParser
 from common.errors import DataError
@@ -12,12 +14,12 @@ from data.labels.locate import VIDEOS
 from data.labels.text import some
 from data.prepare import conversion, convert, encoding, resize
 from data.prepare.conversion_run import Ended, Plan
-from data.prepare.encoding import Settings
+from data.prepare.encoding import Made, Settings
 from data.prepare.folder_state import Named
 from data.prepare.report import Report
 from data.prepare.sources import Source, Sources
 from data.store.frame_store import DATABASE, is_whole
-from data.store.origin import Origin, read_origin
+from data.store.origin import Origin, file_content, read_origin
 from data.store.truncation import missing_bytes
 
 FRAMES = "frames"
@@ -26,6 +28,8 @@ OTHER = {FRAMES: VIDEOS, VIDEOS: FRAMES}
 FOLDERS = {FRAMES: "jpg", VIDEOS: VIDEOS}
 LISTS = {FRAMES: "convert_failures.csv", VIDEOS: resize.LIST}  # which each run writes
 ONLY = {FRAMES: ("quality", "fps", "keep_partial", "frames"), VIDEOS: ("gop", "crf")}  # flags that need this source
+
+_Was = TypeVar("_Was", Origin, Made)
 
 
 def add_source_flags(parser: CommandParser) -> CommandParser:
@@ -112,21 +116,39 @@ class Store(NamedTuple):
         """
         place = self.place(named)
         try:
-            if self.source == FRAMES:
-                was = read_origin(place / DATABASE) if is_whole(place) else None
-                return was is not None and bool(was.differences(_made_now(was, source, place, videos)))
-            made = encoding.made_before(place) if place.is_file() else None
-            if made is None:
-                return False
-            job = encoding.Job(source.path, source.span, place, False, source.cut, source.frames)
-            now = encoding.made_now(Settings(made.short_side, made.gop, made.crf, videos), job)
-            return bool(made.differences(now))
+            if self.source == VIDEOS:
+                made = encoding.made_before(place) if place.is_file() else None
+                return made is not None and _is_other(made, source, place)
+            was = read_origin(place / DATABASE) if is_whole(place) else None
+            if was is not None and source.path.is_dir():
+                return bool(was.differences(_made_now(was, source, place, videos)))
+            return was is not None and _is_other(was, source, place / DATABASE)
         except (OSError, DataError):
             return False
 
 
+def _is_other(was: _Was, source: Source, file: Path) -> bool:
+    """Whether a file that was made from `was` would be made from something else now. OSError.
+
+    A source is read only if it has the size that it had, and may have changed since `file` was made: else each run
+    would read all of them.
+    """
+    there = source.path.stat()
+    if not stat.S_ISREG(there.st_mode):
+        return False
+    if there.st_size != was.size:
+        return True
+    content = was.content
+    if max(there.st_mtime_ns, there.st_ctime_ns) >= file.stat().st_mtime_ns:
+        _, content = file_content(source.path)
+    start, end = source.span or (None, None)
+    first, last = source.frames or (None, None)
+    now = replace(was, content=content, start=start, end=end, first_frame=first, end_frame=last)
+    return bool(was.differences(now))
+
+
 def _made_now(was: Origin, source: Source, place: Path, videos: Path) -> Origin:
-    """The origin of a database that would be made of a video now, with the settings that it was made with."""
+    """The origin of a database that would be made of a folder of frames now, with the settings of the one there."""
     rate = was.fps if was.is_resampled else None
     settings = conversion.Settings(was.short_side, was.quality, was.keep_partial, 1, videos, was.pattern, rate)
     job = conversion.Job(source.path, source.span, place, False, source.cut, source.frames)

@@ -128,6 +128,14 @@ class _Search:
         return [Problem("warning", item, what)]
 
     def _find(self, row: LabelRow, any_form: bool = False) -> Source | Problem:
+        """The row's video, or why there is none: then no warning tells from which file it is taken."""
+        before = len(self.warnings)
+        found = self._look(row, any_form)
+        if isinstance(found, Problem):
+            del self.warnings[before:]
+        return found
+
+    def _look(self, row: LabelRow, any_form: bool) -> Source | Problem:
         part = _part(row)
         parts = {row.video_id: _WHOLE}
         if part != _WHOLE:
@@ -138,7 +146,10 @@ class _Search:
         item = f"{row.label}/{row.video_id}"
         elsewhere: list[Path] = []
         for name, (span, frames) in parts.items():
+            before = len(self.warnings)
             there, suitable = self._candidates(row, name, any_form)
+            if not suitable:
+                del self.warnings[before:]
             if len(suitable) > 1:
                 names = joined_names([each.path for each in suitable], self._videos)
                 return Problem("failed", item, f"{names} may each be meant: remove or rename all but one")

@@ -166,13 +166,15 @@ def _compare(jpg: Path, rows: list[LabelRow], report: Report) -> tuple[dict[Path
     by_video: dict[tuple[str, str, str], list[LabelRow]] = {}
     for row in rows:  # c1 and c1.avi may be two videos, that of c1.avi.mp4 the second
         by_video.setdefault((row.label, row.video_id, written_name(row)), []).append(row)
-    for (label, video_id, _), of_video in by_video.items():
+    names = Counter((label, video_id) for label, video_id, _ in by_video)
+    for (label, video_id, written), of_video in by_video.items():
         place, name = folders.find(of_video[0]) or ("", "")
         if (path := jpg / place / name) in present:
             present[path] += of_video
         elif name not in unlabelled.get(place, ()):
             why = "in the labels, not on disk" + hint_for_segments(of_video, folders)
-            problems.append(Problem("missing", f"{label}/{video_id}", why))
+            item = video_id if names[label, video_id] == 1 else written
+            problems.append(Problem("missing", f"{label}/{item}", why))
         else:
             unlabelled[place].remove(name)
             present[path] = of_video

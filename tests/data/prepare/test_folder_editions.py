@@ -29,6 +29,20 @@ def test_an_older_copy_of_the_dataset_is_no_class(tmp_path: Path, copy: str) -> 
     assert "old" in dataset.classes
 
 
+def test_a_class_of_earlier_runs_is_no_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Negatives that are sorted by class: a dataset that was made with them would take no further video."""
+    negatives = "negative/run/1.mp4 negative/walk/1.mp4 negative/jump/1.mp4"
+    videos, out = make(tmp_path / "videos", f"{OWN} {negatives}"), tmp_path / "out"
+    assert run(videos, out, "--class-from", "^([^/]+)/") == 0
+    make(videos, "negative/run/2.mp4", 50)
+    capsys.readouterr()
+    assert run(videos, out) == 0
+    assert "3 folders in those of classes, named as another class" in " ".join(capsys.readouterr().out.split())
+    make(videos, "old/run/1.mp4 old/walk/1.mp4", 60)
+    with pytest.raises(DataError, match="old holds folders of other classes"):
+        run(videos, out)
+
+
 def test_a_copy_in_split_folders_is_no_class(tmp_path: Path) -> None:
     """The flag of the line must take what it says there, too."""
     files = "train/run/1.mp4 train/walk/1.mp4 train/old/run/2.mp4 train/old/walk/2.mp4 val/run/3.mp4 val/walk/3.mp4"

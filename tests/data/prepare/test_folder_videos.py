@@ -1,6 +1,7 @@
 """folder --source videos: the files that training reads, and label files that name them, from one command."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
 from data.prepare.folder import main
 from data.store.keyframe_index import index_video
+from data.store.origin import file_content
 from data.store.video_file import VideoReader
 from network.weights.reading import read_checkpoint
 from tests.data.prepare.test_folder import keep_signal_handler, labels, make, sources, split_of
@@ -169,6 +171,34 @@ def test_what_the_other_source_has_of_older_files_is_told(
     assert run(videos, out, "--short-side", 20, "--replace", source=first) == 0
     capsys.readouterr()
     assert run(videos, out, source=second) == 0 and "reads older" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("first", ["frames", "videos"])
+def test_a_run_that_goes_on_reads_only_what_may_have_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Each run would read all videos once more for the other source. Other bytes of the same size must be told."""
+    second = "videos" if first == "frames" else "frames"
+    videos, out = make(tmp_path / "raw", "wave/1.mp4 wave/2.mp4 jump/1.mp4 jump/2.mp4"), tmp_path / "out"
+    assert run(videos, out, source=first) == run(videos, out, source=second) == 0
+    read: list[Path] = []
+
+    def reads(path: Path) -> tuple[int, str]:
+        read.append(path)
+        return file_content(path)
+
+    monkeypatch.setattr("data.prepare.folder_source.file_content", reads)
+    assert run(videos, out, source=second) == 0 and read == []
+    changed = videos / "jump" / "1.mp4"
+    data = bytearray(changed.read_bytes())
+    os.utime(changed)  # touched, with the same bytes
+    capsys.readouterr()
+    assert run(videos, out, source=second) == 0 and read == [changed]
+    assert "reads older" not in capsys.readouterr().out
+    data[data.rindex(b"Lavf")] ^= 1  # a tag: it can still be decoded
+    changed.write_bytes(data)
+    assert run(videos, out, "--replace", source=second) == 0
+    assert f"--source {first} reads older files or parts of 1 video (jump/1)" in capsys.readouterr().out
 
 
 def test_names_leave_room_for_a_suffix(tmp_path: Path) -> None:

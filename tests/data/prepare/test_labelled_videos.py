@@ -9,9 +9,11 @@ import pytest
 
 from common.errors import DataError
 from data.labels.dataset_spec import DatasetSpec
+from data.labels.label_file import read_labels
 from data.labels.splits import load_splits, load_val
 from data.labels.video_list import VideoList
 from data.prepare import convert, verify
+from data.prepare.labelled_sources import find_rows
 from data.store.frame_store import FrameStore
 from data.store.origin import read_origin
 from data.store.video_file import VideoError, VideoReader
@@ -279,3 +281,14 @@ def test_a_file_in_another_unicode_form_is_not_guessed(tmp_path: Path) -> None:
     write(tmp_path, "both.csv", "class,file", f"run,{apart}3.mp4", f"run,{composed}3.mp4")
     assert run(tmp_path, "both.csv")[0] == 0
     assert [frames_in(tmp_path, f"run/{form}3")[0] for form in FORMS] == [40, 50]
+
+
+@pytest.mark.parametrize("form", ["a", *FORMS])
+def test_no_warning_tells_from_where_a_missing_video_is_taken(tmp_path: Path, form: str) -> None:
+    """The line would say that a file of another class was taken, and the next one that there is no video."""
+    encode_numbered_video(tmp_path / "v" / "walk" / f"{unicodedata.normalize('NFC', form)}.avi", 3, 32, 32)
+    encode_numbered_video(tmp_path / "v" / "run" / "b.mp4", 3, 32, 32)
+    write(tmp_path, "all.csv", "class,file", f"run,{form}.mp4", "run,b.mp4", "walk,c.mp4")
+    rows = read_labels(tmp_path / "out" / "labels" / "all.csv")
+    _, warnings, _ = find_rows(tmp_path / "v", tmp_path / "out", rows)
+    assert warnings == []

@@ -1,13 +1,16 @@
 """Each row of the labels gets its own video or none: another class's would teach the network the wrong class."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from data.labels.label_file import read_labels
 from data.labels.text import is_youtube_name
+from data.prepare.folder_contents import PLAIN_FOLDER, contents
 from data.prepare.labelled_sources import find_labelled_sources
+from data.prepare.report import Problem
 from data.prepare.sources import Sources, find_sources
 
 YOUTUBE = "dQw4w9WgXcQ"
@@ -386,3 +389,15 @@ def test_names_that_the_locale_cannot_write_are_explained(tmp_path: Path, monkey
     assert find(tmp_path, "wave/001.mp4", "wave,002").notes == []
     (note,) = find(tmp_path, "wave/001.mp4", "n\xe9,001 n\xe9,002").notes
     assert "PYTHONUTF8=1" in note and "'n\\xe9'" in note
+
+
+def test_empty_folders_are_not_compared_with_all_problems(tmp_path: Path) -> None:
+    """With thousands of both, as of a download that failed, a run would stand still before it begins."""
+
+    class Unwalked(list[Problem]):
+        def __iter__(self) -> Iterator[Problem]:
+            raise AssertionError
+
+    (tmp_path / "empty").mkdir()
+    (found,) = contents(tmp_path, tmp_path, Unwalked([Problem("failed", "a", "broken")]), "")
+    assert (found.name, found.kind) == ("empty", PLAIN_FOLDER)

@@ -358,6 +358,16 @@ def test_a_folder_that_is_no_dataset_is_named(tmp_path: Path) -> None:
         main([str(tmp_path)])
 
 
+def test_missing_videos_whose_names_differ_in_a_suffix_are_told_apart(tmp_path: Path) -> None:
+    """Two rows of the report with one item: which of the two files to get?"""
+    write_numbered_database(tmp_path / "jpg" / "wave" / "b", 3)
+    (tmp_path / "all.csv").write_text(
+        "label,file,split\nwave,b.avi,train\nwave,c1,train\nwave,c1.avi,val\nwave,d.avi,val\n"
+    )
+    assert main([str(tmp_path), "--labels", str(tmp_path / "all.csv"), "--workers", "1"]) == 1
+    assert problems(tmp_path) == {("missing", f"wave/{name}") for name in ("c1", "c1.avi", "d")}
+
+
 def test_missing_videos_whose_names_the_locale_cannot_write_are_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
