@@ -14,7 +14,7 @@ from common.files import reason
 from common.logs import LOG
 from network.base import VideoNetwork, check_clips
 from network.weights.facts import in_file, saved_facts, shown, training_facts
-from network.weights.onnx_checksum import changed
+from network.weights.onnx_checksum import CHECKSUM, changed
 from network.weights.programs import Program, read_program
 
 SUFFIXES = (".onnx", ".pt2")
@@ -162,7 +162,10 @@ def _onnx_session(path: Path, device: torch.device) -> tuple[Any, dict[str, str]
     except OSError as error:
         raise DataError(f"{path} cannot be read: {reason(error)}") from error
     if how == "damaged":
-        raise DataError(f"{path} is damaged: its checksum is wrong")
+        raise DataError(
+            f"{path} is damaged: its checksum is wrong; or another program has edited it: remove its metadata entry "
+            f"{CHECKSUM}, or export again"
+        )
     if how:
         LOG.warning("%s was changed by another program after it was exported: its scores may be others", path)
     return session, metadata
