@@ -17,7 +17,8 @@ from common.errors import DataError, TrainingError
 from common.logs import LOG
 from network.weights.reading import read_checkpoint, read_plainly
 from tests.processes import ROOT
-from train.checkpoint.files import CheckpointFolder, is_foreign, is_resumable, read_plain_part
+from train.checkpoint.attempts import is_foreign, is_resumable, read_plain_part
+from train.checkpoint.files import CheckpointFolder
 
 SAVER = ROOT / "tests" / "scripts" / "save_in_a_loop.py"
 
