@@ -75,6 +75,8 @@ class OnnxNetwork(ExportedNetwork):
         try:
             (logits,) = self.session.run(None, {"clips": values})
         except Exception as error:  # onnxruntime's errors have no common type
+            if "allocate memory" in str(error):
+                raise MemoryError(shown(str(error), 200)) from error
             if _is_of_machine(error):
                 raise
             raise NetworkError(
