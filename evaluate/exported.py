@@ -1,6 +1,7 @@
 """Exported files, .onnx and .pt2, as networks: what `train.export` wrote runs as what it was made of."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +15,13 @@ from common.files import reason
 from common.logs import LOG
 from network.base import VideoNetwork, check_clips
 from network.weights.facts import in_file, saved_facts, shown, training_facts
-from network.weights.onnx_checksum import changed
+from network.weights.onnx_checksum import CHECKSUM, changed
 from network.weights.programs import Program, read_program
 
 SUFFIXES = (".onnx", ".pt2")
+# As torch and onnxruntime write them; "CUDA" alone is also in their messages on a graph's mistakes.
+_OF_THE_DEVICE = re.compile("CUDA (?:driver )?(?:error|failure)|CUBLAS|CUDNN|unable to find an engine", re.IGNORECASE)
+_OF_MACHINE = (MemoryError, torch.OutOfMemoryError, getattr(torch, "AcceleratorError", MemoryError))
 FIELDS = ("network", "classes", "options", "videos", "content", "preprocessing")
 
 
@@ -45,8 +49,10 @@ class ExportedNetwork(VideoNetwork):
         """The number of a clip's logits."""
         return self._num_classes
 
-    def checked(self, logits: Tensor, clips: Tensor) -> Tensor:
+    def checked(self, logits: object, clips: Tensor) -> Tensor:
         """The logits; NetworkError if they are not those of the clips and classes."""
+        if not isinstance(logits, Tensor):
+            raise NetworkError(f"the exported file gives a {type(logits).__name__}, and no values for each class")
         if logits.shape != (len(clips), self.num_classes):
             raise NetworkError(
                 f"the exported file gives {shape_text(logits.shape)} values for {len(clips)} clips, "
@@ -69,6 +75,10 @@ class OnnxNetwork(ExportedNetwork):
         try:
             (logits,) = self.session.run(None, {"clips": values})
         except Exception as error:  # onnxruntime's errors have no common type
+            if "allocate memory" in str(error):
+                raise MemoryError(shown(str(error), 200)) from error
+            if _is_of_machine(error):
+                raise
             raise NetworkError(
                 f"the ONNX file cannot compute {tuple(clips.shape)} ({shown(str(error), 200)})"
             ) from error
@@ -91,14 +101,23 @@ class ProgramNetwork(ExportedNetwork):
                 f"a .pt2 takes clips of one shape: {shape_text(shape)}, not {shape_text(clips.shape[2:])}"
             )
         try:
-            logits: Tensor = self.program(clips.float())
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
+            logits = self.program(clips.float())
         except Exception as error:  # of any type: an operation may be given what it does not take
-            if "allocate memory" in str(error) or "DataLoader worker" in str(error):
+            if _is_of_machine(error):
                 raise
             raise NetworkError(f"the .pt2 cannot compute {tuple(clips.shape)} ({shown(str(error), 200)})") from error
         return self.checked(logits, clips)
+
+
+def _is_of_machine(error: Exception) -> bool:
+    """Whether an error while a file is run is none of the file's: memory, the GPU or its libraries, a worker."""
+    text = str(error)
+    return (
+        isinstance(error, _OF_MACHINE)
+        or "allocate memory" in text
+        or "DataLoader worker" in text
+        or _OF_THE_DEVICE.search(text) is not None
+    )
 
 
 def shape_text(shape: Any) -> str:
@@ -162,7 +181,10 @@ def _onnx_session(path: Path, device: torch.device) -> tuple[Any, dict[str, str]
     except OSError as error:
         raise DataError(f"{path} cannot be read: {reason(error)}") from error
     if how == "damaged":
-        raise DataError(f"{path} is damaged: its checksum is wrong")
+        raise DataError(
+            f"{path} is damaged: its checksum is wrong; or another program has edited it: remove its metadata entry "
+            f"{CHECKSUM}, or export again"
+        )
     if how:
         LOG.warning("%s was changed by another program after it was exported: its scores may be others", path)
     return session, metadata

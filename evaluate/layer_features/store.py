@@ -16,6 +16,8 @@ import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -132,40 +134,54 @@ class FeatureFolder:
     def about(self, video: FoundVideo) -> dict[str, Any] | None:
         """What is known of a video whose features are whole and still of the same file; else None.
 
-        Features that were written after their file in rows are read, to compare the checksum; so are those of a copy.
+        Features that were written after their file in rows are read once, to compare the checksum, as those of a copy.
         """
+        about, is_later = self._whole(video)
+        if about is not None and is_later and video.name not in self._compared and self._read(video, about) is None:
+            return None
+        return about
+
+    def _whole(self, video: FoundVideo) -> tuple[dict[str, Any] | None, bool]:
+        """What is known of a video if its features seem to be whole, and whether they are later than their rows."""
         about = _read_json(self._rows(video))
         if about is None or not _is_about(about):
-            return None
+            return None, False
         try:
             if [about["size"], about["changed"]] != list(state_of(video)):
-                return None
+                return None, False
             with open_plain(self.file(video), LARGEST_FEATURES) as file:
                 is_whole = _shape(file) == about["shape"]
                 is_later = os.fstat(file.fileno()).st_mtime_ns > self._rows(video).stat().st_mtime_ns
         except (OSError, OtherFileError, ValueError, EOFError):
-            return None
-        if is_whole and is_later and video.name not in self._compared:
-            is_whole = self._read(video, about) is not None
-        return about if is_whole else None
+            return None, False
+        return (about if is_whole else None), is_later
 
     def load(self, video: FoundVideo) -> np.ndarray | None:
         """The features of a video; None if they are not there, not whole, or not those that were written."""
-        about = self.about(video)
+        about, _ = self._whole(video)
         return None if about is None else self._read(video, about)
 
     def _read(self, video: FoundVideo, about: Mapping[str, Any]) -> np.ndarray | None:
         """The features, if they have the checksum. Older versions wrote none: there, they must be finite."""
         try:
             with open_plain(self.file(video), LARGEST_FEATURES) as file:
+                written = os.fstat(file.fileno()).st_mtime_ns
                 values: np.ndarray = np.load(file, allow_pickle=False)
         except (OSError, OtherFileError, ValueError, EOFError):
             return None
         if _checksum(values) == about["crc32"] if "crc32" in about else bool(np.isfinite(values).all()):
             self._compared.add(video.name)
+            self._mark_compared(video, written)
             return values
         self.changed.add(video.name)
         return None
+
+    def _mark_compared(self, video: FoundVideo, written: int) -> None:
+        """Give the file in rows the time of features that are right, so that the next command need not read them."""
+        rows = self._rows(video)
+        with suppress(OSError):  # a folder that is only read
+            if rows.stat().st_mtime_ns < written:
+                os.utime(rows, ns=(written, written))
 
     def check_unchanged(self) -> None:
         """DataError if features that were loaded were others than those that were written. Their rows are removed."""
@@ -251,12 +267,16 @@ def _is_about(about: Mapping[str, Any]) -> bool:
         and isinstance(shape, list)
         and isinstance(rows, list)
         and shape[:1] == [len(rows)]
-        and all(isinstance(row, list) and len(row) == 2 and all(map(_is_frame, row)) for row in rows)
+        and _are_frames(rows)
     )
 
 
-def _is_frame(value: object) -> bool:
-    return type(value) is int and 0 <= value <= LARGEST_NUMBER
+def _are_frames(rows: list[Any]) -> bool:
+    """Whether each row is two numbers of frames. Without a loop over the rows, of which a folder has millions."""
+    if not {*map(type, rows)} <= {list} or not {*map(len, rows)} <= {2}:
+        return False
+    numbers = list(chain.from_iterable(rows))
+    return {*map(type, numbers)} <= {int} and (not numbers or (min(numbers) >= 0 and max(numbers) <= LARGEST_NUMBER))
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -86,6 +86,8 @@ def _statistics(checkpoint: Mapping[str, Any], weights: Mapping[str, Tensor]) ->
             f"`ema` is missing: {remedy}"
         )
     saved = checkpoint.get(STATISTICS_OF)  # older files have none
+    if saved is not None and type(saved) is not int:
+        raise NetworkError(f"the checkpoint's field `{STATISTICS_OF}` is a {type(saved).__name__}, and no whole number")
     own = fingerprint(weights, statistics) if saved is not None else None
     if own not in (None, saved):
         changed = "`ema`" if "ema" in checkpoint else "`weights`"

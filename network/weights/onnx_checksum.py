@@ -30,7 +30,8 @@ def seal(path: Path) -> None:
 def changed(path: Path, metadata: Mapping[str, str]) -> str:
     """Whether a file that has this metadata is as it was written: "" if so, or if it has no checksum.
 
-    "damaged" if it has other bytes; "edited" if its size is another one, too: a program has written it anew. OSError.
+    "damaged" if it has other bytes; "edited" if its size is another one, too, or the entry is written in another way:
+    a program has written it anew. One that keeps the size cannot be told from damage. OSError.
     """
     if CHECKSUM not in metadata:
         return ""

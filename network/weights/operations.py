@@ -1,5 +1,6 @@
 """The operations that programs of .pt2 files may call, and torch's codes in these files."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -61,6 +62,8 @@ _NAMES = """
     lift_fresh_copy.default sym_size.int
 """
 OPERATIONS = frozenset(_NAMES.split())
+RETURNING = {f"aten::{name}" for name in ("dropout", "feature_dropout", "einsum", "type_as")}
+"""Operations that may return what they were given, though their schema does not say so."""
 
 
 def operation_of(target: str) -> Any:
@@ -70,3 +73,18 @@ def operation_of(target: str) -> Any:
         return None
     operation, overload = name.split(".")
     return getattr(getattr(torch.ops.aten, operation), overload)
+
+
+def written(operation: Any, arguments: Mapping[str, Any]) -> list[str]:
+    """The names of the arguments that a call writes into: those of `relu_`, and the statistics of a training."""
+    names = [each.name for each in operation._schema.arguments if each.alias_info and each.alias_info.is_write]
+    if arguments.get("training") or arguments.get("use_input_stats"):
+        names += ["running_mean", "running_var"]
+    return names
+
+
+def returned(operation: Any) -> list[str]:
+    """The names of the arguments in whose memory an operation's outputs may be, as those of `view`."""
+    arguments = operation._schema.arguments
+    is_any = operation.name().partition(".")[0] in RETURNING
+    return [each.name for each in arguments if is_any or each.alias_info]

@@ -7,7 +7,7 @@ those of `OPERATIONS` are called, and its weights are bytes.
 
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -18,7 +18,7 @@ from common.errors import DataError, NetworkError
 from common.files import reason
 from network.srtg import without_autocast
 from network.weights.facts import shown
-from network.weights.operations import AUTOCAST, CODES, DTYPES, SCHEMA, WITHOUT_VALUE, operation_of
+from network.weights.operations import AUTOCAST, CODES, DTYPES, SCHEMA, WITHOUT_VALUE, operation_of, returned, written
 from network.weights.reading import unpacks_to_far_more
 
 LARGEST_JSON = 2**26
@@ -52,6 +52,8 @@ class Graph(NamedTuple):
 
     steps: list[Step]
     outputs: list[Name]
+    are_kept: list[bool]
+    """Of each output, whether it may be in the memory of a weight or of the clips."""
 
     def run(self, values: Values) -> list[Any]:
         """The outputs. `values` has the inputs, and is emptied of what is no longer needed."""
@@ -76,14 +78,15 @@ class Program(nn.Module):
         super().__init__()
         self.graph = graph
         self.clips = clips
-        self.names = list(weights)
+        self.weights = {name: f"weight_{number}" for number, name in enumerate(weights)}
         self.shape = shape
-        for number, tensor in enumerate(weights.values()):
-            self.register_buffer(f"weight_{number}", tensor)
+        for name, tensor in weights.items():
+            self.register_buffer(self.weights[name], tensor)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Logits on the clips' device."""
-        values: Values = dict(zip(self.names, self.buffers(), strict=True))
+        # `buffers()` would leave out a tensor that has two names.
+        values: Values = {name: getattr(self, buffer) for name, buffer in self.weights.items()}
         (logits,) = self.graph.run(values | {self.clips: clips, DEVICE: clips.device})
         return cast(Tensor, logits)
 
@@ -131,7 +134,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Program, dict[str, Any]
     if [next(iter(spec)) for spec in signature["output_specs"]] != ["user_output"]:
         raise NetworkError("its program gives other outputs than logits")
     shape = tuple(size["as_int"] for size in graph["tensor_values"][clips]["sizes"][2:])
-    steps = _graph(graph, [*weights, clips])
+    steps = _graph(graph, [*weights, clips], fixed=[*weights, clips])
     return Program(steps, clips, weights, shape), metadata if isinstance(metadata, dict) else {}
 
 
@@ -175,15 +178,14 @@ def _inputs(specs: Sequence[Mapping[str, Any]], saved: Mapping[str, Tensor]) -> 
     return clips[0], weights
 
 
-def _graph(graph: Mapping[str, Any], given: Iterable[str]) -> Graph:
-    """A graph of the file; `given` are the values that it may use."""
-    inputs = {str(DEVICE), *given}
-    known, last_use = set(inputs), dict[str, int]()
+def _graph(graph: Mapping[str, Any], given: Iterable[str], fixed: Iterable[str]) -> Graph:
+    """A graph of the file; `given` are the values that it may use, of which it may not change those `fixed`."""
+    known, kept, last_use = {str(DEVICE), *given}, {*fixed}, dict[str, int]()
     steps: list[Step] = []
     for node in graph["nodes"]:
         if node["target"] in WITHOUT_VALUE:
             continue
-        call, arguments = _call(node)
+        call, arguments = _call(node, kept)
         for name in _used(arguments.values()):
             if name not in known:
                 raise NetworkError(f"its program uses {shown(name)} before it is computed")
@@ -193,6 +195,7 @@ def _graph(graph: Mapping[str, Any], given: Iterable[str]) -> Graph:
         if known & {*outputs} or len({*outputs}) < len(outputs):
             raise NetworkError("its program computes a value twice")
         known |= {*outputs}
+        kept |= _kept(call, arguments, outputs, kept)
         last_use |= dict.fromkeys(outputs, len(steps))
         steps.append(Step(call, arguments, outputs, is_tuple, []))
     results = [Name(_text(each["as_tensor"]["name"])) for each in graph["outputs"]]
@@ -201,10 +204,20 @@ def _graph(graph: Mapping[str, Any], given: Iterable[str]) -> Graph:
     for name, number in last_use.items():
         if name != DEVICE and name not in results:
             steps[number].last_use_of.append(name)
-    return Graph(steps, results)
+    return Graph(steps, results, [name in kept for name in results])
 
 
-def _call(node: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _kept(call: Any, arguments: Mapping[str, Any], outputs: Sequence[str], kept: Collection[str]) -> set[str]:
+    """The outputs of a call that may be in the memory of values `kept`; NetworkError if it changes these."""
+    if isinstance(call, Graph):
+        return {name for name, is_kept in zip(outputs, call.are_kept, strict=True) if is_kept}
+    if any(arguments.get(name) in kept for name in written(call, arguments)):
+        raise NetworkError(f"its program changes a weight or the clips, by {shown(str(call))}")
+    used = _used(arguments[name] for name in returned(call) if name in arguments)
+    return {*outputs} if any(name in kept for name in used) else set()
+
+
+def _call(node: Mapping[str, Any], kept: Collection[str]) -> tuple[Any, dict[str, Any]]:
     """What a node calls, and its arguments. NetworkError for other operations than those of `OPERATIONS`."""
     target, inputs = _text(node["target"]), node["inputs"]
     if target == AUTOCAST:
@@ -213,7 +226,8 @@ def _call(node: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
             raise NetworkError("its program turns autocast on")
         body = body["as_graph"]["graph"]
         names = [_text(each["as_tensor"]["name"]) for each in body["inputs"]]
-        return _graph(body, names), dict(zip(names, map(_argument, given), strict=True))
+        arguments = dict(zip(names, map(_argument, given), strict=True))
+        return _graph(body, names, [name for name in names if arguments[name] in kept]), arguments
     call = operation_of(target)
     if call is None:
         raise NetworkError(

@@ -76,6 +76,29 @@ def test_what_another_program_made_of_an_export_is_run_with_a_warning(tmp_path, 
             logits(tmp_path / "x.onnx")
 
 
+@pytest.mark.parametrize("edit", ["weight", "order"])
+def test_an_edit_that_keeps_the_size_is_refused_with_the_remedy(tmp_path, exported, edit):
+    """It cannot be told from damage: "damaged" alone would leave users without a way to run their own file."""
+    model, path = onnx.load(exported), tmp_path / "x.onnx"
+    if edit == "weight":
+        (weight, *_) = [each for each in model.graph.initializer if each.raw_data and each.data_type == 1]
+        weight.raw_data = bytes(len(weight.raw_data))
+    else:
+        entries = [(each.key, each.value) for each in model.metadata_props]
+        del model.metadata_props[:]
+        for key, value in reversed(entries):
+            model.metadata_props.add(key=key, value=value)
+    onnx.save(model, path)
+    assert path.stat().st_size == exported.stat().st_size
+    with pytest.raises(UserError, match=r"x\.onnx is damaged.* edited it: remove its metadata entry srtg_crc32"):
+        logits(path)
+    kept = [prop for prop in model.metadata_props if prop.key != "srtg_crc32"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, path)
+    assert logits(path).shape == (1, 3)
+
+
 def test_an_export_of_an_older_version_loads_without_a_checksum(tmp_path, exported, caplog):
     model = onnx.load(exported)
     kept = [prop for prop in model.metadata_props if prop.key != "srtg_crc32"]

@@ -38,7 +38,6 @@ import errno
 import os
 import re
 import shutil
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,17 +46,15 @@ from typing import Any
 import torch
 
 from common.errors import DataError, TrainingError
-from common.files import atomic_file, free_name, reason, what_is_at, write_errors
+from common.files import atomic_file, free_name, reason, write_errors
 from common.logs import LOG
 from network.weights.facts import FORMAT as FORMAT
-from network.weights.reading import DamagedError, read_checkpoint, read_plainly
-from train.checkpoint.checks import FIELDS, check_fields, check_progress_fields
-from train.checkpoint.progress import Best, best_of, same_attempt
+from network.weights.reading import DamagedError, read_checkpoint
+from train.checkpoint.attempts import are_of_one_attempt, is_foreign, is_of_other_attempt, read_plain_part
+from train.checkpoint.attempts import is_resumable as is_resumable
+from train.checkpoint.progress import Best, best_of
 
 Checkpoint = dict[str, Any]
-
-HEAD = 2**20
-"""Bytes at the start of a checkpoint. They hold its plain part, which torch writes first."""
 
 
 class CheckpointFolder:
@@ -136,16 +133,14 @@ class CheckpointFolder:
             finished = position[0] if is_last else position[0] - 1
             numbered = sorted(self._numbered())
             found = [
-                file
-                for epoch, file in numbered
-                if epoch > finished or is_foreign(file, checkpoint) or _is_of_other_attempt(file, epoch, checkpoint)
+                file for epoch, file in numbered if epoch > finished or is_of_other_attempt(file, epoch, checkpoint)
             ]
             if os.path.lexists(self.best) and not self._is_best_of(path, checkpoint, best):
                 found.append(self.best)
             # At the end: a process that is killed while it moves them still finds `last`.
             if os.path.lexists(self.last) and not is_last:
                 saved = read_plain_part(self.last)
-                if saved is None or _position(saved) > position or not _are_of_one_attempt(saved, checkpoint):
+                if saved is None or _position(saved) > position or not are_of_one_attempt(saved, checkpoint):
                     found.append(self.last)
         return [file for file in found if file not in self.damaged and not _is_same(file, path)]
 
@@ -154,7 +149,7 @@ class CheckpointFolder:
         if _is_same(self.best, path):
             return True
         saved = read_plain_part(self.best)
-        if saved is None or not _are_of_one_attempt(saved, checkpoint):
+        if saved is None or not are_of_one_attempt(saved, checkpoint):
             return False
         if _position(saved) > _position(checkpoint):
             return bool(saved["progress"]["global_step"] == checkpoint["progress"]["global_step"])
@@ -163,7 +158,7 @@ class CheckpointFolder:
     def best_is_of(self, checkpoint: Checkpoint, best: Best) -> bool:
         """Whether `best` is there, of the run of `checkpoint`, and has these scores."""
         saved = read_plain_part(self.best)
-        if saved is None or not _are_of_one_attempt(saved, checkpoint):
+        if saved is None or not are_of_one_attempt(saved, checkpoint):
             return False
         return best_of(saved["progress"]) == best
 
@@ -244,11 +239,6 @@ class CheckpointFolder:
                 LOG.info("deleted %s to %s, as of --keep %d", old[0], old[-1].name, self.keep)
 
 
-def is_resumable(checkpoint: Checkpoint) -> bool:
-    """Whether this project wrote the checkpoint, so that training can be resumed from it."""
-    return "format" in checkpoint and "position" in checkpoint
-
-
 @contextmanager
 def _write_errors(path: Path, remaining: str) -> Iterator[None]:
     """Raise a TrainingError with the system's reason if the block, which writes `path`, fails."""
@@ -279,64 +269,6 @@ def _copy(source: Path, target: Path) -> None:
     """A file of its own and no hard link: `cp` writes into a file that exists, and would change all of its names."""
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
-
-
-def read_plain_part(path: Path) -> Mapping[str, Any] | None:
-    """A checkpoint of a run, to look at its position and counts: no tensor is read. None if there is none."""
-    try:
-        if what_is_at(path) != "file":
-            return None
-        checkpoint = read_plainly(path)
-        check_fields("", checkpoint, {name: FIELDS[name] for name in ("position", "progress")})
-        check_progress_fields(checkpoint["progress"])
-    except Exception:  # `read_plainly` documents few errors
-        return None
-    return dict(checkpoint)
-
-
-def is_foreign(path: Path, checkpoint: Checkpoint) -> bool:
-    """Whether `path` is a whole file that the run of `checkpoint` has not written: of another run, or weights alone.
-
-    False if the file is damaged or does not tell, or `checkpoint` does not: older versions saved nothing that tells it.
-    """
-    key = checkpoint.get("run_key")
-    try:
-        if key is None or what_is_at(path) != "file":
-            return False
-        with path.open("rb") as file:
-            if key.encode() in file.read(HEAD):  # torch takes a hundred times as long
-                return False
-        saved = read_plainly(path)
-    except Exception:  # `read_plainly` documents few errors
-        return False
-    return not isinstance(saved, dict) or not is_resumable(saved) or not _are_of_one_run(saved, checkpoint)
-
-
-def _are_of_one_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two checkpoints may be of one run; older versions saved nothing that tells it."""
-    keys = one.get("run_key"), other.get("run_key")
-    return None in keys or keys[0] == keys[1]
-
-
-def _are_of_one_attempt(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two checkpoints may be of one run, and not of copies of it that went on apart; both have a progress."""
-    return _are_of_one_run(one, other) and same_attempt(one["progress"], other["progress"])
-
-
-def _is_of_other_attempt(path: Path, epoch: int, checkpoint: Checkpoint) -> bool:
-    """Whether the file of a finished epoch is of a copy of the run of `checkpoint` that went on apart.
-
-    False if it is no whole checkpoint of a run, or is of an older version.
-    """
-    losses = [loss for number, loss, _ in checkpoint["progress"].get("reported", []) if number == epoch]
-    with suppress(OSError):
-        if not losses or what_is_at(path) != "file":
-            return False
-        with path.open("rb") as file:
-            if struct.pack(">d", losses[0]) in file.read(HEAD):  # as pickle has a float; see `is_foreign`
-                return False
-    saved = read_plain_part(path)
-    return saved is not None and not _are_of_one_attempt(saved, checkpoint)
 
 
 def _position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:

@@ -64,7 +64,8 @@ def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Re
             lost.setdefault(named, []).append(path.name)
     for named, names in lost.items():
         LOG.warning(
-            "%s: no rows of %s of this run in %s: they are where its checkpoints came from, or could not be written",
+            "%s: no rows of %s of this run in %s: the rows are in the folder that the checkpoints came from, or could "
+            "not be written",
             folder, named, " and ".join(names),
         )  # fmt: skip
     return copies

@@ -13,7 +13,7 @@ from common.errors import DataError
 from common.files import open_plain, what_is_at
 from common.options import read_options
 from common.text import shortened
-from train.checkpoint.files import read_plain_part
+from train.checkpoint.attempts import read_plain_part
 from train.monitor.score_files import FILES, Row, parse_rows, validation_changes
 from train.report.events import Points, read_scalars
 from train.report.problems import Problems, number, read_json

@@ -92,6 +92,33 @@ def test_a_copy_is_whole(folder, videos, tmp_path):
     assert not later.changed
 
 
+def test_a_copy_is_compared_once(folder, videos, tmp_path, monkeypatch):
+    """Each command on a copied folder read all of its features, which may be terabytes."""
+    for video in videos:
+        make_later(folder.file(video))
+    assert all(opened(tmp_path).about(video) for video in videos)
+    read: list[str] = []
+    monkeypatch.setattr(FeatureFolder, "_read", lambda self, video, about: read.append(video.name))
+    again = opened(tmp_path)
+    assert all(again.about(video) for video in videos) and not read
+    monkeypatch.undo()
+    np.save(folder.file(videos[0]), np.full((2, 3), 7, np.float32))
+    os.utime(folder.file(videos[0]), ns=(2 * 10**18 + 1, 2 * 10**18 + 1))
+    assert opened(tmp_path).about(videos[0]) is None  # changed after the comparison
+
+
+def test_a_copy_that_cannot_be_marked_is_whole(folder, videos, tmp_path, monkeypatch):
+    """Such as one of another user."""
+    make_later(folder.file(videos[0]))
+
+    def refuse(*_args: object, **_values: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse)
+    later = opened(tmp_path)
+    assert later.about(videos[0]) is not None and later.load(videos[0]) is not None
+
+
 def test_features_of_an_older_version_must_be_finite(folder, videos, tmp_path):
     """They have no checksum."""
     for video in videos:
@@ -110,7 +137,7 @@ def test_features_of_an_older_version_must_be_finite(folder, videos, tmp_path):
         {"rate": 0}, {"rate": "30"}, {"rate": True}, {"rate": -1.0}, {"rate": float("nan")}, {"rate": float("inf")},
         {"rows": ["ab", "cd"]}, {"rows": [[0, 1]]}, {"rows": {"0": 1, "1": 2}}, {"rows": [[0, 1.5], [2, 3]]},
         {"rows": [[0, 10**400], [2, 3]]}, {"rows": [[0, -1], [2, 3]]}, {"shape": [2, "3"]}, {"shape": 6},
-        {"size": None}, {"crc32": "x"},
+        {"size": None}, {"crc32": "x"}, {"rows": [[0, True], [2, 3]]}, {"rows": [[0, 1], "ab"]},
     ],
     ids=str,
 )  # fmt: skip

@@ -73,6 +73,13 @@ def test_a_damaged_field_is_an_error_that_names_the_file(checkpoint, tmp_path, d
         load_network(path)
 
 
+@pytest.mark.parametrize("odd", ["12", 1.0, True, [1]])
+def test_an_odd_field_is_not_said_to_be_of_other_weights(checkpoint, odd):
+    """Who reads that looks for weights that were changed."""
+    with pytest.raises(NetworkError, match=r"`precise_bn_of` is a .*and no whole number"):
+        weights_to_use(checkpoint | {STATISTICS_OF: odd})
+
+
 @pytest.mark.parametrize("statistics", [{"elsewhere": torch.zeros(2)}, {STATISTIC: torch.zeros(3)}, {STATISTIC: 1}])
 def test_statistics_of_other_weights_are_refused_also_where_tensors_may_be_skipped(checkpoint, statistics):
     """Fine-tuning skips what has another shape: it would go on with the running statistics."""

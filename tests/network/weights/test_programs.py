@@ -13,7 +13,7 @@ from common.errors import UserError
 from network.resnet3d import Recursion
 from network.weights.exporting import export_program
 from network.weights.operations import DTYPES, FORMATS, OPERATIONS, PREFIX, SCHEMA, operation_of
-from network.weights.programs import read_program
+from network.weights.programs import Graph, Name, Program, Step, read_program
 from tests.tiny_network import TinyNetwork
 
 MODEL, WEIGHTS = "archive/models/model.json", "archive/data/weights/model_weights_config.json"
@@ -223,3 +223,55 @@ def test_operations_and_codes_are_those_of_the_installed_torch():
         "Contiguous": torch.contiguous_format, "ChannelsLast": torch.channels_last,
         "ChannelsLast3d": torch.channels_last_3d, "Preserve": torch.preserve_format,
     }  # fmt: skip
+
+
+def exported_as(path, network, shape=(4, 32, 32)):
+    export_program(network.eval(), path, shape, {"network": "{}"})
+    return path
+
+
+class Changing(TinyNetwork):
+    """Adds to a value that is its weight or its clips, or may be in their memory."""
+
+    def __init__(self, change):
+        super().__init__(3, Recursion(False, "final"))
+        self.change = change
+        self.register_buffer("shift", torch.ones(3))
+
+    def forward(self, clips):
+        return super().forward(clips) + self.change(self, clips)
+
+
+CHANGES = {
+    "a weight": lambda network, clips: network.shift.add_(1),
+    "a view of a weight": lambda network, clips: network.shift.view(1, 3)[:, :2].relu_().sum(),
+    "what dropout returned": lambda network, clips: torch.dropout(network.shift, 0.5, False).mul_(2),
+    "the clips": lambda network, clips: clips.mul_(0.5).mean(),
+    "the statistics of a batch norm": lambda network, clips: torch.batch_norm(
+        clips, None, None, network.shift, network.shift, True, 0.1, 1e-5, False
+    ).mean(),
+}
+
+
+@pytest.mark.parametrize("name", list(CHANGES))
+def test_a_program_that_would_change_its_weights_or_clips_is_refused(tmp_path, name):
+    """The scores of a video would depend on the videos before it."""
+    path = exported_as(tmp_path / "x.pt2", Changing(CHANGES[name]))
+    with pytest.raises(UserError, match=r"x\.pt2.*changes a weight or the clips"):
+        read_program(path)
+
+
+def test_a_program_may_change_what_it_has_computed(tmp_path):
+    """As each ReLU here does."""
+    network = Changing(lambda network, clips: (network.shift + 1).view(1, 3).relu_().add_(1))
+    own = read_program(exported_as(tmp_path / "x.pt2", network))[0]
+    expected = logits(network)
+    assert all(torch.allclose(logits(own), expected, atol=1e-5) for _ in range(2))
+
+
+def test_a_tensor_with_two_names_is_read():
+    """A traceback of zip, at the first clip."""
+    scale = torch.full((2,), 3.0)
+    step = Step(torch.ops.aten.mul.Tensor, {"self": Name("a"), "other": Name("b")}, ["c"], False, [])
+    program = Program(Graph([step], [Name("c")], [False]), "clips", {"a": scale, "b": scale}, (4, 32, 32))
+    assert torch.equal(logits(program), scale * scale)

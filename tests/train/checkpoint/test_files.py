@@ -17,7 +17,8 @@ from common.errors import DataError, TrainingError
 from common.logs import LOG
 from network.weights.reading import read_checkpoint, read_plainly
 from tests.processes import ROOT
-from train.checkpoint.files import CheckpointFolder, is_foreign, is_resumable, read_plain_part
+from train.checkpoint.attempts import is_foreign, is_of_other_attempt, is_resumable, read_plain_part
+from train.checkpoint.files import CheckpointFolder
 
 SAVER = ROOT / "tests" / "scripts" / "save_in_a_loop.py"
 
@@ -275,6 +276,17 @@ def test_a_look_at_a_small_checkpoint_does_not_take_all_memory(tmp_path):
         read_plainly(tmp_path / "y.pth")
     assert read_plain_part(tmp_path / "y.pth") is None
     assert not is_foreign(tmp_path / "y.pth", {"run_key": "mine"})
+
+
+def test_a_resume_reads_each_epoch_once(tmp_path, monkeypatch):
+    """Of hundreds of files on a network's disk, it read the first MiB twice."""
+    progress = {"reported": [[1, 0.5, None]]}
+    torch.save({"run_key": "mine", "progress": progress}, tmp_path / "x.pth")
+    opened: list[Path] = []
+    read = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *args, **kw: (opened.append(path), read(path, *args, **kw))[1])
+    assert not is_of_other_attempt(tmp_path / "x.pth", 1, {"run_key": "mine", "progress": progress})
+    assert opened == [tmp_path / "x.pth"]
 
 
 def test_a_file_without_a_dict_is_refused(tmp_path):

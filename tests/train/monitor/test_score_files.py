@@ -66,6 +66,16 @@ def test_a_checkpoint_of_an_older_version_tells_only_epochs_without_a_row(tmp_pa
     assert "no rows of epochs 3 to 4 of this run in scores_train.csv:" in record.message
 
 
+@pytest.mark.parametrize("losses", [("1.5", "1.25"), ("9", "9")])
+def test_a_checkpoint_whose_first_epochs_are_of_an_older_version_raises_no_alarm(tmp_path, caplog, losses):
+    """It has the losses of its last epochs alone: rows of the epochs before may be any, and stay."""
+    train, val = losses
+    write(tmp_path, {1: train, 2: train, 3: "0.500000"}, {1: val, 2: val, 3: "0.750000"})
+    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED[2:])
+    assert epochs(tmp_path, "train") == epochs(tmp_path, "val") == [1, 2, 3]
+    assert not caplog.records
+
+
 def test_score_files_that_are_not_there_are_no_gap(tmp_path, caplog):
     """Who resumes a checkpoint in a new folder knows that its scores begin there."""
     assert not drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED)

@@ -59,13 +59,16 @@ def test_a_table_of_other_videos_is_told(tmp_path):
     assert any(line.startswith("per_class.csv") and "59 videos, and not 60" in line for line in lines(tmp_path / "run"))
 
 
-def test_files_that_were_deleted_or_rounded_are_not(tmp_path):
-    """A warning for a table that a spreadsheet saved with two digits would be one too many."""
-    own = evaluation(tmp_path / "run", 1)
+@pytest.mark.parametrize("digits", [0, 1, 2])
+@pytest.mark.parametrize("videos", [60, 4000])
+def test_files_that_were_deleted_or_rounded_are_not(tmp_path, digits, videos):
+    """A warning for a table that a spreadsheet saved with few digits would be one too many."""
+    own = evaluation(tmp_path / "run", 1, videos=videos)
     table = (own / "per_class.csv").read_text().splitlines()
     cells = [line.split(",") for line in table[1:]]
-    rounded = [",".join([*row[:2], f"{float(row[2]):.2f}" if row[2] else "", *row[3:]]) for row in cells]
+    rounded = [",".join([*row[:2], f"{float(row[2]):.{digits}f}" if row[2] else "", *row[3:]]) for row in cells]
     (own / "per_class.csv").write_text("\n".join([table[0], *rounded]) + "\n")
+    assert lines(tmp_path / "run") == []
     (own / "worst.csv").unlink()
     (own / "predictions.npz").unlink()
     assert lines(tmp_path / "run") == []
