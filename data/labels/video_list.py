@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from common.text import composed
 from data.labels.label_counts import LabelCounts
 from data.labels.shared_arrays import SharedArrays
 from data.labels.text import canonical_name
@@ -98,13 +99,14 @@ class VideoList:
     def hashes(self) -> np.ndarray:
         """A hash of each video's class name and name: int64 (N,).
 
-        It does not depend on where the videos lie, on their order, on the other videos or on `_` for spaces in a class
-        name, and is the same on every machine. Each byte of a name has a random number by its place and value; their
-        sum is the name's hash.
+        It does not depend on where the videos lie, on their order, on the other videos, on `_` for spaces in a class
+        name or on the names' Unicode form, and is the same on every machine. Each byte of a name has a random number by
+        its place and value; their sum is the name's hash.
         """
+        composed_names = self._composed_names()
         ends = self.arrays["name_ends"].astype(np.int64)
         starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
-        longest = int((ends - starts).max(initial=0))
+        longest = max([int((ends - starts).max(initial=0)), *map(len, composed_names.values())])
         # The longer output of SHAKE begins with the shorter, so that all lists have the same numbers.
         numbers = _uint64(hashlib.shake_256(b"names of videos").digest(longest * 256 * 8))
         of_class = _uint64(b"".join(_hash_of_class(name) for name in self.classes))
@@ -115,7 +117,21 @@ class VideoList:
             of_bytes = numbers[places * 256 + self.arrays["names"][begin[0] : end[-1]]]
             sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(of_bytes, dtype=np.uint64)))
             found[first : first + BLOCK] += sums[end - begin[0]] - sums[begin - begin[0]]
+        for index, name in composed_names.items():
+            places = np.arange(len(name)) * 256 + np.frombuffer(name, np.uint8)
+            found[index] = of_class[self.labels[index]] + numbers[places].sum(dtype=np.uint64)
         return found.view(np.int64)
+
+    def _composed_names(self) -> dict[int, bytes]:
+        """The names, by the video's index, that are not in the composed Unicode form, in that form."""
+        starts = np.concatenate((np.zeros(1, np.int64), self.arrays["name_ends"].astype(np.int64)))
+        others = np.flatnonzero(self.arrays["names"] > 127)  # most names have ASCII alone
+        names = {}
+        for index in np.unique(np.searchsorted(starts, others, side="right") - 1).tolist():
+            name = self.arrays["names"][starts[index] : starts[index + 1]].tobytes()
+            if (whole := os.fsencode(composed(os.fsdecode(name)))) != name:
+                names[index] = whole
+        return names
 
     def folder(self, index: int) -> Path:
         """The folder of video `index`, 0 to N-1, which holds its frames.db. Raises IndexError for any other index."""

@@ -16,6 +16,8 @@ from data.prepare.report import Problem
 from data.prepare.sources import note_on_folders
 
 SEPARATORS = "_-. "
+COLOURS = ("rgb", "color", "colour")  # what frames are called beside optical flow
+FOLDERS = {"video", "videos", "clips"}  # of videos beside their frames
 
 
 def by_file(videos: Sequence[Video]) -> Mapping[Path, list[int]]:
@@ -53,7 +55,8 @@ def same_recording(tree: Tree, videos: Sequence[Video]) -> list[list[int]]:
     """The places of the videos that are probably one recording: of one folder and name, in two or more forms.
 
     Forms are the suffix (`a.avi`, `a.mp4`) and a folder of frames (`a/`, `a.mp4/`, `a_frames/`). They may also lie in
-    folders that are named after the form, as `mp4/a.mp4` and `frames/a/`.
+    folders that are named after the form, as `mp4/a.mp4`, `videos/a.mp4` and `frames/a/`, and frames in `a/frames/`
+    beside `a/a.mp4`. Case does not count.
     """
     folders = _of_frames(tree)
     found: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -69,13 +72,17 @@ def _of_frames(tree: Tree) -> set[Path]:
 
 def _recording(path: PurePath, is_folder: bool) -> tuple[str, ...]:
     """The folder and name of a video, without what names its form."""
-    name = composed(path.name)
-    form = "" if is_folder else path.suffix[1:].casefold()
+    name = composed(path.name).casefold()
+    forms = FOLDERS if is_folder else {path.suffix[1:].casefold(), *FOLDERS}
     if not is_folder or is_video(name):
         name = PurePath(name).stem
+    elif may_be_preview(name) and path.parent.name:  # rec0/frames beside rec0/rec0.mp4
+        name = composed(path.parent.name).casefold()
     elif cut := next((cut for cut in range(len(name) - 1, 0, -1) if name[cut] in SEPARATORS), 0):
-        name = name[:cut] if may_be_preview(name[cut + 1 :]) else name
-    above = (part for part in path.parent.parts if not (may_be_preview(part) if is_folder else part.casefold() == form))
+        name = name[:cut] if may_be_preview(name[cut + 1 :]) or name[cut + 1 :] in COLOURS else name
+    above = (part for part in path.parent.parts if part.casefold() not in forms)
+    if is_folder:
+        above = (part for part in above if not may_be_preview(part))
     return *above, name
 
 

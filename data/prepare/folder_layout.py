@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -282,9 +282,16 @@ def _previews(tree: Tree, root: Path, problems: list[Problem]) -> Iterable[Path]
     left_out = dict(previews_of_classes(root, found, folders, files))
     for label, why in left_out.items():
         problems.append(Problem("warning", str((root / label).relative_to(tree.videos)), f"left out: {why}"))
-    for label in dict.fromkeys(label for label, _ in found if label not in left_out and may_be_preview(label)):
+    classes = {each.path.relative_to(root).parts[0] for each in tree.found if each.path.is_relative_to(root)}
+    for label in sorted(label for label in classes.difference(left_out) if _may_be_of_others(label, classes)):
         problems.append(Problem("warning", str((root / label).relative_to(tree.videos)), UNCERTAIN_CLASS))
     return [root / label for label in left_out]
+
+
+def _may_be_of_others(label: str, classes: Collection[str]) -> bool:
+    """Whether a class is named as a folder of frames or previews, also of one of the `classes`: run_frames of run."""
+    parts = re.fullmatch(r"(.+?)[ _.-]+([^ _.-]+)", label)
+    return may_be_preview(label) or bool(parts and parts[1] in classes and may_be_preview(parts[2]))
 
 
 def class_pattern(text: str) -> re.Pattern[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
-from common.text import quoted, shortened
+from common.text import composed, quoted, shortened
 from data.labels.csv_file import SEPARATOR_LINE, SEPARATORS, read_lines
 from data.labels.text import counted, did_you_mean, first_names, some
 from data.prepare.file_names import is_video
@@ -263,7 +263,7 @@ def ordered(labels: set[str], classes: Classes | None, before: Sequence[str] = (
             return list(before), []
         if all(label.isascii() and label.isdecimal() for label in labels):
             return sorted(labels, key=lambda label: (int(label), label)), []
-        return sorted(labels), []
+        return sorted(labels, key=lambda label: (composed(label), label)), []
     if unknown := sorted(labels.difference(classes.names)):
         raise DataError(
             f"class {quoted(unknown[0])}{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''} of the videos "

@@ -4,6 +4,8 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from common.text import composed
+
 PASSES = 30  # over all groups, until nothing gets better
 MOST_PAIRS = 20_000  # that are tried for classes which have no video on a side
 LACKS = 1e6  # the cost of a class without a video on a side, though it has two groups
@@ -97,7 +99,8 @@ class _Balance:
 
 
 def _hash(seed: int, group: str) -> bytes:
-    return hashlib.blake2b(f"{seed}\0{group}".encode(errors="backslashreplace"), digest_size=8).digest()
+    """Of a group in either Unicode form: a folder that went over a Mac has the same split."""
+    return hashlib.blake2b(f"{seed}\0{composed(group)}".encode(errors="backslashreplace"), digest_size=8).digest()
 
 
 def sides_of(groups: Iterable[str], splits: Iterable[str]) -> dict[str, Counter[str]]:

@@ -3,6 +3,7 @@
 import os
 import pickle
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -69,6 +70,16 @@ def test_a_hash_depends_on_the_class_and_the_name_alone():
     swapped = [(1 - label, FoundVideo("elsewhere", video.name, 9, "")) for label, video in reversed(videos)]
     assert pack(Path("/two"), ("b", "a"), swapped).hashes().tolist() == hashes.tolist()[::-1]
     assert pack(Path("/one"), ("a",), []).hashes().tolist() == []
+
+
+def test_a_hash_is_of_both_unicode_forms_of_a_name():
+    """A dataset that went over a Mac would be taken for other videos, and its training videos scored without a word."""
+    names = ["é1", "a", "zoë-ü", "x" * 80 + "\u0958"]  # the last is longer in its composed form
+    both = [
+        pack(Path("/d"), ("été",), [(0, FoundVideo("c", normalize(form, name), 1, "")) for name in names]).hashes()
+        for form in ("NFC", "NFD")
+    ]
+    assert both[0].tolist() == both[1].tolist() and len({*both[0].tolist()}) == len(names)
 
 
 def test_the_hashes_are_those_of_every_version():

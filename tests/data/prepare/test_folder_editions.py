@@ -86,3 +86,17 @@ def test_numbers_alone_are_told_and_not_refused(tmp_path: Path) -> None:
     """They may be the subjects of a class whose videos alone are sorted by subject."""
     files = "1/a.mp4 1/b.mp4 2/a.mp4 2/b.mp4 3/a.mp4 3/b.mp4 other/1/a.mp4 other/2/a.mp4 other/03/a.mp4"
     assert "3 folders" in said(plan(tmp_path, files), "named as another class")
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ("frames/run/1.mp4 frames/walk/2.mp4 videos/run/3.mp4 videos/walk/4.mp4", ["frames"]),
+        ("run/1.mp4 run/2.mp4 run_frames/1/1.jpg run_frames/2/1.jpg", ["run_frames"]),
+        ("run/1.mp4 run/2.mp4 freeze_frames/1.mp4 freeze_frames/2.mp4", []),
+    ],
+)
+def test_classes_that_are_named_as_forms_of_videos_are_told(tmp_path: Path, files: str, told: list[str]) -> None:
+    """A network would learn to tell JPEG from H.264, at 100 %."""
+    problems = plan(tmp_path, files).problems
+    assert [each.item for each in problems if "is it a class?" in each.reason] == told
