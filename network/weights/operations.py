@@ -1,9 +1,14 @@
 """The operations that programs of .pt2 files may call, and torch's codes in these files."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from common.errors import NetworkError
+from network.weights.facts import shown
 
 SCHEMA = 8
 """The version of torch's format. torch refuses others, too."""
@@ -73,6 +78,57 @@ def operation_of(target: str) -> Any:
         return None
     operation, overload = name.split(".")
     return getattr(getattr(torch.ops.aten, operation), overload)
+
+
+LSTM = torch.ops.aten.lstm.input
+OF_TYPES = {"dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format}
+MOST_VALUES = 2**31  # that an operation may make of a size alone
+LARGEST_WINDOW = 2**12  # of a convolution or pooling
+_MAKING = ("zeros", "ones", "full", "new_zeros", "new_ones", "arange", "repeat", "pad")
+_WINDOWS = ("kernel_size", "stride", "padding", "dilation")
+
+
+def check_constants(operation: Any, arguments: Mapping[str, Any]) -> None:
+    """NetworkError for constants that torch does not check itself, or that would take any memory or time.
+
+    torch takes any whole number for a type, and reads past its tables.
+    """
+    name = operation.name().removeprefix("aten::").partition(".")[0]
+    for argument, value in arguments.items():
+        if argument in OF_TYPES and not (value is None or isinstance(value, OF_TYPES[argument])):
+            raise NetworkError(f"its program has a {argument} of {shown(value)}")
+        numbers = [each for each in (value if isinstance(value, list) else [value]) if type(each) in (int, float)]
+        if argument in _WINDOWS and any(abs(each) > LARGEST_WINDOW for each in numbers):
+            raise NetworkError(f"its program has a {argument} of {shown(str(value))}")
+        if (
+            name in _MAKING
+            and argument != "fill_value"
+            and math.prod(max(1, abs(each)) for each in numbers) > MOST_VALUES
+        ):
+            raise NetworkError(f"its program makes a tensor of {shown(str(value))}")
+
+
+def check_lstm(
+    input: Tensor, hx: Sequence[Tensor], params: Sequence[Tensor], has_biases: bool, num_layers: int,
+    dropout: float, train: bool, bidirectional: bool, batch_first: bool,
+) -> None:  # fmt: skip
+    """NetworkError unless the tensors of an LSTM fit each other: torch reads past their ends.
+
+    The arguments are named as in its schema.
+    """
+    ways = 2 if bidirectional else 1
+    clips = input.shape[0 if batch_first else 1] if input.dim() == 3 else 0
+    width = hx[0].shape[-1] if len(hx) == 2 and hx[0].dim() == 3 else 0
+    expected: list[tuple[int, ...]] = []
+    for layer in range(num_layers):
+        of_input = input.shape[-1] if layer == 0 else ways * width
+        one = [(4 * width, of_input), (4 * width, width), *[(4 * width,)] * (2 * has_biases)]
+        expected += one * ways
+    states = [(num_layers * ways, clips, width)] * 2
+    given = [*params, *hx]
+    fits = [tuple(each.shape) for each in given] == [*expected, *states] and clips and width
+    if not fits or any((each.dtype, each.device) != (input.dtype, input.device) for each in given):
+        raise NetworkError("its program has an LSTM whose weights, states and inputs do not fit each other")
 
 
 def written(operation: Any, arguments: Mapping[str, Any]) -> list[str]:

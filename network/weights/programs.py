@@ -18,7 +18,19 @@ from common.errors import DataError, NetworkError
 from common.files import reason
 from network.srtg import without_autocast
 from network.weights.facts import shown
-from network.weights.operations import AUTOCAST, CODES, DTYPES, SCHEMA, WITHOUT_VALUE, operation_of, returned, written
+from network.weights.operations import (
+    AUTOCAST,
+    CODES,
+    DTYPES,
+    LSTM,
+    SCHEMA,
+    WITHOUT_VALUE,
+    check_constants,
+    check_lstm,
+    operation_of,
+    returned,
+    written,
+)
 from network.weights.reading import unpacks_to_far_more
 
 LARGEST_JSON = 2**26
@@ -63,6 +75,8 @@ class Graph(NamedTuple):
                 with without_autocast(values[DEVICE].type):
                     result = call.run(given | {DEVICE: values[DEVICE]})
             else:
+                if call is LSTM:
+                    check_lstm(**given)
                 result = call(**given)
             values.update(zip(outputs, result if is_tuple else [result], strict=True))
             for name in last_use_of:
@@ -234,7 +248,9 @@ def _call(node: Mapping[str, Any], kept: Collection[str]) -> tuple[Any, dict[str
             f"its program calls {shown(target)}, which is none of the operations that are run here, in "
             "network/weights/operations.py: give the checkpoint that it was made of"
         )
-    return call, {_text(each["name"]): _argument(each["arg"]) for each in inputs}
+    arguments = {_text(each["name"]): _argument(each["arg"]) for each in inputs}
+    check_constants(call, arguments)
+    return call, arguments
 
 
 def _argument(argument: Mapping[str, Any]) -> Any:

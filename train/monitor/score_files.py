@@ -74,7 +74,7 @@ def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Re
 def _has_loss(row: Row, loss: float | None) -> bool:
     """Whether a row may be that of an epoch with this loss (None: it was not validated), as precisely as it tells it.
 
-    A spreadsheet leaves zeros out, and may round. A row without a number may be any.
+    A spreadsheet leaves zeros out, adds some, and may round. A row without a number may be any.
     """
     try:
         told = Decimal(str(row.get("loss") or "nan").strip())
@@ -83,7 +83,8 @@ def _has_loss(row: Row, loss: float | None) -> bool:
     digits = told.as_tuple().exponent
     if not isinstance(digits, int):  # no finite number
         return True
-    return loss is not None and abs(float(told) - loss) <= 0.51 * 10.0**digits
+    # The files have six digits, see `_columns`.
+    return loss is not None and abs(float(told) - loss) <= max(0.51 * 10.0 ** min(digits, 300), 5.1e-7)
 
 
 class ScoreFiles:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch._export.serde import schema
 
-from common.errors import UserError
+from common.errors import NetworkError, UserError
 from network.resnet3d import Recursion
 from network.weights.exporting import export_program
-from network.weights.operations import DTYPES, FORMATS, OPERATIONS, PREFIX, SCHEMA, operation_of
+from network.weights.operations import DTYPES, FORMATS, OPERATIONS, PREFIX, SCHEMA, check_lstm, operation_of
 from network.weights.programs import Graph, Name, Program, Step, read_program
 from tests.tiny_network import TinyNetwork
 
@@ -144,6 +144,18 @@ REFUSED = {
         },
         "more values than the file",
     ),
+    "a number in place of a type": (
+        {MODEL: lambda value: json.loads(json.dumps(value).replace('{"as_scalar_type": 7}', '{"as_int": -1}'))},
+        "a dtype of",
+    ),
+    "a tensor as large as one likes": (
+        {MODEL: replaced(lambda each: each.get("name") == "size", lambda each: each.update(arg={"as_ints": [2**40]}))},
+        "makes a tensor of",
+    ),
+    "a window without end": (
+        {MODEL: replaced(lambda each: each.get("name") == "padding", lambda each: each.update(arg={"as_int": 9**9}))},
+        "a padding of",
+    ),
     "another version of the format": (
         {MODEL: lambda value: value | {"schema_version": {"major": 9, "minor": 1}}},
         "another version of torch",
@@ -158,6 +170,23 @@ def test_what_only_torch_could_read_is_refused(tmp_path, exported, name):
     with pytest.raises(UserError, match=rf"x\.pt2.*{message}") as error:
         read_program(changed(tmp_path / "x.pt2", exported, changes))
     assert "\n" not in str(error.value)
+
+
+LSTM_ARGUMENTS = (torch.zeros(4, 8, 6), [torch.zeros(1, 8, 5)] * 2,
+                  [torch.zeros(20, 6), torch.zeros(20, 5), torch.zeros(20), torch.zeros(20)])  # fmt: skip
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_an_lstm_whose_tensors_do_not_fit_is_not_called(part):
+    """torch reads and writes past their ends: the process dies, or gives scores of other memory."""
+    flags = (True, 1, 0.0, False, False, False)
+    check_lstm(*LSTM_ARGUMENTS, *flags)
+    torch.lstm(*LSTM_ARGUMENTS, *flags)
+    wrong = list(LSTM_ARGUMENTS)
+    wrong[part] = [torch.zeros(4, 8, 7), [torch.zeros(1, 1, 5)] * 2, [torch.zeros(20)] * 4][part]
+    for given in (wrong, [*wrong[:2], wrong[2][:3]]):
+        with pytest.raises(NetworkError, match="LSTM"):
+            check_lstm(*given, *flags)
 
 
 def test_damaged_programs_are_one_line_or_the_same(tmp_path, exported, capfd):

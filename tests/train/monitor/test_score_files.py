@@ -6,7 +6,7 @@ import pytest
 
 from train.monitor.score_files import drop_rows
 
-REPORTED = [[1, 1.5000001, 1.25], [2, 1.123456, None], [3, 0.5, 0.75]]
+REPORTED = [[1, 1.5000001, 1.25], [2, 1.1234564, None], [3, 0.5, 0.75]]
 
 
 def write(folder, train, val):
@@ -26,6 +26,7 @@ def epochs(folder, name):
         ({1: "1.500000", 2: "1.123456", 3: "0.500000"}, {1: "1.250000", 3: "0.750000"}),
         ({3: "0.5", 1: "1.5", 2: "1.12"}, {3: "0.75", 1: "1.3"}),  # of a spreadsheet
         ({1: "1.5", 2: "1.12E+00", 3: "5E-1"}, {1: "", 3: "nan"}),
+        ({1: "1.50000000", 2: "1.12345600", 3: "0.50000000"}, {1: "1.2500000000", 3: "0.7500000"}),  # of pandas
         ({1: "1.5", 2: "1.1", 3: "0.5", 4: "9"}, {1: "1.25", 3: "0.8", 4: "9"}),  # killed before its checkpoint
     ],
 )
@@ -44,6 +45,7 @@ def test_rows_of_the_run_stay(tmp_path, caplog, train, val, reported):
         ({1: "1.250000", 3: "0.750002"}, [1]),
         ({1: "1.25", 3: "0.8", 2: "1.1"}, [1]),
         ({1: "1.26", 3: "0.75"}, []),
+        ({1: "1e999999", 3: "0.75"}, []),
     ],
 )
 def test_from_the_first_other_loss_on_rows_are_of_another_attempt(tmp_path, caplog, val, kept):
