@@ -1,6 +1,7 @@
 """A checksum within an .onnx file, whose format has none: the metadata entry `srtg_crc32`.
 
-It holds the CRC-32 and the size of the whole file, computed with zeros in its own place. Other readers ignore it.
+It holds the CRC-32 and the size of the whole file, computed with zeros in its own place, as a text in JSON: all entries
+are JSON. Other readers ignore it.
 """
 
 import mmap
@@ -9,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 CHECKSUM = "srtg_crc32"
-EMPTY = "0" * 8 + ":" + "0" * 12
-"""The entry's value while the checksum is computed: 8 hex digits, the size with 12 digits."""
+EMPTY = f'"{"0" * 8}:{"0" * 12}"'
+"""The entry's value while the checksum is computed: in quotes, 8 hex digits, and the size with 12 digits."""
+SIZE = EMPTY.index(":")  # where it begins
 BLOCK = 2**20
 
 # A metadata entry as protobuf writes it: field 1, the length and the key; field 2, the length and the value.
@@ -38,7 +40,7 @@ def changed(path: Path, metadata: Mapping[str, str]) -> str:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         at, value = _place_and_value(content)
         found = content[at : at + len(EMPTY)]
-    if not at or found[8:] != value[8:]:
+    if not at or found[SIZE:] != value[SIZE:]:
         return "edited"
     return "" if found == value else "damaged"
 
@@ -51,7 +53,7 @@ def _place_and_value(content: mmap.mmap) -> tuple[int, bytes]:
     checksum = _crc(content, 0, at, 0)
     checksum = zlib.crc32(EMPTY.encode(), checksum)
     checksum = _crc(content, at + len(EMPTY), len(content), checksum)
-    return at, f"{checksum:08x}:{len(content):012d}".encode()
+    return at, f'"{checksum:08x}:{len(content):012d}"'.encode()
 
 
 def _crc(content: mmap.mmap, start: int, end: int, checksum: int) -> int:
