@@ -42,7 +42,7 @@ from data.clips.sampling import ClipSampling
 from data.clips.span_report import sampled_times, span_text, unknown_rates
 from data.labels.class_order import read_class_index
 from data.labels.content import content_of
-from data.labels.passport import passport_lines, passport_of, warning_of_others
+from data.labels.passport import passport_of, tell_passport
 from data.labels.splits import load_val
 from data.labels.video_list import VideoList
 from data.loading.loader import BatchLoader, SequentialBatches
@@ -184,11 +184,7 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
         length, interval = found.preprocessing.clip_length, interval_of(found.preprocessing.interval)
         LOG.info("%s", span_text(sampled_times(videos), length, interval, "validation"))
         passport = passport_of(videos, options.split)
-        for line in passport_lines(passport):
-            LOG.info("%s", line)
-        for line in warning_of_others(passport):
-            LOG.warning("%s", line)
-            warnings.append(line)
+        warnings += tell_passport(passport)
     views = ViewOptions(options.val_clips, options.val_crops, options.val_size)
     evaluate_as = partial(
         evaluate_views, model, found.preprocessing, videos, views, options, precision, device, ranks, console

@@ -25,7 +25,7 @@ from data.clips.sampling import ClipSampling
 from data.clips.types import ClipShape
 from data.labels.content import Content, content_of
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.passport import passport_lines, passport_of, warning_of_others
+from data.labels.passport import passport_of, tell_passport
 from data.labels.splits import load_val
 from data.labels.video_list import VideoList
 from data.loading.loader import BatchLoader, SequentialBatches
@@ -121,11 +121,7 @@ def run_evaluation(
     passport: dict[str, Any] = {}
     if ranks.is_first:
         passport = passport_of(videos, _split(options))
-        for line in passport_lines(passport):
-            LOG.info("%s", line)
-        for line in warning_of_others(passport):
-            LOG.warning("%s", line)
-            warnings.append(line)
+        warnings += tell_passport(passport)
         tell_enlarged(videos, val_shape(options), "validation", Cropping(scale=options.crop_scale))
         tell_spans(videos, options, "validation")
     if options.debug_mode:

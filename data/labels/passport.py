@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from common.logs import LOG
 from data.labels.class_folders import in_threads
 from data.labels.label_counts import kind_of
 from data.labels.other_video import other_video
@@ -110,6 +111,16 @@ def warning_of_others(passport: Mapping[str, Any]) -> list[str]:
         f"{passport['split']}: {of} have a database of another video: {others['such_as']}. Was it copied, or the "
         "folder renamed? python -m data.prepare.verify lists all"
     ]
+
+
+def tell_passport(passport: Mapping[str, Any]) -> list[str]:
+    """Log a passport; the lines that are warnings."""
+    for line in passport_lines(passport):
+        LOG.info("%s", line)
+    warnings = warning_of_others(passport)
+    for line in warnings:
+        LOG.warning("%s", line)
+    return warnings
 
 
 def _presence(passport: Mapping[str, Any]) -> str:

@@ -170,7 +170,8 @@ def write_json(
         return facts | ({"warnings": [_escaped(each) for each in result.warnings]} if result.warnings else {})
 
     with write_errors(path), atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        head = json_text({"made_by": MADE_BY, **{name: fact for name, fact in about.items() if name != "videos"}})
+        facts = {name: fact for name, fact in about.items() if name != "videos"}  # their number; here is their list
+        head = json_text({"made_by": MADE_BY, **facts})
         file.write(f'{head[:-1]}, "videos": [')  # a video at a time: there may be many
         for number, result in enumerate(results):
             file.write(f"{',' * (number > 0)}\n{json.dumps(video(result), ensure_ascii=False)}")

@@ -97,14 +97,11 @@ def check_constants(operation: Any, arguments: Mapping[str, Any]) -> None:
     for argument, value in arguments.items():
         if argument in OF_TYPES and not (value is None or isinstance(value, OF_TYPES[argument])):
             raise NetworkError(f"its program has a {argument} of {shown(value)}")
-        numbers = [each for each in (value if isinstance(value, list) else [value]) if type(each) in (int, float)]
-        if argument in _WINDOWS and any(abs(each) > LARGEST_WINDOW for each in numbers):
+        numbers = [abs(each) for each in (value if isinstance(value, list) else [value]) if type(each) is int]
+        if argument in _WINDOWS and max(numbers, default=0) > LARGEST_WINDOW:
             raise NetworkError(f"its program has a {argument} of {shown(str(value))}")
-        if (
-            name in _MAKING
-            and argument != "fill_value"
-            and math.prod(max(1, abs(each)) for each in numbers) > MOST_VALUES
-        ):
+        makes = name in _MAKING and argument not in ("fill_value", "value")
+        if makes and math.prod(max(1, each) for each in numbers) > MOST_VALUES:
             raise NetworkError(f"its program makes a tensor of {shown(str(value))}")
 
 

@@ -12,7 +12,16 @@ from torch._export.serde import schema
 from common.errors import NetworkError, UserError
 from network.resnet3d import Recursion
 from network.weights.exporting import export_program
-from network.weights.operations import DTYPES, FORMATS, OPERATIONS, PREFIX, SCHEMA, check_lstm, operation_of
+from network.weights.operations import (
+    DTYPES,
+    FORMATS,
+    OPERATIONS,
+    PREFIX,
+    SCHEMA,
+    check_constants,
+    check_lstm,
+    operation_of,
+)
 from network.weights.programs import Graph, Name, Program, Step, read_program
 from tests.tiny_network import TinyNetwork
 
@@ -170,6 +179,12 @@ def test_what_only_torch_could_read_is_refused(tmp_path, exported, name):
     with pytest.raises(UserError, match=rf"x\.pt2.*{message}") as error:
         read_program(changed(tmp_path / "x.pt2", exported, changes))
     assert "\n" not in str(error.value)
+
+
+def test_a_padding_without_end_in_value_is_allowed():
+    """A network that pads with minus infinity before a maximum could not be evaluated as .pt2."""
+    check_constants(torch.ops.aten.pad.default, {"pad": [1, 1], "mode": "constant", "value": float("-inf")})
+    check_constants(torch.ops.aten.full.default, {"size": [2, -1], "fill_value": 2**40, "dtype": torch.float32})
 
 
 LSTM_ARGUMENTS = (torch.zeros(4, 8, 6), [torch.zeros(1, 8, 5)] * 2,
