@@ -56,7 +56,7 @@ def same_recording(tree: Tree, videos: Sequence[Video]) -> list[list[int]]:
 
     Forms are the suffix (`a.avi`, `a.mp4`) and a folder of frames (`a/`, `a.mp4/`, `a_frames/`). They may also lie in
     folders that are named after the form, as `mp4/a.mp4`, `videos/a.mp4` and `frames/a/`, and frames in `a/frames/`
-    beside `a/a.mp4`. Case does not count.
+    beside `a/a.mp4`. Case does not count in the name.
     """
     folders = _of_frames(tree)
     found: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
