@@ -109,6 +109,8 @@ def _check_videos(
                     warned.append(item)
                 part = (made.start, made.end, made.first_frame, made.end_frame)
                 by_content.setdefault((made.size, made.content, *part), []).append(item)
+                if made.digest:  # of a copy in another container, too
+                    by_content.setdefault((made.digest,), []).append(item)
                 for kind, why in clip_problems(outcome.job.name, rows, made, verdict.frames):
                     if kind == SHORT:
                         short.append(item)
@@ -136,11 +138,22 @@ def _check_videos(
         report.notes.append(
             f"converted with a warning, which convert lists again in convert_failures.csv: {some(warned, 'video')}"
         )
-    copies = [" = ".join(sorted(names)) for names in by_content.values() if len(names) > 1]
+    copies = _joined(by_content.values())
     if copies:
         report.count("same content", len(copies))
-        report.notes.append(f"made from the same bytes, which should not be in both splits: {some(copies, 'group')}")
+        what = "made from the same bytes or of the same frames, which should not be in both splits"
+        report.notes.append(f"{what}: {some(copies, 'group')}")
     return deletion
+
+
+def _joined(alike: Iterable[Sequence[str]]) -> list[str]:
+    """The videos that are copies of one another, a line for each group; groups with a video in common are one."""
+    group_of: dict[str, frozenset[str]] = {}
+    for names in alike:
+        if len(names) > 1:
+            group = frozenset(names).union(*(group_of.get(name, ()) for name in names))
+            group_of |= dict.fromkeys(group, group)
+    return sorted(" = ".join(sorted(group)) for group in set(group_of.values()))
 
 
 def _label_files(given: list[Path] | None, dataset: Path) -> list[Path]:

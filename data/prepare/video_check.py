@@ -19,7 +19,7 @@ from data.store.frame_store import (
     count_text,
     leftovers,
 )
-from data.store.origin import Origin, read_origin
+from data.store.origin import FramesDigest, Origin, read_origin
 
 CHUNK = 16  # frames decoded at a time
 CHUNK_PIXELS = 2**25  # fewer if they are large
@@ -100,8 +100,11 @@ def _check_database(decode: str, folder: Path, beat: Callable[[], None]) -> _Fou
     try:
         with FrameStore(folder) as store:
             count = store.check_numbering()
-            _decode(store, {"none": 0, "first": 1, "all": count}[decode], beat)
-            return _Found(count, store.video_id(), read_origin(folder / DATABASE))
+            digest = _decode(store, {"none": 0, "first": 1, "all": count}[decode], beat)
+            made = read_origin(folder / DATABASE)
+            if decode == "all" and made and made.digest not in ("", digest):
+                return _Found(problem=("broken", f"{DATABASE} holds other frames than were written to it; {REMEDY}"))
+            return _Found(count, store.video_id(), made)
     except FrameStoreError as error:
         kind = "broken" if error.damaged else "unreadable"
         return _Found(problem=(kind, str(error).removeprefix(f"{folder}/")))
@@ -138,13 +141,17 @@ def _check_class(folder: Path, made: Origin) -> Iterator[tuple[str, str]]:
         )
 
 
-def _decode(store: FrameStore, count: int, beat: Callable[[], None]) -> None:
-    """Decode the first `count` frames, all of which must have the size of the first."""
+def _decode(store: FrameStore, count: int, beat: Callable[[], None]) -> str:
+    """Decode the first `count` frames, all of which must have the size of the first; return their digest."""
+    digest = FramesDigest()
     if count == 0:
-        return
+        return digest.text()
     height, width = store.size()
     chunk = min(CHUNK, max(1, CHUNK_PIXELS // (height * width)))
     for start in range(0, count, chunk):
         beat()
         # `read` compares the sizes of the frames of one call: include the first each time.
         store.read([0, *range(start, min(start + chunk, count))])
+        for index in range(start, min(start + chunk, count)):
+            digest.add(store.jpeg(index))
+    return digest.text()

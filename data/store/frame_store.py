@@ -27,7 +27,7 @@ from common.files import atomic_file, sync_folder
 from data.store.crop_box import CropBox
 from data.store.database import CONVERT, ERRORS, REMEDY, FrameStoreError, database_error, open_database, shown
 from data.store.jpeg import CropDecoder, NoJpegError, NotDecodedError, decode_whole, jpeg_size
-from data.store.origin import read_origin, read_rate, write_origin
+from data.store.origin import FramesDigest, read_origin, read_rate, write_origin
 from data.store.video_source import clip_array
 
 DATABASE = "frames.db"
@@ -396,6 +396,7 @@ def _write_database(
     path: Path, video_folder: Path, jpegs: Iterable[bytes], origin: Callable[[], Mapping[str, str]] | None
 ) -> int:
     video_id = os.fsencode(video_folder.name).decode("utf-8", errors="replace")
+    digest = FramesDigest()
 
     def rows() -> Iterator[tuple[str, bytes, int]]:
         for number, jpeg in enumerate(jpegs, start=1):
@@ -403,6 +404,7 @@ def _write_database(
                 _, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
             except ValueError as error:
                 raise FrameStoreError(f"{video_folder}: frame_{number:05d} is not a JPEG ({error})") from error
+            digest.add(jpeg)
             yield f"{video_id}/frame_{number:05d}", jpeg, width
 
     path.unlink(missing_ok=True)  # may be left by a killed process that had the same process id
@@ -414,7 +416,7 @@ def _write_database(
             connection.execute("BEGIN")
             count = connection.executemany("INSERT INTO Images VALUES (?, ?, ?)", rows()).rowcount
             if origin is not None:
-                write_origin(connection, origin())
+                write_origin(connection, {**origin(), "digest": digest.text()})
             connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
         raise _write_error(path, error) from error

@@ -16,6 +16,7 @@
     resampled             yes, if frames were repeated or dropped for that rate, as asked for
     variable              yes, if the steps between the frames are uneven
     whole                 a fingerprint of all bytes of a damaged source; only if it is known to be damaged
+    digest                of all frames in their order, as they were written
     version               of the project
 
 Databases of older versions and of dataset2database have no such table. FrameStore does not read it. Other rows may
@@ -76,6 +77,7 @@ class Origin:
     is_variable: bool = False
     first_frame: int | None = None
     end_frame: int | None = None
+    digest: str = ""  # empty: of an older version
 
     @property
     def is_damaged(self) -> bool:
@@ -116,6 +118,7 @@ class Origin:
             "variable": "yes" if self.is_variable else "",
             "first_frame": "" if self.first_frame is None else str(self.first_frame),
             "end_frame": "" if self.end_frame is None else str(self.end_frame),
+            "digest": self.digest,
         }
         return {name: _text(value) for name, value in rows.items() if value}
 
@@ -240,6 +243,7 @@ def _origin(found: Mapping[str, str | None]) -> Origin | None:
             is_variable=rows.get("variable") == "yes",
             first_frame=int(rows["first_frame"]) if "first_frame" in rows else None,
             end_frame=int(rows["end_frame"]) if "end_frame" in rows else None,
+            digest=rows.get("digest", ""),
         )
     except (KeyError, ValueError, TypeError):
         return None
@@ -282,6 +286,22 @@ def folder_content(frames: Sequence[Path]) -> tuple[int, str]:
         for piece in _pieces(path):
             digest.update(piece)
     return sum(sizes), digest.hexdigest()
+
+
+class FramesDigest:
+    """A digest of a video's frames as they are stored: blake2b of the size and the bytes of each, in their order."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=DIGEST)
+
+    def add(self, jpeg: bytes) -> None:
+        """Add the next frame."""
+        self._hash.update(b"%d\n" % len(jpeg))
+        self._hash.update(jpeg)
+
+    def text(self) -> str:
+        """The digest of the frames so far, as the row `digest` has it."""
+        return self._hash.hexdigest()
 
 
 def whole_content(files: Sequence[Path]) -> str:

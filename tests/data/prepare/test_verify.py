@@ -4,9 +4,11 @@ import csv
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -241,7 +243,8 @@ def test_copies_of_one_video_are_named(tmp_path: Path, capsys: pytest.CaptureFix
         origin = Origin(
             "videos", f"{name}.mp4", 7, "ab" if name != "other" else "cd", start, start and 2.0, 360, 90, False
         )
-        write_frames(tmp_path / "jpg" / "a" / name, numbered_jpegs(range(2)), origin.rows)
+        frames = range(2) if name.startswith("x") else range(2, len(name))
+        write_frames(tmp_path / "jpg" / "a" / name, numbered_jpegs(frames), origin.rows)
     assert main([str(tmp_path), "--workers", "1"]) == 0
     output = capsys.readouterr().out
     assert "a/x = a/x (1)" in output
@@ -379,3 +382,31 @@ def test_missing_videos_whose_names_the_locale_cannot_write_are_explained(
         monkeypatch.setattr("sys.getfilesystemencoding", lambda encoding=encoding: encoding)
         assert main(words) == 1
         assert ("PYTHONUTF8=1" in capsys.readouterr().out) == is_told
+
+
+def test_frames_that_were_changed_since_they_were_written_are_found(tmp_path: Path) -> None:
+    """A byte that a disk loses inside of a JPEG may still decode: to another picture, without a word."""
+    encode_numbered_video(tmp_path / "videos" / "walk" / "a.mp4", 6)
+    convert.main([str(tmp_path / "videos"), str(tmp_path / "data"), "--workers", "1"])
+    folder = tmp_path / "data" / "jpg" / "walk" / "a"
+    assert kinds(folder, "all") == []
+    with closing(sqlite3.connect(folder / "frames.db")) as database, database:
+        database.execute(
+            "UPDATE Images SET frames = (SELECT frames FROM Images WHERE ObjId = 'a/frame_00003') "
+            "WHERE ObjId = 'a/frame_00004'"
+        )
+    assert kinds(folder, "first") == []
+    assert kinds(folder, "all") == ["broken"]
+
+
+def test_a_copy_in_another_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One recording in both splits makes a score that no new video reaches."""
+    video = tmp_path / "videos" / "walk" / "a.mp4"
+    encode_numbered_video(video, 6)
+    video.with_name("b.mp4").write_bytes(video.read_bytes() + b"\0\0\0\x08free")  # as a container that was written anew
+    encode_numbered_video(video.with_name("c.mp4"), 7)
+    convert.main([str(tmp_path / "videos"), str(tmp_path / "data"), "--workers", "1"])
+    capsys.readouterr()
+    assert main([str(tmp_path / "data"), "--workers", "1"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "walk/a = walk/b" in printed and "walk/c" not in printed

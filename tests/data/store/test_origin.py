@@ -10,21 +10,37 @@ import pytest
 
 from common.version import VERSION
 from data.store.frame_store import FrameStore, write_frames
-from data.store.origin import MAX_LETTERS, PIECE, Origin, file_content, folder_content, read_origin
+from data.store.origin import (
+    MAX_LETTERS,
+    PIECE,
+    FramesDigest,
+    Origin,
+    file_content,
+    folder_content,
+    read_origin,
+)
 from data.store.video_source import VideoSourceError
 from tests.numbered import frame_numbers, numbered_jpegs, write_database
 
 ORIGIN = Origin("train", "walk/a.mp4", 123, "ab" * 16, 1.5, 3.25, 360, 90, False)
 
 
+def written(origin: Origin, frames: int) -> Origin:
+    """As it is in the database of that many frames."""
+    digest = FramesDigest()
+    for jpeg in numbered_jpegs(range(frames)):
+        digest.add(jpeg)
+    return replace(origin, digest=digest.text())
+
+
 def test_it_is_read_back_as_written_and_the_frames_with_it(tmp_path: Path) -> None:
     write_frames(tmp_path / "v", numbered_jpegs(range(5)), lambda: ORIGIN.rows(["one", "two"]))
-    assert read_origin(tmp_path / "v" / "frames.db") == replace(ORIGIN, warnings="one\ntwo")
+    assert read_origin(tmp_path / "v" / "frames.db") == written(replace(ORIGIN, warnings="one\ntwo"), 5)
     assert frame_numbers(FrameStore(tmp_path / "v").read(range(5))) == list(range(5))
     assert FrameStore(tmp_path / "v").check_numbering() == 5
     whole = replace(ORIGIN, start=None, end=None, keep_partial=True, seconds=0.4)
     write_frames(tmp_path / "w", numbered_jpegs(range(1)), whole.rows)
-    assert read_origin(tmp_path / "w" / "frames.db") == whole
+    assert read_origin(tmp_path / "w" / "frames.db") == written(whole, 1)
 
 
 def test_the_table_is_what_the_documentation_says(tmp_path: Path) -> None:
@@ -35,6 +51,7 @@ def test_the_table_is_what_the_documentation_says(tmp_path: Path) -> None:
     assert dict(rows) == {
         "videos": "train", "source": "walk/a.mp4", "size": "123", "content": "ab" * 16, "start": "1.5", "end": "3.25",
         "short_side": "360", "quality": "90", "keep_partial": "no", "version": VERSION,
+        "digest": written(ORIGIN, 5).digest,
     }  # fmt: skip
 
 
@@ -57,7 +74,7 @@ def test_the_rate_is_read_without_the_rest(tmp_path: Path) -> None:
     """Each clip whose interval is a time needs it."""
     made = replace(ORIGIN, fps=30000 / 1001, is_variable=True)
     write_frames(tmp_path / "v", numbered_jpegs(range(2)), made.rows)
-    assert read_origin(tmp_path / "v" / "frames.db") == made
+    assert read_origin(tmp_path / "v" / "frames.db") == written(made, 2)
     assert FrameStore(tmp_path / "v").rate() == 30000 / 1001
     with FrameStore(tmp_path / "v") as store:
         assert store.rate() == 30000 / 1001
@@ -139,7 +156,7 @@ def test_a_huge_value_is_read_in_part_and_one_of_a_change_that_goes_on_not_at_al
 
 def test_later_rows_do_no_harm(tmp_path: Path) -> None:
     write_frames(tmp_path / "v", numbered_jpegs(range(3)), lambda: ORIGIN.rows() | {"frame_rate": "25"})
-    assert read_origin(tmp_path / "v" / "frames.db") == ORIGIN
+    assert read_origin(tmp_path / "v" / "frames.db") == written(ORIGIN, 3)
 
 
 def test_a_damaged_database_is_not_taken_for_one_without_origin(tmp_path: Path) -> None:
