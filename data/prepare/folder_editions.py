@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from data.labels.text import counted, first_names, letters
-from data.prepare.folder_layout import Layout, Video
+from data.prepare.folder_layout import Layout, Video, folder_of_class
 from data.prepare.folder_state import STATE
 from data.prepare.folder_tree import Tree
 
@@ -57,7 +57,7 @@ def check_editions(tree: Tree, layout: Layout, known: Collection[str]) -> Layout
         number = sum(count for each, count in numbers.items() if each.inside == label)
         is_sure = len(others) > 1 and not all(map(str.isdecimal, others))
         if is_sure and label not in names and label not in known and 2 * number > of_class[label]:
-            above = _above(tree, layout.videos, label)
+            above = folder_of_class(tree, layout.videos, label)
             place, pattern = tree.videos.joinpath(*above, label), "^" + "[^/]+/" * len(above) + "([^/]+)/"
             raise DataError(
                 f"{place} holds folders of other classes ({first_names(sorted(others))}), as an older copy of the "
@@ -70,13 +70,6 @@ def check_editions(tree: Tree, layout: Layout, known: Collection[str]) -> Layout
     what = "named as another class, but their videos are of the class in which they lie; move them if that is wrong"
     layout.notes.append(f"warning: {counted(len(numbers), 'folder')} in those of classes, {what}: {which}")
     return layout
-
-
-def _above(tree: Tree, videos: Sequence[Video], label: str) -> tuple[str, ...]:
-    """The folders in which that of a class lies: of its split, if it is not in the class."""
-    video = next(video for video in videos if video.label == label)
-    parts = video.path.relative_to(tree.videos).parts
-    return video.above if parts[len(video.above)] == label else ()
 
 
 def _named_as_classes(tree: Tree, videos: Sequence[Video]) -> Mapping[int, _Named]:
