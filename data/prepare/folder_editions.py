@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from data.labels.text import counted, first_names, letters
+from data.prepare.folder_copies import is_form
 from data.prepare.folder_layout import Layout, Video, folder_of_class
 from data.prepare.folder_state import STATE
 from data.prepare.folder_tree import Tree
@@ -41,18 +42,28 @@ def check_editions(tree: Tree, layout: Layout, known: Collection[str]) -> Layout
 
     No class that is `known` from earlier runs is refused. Another one is a copy if most of its videos lie in folders of
     two or more other classes. Names that are numbers may be those of subjects, too; and if most classes have such
-    folders, as <hand>/<camera> with `left` and `right`, the folders do not stand for classes.
+    folders, as <hand>/<camera> with `left` and `right`, the folders do not stand for classes, unless one holds all
+    videos of a class. Another note is on a folder that may be a class in the folder of another one.
     """
     found = _named_as_classes(tree, layout.videos)
+    strays = _strays([video for place, video in enumerate(layout.videos) if place not in found])
+    if strays:
+        which = first_names([f"{path} ({counted(number, 'video')})" for path, number in strays.items()])
+        what = "perhaps classes in the folder of another one, as only their videos lie deeper; if so, move them"
+        layout.notes.append(f"warning: {what}: {which}")
     numbers = Counter(found.values())
     inside = defaultdict[str, set[str]](set)
     for each in numbers:
         inside[each.inside].add(each.name)
     names = set[str]().union(*inside.values())
     classes = {video.label for video in layout.videos}
-    if 2 * len(inside) > len(classes) and 2 * len(names & inside.keys()) > len(names):
-        return layout
     of_class = Counter(video.label for video in layout.videos)
+    whole = any(
+        count == of_class[each.inside] and each.name not in known and not each.name.isdecimal()
+        for each, count in numbers.items()
+    )
+    if not whole and 2 * len(inside) > len(classes) and 2 * len(names & inside.keys()) > len(names):
+        return layout
     for label, others in inside.items():
         number = sum(count for each, count in numbers.items() if each.inside == label)
         is_sure = len(others) > 1 and not all(map(str.isdecimal, others))
@@ -70,6 +81,26 @@ def check_editions(tree: Tree, layout: Layout, known: Collection[str]) -> Layout
     what = "named as another class, but their videos are of the class in which they lie; move them if that is wrong"
     layout.notes.append(f"warning: {counted(len(numbers), 'folder')} in those of classes, {what}: {which}")
     return layout
+
+
+def _strays(videos: Sequence[Video]) -> Mapping[str, int]:
+    """The folders that may be classes in the folder of another one, and their numbers of videos; few classes have any.
+
+    All other videos lie at one depth below their classes, and those in these folders one deeper.
+    """
+    depths = defaultdict[str, Counter[int]](Counter)
+    for video in videos:
+        depths[video.label][len(video.folders)] += 1
+    mixed = {label for label, numbers in depths.items() if len(numbers) > 1}
+    usual = {depth for label, numbers in depths.items() if label not in mixed for depth in numbers}
+    if len(usual) != 1 or not mixed or len(mixed) > max(1, len(depths) // 10):
+        return {}
+    (depth,) = usual
+    if any(set(depths[label]) != {depth, depth + 1} for label in mixed):
+        return {}
+    found = Counter(f"{v.label}/{v.folders[0]}" for v in videos if v.label in mixed and len(v.folders) > depth)
+    others = {f"{v.label}/{v.folders[0]}" for v in videos if v.label in mixed and 0 < len(v.folders) <= depth}
+    return {path: count for path, count in sorted(found.items()) if path not in others and not is_form(path)}
 
 
 def _named_as_classes(tree: Tree, videos: Sequence[Video]) -> Mapping[int, _Named]:

@@ -261,6 +261,8 @@ def _check_classes(tree: Tree, layout: Layout) -> None:
     (label,) = labels
     inner = dict.fromkeys(video.folders[0] for video in layout.videos if video.folders)
     remedy = f"if the folders in it are the classes ({first_names(list(inner))}), give that folder" if inner else ""
+    if inner and any(not video.folders for video in layout.videos):
+        remedy = f"if folders in it are classes of their own ({first_names(list(inner))}), move them out of {label}"
     remedy = remedy or "training needs two or more: is it the folder above that you mean?"
     raise DataError(f"all {counted(len(layout.videos), 'video')} in {tree.videos} are of one class, {label}: {remedy}")
 
