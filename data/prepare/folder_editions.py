@@ -42,8 +42,8 @@ def check_editions(tree: Tree, layout: Layout, known: Collection[str]) -> Layout
 
     No class that is `known` from earlier runs is refused. Another one is a copy if most of its videos lie in folders of
     two or more other classes. Names that are numbers may be those of subjects, too; and if most classes have such
-    folders, as <hand>/<camera> with `left` and `right`, the folders do not stand for classes, unless one holds all
-    videos of a class. Another note is on a folder that may be a class in the folder of another one.
+    folders, as <hand>/<camera> with `left` and `right`, the folders do not stand for classes, and only those are told
+    that hold all videos of a class. Another note is on a folder that may be a class in the folder of another one.
     """
     found = _named_as_classes(tree, layout.videos)
     strays = _strays([video for place, video in enumerate(layout.videos) if place not in found])
@@ -58,12 +58,10 @@ def check_editions(tree: Tree, layout: Layout, known: Collection[str]) -> Layout
     names = set[str]().union(*inside.values())
     classes = {video.label for video in layout.videos}
     of_class = Counter(video.label for video in layout.videos)
-    whole = any(
-        count == of_class[each.inside] and each.name not in known and not each.name.isdecimal()
-        for each, count in numbers.items()
-    )
-    if not whole and 2 * len(inside) > len(classes) and 2 * len(names & inside.keys()) > len(names):
-        return layout
+    if 2 * len(inside) > len(classes) and 2 * len(names & inside.keys()) > len(names):
+        whole = {each for each in numbers if numbers[each] == of_class[each.inside] and not each.name.isdecimal()}
+        numbers = Counter({each: numbers[each] for each in whole})
+        inside.clear()
     for label, others in inside.items():
         number = sum(count for each, count in numbers.items() if each.inside == label)
         is_sure = len(others) > 1 and not all(map(str.isdecimal, others))

@@ -83,6 +83,14 @@ def test_a_class_that_was_dragged_into_another_one_is_told(tmp_path: Path, files
     assert len(notes) == 1 and "move them" in notes[0]
 
 
+def test_cameras_with_the_names_of_classes_are_told_and_not_refused(tmp_path: Path) -> None:
+    """The class `left` has one camera; the dataset is right, and `up` is no copy of it."""
+    cameras = "up/left/1.mp4 up/right/1.mp4"
+    dataset = plan(tmp_path, f"left/right/1.mp4 left/right/2.mp4 right/left/1.mp4 right/right/1.mp4 {cameras}")
+    assert dataset.classes == ["left", "right", "up"] and "left/right (2 videos)" in said(dataset, "another class")
+    assert "right/left" not in said(dataset, "another class")
+
+
 def test_one_class_in_the_other_of_two_is_told(tmp_path: Path) -> None:
     """The line said to give the folder in which one of the two lies."""
     with pytest.raises(DataError, match=r"of one class, run: if folders in it are .*\(walk\), move them out of run"):
