@@ -24,7 +24,7 @@ from data.store.video_file import open_video
 
 SAMPLE = 24  # pairs of videos of two folders that are compared
 FEWEST = 4  # of them that tell anything
-MOST_FILES = 1000  # that are opened in a dataset: of many folders with names such as 001.mp4, the rest is not compared
+MOST_FILES = 500  # that are opened in a dataset: of many folders with names such as 001.mp4, the rest is not compared
 MOST_FOLDERS = 1000  # that are compared with each other
 MISSES = 10  # one of so many pairs may differ, such as a file that was cut short
 CHANCE = 1e-3  # that the lengths agree in any two of the folders though the recordings are others
