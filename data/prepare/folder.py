@@ -29,6 +29,7 @@ from data.prepare.folder_layout import Layout, by_folders, by_pattern, class_pat
 from data.prepare.folder_lists import Classes, names_of_numbers, read_classes
 from data.prepare.folder_modalities import check_modalities
 from data.prepare.folder_plan import Dataset, Wish, plan_dataset
+from data.prepare.folder_recordings import check_classes
 from data.prepare.folder_report import next_commands, rates_of, split_table, warnings_of
 from data.prepare.folder_source import (
     FRAMES,
@@ -108,7 +109,9 @@ def _layout(tree: Tree, options: argparse.Namespace, classes: Classes | None, st
     check_made_here(tree)
     if not options.class_from:
         try:
-            return check_editions(tree, by_folders(tree), state.classes)
+            layout = check_editions(tree, by_folders(tree), state.classes)
+            check_classes(tree, layout, state.classes)
+            return layout
         except DataError as error:
             end = label_files_near(options.videos)
             raise DataError(f"{error}{'.' if end and not str(error).endswith('?') else ''}{end}") from None

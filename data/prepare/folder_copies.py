@@ -70,6 +70,12 @@ def _of_frames(tree: Tree) -> set[Path]:
     return {each.path for each in tree.found if each.kind == "frames"}
 
 
+def is_form(folder: str) -> bool:
+    """Whether a folder is named after a form of videos, as run/mp4 or run/frames."""
+    name = PurePath(folder).name.casefold()
+    return name in FOLDERS or may_be_preview(name) or is_video(f"a.{name}")
+
+
 def _recording(path: PurePath, is_folder: bool) -> tuple[str, ...]:
     """The folder and name of a video, without what names its form."""
     name = composed(path.name).casefold()

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from data.labels.text import counted, first_names, letters
-from data.prepare.folder_layout import Layout, Video
+from data.prepare.folder_copies import is_form
+from data.prepare.folder_layout import Layout, Video, folder_of_class
 from data.prepare.folder_state import STATE
 from data.prepare.folder_tree import Tree
 
@@ -41,23 +42,31 @@ def check_editions(tree: Tree, layout: Layout, known: Collection[str]) -> Layout
 
     No class that is `known` from earlier runs is refused. Another one is a copy if most of its videos lie in folders of
     two or more other classes. Names that are numbers may be those of subjects, too; and if most classes have such
-    folders, as <hand>/<camera> with `left` and `right`, the folders do not stand for classes.
+    folders, as <hand>/<camera> with `left` and `right`, the folders do not stand for classes, and only those are told
+    that hold all videos of a class. Another note is on a folder that may be a class in the folder of another one.
     """
     found = _named_as_classes(tree, layout.videos)
+    strays = _strays([video for place, video in enumerate(layout.videos) if place not in found])
+    if strays:
+        which = first_names([f"{path} ({counted(number, 'video')})" for path, number in strays.items()])
+        what = "perhaps classes in the folder of another one, as only their videos lie deeper; if so, move them"
+        layout.notes.append(f"warning: {what}: {which}")
     numbers = Counter(found.values())
     inside = defaultdict[str, set[str]](set)
     for each in numbers:
         inside[each.inside].add(each.name)
     names = set[str]().union(*inside.values())
     classes = {video.label for video in layout.videos}
-    if 2 * len(inside) > len(classes) and 2 * len(names & inside.keys()) > len(names):
-        return layout
     of_class = Counter(video.label for video in layout.videos)
+    if 2 * len(inside) > len(classes) and 2 * len(names & inside.keys()) > len(names):
+        whole = {each for each in numbers if numbers[each] == of_class[each.inside] and not each.name.isdecimal()}
+        numbers = Counter({each: numbers[each] for each in whole})
+        inside.clear()
     for label, others in inside.items():
         number = sum(count for each, count in numbers.items() if each.inside == label)
         is_sure = len(others) > 1 and not all(map(str.isdecimal, others))
         if is_sure and label not in names and label not in known and 2 * number > of_class[label]:
-            above = _above(tree, layout.videos, label)
+            above = folder_of_class(tree, layout.videos, label)
             place, pattern = tree.videos.joinpath(*above, label), "^" + "[^/]+/" * len(above) + "([^/]+)/"
             raise DataError(
                 f"{place} holds folders of other classes ({first_names(sorted(others))}), as an older copy of the "
@@ -72,11 +81,24 @@ def check_editions(tree: Tree, layout: Layout, known: Collection[str]) -> Layout
     return layout
 
 
-def _above(tree: Tree, videos: Sequence[Video], label: str) -> tuple[str, ...]:
-    """The folders in which that of a class lies: of its split, if it is not in the class."""
-    video = next(video for video in videos if video.label == label)
-    parts = video.path.relative_to(tree.videos).parts
-    return video.above if parts[len(video.above)] == label else ()
+def _strays(videos: Sequence[Video]) -> Mapping[str, int]:
+    """The folders that may be classes in the folder of another one, and their numbers of videos; few classes have any.
+
+    All other videos lie at one depth below their classes, and those in these folders one deeper.
+    """
+    depths = defaultdict[str, Counter[int]](Counter)
+    for video in videos:
+        depths[video.label][len(video.folders)] += 1
+    mixed = {label for label, numbers in depths.items() if len(numbers) > 1}
+    usual = {depth for label, numbers in depths.items() if label not in mixed for depth in numbers}
+    if len(usual) != 1 or not mixed or len(mixed) > max(1, len(depths) // 10):
+        return {}
+    (depth,) = usual
+    if any(set(depths[label]) != {depth, depth + 1} for label in mixed):
+        return {}
+    found = Counter(f"{v.label}/{v.folders[0]}" for v in videos if v.label in mixed and len(v.folders) > depth)
+    others = {f"{v.label}/{v.folders[0]}" for v in videos if v.label in mixed and 0 < len(v.folders) <= depth}
+    return {path: count for path, count in sorted(found.items()) if path not in others and not is_form(path)}
 
 
 def _named_as_classes(tree: Tree, videos: Sequence[Video]) -> Mapping[int, _Named]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,6 +99,13 @@ def by_folders(tree: Tree) -> Layout:
     if empty := [place for root in roots for place in _folders_in(root, tree) if Path(place).parts not in known]:
         layout.notes.append(f"warning: without a video: {counted(len(empty), 'class folder')}, {first_names(empty)}")
     return layout._replace(said=f"layout: {said}", is_nested=deepest > 0)
+
+
+def folder_of_class(tree: Tree, videos: Sequence[Video], label: str) -> tuple[str, ...]:
+    """The folders in which that of a class lies: of its split, if it is not in the class."""
+    video = next(video for video in videos if video.label == label)
+    parts = video.path.relative_to(tree.videos).parts
+    return video.above if parts[len(video.above)] == label else ()
 
 
 def by_pattern(tree: Tree, pattern: re.Pattern[str]) -> Layout:
@@ -254,6 +261,8 @@ def _check_classes(tree: Tree, layout: Layout) -> None:
     (label,) = labels
     inner = dict.fromkeys(video.folders[0] for video in layout.videos if video.folders)
     remedy = f"if the folders in it are the classes ({first_names(list(inner))}), give that folder" if inner else ""
+    if inner and any(not video.folders for video in layout.videos):
+        remedy = f"if folders in it are classes of their own ({first_names(list(inner))}), move them out of {label}"
     remedy = remedy or "training needs two or more: is it the folder above that you mean?"
     raise DataError(f"all {counted(len(layout.videos), 'video')} in {tree.videos} are of one class, {label}: {remedy}")
 

@@ -11,7 +11,7 @@ from data.labels.label_row import clip_name, clip_name_in_milliseconds, frames_n
 from data.labels.made_from import stem as without_suffix
 from data.prepare.folder_layout import Video
 from data.prepare.report import as_listed
-from data.store.video_suffixes import is_video
+from data.store.video_suffixes import SUFFIXES, is_video, suffix
 
 Key = tuple[str, str, str]  # class, path below VIDEOS, times: what tells a video of a dataset from the others
 EDGES = re.compile(r"^\s+|\s+$|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -105,8 +105,8 @@ def _name(video: Video, key: Key, level: int) -> str:
         times = ""
     if level >= 2:
         stem = "_".join((*video.above, *video.folders, stem))
-    if level >= 3 and (suffix := video.path.suffix[1:]):
-        stem = f"{stem}_{suffix}"
+    if level >= 3 and suffix(video.path.name) in SUFFIXES:  # a folder of frames may be take.0
+        stem = f"{stem}_{video.path.suffix[1:]}"
     if level >= 4:
         stem = f"{stem}_{_digest(key)}"
     return _valid(stem + times, key)

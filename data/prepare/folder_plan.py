@@ -15,6 +15,7 @@ from data.prepare.folder_groups import Grouping, groups_of, merged
 from data.prepare.folder_layout import Layout, Video, check_spellings
 from data.prepare.folder_lists import Classes, ordered
 from data.prepare.folder_names import ids_of, key_of, listed, part_of, unreadable
+from data.prepare.folder_recordings import notes_on_views, views_below
 from data.prepare.folder_splits import sides_of, split_groups
 from data.prepare.folder_state import Named, State
 from data.prepare.folder_tree import Tree
@@ -81,7 +82,9 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     notes += groups.notes
     places = by_file(videos)
     same, forms = same_bytes(tree, videos, places, problems), same_recording(tree, videos)
-    names = merged(groups.names, [*same, *forms, *places.values()])
+    views, own_groups = views_below(videos, [*same, *forms]), wish.grouping == Grouping()
+    names = merged(groups.names, [*same, *forms, *places.values(), *(views.same if own_groups else ())])
+    layout = layout._replace(is_nested=layout.is_nested and not views.are_first)
     before = {named.key: named.split for named in state.names}
     known = [
         state.labelled.get((video.label, name)) or before.get(key, "")
@@ -94,7 +97,8 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     is_random = split["from"] == "random"
     notes += notes_on_copies(tree, videos, same, splits, is_random)
     notes += notes_on_forms(tree, videos, forms, splits, is_random, same)
-    notes += _of_groups(names, splits, [*same, *forms, of_files])
+    notes += notes_on_views(views, splits, is_random and own_groups)
+    notes += _of_groups(names, splits, [*same, *forms, *views.same, of_files])
     rows = [
         Named(video.label, name, side, listed(group), path, part_of(video))
         for video, name, side, group, path in zip(videos, ids, splits, names, paths, strict=True)

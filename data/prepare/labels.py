@@ -196,6 +196,8 @@ def _check_classes(files: dict[Path, list[LabelRow]], official: Official) -> lis
     number = len(set().union(*classes.values()))
     if number not in ((len(official.class_index),) if official.class_index else official.class_counts):
         notes.append(f"rows of {number} of {complete} classes: is this an excerpt?")
+    else:
+        notes += _check_rows(files, official)
     for beginning in official.rows:
         notes += [
             f"no {split} rows, no {beginning}_{split}.csv"
@@ -209,6 +211,16 @@ def _check_classes(files: dict[Path, list[LabelRow]], official: Official) -> lis
                 first = f"{len(unknown)}, as {quoted(unknown[0])}"
                 notes.append(f"classes of {beginning}_{split}.csv without a training row: {first}")
     return notes
+
+
+def _check_rows(files: dict[Path, list[LabelRow]], official: Official) -> list[str]:
+    """Notes on files with another number of rows than complete annotations have: a list may end too early."""
+    return [
+        f"{path.name} has {len(rows)} rows, complete annotations have {official.row_counts[path.stem]}: is a file of "
+        f"{official.sources[0].parent} cut short?"
+        for path, rows in files.items()
+        if len(rows) != official.row_counts.get(path.stem, len(rows))
+    ]
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from common.errors import DataError
 from common.files import what_is_at
-from data.labels.label_file import LabelRow, clip_name
+from common.text import quoted
+from data.labels.label_file import LabelRow, check_folder_name, clip_name
+from data.store.video_suffixes import is_video
 
 ALL_SPLITS = (1, 2, 3)
 
@@ -31,7 +33,7 @@ class Official:
 
     `rows` maps the beginning of a label file's name ("ucf101_split1") to its rows; the row's split completes the name.
     `class_index` is the dataset's class order, if it defines one. `class_counts` are the numbers of classes in complete
-    annotations, one for each version of the dataset.
+    annotations, one for each version of the dataset; `row_counts` those of rows of a label file, if they are known.
     """
 
     rows: dict[str, list[LabelRow]]
@@ -41,6 +43,7 @@ class Official:
     notes: list[str] = field(default_factory=list)
     class_index: tuple[str, ...] | None = None
     class_index_name: str = ""
+    row_counts: dict[str, int] = field(default_factory=dict)
 
 
 def make_row(label: str, youtube_id: str, split: str, line: int) -> LabelRow:
@@ -96,6 +99,17 @@ def check_splits_found(found: Sequence[int], split: int | None, folder: Path, na
     if split is not None or not absent:
         return []
     return [f"{folder} holds no {names} of split {' and '.join(absent)}"]
+
+
+def video_id_of(name: str, place: str) -> str:
+    """The id of a video by its file's name in a list. DataError for a name that ends too early, as in a cut file."""
+    file = PurePosixPath(name)
+    if not is_video(file.name):
+        raise DataError(
+            f"{place}: {quoted(name)} does not end as a video file, such as .avi: is the line or the file cut short?"
+        )
+    check_folder_name(file.stem, "file name", place)
+    return file.stem
 
 
 def parse_index(text: str) -> int | None:

@@ -15,7 +15,10 @@ from data.prepare.official.common import (
     make_row,
     parse_index,
     required_file,
+    video_id_of,
 )
+
+ROWS = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}  # of train and test in each split
 
 
 def read_ucf101(annotations: Path, split: int | None) -> Official:
@@ -32,6 +35,8 @@ def read_ucf101(annotations: Path, split: int | None) -> Official:
             "val": required_file(folder, f"testlist{number:02d}.txt"),
         }
         official.sources += lists.values()
+        train, test = ROWS[number]
+        official.row_counts |= {f"ucf101_split{number}_train": train, f"ucf101_split{number}_val": test}
         official.rows[f"ucf101_split{number}"] = [
             row for name, path in lists.items() for row in _read_list(path, name, classes)
         ]
@@ -80,6 +85,5 @@ def _read_list(path: Path, split: str, classes: dict[int, str]) -> list[LabelRow
         if split == "train" and number is None:
             raise DataError(f"{place}: {quoted(text)} has no class number")
         # Keep the file's spelling, which may differ from its folder's: HandstandPushups/v_HandStandPushups_g01_c01.avi.
-        check_folder_name(video.stem, "file name", place)
-        rows.append(make_row(label, video.stem, split, line))
+        rows.append(make_row(label, video_id_of(name, place), split, line))
     return rows

@@ -69,6 +69,49 @@ def test_a_class_folder_in_another_one_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ("run/1.mp4 run/2.mp4 run/walk/3.mp4 run/walk/4.mp4 jump/1.mp4 jump/2.mp4", "run/walk (2 videos)"),
+        ("run/s1/1.mp4 run/s2/2.mp4 run/walk/s1/3.mp4 jump/s1/1.mp4 jump/s2/2.mp4", "run/walk (1 video)"),
+        ("run/walk/1.mp4 run/walk/2.mp4 walk/run/3.mp4 walk/run/4.mp4", "run/walk (2 videos), walk/run (2 videos)"),
+        (" ".join(f"{c}/{n}.mp4" for c in "bcdefghijk" for n in "12") + " b/a/1.mp4", "b/a (1 video)"),
+    ],
+)
+def test_a_class_that_was_dragged_into_another_one_is_told(tmp_path: Path, files: str, told: str) -> None:
+    """Its videos would be trained on as those of the other class, and its name be missing from the classes."""
+    notes = [note for note in plan(tmp_path, files).notes if note.startswith("warning: ") and told in note]
+    assert len(notes) == 1 and "move them" in notes[0]
+
+
+def test_cameras_with_the_names_of_classes_are_told_and_not_refused(tmp_path: Path) -> None:
+    """The class `left` has one camera; the dataset is right, and `up` is no copy of it."""
+    cameras = "up/left/1.mp4 up/right/1.mp4"
+    dataset = plan(tmp_path, f"left/right/1.mp4 left/right/2.mp4 right/left/1.mp4 right/right/1.mp4 {cameras}")
+    assert dataset.classes == ["left", "right", "up"] and "left/right (2 videos)" in said(dataset, "another class")
+    assert "right/left" not in said(dataset, "another class")
+
+
+def test_one_class_in_the_other_of_two_is_told(tmp_path: Path) -> None:
+    """The line said to give the folder in which one of the two lies."""
+    with pytest.raises(DataError, match=r"of one class, run: if folders in it are .*\(walk\), move them out of run"):
+        plan(tmp_path, "run/1.mp4 run/2.mp4 run/walk/1.mp4 run/walk/2.mp4")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        "run/1.mp4 run/s1/2.mp4 walk/1.mp4 walk/s1/2.mp4",
+        "run/s1/1.mp4 run/s1/day/2.mp4 walk/s1/1.mp4",
+        "run/s1/1.mp4 run/2.mp4 walk/s2/1.mp4 walk/s3/1.mp4",
+        "run/a.avi run/b.avi run/mp4/c.mp4 run/frames/d/1.jpg walk/1.mp4",
+    ],
+)
+def test_nested_folders_are_nothing_to_tell(tmp_path: Path, files: str) -> None:
+    """Sessions, and forms of videos, lie at several depths in many datasets."""
+    assert not said(plan(tmp_path, files), "perhaps classes")
+
+
+@pytest.mark.parametrize(
     "files",
     [
         "left/left/1.mp4 left/right/1.mp4 right/left/1.mp4 right/right/1.mp4",  # turn/camera

@@ -35,6 +35,14 @@ def test_names_that_would_collide_get_folders_or_suffixes() -> None:
     assert all(len(name) < 30 for name in found.values())
 
 
+def test_a_folder_of_frames_has_no_suffix() -> None:
+    """The id take.0_0 would be a name that the user never gave, and that hides which recording it is."""
+    frames = video("take.0")._replace(name="take.0")
+    assert ids([frames, video("take.0.mp4")]) == {"wave/take.0": "take.0", "wave/take.0.mp4": "take.0_mp4"}
+    older = {key_of(frames, VIDEOS): "take.0_0"}
+    assert ids([frames, video("take.0.mp4")], older) == {"wave/take.0": "take.0_0", "wave/take.0.mp4": "take.0_mp4"}
+
+
 def test_a_video_keeps_its_name_when_others_come() -> None:
     """Else it would be converted again, and its row would name another video."""
     first = [video("s1/a.mp4")]

@@ -465,6 +465,26 @@ def test_ucf101_lists_that_contradict_the_index_are_an_error_with_the_line(offic
     assert words in error_of("ucf101", official, tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["v_YoYo_g25_c0", "v_YoYo_g25_c05", "v_YoYo_g25_c05.av"])
+def test_a_ucf101_list_that_ends_within_a_name_is_an_error(official, tmp_path, name):
+    """The rest of the videos would be missing, and the last one have a name that no file has."""
+    ucf(official)
+    (official / "testlist01.txt").write_text(f"YoYo/v_YoYo_g01_c01.avi\nYoYo/{name}")
+    assert "testlist01.txt, line 2: " in error_of("ucf101", official, tmp_path / "out")
+
+
+def test_a_list_that_ends_between_two_lines_is_noted(official, convert):
+    """Only the number of rows shows it; an excerpt, which lacks classes, has a note of its own."""
+    classes = [f"C{number}" for number in range(1, 102)]
+    write(official / "classInd.txt", *(f"{number} {name}" for number, name in enumerate(classes, 1)))
+    videos = [f"{name}/v_{name}_g{group:02d}_c01.avi" for name in classes for group in range(1, 60)]
+    write(official / "trainlist01.txt", *(f"{video} {video.partition('/')[0][1:]}" for video in videos))
+    write(official / "testlist01.txt", *(f"C1/v_C1_g60_c{number:04d}.avi" for number in range(3783)))
+    printed = convert("ucf101")[1]
+    assert "ucf101_split1_train.csv has 5959 rows, complete annotations have 9537: is a file of" in printed
+    assert "ucf101_split1_val.csv has" not in printed
+
+
 # HMDB-51
 
 
@@ -500,6 +520,22 @@ def test_hmdb51_splits_are_files_of_their_own(official, convert, tmp_path):
 def test_hmdb51_with_an_unknown_code_is_an_error_with_its_line(official, tmp_path, line):
     write(official / "wave_test_split1.txt", "a.avi 1 ", line)
     assert "line 2: " in error_of("hmdb51", official, tmp_path / "out")
+
+
+@pytest.mark.parametrize("line", ["#437_How_To_(Ride) 2", "a_wave_1.a 1"])
+def test_an_hmdb51_file_that_ends_within_a_name_is_an_error(official, tmp_path, line):
+    """A name that holds a space would be cut there, and its next digit be the code."""
+    (official / "wave_test_split1.txt").write_text(f"a.avi 1 \n{line}")
+    assert "line 2: " in error_of("hmdb51", official, tmp_path / "out")
+
+
+def test_an_hmdb51_file_with_too_few_lines_is_noted(official, convert):
+    for number in range(51):
+        lines = [f"v{place}.avi {1 if place < 70 else 2} " for place in range(100 if number else 99)]
+        write(official / f"class{number}_test_split1.txt", *lines)
+    printed = convert("hmdb51")[1]
+    assert "hmdb_split1_val.csv has 1529 rows, complete annotations have 1530" in printed
+    assert "hmdb_split1_train.csv has" not in printed
 
 
 # Diving-48
