@@ -102,7 +102,7 @@ def curves_section(run: RunFiles) -> Section:
     if WAITING not in run.scalars:
         notes.append("Without TensorBoard's files the share of time spent waiting for data is not known.")
     said = tag("ul", *(tag("li", note) for note in notes), class_="dim notes") if notes else None
-    return Section("curves", "Curves", joined((tag("div", *figures, class_="charts"), said)))
+    return Section("curves", "Curves", joined((warned(run.mixed), tag("div", *figures, class_="charts"), said)))
 
 
 def gates_section(run: RunFiles) -> Section:
