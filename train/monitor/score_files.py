@@ -24,7 +24,7 @@ from train.monitor.reported import (
 from train.monitor.reports import EpochReport, LogReport
 
 Row = dict[str, object]
-LARGEST = 2**26  # bytes; a row has about 100
+LARGEST = 2**23  # bytes; a row has about 100, and a hundred thousand take seconds to read
 
 
 FILES = ("scores_train.csv", "scores_val.csv")
@@ -284,9 +284,9 @@ def parse_rows(path: Path, numbers: Collection[str]) -> list[Row]:
                 _check_number(name, cell, number)
         rows.append(dict[str, object](zip(header, cells, strict=True)))
     rows.sort(key=epoch_of)  # a spreadsheet may have sorted them by a score
-    for row, after in pairwise(rows):
-        if epoch_of(row) == epoch_of(after):
-            raise ValueError(f"it has epoch {epoch_of(row)} twice")
+    for epoch, after in pairwise(map(epoch_of, rows)):
+        if epoch == after:
+            raise ValueError(f"it has epoch {epoch} twice")
     return rows
 
 

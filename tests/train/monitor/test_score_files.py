@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from common.files import OtherFileError
 from evaluate.metrics import Scores
 from tests.runs import make_scores
 from train.checkpoint.progress import Progress
@@ -150,6 +151,15 @@ def test_epochs_of_an_older_version_have_their_losses_alone(tmp_path, caplog):
     assert all(map(is_reported, [*REPORTED, *WITH_SCORES]))
     assert not drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED)
     assert scores_of_epoch(tmp_path, 3, REPORTED) == {"loss": 0.75, "top1": 90.5} and not caplog.records
+
+
+def test_a_file_without_bound_is_not_read(tmp_path):
+    """Of 64 MB, a resume and a table took half a minute before a word was said."""
+    write(tmp_path, {1: "1.5"}, {1: "1.25"})
+    with (tmp_path / FILES[0]).open("a") as file:
+        file.write("2,1.5\n" * 1_500_000)
+    with pytest.raises(OtherFileError):
+        parse_rows(tmp_path / FILES[0], ())
 
 
 def test_an_epoch_is_kept_with_all_scores():
