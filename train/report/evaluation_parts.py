@@ -10,7 +10,7 @@ from train.report.evaluation_files import CONFUSION, PER_CLASS, SUMMARY, WORST, 
 from train.report.filmstrips import filmstrip
 from train.report.markup import Html, facts, joined, table, tag, warned
 from train.report.problems import Problems, number
-from train.report.run_parts import INTERVAL, NAMES, Section, date_of, from_stamp
+from train.report.run_parts import INTERVAL, NAMES, Section, date_of, from_stamp, other_dataset
 from train.report.video_places import VideoPlaces
 
 STRIPS = 12  # of the worst videos
@@ -49,7 +49,7 @@ def evaluation_sections(
 ) -> Iterator[Section]:
     """A section for each evaluation, the newest first.
 
-    Frames are read from `dataset`, which the run names, or that of the evaluation, or else from `given`.
+    Frames are read from the dataset of the evaluation, or from `dataset`, which is the run's, or if given from `given`.
     """
     pictures = Pictures()
     if not evaluations:
@@ -63,9 +63,15 @@ def evaluation_sections(
             _scores(each),
             _classes(each),
             _confusion(each, pictures),
-            *_worst(each, VideoPlaces((dataset, each.summary.get("dataset")), given), pictures, problems),
+            *_worst(each, VideoPlaces(_datasets(each, dataset), given), pictures, problems),
         )
         yield Section(f"evaluation{position}", title, joined(parts))
+
+
+def _datasets(evaluation: EvaluationFiles, dataset: object) -> tuple[object, ...]:
+    """Where its videos may be: another dataset may have others under the same names."""
+    own = evaluation.summary.get("dataset")
+    return (own,) if other_dataset(evaluation, dataset) else (own, dataset)
 
 
 def _scores(evaluation: EvaluationFiles) -> Html:

@@ -32,7 +32,7 @@ class VideoPlaces:
         DataError if it is nowhere in the datasets, or what is there is of another name, such as a file of which it is
         only a part.
         """
-        for root in self.roots:
+        for root in sorted(self.roots, key=lambda root: not path or not Path(path).is_relative_to(root)):
             for place in _inside(root, video, path):
                 if not _is_taken(place, root):
                     continue

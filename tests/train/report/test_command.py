@@ -136,6 +136,15 @@ def test_frames_of_another_place_than_the_dataset_are_not_in_the_page(tmp_path, 
     status, out, err = report(run)
     assert status == 0 and "give --dataset" in err and "frames are from" not in out
     assert not [each for each in page_of(run).of("img") if each["src"].startswith("data:image/jpeg")]
+    summary = run / "evaluation_val_5x3" / "summary.json"
+    facts = json.loads((run / "options.json").read_text())
+    facts["options"]["dataset"] = str(
+        small_dataset
+    )  # of the run; the evaluation is of another one, with the same names
+    (run / "options.json").write_text(json.dumps(facts))
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"dataset": str(tmp_path / "other")}))
+    status, out, err = report(run)
+    assert status == 0 and "give --dataset" in err and "frames are from" not in out
     status, out, err = report(run, "--dataset", small_dataset)
     assert (status, err) == (0, "") and f"its frames are from {small_dataset.resolve()}" in out
     status, _, err = report(run, "--dataset", tmp_path / "none")
