@@ -102,8 +102,10 @@ def recognise(checkpoint: Mapping[str, Any], bgr: bool | None = None) -> Publish
         # The paper's files keep the state dict under "state_dict" and were saved from DataParallel. Others have one of
         # both: torch.save({"state_dict": ...}) of any project, or a network in DistributedDataParallel. A script that
         # saves a network of this project may do both: only the modules' names, if they are there, tell it.
-        signs = (wrapper == "state_dict", any(name.startswith("module.") for name in tensors))
-        is_others = any(name.startswith(PREFIXES[1:]) for name in tensors) or _are_this_projects(modules)
+        # The paper's have no further prefix, such as that of torch.compile within DistributedDataParallel.
+        prefixes = _prefixes(tensors)
+        signs = (wrapper == "state_dict", "module." in prefixes)
+        is_others = bool(prefixes - {"", "module."}) or _are_this_projects(modules)
         weights = _untranslated(state_dict, all(signs) and not is_others, any(signs) and not is_others)
         is_doubtful = weights.is_paper and PAPER_MODULE not in modules and bgr is None
         weights = replace(weights, doubt=PAPER_DOUBT if is_doubtful else doubt_of_ip_csn(state_dict, modules))
@@ -167,9 +169,14 @@ def _strip(name: str) -> str:
     return name
 
 
+def _prefixes(tensors: Mapping[str, Tensor]) -> set[str]:
+    """What tools have put before the tensors' names; "" for a name that has nothing before it."""
+    return {name[: len(name) - len(_strip(name))] for name in tensors}
+
+
 def _about(wrapper: str, tensors: Mapping[str, Tensor]) -> str:
     """What was removed from around a state dict and its names, for the user."""
-    prefixes = sorted({name[: len(name) - len(_strip(name))] for name in tensors} - {""})
+    prefixes = sorted(_prefixes(tensors) - {""})
     removed = [f"under `{wrapper}`"] if wrapper else []
     removed += [f"without the prefix `{shown(prefix)}`" for prefix in prefixes[:3]]
     return f" ({', '.join(removed)})" if removed else ""

@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import nn
 
 from common.ranks import Ranks
@@ -114,3 +116,38 @@ def test_frozen_norms_keep_their_statistics():
     found = precise.estimate(iter(batches_of()), ALONE)
     assert not any(name.startswith("stem") for name in found)
     assert torch.equal(precise.network.stem[1].running_mean, torch.full((4,), 3.0))
+
+
+def synchronised(network, splits):
+    use_sub_batch_norm(network, synchronise=True)
+    set_num_splits(network, splits)
+    return network
+
+
+def one_of_ranks(rank, ranks, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=ranks)
+    for splits in (1, 2):
+        torch.manual_seed(0)
+        network = synchronised(TinyNetwork(3, Recursion(True, "final")), splits)
+        batches = [clips[rank::ranks] for clips in batches_of()]
+        found = PreciseNorm(network, network, "fp32").estimate(iter(batches), Ranks(rank, rank, ranks))
+        torch.save(found, f"{folder}/{splits}.{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_synchronised_ranks_estimate_what_one_process_does(tmp_path):
+    """--precise-bn with --sync-bn: the states of a run on two GPUs would be validated with other statistics.
+
+    A batch's variance is unbiased for the clips of all ranks; taken for those of one, the estimate would be too small.
+    """
+    mp.spawn(one_of_ranks, (2, tmp_path), nprocs=2)
+    for splits in (1, 2):
+        torch.manual_seed(0)
+        network = synchronised(TinyNetwork(3, Recursion(True, "final")), splits)
+        alone = PreciseNorm(network, network, "fp32").estimate(iter(batches_of()), ALONE)
+        for rank in range(2):
+            found = torch.load(tmp_path / f"{splits}.{rank}.pt")
+            assert found.keys() == alone.keys()
+            for name, value in alone.items():
+                torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6, msg=name)

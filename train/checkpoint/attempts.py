@@ -47,7 +47,7 @@ def is_of_other_attempt(path: Path, epoch: int, checkpoint: Mapping[str, Any]) -
 
     False if it is no whole checkpoint of a run, or is of an older version.
     """
-    losses = [loss for number, loss, _ in checkpoint["progress"].get("reported", []) if number == epoch]
+    losses = [entry[1] for entry in checkpoint["progress"].get("reported", []) if entry[0] == epoch]
     if not losses and checkpoint.get("run_key") is None:
         return False
     head = _head(path)

@@ -14,6 +14,7 @@ from evaluate.metrics import all_metrics
 from network.weights.facts import saved_facts, shown
 from network.weights.tensors import check_tensors, not_plain
 from train.checkpoint.progress import BEST_BY, TOP1, best_of, read_scores
+from train.monitor.reported import is_reported
 
 Check = Callable[[Any], bool]
 
@@ -112,17 +113,6 @@ def _is_bad_video(value: object) -> bool:
     )
 
 
-def _is_reported(value: object) -> bool:
-    """Whether a value is the number of an epoch with its losses of training and, unless None, validation."""
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 3
-        and is_count(value[0], 1)
-        and is_number(value[1])
-        and (value[2] is None or is_number(value[2]))
-    )
-
-
 PROGRESS: dict[str, Check] = {
     "epoch": lambda value: is_count(value, 1),
     "step": is_count,
@@ -138,7 +128,7 @@ PROGRESS: dict[str, Check] = {
 LATER_PROGRESS: dict[str, Check] = {
     "best_by": lambda value: isinstance(value, str) and value in BEST_BY,
     "best_score": lambda value: value is None or is_number(value),
-    "reported": lambda value: isinstance(value, list) and all(map(_is_reported, value)),
+    "reported": lambda value: isinstance(value, list) and all(map(is_reported, value)),
 }
 """Fields of the progress that older versions did not save."""
 FIELDS: dict[str, Check] = {

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from common.errors import DataError
 from data.clips.types import BadVideo
 from evaluate.metrics import Scores, all_metrics
+from train.monitor.reported import entry_of
 
 TOP1 = "top1"
 BEST_BY = {TOP1: "top1", "mean-class": "mean_class", "loss": "loss"}
@@ -79,9 +80,9 @@ class Progress:
     def next_epoch(self, val: Scores | None = None) -> None:
         """Move to the first step of the next epoch, and reset the counts of the epoch, which ended with `val`.
 
-        Its number and losses, of training and validation (None: not validated), stay in `reported`: see `same_attempt`.
+        Its number and scores, of training and validation, stay in `reported`: see `same_attempt`, `score_files`.
         """
-        self.reported.append([self.epoch, self.scores.loss, val.loss if val else None])
+        self.reported.append(entry_of(self.epoch, self.scores, val))
         self.epoch += 1
         self.step = 0
         self.scores, self.clips, self.seconds, self.repeated_frames, self.bad_videos = Scores(), 0, 0.0, 0, []
@@ -112,11 +113,11 @@ def same_attempt(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     Copies of a run's folder that went on apart are attempts of their own: the epochs that both have finished since
     have other losses. True of older versions, which saved nothing that tells it.
     """
-    known = {epoch: losses for epoch, *losses in one.get("reported", [])}
+    known = {entry[0]: entry[1:3] for entry in one.get("reported", [])}
     return all(
-        _are_close(mine, losses)
-        for epoch, *mine in other.get("reported", [])
-        if (losses := known.get(epoch)) is not None
+        _are_close(entry[1:3], losses)
+        for entry in other.get("reported", [])
+        if (losses := known.get(entry[0])) is not None
     )
 
 

@@ -356,11 +356,17 @@ def check_schedule(
 def _other_norm_clips(checkpoint: Checkpoint, options: Any, world_size: int) -> str:
     """What the ranks were, if batch norm is over other clips with the ranks of now; --sync-bn is a flag that is told.
 
+    With it, each rank divides its own clips into sub-batches and parts: they are as large as before, of other clips.
     Empty if the checkpoint does not tell.
     """
     before, saved = checkpoint.get("world_size"), checkpoint["options"]
-    if before is None or options.sync_bn or saved.get("sync_bn"):
+    if before is None or options.sync_bn != bool(saved.get("sync_bn")):
         return ""
+    if options.sync_bn:
+        if before == world_size or not (options.long_cycles or options.accumulate > 1):
+            return ""
+        flag = "--long-cycles" if options.long_cycles else "--accumulate"
+        return f"{before} ranks, now {world_size} (with {flag}, batch norm takes other clips of a batch together)"
     if not all(is_count(saved.get(name), 1) for name in ("batch_size", "accumulate")):
         return ""
     clips = saved["batch_size"] // (before * saved["accumulate"])

@@ -26,7 +26,8 @@ from common.errors import DataError
 from common.files import PICTURES, atomic_file, check_output, write_errors
 from common.logs import make_console
 from common.text import shortened
-from train.monitor.score_files import Row, parse_rows, validation_changes
+from train.monitor.reported import SPLITS, reported_in, rows_of_others
+from train.monitor.score_files import FILES, Row, parse_rows, validation_changes
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -43,14 +44,22 @@ class Run(NamedTuple):
     """The rows of `val` from which on the validation is another, and what is: "videos", "clips"."""
     last: Row
     """The last row of the validation's file."""
+    mixed: list[str]
+    """A line for each file with rows that the run's newest state has otherwise."""
 
 
 def read_run(folder: Path) -> Run:
     """The scores of the run in a folder; DataError if a file is missing or damaged, or lacks a column."""
-    train = read_scores(folder / "scores_train.csv", ("epoch", "loss", "top1", "seconds"))
-    columns = ("epoch", "loss", "top1")
-    rows = _read_rows(folder / "scores_val.csv", columns)
-    return Run(train, _curve(rows, columns), validation_changes(rows), rows[-1])
+    train_columns, columns = ("epoch", "loss", "top1", "seconds"), ("epoch", "loss", "top1")
+    train = _read_rows(folder / FILES[0], train_columns)
+    rows = _read_rows(folder / FILES[1], columns)
+    state, reported = reported_in(folder)
+    mixed = [
+        f"{name} has other scores than {state}, as if edited or of another run: {others}"
+        for name, split, those in zip(FILES, SPLITS, (train, rows), strict=True)
+        if (others := rows_of_others(those, reported, split))
+    ]
+    return Run(_curve(train, train_columns), _curve(rows, columns), validation_changes(rows), rows[-1], mixed)
 
 
 def read_scores(path: Path, columns: Sequence[str]) -> Curve:
@@ -82,7 +91,7 @@ def scores_table(runs: dict[str, Run]) -> Table:
     table.add_column("run", no_wrap=True)
     for heading in ("epochs", "minutes", "train top-1", "val top-1", "best val top-1"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, (train, val, changes, _) in runs.items():
+    for name, (train, val, changes, *_) in runs.items():
         comparable = range(max(changes, default=0), len(val["top1"]))
         best = max(comparable, key=lambda row: (not math.isnan(val["top1"][row]), val["top1"][row]))
         table.add_row(
@@ -137,7 +146,7 @@ def plot_scores(runs: dict[str, Run], output: Path) -> None:
     others = differences_of(runs)
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     for axis, score, label in zip(axes, ("loss", "top1"), ("loss", "top-1 (%)"), strict=True):
-        for number, (run, (train, val, changes, _)) in enumerate(runs.items()):
+        for number, (run, (train, val, changes, *_)) in enumerate(runs.items()):
             name = run.replace("$", r"\$")  # matplotlib reads formulas between dollars
             of_others = f" (other {others[run]})" if run in others else ""
             for start, end in pairwise([0, *changes, len(val["epoch"])]):
@@ -191,7 +200,8 @@ def main() -> int:
         f"{name}: validated on other {what} than {first}; their scores cannot be compared"
         for name, what in differences_of(runs).items()
     ]
-    for note in [*change_notes(runs), *gap_notes(runs), *notes]:
+    mixed = [f"{name}: {line}" for name, run in runs.items() for line in run.mixed]
+    for note in [*mixed, *change_notes(runs), *gap_notes(runs), *notes]:
         console.print(note, soft_wrap=True, highlight=False, markup=False)
     if arguments.output is not None:
         plot_scores(runs, arguments.output)

@@ -4,21 +4,27 @@ import csv
 import math
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from common.files import OtherFileError, atomic_file, free_name, open_plain_text, reason, write_errors
 from common.logs import LOG
 from common.text import quoted, shortened
 from evaluate.metrics import Scores, all_metrics
+from train.monitor.reported import (
+    DIGITS,
+    DIGITS_OF_OTHERS,
+    LOSS,
+    PERCENTAGES,
+    SPLITS,
+    Reported,
+    other_scores,
+    scores_in,
+)
 from train.monitor.reports import EpochReport, LogReport
 
 Row = dict[str, object]
-Reported = Sequence[Any]
-"""An epoch: its number, its training loss, and its validation loss or None."""
-LARGEST = 2**26  # bytes; a row has about 100
+LARGEST = 2**23  # bytes; a row has about 100, and a hundred thousand take seconds to read
 
 
 FILES = ("scores_train.csv", "scores_val.csv")
@@ -30,7 +36,6 @@ VALIDATION = {
     "video_list": "videos",
 }
 """The columns that say how and on what a validation was done, and what is another one if a value is."""
-PERCENTAGES = {"top1", "top5", "mean_class"}
 TEXTS = {"clip", "interval", "video_list"}
 """Of these columns, those that may hold no numbers: an interval is one, or a text such as 2@30."""
 
@@ -43,20 +48,31 @@ def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Re
     are dropped, too. A warning names the epochs that are lacking then.
     With `keep_copies`, files that have rows to drop are copied to `<name>.abandoned` first; those of another attempt
     always are. Returns the copies.
+    In rows of this attempt, scores that it has not reported, such as edited ones, are written again, with a warning.
     """
     copies, lost = [], dict[str, list[str]]()
-    for column, path in enumerate((folder / name for name in FILES), start=1):
-        losses = {each[0]: each[column] for each in reported if each[0] < first}
+    for split, path in zip(SPLITS, (folder / name for name in FILES), strict=True):
+        entries = {entry[0]: entry for entry in reported if entry[0] < first}
         with write_errors(path):
             rows = {epoch_of(row): row for row in _read(path, set())}
-            others = [epoch for epoch in rows.keys() & losses.keys() if not _has_loss(rows[epoch], losses[epoch])]
+            others = [
+                epoch
+                for epoch in rows.keys() & entries.keys()
+                if LOSS in other_scores(rows[epoch], entries[epoch], split)
+            ]
             begin = min(others, default=first)
-            if (keep_copies or others) and max(rows, default=-1) >= begin:
-                copies.append(free_name(path, "abandoned"))
-                shutil.copyfile(path, copies[-1])
+            edited = _own_cells(rows, entries, split, begin)
+            is_abandoned = (keep_copies or bool(others)) and max(rows, default=-1) >= begin
+            if is_abandoned or edited:
+                copy = free_name(path, "abandoned" if is_abandoned else "edited")
+                shutil.copyfile(path, copy)
+                copies += [copy] if is_abandoned else []
+            if edited:
+                _tell_edited(path, copy, edited)
+                _write_rows(path, list(rows.values()))
             _replace_rows(path, begin, [])
-        finished = [epoch for epoch, loss in losses.items() if loss is not None]
-        if not reported and column == 1:  # of an older version, which says no losses; it trained in each epoch
+        finished = [epoch for epoch, entry in entries.items() if entry[SPLITS[split]] is not None]
+        if not reported and split == "train":  # of an older version, which says no losses; it trained in each epoch
             finished = list(range(1, first))
         last = max((epoch for epoch in rows if epoch < begin), default=0)
         if rows and (after := [epoch for epoch in finished if epoch > last]):
@@ -71,20 +87,17 @@ def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Re
     return copies
 
 
-def _has_loss(row: Row, loss: float | None) -> bool:
-    """Whether a row may be that of an epoch with this loss (None: it was not validated), as precisely as it tells it.
-
-    A spreadsheet leaves zeros out, adds some, and may round. A row without a number may be any.
-    """
-    try:
-        told = Decimal(str(row.get("loss") or "nan").strip())
-    except InvalidOperation:
-        return True
-    digits = told.as_tuple().exponent
-    if not isinstance(digits, int):  # no finite number
-        return True
-    # The files have six digits, see `_columns`.
-    return loss is not None and abs(float(told) - loss) <= max(0.51 * 10.0 ** min(digits, 300), 5.1e-7)
+def _own_cells(
+    rows: Mapping[int, Row], entries: Mapping[int, Reported], split: str, first: int
+) -> dict[int, list[str]]:
+    """Put the run's scores in place of others in its rows before epoch `first`: {epoch: names of the scores}."""
+    found = {}
+    for epoch in sorted(rows.keys() & entries.keys()):
+        if epoch < first and (names := other_scores(rows[epoch], entries[epoch], split)):
+            own = scores_in(entries[epoch], split)
+            rows[epoch].update({name: _cell(name, own[name]) for name in names})
+            found[epoch] = names
+    return found
 
 
 class ScoreFiles:
@@ -143,29 +156,49 @@ class ScoreFiles:
 
 
 def scores_of_epoch(folder: Path, epoch: int, reported: Sequence[Reported] = ()) -> dict[str, float]:
-    """The scores of an epoch's validation, as `scores_val.csv` has them; none, with a warning, if it has not.
+    """The scores of an epoch's validation, as the run has reported them: see `drop_rows`.
 
-    Also none if its row is of another attempt than the one that has finished the epochs `reported`, see `drop_rows`.
+    Of the epochs of older versions, nothing but the losses is known: their scores are those of `scores_val.csv`; none
+    if it has none, or another loss. A warning says what the file has not, or has otherwise.
     """
-    losses = {each[0]: each[2] for each in reported}
+    entry = next((entry for entry in reported if entry[0] == epoch), None)
+    own = scores_in(entry, "val") if entry and len(entry) > SPLITS["val"] + 1 else {}
     path, names = folder / FILES[1], [metric.name for metric in all_metrics()]
     why = f"it has no row of epoch {epoch}"
     try:
         for row in parse_rows(path, names):
-            if epoch_of(row) == epoch and epoch in losses and not _has_loss(row, losses[epoch]):
-                why = f"its row of epoch {epoch} is of another attempt, such as a copy of the run"
-            elif epoch_of(row) == epoch:
-                return {name: float(str(row[name])) for name in names if row.get(name)}
+            if epoch_of(row) != epoch:
+                continue
+            others = other_scores(row, entry, "val") if entry else []
+            if not others:
+                return own or {name: float(str(row[name])) for name in names if row.get(name)}
+            why = f"its row of epoch {epoch} is of another attempt, such as a copy of the run"
+            if LOSS not in others:
+                why = f"its row of epoch {epoch} has another {', '.join(others)}, as if edited"
     except OSError as error:
         why = reason(error)
     except (ValueError, csv.Error, OtherFileError) as error:
         why = shortened(str(error), 200)
-    LOG.warning("%s does not give the scores of the last epoch: %s", path, why)
-    return {}
+    taken = "; those of the checkpoint are given" if own else ""
+    LOG.warning("%s does not give the scores of the last epoch: %s%s", path, why, taken)
+    return own
 
 
 def _columns(scores: Scores) -> Row:
-    return {name: f"{value:.6f}" if name == "loss" else f"{value:.4f}" for name, value in scores.values().items()}
+    return {name: _cell(name, value) for name, value in scores.values().items()}
+
+
+def _cell(name: str, value: float) -> str:
+    return f"{value:.{DIGITS.get(name, DIGITS_OF_OTHERS)}f}"
+
+
+def _tell_edited(path: Path, copy: Path, edited: Mapping[int, Sequence[str]]) -> None:
+    epoch, names = next(iter(edited.items()))
+    LOG.warning(
+        "%s had scores that the run has not reported, as if edited (%s of epoch %d%s): they are written again from the "
+        "checkpoint; the file as it was is %s",
+        path, ", ".join(names), epoch, f", and of {len(edited) - 1} more" if len(edited) > 1 else "", copy.name,
+    )  # fmt: skip
 
 
 def _replace_rows(path: Path, first: int, new: list[Row]) -> None:
@@ -174,8 +207,12 @@ def _replace_rows(path: Path, first: int, new: list[Row]) -> None:
     kept = [row for row in before if epoch_of(row) < first]
     if not new and len(kept) == len(before):
         return
-    rows = [*kept, *new]
-    columns = dict.fromkeys(name for row in [*new[-1:], *before, *new] for name in row)
+    _write_rows(path, [*kept, *new], dict.fromkeys(name for row in [*new[-1:], *before] for name in row))
+
+
+def _write_rows(path: Path, rows: Sequence[Row], first: Collection[str] = ()) -> None:
+    """Write the rows; the columns `first` are the first."""
+    columns = dict.fromkeys(name for row in [dict.fromkeys(first), *rows] for name in row)
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
@@ -247,9 +284,9 @@ def parse_rows(path: Path, numbers: Collection[str]) -> list[Row]:
                 _check_number(name, cell, number)
         rows.append(dict[str, object](zip(header, cells, strict=True)))
     rows.sort(key=epoch_of)  # a spreadsheet may have sorted them by a score
-    for row, after in pairwise(rows):
-        if epoch_of(row) == epoch_of(after):
-            raise ValueError(f"it has epoch {epoch_of(row)} twice")
+    for epoch, after in pairwise(map(epoch_of, rows)):
+        if epoch == after:
+            raise ValueError(f"it has epoch {epoch} twice")
     return rows
 
 

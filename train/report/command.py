@@ -38,24 +38,32 @@ def main() -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--output", type=Path, metavar="FILE", help=f"the .html file to write (default: RUN/{NAME})")
+    parser.add_argument(
+        "--dataset", type=Path, metavar="FOLDER", help="dataset that the frames of the worst videos are read from, "
+        "also through links (default: that of the run)",
+    )  # fmt: skip
     arguments = parser.parse_args()
     output = arguments.output or arguments.run / NAME
     _check_run(arguments.run)
     _check_output(output, "" if arguments.output is None else "--output")
+    if arguments.dataset is not None and what_is_at(arguments.dataset) != "folder":
+        raise DataError(f"--dataset {arguments.dataset} is no folder: give that of the run's dataset, or leave it out")
     problems = Problems()
-    text = report(arguments.run, problems)
+    text = report(arguments.run, problems, arguments.dataset)
     for line in [*problems, *problems.notes]:
         print(f"warning: {line}", file=sys.stderr)
     with write_errors(output, "give another --output"):
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(output) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    if problems.frames_from:
+        print(f"its frames are from {', '.join(problems.frames_from)}")
     print(f"report in {output} ({max(1, len(text.encode()) >> 10):,} KiB)")
     return 1 if problems else 0
 
 
-def report(folder: Path, problems: Problems) -> str:
-    """The page of the run in a folder. DataError if none of its files can be read."""
+def report(folder: Path, problems: Problems, dataset: Path | None = None) -> str:
+    """The page of the run in a folder, with frames from `dataset` if it is given. DataError if no file can be read."""
     run = read_run(folder, problems)
     if not (run.options or run.train or run.val):
         raise DataError("; ".join(problems) or f"{folder}: its files say nothing of a run")
@@ -65,7 +73,7 @@ def report(folder: Path, problems: Problems) -> str:
         curves_section(run),
         gates_section(run),
         passport_section(run, evaluations),
-        *evaluation_sections(evaluations, run.options.get("dataset"), problems),
+        *evaluation_sections(evaluations, run.options.get("dataset"), problems, dataset),
         command_section(run),
         checkpoints_section(run),
     ]

@@ -7,10 +7,11 @@ from pathlib import Path
 from common.errors import DataError
 from common.text import shortened
 from train.report.evaluation_files import CONFUSION, PER_CLASS, SUMMARY, WORST, EvaluationFiles, Value
-from train.report.filmstrips import filmstrip, place_of
+from train.report.filmstrips import filmstrip
 from train.report.markup import Html, facts, joined, table, tag, warned
 from train.report.problems import Problems, number
-from train.report.run_parts import INTERVAL, NAMES, Section, date_of, from_stamp
+from train.report.run_parts import INTERVAL, NAMES, Section, date_of, from_stamp, other_dataset
+from train.report.video_places import VideoPlaces
 
 STRIPS = 12  # of the worst videos
 LISTED = 100  # of the worst videos, as text
@@ -44,9 +45,12 @@ class Pictures:
 
 
 def evaluation_sections(
-    evaluations: Sequence[EvaluationFiles], dataset: object, problems: Problems
+    evaluations: Sequence[EvaluationFiles], dataset: object, problems: Problems, given: Path | None = None
 ) -> Iterator[Section]:
-    """A section for each evaluation, the newest first."""
+    """A section for each evaluation, the newest first.
+
+    Frames are read from the dataset of the evaluation, or from `dataset`, which is the run's, or if given from `given`.
+    """
     pictures = Pictures()
     if not evaluations:
         why = "there is no folder evaluation_<split>_<clips>x<crops> in the run"
@@ -59,9 +63,15 @@ def evaluation_sections(
             _scores(each),
             _classes(each),
             _confusion(each, pictures),
-            *_worst(each, dataset, pictures, problems),
+            *_worst(each, VideoPlaces(_datasets(each, dataset), given), pictures, problems),
         )
         yield Section(f"evaluation{position}", title, joined(parts))
+
+
+def _datasets(evaluation: EvaluationFiles, dataset: object) -> tuple[object, ...]:
+    """Where its videos may be: another dataset may have others under the same names."""
+    own = evaluation.summary.get("dataset")
+    return (own,) if other_dataset(evaluation, dataset) else (own, dataset)
 
 
 def _scores(evaluation: EvaluationFiles) -> Html:
@@ -165,7 +175,7 @@ def _confusion(evaluation: EvaluationFiles, pictures: Pictures) -> Html:
     return joined((tag("h3", "Confusions"), picture))
 
 
-def _worst(evaluation: EvaluationFiles, dataset: object, pictures: Pictures, problems: Problems) -> Iterator[Html]:
+def _worst(evaluation: EvaluationFiles, places: VideoPlaces, pictures: Pictures, problems: Problems) -> Iterator[Html]:
     """Frames of the worst videos, and a table of more of them."""
     lines = evaluation.worst
     if not lines:
@@ -175,7 +185,7 @@ def _worst(evaluation: EvaluationFiles, dataset: object, pictures: Pictures, pro
     strips, missing = [], []
     for row in lines[:STRIPS]:
         try:
-            content = filmstrip(place_of(row["id"], row["path"], dataset))
+            content = filmstrip(places.of(row["id"], row["path"]))
         except (DataError, OSError, ValueError) as error:
             missing.append(str(error))
             continue
@@ -183,7 +193,9 @@ def _worst(evaluation: EvaluationFiles, dataset: object, pictures: Pictures, pro
         if picture is not None:
             strips.append(tag("figure", picture, tag("figcaption", *_caption(row)), class_="film"))
     if strips:
-        yield tag("div", *strips, class_="films")
+        said = f"Frames from {', '.join(places.used)}"
+        problems.frames_from |= places.used
+        yield joined((tag("div", *strips, class_="films"), tag("p", f"{said}.", class_="dim")))
     if missing:
         said = f"{len(missing)} of {min(STRIPS, len(lines))} videos have no frames here: {shortened(missing[0], 200)}"
         problems.notes.append(f"{evaluation.folder / WORST}: {said}")

@@ -35,23 +35,6 @@ def filmstrip(path: Path) -> bytes:
     return _jpeg(frames)
 
 
-def place_of(video: str, path: str, dataset: object) -> Path:
-    """Where a video of worst.csv is: at its `path`, or in the dataset as it is now. `video` is its id, `class/name`.
-
-    DataError if it is nowhere, or if what is there is of another name, such as a file of which it is only a part.
-    """
-    name = video.rpartition("/")[2]
-    places = [Path(path)] if path else []
-    if isinstance(dataset, str) and dataset and ".." not in Path(video).parts and not video.startswith("/"):
-        places.append(Path(dataset, "jpg", video))
-    found = [place for place in places if what_is_at(place)]
-    if not found:
-        raise DataError(f"{path or video} is no longer there")
-    if name not in (found[0].name, found[0].stem):
-        raise DataError(f"{found[0]} has other frames too than those of {name}")
-    return found[0]
-
-
 def _spread(count: int) -> list[int]:
     if not count:
         raise DataError("the video has no frames")

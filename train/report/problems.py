@@ -17,11 +17,15 @@ LARGEST_NUMBER = 1e100
 
 
 class Problems(list[str]):
-    """Lines, each of a file that is there and could not be used. `notes` are lines about what is merely gone."""
+    """Lines, each of a file that is there and could not be used. `notes` are lines about what is merely gone.
+
+    `frames_from` are the folders of which frames are shown: who sends the page must know.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.notes: list[str] = []
+        self.frames_from: dict[str, None] = {}
 
     @contextmanager
     def noted(self, path: Path, what: str = "") -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +14,7 @@ from common.files import open_plain, what_is_at
 from common.options import read_options
 from common.text import shortened
 from train.checkpoint.attempts import read_plain_part
+from train.monitor.reported import SPLITS, rows_of_others
 from train.monitor.score_files import FILES, Row, parse_rows, validation_changes
 from train.report.events import Points, read_scalars
 from train.report.problems import Problems, number, read_json
@@ -50,6 +51,8 @@ class RunFiles:
     checkpoints: list[CheckpointFile] = field(default_factory=list)
     plain: Mapping[str, Any] = field(default_factory=dict)
     """Of the newest checkpoint all but its tensors."""
+    mixed: list[str] = field(default_factory=list)
+    """A line for each score file with rows that the newest checkpoint has otherwise."""
     plan: Plan | None = None
     no_plan: str = ""  # why there is none
     scalars: dict[str, Points] = field(default_factory=dict)
@@ -89,6 +92,8 @@ def read_run(folder: Path, problems: Problems) -> RunFiles:
     with problems.noted(folder, "the list of checkpoints"):
         run.checkpoints = _checkpoints(folder)
     run.plain = _newest_checkpoint(run) or {}
+    run.mixed = list(_mixed_scores(run))
+    problems.notes += (f"{folder}: {line}" for line in run.mixed)
     try:
         run.plan = _plan_of(run)
     except DataError as error:
@@ -140,6 +145,13 @@ def _newest_checkpoint(run: RunFiles) -> Mapping[str, Any] | None:
         if plain := read_plain_part(run.folder / file.name):
             return plain
     return None
+
+
+def _mixed_scores(run: RunFiles) -> Iterator[str]:
+    progress = run.plain.get("progress", {})
+    for name, split, rows in zip(FILES, SPLITS, (run.train, run.val), strict=True):
+        if others := rows_of_others(rows, progress.get("reported", []), split):
+            yield f"{name} has other scores than the newest checkpoint, as if edited or of another run: {others}"
 
 
 def _plan_of(run: RunFiles) -> Plan:

@@ -102,7 +102,7 @@ def curves_section(run: RunFiles) -> Section:
     if WAITING not in run.scalars:
         notes.append("Without TensorBoard's files the share of time spent waiting for data is not known.")
     said = tag("ul", *(tag("li", note) for note in notes), class_="dim notes") if notes else None
-    return Section("curves", "Curves", joined((tag("div", *figures, class_="charts"), said)))
+    return Section("curves", "Curves", joined((warned(run.mixed), tag("div", *figures, class_="charts"), said)))
 
 
 def gates_section(run: RunFiles) -> Section:
@@ -183,13 +183,13 @@ def _evaluation_card(evaluation: EvaluationFiles, dataset: object) -> Html:
     checkpoint = evaluation.summary.get("checkpoint")
     checkpoint = checkpoint.get("path", checkpoint.get("file")) if isinstance(checkpoint, Mapping) else checkpoint
     file = checkpoint.rpartition("/")[2] if isinstance(checkpoint, str) else None
-    about = " · ".join(filter(None, (file, _videos(evaluation.summary), _other_dataset(evaluation, dataset))))
+    about = " · ".join(filter(None, (file, _videos(evaluation.summary), other_dataset(evaluation, dataset))))
     of = tag("p", about, class_="dim") if about else None
     shown = tag("div", *numbers, class_="numbers")
     return tag("div", tag("h2", title), shown, of, warned(evaluation.warnings), class_="card")
 
 
-def _other_dataset(evaluation: EvaluationFiles, dataset: object) -> str | None:
+def other_dataset(evaluation: EvaluationFiles, dataset: object) -> str | None:
     """The dataset of the evaluation, if it is another than that of the run. A relative path may be the same."""
     own = evaluation.summary.get("dataset")
     if not isinstance(own, str) or not isinstance(dataset, str) or not own or not dataset:

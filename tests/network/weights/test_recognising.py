@@ -334,6 +334,18 @@ def test_a_lightning_file_is_not_taken_for_one_of_the_paper():
     assert recognise({"state_dict": {f"module.{name}": value for name, value in weights.items()}}).is_paper
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    ["_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.model.", "module.module.", "model.module."],
+)
+def test_a_compiled_network_in_parallel_is_not_taken_for_one_of_the_paper(prefix):
+    """It is of this project, also where the modules' names were lost: its red and blue were exchanged."""
+    weights = create_network("r3d_10", 5).state_dict()
+    found = recognise({"state_dict": {f"{prefix}{name}": value for name, value in weights.items()}})
+    assert not found.is_paper and not found.doubt and "BGR" not in found.origin
+    assert torch.equal(found.state_dict["stem.0.weight"], weights["stem.0.weight"])
+
+
 def many_classes(count, saved_rows=3, **changes):
     """A checkpoint that claims `count` classes."""
     facts = {"name": "r3d_10", "gates": False, "placement": "final", "num_classes": count}

@@ -90,7 +90,9 @@ def test_a_finished_run_gives_no_scores_of_another_attempt(server, small_dataset
     """The JSON line of `copy4` would have the scores of the first run's epoch 4."""
     mixed(copies, tmp_path, "copy4")
     output = trained(server, small_dataset, tmp_path, "mixed", 4, "--lr-base", 0.001)
-    assert "epoch 4 is of another attempt" in output and "loss" not in json.loads(output.splitlines()[-1])
+    _, _, loss, _, scores = read_checkpoint(tmp_path / "mixed" / RUN / LAST)["progress"]["reported"][-1]
+    result = json.loads(output.splitlines()[-1])
+    assert "epoch 4 is of another attempt" in output and result["loss"] == loss and result["top1"] == scores["top1"]
     shutil.copytree(copies / "copy4", tmp_path / "whole")
     output = trained(server, small_dataset, tmp_path, "whole", 4, "--lr-base", 0.001)
     assert "attempt" not in output and "loss" in json.loads(output.splitlines()[-1])
@@ -112,7 +114,7 @@ def test_a_copy_with_its_own_scores_goes_on_in_silence(server, small_dataset, tm
     assert "no rows of" not in output and not list(run.glob("*.abandoned"))
     assert epochs_of(path) == [1, 2, 3, 4, 6, 7, 8]
     assert epochs_of(run / "scores_train.csv") == [*range(1, 9)]
-    losses = {epoch: val for epoch, _, val in read_checkpoint(run / LAST)["progress"]["reported"]}
+    losses = {epoch: val for epoch, _, val, *_ in read_checkpoint(run / LAST)["progress"]["reported"]}
     assert {int(row["epoch"]): float(row["loss"]) for row in rows(path)} == pytest.approx(
         {epoch: loss for epoch, loss in losses.items() if loss is not None}, abs=0.006
     )

@@ -458,6 +458,21 @@ def test_other_numbers_of_ranks_are_told_if_batch_norm_changes(caplog):
     assert "ranks" not in resumed_text({"world_size": 1}, sync_bn=True)
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"), [({"long_cycles": True}, "--long-cycles"), ({"accumulate": 2}, "--accumulate"), ({}, "")]
+)
+def test_other_ranks_under_sync_bn_are_told_if_sub_batches_are_of_other_clips(caplog, flags, told):
+    """The losses differ from those that as many ranks would have given, which a comparison takes for a fault."""
+    flags = flags | {"sync_bn": True}
+    for ranks, is_told in ((2, bool(told)), (1, False)):
+        caplog.clear()
+        checkpoint = own(3, world_size=ranks, options=OPTIONS | flags)
+        check_schedule(
+            StartingPoint(Path("x.pth"), checkpoint, is_resume=True), options_of(flags), 32, plan_of(**flags)
+        )
+        assert ("2 ranks, now 1" in caplog.text) == is_told and (not is_told or f"with {told}" in caplog.text)
+
+
 def resume_with_videos(checkpoint, digests):
     check_schedule(StartingPoint(None, checkpoint, is_resume=True), options_of({}), 32, plan_of(), digests)
 

@@ -4,7 +4,14 @@ import logging
 
 import pytest
 
-from train.monitor.score_files import drop_rows
+from common.files import OtherFileError
+from evaluate.metrics import Scores
+from tests.runs import make_scores
+from train.checkpoint.progress import Progress
+from train.monitor.reported import SPLITS, is_reported, rows_of_others
+from train.monitor.score_files import FILES, drop_rows, epoch_of, parse_rows, scores_of_epoch
+
+SPLITS_OF = list(zip(FILES, SPLITS, strict=True))
 
 REPORTED = [[1, 1.5000001, 1.25], [2, 1.1234564, None], [3, 0.5, 0.75]]
 
@@ -82,3 +89,84 @@ def test_score_files_that_are_not_there_are_no_gap(tmp_path, caplog):
     """Who resumes a checkpoint in a new folder knows that its scores begin there."""
     assert not drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED)
     assert not caplog.records and not list(tmp_path.iterdir())
+
+
+WITH_SCORES = [
+    [1, 1.5, 1.25, {"top1": 12.5}, {"top1": 33.33333, "mean_class": 30.0}],
+    [2, 1.1234564, None, {"top1": 50.0}, {}],
+    [3, 0.5, 0.75, {"top1": 100.0}, {"top1": 66.66667, "mean_class": 60.0}],
+]
+
+
+def write_top1(folder, train, val):
+    write(
+        folder,
+        {1: f"1.5,{train[0]}", 2: "1.123456,50", 3: f"0.5,{train[1]}"},
+        {1: f"1.25,{val[0]}", 3: f"0.75,{val[1]}"},
+    )
+    for name in FILES:
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace("epoch,loss", "epoch,loss,top1", 1))
+
+
+def top1_of(folder, name):
+    return {epoch_of(row): row["top1"] for row in parse_rows(folder / name, ())}
+
+
+@pytest.mark.parametrize(("train", "val"), [(("12.5", "1E+2"), ("33.3", "")), (("12.5000", "100"), ("33.3333", "67"))])
+def test_accuracies_as_a_spreadsheet_tells_them_are_the_run_s(tmp_path, caplog, train, val):
+    """A false alarm at each restart of a job would be read by nobody."""
+    write_top1(tmp_path, train, val)
+    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=WITH_SCORES)
+    assert scores_of_epoch(tmp_path, 3, WITH_SCORES) == {"loss": 0.75, **WITH_SCORES[2][4]}
+    assert not any(rows_of_others(parse_rows(tmp_path / name, ()), WITH_SCORES, split) for name, split in SPLITS_OF)
+    assert not caplog.records and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_edited_accuracy_is_not_the_run_s(tmp_path, caplog, name):
+    """The JSON line of the run, its table and its curves gave it as their own; the loss beside it was right."""
+    write_top1(
+        tmp_path, ("12.5", "1E+02" if name == FILES[1] else "99"), ("33.3333", "90.5" if name == FILES[1] else "66.7")
+    )
+    found = {each: rows_of_others(parse_rows(tmp_path / each, ()), WITH_SCORES, split) for each, split in SPLITS_OF}
+    assert found == {each: "top1 of epoch 3" if each == name else "" for each in FILES}
+    scores = scores_of_epoch(tmp_path, 3, WITH_SCORES)
+    assert scores == {"loss": 0.75, "top1": 66.66667, "mean_class": 60.0}
+    assert ("another top1, as if edited; those of the checkpoint are given" in caplog.text) == (name == FILES[1])
+    caplog.clear()
+    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=WITH_SCORES)
+    own = {FILES[0]: {1: "12.5", 2: "50", 3: "100.0000"}, FILES[1]: {1: "33.3333", 3: "66.6667"}}
+    assert top1_of(tmp_path, name) == own[name]
+    (record,) = caplog.records
+    assert "top1 of epoch 3" in record.message and f"{name}.edited" in record.message
+    assert top1_of(tmp_path, f"{name}.edited")[3] in ("99", "90.5")
+    caplog.clear()
+    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=WITH_SCORES) and not caplog.records
+
+
+def test_epochs_of_an_older_version_have_their_losses_alone(tmp_path, caplog):
+    """Its checkpoints still resume, and nothing tells whether an accuracy was edited."""
+    write_top1(tmp_path, ("12.5", "100"), ("33.3333", "90.5"))
+    assert all(map(is_reported, [*REPORTED, *WITH_SCORES]))
+    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED)
+    assert scores_of_epoch(tmp_path, 3, REPORTED) == {"loss": 0.75, "top1": 90.5} and not caplog.records
+
+
+def test_a_file_without_bound_is_not_read(tmp_path):
+    """Of 64 MB, a resume and a table took half a minute before a word was said."""
+    write(tmp_path, {1: "1.5"}, {1: "1.25"})
+    with (tmp_path / FILES[0]).open("a") as file:
+        file.write("2,1.5\n" * 1_500_000)
+    with pytest.raises(OtherFileError):
+        parse_rows(tmp_path / FILES[0], ())
+
+
+def test_an_epoch_is_kept_with_all_scores():
+    """A score that was not counted, as in a run that goes on from an older version, is left out."""
+    val = Scores(4.0, {"loss": (3.0,), "top1": (3.0,), "mean_class": (1.0, 2.0, 2.0, 2.0)})
+    progress = Progress(scores=make_scores(2.5, 1, 2, 4))
+    progress.next_epoch(val)
+    (entry,) = progress.reported
+    assert entry == [1, 0.625, 0.75, {"top1": 25.0, "top5": 50.0}, {"top1": 75.0, "mean_class": 75.0}]
+    assert is_reported(entry) and not is_reported([*entry[:4], {"top1": float("nan")}])

@@ -9,6 +9,8 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.runs import LAST, RUN, TINY_FLAGS, rows
 from tests.train.monitor.test_callbacks import LOGGED, epoch_report
 from train.monitor.trackers import tracker
 from train.monitor.trackers.choice import NEEDED, check_tracker
+from train.monitor.trackers.mlflow_run import _uri_of
 from train.monitor.trackers.run_file import NAME, save_id, saved_id
 from train.monitor.trackers.tracker import Tracker
 
@@ -261,6 +264,31 @@ def test_wandb_writes_one_run_offline(tmp_path, small_dataset):
     content = files[0].read_bytes()
     assert b"val/mean_class" in content and b"schedule/lr" in content and b"label_smoothing" in content
     assert {path.name for path in tmp_path.iterdir()} == {"train_tracked.py", "results"} and (run / LAST).exists()
+
+
+def sqlalchemy_of(monkeypatch, read):
+    """A package whose URLs have what is before a `?` as the path of the database, as `read` decodes it."""
+    engine = ModuleType("sqlalchemy.engine")
+    engine.make_url = lambda url: SimpleNamespace(database=read(url.removeprefix("sqlite:///").partition("?")[0]))
+    monkeypatch.setitem(sys.modules, "sqlalchemy", ModuleType("sqlalchemy"))
+    monkeypatch.setitem(sys.modules, "sqlalchemy.engine", engine)
+
+
+@pytest.mark.parametrize(
+    ("read", "folder", "uri"),
+    [
+        (str, "/a b/ü", "/a b/ü"), (unquote, "/a b/ü", "/a b/ü"), (str, "/a%41", "/a%41"),
+        (unquote, "/a%41", "/a%2541"), (unquote, "/a?b", "/a%3Fb"), (str, "/a?b", None),
+    ],
+)  # fmt: skip
+def test_the_database_of_mlflow_is_the_file_beside_the_run(monkeypatch, read, folder, uri):
+    """With --model-dir "what?" it became a file `what` beside that folder, and with `%41` another one."""
+    sqlalchemy_of(monkeypatch, read)
+    if uri:
+        assert _uri_of(Path(folder, "mlflow.db")) == f"sqlite:///{uri}/mlflow.db"
+    else:
+        with pytest.raises(DataError, match=r"MLFLOW_TRACKING_URI"):
+            _uri_of(Path(folder, "mlflow.db"))
 
 
 @pytest.mark.slow

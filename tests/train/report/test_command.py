@@ -10,6 +10,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from common.cli import run_command
 from evaluate.model import load_model
@@ -18,6 +19,8 @@ from tests.evaluate.tiny_model import BUILDERS, write_checkpoint
 from tests.runs import RUN, TINY, TINY_FLAGS
 from tests.train.report.made_run import write_csv, write_evaluation, write_events, write_run
 from tests.train.report.read_page import Page
+from train.checkpoint.progress import Progress
+from train.monitor import curves
 from train.report.command import main
 
 ALL = ["plan", "curves", "gates", "data", "evaluation1", "command", "checkpoints"]
@@ -57,6 +60,8 @@ def test_the_page_of_a_run_has_every_part_in_order_and_its_figures(tmp_path, sma
     status, out, err = report(run)
     assert (status, err) == (0, "") and str(run / "report.html") in out
     page = page_of(run)
+    assert f"its frames are from {small_dataset.resolve() / 'jpg'}" in out
+    assert f"Frames from {small_dataset.resolve() / 'jpg'}." in page.text("evaluation1")
     assert sections(page) == ALL
     head = page.text()
     assert all(fact in head for fact in ("srtg_r3d_10", "gates on", "61.2", "55.5 to 66.5", "37.5", "60.0", "2 min"))
@@ -124,6 +129,28 @@ def test_frames_of_the_worst_videos_are_in_the_page(tmp_path, small_dataset, rep
     assert picture.shape[0] == 90 and picture.shape[1] == 8 * 108 + 7 * 2  # 8 frames of 48 x 40
 
 
+def test_frames_of_another_place_than_the_dataset_are_not_in_the_page(tmp_path, small_dataset, report):
+    """A run that someone sent would put any picture of the disk into a page that is sent on."""
+    run = write_run(tmp_path / "run", dataset=str(tmp_path / "data"))
+    write_evaluation(run, ["clap", "jump"], worst=[worst_row(small_dataset)])
+    status, out, err = report(run)
+    assert status == 0 and "give --dataset" in err and "frames are from" not in out
+    assert not [each for each in page_of(run).of("img") if each["src"].startswith("data:image/jpeg")]
+    summary = run / "evaluation_val_5x3" / "summary.json"
+    facts = json.loads((run / "options.json").read_text())
+    facts["options"]["dataset"] = str(
+        small_dataset
+    )  # of the run; the evaluation is of another one, with the same names
+    (run / "options.json").write_text(json.dumps(facts))
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"dataset": str(tmp_path / "other")}))
+    status, out, err = report(run)
+    assert status == 0 and "give --dataset" in err and "frames are from" not in out
+    status, out, err = report(run, "--dataset", small_dataset)
+    assert (status, err) == (0, "") and f"its frames are from {small_dataset.resolve()}" in out
+    status, _, err = report(run, "--dataset", tmp_path / "none")
+    assert status == 2 and "none is no folder" in err
+
+
 def test_a_run_that_has_only_its_options(tmp_path, report):
     run = write_run(tmp_path / "run", epochs=0)
     (run / "passport.json").unlink()
@@ -158,6 +185,27 @@ def test_the_newest_evaluation_comes_first(tmp_path, report):
     report(run)
     page = page_of(run)
     assert "test, 2" in page.text("evaluation1") and "val, 5" in page.text("evaluation2") and "71.5" in page.text()
+
+
+def test_scores_that_the_newest_checkpoint_has_otherwise_are_told(tmp_path, report, capsys, monkeypatch):
+    """An accuracy that was edited, or is of a copy of the run, was drawn and headed the page as the run's."""
+    run = write_run(tmp_path / "run")
+    reported = [[n, 5 / n, 6 / n, {"top1": 12.0 * n}, {"top1": 10.0 * n}] for n in (1, 2, 3)]
+    progress = Progress(epoch=4, global_step=30, reported=reported).state_dict()
+    torch.save({"position": {"epoch": 4, "step": 0}, "progress": progress}, run / "srtg_r3d_10_last.pth")
+    assert "other scores" not in report(run)[2]
+    text = (run / "scores_val.csv").read_text()
+    (run / "scores_val.csv").write_text(text.replace("3,30,2.0,30,", "3,30,2.0,38.5,"))
+    status, _, err = report(run)
+    line = "scores_val.csv has other scores than the newest checkpoint, as if edited or of another run: top1 of epoch 3"
+    assert status == 0 and line in err and line in page_of(run).text("curves")
+    assert main_of_curves_says(run, monkeypatch, capsys)
+
+
+def main_of_curves_says(run, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.plot_scores", str(run)])
+    curves.main()
+    return "run: scores_val.csv has other scores than srtg_r3d_10_last.pth" in capsys.readouterr().out
 
 
 def test_weights_that_were_trained_further_are_not_those_of_the_scores(tmp_path, monkeypatch, report):

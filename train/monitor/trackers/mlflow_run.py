@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
+from common.errors import DataError
 from common.logs import LOG
 from train.monitor.trackers.run_file import save_id, saved_id
 from train.monitor.trackers.tracker import Record, RunInfo
@@ -42,7 +44,7 @@ class MlflowRun:
         if not uri:
             database = (info.folder.parent / "mlflow.db").resolve()
             _make_database(database)
-            uri = f"sqlite:///{database}"
+            uri = _uri_of(database)
         self.client = MlflowClient(tracking_uri=uri)
         self.run_id = saved_id(info.folder, self.name, info.run_key)
         if not self.run_id or not self._continue():
@@ -116,6 +118,22 @@ class MlflowRun:
         return (self.info.folder.parent / "mlflow_artifacts").resolve().as_uri()
 
 
+def _uri_of(database: Path) -> str:
+    """How SQLAlchemy is told of a database; DataError if it would open another file: it cuts a path at a `?`.
+
+    Some versions decode `%3F`, which they then must be given for it, and others do not.
+    """
+    from sqlalchemy.engine import make_url
+
+    for path in (str(database), quote(str(database))):
+        if make_url(f"sqlite:///{path}").database == str(database):
+            return f"sqlite:///{path}"
+    raise DataError(
+        f"MLflow cannot open {database}, as it takes ? or % in a path for something else: give another --model-dir, or "
+        "set MLFLOW_TRACKING_URI"
+    )
+
+
 def _make_database(path: Path) -> None:
     """Make a database with MLflow's tables, if there is none.
 
@@ -127,7 +145,7 @@ def _make_database(path: Path) -> None:
         return
     with TemporaryDirectory() as folder:
         made = Path(folder) / path.name
-        MlflowClient(tracking_uri=f"sqlite:///{made}")
+        MlflowClient(tracking_uri=_uri_of(made))
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             shutil.copyfile(made, beside)
