@@ -6,12 +6,12 @@ from functools import cached_property
 from pathlib import Path
 
 from common.text import composed, quoted
+from data.labels.clip_length import cut_times
 from data.labels.label_row import LabelRow, written_name
 from data.labels.made_from import fits
 from data.labels.segment_names import are_other_files
 from data.labels.text import counted, is_youtube_name, locale_hint
 from data.prepare.class_of_file import ClassesOfFiles
-from data.prepare.clip_times import cut_times
 from data.prepare.file_names import is_frame
 from data.prepare.folder_contents import (
     PLAIN_FOLDER,
