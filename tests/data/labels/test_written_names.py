@@ -132,6 +132,20 @@ def test_the_file_that_a_row_names_comes_before_one_with_another_suffix(tmp_path
     assert not doubts(found.report)
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_rows_of_a_file_that_cannot_be_read_are_said_to_be_missing_where_they_may_tell(
+    tmp_path: Path, source: str
+) -> None:
+    """The training video c1.avi.mp4 was evaluated as c1.avi, and nothing said that its row was not read."""
+    out = make(tmp_path / "out", "run/c1.avi", "run/c2")
+    for val, is_said in ("run,c1.avi", True), ("run,c2", False):
+        label(out / "labels", "run,c1.avi.mp4", val=[val], header="class,file")
+        (out / "labels" / "train.csv").write_text("class;what\nrun;c1.avi.mp4\n")
+        lines = load_val(out, SPEC, None, ["run"], source)[1]
+        told = [line for line in lines if "train.csv" in line]
+        assert len(told) == is_said and all("another row" in line for line in told)
+
+
 def test_one_video_that_both_splits_write_in_two_ways_is_in_both(tmp_path: Path) -> None:
     out = make(tmp_path / "out", "run/c1", "run/c2")
     label(out / "labels", "run,c1", "run,c2", val=["run,run/c1.avi"], header="label,id")
