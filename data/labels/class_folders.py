@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,12 +15,15 @@ from rich.progress import Progress
 
 from common.errors import DataError
 from common.files import reason
+from common.text import composed
 from data.labels.label_row import LabelRow, written_name
 from data.labels.segment_names import has_milliseconds, names_of_folder
 from data.labels.text import canonical_name, counted, first_names, note_on_form
 from data.labels.video_list import FoundVideo
 from data.labels.written_names import WrittenNames
 from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError, count_text
+from data.store.origin import read_origin
+from data.store.video_source import VideoSourceError
 
 THREADS = 32  # at most; they hide the latency of network file systems
 CHUNK = 256  # videos that a thread searches for in one call
@@ -109,7 +112,10 @@ class ClassFolders:
         return self._written.choose(row, there, self._is_file)
 
     def _is_file(self, folder: str, name: str, written: str) -> bool:
-        """Whether a video is a file that is named as a row writes it; a database is none."""
+        """Whether a video's database says that it was made from a file that is named as a row writes it."""
+        with suppress(VideoSourceError):
+            made = read_origin(self.jpg / folder / name / DATABASE)
+            return made is not None and composed(Path(made.source).name) == composed(written)
         return False
 
     def _names(self, folders: Sequence[str]) -> Iterator[str]:

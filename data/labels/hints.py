@@ -16,6 +16,7 @@ VIDEO = re.compile(f"(?i:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))})$")
 TIMES = re.compile(r"_\d+_\d+$")
 CONVERT = "python -m data.prepare.convert VIDEOS OUT"
 FOLDER = "python -m data.prepare.folder VIDEOS DATASET"  # converts and writes label files
+HINT = ". Hint: "  # the beginning of each
 SEARCHED = 1000  # rows, or names of one folder, that are compared
 LISTED, DEPTH = 10, 4  # folders of each level that are listed, and levels
 

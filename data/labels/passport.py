@@ -12,6 +12,7 @@ import numpy as np
 
 from common.logs import LOG
 from data.labels.class_folders import in_threads
+from data.labels.clip_length import cut_times, is_too_long, length_problem, seconds_of_clip
 from data.labels.label_counts import kind_of
 from data.labels.other_video import other_video
 from data.labels.text import counted
@@ -19,7 +20,7 @@ from data.labels.video_list import VideoList
 from data.store.frame_store import FrameStore
 from data.store.jpeg import jpeg_size
 from data.store.jpeg_quality import jpeg_quality
-from data.store.origin import read_origin
+from data.store.origin import Origin, read_origin
 from data.store.video_source import VideoPart, VideoSourceError
 
 UNKNOWN = "unknown"
@@ -36,6 +37,7 @@ class _Look(NamedTuple):
     quality: str = UNKNOWN  # of that frame; empty if it is of no JPEG
     problem: str = ""
     other: str = ""  # what its database is of, if that is clearly another video
+    long: str = ""  # how a clip is longer than its name says
 
 
 def passport_of(videos: VideoList, split: str) -> dict[str, Any]:
@@ -50,7 +52,10 @@ def passport_of(videos: VideoList, split: str) -> dict[str, Any]:
     looks = list(in_threads("samples", _look, [videos.place(index) for index in videos.sample()]))
     readable = [look for look in looks if not look.problem]
     rates = [look.rate for look in readable if look.rate is not None]
-    others = [look.other for look in readable if look.other]
+    others = {
+        "of_other_videos": [look.other for look in readable if look.other],
+        "longer_than_named": [look.long for look in readable if look.long],
+    }
     return {
         "split": split,
         "source": videos.source,
@@ -74,7 +79,7 @@ def passport_of(videos: VideoList, split: str) -> dict[str, Any]:
         "rates": _shares(_rate(look.rate) for look in readable),
         "rate_range": [min(rates), max(rates)] if rates else None,
         "jpeg_qualities": _shares(look.quality for look in readable if look.quality),
-        **({"of_other_videos": {"videos": len(others), "such_as": others[0]}} if others else {}),
+        **{name: {"videos": len(each), "such_as": each[0]} for name, each in others.items() if each},
     }
 
 
@@ -102,15 +107,23 @@ def passport_lines(passport: Mapping[str, Any]) -> list[str]:
 
 
 def warning_of_others(passport: Mapping[str, Any]) -> list[str]:
-    """A line if some of the videos looked at are databases of other videos or classes than their folders say."""
-    others = passport.get("of_other_videos")
-    if not others:
-        return []
-    of = f"{others['videos']} of {counted(passport['sampled'], 'video')} looked at"
-    return [
-        f"{passport['split']}: {of} have a database of another video: {others['such_as']}. Was it copied, or the "
-        "folder renamed? python -m data.prepare.verify lists all"
-    ]
+    """Lines if some of the videos looked at are databases of other videos or classes than their folders say.
+
+    So are those of whole videos that are named as clips of them.
+    """
+    lines = []
+    looked_at = counted(passport["sampled"], "video") + " looked at"
+    if others := passport.get("of_other_videos"):
+        lines.append(
+            f"{passport['split']}: {others['videos']} of {looked_at} have a database of another video: "
+            f"{others['such_as']}. Was it copied, or the folder renamed? python -m data.prepare.verify lists all"
+        )
+    if longer := passport.get("longer_than_named"):
+        lines.append(
+            f"{passport['split']}: {longer['videos']} of {looked_at} are longer than the times of the clip: "
+            f"{longer['such_as']} python -m data.prepare.verify lists all"
+        )
+    return lines
 
 
 def tell_passport(passport: Mapping[str, Any]) -> list[str]:
@@ -194,21 +207,33 @@ def _look_at_frames(folder: Path) -> _Look:
         with store:
             jpeg = store.jpeg(len(store) // 2)  # many videos begin and end with a title
             rate = store.rate()
-            other = _other(folder, store)
+            made = _made(store)
+            other = other_video(folder, store.video_id(), made)
     except VideoSourceError as error:
         return _Look(problem=_without_remedy(str(error), store.path))
     height, width = jpeg_size(jpeg)
     quality = jpeg_quality(jpeg)
-    return _Look(f"{width}x{height}", rate, UNKNOWN if quality is None else str(quality), other=other)
+    name = f"{folder.parent.name}/{folder.name}"
+    return _Look(
+        f"{width}x{height}",
+        rate,
+        UNKNOWN if quality is None else str(quality),
+        other=other and f"{name} {other}",
+        long=f"{name} {long}" if made is not None and (long := _longer_than_named(folder.name, made)) else "",
+    )
 
 
-def _other(folder: Path, store: FrameStore) -> str:
-    """What a database is of, if that is clearly another video than its folder says."""
-    made = None
-    with suppress(VideoSourceError):  # a damaged note of its origin does not make the frames unreadable
-        made = read_origin(Path(store.path))
-    of = other_video(folder, store.video_id(), made)
-    return of and f"{folder.parent.name}/{folder.name} {of}"
+def _made(store: FrameStore) -> Origin | None:
+    """What a database was made from; a damaged note of it does not make the frames unreadable."""
+    with suppress(VideoSourceError):
+        return read_origin(Path(store.path))
+    return None
+
+
+def _longer_than_named(name: str, made: Origin) -> str:
+    """How a clip that was cut beforehand is longer than its name says; empty if it is not, or the name says nothing."""
+    seconds, cut = seconds_of_clip(name, made), cut_times(None, name)
+    return length_problem(seconds, cut) if seconds is not None and cut and is_too_long(seconds, cut) else ""
 
 
 def _look_at_file(part: VideoPart) -> _Look:

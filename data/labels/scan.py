@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +45,7 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec, source: str = 
     """Find the videos of the label files in the class folders of `jpg`. Raises DataError as `load_splits` does."""
     rows = read_split_rows(files)
     classes, order = class_order(files, spec, {row.label for row in rows.train} | {row.label for row in rows.val})
-    folders = _class_folders(jpg, classes, source, files)
+    folders, unread = _class_folders(jpg, classes, source, files)
     train, train_unusable, train_notes = _find_split("train", files.train, rows.train, folders, classes)
     val, val_unusable, val_notes = _find_split("val", files.val, rows.val, folders, classes)
     lacking = _check_classes(train, val, folders, both := (*rows.train, *rows.val))
@@ -54,7 +53,7 @@ def scan_dataset(jpg: Path, files: LabelFiles, spec: DatasetSpec, source: str = 
     videos = f"{len(train)} train and {len(val)} val videos in {jpg}"
     summary = f"{spec.name}: {counted(len(classes), 'class')}{complete}, {videos}"
     notes = (*spelling_notes(classes), *_shared_ids(both), *folders.twice(both))
-    report = (*rows.report, *notes, order, summary, *train_notes, *val_notes, *lacking, *folders.remarks)
+    report = (*rows.report, *notes, order, summary, *train_notes, *val_notes, *lacking, *folders.remarks, *unread)
     return Scan(train, val, report, (*train_unusable, *val_unusable), tuple(folders.present), folders.times)
 
 
@@ -87,29 +86,34 @@ def scan_val(
             f"{some(unknown, 'class')} of {val} {is_or_are(unknown)} not among the {len(classes)} that the network was "
             "trained on" + did_you_mean(unknown[0], classes)
         )
-    folders = _class_folders(jpg, classes, source, LabelFiles(train or val, val))
+    folders, unread = _class_folders(jpg, classes, source, LabelFiles(train or val, val))
     videos, _, notes = _find_split(split, val, rows, folders, classes)
     report += [*spelling_notes(names), *_shared_ids(rows), *folders.twice(rows)]
     report.append(f"{spec.name}: {counted(len(classes), 'class')}, {len(videos)} {split} videos in {jpg}")
     lacking = len(classes) - len(set(videos.labels.tolist()))
     if lacking:
         notes.append(f"no {split} video of {lacking} of the {len(classes)} classes")
-    return videos, (*report, *notes, *folders.remarks)
+    return videos, (*report, *notes, *folders.remarks, *unread)
 
 
-def _class_folders(jpg: Path, classes: Sequence[str], source: str, files: LabelFiles) -> ClassFolders:
-    """The class folders of databases, or of video files."""
+def _class_folders(
+    jpg: Path, classes: Sequence[str], source: str, files: LabelFiles
+) -> tuple[ClassFolders, Sequence[str]]:
+    """The class folders of databases, or of video files, and a list that gets a line on a file that is not read."""
+    unread: list[str] = []
 
     def all_rows() -> Iterator[LabelRow]:
         for path in dict.fromkeys(files):
-            with suppress(DataError):  # of a train label file beside the videos of an evaluation
+            try:
                 yield from read_labels(path)
+            except DataError as error:  # of a train label file beside the videos of an evaluation
+                unread.append(f"a folder may be that of another row, as a label file cannot be read: {error}")
 
     if source == "frames":
-        return ClassFolders(jpg, classes, all_rows)
+        return ClassFolders(jpg, classes, all_rows), unread
     from data.labels.video_files import VideoFolders  # loads FFmpeg, which databases do not need
 
-    return VideoFolders(jpg, classes, [jpg.parent, files.train.parent], all_rows)
+    return VideoFolders(jpg, classes, [jpg.parent, files.train.parent], all_rows), unread
 
 
 def _shared_ids(rows: Sequence[LabelRow]) -> list[str]:

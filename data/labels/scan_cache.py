@@ -39,7 +39,7 @@ from data.labels.shared_arrays import SharedArrays
 from data.labels.text import canonical_name
 from data.labels.video_list import ARRAYS, FoundVideo, VideoList
 
-FORMAT = 9  # to be raised whenever a scan of the same files and folders would give another result
+FORMAT = 10  # to be raised whenever a scan of the same files and folders would give another result
 FOLDER = ".index"
 SETTLED = 2_000_000_000  # nanoseconds; on some file systems two changes within this time have the same timestamp
 WAIT = 300.0  # seconds to wait for another process's scan; that process may hang, or run on a machine that crashed

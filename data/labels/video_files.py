@@ -13,8 +13,10 @@ import numpy as np
 
 from common.errors import DataError
 from data.labels.class_folders import ClassFolders, list_names, modification_times
+from data.labels.clip_length import cut_times, is_too_long, length_problem
 from data.labels.index_cache import IndexCache, Indexed
 from data.labels.label_row import LabelRow
+from data.labels.text import counted, first_names, is_or_are
 from data.labels.video_list import FoundVideo
 from data.store.keyframe_index import FrameIndex
 from data.store.video_source import VideoPart
@@ -50,6 +52,7 @@ class VideoFolders(ClassFolders):
     ) -> None:
         self._files: dict[str, dict[str, list[str]]] = {}  # class folder -> name without suffix -> names
         self.indexes = IndexCache(root, places)
+        self._too_long: dict[str, str] = {}  # path of a clip that was cut beforehand -> how it differs from its times
         super().__init__(root, classes, others)
 
     @staticmethod
@@ -69,13 +72,23 @@ class VideoFolders(ClassFolders):
     @property
     def remarks(self) -> Sequence[str]:
         """Lines for the log."""
-        return [*super().remarks, *self.indexes.remarks]
+        return [*super().remarks, *self.indexes.remarks, *self._line_on_lengths()]
+
+    def _line_on_lengths(self) -> list[str]:
+        if not self._too_long:
+            return []
+        named = first_names([f"({path}) {why}" for path, why in sorted(self._too_long.items())], 200)
+        number = counted(len(self._too_long), "video file")
+        return [f"{number} {is_or_are(self._too_long)} longer than the times of the clip: {named}"]
 
     def find_all(self, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
         """Find each row's video and index its file; None if it is not there. DataError if two files may be meant."""
         places = [self._place(row) for row in rows]
         indexed = self.indexes.of([place.path for place in places if place])
         unpack = lru_cache(maxsize=1024)(FrameIndex.unpack)  # many clips may lie in one file
+        for row, place in zip(rows, places, strict=True):
+            if place and not place.is_whole and (why := _too_long(row, place.name, indexed[place.path], unpack)):
+                self._too_long[place.path] = why
         return [
             None if place is None else _found(row, place, indexed[place.path], unpack)
             for row, place in zip(rows, places, strict=True)
@@ -138,6 +151,21 @@ def _of_another_part(row: LabelRow, indexed: Indexed, unpack: Callable[[bytes], 
     else:
         return ""
     return f"was cut from {was}, the labels say {now}; {AGAIN}"
+
+
+def _too_long(row: LabelRow, name: str, indexed: Indexed, unpack: Callable[[bytes], FrameIndex]) -> str:
+    """How a clip that was cut beforehand is longer than its row or name says; empty if it is not.
+
+    One that data.prepare.resize cut out says its times itself.
+    """
+    if indexed.problem or indexed.cut is not None:
+        return ""
+    cut = cut_times(row, name)
+    if cut is None or not is_too_long(FrameIndex.end_in(indexed.packed), cut):  # no frames last longer than that
+        return ""
+    index = unpack(indexed.packed)
+    seconds = float(index.times[-1] - index.times[0]) + index.step
+    return length_problem(seconds, cut) if is_too_long(seconds, cut) else ""
 
 
 def _part(row: LabelRow, index: FrameIndex) -> tuple[int, int, str]:

@@ -1,7 +1,8 @@
 """Which of two folders is a row's: the one named as its file is written, or the one named by its id.
 
 Of the row run/c1.avi these are `c1.avi` and `c1`. Both may be there: beside c1.avi may lie c1.avi.mp4, whose id is
-c1.avi. Then the other rows tell. Two rows that name different files never mean one folder.
+c1.avi. Then the other rows tell, or else what the databases were made from. Two rows that name different files never
+mean one folder.
 """
 
 import threading
@@ -26,7 +27,7 @@ class WrittenNames:
     def choose(self, row: LabelRow, there: Sequence[Place], is_file: Callable[[str, str, str], bool]) -> Place | None:
         """The row's folder of those that are `there`, in the order of `names_of_folder`; None if they are another's.
 
-        `is_file(folder, name, written)` says whether a video `name` is itself the file that the row writes.
+        `is_file(folder, name, written)` says whether a video `name` is, or was made from, the file that the row writes.
         """
         written = written_name(row)
         if not there or written == row.youtube_id:
@@ -40,15 +41,16 @@ class WrittenNames:
             return by_id[0] if by_id else None
         if not by_id or (row.label, row.youtube_id) in plain:  # the other one is the folder of a row c1
             return as_written[0]
-        if is_file(*by_id[0], written):
-            return by_id[0]
+        of_file = [place for place in (by_id[0], as_written[0]) if is_file(*place, written)]
+        if len(of_file) == 1:
+            return of_file[0]
         taken, left = (by_id[0], as_written[0]) if "/" in row.source else (as_written[0], by_id[0])
         self._doubtful[f"{'/'.join(taken)} for {row.source}, not {left[1]}"] = None
         return taken
 
     @property
     def remarks(self) -> list[str]:
-        """A line on the rows of which both folders are there and no other row tells which is meant."""
+        """A line on the rows of which both folders are there and nothing tells which is meant."""
         if not self._doubtful:
             return []
         number = counted(len(self._doubtful), "row")

@@ -1,9 +1,9 @@
 """Whether the frames of a clip are those of the times that its label row, or its name, says."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from data.labels.clip_length import cut_times, is_too_long, length_problem, seconds_of_clip
 from data.labels.label_row import (
     LabelRow,
     clip_name,
@@ -13,13 +13,7 @@ from data.labels.label_row import (
     frames_name,
 )
 from data.labels.made_from import AGAIN, source_problem
-from data.labels.text import is_youtube_name
 from data.store.origin import Origin
-from data.store.video_file import Span
-
-# As clip_name writes them, and the downloaders of Kinetics. Other names may have numbers of frames.
-NAMED = re.compile(r".+_([0-9]{6})_([0-9]{6})")
-OFF_SECONDS, OFF_PART = 1.0, 0.1  # a clip may be longer or shorter by the larger of both
 
 MOST = 0.5  # seconds of a frame: a clip that was cut short has few frames for its times
 SHORT = "shorter than their times"
@@ -36,12 +30,12 @@ def clip_problems(name: str, rows: Sequence[LabelRow], made: Origin, frames: int
     for why in dict.fromkeys(source_problem(row, made) for row in rows):
         if why:
             yield "other file", why
-    if made.start is not None or made.frames or made.seconds is None or Path(made.source).stem != name:
+    if (seconds := seconds_of_clip(name, made)) is None:
         return
     cuts = [cut_times(row, name) for row in rows] or [cut_times(None, name)]
     for cut in dict.fromkeys(cuts):
-        if cut and (why := length_problem(made.seconds, cut)):
-            yield "other length" if made.seconds > cut.end - cut.start else SHORT, why
+        if cut and (why := length_problem(seconds, cut)):
+            yield "other length" if is_too_long(seconds, cut) else SHORT, why
 
 
 def times_problem(row: LabelRow, made: Origin, frames: int) -> str:
@@ -81,23 +75,6 @@ def _frames_problem(row: LabelRow, made: Origin, names: set[str]) -> str:
     held = "the whole" if made.start is None or made.end is None else _times(made.start, made.end)
     held = f"frames {made.frames[0]} to {made.frames[1]}" if made.frames else held
     return f"holds {held} of {made.source}, the labels say {describe_clip(row)}; {AGAIN}"
-
-
-def cut_times(row: LabelRow | None, name: str) -> Span | None:
-    """The times of the whole video that a clip should hold, by its row or else its name; None if neither says."""
-    if row is not None and row.time_start is not None and row.time_end is not None:
-        return Span(row.time_start, row.time_end)
-    found = NAMED.fullmatch(name) if is_youtube_name(name) else None
-    return Span(float(found[1]), float(found[2])) if found and int(found[1]) < int(found[2]) else None
-
-
-def length_problem(seconds: float, cut: Span) -> str:
-    """How a clip that was cut beforehand differs in length from what it should have; empty if it hardly does."""
-    length = cut.end - cut.start
-    if abs(seconds - length) <= max(OFF_SECONDS, OFF_PART * length):
-        return ""
-    what = f"lasts {seconds:.1f} s, but its label row or name says {_times(*cut)}, which are {length:g} s"
-    return f"{what}: is it the whole video?" if seconds > length else f"{what}: was it cut short?"
 
 
 def _times(start: float, end: float) -> str:

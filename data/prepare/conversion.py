@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from common.files import atomic_file, reason, write_errors
-from data.prepare.clip_times import length_problem
+from data.labels.clip_length import Times, length_problem
 from data.prepare.frame_files import FrameFilesReader, encode_jpeg
 from data.prepare.frame_folder import Frames, find_frames
 from data.store.frame_store import (
@@ -47,7 +47,7 @@ class Job(NamedTuple):
     span: Span | None
     folder: Path
     replaces: bool = False  # a database that was made from something else
-    cut: Span | None = None  # the times of the whole video that the file should hold, if it was cut beforehand
+    cut: Times | None = None  # the times of the whole video that the file should hold, if it was cut beforehand
     frames: tuple[int, int] | None = None  # in place of a span: the first frame, from 0, and one after the last
 
     @property

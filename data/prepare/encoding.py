@@ -15,7 +15,7 @@ import numpy as np
 from common.errors import DataError
 from common.files import atomic_file, reason
 from common.version import VERSION
-from data.prepare.clip_times import length_problem
+from data.labels.clip_length import Times, length_problem
 from data.prepare.conversion import STOPPING, Unwritable
 from data.store.cut_tag import MAKER
 from data.store.keyframe_index import index_video
@@ -44,7 +44,7 @@ class Job(NamedTuple):
     span: Span | None
     file: Path
     replaces: bool = False  # a file that was made from something else
-    cut: Span | None = None  # the times of the whole video that the source should hold, if it was cut beforehand
+    cut: Times | None = None  # the times of the whole video that the source should hold, if it was cut beforehand
     frames: tuple[int, int] | None = None  # in place of a span: the first frame, from 0, and one after the last
 
     @property

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from common.errors import DataError
 from common.files import inode_of
 from common.text import quoted, shortened
+from data.labels.clip_length import Times, cut_times
 from data.labels.label_file import SPLITS, FolderNameError, check_folder_name, check_name_length
 from data.labels.text import canonical_name, counted, first_names, some
-from data.prepare.clip_times import cut_times
 from data.prepare.file_names import is_hidden_folder, is_video
 from data.prepare.folder_contents import Found, entries_of, is_folder
 from data.prepare.folder_tree import Tree
@@ -37,7 +37,7 @@ class Video(NamedTuple):
     folders: tuple[str, ...]  # in which it lies, below its class
     split: str = ""  # "train", "val" or "test" if its folder or label file says it
     span: Span | None = None
-    cut: Span | None = None  # as in sources.Source
+    cut: Times | None = None  # as in sources.Source
     frames: tuple[int, int] | None = None  # in place of `span`
     above: tuple[str, ...] = ()  # the folder of its split, in which that of its class lies
 

@@ -114,7 +114,8 @@ def other_forms(entries: Sequence[Entry]) -> list[str]:
 
 def _is_as_written(entry: Entry) -> bool:
     pairs = zip(reversed(parts_of(entry.written)), reversed(entry.video), strict=False)
-    return all(name.startswith(written) for written, name in pairs)  # a suffix may be missing
+    spaced = ((written.replace("_", " "), name.replace("_", " ")) for written, name in pairs)
+    return all(name.startswith(written) for written, name in spaced)  # a suffix may be missing
 
 
 def _read_line(text: str, index: PathIndex) -> tuple[str, int | None, bool, list[tuple[str, ...]]]:

@@ -3,15 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from common.text import composed, quoted
+from data.labels.clip_length import cut_times
 from data.labels.label_row import LabelRow, written_name
 from data.labels.made_from import fits
 from data.labels.segment_names import are_other_files
 from data.labels.text import counted, is_youtube_name, locale_hint
 from data.prepare.class_of_file import ClassesOfFiles
-from data.prepare.clip_times import cut_times
 from data.prepare.file_names import is_frame
 from data.prepare.folder_contents import (
     PLAIN_FOLDER,
@@ -102,6 +103,7 @@ class _Search:
         self._by_name = by_name
         places = {each.path.parent for found in by_name.values() for each in found}
         self._classes = ClassesOfFiles(videos, places, {row.label for row in rows})
+        self._written = {row.source for row in rows if "/" in row.source}
         self._rows = {(row.label, row.video_id) for row in rows}
         self._wholes = {(row.label, row.video_id) for row in rows if row.time_start is None and not row.frames}
         ids = {row.youtube_id for row in rows}
@@ -207,13 +209,18 @@ class _Search:
     def _at_path(self, row: LabelRow, there: Sequence[Found], any_form: bool) -> Sequence[Found]:
         """Those of the videos of the row's name that lie at its path, or whose class tells that they are meant."""
         paths = {each: each.path.relative_to(self._videos) for each in there}
-        fitting = [each for each in there if fits(row.source, paths[each], self._place, True, any_form)]
-        others = (
-            [] if fitting else [each for each in there if fits(row.source, paths[each], self._place, False, any_form)]
-        )
-        if others and row.source.rpartition("/")[2] != row.youtube_id:
-            self._warn_of(row, others, f"and the label file names {row.source}")
-        fitting = fitting or others
+        fitting: list[Found] = []
+        for any_space, with_suffix in product((False, True), (True, False)):
+            fitting = [
+                each
+                for each in there
+                if fits(row.source, paths[each], self._place, with_suffix, any_form, any_space)
+                if not (any_space and self._is_written(paths[each]))
+            ]
+            if fitting and not with_suffix and row.source.rpartition("/")[2] != row.youtube_id:
+                self._warn_of(row, fitting, f"and the label file names {row.source}")
+            if fitting:
+                break
         if "/" not in row.source:
             return self._suitable(row, row.youtube_id, fitting)
         # A row's path may begin above `videos`: of a/b.mp4 and b.mp4, the first is then that of x/a/b.mp4.
@@ -224,6 +231,11 @@ class _Search:
         if self._classes.of(fitting[0].path) & self._classes.known - {row.label}:
             self._warn_of(row, fitting)
         return fitting
+
+    def _is_written(self, path: Path) -> bool:
+        """Whether a row has this very path, perhaps from above `videos` on."""
+        parts = (*self._place.parts, *path.parts)
+        return any("/".join(parts[first:]) in self._written for first in range(len(parts)))
 
     def _taken_twice(self, row: LabelRow, found: Found) -> str:
         """Why a row's video is not sure, as another row with another path takes the same file; else empty."""

@@ -1,13 +1,14 @@
 """Finds the file that a path in a label file means, though the list may have been written for another place."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from common.text import composed
+from data.labels.text import canonical_name
 from data.prepare.file_names import is_video
 
 Parts = tuple[str, ...]
+Form = Callable[[Parts], Parts]
 
 
 class PathIndex:
@@ -15,6 +16,7 @@ class PathIndex:
 
     def __init__(self, paths: Iterable[Parts]) -> None:
         self._paths = dict.fromkeys(paths)
+        self._forms: dict[Form, tuple[PathIndex, Mapping[Parts, Sequence[Parts]]]] = {}
         self._by_name: dict[str, list[Parts]] = {}
         for parts in self._paths:
             for name in dict.fromkeys((parts[-1], _stem(parts[-1]))):
@@ -24,27 +26,27 @@ class PathIndex:
         """The paths that a written one may mean: one, several if that cannot be told, or none.
 
         Taken is the path itself, or else with fewer folders at the beginning, or with more. A suffix of a video may be
-        missing, but is no other one. If there is none so, accents may be in another Unicode form.
+        missing, but is no other one. If there is none so, accents may be in another Unicode form; if there is none
+        either, folders may have spaces for underscores, or the reverse.
         """
-        found = self._find(written)
-        if found or written.isascii() or self._composed is None:
-            return found
-        return [path for parts in self._composed.find(composed(written)) for path in self._of_form[parts]]
-
-    @cached_property
-    def _composed(self) -> "PathIndex | None":
-        """The index of the paths in one Unicode form; None if they have it."""
-        return None if self._of_form.keys() == self._paths.keys() else PathIndex(self._of_form)
-
-    @cached_property
-    def _of_form(self) -> Mapping[Parts, Sequence[Parts]]:
-        found: dict[Parts, list[Parts]] = {}
-        for parts in self._paths:
-            found.setdefault(tuple(map(composed, parts)), []).append(parts)
+        found = self._find(parts_of(written))
+        for form in FORMS:
+            if found:
+                break
+            index, paths = self._in_form(form)
+            found = [path for parts in index._find(form(parts_of(written))) for path in paths[parts]]
         return found
 
-    def _find(self, written: str) -> list[Parts]:
-        parts = parts_of(written)
+    def _in_form(self, form: Form) -> "tuple[PathIndex, Mapping[Parts, Sequence[Parts]]]":
+        """The index of the paths in one form, and the paths of each."""
+        if form not in self._forms:
+            paths: dict[Parts, list[Parts]] = {}
+            for parts in self._paths:
+                paths.setdefault(form(parts), []).append(parts)
+            self._forms[form] = PathIndex(paths), paths
+        return self._forms[form]
+
+    def _find(self, parts: Parts) -> list[Parts]:
         if not parts:
             return []
         if parts in self._paths:
@@ -65,6 +67,17 @@ def parts_of(written: str) -> Parts:
     if "\\" in written and "/" not in written:
         written = written.replace("\\", "/")
     return tuple(name for name in PurePosixPath(written).parts if name not in ("/", "."))
+
+
+def _composed(parts: Parts) -> Parts:
+    return tuple(map(composed, parts))
+
+
+def _with_spaces(parts: Parts) -> Parts:
+    return (*map(canonical_name, parts[:-1]), *map(composed, parts[-1:]))
+
+
+FORMS: Sequence[Form] = (_composed, _with_spaces)  # in which paths are compared that are not found as they are written
 
 
 def _stem(name: str) -> str:

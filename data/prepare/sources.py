@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from common.files import inode_of
+from data.labels.clip_length import Times, cut_times
 from data.labels.text import counted, first_names, letters, some
-from data.prepare.clip_times import cut_times
 from data.prepare.file_names import is_frame, is_video
 from data.prepare.folder_contents import (
     HIDDEN,
@@ -44,7 +44,7 @@ class Source(NamedTuple):
     label: str
     video_id: str
     span: Span | None = None
-    cut: Span | None = None  # of a clip that was cut beforehand, the times that it should hold
+    cut: Times | None = None  # of a clip that was cut beforehand, the times that it should hold
     frames: tuple[int, int] | None = None  # in place of a span: the first frame, from 0, and one after the last
 
 

@@ -22,7 +22,7 @@ from common.errors import DataError
 from common.files import reason
 from common.processes import available_cpus
 from data.labels.class_folders import ClassFolders, list_folders, list_names
-from data.labels.hints import hint_for_segments
+from data.labels.hints import HINT, hint_for_segments, hint_for_spelling
 from data.labels.label_file import LabelRow, read_together
 from data.labels.label_row import written_name
 from data.labels.locate import csv_files, find_jpg
@@ -176,6 +176,7 @@ def _compare(jpg: Path, rows: list[LabelRow], report: Report) -> tuple[dict[Path
     problems = list(_stray_files(jpg, "", folders.present))
     unlabelled = {folder: set(_video_names(jpg, folder, problems)) for folder in folders.present}
     present: dict[Path, list[LabelRow]] = {}
+    missing: list[LabelRow] = []
     by_video: dict[tuple[str, str, str], list[LabelRow]] = {}
     for row in rows:  # c1 and c1.avi may be two videos, that of c1.avi.mp4 the second
         by_video.setdefault((row.label, row.video_id, written_name(row)), []).append(row)
@@ -188,10 +189,11 @@ def _compare(jpg: Path, rows: list[LabelRow], report: Report) -> tuple[dict[Path
             why = "in the labels, not on disk" + hint_for_segments(of_video, folders)
             item = video_id if names[label, video_id] == 1 else written
             problems.append(Problem("missing", f"{label}/{item}", why))
+            missing.append(of_video[0])
         else:
             unlabelled[place].remove(name)
             present[path] = of_video
-    report.notes += folders.remarks
+    report.notes += filter(None, [*folders.remarks, hint_for_spelling(missing, folders).removeprefix(HINT)])
     known = {folder for names in folders.of_class.values() for folder in names}
     for folder, videos in unlabelled.items():
         if folder in known:

@@ -91,6 +91,12 @@ class FrameIndex(NamedTuple):
         _, _, stamped, _, timed, *_ = HEADER.unpack_from(data)
         return int(stamped or timed)
 
+    @staticmethod
+    def end_in(data: bytes) -> float:
+        """When the last frame of a packed index disappears, without unpacking it; 0 if the file has no times."""
+        *_, end, step = HEADER.unpack_from(data)
+        return float(end) if step > 0 else 0.0
+
     @classmethod
     def unpack(cls, data: bytes) -> "FrameIndex":
         """Undo `packed`."""

@@ -11,9 +11,10 @@ from data.labels import scan_cache
 from data.labels import splits as splits_module
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.label_counts import MOST_REASONS, OTHERS, LabelCounts, kind_of
-from data.labels.passport import passport_lines, passport_of
+from data.labels.passport import passport_lines, passport_of, warning_of_others
 from data.labels.splits import load_splits, load_val
 from data.labels.video_list import FoundVideo, VideoList, pack
+from data.prepare import convert
 from tests.numbered import encode_numbered_video, jpeg, numbered_frame, numbered_jpegs, write_database
 
 SPEC = DatasetSpec("Some", "train.csv", "val.csv")
@@ -115,6 +116,23 @@ def test_videos_that_cannot_be_read_are_counted(dataset):
     assert not any(str(dataset) in reason for reason in passport["unreadable_reasons"])
     assert passport["sizes"] == {"64x48": 1.0}
     assert any("4 of 5" in line for line in passport_lines(passport))
+
+
+def test_a_database_of_a_whole_video_named_as_a_clip_is_told(tmp_path):
+    """A training on minutes of other things said nothing; `verify` alone did."""
+    long, right, cut = "dQw4w9WgXcQ_000003_000005", "aQw4w9WgXcQ_000000_000004", "cQw4w9WgXcQ"
+    for name in (long, right, cut, "x_000000_000001"):
+        encode_numbered_video(tmp_path / "videos" / "run" / f"{name}.mp4", 100, 32, 32)  # 4 s
+    (tmp_path / "labels").mkdir()
+    rows = [f"run,{long},,", f"run,{right},,", f"run,{cut},1,2", "run,x_000000_000001,,"]
+    for name in ("train.csv", "val.csv"):
+        (tmp_path / "labels" / name).write_text("\n".join(["label,youtube_id,time_start,time_end", *rows, ""]))
+    labels = ["--labels", str(tmp_path / "labels" / "val.csv")]
+    assert convert.main([str(tmp_path / "videos"), str(tmp_path), *labels, "--workers", "1"]) == 0
+    passport = passport_of(load_val(tmp_path, SPEC)[0], "val")
+    assert passport["longer_than_named"]["videos"] == 1
+    (line,) = warning_of_others(passport)
+    assert f"run/{long} lasts 4.0 s" in line and "1 of 4 videos looked at are longer" in line and "verify" in line
 
 
 def test_the_hash_is_of_the_videos_alone(tmp_path):

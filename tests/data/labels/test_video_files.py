@@ -106,6 +106,26 @@ def test_a_row_with_times_is_a_cut_clip_or_a_part_of_a_whole_video(disk: Disk) -
     assert said(splits.report, "whole_000001_000002", "middle of the clip")
 
 
+def test_a_whole_video_under_the_name_of_a_clip_is_said(disk: Disk, indexed: list[str]) -> None:
+    """Minutes of other things were trained as its class. `verify` said it of databases alone."""
+    youtube, right = "dQw4w9WgXcQ_000003_000007", "dQw4w9WgXcQ_000013_000015"
+    disk.sample[".mov"] = encode_numbered_video(disk.root.parent / "long.mov", 200, options=FINE)  # 8 s
+    disk.files("wave/x_000005_000007.mov", "wave/y_000005_000007.mp4", "wave/short_000010_000020.mp4")
+    disk.files(f"wave/{youtube}.mov", f"wave/{right}.mp4", "wave/v_000001_000002.mov", "wave/z.mov")
+    timed = ["wave,x,5,7", "wave,y,5,7", "wave,short,10,20", "wave,z,5,7"]
+    disk.labels(timed, [f"wave,{name},," for name in (youtube, right, "v_000001_000002")], TIMED)
+    for _ in range(2):
+        lines = [line for line in disk.load().report if "longer than" in line]
+        assert len(lines) == 1, "one line, and the same with the kept index"
+        assert f"2 video files are longer than the times of the clip: (wave/{youtube}.mov) lasts 8.0 s" in lines[0]
+        assert "(wave/x_000005_000007.mov) lasts 8.0 s, but its label row or name says 5 to 7 s" in lines[0]
+    assert len(indexed) == 7
+    assert said(load_val(disk.root, SPEC, source="videos")[1], "1 video file is longer", youtube)
+    for name in ("x_000005_000007", youtube):
+        shutil.copy(disk.sample[".mp4"], disk.root / "videos" / "wave" / f"{name}.mov")
+    assert not said(disk.load().report, "longer than")
+
+
 def test_a_row_with_frames_is_a_part_of_a_whole_video(disk: Disk) -> None:
     disk.files("wave/whole.mp4").labels(
         ["wave,whole,10,20", "wave,whole,0,5"], ["wave,whole,40,58", "wave,whole,45,90"],

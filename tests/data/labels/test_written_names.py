@@ -106,6 +106,20 @@ def test_a_choice_that_no_other_row_makes_is_said(tmp_path: Path, source: str) -
     assert "run/c1 for run/c1.avi, not c1.avi" in line and "run/c2.avi for c2.avi, not c2" in line
 
 
+def test_what_the_databases_were_made_from_tells_which_is_meant(tmp_path: Path) -> None:
+    """c2.avi.mp4 was read for c2.avi, though both databases said what they hold."""
+    for place, name in enumerate(("c1.avi", "c1.avi.mp4", "c2.avi", "c2.avi.mp4", "c3.avi", "c4.avi")):
+        codec = "mpeg4" if name.endswith("avi") else "libx264"
+        encode_numbered_video(tmp_path / "v" / "run" / name, 3, 32, 32, start=10 * place, codec=codec)
+    assert convert.main([str(tmp_path / "v"), str(tmp_path / "out"), "--workers", "1"]) == 0
+    labels = label(tmp_path, *(f"run,{row}" for row in ("run/c1.avi,train", "c2.avi,val", *OTHERS)))
+    found = load_splits(tmp_path / "out", SPEC, labels)
+    assert of(found) == (["c1", "c3"], ["c2", "c4"])
+    assert not doubts(found.report)
+    (tmp_path / "out" / "jpg" / "run" / "c2" / "frames.db").write_bytes(b"damaged" * 100)
+    assert len(doubts(load_splits(tmp_path / "out", SPEC, labels).report)) == 1
+
+
 def test_the_file_that_a_row_names_comes_before_one_with_another_suffix(tmp_path: Path) -> None:
     """Both rows read c1.avi.mp4, a file that no row names."""
     for place, name in enumerate(("c1.avi", "c1.avi.mp4", "c2.avi", "c2.avi.mp4", "c3.avi", "c4.mp4")):
@@ -116,6 +130,20 @@ def test_the_file_that_a_row_names_comes_before_one_with_another_suffix(tmp_path
     paths = [str(videos.path(0).relative_to(tmp_path)) for videos in (found.train, found.val)]
     assert paths == ["videos/run/c1.avi", "videos/run/c2.avi"]
     assert not doubts(found.report)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_rows_of_a_file_that_cannot_be_read_are_said_to_be_missing_where_they_may_tell(
+    tmp_path: Path, source: str
+) -> None:
+    """The training video c1.avi.mp4 was evaluated as c1.avi, and nothing said that its row was not read."""
+    out = make(tmp_path / "out", "run/c1.avi", "run/c2")
+    for val, is_said in ("run,c1.avi", True), ("run,c2", False):
+        label(out / "labels", "run,c1.avi.mp4", val=[val], header="class,file")
+        (out / "labels" / "train.csv").write_text("class;what\nrun;c1.avi.mp4\n")
+        lines = load_val(out, SPEC, None, ["run"], source)[1]
+        told = [line for line in lines if "train.csv" in line]
+        assert len(told) == is_said and all("another row" in line for line in told)
 
 
 def test_one_video_that_both_splits_write_in_two_ways_is_in_both(tmp_path: Path) -> None:

@@ -144,6 +144,20 @@ def test_a_path_is_taken_with_more_or_fewer_folders_but_never_another_file(tmp_p
     assert [(problem.kind, problem.item) for problem in found.problems] == [("missing", "/old/swim/a.mp4")]
 
 
+def test_folders_may_have_underscores_for_the_spaces_of_a_list(tmp_path: Path) -> None:
+    """Such folders are of one class everywhere; here all their videos were left out. Names of files stay apart."""
+    index = PathIndex([("play_it", "a_1.mp4"), ("two words", "b.mp4"), ("c d", "c.mp4"), ("c_d", "c.mp4")])
+    assert index.find("play it/a_1.mp4") == index.find("x/play it/a_1") == [("play_it", "a_1.mp4")]
+    assert index.find("two_words/b.mp4") == [("two words", "b.mp4")]
+    assert index.find("c_d/c.mp4") == [("c_d", "c.mp4")] and index.find("play it/a 1.mp4") == []
+    apart = unicodedata.normalize("NFD", "é")
+    assert PathIndex([("é_x", "é.mp4")]).find(f"{apart} x/{apart}.mp4") == [("é_x", "é.mp4")]
+    files, lines = "play_it/a.mp4 two~words/b.mp4 é_x/é.mp4", "play it/a.mp4\ntwo_words/b.mp4\né x/é.mp4\n"
+    found = find(tmp_path, files, lines)
+    assert len(taken(found, tmp_path)) == 3 and not found.problems
+    assert not any("Unicode" in note for note in found.notes)
+
+
 def test_two_folders_of_a_list_do_not_mean_one_file(tmp_path: Path) -> None:
     """A flat copy of a dataset whose names come in each class has lost all but one of them."""
     with pytest.raises(DataError):

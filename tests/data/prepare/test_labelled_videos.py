@@ -12,7 +12,7 @@ from data.labels.dataset_spec import DatasetSpec
 from data.labels.label_file import read_labels
 from data.labels.splits import load_splits, load_val
 from data.labels.video_list import VideoList
-from data.prepare import convert, verify
+from data.prepare import convert, resize, verify
 from data.prepare.labelled_sources import find_rows
 from data.store.frame_store import FrameStore
 from data.store.origin import read_origin
@@ -108,6 +108,31 @@ def test_a_database_of_another_file_than_the_path_says_is_found(tmp_path: Path) 
     assert check(tmp_path) == (0, {})
     write(tmp_path, "train.csv", "class,path", "wave,other/1.mp4")
     assert check(tmp_path) == (1, {"wave/1": "other file"})
+
+
+def test_folders_may_have_underscores_for_the_spaces_of_a_path(tmp_path: Path) -> None:
+    """`verify` called such databases those of another file, and the command that it advised found no video."""
+    places = ("play_it/a.mp4", "two words/b.mp4", "c d/c.mp4", "c_d/c.mp4", "e_f/e.mp4", "g_h/h.mp4")
+    for number, place in enumerate(places):
+        encode_numbered_video(tmp_path / "v" / place, 3, start=10 * number)
+    assert run(tmp_path)[0] == 0
+    rows = ["play it,play it/a.mp4", "two_words,/data/two_words/b.avi", "c d,c_d/c.mp4", "e f,e f/e.mp4"]
+    write(tmp_path, "all.csv", "class,path", *rows, "g_h,g_h/h.mp4")
+    assert check(tmp_path, "all.csv") == (1, {"c_d/c": "stray"}), "the class c d has two folders with this video"
+    write(tmp_path, "all.csv", "class,path", *rows, "g h,g h/h.mp4", "e_g,e_f/e.mp4")
+    (tmp_path / "out" / "jpg").rename(tmp_path / "before")
+    status, listed = run(tmp_path, "all.csv")
+    assert frames_in(tmp_path, "play it/a")[0] == 0 and frames_in(tmp_path, "two_words/b")[0] == 10
+    assert frames_in(tmp_path, "c d/c")[0] == 30 and frames_in(tmp_path, "g h/h")[0] == 50
+    assert frames_in(tmp_path, "e_g/e")[0] == 40, "the path that is written, which is not that of e f"
+    assert status == 1 and {name for name, kind in listed.items() if kind != "warning"} == {"e f/e"}
+    assert listed.keys() == {"two_words/b", "e_g/e", "e f/e"}
+    resized = tmp_path / "resized"
+    given = ["--labels", str(tmp_path / "out" / "labels" / "all.csv"), "--workers", "1"]
+    resize.main([str(tmp_path / "v"), str(resized), *given])
+    assert convert.main([str(resized / "videos"), str(tmp_path / "again"), *given]) == 1
+    found = {path.parent.parent.name for path in (tmp_path / "again" / "jpg").glob("*/*/frames.db")}
+    assert found == {"play it", "two_words", "c d", "g h"}, "all whose path is in the folder of their class"
 
 
 def test_a_folder_of_frames_that_is_named_as_a_video(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -369,6 +371,23 @@ def test_missing_videos_whose_names_differ_in_a_suffix_are_told_apart(tmp_path: 
     )
     assert main([str(tmp_path), "--labels", str(tmp_path / "all.csv"), "--workers", "1"]) == 1
     assert problems(tmp_path) == {("missing", f"wave/{name}") for name in ("c1", "c1.avi", "d")}
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_that_look_alike_are_said_to_be_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: Literal["NFC", "NFD"]
+) -> None:
+    """run/café was listed as missing and as stray, and nothing on the screen told the names apart."""
+    other: Literal["NFC", "NFD"] = "NFD" if form == "NFC" else "NFC"
+    write_numbered_database(tmp_path / "jpg" / "run" / unicodedata.normalize(form, "café"), 3)
+    (tmp_path / "labels.csv").write_text(f"label,id\nrun,{unicodedata.normalize(other, 'café')}\n", encoding="utf-8")
+    assert main([str(tmp_path), "--labels", str(tmp_path / "labels.csv"), "--workers", "1"]) == 1
+    assert {kind for kind, _ in problems(tmp_path)} == {"missing", "stray"}
+    output = capsys.readouterr().out
+    assert "caf\\xe9" in output and "cafe\\u0301" in output and "encoded in two ways" in output
+    (tmp_path / "labels.csv").write_text("label,id\nrun,gone\n")
+    assert main([str(tmp_path), "--labels", str(tmp_path / "labels.csv"), "--workers", "1"]) == 1
+    assert "two ways" not in capsys.readouterr().out
 
 
 def test_missing_videos_whose_names_the_locale_cannot_write_are_explained(
