@@ -104,13 +104,13 @@ class VideoFolders(ClassFolders):
         return f"{folder}/{files[0]}"
 
 
-def _found(row: LabelRow, place: _Place, indexed: Indexed, unpack: Callable[[bytes], FrameIndex]) -> FoundVideo:
+def _found(row: LabelRow, place: _Place, indexed: Indexed, unpack: Callable[[bytes, int], FrameIndex]) -> FoundVideo:
     folder = place.path.partition("/")[0]
     first = count = 0
     problem = indexed.problem
     if not problem:
         if place.is_whole:
-            first, count, problem = _part(row, unpack(indexed.packed))
+            first, count, problem = _part(row, unpack(indexed.packed, indexed.size))
         else:
             count = FrameIndex.frames_in(indexed.packed)
             problem = _of_another_part(row, indexed, unpack)
@@ -120,7 +120,7 @@ def _found(row: LabelRow, place: _Place, indexed: Indexed, unpack: Callable[[byt
     return FoundVideo(folder, place.name, count, "", part)
 
 
-def _of_another_part(row: LabelRow, indexed: Indexed, unpack: Callable[[bytes], FrameIndex]) -> str:
+def _of_another_part(row: LabelRow, indexed: Indexed, unpack: Callable[[bytes, int], FrameIndex]) -> str:
     """Why a file that data.prepare.resize cut out is not the part of the row; empty if it is, or does not say.
 
     Times that differ by less than half a frame are the same: they may have been rounded.
@@ -132,7 +132,7 @@ def _of_another_part(row: LabelRow, indexed: Indexed, unpack: Callable[[bytes], 
         was, now = f"frames {cut.first_frame} to {cut.end_frame}", f"{row.frames[0]} to {row.frames[1]}"
     elif row.time_start is not None and row.time_end is not None and cut.first_frame < 0:
         off = max(abs(row.time_start - cut.start), abs(row.time_end - cut.end))
-        if not off or off <= min(unpack(indexed.packed).step / 2 or SAME, SAME):
+        if not off or off <= min(unpack(indexed.packed, indexed.size).step / 2 or SAME, SAME):
             return ""
         was, now = f"{cut.start:.10g} to {cut.end:.10g} s", f"{row.time_start:.10g} to {row.time_end:.10g} s"
     else:

@@ -259,6 +259,28 @@ def test_damaged_indexes_are_made_again(disk: Disk, indexed: list[str], damage: 
     assert len(indexed) == 2 or damage == "fifo"
 
 
+@pytest.mark.parametrize("name", ["indexes", "index_ends", "sizes"])
+def test_a_crafted_index_is_made_again(disk: Disk, indexed: list[str], name: str) -> None:
+    """Right checksums, but numbers of frames, lengths or types that would take all memory, or end the start."""
+    disk.files("wave/a.mp4", "wave/b.mp4").labels(["wave,a"], ["wave,b"])
+    counts = disk.load().train.frame_counts.tolist()
+    path = disk.root / ".index" / index_cache.NAME
+    with np.load(path) as file:
+        arrays = {each: file[each].copy() for each in file.files}
+    if name == "indexes":
+        arrays[name][9:13] = 255  # the number of frames of the first, in the header that FrameIndex.packed writes
+    elif name == "index_ends":
+        arrays[name] = np.array([len(arrays["indexes"]), 5])
+    else:
+        arrays[name] = np.array(["a", "b"])
+    np.savez(path, allow_pickle=False, **arrays)
+    splits = disk.load()
+    assert splits.train.frame_counts.tolist() == counts and said(splits.report, str(path), "indexed again")
+    assert sorted(indexed[2:]) == (["a.mp4"] if name == "indexes" else ["a.mp4", "b.mp4"])
+    disk.load()
+    assert len(indexed) == (3 if name == "indexes" else 4)
+
+
 def test_indexes_of_another_version_are_made_again(
     disk: Disk, indexed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
