@@ -162,13 +162,15 @@ def _onnx_session(path: Path, device: torch.device) -> tuple[Any, dict[str, str]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
+    providers = [each for each in (*wanted, "CPUExecutionProvider") if each in there]
     try:
+        # Without a GPU, its fallback is the same again, after lines on standard output.
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=[each for each in (*wanted, "CPUExecutionProvider") if each in there]
+            str(path), options, providers=providers, enable_fallback=len(providers) > 1
         )
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # onnxruntime's errors have no common type
         raise DataError(f"{path} is damaged, or no ONNX file ({shown(str(error), 150)})") from error
-    metadata = dict(session.get_modelmeta().custom_metadata_map)
     try:
         how = changed(path, metadata)
     except OSError as error:
