@@ -31,7 +31,7 @@ from data.store.cut_tag import PACKED, Cut, cut_of
 from data.store.keyframe_index import FrameIndex, index_video
 from data.store.video_container import VideoError
 
-FORMAT = f"2 {av.__version__}"  # the number is to be raised whenever an index of the same file would be another one
+FORMAT = f"3 {av.__version__}"  # the number is to be raised whenever an index of the same file would be another one
 NAME = "videos.npz"
 LARGEST = 2**34  # bytes of the file
 SAVED_EVERY = 60.0  # seconds
@@ -50,6 +50,7 @@ class Indexed(NamedTuple):
     problem: str = ""
     is_kept: bool = True  # False for a problem that may pass, as of the disk
     cut: Cut | None = None  # the part of another video that it is, if data.prepare.resize cut it out
+    warning: str = ""  # what the file has less of than its header announces
 
 
 class IndexCache:
@@ -160,7 +161,7 @@ def _index(path: str) -> Indexed:
         index = index_video(Path(path))
         packed = index.packed()
         FrameIndex.unpack(packed, size)  # so that it is read again, too
-        return Indexed(size, mtime, packed, cut=cut_of(index.comment))
+        return Indexed(size, mtime, packed, cut=cut_of(index.comment), warning=index.warning)
     except VideoError as error:
         return Indexed(size, mtime, b"", str(error))
     except OSError as error:
@@ -213,9 +214,12 @@ def _unpack(path: Path) -> dict[str, Indexed]:
 
 
 def _text(each: Indexed) -> bytes:
-    """A problem, an index, or a cut and an index."""
+    """A problem, an index, or a cut and an index; before one of the latter two perhaps a warning."""
     if each.problem:
         return b"P" + each.problem.encode()
+    if each.warning:
+        warning = each.warning.encode()
+        return b"W" + len(warning).to_bytes(4, "little") + warning + _text(each._replace(warning=""))
     return b"C" + each.cut.packed() + each.packed if each.cut else b"I" + each.packed
 
 
@@ -223,6 +227,11 @@ def _indexed(size: int, mtime: int, text: bytes) -> Indexed:
     kind, rest = text[:1], text[1:]
     if kind == b"P":
         return Indexed(size, mtime, b"", rest.decode())
+    if kind == b"W":
+        end = 4 + int.from_bytes(rest[:4], "little")
+        if rest[end : end + 1] == b"W":
+            raise ValueError("it has two warnings of one file")
+        return _indexed(size, mtime, rest[end:])._replace(warning=rest[4:end].decode())
     if kind == b"C":
         return Indexed(size, mtime, rest[PACKED.size :], cut=Cut.unpack(rest[: PACKED.size]))
     return Indexed(size, mtime, rest)

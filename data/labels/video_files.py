@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from common.errors import DataError
+from common.text import shortened
 from data.labels.class_folders import ClassFolders, list_names, modification_times
 from data.labels.index_cache import IndexCache, Indexed
 from data.labels.label_row import LabelRow
+from data.labels.text import counted
 from data.labels.video_list import FoundVideo
 from data.store.keyframe_index import FrameIndex
 from data.store.video_source import VideoPart
@@ -50,6 +52,7 @@ class VideoFolders(ClassFolders):
     ) -> None:
         self._files: dict[str, dict[str, list[str]]] = {}  # class folder -> name without suffix -> names
         self.indexes = IndexCache(root, places)
+        self._warned: dict[str, str] = {}  # whole files -> what they have less of than their headers announce
         super().__init__(root, classes, others)
 
     @staticmethod
@@ -69,12 +72,22 @@ class VideoFolders(ClassFolders):
     @property
     def remarks(self) -> Sequence[str]:
         """Lines for the log."""
-        return [*super().remarks, *self.indexes.remarks]
+        found = [*super().remarks, *self.indexes.remarks]
+        if self._warned:
+            first = min(self._warned)
+            count = counted(len(self._warned), "video file")
+            found.append(
+                f"{count} may have lost frames, or a wrong header: such as {shortened(first)}, {self._warned[first]}"
+            )
+        return found
 
     def find_all(self, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
         """Find each row's video and index its file; None if it is not there. DataError if two files may be meant."""
         places = [self._place(row) for row in rows]
         indexed = self.indexes.of([place.path for place in places if place])
+        for place in places:
+            if place and not place.is_whole and (warning := indexed[place.path].warning):
+                self._warned[place.path] = warning
         unpack = lru_cache(maxsize=1024)(FrameIndex.unpack)  # many clips may lie in one file
         return [
             None if place is None else _found(row, place, indexed[place.path], unpack)

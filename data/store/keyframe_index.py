@@ -23,7 +23,7 @@ from data.store.frame_times import average_rate, is_variable
 from data.store.truncation import missing_bytes
 from data.store.video_container import MAX_PIXELS, VideoError, open_video
 from data.store.video_damage import hole_in
-from data.store.video_file import ABSENT_IS_LIMITED, stated_end
+from data.store.video_file import ABSENT_IS_LIMITED, broken_promise, stated_end
 from data.store.video_frames import SEEKABLE, TIMELESS, FrameDecoder
 from data.store.video_pixels import Upright
 from data.store.video_structure import breaks
@@ -47,7 +47,8 @@ class FrameIndex(NamedTuple):
     tick: tuple[int, int]  # seconds of a tick, as a fraction
     stamps: np.ndarray | None  # int64 (N,), ascending: their times in ticks; None if the file is read from its start
     keyframes: np.ndarray  # int64 (K,), ascending: the frames from which decoding can begin; 0 if `stamps` is None
-    comment: str = ""  # the tag of this name; `packed` leaves it out
+    comment: str = ""  # the tag of this name; `packed` leaves it and the next one out
+    warning: str = ""  # what the file has less of than its header announces
 
     def before(self, index: int) -> int:
         """Which of the keyframes is the last at or before a frame; -1 if there is none."""
@@ -190,7 +191,11 @@ def _by_packets(container: InputContainer, stream: VideoStream) -> tuple[FrameIn
     if not stamps:
         raise VideoError("has no frames")
     tick = (stream.time_base or Fraction(1)).as_integer_ratio()
-    return _sorted(stamps, times, durations, keys, decoder, stated, tick), stamps == sorted(stamps)
+    found = _sorted(stamps, times, durations, keys, decoder, stated, tick)
+    if found is not None:
+        warning = broken_promise(decoder, container, stream, found.times.tolist(), durations)
+        found = found._replace(warning=warning)
+    return found, stamps == sorted(stamps)
 
 
 def _sorted(
@@ -278,7 +283,8 @@ def _by_decoding(path: Path) -> FrameIndex:
         seeks = container.format.name in SEEKABLE
         step = 0.0 if container.format.name in TIMELESS else decoder.step
         tick = (stream.time_base or Fraction(1)).as_integer_ratio()
-    whole = FrameIndex(size, np.array(times), end, step, tick, None, np.zeros(1, np.int64))
+        warning = broken_promise(decoder, container, stream, times, durations)
+    whole = FrameIndex(size, np.array(times), end, step, tick, None, np.zeros(1, np.int64), warning=warning)
     return _with_stamps(whole, stamps, keys) if seeks else whole
 
 

@@ -281,6 +281,22 @@ def test_a_crafted_index_is_made_again(disk: Disk, indexed: list[str], name: str
     assert len(indexed) == (3 if name == "indexes" else 4)
 
 
+def test_a_file_with_fewer_frames_than_its_header_promises_is_said(disk: Disk, indexed: list[str]) -> None:
+    """A damaged table of an MP4 hides most frames from every reader: a conversion warns, a run on the files did not."""
+    disk.files("wave/a.mp4", "wave/b.mp4").labels(["wave,a"], ["wave,b"])
+    path = disk.root / "videos/wave/a.mp4"
+    content = bytearray(path.read_bytes())
+    content[content.index(b"stsz") + 40] = 0x90  # of the size of the seventh frame
+    path.write_bytes(content)
+    for _ in range(2):  # the second time from the kept index
+        splits = disk.load()
+        assert splits.train.frame_counts.tolist() == [6] and splits.val.frame_counts.tolist() == [50]
+        assert said(splits.report, "1 video file may have lost frames", "a.mp4, 6 frames where the header promises 50")
+    assert sorted(indexed) == ["a.mp4", "b.mp4"]
+    disk.labels(["wave,b"], ["wave,b"])
+    assert not said(disk.load().report, "may have lost frames")
+
+
 def test_indexes_of_another_version_are_made_again(
     disk: Disk, indexed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
