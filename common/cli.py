@@ -227,7 +227,8 @@ def run_command(main: Callable[[], int], to_go_on: str = "") -> NoReturn:
     After Ctrl-C the line says `to_go_on`, what the user does to continue.
 
     So does, as a last resort, a failed access to a file. A full disk or a limit of the system, also where only the
-    output meets it, is one line and status 1; no line if the output's reader has ended, as in `... | head`.
+    output meets it, is one line and status 1, as is too little memory; no line if the output's reader has ended, as in
+    `... | head`.
     """
     interrupt.restore()
     for stream in (sys.stdout, sys.stderr):
@@ -245,6 +246,9 @@ def run_command(main: Callable[[], int], to_go_on: str = "") -> NoReturn:
         status = interrupt.STATUS
     except OSError as error:
         status = _status_of(error)
+    except MemoryError as error:
+        _print_error(f"error: memory ran out ({str(error) or 'MemoryError'}): end other programs, or work on less")
+        status = 1
     sys.exit(status)
 
 

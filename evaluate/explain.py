@@ -13,6 +13,7 @@ from torch import Tensor
 from common.cli import CommandParser, run_command
 from common.errors import DataError, NetworkError
 from common.files import check_output, what_is_at
+from common.known_errors import machine_errors
 from common.logs import LOG, make_console, start_logging
 from common.options import add_options, option, read_options
 from common.text import quoted, shortened
@@ -70,6 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     options = read_options(ExplainOptions, args)
     start_logging(make_console(), is_first_rank=True, debug=False)
+    with machine_errors("lower --val-clips, --val-crops or --clip-length"):
+        return _explain(args, options)
+
+
+def _explain(args: argparse.Namespace, options: ExplainOptions) -> int:
     model, preprocessing = _prepare(args, options)
     target = None if args.class_name is None else _class_index(model, args.class_name)
     views = _views(model, preprocessing, args.video, options)

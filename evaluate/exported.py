@@ -1,7 +1,6 @@
 """Exported files, .onnx and .pt2, as networks: what `train.export` wrote runs as what it was made of."""
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from common.errors import DataError, NetworkError
 from common.files import reason
+from common.known_errors import is_of_device
 from common.logs import LOG
 from network.base import VideoNetwork, check_clips
 from network.weights.facts import in_file, saved_facts, shown, training_facts
@@ -19,9 +19,6 @@ from network.weights.onnx_checksum import CHECKSUM, changed
 from network.weights.programs import Program, read_program
 
 SUFFIXES = (".onnx", ".pt2")
-# As torch and onnxruntime write them; "CUDA" alone is also in their messages on a graph's mistakes.
-_OF_THE_DEVICE = re.compile("CUDA (?:driver )?(?:error|failure)|CUBLAS|CUDNN|unable to find an engine", re.IGNORECASE)
-_OF_MACHINE = (MemoryError, torch.OutOfMemoryError, getattr(torch, "AcceleratorError", MemoryError))
 FIELDS = ("network", "classes", "options", "videos", "content", "preprocessing")
 
 
@@ -112,12 +109,8 @@ class ProgramNetwork(ExportedNetwork):
 def _is_of_machine(error: Exception) -> bool:
     """Whether an error while a file is run is none of the file's: memory, the GPU or its libraries, a worker."""
     text = str(error)
-    return (
-        isinstance(error, _OF_MACHINE)
-        or "allocate memory" in text
-        or "DataLoader worker" in text
-        or _OF_THE_DEVICE.search(text) is not None
-    )
+    known = "allocate memory" in text or "DataLoader worker" in text
+    return known or isinstance(error, MemoryError) or is_of_device(error)
 
 
 def shape_text(shape: Any) -> str:
@@ -169,13 +162,15 @@ def _onnx_session(path: Path, device: torch.device) -> tuple[Any, dict[str, str]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
+    providers = [each for each in (*wanted, "CPUExecutionProvider") if each in there]
     try:
+        # Without a GPU, its fallback is the same again, after lines on standard output.
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=[each for each in (*wanted, "CPUExecutionProvider") if each in there]
+            str(path), options, providers=providers, enable_fallback=len(providers) > 1
         )
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # onnxruntime's errors have no common type
         raise DataError(f"{path} is damaged, or no ONNX file ({shown(str(error), 150)})") from error
-    metadata = dict(session.get_modelmeta().custom_metadata_map)
     try:
         how = changed(path, metadata)
     except OSError as error:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from common.cli import CommandParser, run_command
 from common.errors import DataError
 from common.json_text import json_text
+from common.known_errors import machine_errors
 from common.logs import LOG, make_console, print_result, start_logging
 from common.machine import MachineOptions, with_machine
 from common.options import add_options, option, read_options
@@ -126,6 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the features as the arguments say and return the exit status: 1 if a video could not be read."""
     args = _parser().parse_args(arguments)
     options = read_options(FeatureOptions, args)
+    with machine_errors("lower --batch-size or --workers"):
+        return _features(args, options)
+
+
+def _features(args: argparse.Namespace, options: FeatureOptions) -> int:
     console = make_console()
     start_logging(console, is_first_rank=True, debug=False)
     windows = _windows(options)

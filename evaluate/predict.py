@@ -22,6 +22,7 @@ from common.cli import CommandParser, run_command
 from common.device import tune_device
 from common.errors import DataError
 from common.json_text import json_text
+from common.known_errors import machine_errors
 from common.logs import LOG, log_table, make_console, print_result, start_logging
 from common.machine import MachineOptions, with_machine, with_precision
 from common.options import add_options, flag_name, option, read_options
@@ -121,9 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True) if is_camera else make_console()
     start_logging(console, True, False)
     _check(options, is_camera)
-    if is_camera:
-        return _camera(parsed.checkpoint, parsed.source, options)
-    return _videos(parsed.checkpoint, Path(parsed.source), options)
+    with machine_errors("lower --val-batch-size or --workers"):
+        if is_camera:
+            return _camera(parsed.checkpoint, parsed.source, options)
+        return _videos(parsed.checkpoint, Path(parsed.source), options)
 
 
 def _check(options: PredictOptions, is_camera: bool) -> None:

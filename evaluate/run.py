@@ -28,7 +28,8 @@ from common.distributed.process_group import (
     unused_world,
 )
 from common.distributed.stop_signal import StoppedBySignal, stopping_at_once
-from common.errors import DataError, TrainingError, UserError
+from common.errors import DataError, UserError
+from common.known_errors import machine_errors
 from common.logs import LOG, make_console, start_logging
 from common.machine import MachineOptions, with_machine, with_precision
 from common.options import add_options, option, read_options
@@ -57,6 +58,8 @@ from evaluate.probing.time_probe import check_time_probe, time_probe
 from evaluate.progress import EvaluationProgress
 from evaluate.results.folder import evaluation_facts, folder_name, result_folder, show_and_write
 from evaluate.views import ClipOptions, ViewOptions, chosen_preprocessing
+
+LESS_MEMORY = "lower --val-batch-size or --workers"
 
 
 @dataclass(frozen=True)
@@ -136,23 +139,20 @@ def in_ranks(options: MachineOptions, work: Callable[[Ranks], int]) -> int:
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         started = ("-m", spec.name) if spec else (sys.argv[0],)  # as `python -m MODULE`, or as a script
         return launch(options.gpus, (*started, *sys.argv[1:]))
-    try:
-        with process_group(options.device) as ranks:
-            try:
-                with stopping_at_once():  # as an exception, so that nothing half-written is left
-                    return work(ranks)
-            except StoppedBySignal as stop:
-                if ranks.is_first:
-                    print(f"stopped by a signal ({stop.name}): no results were written", file=sys.stderr)
-                return stop.exit_status
-            except UserError as error:
-                if not error.on_all_ranks:
-                    raise
-                if ranks.is_first:
-                    print(f"error: {error}", file=sys.stderr)
-                return error.exit_status
-    except torch.OutOfMemoryError as error:
-        raise TrainingError("the GPU's memory is full: lower --val-batch-size") from error
+    with machine_errors(LESS_MEMORY), process_group(options.device) as ranks:
+        try:
+            with stopping_at_once():  # as an exception, so that nothing half-written is left
+                return work(ranks)
+        except StoppedBySignal as stop:
+            if ranks.is_first:
+                print(f"stopped by a signal ({stop.name}): no results were written", file=sys.stderr)
+            return stop.exit_status
+        except UserError as error:
+            if not error.on_all_ranks:
+                raise
+            if ranks.is_first:
+                print(f"error: {error}", file=sys.stderr)
+            return error.exit_status
 
 
 def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> int:

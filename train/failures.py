@@ -1,6 +1,5 @@
 """Errors that stop a run: bad videos, too little memory, numbers that are not finite, lost processes."""
 
-import errno
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.distributed.rendezvous import is_lost_peer
 from common.errors import TrainingError
 from data.clips.types import BadVideo
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.schedule.plan import Plan, StepSpec
-
-LESS_MEMORY = "lower --batch-size, --workers or --clip-size, or give --accumulate"
 
 
 def bad_video_problem(found: Sequence[BadVideo], limit: int) -> str:
@@ -122,33 +118,6 @@ def named_tensors(state: Any, name: str) -> dict[str, Tensor]:
     elif isinstance(state, list | tuple):
         items = enumerate(state)
     return {found: each for key, value in items for found, each in named_tensors(value, f"{name}.{key}").items()}
-
-
-def describe_known_error(error: Exception) -> str:
-    """The cause of an exception that is not this project's, in one line with its remedy; empty if it is unknown."""
-    text = str(error)
-    lines = text.splitlines() or [type(error).__name__]
-    first = next((line for line in lines if "can't allocate memory" in line), lines[0])
-    if "can't allocate memory" in text or isinstance(error, MemoryError) or _number(error) == errno.ENOMEM:
-        return f"memory ran out ({first}): {LESS_MEMORY}"
-    if _number(error) in (errno.EMFILE, errno.ENFILE) or "Too many open files" in text or "ancdata" in text:
-        return f"too many open files ({first}): raise the limit of `ulimit -n`, or lower --workers"
-    if _number(error) == errno.EAGAIN or "can't start new thread" in text:
-        return (
-            f"no further process or thread can be started ({first}): raise the limit of `ulimit -u`, or lower --workers"
-        )
-    if "DataLoader worker" in first and "Caught " not in first:  # raised by a signal handler, at any line
-        return f"a process that reads clips died ({first}). If memory ran out, lower --workers or --batch-size"
-    if isinstance(error, RuntimeError) and is_lost_peer(error):
-        cause = first.split(". ")[0]
-        return (
-            f"lost the connection to another rank, which failed or was killed ({cause}); its own log gives the reason"
-        )
-    return ""
-
-
-def _number(error: Exception) -> int | None:
-    return error.errno if isinstance(error, OSError) else None
 
 
 def _good(state: Path | None) -> str:

@@ -21,6 +21,7 @@ from common.distributed.stop_signal import StoppedBySignal, stopping_at_once
 from common.errors import DataError, TrainingError, UserError
 from common.json_text import json_text
 from common.kernels.switch import use_kernels
+from common.known_errors import describe_known_error
 from common.layout import LAYOUTS, moved
 from common.logs import (
     FILE_ONLY,
@@ -83,7 +84,6 @@ from train.clip_sampling import (
 from train.content_watch import ContentWatch
 from train.debug import check_blocks, log_network
 from train.evaluating import most_val_clips, run_evaluation, tell_enlarged, val_loader, val_shape
-from train.failures import describe_known_error
 from train.file_settings import Notes, settings_from_file
 from train.fine_tuning import learning_lines, rates_of, unused_flags
 from train.freezing import Freezing, FreezingOptions, check_frozen_weights, check_resumed, make_freezing

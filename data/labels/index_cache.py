@@ -7,7 +7,6 @@ The file is written anew at the end, and every minute while indexes are made, so
 it was. If the file is damaged, as its checksums tell, all indexes are made again. It may be deleted at any time.
 """
 
-import io
 import logging
 import os
 import time
@@ -22,16 +21,17 @@ import av
 import numpy as np
 from filelock import FileLock, Timeout
 
+from common.archives import read_arrays
 from common.files import atomic_file, open_plain, reason
 from common.processes import available_cpus
 from data.labels.class_folders import late_progress
 from data.labels.scan_cache import is_writable
 from data.labels.text import counted
 from data.store.cut_tag import PACKED, Cut, cut_of
-from data.store.keyframe_index import index_video
+from data.store.keyframe_index import FrameIndex, index_video
 from data.store.video_container import VideoError
 
-FORMAT = f"2 {av.__version__}"  # the number is to be raised whenever an index of the same file would be another one
+FORMAT = f"3 {av.__version__}"  # the number is to be raised whenever an index of the same file would be another one
 NAME = "videos.npz"
 LARGEST = 2**34  # bytes of the file
 SAVED_EVERY = 60.0  # seconds
@@ -50,6 +50,7 @@ class Indexed(NamedTuple):
     problem: str = ""
     is_kept: bool = True  # False for a problem that may pass, as of the disk
     cut: Cut | None = None  # the part of another video that it is, if data.prepare.resize cut it out
+    warning: str = ""  # what the file has less of than its header announces
 
 
 class IndexCache:
@@ -122,7 +123,13 @@ class IndexCache:
                 if what not in self.remarks:
                     self.remarks.append(what)
                 continue
-            self._known |= found
+            whole = {name: each for name, each in found.items() if each.problem or _is_whole(each)}
+            if len(whole) < len(found):
+                of_videos = counted(len(found) - len(whole), "video")
+                what = f"{path} holds damaged indexes of {of_videos}, which are indexed again"
+                if what not in self.remarks:
+                    self.remarks.append(what)
+            self._known |= whole
             return
 
     def _keep(self, path: Path) -> None:
@@ -152,13 +159,23 @@ def _index(path: str) -> Indexed:
         return Indexed(size, mtime, b"", problem, is_kept=False)
     try:
         index = index_video(Path(path))
-        return Indexed(size, mtime, index.packed(), cut=cut_of(index.comment))
+        packed = index.packed()
+        FrameIndex.unpack(packed, size)  # so that it is read again, too
+        return Indexed(size, mtime, packed, cut=cut_of(index.comment), warning=index.warning)
     except VideoError as error:
         return Indexed(size, mtime, b"", str(error))
     except OSError as error:
         return Indexed(size, mtime, b"", f"cannot be read: {reason(error)}", is_kept=False)
     except MemoryError:
         return Indexed(size, mtime, b"", "needs more memory than there is", is_kept=False)
+
+
+def _is_whole(each: Indexed) -> bool:
+    try:
+        FrameIndex.unpack(each.packed, each.size)
+    except VideoError:
+        return False
+    return True
 
 
 def _pack(known: Mapping[str, Indexed]) -> dict[str, np.ndarray]:
@@ -185,9 +202,11 @@ def _unpack(path: Path) -> dict[str, Indexed]:
         names = ("format", "names", "name_ends", "sizes", "times", "indexes", "index_ends")
         if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
             raise ValueError("it is compressed, and may be larger than the memory")
-        found = {name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False) for name in names}
+        found = read_arrays(archive, names)
     if found["format"].tobytes() != FORMAT.encode():
         return {}
+    if any(each.ndim != 1 or each.dtype not in (np.uint8, np.int64) for each in found.values()):
+        raise ValueError("its arrays are of other types")
     texts = _split(found["indexes"], found["index_ends"])
     paths = [os.fsdecode(name) for name in _split(found["names"], found["name_ends"])]
     rows = zip(paths, found["sizes"].tolist(), found["times"].tolist(), texts, strict=True)
@@ -195,9 +214,12 @@ def _unpack(path: Path) -> dict[str, Indexed]:
 
 
 def _text(each: Indexed) -> bytes:
-    """A problem, an index, or a cut and an index."""
+    """A problem, an index, or a cut and an index; before one of the latter two perhaps a warning."""
     if each.problem:
         return b"P" + each.problem.encode()
+    if each.warning:
+        warning = each.warning.encode()
+        return b"W" + len(warning).to_bytes(4, "little") + warning + _text(each._replace(warning=""))
     return b"C" + each.cut.packed() + each.packed if each.cut else b"I" + each.packed
 
 
@@ -205,12 +227,19 @@ def _indexed(size: int, mtime: int, text: bytes) -> Indexed:
     kind, rest = text[:1], text[1:]
     if kind == b"P":
         return Indexed(size, mtime, b"", rest.decode())
+    if kind == b"W":
+        end = 4 + int.from_bytes(rest[:4], "little")
+        if rest[end : end + 1] == b"W":
+            raise ValueError("it has two warnings of one file")
+        return _indexed(size, mtime, rest[end:])._replace(warning=rest[4:end].decode())
     if kind == b"C":
         return Indexed(size, mtime, rest[PACKED.size :], cut=Cut.unpack(rest[: PACKED.size]))
     return Indexed(size, mtime, rest)
 
 
 def _split(joined: np.ndarray, ends: np.ndarray) -> list[bytes]:
+    if (np.diff(ends, prepend=0) < 0).any() or ends[-1:].sum() != len(joined):  # else texts may overlap without end
+        raise ValueError("its texts do not fit their lengths")
     data = joined.tobytes()
     starts = [0, *ends.tolist()]
     return [data[start:end] for start, end in zip(starts, ends.tolist(), strict=False)]

@@ -238,6 +238,7 @@ def _longer_than_named(name: str, made: Origin) -> str:
 
 def _look_at_file(part: VideoPart) -> _Look:
     from data.store.keyframe_index import FrameIndex  # loads FFmpeg, which databases do not need
+    from data.store.video_container import VideoError
 
     try:
         status = os.stat(part.path)  # noqa: PTH116 (as a text)
@@ -245,7 +246,10 @@ def _look_at_file(part: VideoPart) -> _Look:
         return _Look(problem=f"cannot be opened ({error.strerror})")
     if (status.st_size, status.st_mtime_ns) != (part.size, part.mtime):
         return _Look(problem="has changed since it was indexed")
-    index = FrameIndex.unpack(part.packed)
+    try:
+        index = FrameIndex.unpack(part.packed, part.size)
+    except VideoError as error:
+        return _Look(problem=str(error))
     height, width = index.size
     return _Look(f"{width}x{height}", index.rate(part.first, part.frames), "")
 

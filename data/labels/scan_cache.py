@@ -14,7 +14,6 @@ No cache library does this: they know what a result was called with, but not the
 """
 
 import hashlib
-import io
 import json
 import logging
 import time
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from common.archives import read_arrays
 from common.errors import DataError
 from common.files import atomic_file, open_plain, reason
 from data.labels.class_folders import inspect_videos, list_folders, modification_times
@@ -276,7 +276,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """An array of an npz file. Reads the member to its end, so that zipfile compares the checksum; np.load may not."""
     if archive.getinfo(f"{name}.npy").compress_type != zipfile.ZIP_STORED:
         raise ValueError("it is compressed, and may be larger than the memory")
-    return np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+    return read_arrays(archive, [name])[name]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.errors import DataError
+from common.text import shortened
 from data.labels.class_folders import ClassFolders, list_names, modification_times
 from data.labels.clip_length import cut_times, is_too_long, length_problem
 from data.labels.index_cache import IndexCache, Indexed
@@ -53,6 +54,7 @@ class VideoFolders(ClassFolders):
         self._files: dict[str, dict[str, list[str]]] = {}  # class folder -> name without suffix -> names
         self.indexes = IndexCache(root, places)
         self._too_long: dict[str, str] = {}  # path of a clip that was cut beforehand -> how it differs from its times
+        self._warned: dict[str, str] = {}  # whole files -> what they have less of than their headers announce
         super().__init__(root, classes, others)
 
     @staticmethod
@@ -72,7 +74,7 @@ class VideoFolders(ClassFolders):
     @property
     def remarks(self) -> Sequence[str]:
         """Lines for the log."""
-        return [*super().remarks, *self.indexes.remarks, *self._line_on_lengths()]
+        return [*super().remarks, *self.indexes.remarks, *self._line_on_lengths(), *self._line_on_losses()]
 
     def _line_on_lengths(self) -> list[str]:
         if not self._too_long:
@@ -81,10 +83,21 @@ class VideoFolders(ClassFolders):
         number = counted(len(self._too_long), "video file")
         return [f"{number} {is_or_are(self._too_long)} longer than the times of the clip: {named}"]
 
+    def _line_on_losses(self) -> list[str]:
+        if not self._warned:
+            return []
+        first = min(self._warned)
+        number = counted(len(self._warned), "video file")
+        what = f"{number} may have lost frames, or a wrong header"
+        return [f"{what}: such as {shortened(first)}, {self._warned[first]}"]
+
     def find_all(self, rows: Sequence[LabelRow]) -> list[FoundVideo | None]:
         """Find each row's video and index its file; None if it is not there. DataError if two files may be meant."""
         places = [self._place(row) for row in rows]
         indexed = self.indexes.of([place.path for place in places if place])
+        for place in places:
+            if place and not place.is_whole and (warning := indexed[place.path].warning):
+                self._warned[place.path] = warning
         unpack = lru_cache(maxsize=1024)(FrameIndex.unpack)  # many clips may lie in one file
         for row, place in zip(rows, places, strict=True):
             if place and not place.is_whole and (why := _too_long(row, place.name, indexed[place.path], unpack)):
@@ -117,13 +130,13 @@ class VideoFolders(ClassFolders):
         return f"{folder}/{files[0]}"
 
 
-def _found(row: LabelRow, place: _Place, indexed: Indexed, unpack: Callable[[bytes], FrameIndex]) -> FoundVideo:
+def _found(row: LabelRow, place: _Place, indexed: Indexed, unpack: Callable[[bytes, int], FrameIndex]) -> FoundVideo:
     folder = place.path.partition("/")[0]
     first = count = 0
     problem = indexed.problem
     if not problem:
         if place.is_whole:
-            first, count, problem = _part(row, unpack(indexed.packed))
+            first, count, problem = _part(row, unpack(indexed.packed, indexed.size))
         else:
             count = FrameIndex.frames_in(indexed.packed)
             problem = _of_another_part(row, indexed, unpack)
@@ -133,7 +146,7 @@ def _found(row: LabelRow, place: _Place, indexed: Indexed, unpack: Callable[[byt
     return FoundVideo(folder, place.name, count, "", part)
 
 
-def _of_another_part(row: LabelRow, indexed: Indexed, unpack: Callable[[bytes], FrameIndex]) -> str:
+def _of_another_part(row: LabelRow, indexed: Indexed, unpack: Callable[[bytes, int], FrameIndex]) -> str:
     """Why a file that data.prepare.resize cut out is not the part of the row; empty if it is, or does not say.
 
     Times that differ by less than half a frame are the same: they may have been rounded.
@@ -145,7 +158,7 @@ def _of_another_part(row: LabelRow, indexed: Indexed, unpack: Callable[[bytes], 
         was, now = f"frames {cut.first_frame} to {cut.end_frame}", f"{row.frames[0]} to {row.frames[1]}"
     elif row.time_start is not None and row.time_end is not None and cut.first_frame < 0:
         off = max(abs(row.time_start - cut.start), abs(row.time_end - cut.end))
-        if not off or off <= min(unpack(indexed.packed).step / 2 or SAME, SAME):
+        if not off or off <= min(unpack(indexed.packed, indexed.size).step / 2 or SAME, SAME):
             return ""
         was, now = f"{cut.start:.10g} to {cut.end:.10g} s", f"{row.time_start:.10g} to {row.time_end:.10g} s"
     else:
@@ -153,7 +166,7 @@ def _of_another_part(row: LabelRow, indexed: Indexed, unpack: Callable[[bytes], 
     return f"was cut from {was}, the labels say {now}; {AGAIN}"
 
 
-def _too_long(row: LabelRow, name: str, indexed: Indexed, unpack: Callable[[bytes], FrameIndex]) -> str:
+def _too_long(row: LabelRow, name: str, indexed: Indexed, unpack: Callable[[bytes, int], FrameIndex]) -> str:
     """How a clip that was cut beforehand is longer than its row or name says; empty if it is not.
 
     One that data.prepare.resize cut out says its times itself.
@@ -163,7 +176,7 @@ def _too_long(row: LabelRow, name: str, indexed: Indexed, unpack: Callable[[byte
     cut = cut_times(row, name)
     if cut is None or not is_too_long(FrameIndex.end_in(indexed.packed), cut):  # no frames last longer than that
         return ""
-    index = unpack(indexed.packed)
+    index = unpack(indexed.packed, indexed.size)
     seconds = float(index.times[-1] - index.times[0]) + index.step
     return length_problem(seconds, cut) if is_too_long(seconds, cut) else ""
 

@@ -5,12 +5,12 @@ each packet. Other files are decoded once: in AVI, MPEG and FLV files packets do
 The frames are those of `VideoReader` without a span, in the same order.
 """
 
-import math
 import struct
 import zlib
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import islice
+from math import inf, isfinite
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +21,9 @@ from av.video.stream import VideoStream
 
 from data.store.frame_times import average_rate, is_variable
 from data.store.truncation import missing_bytes
-from data.store.video_container import VideoError, open_video
+from data.store.video_container import MAX_PIXELS, VideoError, open_video
 from data.store.video_damage import hole_in
-from data.store.video_file import ABSENT_IS_LIMITED, stated_end
+from data.store.video_file import ABSENT_IS_LIMITED, broken_promise, stated_end
 from data.store.video_frames import SEEKABLE, TIMELESS, FrameDecoder
 from data.store.video_pixels import Upright
 from data.store.video_structure import breaks
@@ -33,6 +33,8 @@ DECODED = 12  # frames that are decoded to see that they come in the order of th
 WHOLE = 1 << 30  # a shorter side that no video has
 # height, width; the numbers of stamps, keyframes and times; tick (two numbers), origin, end, step
 HEADER = struct.Struct("<IIIIIqqqdd")
+MOST_FRAMES = 1 << 26  # three weeks at 30 a second
+DAMAGED = "has a damaged index"
 
 
 class FrameIndex(NamedTuple):
@@ -45,7 +47,8 @@ class FrameIndex(NamedTuple):
     tick: tuple[int, int]  # seconds of a tick, as a fraction
     stamps: np.ndarray | None  # int64 (N,), ascending: their times in ticks; None if the file is read from its start
     keyframes: np.ndarray  # int64 (K,), ascending: the frames from which decoding can begin; 0 if `stamps` is None
-    comment: str = ""  # the tag of this name; `packed` leaves it out
+    comment: str = ""  # the tag of this name; `packed` leaves it and the next one out
+    warning: str = ""  # what the file has less of than its header announces
 
     def before(self, index: int) -> int:
         """Which of the keyframes is the last at or before a frame; -1 if there is none."""
@@ -98,17 +101,52 @@ class FrameIndex(NamedTuple):
         return float(end) if step > 0 else 0.0
 
     @classmethod
-    def unpack(cls, data: bytes) -> "FrameIndex":
-        """Undo `packed`."""
+    def unpack(cls, data: bytes, file_bytes: int) -> "FrameIndex":
+        """Undo `packed`. VideoError if it cannot be the index of a file of `file_bytes`.
+
+        It may be from a file that somebody else wrote, with any numbers, and unpack to any size.
+        """
+        if len(data) < HEADER.size:
+            raise VideoError(DAMAGED)
         height, width, stamped, keyframes, timed, over, under, origin, end, step = HEADER.unpack_from(data)
-        numbers = np.frombuffer(zlib.decompress(data[HEADER.size :]), "<i8")
+        frames = stamped or timed
+        if (
+            not 0 < frames <= min(MOST_FRAMES, file_bytes)
+            or timed not in (0, frames)
+            or keyframes > frames
+            or not 0 < height * width <= MAX_PIXELS
+            or min(over, under) < 1
+            or not (isfinite(end) and 0 <= step < inf)
+        ):
+            raise VideoError(DAMAGED)
+        numbers = _decompressed(data[HEADER.size :], stamped + keyframes + timed)
         second, found, times = np.split(numbers, (stamped, stamped + keyframes))
         stamps = np.cumsum(np.cumsum(second)) if stamped else None
         if stamps is not None and not timed:
             shown = _seconds(stamps, origin, (over, under))
         else:
             shown = times.view(np.float64)
+        inside = not keyframes or 0 <= found[0] <= found[-1] < frames
+        ascending = _ascend(found) and (stamps is None or _ascend(stamps))
+        if not (inside and ascending and np.isfinite(shown).all()):
+            raise VideoError(DAMAGED)
         return cls((height, width), shown, end, step, (over, under), stamps, found)
+
+
+def _decompressed(data: bytes, number: int) -> np.ndarray:
+    """So many whole numbers; VideoError if there are more or fewer. No more than they take is unpacked."""
+    unpacking = zlib.decompressobj()
+    try:
+        content = unpacking.decompress(data, 8 * number + 1)
+    except zlib.error:
+        raise VideoError(DAMAGED) from None
+    if len(content) != 8 * number or not unpacking.eof:
+        raise VideoError(DAMAGED)
+    return np.frombuffer(content, "<i8")
+
+
+def _ascend(numbers: np.ndarray) -> bool:
+    return bool((numbers[1:] > numbers[:-1]).all())
 
 
 def _seconds(stamps: np.ndarray, origin: int, tick: tuple[int, int]) -> np.ndarray:
@@ -159,7 +197,11 @@ def _by_packets(container: InputContainer, stream: VideoStream) -> tuple[FrameIn
     if not stamps:
         raise VideoError("has no frames")
     tick = (stream.time_base or Fraction(1)).as_integer_ratio()
-    return _sorted(stamps, times, durations, keys, decoder, stated, tick), stamps == sorted(stamps)
+    found = _sorted(stamps, times, durations, keys, decoder, stated, tick)
+    if found is not None:
+        warning = broken_promise(decoder, container, stream, found.times.tolist(), durations)
+        found = found._replace(warning=warning)
+    return found, stamps == sorted(stamps)
 
 
 def _sorted(
@@ -202,7 +244,7 @@ def _checked(path: Path, found: FrameIndex, frames: int) -> FrameIndex | None:
         decoder = FrameDecoder(container, stream, 1, _no_beat)
         size = (0, 0)
         try:
-            for index, each in enumerate(islice(decoder.frames(0.0, math.inf), frames)):
+            for index, each in enumerate(islice(decoder.frames(0.0, inf), frames)):
                 if index >= len(found.stamps) or each.frame.pts != found.stamps[index] or each.frame.interlaced_frame:
                     return None
                 if index == 0:
@@ -224,7 +266,7 @@ def _by_decoding(path: Path) -> FrameIndex:
         keys: list[bool] = []
         size = (0, 0)
         try:
-            for each in decoder.frames(0.0, math.inf):
+            for each in decoder.frames(0.0, inf):
                 _check_faults(decoder)
                 if each.frame.is_corrupt:
                     raise VideoError(f"frames decode with errors, the first at {each.time:.2f} s")
@@ -247,7 +289,8 @@ def _by_decoding(path: Path) -> FrameIndex:
         seeks = container.format.name in SEEKABLE
         step = 0.0 if container.format.name in TIMELESS else decoder.step
         tick = (stream.time_base or Fraction(1)).as_integer_ratio()
-    whole = FrameIndex(size, np.array(times), end, step, tick, None, np.zeros(1, np.int64))
+        warning = broken_promise(decoder, container, stream, times, durations)
+    whole = FrameIndex(size, np.array(times), end, step, tick, None, np.zeros(1, np.int64), warning=warning)
     return _with_stamps(whole, stamps, keys) if seeks else whole
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -256,21 +256,12 @@ class VideoReader:
 
     def _check_promises(self, decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> None:
         """Warn of fewer frames or seconds than announced; headers are often wrong."""
-        last, count = self._times[-1], len(self._times)
         if self._frames is not None:
             self._check_numbers(*self._frames)
         elif self._span is not None:
             self._check_span(self._span, decoder, stated_end(decoder, container, stream))
-        elif stream.frames:
-            if count < KEPT_PROMISE * stream.frames - 1:
-                self.losses.append(f"{count} frames where the header promises {stream.frames}")
-        elif "matroska" in container.format.name:
-            promised = _stated_seconds(decoder, container, stream)
-            if promised and self._ends_early(promised):
-                self.losses.append(f"the last frame is at {last:.2f} s where the header promises {promised:.2f} s")
-        elif container.duration and last < KEPT_PROMISE * container.duration / av.time_base - 1:
-            promised = container.duration / av.time_base
-            self.losses.append(f"the last frame is at {last:.2f} s where the header promises {promised:.2f} s")
+        elif broken := broken_promise(decoder, container, stream, self._times, self._durations):
+            self.losses.append(broken)
 
     def _check_span(self, span: Span, decoder: FrameDecoder, stated_end: float) -> None:
         """Fail if the video ends before the middle of the clip, and warn if it ends well before the clip does.
@@ -303,13 +294,6 @@ class VideoReader:
         else:
             self.losses.append(text)
 
-    def _ends_early(self, promised: float) -> bool:
-        """Whether the frames end before a stated duration by more than rounding, a pause or an inexact writer makes."""
-        span = self._times[-1] - self._times[0]
-        step = span / max(1, len(self._times) - 1)
-        missing = promised - max(self._times[-1] + step, self._times[-1] + self._durations[-1])
-        return missing > max(0.25, 4 * step, (1 - KEPT_PROMISE) * promised)
-
     def _lose(self, what: str, time: float | None = None) -> None:
         """Fail, or warn once of each kind of fault."""
         text = what if time is None else f"{what}, the first at {time:.2f} s"
@@ -328,6 +312,34 @@ def _others(container: InputContainer, stream: VideoStream) -> str:
     sizes = " and ".join(f"one of {each.width}x{each.height}" if each else "one without a decoder" for each in contexts)
     chosen = f"{stream.codec_context.width}x{stream.codec_context.height}"
     return f"holds {len(contexts) + 1} videos: the main one, of {chosen} pixels, is read, and not {sizes}"
+
+
+def broken_promise(
+    decoder: FrameDecoder,
+    container: InputContainer,
+    stream: VideoStream,
+    times: Sequence[float],
+    durations: Sequence[float],
+) -> str:
+    """What a whole file has less of than its header announces; empty if nothing. Headers are often wrong."""
+    last, count = times[-1], len(times)
+    if stream.frames:
+        is_kept = count >= KEPT_PROMISE * stream.frames - 1
+        return "" if is_kept else f"{count} frames where the header promises {stream.frames}"
+    if "matroska" in container.format.name:
+        promised = _stated_seconds(decoder, container, stream)
+        is_kept = not promised or not _ends_early(times, durations[-1], promised)
+    else:
+        promised = (container.duration or 0) / av.time_base
+        is_kept = last >= KEPT_PROMISE * promised - 1
+    return "" if is_kept else f"the last frame is at {last:.2f} s where the header promises {promised:.2f} s"
+
+
+def _ends_early(times: Sequence[float], duration: float, promised: float) -> bool:
+    """Whether the frames end before a stated duration by more than rounding, a pause or an inexact writer makes."""
+    step = (times[-1] - times[0]) / max(1, len(times) - 1)
+    missing = promised - (times[-1] + max(step, duration))
+    return missing > max(0.25, 4 * step, (1 - KEPT_PROMISE) * promised)
 
 
 def stated_end(decoder: FrameDecoder, container: InputContainer, stream: VideoStream) -> float:

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from common.archives import array_header
 from common.errors import DataError
 from common.files import OtherFileError, atomic_file, open_plain, open_plain_text, what_is_at, write_errors
 from common.json_text import json_text
@@ -248,9 +249,7 @@ def _checksum(features: np.ndarray) -> int:
 
 def _shape(file: BinaryIO) -> list[int]:
     """The shape of the float32 array in a .npy, read from its header; ValueError if it is another file or cut."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
+    shape, dtype = array_header(file)
     if dtype != np.float32 or os.fstat(file.fileno()).st_size - file.tell() < dtype.itemsize * math.prod(shape):
         raise ValueError("it is no whole file of features")
     return list(shape)

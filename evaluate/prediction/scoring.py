@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from common.errors import NetworkError, TrainingError
+from common.known_errors import describe_known_error, is_of_device
 from common.precision import DTYPES
 from data.augment.normalise import Normalise
 from data.clips.one_video import to_clips
@@ -41,6 +42,8 @@ class Scorer:
         except torch.OutOfMemoryError as error:
             raise TrainingError(f"clips of {frames.shape[2:]} need more memory: lower --val-batch-size") from error
         except RuntimeError as error:
+            if is_of_device(error) or describe_known_error(error):
+                raise
             shape = "x".join(map(str, frames.shape[2:]))
             raise NetworkError(f"the network cannot compute clips of {shape} ({str(error).splitlines()[0]})") from error
         if scores.isnan().any():

@@ -3,14 +3,15 @@
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from common.archives import read_arrays, unpacks_to_far_more
 from common.errors import DataError
 from common.files import OtherFileError, atomic_file, open_plain, what_is_at, write_errors
 from common.json_text import json_text
@@ -18,6 +19,8 @@ from common.text import quoted, shortened
 
 FILE = "predictions.npz"
 LARGEST = 2**34  # bytes of such a file; 100,000 videos of 700 classes have less than 0.3 GB
+MOST_UNPACKED = 64  # times the bytes of the file; short names beside a long one are mostly zeros
+SMALL = 2**30  # bytes that any file may unpack to
 FARTHEST = 0.02  # of the logarithm of a video's sum of probabilities from 0; copies in half precision need 0.004
 BLOCK = 4096  # videos whose sums are taken at a time
 ARRAYS = {"ids": "U", "labels": "i", "classes": "U", "log_probabilities": "f", "about": "U"}
@@ -70,8 +73,7 @@ def read_predictions(path: Path) -> Predictions:
             if content.read(2) != b"PK":
                 raise ValueError("it is no .npz")
             content.seek(0)
-            file = np.load(content, allow_pickle=False)
-            arrays = {name: file[name] for name in ARRAYS}
+            arrays = _arrays(path, content, ARRAYS)
         about = json.loads(str(arrays["about"]))
     except OtherFileError:
         raise
@@ -90,9 +92,16 @@ def read_predictions(path: Path) -> Predictions:
 def read_about(folder: Path) -> dict[str, Any]:
     """What the predictions in an evaluation's folder are of, without reading them; empty if that cannot be told."""
     with suppress(OtherFileError, *DAMAGE), open_plain(folder / FILE, LARGEST) as content:
-        about = json.loads(str(np.load(content, allow_pickle=False)["about"]))
+        about = json.loads(str(_arrays(folder / FILE, content, ["about"])["about"]))
         return about if isinstance(about, dict) else {}
     return {}
+
+
+def _arrays(path: Path, content: BinaryIO, names: Iterable[str]) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(content) as archive:
+        if unpacks_to_far_more(archive, path.stat().st_size, MOST_UNPACKED, SMALL):
+            raise ValueError("it unpacks to far more bytes than it has")
+        return read_arrays(archive, names)
 
 
 def _as_float32(scores: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from common.archives import read_part
 from common.errors import DataError, NetworkError
 from common.files import reason
 from network.srtg import without_autocast
@@ -155,7 +156,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Program, dict[str, Any]
 def _json(archive: zipfile.ZipFile, name: str) -> Any:
     if archive.getinfo(name).file_size > LARGEST_JSON:
         raise NetworkError(f"its {shown(name)} is larger than any program's")
-    return json.loads(archive.read(name))
+    return json.loads(read_part(archive, name))
 
 
 def _weights(archive: zipfile.ZipFile, folder: str, config: str) -> dict[str, Tensor]:
@@ -166,7 +167,7 @@ def _weights(archive: zipfile.ZipFile, folder: str, config: str) -> dict[str, Te
         if about["use_pickle"] or meta is None:
             raise NetworkError(f"its {shown(name)} is a pickle or another object, which could run code when loaded")
         sizes, strides = ([_whole(size["as_int"]) for size in meta[part]] for part in ("sizes", "strides"))
-        content = bytearray(archive.read(f"{folder}/{about['path_name']}"))
+        content = bytearray(read_part(archive, f"{folder}/{about['path_name']}"))
         dtype = DTYPES[meta["dtype"]]
         flat = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
         tensor = flat.as_strided(sizes, strides, _whole(meta["storage_offset"]["as_int"]))

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, cast
 
 import torch
 
+from common import archives
 from common.errors import DataError
 from common.files import reason
 from network.weights.facts import shown
@@ -21,7 +22,6 @@ ZIP, ZIP_END, ZIP64_LOCATOR = b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x07"
 MOST_HEADER = 30 + 2 * 2**16  # bytes before an entry's content
 FARTHEST_END = 2**16 + 22  # bytes from a zip file's end to its record of the end, which a comment may follow
 MOST_UNPACKED = 8  # times the bytes of the file
-SMALL = 2**26  # bytes that any file may unpack to
 BYTEARRAY = b"bytearray\n"  # as a pickle names the type. torch allows it, and a few bytes make one of any size
 
 
@@ -164,7 +164,7 @@ def _check_parts(path: Path, file: BinaryIO, archive: zipfile.ZipFile) -> None:
 
 def unpacks_to_far_more(path: Path, archive: zipfile.ZipFile) -> bool:
     """Whether an archive's parts are far larger than its file. torch compresses none; others' tools save a little."""
-    return sum(entry.file_size for entry in archive.infolist()) > MOST_UNPACKED * path.stat().st_size + SMALL
+    return archives.unpacks_to_far_more(archive, path.stat().st_size, MOST_UNPACKED)
 
 
 def _ambiguous(file: BinaryIO, archive: zipfile.ZipFile) -> str:

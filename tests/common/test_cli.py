@@ -95,6 +95,20 @@ def test_a_command_reports_a_user_s_mistake_in_one_line(capsys, error, status, l
     assert (exit_.value.code, capsys.readouterr().err) == (status, line)
 
 
+def test_too_little_memory_is_one_line(capsys):
+    """A damaged or huge file may ask for any amount, in any command."""
+
+    def fail() -> int:
+        raise MemoryError("Unable to allocate 7 TiB")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(fail)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: memory ran out (Unable to allocate 7 TiB): end other programs, or work on less"
+    ]
+
+
 def test_ctrl_c_says_how_to_go_on(capsys):
     """Else a user starts a conversion of hours from the beginning."""
 

@@ -50,6 +50,17 @@ def test_a_changed_or_cut_file_is_refused_or_the_same(tmp_path, exported):
     assert refused > 95
 
 
+@pytest.mark.parametrize("text", [b"clip_length", b"srtg_tiny", b"clips"])
+def test_a_file_with_names_that_are_no_text_is_one_line(tmp_path, exported, text, capfd):
+    """Of one changed byte, onnxruntime's reader of the metadata gave a traceback, and its fallback four lines."""
+    content = exported.read_bytes()
+    place = content.find(text) if text in content else content.rfind(b"classes")
+    (tmp_path / "x.onnx").write_bytes(content[:place] + b"\xa0" + content[place + 1 :])
+    with pytest.raises(UserError, match=r"x\.onnx is damaged"):
+        logits(tmp_path / "x.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_copy_that_onnx_saved_is_the_same_file(tmp_path, exported):
     """Other programs write the same content again; that is no damage."""
     onnx.save(onnx.load(exported), tmp_path / "x.onnx")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import UserError
+from common.errors import TrainingError, UserError
 from common.normalisation import Normalisation
 from data.clips.types import ClipRequest
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_val
-from evaluate import run
+from evaluate import explain, features, predict, run
 from evaluate.model import load_model
 from evaluate.results.predictions import read_predictions
 from network import registry
@@ -297,3 +297,27 @@ def test_mistakes_are_one_line(small_dataset, tmp_path, monkeypatch, capsys, arg
         run.main([*given, "--device", "cpu", "--workers", "0"])
     assert "\n" not in str(error.value) and error.value.exit_status == 2
     assert Path("full/thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "work", "flag"),
+    [
+        (run, "run", "--val-batch-size"),
+        (predict, "_videos", "--val-batch-size"),
+        (features, "_features", "--batch-size"),
+        (explain, "_explain", "--val-clips"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+@pytest.mark.parametrize("error", [MemoryError("bad_alloc"), RuntimeError("CUDA error: unspecified launch failure")])
+def test_a_failure_of_the_machine_is_one_line(monkeypatch, tmp_path, module, work, flag, error):
+    """Out of an .onnx or .pt2 file, it was a traceback of twenty lines."""
+
+    def fail(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(module, work, fail)
+    output = tmp_path / ("x.png" if module is explain else "x")
+    output = ["--output", str(output)] if module is not predict else []
+    with pytest.raises(TrainingError, match=flag if isinstance(error, MemoryError) else "the GPU or its driver failed"):
+        module.main(["x.onnx", str(tmp_path), *output])

@@ -1,6 +1,5 @@
 """Errors that stop a run name the file or flag, the numbers and the remedy."""
 
-import errno
 import math
 import re
 from pathlib import Path
@@ -12,7 +11,6 @@ from data.clips.types import BadVideo
 from tests.plans import make_plan
 from train.failures import (
     bad_video_problem,
-    describe_known_error,
     first_not_finite,
     memory_error,
     named_tensors,
@@ -69,26 +67,3 @@ def test_one_number_that_is_not_finite_is_found_wherever_it_is(value):
     assert first_not_finite(named_tensors(state, "s")) == first_not_finite({}) == ""
     state["b"][1]["c"][6] = value
     assert first_not_finite(named_tensors(state, "s")) == "s.b.1.c"
-
-
-def no_memory():
-    torch.empty(2**60, dtype=torch.uint8)
-
-
-def test_what_a_machine_lacks_is_one_line_that_says_what_to_lower():
-    """Torch's own message for too little memory has a line of source code; others are a bare errno."""
-    with pytest.raises(RuntimeError) as memory:
-        no_memory()
-    for error, facts in (
-        (memory.value, ("memory", "--batch-size", "--workers", "--clip-size")),
-        (RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\n{memory.value}"), ("--batch-size",)),
-        (MemoryError(), ("memory", "--batch-size")),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), ("memory", "--batch-size")),
-        (OSError(errno.EMFILE, "Too many open files"), ("ulimit -n", "--workers")),
-        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), ("ulimit -u", "--workers")),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), ("pid 7", "--workers")),
-    ):
-        line = describe_known_error(error)
-        assert line and "\n" not in line and all(fact in line for fact in facts)
-    for error in (RuntimeError("shapes differ"), ValueError(""), OSError(errno.EACCES, "Permission denied", "x")):
-        assert describe_known_error(error) == ""  # a traceback tells more

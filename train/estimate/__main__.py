@@ -11,6 +11,7 @@ from rich.text import Text
 
 from common.cli import run_command
 from common.json_text import json_text
+from common.known_errors import describe_known_error
 from common.logs import print_result
 from data.labels.text import counted
 from train.estimate.bar import Bar
@@ -19,7 +20,6 @@ from train.estimate.meter import Measured, Meter
 from train.estimate.problems import disk_bytes, problems
 from train.estimate.set_up import Run, parse, set_up
 from train.estimate.table import batch_that_fits, footnote, is_rough, lines, needs_more_time, phase_table, run_table
-from train.failures import describe_known_error
 
 WIDTH = 80
 DESCRIPTION = (

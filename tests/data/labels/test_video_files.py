@@ -279,6 +279,44 @@ def test_damaged_indexes_are_made_again(disk: Disk, indexed: list[str], damage: 
     assert len(indexed) == 2 or damage == "fifo"
 
 
+@pytest.mark.parametrize("name", ["indexes", "index_ends", "sizes"])
+def test_a_crafted_index_is_made_again(disk: Disk, indexed: list[str], name: str) -> None:
+    """Right checksums, but numbers of frames, lengths or types that would take all memory, or end the start."""
+    disk.files("wave/a.mp4", "wave/b.mp4").labels(["wave,a"], ["wave,b"])
+    counts = disk.load().train.frame_counts.tolist()
+    path = disk.root / ".index" / index_cache.NAME
+    with np.load(path) as file:
+        arrays = {each: file[each].copy() for each in file.files}
+    if name == "indexes":
+        arrays[name][9:13] = 255  # the number of frames of the first, in the header that FrameIndex.packed writes
+    elif name == "index_ends":
+        arrays[name] = np.array([len(arrays["indexes"]), 5])
+    else:
+        arrays[name] = np.array(["a", "b"])
+    np.savez(path, allow_pickle=False, **arrays)
+    splits = disk.load()
+    assert splits.train.frame_counts.tolist() == counts and said(splits.report, str(path), "indexed again")
+    assert sorted(indexed[2:]) == (["a.mp4"] if name == "indexes" else ["a.mp4", "b.mp4"])
+    disk.load()
+    assert len(indexed) == (3 if name == "indexes" else 4)
+
+
+def test_a_file_with_fewer_frames_than_its_header_promises_is_said(disk: Disk, indexed: list[str]) -> None:
+    """A damaged table of an MP4 hides most frames from every reader: a conversion warns, a run on the files did not."""
+    disk.files("wave/a.mp4", "wave/b.mp4").labels(["wave,a"], ["wave,b"])
+    path = disk.root / "videos/wave/a.mp4"
+    content = bytearray(path.read_bytes())
+    content[content.index(b"stsz") + 40] = 0x90  # of the size of the seventh frame
+    path.write_bytes(content)
+    for _ in range(2):  # the second time from the kept index
+        splits = disk.load()
+        assert splits.train.frame_counts.tolist() == [6] and splits.val.frame_counts.tolist() == [50]
+        assert said(splits.report, "1 video file may have lost frames", "a.mp4, 6 frames where the header promises 50")
+    assert sorted(indexed) == ["a.mp4", "b.mp4"]
+    disk.labels(["wave,b"], ["wave,b"])
+    assert not said(disk.load().report, "may have lost frames")
+
+
 def test_indexes_of_another_version_are_made_again(
     disk: Disk, indexed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """Video files by frame number: another frame than that of a conversion would be another clip under the same name."""
 
+import tracemalloc
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -33,7 +35,7 @@ def part_of(path: Path, first: int = 0, frames: int | None = None) -> VideoPart:
 
 
 def index_of(part: VideoPart) -> FrameIndex:
-    return FrameIndex.unpack(part.packed)
+    return FrameIndex.unpack(part.packed, part.size)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,53 @@ def test_a_frame_is_that_of_a_conversion(
             again = video.read(wanted[::-1])[::-1]
             for number, frame, same in zip(wanted, video.read(wanted), again, strict=True):
                 assert np.array_equal(frame, expected[number]) and np.array_equal(same, frame), (wanted, number)
+
+
+CRAFTED = {
+    "no frames": {2: 0, 4: 0},
+    "more frames than bytes": {2: 2**31},
+    "more keyframes than frames": {3: 91},
+    "other counts": {2: 89},
+    "no size": {0: 0},
+    "frames of 10 gigapixels": {0: 100_000, 1: 100_000},
+    "no tick": {6: 0},
+    "no end": {8: float("nan")},
+    "an endless step": {9: float("inf")},
+}
+
+
+@pytest.mark.parametrize("fields", CRAFTED.values(), ids=CRAFTED)
+def test_a_crafted_index_is_one_line(tmp_path: Path, fields: dict[int, float]) -> None:
+    """It comes from a file of the dataset's folder, which others may write: it took all memory, or failed anywhere."""
+    part = part_of(encode_video(tmp_path / "v.mp4", patterned(90, 64, 96), **H264))  # type: ignore[arg-type]
+    header = list(keyframe_index.HEADER.unpack_from(part.packed))
+    for place, value in fields.items():
+        header[place] = value
+    packed = keyframe_index.HEADER.pack(*header) + part.packed[keyframe_index.HEADER.size :]
+    with pytest.raises(VideoSourceError, match=r"v\.mp4 has a damaged index; delete"):
+        IndexedVideo(part._replace(packed=packed))
+
+
+@pytest.mark.parametrize("content", ["bomb", "cut", "descending", "keyframes", "short"])
+def test_numbers_that_are_no_index_are_one_line(tmp_path: Path, content: str) -> None:
+    part = part_of(encode_video(tmp_path / "v.mp4", patterned(90, 64, 96), **H264))  # type: ignore[arg-type]
+    head, packed = part.packed[: keyframe_index.HEADER.size], part.packed[keyframe_index.HEADER.size :]
+    numbers = np.frombuffer(zlib.decompress(packed), "<i8").copy()
+    if content == "bomb":
+        packed = zlib.compress(bytes(2**26))
+        tracemalloc.start()
+    elif content == "descending":
+        numbers[40] = -(2**40)
+    elif content == "keyframes":
+        numbers[-1] = 2**40
+    if content in ("descending", "keyframes"):
+        packed = zlib.compress(numbers.tobytes())
+    part = part._replace(packed=head[:20] if content == "short" else head + packed[: -1 if content == "cut" else None])
+    with pytest.raises(VideoSourceError, match="damaged index"):
+        IndexedVideo(part)
+    if content == "bomb":
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+        tracemalloc.stop()
 
 
 def test_only_what_a_clip_needs_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,13 @@ def test_features_that_were_changed_are_not_taken(folder, videos, tmp_path, valu
     assert later.about(videos[0]) is not None and not later.changed
 
 
+def test_a_header_that_is_no_python_is_as_if_it_were_not_there(folder, videos, tmp_path):
+    """NumPy raises an error of Python's tokenizer, which ended the command with a traceback."""
+    header = b"{'descr': ("
+    folder.file(videos[0]).write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    assert opened(tmp_path).about(videos[0]) is None
+
+
 def test_files_of_two_videos_that_were_exchanged_are_not_taken(folder, videos, tmp_path):
     """Renaming keeps their times."""
     one, two = map(folder.file, videos)

@@ -1,12 +1,15 @@
 """The file predictions.npz: what is written is read again, and what holds no log-probabilities is refused."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
 
 from common.errors import DataError
+from evaluate.results import predictions
 from evaluate.results.bootstrap import score_values, video_results
-from evaluate.results.predictions import read_predictions
+from evaluate.results.predictions import read_about, read_predictions
 from evaluate.view_scores import mean_of_views
 from tests.evaluate.predicted import make_predictions, write
 
@@ -74,3 +77,30 @@ def test_arrays_of_other_types_and_byte_orders_give_the_same_scores(file):
         assert np.array_equal(score_values(video_results(found)), expected)
         assert np.array_equal(found.ids, whole.ids) and found.ids.dtype.isnative
         assert (found.labels.dtype, found.log_probabilities.dtype) == (np.int64, np.float32)
+
+
+@pytest.mark.parametrize(
+    "header", ["{'descr': (", "{'descr': '<U0', 'fortran_order': False, 'shape': (1000000000000,), }"]
+)
+def test_an_array_of_any_stated_size_is_refused(file, header):
+    """A header of a hundred bytes may state a terabyte; one that is no Python ended the command with a traceback."""
+    packed = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in (parts | {"classes.npy": packed}).items():
+            archive.writestr(name, content)
+    with pytest.raises(DataError, match="damaged"):
+        read_predictions(file)
+
+
+def test_a_small_file_does_not_take_all_memory(file, monkeypatch):
+    """A file of a megabyte may unpack to a gigabyte, one of a hundred to more than a machine has."""
+    with np.load(file) as before:
+        arrays = dict(before)
+    np.savez_compressed(file, **arrays | {"about": np.array(" " * 2**18 + "{}")})
+    assert read_predictions(file).about == {}
+    monkeypatch.setattr(predictions, "SMALL", 0)
+    with pytest.raises(DataError, match="unpacks to far more"):
+        read_predictions(file)
+    assert read_about(file.parent) == {}

@@ -252,6 +252,15 @@ def test_a_small_program_does_not_take_all_memory(tmp_path, exported):
         read_program(tmp_path / "x.pt2")
 
 
+def test_a_program_packed_in_another_way_is_refused(tmp_path, exported):
+    """zipfile unpacks bzip2 and LZMA without a bound, whatever size is stated."""
+    with zipfile.ZipFile(exported) as archive, zipfile.ZipFile(tmp_path / "x.pt2", "w", zipfile.ZIP_BZIP2) as copy:
+        for entry in archive.infolist():
+            copy.writestr(entry.filename, archive.read(entry))
+    with pytest.raises(UserError, match=r"x\.pt2 unpacks to far more"):
+        read_program(tmp_path / "x.pt2")
+
+
 def test_operations_and_codes_are_those_of_the_installed_torch():
     """A new torch may number types anew, and drop operations."""
     assert schema.SCHEMA_VERSION[0] == SCHEMA
