@@ -5,6 +5,7 @@ part of the whole video `<youtube_id>.*` or, as HACS names them, `v_<youtube_id>
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from data.labels.label_row import LabelRow
 from data.labels.text import counted, first_names, is_or_are
 from data.labels.video_list import FoundVideo
 from data.store.keyframe_index import FrameIndex
+from data.store.video_container import VideoError
 from data.store.video_source import VideoPart
 from data.store.video_suffixes import is_video
 
@@ -135,11 +137,14 @@ def _found(row: LabelRow, place: _Place, indexed: Indexed, unpack: Callable[[byt
     first = count = 0
     problem = indexed.problem
     if not problem:
-        if place.is_whole:
-            first, count, problem = _part(row, unpack(indexed.packed, indexed.size))
-        else:
-            count = FrameIndex.frames_in(indexed.packed)
-            problem = _of_another_part(row, indexed, unpack)
+        try:
+            if place.is_whole:
+                first, count, problem = _part(row, unpack(indexed.packed, indexed.size))
+            else:
+                count = FrameIndex.frames_in(indexed.packed)
+                problem = _of_another_part(row, indexed, unpack)
+        except VideoError as error:
+            problem = str(error)
     if problem:
         return FoundVideo(folder, place.name, 0, f"({place.path}) {problem}")
     part = VideoPart(place.path, indexed.size, indexed.mtime, indexed.packed, first, count)
@@ -176,9 +181,11 @@ def _too_long(row: LabelRow, name: str, indexed: Indexed, unpack: Callable[[byte
     cut = cut_times(row, name)
     if cut is None or not is_too_long(FrameIndex.end_in(indexed.packed), cut):  # no frames last longer than that
         return ""
-    index = unpack(indexed.packed, indexed.size)
-    seconds = float(index.times[-1] - index.times[0]) + index.step
-    return length_problem(seconds, cut) if is_too_long(seconds, cut) else ""
+    with suppress(VideoError):
+        index = unpack(indexed.packed, indexed.size)
+        seconds = float(index.times[-1] - index.times[0]) + index.step
+        return length_problem(seconds, cut) if is_too_long(seconds, cut) else ""
+    return ""
 
 
 def _part(row: LabelRow, index: FrameIndex) -> tuple[int, int, str]:

@@ -31,7 +31,6 @@ from data.store.video_source import VideoPart, VideoSourceError, clip_array
 # Decoders that can leave out the frame of a packet that no other frame needs. That of AV1 leaves out others, too.
 LEAVING_OUT = {"h264", "hevc"}
 FAR = 8  # frames; if a keyframe lies further ahead, it is searched for, else what is between is decoded
-REMEDY_OF_INDEX = "delete the folder .index of the dataset, and start again"
 REMEDY = "replace the file, or remove it, and start again"
 
 
@@ -50,7 +49,7 @@ class IndexedVideo:
         try:
             self._index = FrameIndex.unpack(part.packed, part.size)
         except VideoError as error:
-            raise VideoFileError(f"{part.path} {error}; {REMEDY_OF_INDEX}") from None
+            raise VideoFileError(f"{part.path} {error}") from None
         self._opened = ExitStack()
         self._streams: tuple[InputContainer, VideoStream] | None = None
         self._is_used = False  # packets have been taken from the stream

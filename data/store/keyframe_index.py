@@ -34,7 +34,7 @@ WHOLE = 1 << 30  # a shorter side that no video has
 # height, width; the numbers of stamps, keyframes and times; tick (two numbers), origin, end, step
 HEADER = struct.Struct("<IIIIIqqqdd")
 MOST_FRAMES = 1 << 26  # three weeks at 30 a second
-DAMAGED = "has a damaged index"
+DAMAGED = "has a damaged index; delete the folder .index of the dataset, and start again"
 
 
 class FrameIndex(NamedTuple):
@@ -100,15 +100,12 @@ class FrameIndex(NamedTuple):
         *_, end, step = HEADER.unpack_from(data)
         return float(end) if step > 0 else 0.0
 
-    @classmethod
-    def unpack(cls, data: bytes, file_bytes: int) -> "FrameIndex":
-        """Undo `packed`. VideoError if it cannot be the index of a file of `file_bytes`.
-
-        It may be from a file that somebody else wrote, with any numbers, and unpack to any size.
-        """
+    @staticmethod
+    def check_header(data: bytes, file_bytes: int) -> None:
+        """VideoError if a packed index cannot be that of a file of `file_bytes`, without unpacking it."""
         if len(data) < HEADER.size:
             raise VideoError(DAMAGED)
-        height, width, stamped, keyframes, timed, over, under, origin, end, step = HEADER.unpack_from(data)
+        height, width, stamped, keyframes, timed, over, under, _, end, step = HEADER.unpack_from(data)
         frames = stamped or timed
         if (
             not 0 < frames <= min(MOST_FRAMES, file_bytes)
@@ -119,6 +116,16 @@ class FrameIndex(NamedTuple):
             or not (isfinite(end) and 0 <= step < inf)
         ):
             raise VideoError(DAMAGED)
+
+    @classmethod
+    def unpack(cls, data: bytes, file_bytes: int) -> "FrameIndex":
+        """Undo `packed`. VideoError if it cannot be the index of a file of `file_bytes`.
+
+        It may be from a file that somebody else wrote, with any numbers, and unpack to any size.
+        """
+        cls.check_header(data, file_bytes)
+        height, width, stamped, keyframes, timed, over, under, origin, end, step = HEADER.unpack_from(data)
+        frames = stamped or timed
         numbers = _decompressed(data[HEADER.size :], stamped + keyframes + timed)
         second, found, times = np.split(numbers, (stamped, stamped + keyframes))
         stamps = np.cumsum(np.cumsum(second)) if stamped else None
