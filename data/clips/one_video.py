@@ -50,7 +50,7 @@ def read_views(
     sampling: ClipSampling,
     shape: ClipShape,
     short_side: int = SHORT_SIDE,
-    keep_partial: bool = False,
+    keep_partial: bool | None = None,
     beat: Callable[[], None] = lambda: None,
 ) -> VideoViews:
     """As `read_clips`; `short_side` and `keep_partial` are those of VideoReader, and have no effect on a database.
@@ -86,7 +86,7 @@ def _read_file(
     sampling: ClipSampling,
     shape: ClipShape,
     short_side: int,
-    keep_partial: bool,
+    keep_partial: bool | None,
     beat: Callable[[], None],
 ) -> VideoViews:
     """Decode a file. Which frames are wanted is known at its end: all are held as crops, if they are not too many."""

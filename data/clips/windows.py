@@ -110,7 +110,7 @@ def read_windows(
     seconds: float,
     stride: float,
     short_side: int = SHORT_SIDE,
-    keep_partial: bool = False,
+    keep_partial: bool | None = None,
     beat: Callable[[], None] = lambda: None,
 ) -> Generator[Window, None, tuple[str, ...]]:
     """The windows of a video file or the folder of a frames.db, in the order of time; returns warnings at the end.

@@ -52,7 +52,8 @@ class VideoReader:
 
     With `fps`, frames are repeated or dropped so that the steps between them are even, see `Resampler`.
 
-    Raises VideoError if frames are damaged or missing; with `keep_partial`, only if no frame can be decoded. After the
+    Raises VideoError if frames are damaged or missing; with `keep_partial`, only if no frame can be decoded. If it is
+    False, the message names the flag that sets it; None is for commands that have no such flag. After the
     last frame, `losses` says what is, or may be, missing, `remarks` what else is special, `seconds` how long the frames
     last, `size` their height and width, `rate` how many a second there are (None: the file does not tell), and
     `is_variable` whether their steps are uneven. `beat` is called for each frame that is decoded.
@@ -64,7 +65,7 @@ class VideoReader:
         short_side: int,
         span: Span | None = None,
         threads: int = 1,
-        keep_partial: bool = False,
+        keep_partial: bool | None = None,
         beat: Callable[[], None] = lambda: None,
         fps: float | None = None,
         frames: tuple[int, int] | None = None,
@@ -298,7 +299,7 @@ class VideoReader:
         """Fail, or warn once of each kind of fault."""
         text = what if time is None else f"{what}, the first at {time:.2f} s"
         if not self._keep_partial:
-            raise VideoError(f"{text} (--keep-partial keeps the rest)")
+            raise VideoError(text if self._keep_partial is None else f"{text} (--keep-partial keeps the rest)")
         if what not in self._faults:
             self._faults.add(what)
             self.losses.append(text)

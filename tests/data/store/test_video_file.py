@@ -223,7 +223,10 @@ def test_a_damaged_video_fails_unless_the_rest_is_wanted(tmp_path: Path, name: s
     data[len(data) // 2 : len(data) // 2 + 3000] = bytes(3000)
     path.write_bytes(data)
     with pytest.raises(VideoError, match="--keep-partial"):
+        list(VideoReader(path, 360, keep_partial=False))
+    with pytest.raises(VideoError) as failed:  # by a command that has no such flag
         list(VideoReader(path, 360))
+    assert "--keep-partial" not in str(failed.value)
     reader = VideoReader(path, 360, keep_partial=True)
     assert 10 < len(list(reader)) <= 60
     assert reader.warnings
