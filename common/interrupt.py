@@ -51,10 +51,12 @@ def end_quietly_until_run(package: str) -> None:
             signal.signal(number, _stop)
 
 
-def restore_ctrl_c() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt again."""
-    if signal.getsignal(signal.SIGINT) is _end:
+def restore_ctrl_c() -> bool:
+    """Let Ctrl-C raise KeyboardInterrupt again. Whether it ended the process: this is a command of the project."""
+    is_command = signal.getsignal(signal.SIGINT) is _end
+    if is_command:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    return is_command
 
 
 def restore() -> None:
@@ -66,6 +68,6 @@ def restore() -> None:
 
 
 def end_at_next() -> None:
-    """After a Ctrl-C, end the process at the next one at once, without a traceback of what it was tidying up."""
+    """After a Ctrl-C, end a command at the next one at once, without a traceback of what it was tidying up."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(STATUS))

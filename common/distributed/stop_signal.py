@@ -67,7 +67,7 @@ class StopSignal:
         self.received = number
         # The signal may end processes that read clips, too. torch would then raise an error wherever this process is,
         # in the middle of a step or of the checkpoint that is still to be saved; now only where a batch is missing.
-        self._at_end_of_child = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._at_end_of_child = signal.signal(signal.SIGCHLD, do_nothing)
 
     def agree(self, has_problem: bool = False, count: int = 0) -> Agreement:
         """What the ranks know together; every rank must call it. It waits for the other ranks, not for the device."""
@@ -89,6 +89,10 @@ def _handling(handler: "signal._HANDLER") -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def do_nothing(number: int, frame: FrameType | None) -> None:
+    """A handler for SIGCHLD. With SIG_DFL, Python prints an error if the signal has just come."""
 
 
 def is_ignored_hangup(number: int) -> bool:

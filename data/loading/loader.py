@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from common.distributed.stop_signal import do_nothing
 from common.errors import DataError
 from common.processes import signal_at_parent_death
 from data.clips.dataset import ClipDataset
@@ -241,7 +242,7 @@ def _end_workers(iterator: Any, workers: list[BaseProcess], parent: int) -> None
         return
 
     def kill() -> None:
-        at_end_of_child.append(signal.signal(signal.SIGCHLD, signal.SIG_DFL))  # torch's would report their death
+        at_end_of_child.append(signal.signal(signal.SIGCHLD, do_nothing))  # torch's would report their death
         for process in workers:
             process.kill()
 
@@ -268,7 +269,7 @@ def _kill_workers() -> None:
     """
     workers = [process for loader in _LOADERS if loader._parent == os.getpid() for process in loader._workers]
     if workers and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report their death as an error
+        signal.signal(signal.SIGCHLD, do_nothing)  # torch's handler would report their death as an error
     for process in workers:
         process.kill()
     for process in workers:

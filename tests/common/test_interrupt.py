@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import train  # noqa: F401 - a command's package
+from common.cli import run_command
 from common.interrupt import end_quietly_until_run
 from data import DataError, open_split
 from tests.processes import ROOT
@@ -67,6 +68,7 @@ def test_under_nohup_the_end_of_the_terminal_stops_no_import(tmp_path):
 
 TIDYING = """
 import signal
+from common import interrupt
 from common.cli import run_command
 
 class Held:
@@ -77,6 +79,7 @@ def main():
     held = Held()
     raise KeyboardInterrupt
 
+signal.signal(signal.SIGINT, interrupt._end)  # as in a command
 run_command(main)
 """
 
@@ -85,6 +88,18 @@ def test_a_second_ctrl_c_shows_no_traceback_of_what_is_tidied_up():
     """Impatient users press it twice, and took the traceback for a fault."""
     done = subprocess.run([sys.executable, "-c", TIDYING], cwd=ROOT, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_a_notebook_goes_on_after_ctrl_c_in_a_command_that_it_has_called():
+    """A later Ctrl-C would end its kernel, with all that is in its memory."""
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        run_command(interrupted)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_other_programs_keep_their_own_handling():
