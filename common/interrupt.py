@@ -24,7 +24,7 @@ def _end(*_: object) -> None:
 
 def _stop(number: int, _: FrameType | None) -> None:
     name = signal.Signals(number).name
-    _say(f"stopped by a signal ({name}) before the training steps: there was nothing to save\n".encode())
+    _say(f"stopped by a signal ({name}) outside of the training steps: there was nothing to save\n".encode())
     os._exit(STOPPING[signal.Signals(number)])
 
 

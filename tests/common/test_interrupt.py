@@ -45,7 +45,7 @@ def test_while_torch_is_imported_it_is_one_line(tmp_path, words):
 )
 def test_a_run_that_is_stopped_at_its_imports_has_the_status_of_a_stopped_run(tmp_path, number, status):
     """After SIGUSR1 it was 138, and a job script that asks for 143 did not put the job back into the queue."""
-    line = f"stopped by a signal ({number.name}) before the training steps: there was nothing to save\n"
+    line = f"stopped by a signal ({number.name}) outside of the training steps: there was nothing to save\n"
     assert end_at_import(tmp_path, WORDS[0], number) == (status, line)
     assert end_at_import(tmp_path, WORDS[0], number, RANK="1") == (status, ""), "the first rank says it"
 
