@@ -230,7 +230,7 @@ def run_command(main: Callable[[], int], to_go_on: str = "") -> NoReturn:
     output meets it, is one line and status 1, as is too little memory; no line if the output's reader has ended, as in
     `... | head`.
     """
-    interrupt.restore()
+    is_command = interrupt.restore_ctrl_c()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not if it is closed, or a test's
             stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding does not have
@@ -242,6 +242,8 @@ def run_command(main: Callable[[], int], to_go_on: str = "") -> NoReturn:
         _print_error(f"error: {error}")
         status = error.exit_status
     except KeyboardInterrupt:
+        if is_command:  # and no notebook, which goes on
+            interrupt.end_at_next()
         _print_error(f"interrupted; {to_go_on}" if to_go_on else "interrupted")
         status = interrupt.STATUS
     except OSError as error:

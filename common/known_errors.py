@@ -34,6 +34,11 @@ def describe_known_error(error: Exception, less_memory: str = LESS_MEMORY) -> st
         return f"a process that reads clips died ({first}). If memory ran out, {less_memory}"
     if isinstance(error, RuntimeError) and is_lost_peer(error):
         cause = first.split(". ")[0]
+        if re.search("timed out|timeout", first, re.IGNORECASE):
+            return (
+                f"another rank does not answer ({cause}): it was stopped, hangs, or waits for its disk or GPU; look at "
+                "the processes of its machine"
+            )
         return (
             f"lost the connection to another rank, which failed or was killed ({cause}); its own log gives the reason"
         )

@@ -18,18 +18,19 @@ from common.text import quoted
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
-def signal_at_parent_death(number: Signals, parent: int | None = None) -> None:
-    """Have the kernel send this process a signal when its parent ends, for whatever reason; Linux only.
+def signal_at_parent_death(number: Signals, parent: int | None = None) -> bool:
+    """Have the kernel send this process a signal when its parent ends, for whatever reason. Whether it will: on Linux.
 
     If the parent ended before this call, the kernel sends nothing. Pass the parent's process id as `parent` to cover
     that case: the signal is then sent at once.
     """
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+        is_set = ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number) == 0
     except (OSError, AttributeError, TypeError):  # not Linux
-        return
-    if parent is not None and os.getppid() != parent:
+        return False
+    if is_set and parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), number)
+    return is_set
 
 
 def parent_start() -> str:

@@ -3,6 +3,7 @@
 `_begin` shows the order: options, ranks, data, network, optimiser, schedule, trainer. Then `_fit` trains.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -173,7 +174,10 @@ def _run_together(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, r
     except KeyboardInterrupt:
         if ranks.is_first:
             raise
-        return 130  # the first rank says it
+        # After a Ctrl-C the first rank says it, and `launch` says of one rank alone. torchrun does not.
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            print(f"rank {ranks.rank} was interrupted (SIGINT)", file=sys.stderr)
+        return 130
 
 
 @contextmanager
@@ -254,7 +258,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
         if not is_over and not has_same_validation(start.checkpoint, options, digests, contents):
             progress.forget_best(options.best_by)
         strangers = on_all_ranks(ranks, lambda: strangers_to(start, checkpoints, progress))
-        LOG.info("resuming %s at step %d of epoch %d", start.path, progress.step + 1, progress.epoch)
+        LOG.info("resuming %s %s", start.path, progress.next_of(plan.num_epochs, plan.steps_in_epoch))
     facts = run_facts(options, network, splits.train, digests, contents, loaded, start, run_id, ranks.world_size)
     score_files = ScoreFiles(folder, validation_facts(options, digests, contents))
 

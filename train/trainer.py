@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -112,6 +112,9 @@ class TrainerOptions:
 def is_validated(epoch: int, plan: Plan, options: TrainerOptions) -> bool:
     """Whether there is a validation after an epoch."""
     return epoch % options.val_frequency == 0 or epoch == plan.num_epochs
+
+
+Taken = TypeVar("Taken")
 
 
 class _Reading(NamedTuple):
@@ -364,7 +367,11 @@ class Trainer:
         Before each batch, StoppedBySignal or DataError on all ranks, as in a step; the counts of the epoch stay.
         """
         parts, replaced = self.options.accumulate, 0
-        for batch in batches:
+        while True:
+            try:
+                batch = self._take(batches)
+            except StopIteration:
+                break
             problem = bad_video_problem(batch.bad_videos, self.options.bad_videos_allowed)
             agreed = self.stop_signal.agree(bool(problem))
             if agreed.signal:
@@ -425,13 +432,25 @@ class Trainer:
     def _next_batch(self, batches: Iterator[Batch], spec: StepSpec, loader: BatchLoader) -> Batch:
         """Take the next batch, once the ranks agree to go on; see `_check_batch`."""
         asked = time.perf_counter()
-        batch = next(batches)
+        batch = self._take(batches)
         self.speed.begin_step(time.perf_counter() - asked, spec.batch_size)
         self._check_batch(batch)
         if LOG.isEnabledFor(logging.DEBUG):
             folders = " ".join(str(loader.dataset.videos.folder(index)) for index in batch.videos.tolist())
             LOG.debug("clips %s from %s", tuple(batch.frames.shape), folders)
         return batch
+
+    def _take(self, batches: Iterator[Taken]) -> Taken:
+        """The next batch; StoppedBySignal if there is none because a signal has also ended a process that reads clips.
+
+        No step has begun, so the state is whole.
+        """
+        try:
+            return next(batches)
+        except (RuntimeError, OSError):
+            if self.stop_signal.received is None:
+                raise
+            raise StoppedBySignal(self.stop_signal.agree().signal or self.stop_signal.received) from None
 
     def _fetch_ahead(self, batches: DeviceBatches) -> None:
         """Fetch the next batch while a GPU computes the step, before anything waits for the step."""
@@ -542,7 +561,12 @@ class Trainer:
 
     def _until_stopped(self, batches: Iterable[Batch | None]) -> Iterator[Batch | None]:
         """Yield the batches of an evaluation; after a signal, StoppedBySignal on all ranks before the same batch."""
-        for batch in batches:
+        iterator = iter(batches)
+        while True:
+            try:
+                batch = self._take(iterator)
+            except StopIteration:
+                return
             if number := self.stop_signal.agree().signal:
                 raise StoppedBySignal(number)
             yield batch

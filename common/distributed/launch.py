@@ -1,58 +1,198 @@
-"""Starts a run's ranks on this machine, as `--gpus N` asks for."""
+"""Starts a run's ranks on this machine, as `--gpus N` asks for, passes signals on to them, and ends them together."""
 
-import logging
+import math
 import os
 import signal
+import subprocess
 import sys
-import uuid
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
 
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+import torch.distributed as dist
 
-from common.distributed.stop_signal import is_ignored_hangup
+from common.distributed.stop_signal import SIGNALS, is_ignored_hangup
+
+POLL = 0.1  # seconds between two looks at the ranks
+SECONDS_TO_SAVE = 3600.0  # for the ranks after a signal: a long step, and a large checkpoint on a slow disk
+SECONDS_TO_END = 30.0  # after Ctrl-C, and when they were told that another rank has failed
+SECONDS_TO_NOTICE = 3.0  # in which ranks end by themselves when another rank has failed; then they are told
+INTERRUPTED = 128 + signal.SIGINT
+HANDLED = (*SIGNALS, signal.SIGINT, signal.SIGQUIT)
 
 
 def launch(ranks: int, argv: Sequence[str]) -> int:
     """Run the command line `argv` as `ranks` processes of this machine; return the exit status of the run.
 
-    Uses torch's elastic launcher: when a rank dies, it stops the others and the reason appears on the console.
+    That is the status of the rank whose failure ended it. If none has failed, it is 0 if the run has finished, else
+    that of the signal which stopped it. Ranks print themselves why they fail; what they cannot print, such as a kill,
+    is one line here. After a signal that asks for a checkpoint they have an hour to save it, since a rank that is
+    killed saves none: it is the scheduler that knows how much time there really is.
     """
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=ranks,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        run_id=uuid.uuid4().hex,
-        max_restarts=0,
-        monitor_interval=1.0,
-    )
-    if is_ignored_hangup(signal.SIGHUP):  # by `nohup`; the launcher would obey it all the same
-        config.signals_to_handle = "SIGTERM,SIGINT,SIGQUIT"
-    # The launcher passes SIGTERM on to the ranks and waits until they have saved. It ignores SIGUSR1, so translate it.
-    signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
-    logging.disable(logging.ERROR)  # the launcher's own long messages; `_exit_status` prints one line instead
+    received: list[int] = []
+    with _noting(received):
+        # The ranks find each other through this store, so that no port need be chosen before it is free.
+        store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+        group = _Group(ranks, argv, store.port)
+        try:
+            while group.is_running():
+                while received:
+                    group.pass_on(received.pop(0))
+                time.sleep(POLL)
+        finally:
+            group.kill()  # if an error leads here: else none is left
+    return group.status()
+
+
+@contextmanager
+def _noting(received: list[int]) -> Iterator[None]:
+    """Inside this context, signals are noted in `received`, but an ignored SIGHUP (`nohup`) or SIGINT (`&`) is not."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    ignored = [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else []
+    numbers = [number for number in HANDLED if number not in ignored and not is_ignored_hangup(number)]
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
-        elastic_launch(config, sys.executable)("-u", *argv)
-    except ChildFailedError as error:
-        return _exit_status(error)
-    except SignalException as stop:
-        return 128 + int(stop.sigval)
-    return 0
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _exit_status(error: ChildFailedError) -> int:
-    """The status of the rank that failed first. If a signal killed it, print which; otherwise it has printed why."""
-    # Time stamps are whole seconds. Within one, a killed rank (negative exit code) failed first and the others lost
-    # their connection to it; but SIGTERM is how the launcher stops the others.
-    rank, failure = min(
-        error.failures.items(),
-        key=lambda item: (item[1].timestamp, item[1].exitcode == -signal.SIGTERM, item[1].exitcode),
-    )
-    if failure.exitcode > 0:
-        return failure.exitcode
-    name = signal.Signals(-failure.exitcode).name
-    print(f"error: rank {rank} was killed by {name}; the other ranks were stopped", file=sys.stderr)
-    return 1
+class _Group:
+    """The ranks of a run: each leads a session of its own, so that no signal of the terminal reaches it directly."""
+
+    def __init__(self, ranks: int, argv: Sequence[str], port: int) -> None:
+        self.running: dict[int, subprocess.Popen[bytes]] = {}
+        self.ended: dict[int, int] = {}  # rank: exit status, negative for a signal, in the order of their ends
+        self.killed: list[int] = []  # the ranks that had to be killed here
+        self.told: list[int] = []  # the ranks that were told that another one has failed, or killed here
+        self.stopped_by: int | None = None  # the signal that was passed on
+        self.notice_until = math.inf  # when ranks are told that another one has failed, by SIGTERM
+        self.deadline = math.inf  # when the ranks that still run are killed
+        try:
+            for rank in range(ranks):
+                self.running[rank] = subprocess.Popen(
+                    [sys.executable, "-u", *argv],
+                    env=os.environ | _environment(rank, ranks, port),
+                    start_new_session=True,
+                )
+        except BaseException:
+            self.kill()
+            raise
+
+    def is_running(self) -> bool:
+        """Look which ranks have ended, and end the others if it is time. Whether any is still running."""
+        found = {rank: code for rank, process in self.running.items() if (code := process.poll()) is not None}
+        for rank, code in found.items():
+            del self.running[rank]
+            self.ended[rank] = code
+            self._note_end(code)
+        now = time.monotonic()
+        if self.running and now > self.notice_until:
+            self.notice_until = math.inf
+            self.deadline = min(self.deadline, now + SECONDS_TO_END)
+            self.told = [*self.running]
+            self._send(signal.SIGTERM)
+        if self.running and now > self.deadline:
+            self.killed += self.running
+            self.told += self.running
+            self.kill()
+        return bool(self.running)
+
+    def _note_end(self, code: int) -> None:
+        if code in SIGNALS.values():  # by a signal to this rank, which stops all; the first one may be saving
+            self.deadline = min(self.deadline, time.monotonic() + SECONDS_TO_SAVE)
+        elif self._is_failure(code):
+            self.notice_until = min(self.notice_until, time.monotonic() + SECONDS_TO_NOTICE)
+
+    def _is_failure(self, code: int) -> bool:
+        by_signal = (128 + self.stopped_by, -self.stopped_by) if self.stopped_by else ()
+        return code not in (0, *SIGNALS.values(), *by_signal)
+
+    def pass_on(self, number: int) -> None:
+        """Pass a signal on. A second Ctrl-C kills the ranks; other signals after the first change nothing."""
+        now = time.monotonic()
+        if number == signal.SIGQUIT or number == self.stopped_by == signal.SIGINT:
+            self.deadline = now
+        elif number == signal.SIGINT:
+            self.deadline = min(self.deadline, now + SECONDS_TO_END)
+            self._send(number)
+        elif self.stopped_by is None:
+            self.deadline = min(self.deadline, now + SECONDS_TO_SAVE)
+            self._send(number)
+        else:
+            return
+        self.stopped_by = number
+
+    def _send(self, number: int) -> None:
+        for process in self.running.values():
+            process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill the ranks that still run, and the processes that they have started."""
+        for process in self.running.values():
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        for rank, process in self.running.items():
+            with suppress(subprocess.TimeoutExpired):  # it waits for a disk or GPU that does not answer: leave it
+                process.wait(SECONDS_TO_END)
+            self.ended[rank] = -signal.SIGKILL if process.returncode is None else process.returncode
+        self.running.clear()
+
+    def status(self) -> int:
+        """The exit status of the run, when all ranks have ended."""
+        if not any(self.ended.values()):
+            return 0
+        if self.stopped_by in (signal.SIGINT, signal.SIGQUIT):
+            if 0 in self.killed:  # else it has said so
+                print("interrupted", file=sys.stderr)
+            return 128 + self.stopped_by
+        if failures := [rank for rank, code in self.ended.items() if rank not in self.told and self._is_failure(code)]:
+            # The cause may end last. A kill, Ctrl-C or a user's mistake (2) is one; a lost connection (1) follows.
+            return self._told(min(failures, key=lambda rank: (self.ended[rank] > 0, -self.ended[rank])))
+        if self.killed:
+            name = _name(self.stopped_by) if self.stopped_by else "the signal"
+            _tell(
+                f"rank {self.killed[0]} did not end within {SECONDS_TO_SAVE:.0f} s of {name} and was killed: what was "
+                "not saved by then is lost"
+            )
+            return 1
+        if self.ended[0] == 0:  # it has finished, and has written all; another one may have met the signal at its exit
+            return 0
+        codes = [code for code in self.ended.values() if code in SIGNALS.values()]
+        return SIGNALS[signal.Signals(self.stopped_by)] if self.stopped_by else codes[0]
+
+    def _told(self, rank: int) -> int:
+        """The status of a run that ended because this rank has failed. Prints what the rank cannot have printed."""
+        code = self.ended[rank]
+        if code == INTERRUPTED:
+            _tell(f"rank {rank} was interrupted (SIGINT); the other ranks were stopped")
+        elif code < 0:
+            _tell(f"rank {rank} was killed by {_name(-code)}; the other ranks were stopped")
+        return code if code > 0 else 1
+
+
+def _environment(rank: int, ranks: int, port: int) -> dict[str, str]:
+    """What a rank finds in its environment, as torchrun sets it."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # there is a store at this port
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
+    }
+
+
+def _name(number: int) -> str:
+    return next((each.name for each in signal.Signals if each == number), f"signal {number}")
+
+
+def _tell(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import torch
 
+from common.interrupt import STOPPING
 from common.ranks import Ranks
 
-# The signals that stop a run, and its exit status then. A job script asks for 143 after SIGUSR1 as after SIGTERM.
-SIGNALS = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGHUP: 129}
+SIGNALS = STOPPING  # the signals that stop a run, and its exit status then
 
 
 class StoppedBySignal(BaseException):
@@ -49,15 +49,25 @@ class StopSignal:
     def __init__(self, ranks: Ranks) -> None:
         self.received: int | None = None
         self.ranks = ranks
+        self._at_end_of_child: signal._HANDLER = None  # what was done before a signal came
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Inside this context, record the signals instead of ending the process."""
-        with _handling(self._note):
-            yield
+        try:
+            with _handling(self._note):
+                yield
+        finally:
+            if self._at_end_of_child is not None:
+                signal.signal(signal.SIGCHLD, self._at_end_of_child)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = self.received or number
+        if self.received is not None:
+            return
+        self.received = number
+        # The signal may end processes that read clips, too. torch would then raise an error wherever this process is,
+        # in the middle of a step or of the checkpoint that is still to be saved; now only where a batch is missing.
+        self._at_end_of_child = signal.signal(signal.SIGCHLD, do_nothing)
 
     def agree(self, has_problem: bool = False, count: int = 0) -> Agreement:
         """What the ranks know together; every rank must call it. It waits for the other ranks, not for the device."""
@@ -79,6 +89,10 @@ def _handling(handler: "signal._HANDLER") -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def do_nothing(number: int, frame: FrameType | None) -> None:
+    """A handler for SIGCHLD. With SIG_DFL, Python prints an error if the signal has just come."""
 
 
 def is_ignored_hangup(number: int) -> bool:

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from common.distributed.stop_signal import do_nothing
 from common.errors import DataError
 from common.processes import signal_at_parent_death
 from data.clips.dataset import ClipDataset
@@ -35,7 +36,7 @@ from data.clips.types import BadVideo, Clip, ClipRequest, ClipShape
 from data.loading.batch_memory import BatchMemory
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that a run may catch
-SECONDS_AFTER_SIGTERM = 10  # until a worker obeys it
+SECONDS_AFTER_SIGTERM = 3600  # until a worker obeys it, where the kernel does not end it with the main process
 BATCHES_AHEAD = 2  # at least so many are read ahead
 CLIPS_AHEAD = 4  # at least so many per worker are read ahead; with small batches, workers would otherwise be idle
 
@@ -188,8 +189,10 @@ class BatchLoader:
             gc.collect()  # here, and not in a worker: see `_start_worker`
         others = set(multiprocessing.active_children())
         with _deferred_signals():
-            chunks = self._start_reading()
-            self._workers += [process for process in multiprocessing.active_children() if process not in others]
+            try:
+                chunks = self._start_reading()
+            finally:  # also those that were started before one could not be
+                self._workers += [process for process in multiprocessing.active_children() if process not in others]
             if self._end_workers is None and (iterator := self._chunks._iterator):
                 # Else torch's iterator would end them when it is deleted. In a reference cycle, as an exception makes
                 # one, its queues are deleted first: it would wait five seconds for each worker, which is never told to
@@ -237,11 +240,22 @@ def _end_workers(iterator: Any, workers: list[BaseProcess], parent: int) -> None
     """End the workers of a loader's iterator, in the process that started them."""
     if os.getpid() != parent:
         return
-    iterator._shutdown_workers()  # torch would report the death of workers that it does not end itself
-    for process in workers:  # that are busy
-        process.kill()
-        process.join()
-    workers.clear()
+
+    def kill() -> None:
+        at_end_of_child.append(signal.signal(signal.SIGCHLD, do_nothing))  # torch's would report their death
+        for process in workers:
+            process.kill()
+
+    at_end_of_child: list[Any] = []
+    # A second Ctrl-C would leave workers, with a traceback of an exception that Python ignores here.
+    with _deferred_signals(kill):
+        iterator._shutdown_workers()  # torch would report the death of workers that it does not end itself
+        for process in workers:  # that are busy
+            process.kill()
+            process.join()
+        workers.clear()
+        for handler in at_end_of_child[:1]:
+            signal.signal(signal.SIGCHLD, handler)
 
 
 _LOADERS: "weakref.WeakSet[BatchLoader]" = weakref.WeakSet()
@@ -251,11 +265,11 @@ _LOADERS: "weakref.WeakSet[BatchLoader]" = weakref.WeakSet()
 def _kill_workers() -> None:
     """Kill the workers of the loaders that are left when Python exits, as after an exception.
 
-    multiprocessing would send SIGTERM and wait for the workers, which obey it late (see `_start_worker`).
+    multiprocessing would send SIGTERM and wait for the workers, which ignore it (see `_start_worker`).
     """
     workers = [process for loader in _LOADERS if loader._parent == os.getpid() for process in loader._workers]
     if workers and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report their death as an error
+        signal.signal(signal.SIGCHLD, do_nothing)  # torch's handler would report their death as an error
     for process in workers:
         process.kill()
     for process in workers:
@@ -339,16 +353,24 @@ def _identity(read: _ReadChunk) -> _ReadChunk:
 
 
 @contextmanager
-def _deferred_signals() -> Iterator[None]:
-    """Defer signals until the block ends: Python ignores an exception that one of them raises in a hook of fork."""
+def _deferred_signals(at_once: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Defer signals until the block ends: Python ignores an exception that one of them raises in a hook of fork.
+
+    `at_once` is called when one comes.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     received: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        at_once()
+
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *STOPPING)}
     for number, handler in before.items():
         if callable(handler):
-            signal.signal(number, lambda number, frame: received.append(number))
+            signal.signal(number, note)
     try:
         yield
     finally:
@@ -370,9 +392,11 @@ def _start_worker(parent: int | None, _: int) -> None:
     cv2.setNumThreads(0)  # workers are the parallelism; threads in each would compete for the same cores
     # Have the kernel end the worker when the main process ends. DataLoader checks that only every few seconds, and not
     # while a result waits in a full pipe.
-    signal_at_parent_death(signal.SIGKILL, parent)
-    # Signals sent to the whole job are handled by the main process. SIGTERM may also be DataLoader stopping this
-    # worker, so obey it, but only after a delay.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(SECONDS_AFTER_SIGTERM))
+    ends_with_parent = signal_at_parent_death(signal.SIGKILL, parent)
+    # Signals sent to the whole job are handled by the main process, which may need its workers for long: until its step
+    # and its checkpoint are done. It ends them by SIGKILL (`_end_workers`, `_kill_workers`), so they need obey nothing
+    # else. Where the kernel does not end a worker with its parent, SIGTERM does, long after: none is left for ever.
+    for number in (signal.SIGINT, *STOPPING):
+        signal.signal(number, signal.SIG_IGN)
+    if not ends_with_parent:
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(SECONDS_AFTER_SIGTERM))

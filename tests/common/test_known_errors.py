@@ -33,6 +33,19 @@ def test_what_a_machine_lacks_is_one_line_that_says_what_to_lower():
 
 
 @pytest.mark.parametrize(
+    ("cause", "fact"),
+    [
+        ("Connection closed by peer [127.0.0.1]:5", "lost the connection to another rank"),
+        ("Timed out waiting 600000ms for recv operation to complete", "another rank does not answer"),
+    ],
+)
+def test_a_rank_that_stands_still_is_told_from_one_that_has_ended(cause, fact):
+    """Of a stopped rank it said that it "failed or was killed", and the user looked for a log that has no reason."""
+    line = describe_known_error(RuntimeError(f"[../third_party/gloo/gloo/transport/tcp/pair.cc:534] {cause}. More"))
+    assert line.startswith(fact) and cause in line
+
+
+@pytest.mark.parametrize(
     ("error", "facts"),
     [
         (MemoryError(), ("memory", "lower --x")),

@@ -23,6 +23,7 @@ from data.clips.sampling import RandomClips, UniformClips
 from data.clips.types import ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
+from data.loading import loader as loader_module
 from data.loading.loader import BatchLoader, SequentialBatches
 from network.resnet3d import Recursion
 from network.sub_batch_norm import use_sub_batch_norm
@@ -489,6 +490,56 @@ def test_after_a_signal_the_run_saves_and_goes_on_later_as_if_nothing_had_been(s
     assert [report.epoch for report in resumed.listener.epochs] == [2, 3]
     for ours, theirs in zip(resumed.listener.epochs, whole.listener.epochs[1:], strict=True):
         assert (ours.train, ours.val, ours.clips, ours.lr) == (theirs.train, theirs.val, theirs.clips, theirs.lr)
+
+
+def reading_process(run):
+    (worker,) = run.loader._workers
+    return worker
+
+
+def test_a_step_may_outlast_the_signal_that_its_reading_processes_get_too(splits, tmp_path, monkeypatch):
+    """`timeout` and torchrun signal all processes of a run.
+
+    After ten seconds the one that read clips ended, an error was raised wherever the run was, and nothing was saved.
+    """
+    monkeypatch.setattr(loader_module, "SECONDS_AFTER_SIGTERM", 1)
+    run = Run(splits, tmp_path, workers=1, listener=Listener())
+
+    def take_long_after_a_signal():
+        os.kill(reading_process(run).pid, signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        reading_process(run).join(2.5)  # the time in which it would end
+
+    run.listener.at_step = {3: take_long_after_a_signal}
+    with pytest.raises(StoppedBySignal):
+        run.fit()
+    assert run.position() in ((1, 3), (1, 4))
+    assert reading_process(run).is_alive()
+    run.loader.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_saves_though_its_reading_process_has_died_of_the_signal(splits, tmp_path, number):
+    """The state is whole between two steps: to lose it for a batch that is not needed any more helps nobody."""
+    run = Run(splits, tmp_path, workers=1)
+    calls = []
+
+    def lose_the_worker(*_):
+        calls.append(1)
+        if len(calls) == 3:  # in the middle of the third step
+            os.kill(os.getpid(), number)
+            reading_process(run).kill()
+            reading_process(run).join(60)
+
+    run.network.register_forward_hook(lose_the_worker)
+    run.loader.start_workers()
+    before = signal.getsignal(signal.SIGCHLD)
+    with pytest.raises(StoppedBySignal) as stopped:
+        run.fit()
+    assert stopped.value.is_saved and stopped.value.name == number.name
+    assert run.position()[0] == 1 and run.position()[1] >= 3
+    assert signal.getsignal(signal.SIGCHLD) is before
+    run.loader.close()
 
 
 def test_a_signal_during_validation_does_not_wait_for_its_end(splits, tmp_path):

@@ -1,7 +1,7 @@
 """Position and counts of a run. Each checkpoint saves them, so that a resumed run reports the same numbers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -48,6 +48,14 @@ class Progress:
         self.global_step += 1
         self.clips += clips
         self.repeated_frames += repeated_frames
+
+    def next_of(self, num_epochs: int, steps_in_epoch: Callable[[int], int]) -> str:
+        """What a run of `num_epochs` that resumes here does next, for the log."""
+        if self.epoch > num_epochs:
+            return f"after epoch {num_epochs}, its last"
+        if self.step == steps_in_epoch(self.epoch):
+            return f"at the validation of epoch {self.epoch}"
+        return f"at step {self.step + 1} of epoch {self.epoch}"
 
     def update_best(self, val: Scores | None) -> bool:
         """Whether a validation has the best score so far; the state is then saved as `best`."""

@@ -114,7 +114,7 @@ def test_torchrun_restarts_a_lost_rank_and_the_run_resumes_by_itself(server, sma
     process.wait_for("Epoch [002/")
     process.send(signal.SIGKILL, process.children()[0])
     output = finish(process)
-    assert re.search(r"resuming run/.*_last\.pth at step \d+ of epoch \d+", output)
+    assert re.search(r"resuming run/.*_last\.pth at (step \d+|the validation) of epoch \d+", output)
     assert_same_run(tmp_path / "run" / RUN, undisturbed)
     assert json.loads(output.splitlines()[-1])["epochs"] == int(rows(undisturbed / "scores_train.csv")[-1]["epoch"])
 
@@ -122,7 +122,7 @@ def test_torchrun_restarts_a_lost_rank_and_the_run_resumes_by_itself(server, sma
 def test_a_signal_to_the_launcher_saves_and_ends_all_ranks_with_status_143(server, small_dataset, tmp_path):
     """A second signal, of the other kind, changes nothing."""
     flags = ("--gpus", 2, *CYCLES, "--save-every-steps", 0, "--model-dir", "run", "--end-epoch", 500)
-    process = start(server, small_dataset, tmp_path, *flags)
+    process = start(server, small_dataset, tmp_path, *flags, "--workers", 1)
     process.wait_for("Batch [")
     process.send(signal.SIGUSR1)
     time.sleep(0.2)
@@ -132,6 +132,93 @@ def test_a_signal_to_the_launcher_saves_and_ends_all_ranks_with_status_143(serve
     assert process.stdout.count("stopped by a signal") == 1
     assert_nothing_is_left(process)
     assert read_checkpoint(tmp_path / "run" / RUN / LAST)["progress"]["global_step"] > 0
+
+
+def saving_slowly(server: Server, dataset: Path, folder: Path, ranks: int = 2, **environment: str) -> Process:
+    """A run that stands in a checkpoint, after its first epoch or that of LAST, until the file `go` is there."""
+    flags = (*TINY_FLAGS, "--gpus", ranks, *LENGTH, "--model-dir", "run")
+    # torch's launcher, which `--gpus` used, would kill its ranks after this time.
+    environment = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1"} | environment
+    script = TINY.with_name("train_saving_slowly.py")
+    process = server.start(script, "--dataset", dataset, *flags, folder=folder, environment=environment)
+    wait_until((folder / "saving").exists, process.output)
+    return process
+
+
+def go(folder: Path) -> None:
+    (folder / "go").touch()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGHUP, 129)])
+def test_after_a_signal_the_ranks_have_long_to_save(server, small_dataset, tmp_path, number, status):
+    """On a slow disk they were killed after 30 seconds: nothing was saved, and the status said that it was."""
+    process = saving_slowly(server, small_dataset, tmp_path)
+    process.send(number)
+    time.sleep(3)
+    assert process.poll() is None
+    go(tmp_path)
+    assert process.wait() == status, process.output()
+    assert process.stdout.count(f"stopped by a signal ({signal.Signals(number).name}); saved") == 1
+    assert_nothing_is_left(process)
+    assert_all_whole(tmp_path / "run" / RUN)
+
+
+def test_ranks_that_do_not_save_in_time_are_killed_and_the_run_has_failed(server, small_dataset, tmp_path):
+    """Status 143 says that a checkpoint was saved, and a scheduler would start the run again for nothing."""
+    process = saving_slowly(server, small_dataset, tmp_path, LIMIT="1")
+    process.send(signal.SIGTERM)
+    assert process.wait() == 1, process.output()
+    assert re.fullmatch(r"error: rank 0 did not end within 1 s of SIGTERM and was killed: .*\n", process.stderr)
+    assert_nothing_is_left(process)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_whose_checkpoint_cannot_be_saved_after_a_signal_has_failed(server, small_dataset, tmp_path, ranks):
+    """On a full disk two ranks had status 143, "a checkpoint was saved", and one had 1."""
+    process = saving_slowly(server, small_dataset, tmp_path, ranks, SAVING="fails")
+    process.send(signal.SIGTERM)
+    go(tmp_path)
+    assert process.wait() == 1, process.output()
+    assert "No space left" in process.output()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_signal_in_the_last_checkpoint_of_a_run_does_not_undo_its_end(server, small_dataset, tmp_path, ranks):
+    """Two ranks had status 143, and a job script put a finished run back into the queue."""
+    process = saving_slowly(server, small_dataset, tmp_path, ranks, LAST="5")
+    process.send(signal.SIGTERM)
+    time.sleep(1)
+    go(tmp_path)
+    assert process.wait() == 0, process.output()
+    assert json.loads(process.stdout.splitlines()[-1])["epochs"] == 5
+
+
+def test_ctrl_c_of_one_rank_is_named_and_a_second_one_kills_ranks_that_stand_still(server, small_dataset, tmp_path):
+    """The other rank said that the connection was lost and that the log of the first gives the reason: it had none."""
+    flags = ("--gpus", 2, *LENGTH, "--model-dir", "run", "--end-epoch", 500)
+    process = start(server, small_dataset, tmp_path, *flags)
+    process.wait_for("Batch [")
+    process.send(signal.SIGINT, rank_of(process, 1))
+    assert process.wait() == 130, process.output()
+    assert "error: rank 1 was interrupted (SIGINT)" in process.stderr
+    again = start(server, small_dataset, tmp_path, *flags, "--resume-epoch", "auto")
+    again.wait_for("Batch [")
+    for rank in range(2):
+        again.send(signal.SIGSTOP, rank_of(again, rank))
+    for _ in range(2):
+        again.send(signal.SIGINT)
+        time.sleep(0.5)  # two signals of a kind that come at once are one
+    assert again.wait() == 130, again.output()
+    assert again.stderr == "interrupted\n"
+    assert_nothing_is_left(again)
+
+
+def rank_of(process: Process, rank: int) -> int:
+    """The process id of a rank of `--gpus`."""
+    wanted = f"RANK={rank}".encode()
+    return next(
+        child for child in process.children() if wanted in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the names of threads from /proc")

@@ -25,6 +25,7 @@ from data.clips.sampling import RandomClips, UniformClips
 from data.clips.types import NO_FRAMES, BadVideo, Clip, ClipRequest, ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
+from data.loading import loader as loader_module
 from data.loading.loader import Batch, BatchLoader, SequentialBatches, collate
 from tests.processes import ENVIRONMENT, ROOT
 from tests.small_dataset import write_small_dataset
@@ -257,12 +258,55 @@ def test_workers_go_on_after_signals_that_the_main_process_handles(splits):
     batches = iter(loader)
     received = kept(islice(batches, 1))
     (worker,) = set(multiprocessing.active_children()) - before
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
         os.kill(worker.pid, number)
     received += kept(batches)
     assert worker.is_alive()
     check_equal(received, read(splits, 0))
     worker.kill()
+
+
+def ends_in_time(process, seconds=60):
+    process.join(seconds)
+    return not process.is_alive()
+
+
+def test_a_worker_that_the_kernel_does_not_end_obeys_sigterm_after_a_time(splits, monkeypatch):
+    """On other systems than Linux a worker whose main process was killed may wait in a full pipe for ever."""
+    monkeypatch.setattr(loader_module, "signal_at_parent_death", lambda number, parent: False)
+    monkeypatch.setattr(loader_module, "SECONDS_AFTER_SIGTERM", 1)
+    others = set(multiprocessing.active_children())
+    loader = training(splits, requests(), workers=1)
+    loader.start_workers()
+    (worker,) = set(multiprocessing.active_children()) - others
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise an error
+    list(islice(loader, 1))  # the worker has begun
+    os.kill(worker.pid, signal.SIGTERM)
+    try:
+        assert ends_in_time(worker)
+        loader.close()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_signal_while_the_workers_end_leaves_none_and_is_not_lost(splits):
+    """A second Ctrl-C left processes, with a traceback."""
+    loader = training(splits, requests(), workers=2)
+    batches = iter(loader)
+    next(batches)
+    workers, iterator = list(loader._workers), loader._chunks._iterator
+    shutdown = iterator._shutdown_workers
+
+    def interrupted():
+        signal.raise_signal(signal.SIGINT)
+        shutdown()
+
+    iterator._shutdown_workers = interrupted
+    before = signal.getsignal(signal.SIGCHLD)
+    with pytest.raises(KeyboardInterrupt):
+        loader.close()
+    assert len(workers) == 2 and not any(worker.is_alive() for worker in workers)
+    assert signal.getsignal(signal.SIGCHLD) is before
 
 
 class Left:

@@ -21,6 +21,21 @@ def test_an_older_version_s_scores_are_read():
     assert Progress.from_state_dict(state | {"scores": [0.0, 0.0, 0.0, 0.0]}).scores == Scores()
 
 
+@pytest.mark.parametrize(
+    ("epoch", "step", "said"),
+    [
+        (1, 0, "at step 1 of epoch 1"),
+        (1, 11, "at step 12 of epoch 1"),
+        (1, 12, "at the validation of epoch 1"),
+        (2, 0, "at step 1 of epoch 2"),
+        (3, 0, "after epoch 2, its last"),
+    ],
+)
+def test_a_resumed_run_says_what_it_does_next(epoch, step, said):
+    """It said step 13 of an epoch of 12 steps, and epoch 3 of a run of two."""
+    assert Progress(epoch=epoch, step=step).next_of(2, lambda epoch: 12) == said
+
+
 def test_the_best_state_is_that_of_the_highest_top_1():
     progress = Progress()
     validations = [make_scores(1, hits, 4, 4) for hits in (2, 1, 2, 3)]
