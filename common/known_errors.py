@@ -13,7 +13,10 @@ from common.text import shortened
 
 LESS_MEMORY = "lower --batch-size, --workers or --clip-size, or give --accumulate"
 # As torch and onnxruntime write them; "CUDA" alone is also in their messages on a graph's mistakes.
-_OF_THE_DEVICE = re.compile("CUDA (?:driver )?(?:error|failure)|CUBLAS|CUDNN|unable to find an engine", re.IGNORECASE)
+_OF_THE_DEVICE = re.compile(
+    "CUDA (?:driver )?(?:error|failure)|(?:CUBLAS|CUDNN)(?:_STATUS| error| failure)|unable to find an engine",
+    re.IGNORECASE,
+)
 _DEVICE_ERRORS = (torch.OutOfMemoryError, getattr(torch, "AcceleratorError", torch.OutOfMemoryError))
 
 
@@ -26,7 +29,8 @@ def describe_known_error(error: Exception, less_memory: str = LESS_MEMORY) -> st
         return f"memory ran out ({first}): {less_memory}"
     if _number(error) in (errno.EMFILE, errno.ENFILE) or "Too many open files" in text or "ancdata" in text:
         return f"too many open files ({first}): raise the limit of `ulimit -n`, or lower --workers"
-    if _number(error) == errno.EAGAIN or "can't start new thread" in text:
+    no_process = _number(error) == errno.EAGAIN and "without blocking" not in text  # as of a pipe that is full
+    if no_process or "can't start new thread" in text:
         return (
             f"no further process or thread can be started ({first}): raise the limit of `ulimit -u`, or lower --workers"
         )
@@ -55,8 +59,11 @@ def is_of_device(error: Exception) -> bool:
 
 
 @contextmanager
-def machine_errors(less_memory: str) -> Iterator[None]:
-    """One line, a TrainingError, for what a machine lacks or does wrong in the block. `less_memory`: what to lower."""
+def machine_errors(less_memory: str, on_cpu: str = "try --device cpu, and ") -> Iterator[None]:
+    """One line, a TrainingError, for what a machine lacks or does wrong in the block.
+
+    `less_memory` is what to lower, and `on_cpu` how to go on without the GPU.
+    """
     try:
         yield
     except UserError:
@@ -68,8 +75,8 @@ def machine_errors(less_memory: str) -> Iterator[None]:
         elif not line and is_of_device(error):
             first = shortened((str(error).splitlines() or [type(error).__name__])[0], 200)
             line = (
-                f"the GPU or its driver failed ({first}): give the command again; if it fails again, try --device cpu, "
-                "and look at the machine's log"
+                f"the GPU or its driver failed ({first}): give the command again; if it fails again, {on_cpu}look at "
+                "the machine's log"
             )
         if not line:
             raise

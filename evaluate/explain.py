@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     options = read_options(ExplainOptions, args)
     start_logging(make_console(), is_first_rank=True, debug=False)
-    with machine_errors("lower --val-clips, --val-crops or --clip-length"):
+    with machine_errors("lower --val-clips, --val-crops or --clip-length", on_cpu=""):
         return _explain(args, options)
 
 

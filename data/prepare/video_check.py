@@ -43,6 +43,7 @@ class _Found(NamedTuple):
     video_id: str = ""
     origin: Origin | None = None
     problem: tuple[str, str] | None = None
+    is_as_written: bool = True  # False if the frames are known to be others than were written
 
 
 def check_video(decode: str, folder: Path, beat: Callable[[], None]) -> Verdict:
@@ -76,6 +77,9 @@ def check_video(decode: str, folder: Path, beat: Callable[[], None]) -> Verdict:
     if problem:
         return Verdict(0, [*problems, problem])
     problems += [*_check_count(folder, found.frames), *_check_name(folder, found.video_id)]
+    if not found.is_as_written:
+        why = f"{DATABASE} holds other frames than convert wrote: by a program, or a disk that lost bytes"
+        problems.append(("other frames", f"{why}? To undo it, delete the folder and convert again"))
     made = found.origin
     if made is None:
         return Verdict(found.frames, problems)
@@ -102,9 +106,8 @@ def _check_database(decode: str, folder: Path, beat: Callable[[], None]) -> _Fou
             count = store.check_numbering()
             digest = _decode(store, {"none": 0, "first": 1, "all": count}[decode], beat)
             made = read_origin(folder / DATABASE)
-            if decode == "all" and made and made.digest not in ("", digest):
-                return _Found(problem=("broken", f"{DATABASE} holds other frames than were written to it; {REMEDY}"))
-            return _Found(count, store.video_id(), made)
+            is_as_written = decode != "all" or made is None or made.digest in ("", digest)
+            return _Found(count, store.video_id(), made, is_as_written=is_as_written)
     except FrameStoreError as error:
         kind = "broken" if error.damaged else "unreadable"
         return _Found(problem=(kind, str(error).removeprefix(f"{folder}/")))

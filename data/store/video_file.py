@@ -324,7 +324,7 @@ def broken_promise(
 ) -> str:
     """What a whole file has less of than its header announces; empty if nothing. Headers are often wrong."""
     last, count = times[-1], len(times)
-    if stream.frames:
+    if stream.frames and not decoder.hidden:
         is_kept = count >= KEPT_PROMISE * stream.frames - 1
         return "" if is_kept else f"{count} frames where the header promises {stream.frames}"
     if "matroska" in container.format.name:

@@ -60,6 +60,7 @@ class FrameDecoder:
         self.faults: list[Fault] = []
         self.first_byte = self.last_byte = 0
         self.skipped = 0  # frames before the first keyframe of a recording
+        self.hidden = 0  # packets read of frames before the start that an edit list names, which are not shown
         self.tick = float(stream.time_base)
         self._container = container
         self._stream = stream
@@ -174,6 +175,7 @@ class FrameDecoder:
                 yield Packet()
                 return
             if packet.size:
+                self.hidden += packet.is_discard
                 yield packet
 
     def _inspect(self, packet: Packet, time: float) -> None:

@@ -110,9 +110,16 @@ def _others(
             yield epoch, names
 
 
+def _time(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def reported_in(folder: Path) -> tuple[str, list[Reported]]:
     """The name of the newest state in the folder of a run, and the epochs that it has; none if it does not tell."""
-    for path in sorted(folder.glob("*_last.pth")):
+    for path in sorted(folder.glob("*_last.pth"), key=_time, reverse=True):
         try:
             reported = read_plainly(path)["progress"]["reported"] if what_is_at(path) == "file" else None
         except Exception:  # `read_plainly` documents few errors

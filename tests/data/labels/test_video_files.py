@@ -317,6 +317,17 @@ def test_a_file_with_fewer_frames_than_its_header_promises_is_said(disk: Disk, i
     assert not said(disk.load().report, "may have lost frames")
 
 
+def test_indexes_of_the_version_before_are_kept(
+    disk: Disk, indexed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making them again takes hours of CPU for a large dataset."""
+    disk.files("wave/a.mp4").labels(["wave,a"], ["wave,a"])
+    with monkeypatch.context() as before:
+        before.setattr(index_cache, "FORMAT", index_cache.OLDER)
+        disk.load()
+    assert len(disk.load().train) == 1 and len(indexed) == 1
+
+
 def test_indexes_of_another_version_are_made_again(
     disk: Disk, indexed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
