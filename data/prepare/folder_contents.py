@@ -14,6 +14,7 @@ from data.prepare.frame_pattern import has_frames
 from data.prepare.pictures import is_animated_webp
 from data.prepare.previews import is_preview, may_be_preview, named_after
 from data.prepare.report import Problem
+from data.store.folder_entries import LOST, is_folder, is_lost
 
 LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>.jpg"
 LABELS = ", or name a label file with --labels"
@@ -24,7 +25,6 @@ PICTURES = "frames, not converted: only JPEG, PNG, BMP and WebP frames are read;
 
 ANIMATED_WEBP = "animated WebP"
 WEBP_REMEDY = "an animated WebP picture, which is not read; write it as MP4 or GIF"
-LOST = "a link to itself or to nothing"
 HIDDEN = "hidden (names that begin with a dot, folders of systems such as @eaDir)"  # unfinished or deleted files
 
 
@@ -165,24 +165,11 @@ def _entries(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os
         return None
 
 
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, or a link to one."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
 def is_hidden(entry: os.DirEntry[str]) -> bool:
     """Whether it would be a class or a video, but for the dot before its name, or is of a system."""
     if is_folder(entry):
         return is_hidden_folder(entry.name)
     return entry.name.startswith(".") and is_video(entry.name)
-
-
-def is_lost(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a link to itself or to nothing."""
-    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 (Path.exists raises for some loops)
 
 
 def kind_of(entry: os.DirEntry[str]) -> str:
