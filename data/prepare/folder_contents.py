@@ -15,6 +15,7 @@ from data.prepare.pictures import is_animated_webp
 from data.prepare.previews import is_preview, may_be_preview, named_after
 from data.prepare.report import Problem
 from data.store.folder_entries import LOST, is_folder, is_lost
+from data.store.own_films import films_among
 
 LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>.jpg"
 LABELS = ", or name a label file with --labels"
@@ -43,8 +44,9 @@ def contents(folder: Path, videos: Path, problems: list[Problem], pattern: str) 
     """What a folder holds. Folders that cannot be read are added to `problems`."""
     entries = entries_of(folder, videos, problems)
     folders = {entry.name for entry in entries if is_folder(entry)}
-    files = (entry.name for entry in entries if entry.name not in folders) if folders else ()
-    beside = {Path(name).stem for name in files if is_video(name)}
+    files = [entry.name for entry in entries if entry.name not in folders and is_video(entry.name)]
+    beside = {Path(name).stem for name in files} if folders else set()
+    films = films_among(folder, files, folders)
     for entry in entries:
         path = Path(entry.path)
         if is_hidden(entry):
@@ -55,7 +57,8 @@ def contents(folder: Path, videos: Path, problems: list[Problem], pattern: str) 
             elif found := _folder_found(path, beside, folders, videos, problems):
                 yield found
         elif is_video(entry.name):
-            yield Found(path, "video", path.stem)
+            maker = films.get(entry.name)
+            yield Found(path, "video", path.stem, "", f"a film of {maker}" if maker else "", bool(maker))
         elif is_lost(entry):
             problems.append(Problem("failed", str(path.relative_to(videos)), LOST))
         elif suffix(entry.name) == ".webp" and is_animated_webp(path):
