@@ -22,6 +22,7 @@ from data.clips.sampling import SPAN, RandomClips
 from data.clips.types import ClipRequest, ClipShape
 from data.labels.class_folders import list_folders, list_names
 from data.labels.locate import find_class_folders
+from data.store.folder_entries import is_hidden_folder
 from data.store.frame_store import DATABASE
 from data.store.video_source import VideoPart
 from data.store.video_suffixes import is_video
@@ -198,7 +199,7 @@ def _choose_file(folder: Path, rng: np.random.Generator) -> VideoPart:
     path = folder
     if what_is_at(folder) != "file":
         root = find_class_folders(folder, "videos")
-        places = [(name, file) for name in list_folders(root) for file in sorted(list_names(root / name))]
+        places = [(name, file) for name in _classes(root) for file in sorted(list_names(root / name))]
         files = [root / name / file for name, file in places if is_video(file)]
         if not files:
             raise DataError(f"{root} contains no videos: they go into {root}/<class>/")
@@ -212,6 +213,10 @@ def _choose_file(folder: Path, rng: np.random.Generator) -> VideoPart:
     return VideoPart(str(path), status.st_size, status.st_mtime_ns, index.packed(), 0, len(index.times))
 
 
+def _classes(folder: Path) -> list[str]:
+    return [name for name in list_folders(folder) if not is_hidden_folder(name)]
+
+
 def _choose_video(folder: Path, rng: np.random.Generator) -> Path:
     jpg = folder / "jpg"
     # Path.is_file raises for a name that is too long, or in a folder without permission.
@@ -222,7 +227,7 @@ def _choose_video(folder: Path, rng: np.random.Generator) -> Path:
             f"{folder} is neither a dataset (with a folder jpg) nor the folder of a video (with {DATABASE})"
             + ("; it has a folder videos: add --source videos" if os.path.isdir(folder / "videos") else "")  # noqa: PTH112
         )
-    classes = list_folders(jpg)
+    classes = _classes(jpg)
     rng.shuffle(classes)
     for name in classes:
         videos = list_folders(jpg / name)

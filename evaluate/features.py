@@ -40,6 +40,7 @@ from evaluate.layer_features.layers import (
 from evaluate.layer_features.neighbours import score_neighbours
 from evaluate.layer_features.store import INDEX, FeatureFolder, FileState, Listed, state_of
 from evaluate.layer_features.videos import FoundVideo, Root, classes_of, describe, find_root, find_videos, read_rows
+from evaluate.left_out import LeftOut
 from evaluate.model import TrainedModel, load_model
 from evaluate.preprocessing import Preprocessing
 from evaluate.views import ClipOptions, chosen_preprocessing
@@ -139,8 +140,9 @@ def _features(args: argparse.Namespace, options: FeatureOptions) -> int:
         raise DataError("--knn needs the features of all shards: give it once, without --shard, when these are done")
     root = find_root(args.videos)
     job = _job(args, options, windows)
-    videos = find_videos(root.path)
+    videos, left_out = find_videos(root.path)
     LOG.info("%s", describe(videos, root))
+    _tell(left_out)
     rows = _rows(root, args.knn)
     listed = _listed(videos, root, rows, job.model)
     folder = FeatureFolder(args.output, _settings(job, root))
@@ -163,14 +165,21 @@ def _features(args: argparse.Namespace, options: FeatureOptions) -> int:
     LOG.info("%s of %d videos in %s", indexed, len(videos), args.output / INDEX)
     result: dict[str, Any] = {
         "output": str(args.output), "videos": len(mine), "written": len(todo) - failed,
-        "there_before": len(mine) - len(todo), "failed": failed,
+        "there_before": len(mine) - len(todo), "failed": failed + len(left_out.lost),
     }  # fmt: skip
     if rows is not None and args.knn is not None:
         scores = score_neighbours(folder, videos, root, rows)
         LOG.info("nearest neighbours of %d val videos: %s", scores.videos, scores.show())
         result["knn"] = scores.plain()
     print_result(json_text(result))
-    return 1 if failed else 0
+    return 1 if failed or left_out.lost else 0
+
+
+def _tell(left_out: LeftOut) -> None:
+    for line in left_out.lines:
+        LOG.info("%s", line)
+    for line in left_out.lost.values():
+        LOG.warning("left out: %s", line)
 
 
 def _windows(options: FeatureOptions) -> Windows | None:

@@ -225,8 +225,8 @@ def _predict(
     found: Found, reading: Reading, scorer: Scorer, workers: int, options: PredictOptions
 ) -> list[VideoResult]:
     """The results by the names of the videos; lines say what could not be read, and what is special."""
-    if found.others:
-        LOG.info("%s left out: neither videos nor frames", counted(found.others, "other file"))
+    for line in found.left_out:
+        LOG.info("%s", line)
     jobs = [Job(name, path) for name, path in found.videos.items()]
     unit = "videos" if reading.window is None else "windows"
     with progress_bar() as progress:

@@ -33,8 +33,8 @@ WITHIN = {
     "evaluate": {
         "results": {"evaluation", "metrics", "preprocessing"},
         "comparison": {"results", "metrics", "model"},
-        "prediction": {"exported", "model", "preprocessing", "view_scores", "views"},
-        "layer_features": {"exported", "model", "preprocessing", "view_scores", "views"},
+        "prediction": {"exported", "left_out", "model", "preprocessing", "view_scores", "views"},
+        "layer_features": {"exported", "left_out", "model", "preprocessing", "view_scores", "views"},
         "explanation": {"exported", "model", "preprocessing", "view_scores", "views"},
         "probing": {"evaluation", "metrics", "model", "preprocessing", "results", "comparison"},
     },

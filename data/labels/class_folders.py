@@ -21,6 +21,7 @@ from data.labels.segment_names import has_milliseconds, names_of_folder
 from data.labels.text import canonical_name, counted, first_names, note_on_form
 from data.labels.video_list import FoundVideo
 from data.labels.written_names import WrittenNames
+from data.store.folder_entries import is_folder
 from data.store.frame_store import DATABASE, FRAME_COUNT, FrameStore, FrameStoreError, count_text
 from data.store.origin import read_origin
 from data.store.video_source import VideoSourceError
@@ -186,16 +187,9 @@ def list_folders(folder: Path) -> list[str]:
     """The sorted names of the folders in a folder. Raises DataError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if _is_folder(entry))
+            return sorted(entry.name for entry in entries if is_folder(entry))
     except OSError as error:
         raise DataError(f"folder {folder} cannot be listed: {reason(error)}") from None
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself, or into a folder without permission
-        return False
 
 
 def in_threads(

@@ -1,5 +1,6 @@
 """Which files are taken for videos and pictures by their names, and which folders for those of a system."""
 
+from data.store.folder_entries import is_hidden_folder
 from data.store.video_suffixes import is_video, suffix
 
 __all__ = ["is_hidden_folder", "is_jpeg", "is_other_image", "is_picture", "is_video", "suffix"]
@@ -7,8 +8,6 @@ __all__ = ["is_hidden_folder", "is_jpeg", "is_other_image", "is_picture", "is_vi
 JPEGS = {".jpg", ".jpeg", ".jpe", ".jfif"}
 FRAMES = JPEGS | {".bmp", ".png", ".webp"}
 OTHER_IMAGES = {".avif", ".exr", ".heic", ".heif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff"}
-# Folders that file servers of Synology and others, Windows and unpacked archives of macOS add.
-OF_SYSTEMS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__MACOSX"}
 
 
 def is_jpeg(name: str) -> bool:
@@ -29,8 +28,3 @@ def is_other_image(name: str) -> bool:
 def is_picture(name: str) -> bool:
     """Whether a file of this name is a picture, read or not."""
     return is_frame(name) or is_other_image(name)
-
-
-def is_hidden_folder(name: str) -> bool:
-    """Whether a folder of this name is never looked into."""
-    return name.startswith(".") or name in OF_SYSTEMS

@@ -14,6 +14,8 @@ from data.prepare.frame_pattern import has_frames
 from data.prepare.pictures import is_animated_webp
 from data.prepare.previews import is_preview, may_be_preview, named_after
 from data.prepare.report import Problem
+from data.store.folder_entries import LOST, is_folder, is_lost
+from data.store.own_films import films_among
 
 LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>.jpg"
 LABELS = ", or name a label file with --labels"
@@ -24,7 +26,6 @@ PICTURES = "frames, not converted: only JPEG, PNG, BMP and WebP frames are read;
 
 ANIMATED_WEBP = "animated WebP"
 WEBP_REMEDY = "an animated WebP picture, which is not read; write it as MP4 or GIF"
-LOST = "a link to itself or to nothing"
 HIDDEN = "hidden (names that begin with a dot, folders of systems such as @eaDir)"  # unfinished or deleted files
 
 
@@ -43,8 +44,9 @@ def contents(folder: Path, videos: Path, problems: list[Problem], pattern: str) 
     """What a folder holds. Folders that cannot be read are added to `problems`."""
     entries = entries_of(folder, videos, problems)
     folders = {entry.name for entry in entries if is_folder(entry)}
-    files = (entry.name for entry in entries if entry.name not in folders) if folders else ()
-    beside = {Path(name).stem for name in files if is_video(name)}
+    files = [entry.name for entry in entries if entry.name not in folders and is_video(entry.name)]
+    beside = {Path(name).stem for name in files} if folders else set()
+    films = films_among(folder, files, folders)
     for entry in entries:
         path = Path(entry.path)
         if is_hidden(entry):
@@ -55,7 +57,8 @@ def contents(folder: Path, videos: Path, problems: list[Problem], pattern: str) 
             elif found := _folder_found(path, beside, folders, videos, problems):
                 yield found
         elif is_video(entry.name):
-            yield Found(path, "video", path.stem)
+            maker = films.get(entry.name)
+            yield Found(path, "video", path.stem, "", f"a film of {maker}" if maker else "", bool(maker))
         elif is_lost(entry):
             problems.append(Problem("failed", str(path.relative_to(videos)), LOST))
         elif suffix(entry.name) == ".webp" and is_animated_webp(path):
@@ -165,24 +168,11 @@ def _entries(folder: Path, videos: Path, problems: list[Problem]) -> Sequence[os
         return None
 
 
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, or a link to one."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
 def is_hidden(entry: os.DirEntry[str]) -> bool:
     """Whether it would be a class or a video, but for the dot before its name, or is of a system."""
     if is_folder(entry):
         return is_hidden_folder(entry.name)
     return entry.name.startswith(".") and is_video(entry.name)
-
-
-def is_lost(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a link to itself or to nothing."""
-    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 (Path.exists raises for some loops)
 
 
 def kind_of(entry: os.DirEntry[str]) -> str:

@@ -13,11 +13,12 @@ from data.labels.clip_length import Times, cut_times
 from data.labels.label_file import SPLITS, FolderNameError, check_folder_name, check_name_length
 from data.labels.text import canonical_name, counted, first_names, some
 from data.prepare.file_names import is_hidden_folder, is_video
-from data.prepare.folder_contents import Found, entries_of, is_folder
+from data.prepare.folder_contents import Found, entries_of
 from data.prepare.folder_tree import Tree
 from data.prepare.previews import may_be_preview
 from data.prepare.report import Problem
 from data.prepare.sources import UNCERTAIN_CLASS, previews_of_classes
+from data.store.folder_entries import is_folder
 from data.store.video_file import Span
 
 NAMES = {**{name: split for name, split in SPLITS.items() if name}, "valid": "val"}  # of folders of a split

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from common.files import inode_of
 from data.prepare.file_names import is_frame, is_video
-from data.prepare.folder_contents import PLAIN_FOLDER, Found, contents, entries_of, first_within, is_folder
+from data.prepare.folder_contents import PLAIN_FOLDER, Found, contents, entries_of, first_within
 from data.prepare.report import Problem
+from data.store.folder_entries import is_folder
 
 MEDIA = ("video", "frames")
 

@@ -16,21 +16,19 @@ from data.prepare.folder_contents import (
     HIDDEN,
     LABELS,
     LAYOUT,
-    LOST,
     OTHERS,
     PLAIN_FOLDER,
     choice_of_frames,
     contents,
     entries_of,
     first_within,
-    is_folder,
     is_hidden,
-    is_lost,
     joined_names,
     kind_of,
 )
 from data.prepare.previews import is_preview, may_be_preview, named_after
 from data.prepare.report import Problem
+from data.store.folder_entries import LOST, is_folder, is_lost
 from data.store.video_file import Span
 
 UNCERTAIN_CLASS = "by its name it may hold previews or frames of the videos of the other classes: is it a class?"

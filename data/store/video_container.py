@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 
 from common.errors import DataError
 from data.store.jpeg import MAX_PIXELS
+from data.store.own_films import maker_named
 from data.store.video_tables import absurd_count
 
 # FFmpeg chooses the format by the content. Others name further files or addresses (hls, dash, concat, sdp, image2), are
@@ -28,7 +29,10 @@ class VideoError(DataError):
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A file's container and its main video stream, which has a decoder and a size within bounds; VideoError."""
+    """A file's container and its main video stream, which has a decoder and a size within bounds; VideoError.
+
+    A film of evaluate.predict or explain is refused: it shows a video that has its own split, with names of classes.
+    """
     if not path.is_file():
         raise VideoError("is no file, or a link to none")
     if path.stat().st_size == 0:
@@ -46,6 +50,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(_why_not_open(path, error)) from error
     with container:
+        if maker := maker_named(container.metadata.get("comment", "")):
+            raise VideoError(f"is a film of {maker}, which shows another video: keep it in another folder")
         streams = video_streams(container)
         if not streams:
             raise VideoError("has no video stream")

@@ -6,8 +6,9 @@ import av
 
 from common.errors import DataError
 from common.files import reason, what_is_at
+from data.store.own_films import EXPLAIN
 
-MADE_BY = "srtg.evaluate.explain"
+MADE_BY = EXPLAIN
 PNG_START = b"\x89PNG\r\n\x1a\n"
 HEAD = 4096  # bytes of a PNG before its pixels
 

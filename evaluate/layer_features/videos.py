@@ -15,7 +15,7 @@ from data.labels.split_rows import SplitRows, read_split_rows
 from data.labels.text import canonical_name, counted, first_names
 from data.open import CUSTOM
 from data.store.frame_store import DATABASE
-from data.store.video_suffixes import is_video
+from evaluate.left_out import LeftOut
 
 
 class FoundVideo(NamedTuple):
@@ -65,12 +65,13 @@ def find_root(folder: Path) -> Root:
     return Root(folder, folder, False)
 
 
-def find_videos(root: Path) -> list[FoundVideo]:
-    """All video files and folders of a frames.db below `root`, by name. DataError if there are none.
+def find_videos(root: Path) -> tuple[list[FoundVideo], LeftOut]:
+    """All video files and folders of a frames.db below `root`, by name, and what is none. DataError if there are none.
 
     A folder that several links lead to is read once. Names that begin with a point are left out.
     """
     found, waiting, seen = list[FoundVideo](), [root], set[tuple[int, int] | None]()
+    others = LeftOut(root)
     while waiting:
         folder = waiting.pop(0)
         if (identity := inode_of(folder)) in seen:
@@ -84,18 +85,21 @@ def find_videos(root: Path) -> list[FoundVideo]:
         if folder != root and any(entry.name == DATABASE for entry in listed):
             found.append(FoundVideo(folder, folder.relative_to(root).as_posix()))
             continue
-        inner = [Path(entry.path) for entry in listed if not entry.name.startswith(".") and entry.is_dir()]
+        folders, files = others.sort(folder, listed)
+        inner = [folder / name for name in folders]
         waiting += sorted(inner, key=lambda path: path.is_symlink())  # what a link leads to keeps its own name
         found += [
-            FoundVideo(Path(entry.path), Path(entry.path).relative_to(root).as_posix())
-            for entry in listed
-            if is_video(entry.name) and not entry.name.startswith(".") and entry.is_file()
+            FoundVideo(folder / name, (folder / name).relative_to(root).as_posix())
+            for name in files
+            if (folder / name).is_file()
         ]
     if not found:
+        if others.lost:
+            raise DataError(f"{root} holds no videos, but {next(iter(others.lost.values()))}: is its disk mounted?")
         is_video_folder = (root / DATABASE).is_file()
         holds = f"; it is itself the folder of a {DATABASE}: give the folder above" if is_video_folder else ""
         raise DataError(f"{root} holds no video files and no folders with a {DATABASE}{holds}")
-    return sorted(found, key=lambda video: video.name)
+    return sorted(found, key=lambda video: video.name), others
 
 
 def read_rows(root: Root, labels: Sequence[Path]) -> SplitRows:

@@ -15,9 +15,10 @@ from common.files import atomic_file, check_output, reason, what_is_at, write_er
 from common.json_text import json_text
 from common.logs import LOG
 from common.text import printable
+from data.store.own_films import PREDICT
 from evaluate.prediction.results import Best, Segment, VideoResult
 
-MADE_BY = "srtg.evaluate.predict"
+MADE_BY = PREDICT
 SUFFIXES = (".csv", ".json", ".mp4")
 SEGMENT_COLUMNS = ["video", "start", "end", "class", "score", "windows"]
 """Of the CSV of segments."""

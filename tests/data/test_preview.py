@@ -32,6 +32,15 @@ def test_the_command_writes_a_picture(small_dataset: Path, tmp_path: Path):
     assert list(tmp_path.iterdir()) == [tmp_path / "sheet.png"]
 
 
+def test_deleted_videos_are_not_shown(tmp_path: Path, monkeypatch):
+    """The picture would be of a class that training does not have."""
+    encode_numbered_video(tmp_path / "videos" / "@Recycle" / "a.mp4", 12)
+    arguments = ["preview", str(tmp_path), "--source", "videos", "--output", str(tmp_path / "x.png")]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(DataError, match="contains no videos"):
+        main()
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "train.csv", "last.pth"])
 def test_a_file_that_is_no_picture_is_not_replaced(small_dataset: Path, tmp_path: Path, name: str, monkeypatch):
     """After a slip in the command, a video or a label file would be a picture."""

@@ -210,6 +210,28 @@ def test_a_broken_video_stops_no_other(checkpoint, tmp_path, capsys):
         assert {row["video"] for row in index_of(folder)} == {"a.mp4", "c.mp4"}
 
 
+def test_what_a_folder_has_beside_its_videos_is_said(checkpoint, tmp_path, capsys):
+    """Features of deleted videos would be neighbours of others; a disk that is not mounted would go unnoticed."""
+    for name in ("run/a.mp4", "#recycle/run/b.mp4", "run/@eaDir/a.mp4"):
+        encode_numbered_video(tmp_path / "videos" / name, 12)
+    (tmp_path / "videos/run/1.insv").touch()
+    assert run(checkpoint, tmp_path, "--output", tmp_path / "f") == 0
+    assert {row["video"] for row in index_of(tmp_path / "f")} == {"run/a.mp4"}
+    said = capsys.readouterr().out
+    assert "1 other file left out: neither videos nor frames (1 .insv)" in said
+    assert "left out: 2 folders (#recycle, run/@eaDir) of systems" in said
+    (tmp_path / "videos/walk").symlink_to("/no/such/disk/walk")
+    (tmp_path / "videos/run/b.mp4").symlink_to("b.mp4")
+    assert run(checkpoint, tmp_path, "--output", tmp_path / "f") == 1
+    said = capsys.readouterr().out
+    assert json.loads(said.splitlines()[-1])["failed"] == 2
+    for name in ("walk", "run/b.mp4"):
+        assert f"left out: {tmp_path}/videos/{name}: a link to itself or to nothing" in said
+    (tmp_path / "videos/run/a.mp4").unlink()
+    with pytest.raises(UserError, match="is its disk mounted"):
+        run(checkpoint, tmp_path, "--output", tmp_path / "g")
+
+
 def test_an_index_with_names_that_are_not_utf8_is_utf8(checkpoint, tmp_path):
     """One such name, and the table of all videos could not be read."""
     encode_numbered_video(tmp_path / "videos" / os.fsdecode(b"caf\xe9.mp4"), 12)

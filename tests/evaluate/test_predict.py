@@ -133,6 +133,32 @@ def test_a_folder_is_searched_to_any_depth_and_broken_videos_do_not_stop_the_oth
         assert list(found[0]) == ["video", "class_1", "score_1", "class_2", "score_2", "problem"]
 
 
+def test_what_a_folder_has_beside_its_videos_is_said(checkpoint, predict, tmp_path, capsys):
+    """Deleted videos and films of this command would be predicted; a disk that is not mounted would go unnoticed."""
+    folder = tmp_path / "videos"
+    source = noisy_video(folder / "a.mp4")
+    predict(source, "--output", folder / "a_film.mp4")
+    for name in ("#recycle/old.mp4", "b/@eaDir/a.mp4", "b/$RECYCLE.BIN/S-1/R1.mp4"):
+        noisy_video(folder / name)
+    for name in ("b/1.insv", "b/2.MOD"):
+        (folder / name).touch()
+    arguments = (checkpoint, folder, "--workers", 0, "--device", "cpu", "--output", tmp_path / "x.csv")
+    assert main([*map(str, arguments)]) == 0
+    assert [row["video"] for row in rows(tmp_path / "x.csv")] == ["a.mp4"]
+    said = capsys.readouterr().out
+    assert "2 other files left out: neither videos nor frames (1 .insv, 1 .mod)" in said
+    assert "left out: 3 folders (#recycle, b/$RECYCLE.BIN, b/@eaDir) of systems" in said
+    assert "left out: 1 film (a_film.mp4) of evaluate.predict" in said
+    (folder / "walk").symlink_to("/no/such/disk/walk")
+    (folder / "b" / "c.mp4").symlink_to("/no/such/disk/c.mp4")
+    (folder / "b" / "loop").symlink_to("loop")
+    status, line = predict(folder, "--output", tmp_path / "x.csv")
+    found = {row["video"]: row["problem"] for row in rows(tmp_path / "x.csv")}
+    assert (status, line["predicted"], line["problems"]) == (1, 1, 3)
+    assert sorted(found) == ["a.mp4", "b/c.mp4", "b/loop", "walk"]
+    assert all("a link to itself or to nothing" in found[name] for name in ("b/c.mp4", "b/loop", "walk"))
+
+
 def test_no_video_that_can_be_read_is_an_error_and_writes_nothing(predict, tmp_path):
     """A script that goes on with an empty table would not notice."""
     for name in ("a.mp4", "b.mp4"):

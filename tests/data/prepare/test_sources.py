@@ -209,6 +209,19 @@ def test_folders_that_systems_add_are_no_classes_or_videos(tmp_path: Path) -> No
     assert [f"{video.label}/{video.video_id}" for video in found.videos] == ["a/1"] and not found.problems
 
 
+@pytest.mark.parametrize("system", ["@Recycle", "RECYCLER", "$Recycle.Bin", "@Recently-Snapshot", "~snapshot"])
+def test_a_deleted_video_is_no_label_row_s(tmp_path: Path, system: str) -> None:
+    """It lies in the folder of its class there, and a label file still names it."""
+    for file in ("a/1.mp4", f"{system}/a/2.mp4", f"a/{system}/2.mp4", "recycled/3.mp4"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "labels.csv").write_text("label,id\na,1\na,2\nrecycled,3\n")
+    found = find_labelled_sources(tmp_path, tmp_path / "out", read_labels(tmp_path / "labels.csv"))
+    assert [video.video_id for video in found.videos] == ["1", "3"]
+    assert [(problem.kind, problem.item) for problem in found.problems] == [("missing", "a/2")]
+    assert [video.video_id for video in find_sources(tmp_path, tmp_path / "out").videos] == ["1", "3"]
+
+
 def test_raw_streams_are_videos(tmp_path: Path) -> None:
     """The documentation names them, but they were ignored."""
     (tmp_path / "a").mkdir()
