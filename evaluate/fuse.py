@@ -21,7 +21,7 @@ from common.errors import DataError
 from common.files import write_errors
 from common.json_text import json_text
 from common.text import printable
-from evaluate.comparison.about_differences import DIGESTS
+from evaluate.comparison.about_differences import DIGESTS, evaluated_on
 from evaluate.comparison.own_output import predictions_output
 from evaluate.comparison.prediction_files import (
     Matched,
@@ -82,7 +82,8 @@ def main() -> int:
     scores = [scores_with_intervals(each) for each in (*parts, ensemble)]
     names = [*(source.name for source in sources), "ensemble"]
     shown = [f"{source.name} × {weight:.3g}" for source, weight in zip(sources, weights, strict=True)]
-    warnings = [*left_out(sources, matched), *outlived(sources), *_doubles(sources, matched)]
+    warnings = [*left_out(sources, matched), *outlived(sources), *_other_frames(sources, parts)]
+    warnings += _doubles(sources, matched)
     _print_table(f"{len(ensemble)} videos", list(zip([*shown, "ensemble"], scores, strict=True)), warnings)
     if output is not None:
         _line(f"predictions in {output}")
@@ -143,6 +144,14 @@ def _about(sources: Sequence[Source], weights: Sequence[float]) -> dict[str, Any
     return {**shared, "parts": parts}
 
 
+def _other_frames(sources: Sequence[Source], predictions: Sequence[Predictions]) -> list[str]:
+    """A warning if two of the sources are of other frames under the same ids."""
+    for (one, mine), (other, its) in combinations(zip(sources, predictions, strict=True), 2):
+        if found := evaluated_on([(mine, its)]):
+            return [f"{one.name} and {other.name} were evaluated on {found} under the same ids"]
+    return []
+
+
 def _doubles(sources: Sequence[Source], matched: Matched) -> list[str]:
     """A warning for each part that has the predictions of another."""
     return [
@@ -170,6 +179,7 @@ def _mean_over_splits(arguments: argparse.Namespace) -> int:
         for source, count in zip(sources, unknown, strict=True)
         if count
     ] + outlived(sources)
+    warnings += _other_frames(sources, [source.predictions for source in sources])
     _print_table(f"{len(sources)} splits", [*rows, ("mean", mean)], warnings)
     videos = [len(source.predictions) - count for source, count in zip(sources, unknown, strict=True)]
     print(json_text({"videos": videos, **_json([*rows, ("mean", mean)], "splits"), "warnings": warnings}))

@@ -56,6 +56,7 @@ from evaluate.preprocessing import Preprocessing
 from evaluate.probing.tables import addition_of
 from evaluate.probing.time_probe import check_time_probe, time_probe
 from evaluate.progress import EvaluationProgress
+from evaluate.results.content import content_facts
 from evaluate.results.folder import evaluation_facts, folder_name, result_folder, show_and_write
 from evaluate.views import ClipOptions, ViewOptions, chosen_preprocessing
 
@@ -164,11 +165,11 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
     model, videos = found.model, found.videos
     precision = _precision_for(model, options)
     content = content_of(videos) if is_first_of_machine(ranks) else None
-    _, frames = agreed_contents(ranks, None if content is None else {"val": content})
+    contents, frames = agreed_contents(ranks, None if content is None else {"val": content})
     if ranks.world_size > 1:
         facts = {"the weights": model.weights_digest(), "the videos or labels": videos.digest()}
         check_agreement(ranks, facts | frames | {"the views": (options.val_clips, options.val_crops)})
-    about = _facts(found, options, dataset, precision)
+    about = _facts(found, options, dataset, precision) | content_facts(videos, contents["val"])
     target = on_all_ranks(ranks, lambda: result_folder(_output(checkpoint, options), about, "--output"))
     for line in found.lines:
         LOG.info("%s", line)

@@ -206,6 +206,44 @@ def test_the_same_predictions_are_no_result(server, tmp_path):
     assert any("same" in warning for warning in found["warnings"])
 
 
+def on_frames(seed, version, videos=60, **about):
+    """Predictions of videos that were converted for the `version`th time."""
+    found = make_predictions(seed=seed, videos=videos, source="frames", **about)
+    samples = dict.fromkeys(found.ids.tolist()[::6], f"{version}")
+    found.about["content"] = {"videos": "a", "counts": "c", "samples": samples}
+    return found
+
+
+def test_other_frames_under_the_same_ids_are_told(server, tmp_path):
+    """Videos that were converted anew, smaller, would make one network better than another."""
+    a, b, c = (
+        write(tmp_path / f"{number}.npz", on_frames(number, version))
+        for number, version in enumerate(["old", "new", "new"])
+    )
+    other = "other frames (in 10 of 10 videos looked at) under the same ids"
+    (line,) = [each for each in run(server, tmp_path, a, b)["warnings"] if "other frames" in each]
+    assert line.startswith(f"A and B were evaluated on {other}")
+    found = run(server, tmp_path, b, c)
+    assert not any("other frames" in each for each in found["warnings"])
+    assert not any("content" in each["name"] for each in found["options"])
+    lines = [each for each in run(server, tmp_path, a, b, "--with", c)["warnings"] if "other frames" in each]
+    assert lines[1].startswith(f"the files of A were evaluated on {other}") and len(lines) == 2
+    old = write(tmp_path / "old.npz", make_predictions(seed=5))  # of an older version
+    assert not any("other frames" in each for each in run(server, tmp_path, a, old)["warnings"])
+
+
+def test_frames_of_videos_that_are_left_out_do_not_count(server, tmp_path):
+    """A warning of them would send a user to look for a difference that is not there."""
+    whole, other = on_frames(1, "old"), on_frames(2, "old")
+    whole.about["content"]["samples"][str(whole.ids[0])] = "new"
+    rows = slice(1, None)
+    part = Predictions(
+        other.ids[rows], other.labels[rows], other.classes, other.log_probabilities[rows], other.about
+    )  # fmt: skip
+    a, b = write(tmp_path / "a.npz", whole), write(tmp_path / "b.npz", part)
+    assert not any("other frames" in each for each in run(server, tmp_path, a, b)["warnings"])
+
+
 def test_an_infinite_loss_is_null_in_the_json(server, tmp_path):
     """NaN and Infinity are words that most parsers of JSON refuse."""
     predictions = make_predictions(seed=9)
