@@ -174,11 +174,15 @@ def _mean_over_splits(arguments: argparse.Namespace) -> int:
     means = {name: float(np.mean([scores[name].value for _, scores in rows])) for name in SCORES}
     mean = {name: ScoreInterval(value, nan, nan) for name, value in means.items()}
     unknown = [int((source.predictions.labels < 0).sum()) for source in sources]
-    warnings = [
-        f"{count} videos of {source.name} without a known class are left out"
-        for source, count in zip(sources, unknown, strict=True)
-        if count
-    ] + outlived(sources)
+    warnings = (
+        [source.chosen for source in sources if source.chosen]
+        + [
+            f"{count} videos of {source.name} without a known class are left out"
+            for source, count in zip(sources, unknown, strict=True)
+            if count
+        ]
+        + outlived(sources)
+    )
     warnings += _other_frames(sources, [source.predictions for source in sources])
     _print_table(f"{len(sources)} splits", [*rows, ("mean", mean)], warnings)
     videos = [len(source.predictions) - count for source, count in zip(sources, unknown, strict=True)]
