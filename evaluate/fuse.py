@@ -35,6 +35,7 @@ from evaluate.comparison.prediction_files import (
 from evaluate.comparison.splits_mean import check_splits
 from evaluate.comparison.tables import interval_table, make_console
 from evaluate.results.bootstrap import SCORES, ScoreInterval, scores_with_intervals
+from evaluate.results.checkpoint_file import CHECKPOINT_FILE
 from evaluate.results.predictions import Predictions, write_predictions
 
 Intervals = Mapping[str, ScoreInterval]
@@ -132,7 +133,7 @@ def _about(sources: Sequence[Source], weights: Sequence[float]) -> dict[str, Any
     shared = {
         name: value
         for name, value in abouts[0].items()
-        if name not in ("checkpoint", *DIGESTS, "options", "parts")
+        if name not in ("checkpoint", CHECKPOINT_FILE, *DIGESTS, "options", "parts")
         and all(name in about and about[name] == value for about in abouts)
     }
     parts = [

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from common.json_text import json_text
 from common.text import printable, shortened
+from evaluate.results.checkpoint_file import CHECKPOINT_FILE
 from evaluate.results.content import CONTENT, other_frames
 from evaluate.results.predictions import Predictions
 
@@ -16,8 +17,8 @@ LAST = {  # of where and how a run was done; they seldom make a difference
     "device", "gpus", "debug_mode", "evaluate", "log_every", "save_frequency", "save_every_steps", "save_every_minutes",
     "val_batch_size", "run_id", *DIGESTS, "versions", "created", "time",
 }  # fmt: skip
-SKIPPED = {"given", "run_key", CONTENT}
-"""Which flags were given, of which each has its own value; a key that says nothing; digests: `evaluated_on` tells."""
+SKIPPED = {"given", "run_key", CHECKPOINT_FILE, CONTENT}
+"""Which flags were given, of which each has its own value; keys and digests, of which others tell what they mean."""
 ABSENT = "(not saved)"
 
 

@@ -24,6 +24,7 @@ from data.labels.video_list import VideoList
 from evaluate.evaluation import Evaluation, VideoRows
 from evaluate.preprocessing import Preprocessing
 from evaluate.results.bootstrap import ScoreInterval, scores_with_intervals
+from evaluate.results.checkpoint_file import CHECKPOINT_FILE
 from evaluate.results.console_table import score_table
 from evaluate.results.content import CONTENT, other_frames, video_id
 from evaluate.results.predictions import FILE as PREDICTIONS
@@ -38,7 +39,7 @@ SAME = (
     "source", "split", "precision",
 )  # fmt: skip
 """The facts that an evaluation must share with the one in its folder to replace it, beside the videos."""
-SILENT = ("options", "weights_digest", "run_key", CONTENT)  # facts that the JSON line leaves out
+SILENT = ("options", "weights_digest", "run_key", CHECKPOINT_FILE, CONTENT)  # facts that the JSON line leaves out
 
 
 def folder_name(split: str, clips: int, crops: int) -> str:

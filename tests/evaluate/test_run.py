@@ -199,6 +199,8 @@ def test_an_evaluation_of_other_frames_under_the_same_ids_is_kept(tmp_path, caps
     assert other_frames(before, after) == "other frames (in 7 of 7 videos looked at)"
     summary = json.loads((out / "summary.json").read_text())
     assert summary["content"] == after["content"]
+    state = path.stat()
+    assert after["checkpoint_file"] == {"size": state.st_size, "changed": state.st_mtime_ns}
     summary.pop("content")  # as of an older version
     (out / "summary.json").write_text(json.dumps(summary))
     evaluated(capsys, path, dataset, "--output", out)
