@@ -9,6 +9,7 @@ The last line on standard output is JSON. docs/compare.md says what the numbers 
 
 import argparse
 from collections.abc import Sequence
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from evaluate.comparison.about_differences import (
     AboutDifference,
     differences,
     differences_within,
+    evaluated_on,
     evaluated_otherwise,
     same_weights,
 )
@@ -108,7 +110,12 @@ def _warnings(
 ) -> list[str]:  # fmt: skip
     """What is left out, and what makes the comparison less than it seems."""
     found = left_out([*a, *b], matched) + outlived([*a, *b])
-    for name, side in (("A", a), ("B", b)):
+    seeds = matched.predictions[: len(a)], matched.predictions[len(a) :]
+    if frames := evaluated_on(product(*seeds)):
+        found.append(f"A and B were evaluated on {frames} under the same ids: the difference is in part one of these")
+    for name, side, own in zip("AB", (a, b), seeds, strict=True):
+        if frames := evaluated_on(combinations(own, 2)):
+            found.append(f"the files of {name} were evaluated on {frames} under the same ids: so their scores differ")
         if fields := differences_within([each.predictions for each in side]):
             listed = ", ".join(fields[:5]) + (" ..." if len(fields) > 5 else "")
             found.append(f"the files of {name} differ in more than their seeds ({listed}): so do their scores")

@@ -21,7 +21,7 @@ from common.errors import DataError
 from common.files import write_errors
 from common.json_text import json_text
 from common.text import printable
-from evaluate.comparison.about_differences import DIGESTS
+from evaluate.comparison.about_differences import DIGESTS, evaluated_on
 from evaluate.comparison.own_output import predictions_output
 from evaluate.comparison.prediction_files import (
     Matched,
@@ -35,6 +35,7 @@ from evaluate.comparison.prediction_files import (
 from evaluate.comparison.splits_mean import check_splits
 from evaluate.comparison.tables import interval_table, make_console
 from evaluate.results.bootstrap import SCORES, ScoreInterval, scores_with_intervals
+from evaluate.results.checkpoint_file import CHECKPOINT_FILE
 from evaluate.results.predictions import Predictions, write_predictions
 
 Intervals = Mapping[str, ScoreInterval]
@@ -82,7 +83,8 @@ def main() -> int:
     scores = [scores_with_intervals(each) for each in (*parts, ensemble)]
     names = [*(source.name for source in sources), "ensemble"]
     shown = [f"{source.name} × {weight:.3g}" for source, weight in zip(sources, weights, strict=True)]
-    warnings = [*left_out(sources, matched), *outlived(sources), *_doubles(sources, matched)]
+    warnings = [*left_out(sources, matched), *outlived(sources), *_other_frames(sources, parts)]
+    warnings += _doubles(sources, matched)
     _print_table(f"{len(ensemble)} videos", list(zip([*shown, "ensemble"], scores, strict=True)), warnings)
     if output is not None:
         _line(f"predictions in {output}")
@@ -131,7 +133,7 @@ def _about(sources: Sequence[Source], weights: Sequence[float]) -> dict[str, Any
     shared = {
         name: value
         for name, value in abouts[0].items()
-        if name not in ("checkpoint", *DIGESTS, "options", "parts")
+        if name not in ("checkpoint", CHECKPOINT_FILE, *DIGESTS, "options", "parts")
         and all(name in about and about[name] == value for about in abouts)
     }
     parts = [
@@ -141,6 +143,14 @@ def _about(sources: Sequence[Source], weights: Sequence[float]) -> dict[str, Any
     if "network" not in shared and all(isinstance(about.get("network"), str) for about in abouts):
         shared["network"] = " + ".join(about["network"] for about in abouts)
     return {**shared, "parts": parts}
+
+
+def _other_frames(sources: Sequence[Source], predictions: Sequence[Predictions]) -> list[str]:
+    """A warning if two of the sources are of other frames under the same ids."""
+    for (one, mine), (other, its) in combinations(zip(sources, predictions, strict=True), 2):
+        if found := evaluated_on([(mine, its)]):
+            return [f"{one.name} and {other.name} were evaluated on {found} under the same ids"]
+    return []
 
 
 def _doubles(sources: Sequence[Source], matched: Matched) -> list[str]:
@@ -165,11 +175,16 @@ def _mean_over_splits(arguments: argparse.Namespace) -> int:
     means = {name: float(np.mean([scores[name].value for _, scores in rows])) for name in SCORES}
     mean = {name: ScoreInterval(value, nan, nan) for name, value in means.items()}
     unknown = [int((source.predictions.labels < 0).sum()) for source in sources]
-    warnings = [
-        f"{count} videos of {source.name} without a known class are left out"
-        for source, count in zip(sources, unknown, strict=True)
-        if count
-    ] + outlived(sources)
+    warnings = (
+        [source.chosen for source in sources if source.chosen]
+        + [
+            f"{count} videos of {source.name} without a known class are left out"
+            for source, count in zip(sources, unknown, strict=True)
+            if count
+        ]
+        + outlived(sources)
+    )
+    warnings += _other_frames(sources, [source.predictions for source in sources])
     _print_table(f"{len(sources)} splits", [*rows, ("mean", mean)], warnings)
     videos = [len(source.predictions) - count for source, count in zip(sources, unknown, strict=True)]
     print(json_text({"videos": videos, **_json([*rows, ("mean", mean)], "splits"), "warnings": warnings}))

@@ -56,6 +56,8 @@ from evaluate.preprocessing import Preprocessing
 from evaluate.probing.tables import addition_of
 from evaluate.probing.time_probe import check_time_probe, time_probe
 from evaluate.progress import EvaluationProgress
+from evaluate.results.checkpoint_file import checkpoint_facts
+from evaluate.results.content import content_facts
 from evaluate.results.folder import evaluation_facts, folder_name, result_folder, show_and_write
 from evaluate.views import ClipOptions, ViewOptions, chosen_preprocessing
 
@@ -114,6 +116,7 @@ class Inputs(NamedTuple):
     preprocessing: Preprocessing
     videos: VideoList
     lines: tuple[str, ...]
+    file: dict[str, Any]  # how the file was found, as `checkpoint_facts` has it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -164,11 +167,11 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
     model, videos = found.model, found.videos
     precision = _precision_for(model, options)
     content = content_of(videos) if is_first_of_machine(ranks) else None
-    _, frames = agreed_contents(ranks, None if content is None else {"val": content})
+    contents, frames = agreed_contents(ranks, None if content is None else {"val": content})
     if ranks.world_size > 1:
         facts = {"the weights": model.weights_digest(), "the videos or labels": videos.digest()}
         check_agreement(ranks, facts | frames | {"the views": (options.val_clips, options.val_crops)})
-    about = _facts(found, options, dataset, precision)
+    about = _facts(found, options, dataset, precision) | content_facts(videos, contents["val"])
     target = on_all_ranks(ranks, lambda: result_folder(_output(checkpoint, options), about, "--output"))
     for line in found.lines:
         LOG.info("%s", line)
@@ -233,6 +236,7 @@ def evaluate_views(
 def _read(checkpoint: Path, dataset: Path, options: RunOptions, device: torch.device, ranks: Ranks) -> Inputs:
     """Every mistake of the user in the files is found here."""
     classes = None if options.classes is None else read_class_index(options.classes)
+    file = checkpoint_facts(checkpoint)
     model = load_model(checkpoint, device, options.network, classes, options.normalisation)
     preprocessing, note = chosen_preprocessing(options, model)
     if options.time_probe:
@@ -246,7 +250,7 @@ def _read(checkpoint: Path, dataset: Path, options: RunOptions, device: torch.de
     gates = f", gates {model.facts['gates']}" if model.facts["name"].startswith("srtg_") else ""
     clips = f"{options.val_clips}x{options.val_crops} views a video, clips of {preprocessing.show()}"
     lines = [f"{checkpoint}: {model.origin}{gates}; {clips}", *([note] if note else []), *report]
-    return Inputs(model, preprocessing, videos, tuple(lines))
+    return Inputs(model, preprocessing, videos, tuple(lines), file)
 
 
 def _precision_for(model: TrainedModel, options: RunOptions) -> str:
@@ -260,7 +264,7 @@ def _precision_for(model: TrainedModel, options: RunOptions) -> str:
 
 def _facts(found: Inputs, options: RunOptions, dataset: Path, precision: str) -> dict[str, Any]:
     model, views = found.model, (options.val_clips, options.val_crops)
-    facts = {"checkpoint": str(model.path), "weights_digest": model.weights_digest()}
+    facts = {"checkpoint": str(model.path), "weights_digest": model.weights_digest(), **found.file}
     return facts | evaluation_facts(
         model.facts, found.preprocessing, views, options.source, options.split, dataset, precision,
         model.checkpoint,

@@ -35,6 +35,8 @@ from evaluate.preprocessing import Preprocessing
 from evaluate.probing.tables import addition_of
 from evaluate.probing.time_probe import check_time_probe, time_probe
 from evaluate.progress import EvaluationProgress
+from evaluate.results.checkpoint_file import checkpoint_facts
+from evaluate.results.content import content_facts
 from evaluate.results.folder import ResultFolder, evaluation_facts, folder_name, result_folder, show_and_write
 from network import VideoNetwork, create_network
 from network.sub_batch_norm import use_sub_batch_norm
@@ -103,19 +105,22 @@ def run_evaluation(
     device = prepare_device(options.device, options.precision, ranks, "evaluating")
     variants = tuple(dataset.specs) if isinstance(dataset, DatasetChoice) else ()
     start, options, notes = on_all_ranks(ranks, lambda: _find(options, variants, folder, pretrained))
+    assert start.path is not None
+    of_file = checkpoint_facts(start.path)
     for level, note in notes:
         LOG.log(level, "%s", note)
     network, videos, content, report, warnings = on_all_ranks(
         ranks, lambda: _load(options, spec_of(dataset, options), start, ranks)
     )
-    _, frames = agreed_contents(ranks, None if content is None else {"val": content})
+    contents, frames = agreed_contents(ranks, None if content is None else {"val": content})
     if ranks.world_size > 1:
         facts = {"the weights": checksum(network.state_dict()), "the videos or labels": videos.digest()}
         check_agreement(ranks, shared_flags(options) | facts | frames)
     preprocessing = _preprocessing(options, network)
     if options.time_probe:
         on_all_ranks(ranks, lambda: _check_order(preprocessing))
-    target = on_all_ranks(ranks, lambda: _results(options, start, network, preprocessing))
+    more = of_file | content_facts(videos, contents["val"])
+    target = on_all_ranks(ranks, lambda: _results(options, start, network, preprocessing, more))
     for line in report:
         LOG.info("%s", line)
     passport: dict[str, Any] = {}
@@ -172,9 +177,13 @@ def _split(options: TrainOptions) -> str:
 
 
 def _results(
-    options: TrainOptions, start: StartingPoint, network: VideoNetwork, preprocessing: Preprocessing
+    options: TrainOptions,
+    start: StartingPoint,
+    network: VideoNetwork,
+    preprocessing: Preprocessing,
+    more: dict[str, Any],
 ) -> ResultFolder:
-    """The folder of the results; DataError if it cannot be written."""
+    """The folder of the results, with further facts of the evaluation; DataError if it cannot be written."""
     assert start.path is not None and start.checkpoint is not None
     views, split = (options.val_clips, options.val_crops), _split(options)
     averages = [] if options.weights == "raw" else [name for name in AVERAGES if name in start.checkpoint]
@@ -185,7 +194,7 @@ def _results(
         preprocessing, views, options.source, split, options.dataset, options.precision, start.checkpoint,
     )  # fmt: skip
     place = options.evaluation_dir or start.path.parent / folder_name(split, *views)
-    return result_folder(place, about, "--evaluation-dir")
+    return result_folder(place, about | more, "--evaluation-dir")
 
 
 def _find(

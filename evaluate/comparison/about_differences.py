@@ -1,10 +1,12 @@
 """In what two sides of a comparison differ, as their files of predictions tell: options, network, views."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from common.json_text import json_text
 from common.text import printable, shortened
+from evaluate.results.checkpoint_file import CHECKPOINT_FILE
+from evaluate.results.content import CONTENT, other_frames
 from evaluate.results.predictions import Predictions
 
 FIRST = ("network", "gates", "placement", "split", "views", "clip", "interval", "pretrained_3d", "fine_tune")
@@ -15,7 +17,8 @@ LAST = {  # of where and how a run was done; they seldom make a difference
     "device", "gpus", "debug_mode", "evaluate", "log_every", "save_frequency", "save_every_steps", "save_every_minutes",
     "val_batch_size", "run_id", *DIGESTS, "versions", "created", "time",
 }  # fmt: skip
-SKIPPED = {"given", "run_key"}  # which flags were given, of which each has its own value; a key that says nothing
+SKIPPED = {"given", "run_key", CHECKPOINT_FILE, CONTENT}
+"""Which flags were given, of which each has its own value; keys and digests, of which others tell what they mean."""
 ABSENT = "(not saved)"
 
 
@@ -55,6 +58,17 @@ def differences_within(side: Sequence[Predictions]) -> list[str]:
     return sorted((name for name in names if len(_values(fields, name)) > 1 and not _is_last(name)), key=_rank)
 
 
+def evaluated_on(pairs: Iterable[tuple[Predictions, Predictions]]) -> str:
+    """What the first of the pairs that was not evaluated on the same frames has otherwise, in the videos of both.
+
+    Such as "other frames (in 3 of 24 videos looked at)", as `other_frames` has it; empty if there is none.
+    """
+    for one, other in pairs:
+        if found := other_frames(one.about, other.about, set(one.ids.tolist()) & set(other.ids.tolist())):
+            return found
+    return ""
+
+
 def same_weights(a: Sequence[Predictions], b: Sequence[Predictions]) -> str | None:
     """The digest or checkpoint that a file of each side names; None if there is none.
 
@@ -78,12 +92,14 @@ def _flat(about: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Each field as text; a field `views` with `clips` in it is `views.clips`, an option has its own name."""
     found: dict[str, str] = {}
     for name, value in about.items():
+        if name in SKIPPED:
+            continue
         if isinstance(value, Mapping):
             inner = _flat(value, "" if name == "options" and not prefix else f"{prefix}{name}.")
             found = {**inner, **found}  # a field of the evaluation itself counts more than an option
         elif name == "parts" and isinstance(value, list):
             found[prefix + name] = f"ensemble of {len(value)}"
-        elif name not in SKIPPED:
+        else:
             found[prefix + name] = value if isinstance(value, str) else json_text(value)
     return found
 

@@ -2,19 +2,20 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common.errors import DataError
-from common.files import open_plain_text, what_is_at
+from common.files import OtherFileError, open_plain_text, what_is_at
 from common.text import quoted
 from evaluate.comparison.later_weights import later_weights
-from evaluate.results.predictions import FILE, Predictions, read_predictions
+from evaluate.results.predictions import FILE, Predictions, read_about, read_predictions
 
 SUMMARY = "summary.json"  # beside the predictions of an evaluation
 LARGEST_SUMMARY = 2**26  # bytes
@@ -30,6 +31,8 @@ class Source:
 
     path: Path
     predictions: Predictions
+    chosen: str = ""
+    """A line if it was chosen among several evaluations of a run."""
 
     @property
     def name(self) -> str:
@@ -40,12 +43,8 @@ class Source:
     def time(self) -> float:
         """When it was written, in seconds since 1970; as a copy is newer, the date of the summary beside it counts."""
         written = self.path.stat().st_mtime
-        with suppress(OSError, ValueError, TypeError, OverflowError, RecursionError, AttributeError):
-            with open_plain_text(self.path.with_name(SUMMARY), LARGEST_SUMMARY) as file:
-                summary = json.load(file)
-            if summary.get("weights_digest") == self.predictions.about.get("weights_digest"):
-                return min(written, datetime.fromisoformat(str(summary.get("date"))).timestamp())
-        return written
+        date = _date_of(self.path, self.predictions.about)
+        return written if date is None else min(written, date)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,8 @@ class Matched:
 
 def read_sources(paths: Sequence[Path], evaluation: str | None = None) -> list[Source]:
     """Read predictions, each from a file, an evaluation's folder or a run's: `find_predictions`."""
-    return [Source(file, read_predictions(file)) for file in (find_predictions(path, evaluation) for path in paths)]
+    found = [find_predictions(path, evaluation) for path in paths]
+    return [Source(file, read_predictions(file), chosen) for file, chosen in found]
 
 
 def check_name(evaluation: str | None, paths: Sequence[Path]) -> None:
@@ -73,28 +73,51 @@ def check_name(evaluation: str | None, paths: Sequence[Path]) -> None:
         raise DataError("--evaluation chooses an evaluation of a run, and no path is the folder of a run")
 
 
-def find_predictions(path: Path, evaluation: str | None = None) -> Path:
+def find_predictions(path: Path, evaluation: str | None = None) -> tuple[Path, str]:
     """The file of predictions that a path means: itself, that of an evaluation's folder, or that of a run's evaluation.
 
     A run may have several evaluations, of other splits or views: `evaluation` is the name of the folder to take.
-    DataError if there is none, or if there are several and no name. Of several of one split and views: the newest.
+    DataError if there is none, or if there are several and no name. Of several of one split and views: the newest by
+    the dates in their summaries, with a line that says which.
     """
     there = what_is_at(path)
     if not there:
         raise DataError(f"there is no {path}: give a file {FILE}, or the folder of an evaluation or run")
     if there != "folder" or what_is_at(path / FILE):
-        return path / FILE if there == "folder" else path
+        return (path / FILE if there == "folder" else path), ""
     if evaluation is not None:
         if not what_is_at(path / evaluation / FILE):
             raise DataError(f"{path} has no {evaluation}/{FILE}; {_listing(path)}")
-        return path / evaluation / FILE
+        return path / evaluation / FILE, ""
     found = _evaluations(path)
     kinds = {match[1] for file in found if (match := EVALUATION.fullmatch(file.parent.name))}
     if not found:
         raise DataError(f"{path} has no {FILE}, and no evaluation_*/{FILE}: evaluate the run first")
     if len(kinds) > 1:
         raise DataError(f"{path} has several evaluations, choose one with --evaluation: {_listing(path)}")
-    return max(found, key=lambda file: file.stat().st_mtime_ns)
+    if len(found) == 1:
+        return found[0], ""
+    newest = max(found, key=_date_and_change)
+    others = [file.parent.name for file in found if file != newest]
+    more = f"{', '.join(others[:3])}{' ...' if len(others) > 3 else ''}"
+    return newest, f"{path}: its newest evaluation, {newest.parent.name}, is taken, and not {more}"
+
+
+def _date_and_change(file: Path) -> tuple[float, int]:
+    """When predictions were made, and when the file was written: a copy is newer, and its date tells."""
+    written = file.stat()
+    date = _date_of(file, read_about(file.parent))
+    return written.st_mtime if date is None else date, written.st_mtime_ns
+
+
+def _date_of(file: Path, about: Mapping[str, Any]) -> float | None:
+    """When predictions were made, in seconds since 1970, by the summary beside them; None if it does not tell."""
+    with suppress(OSError, OtherFileError, ValueError, TypeError, OverflowError, RecursionError, AttributeError):
+        with open_plain_text(file.with_name(SUMMARY), LARGEST_SUMMARY) as opened:
+            summary = json.load(opened)
+        if summary.get("weights_digest") == about.get("weights_digest"):
+            return datetime.fromisoformat(str(summary.get("date"))).timestamp()
+    return None
 
 
 def _evaluations(run: Path) -> list[Path]:
@@ -135,8 +158,9 @@ def match_videos(sources: Sequence[Source]) -> Matched:
 
 
 def left_out(sources: Sequence[Source], matched: Matched) -> list[str]:
-    """What `match_videos` has left out or put into another order, a line each."""
-    found = [
+    """Which evaluations were chosen, and what `match_videos` has left out or put into another order, a line each."""
+    found = [source.chosen for source in sources if source.chosen]
+    found += [
         f"{count} of the {len(source.predictions)} videos of {source.name} are not in all others, and left out"
         for source, count in zip(sources, matched.left_out, strict=True)
         if count

@@ -24,7 +24,9 @@ from data.labels.video_list import VideoList
 from evaluate.evaluation import Evaluation, VideoRows
 from evaluate.preprocessing import Preprocessing
 from evaluate.results.bootstrap import ScoreInterval, scores_with_intervals
+from evaluate.results.checkpoint_file import CHECKPOINT_FILE
 from evaluate.results.console_table import score_table
+from evaluate.results.content import CONTENT, other_frames, video_id
 from evaluate.results.predictions import FILE as PREDICTIONS
 from evaluate.results.predictions import Predictions, write_predictions
 from evaluate.results.tables import write_tables
@@ -36,7 +38,8 @@ SAME = (
     "checkpoint", "weights_digest", "clip", "interval", "clips", "crops", "network", "gates", "placement", "dataset",
     "source", "split", "precision",
 )  # fmt: skip
-"""The facts that an evaluation must share with the one in its folder to replace it; the videos are another."""
+"""The facts that an evaluation must share with the one in its folder to replace it, beside the videos."""
+SILENT = ("options", "weights_digest", "run_key", CHECKPOINT_FILE, CONTENT)  # facts that the JSON line leaves out
 
 
 def folder_name(split: str, clips: int, crops: int) -> str:
@@ -74,8 +77,8 @@ class ResultFolder:
     ) -> dict[str, Any]:
         """Write all files, and return the summary. DataError if they cannot be written; then there is no new folder.
 
-        An evaluation of another checkpoint, of other views or videos, that was there, is kept under another name; so
-        is one beside which there are files that this one does not have.
+        An evaluation of another checkpoint, of other views, videos or frames, that was there, is kept under another
+        name; so is one beside which there are files that this one does not have.
         """
         assert evaluation.rows is not None
         predictions = predictions_of(evaluation.rows, videos, self.about)
@@ -110,6 +113,7 @@ class ResultFolder:
             before = _summary_at(self.path) or {}
             others = [name for name in SAME if before.get(name) != summary.get(name)]
             others += ["videos"] if _ids(before) != _ids(summary) else []
+            others += ["the frames of the videos"] if other_frames(before, summary) else []
             lost = {path.name for path in self.path.iterdir()} - {path.name for path in partial.iterdir()}
             old = free_name(self.path, BEFORE)
             self.path.rename(old)
@@ -179,12 +183,6 @@ def predictions_of(rows: VideoRows, videos: VideoList, about: Mapping[str, Any])
     ids = np.array([video_id(videos, index) for index in rows.videos.tolist()], dtype=str)
     order = np.argsort(ids, kind="stable")
     return Predictions(ids[order], rows.labels[order], videos.classes, rows.log_probabilities[order], about)
-
-
-def video_id(videos: VideoList, index: int) -> str:
-    """`<class folder>/<video>`."""
-    folder = videos.folder(index)
-    return f"{folder.parent.name}/{folder.name}"
 
 
 def _ids(summary: Mapping[str, Any]) -> list[object]:
@@ -269,9 +267,7 @@ def show_and_write(
     for each in additions:
         each.show()
     intervals = {name: [each["low"], each["high"]] for name, each in summary["scores"].items()}
-    facts = {
-        name: value for name, value in target.about.items() if name not in ("options", "weights_digest", "run_key")
-    }
+    facts = {name: value for name, value in target.about.items() if name not in SILENT}
     counts = {"videos": int(evaluation.examples), "bad_videos": len(evaluation.bad_videos)}
     result = evaluation.values() | counts | facts | {"intervals": intervals, "by_clips": summary["by_clips"]}
     more = {each.name: each.entry for each in additions} | {"warnings": list(warnings)}

@@ -2,10 +2,12 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 
 from common.cli import run_command
 from common.normalisation import SRTG
@@ -16,9 +18,11 @@ from evaluate.exported import ExportedNetwork
 from evaluate.fuse import main as fuse_main
 from evaluate.model import TrainedModel, load_model
 from evaluate.results.bootstrap import video_results
+from evaluate.results.checkpoint_file import checkpoint_facts
 from evaluate.results.predictions import Predictions
 from network import registry
 from network.base import EPS
+from network.weights.tensors import checksum
 from tests.evaluate.predicted import make_predictions, write
 from tests.evaluate.tiny_model import BUILDERS, write_checkpoint
 
@@ -186,6 +190,49 @@ def test_weights_that_were_trained_further_are_told(tmp_path, monkeypatch, capsy
     assert "other weights now" not in capsys.readouterr().out
 
 
+def test_a_checkpoint_of_an_earlier_clock_is_told(tmp_path, monkeypatch):
+    """Of a machine whose clock is behind, or restored from a backup: its time says that it was there before."""
+    monkeypatch.setitem(registry._builders, "srtg_tiny", BUILDERS["srtg_tiny"])
+    monkeypatch.chdir(tmp_path)
+    for folder in ("run", "elsewhere"):
+        Path(folder).mkdir()
+    path = Path("elsewhere", "x_best.pth")
+    write_checkpoint(path)
+    about = {"checkpoint": str(path), "weights_digest": load_model(path).weights_digest()} | checkpoint_facts(path)
+    now = path.stat().st_mtime + 100
+
+    def told(**other):
+        return later_weights({**about, **other}, tmp_path / "run", now)
+
+    assert told(weights_digest="0badc0de") is None  # as it was found: not read
+    copy = tmp_path / "run" / path.name
+    write_checkpoint(copy, seed=1)
+    os.utime(copy, (now - 7200, now - 7200))
+    assert told() is None  # the evaluated one is still there, and this one is of another run
+    copy.unlink()
+    os.utime(path, (now - 7200, now - 7200))
+    assert told() is None  # a copy with another time has the same weights
+    write_checkpoint(path, seed=1)
+    os.utime(path, (now - 3600, now - 3600))
+    assert "was written again after this evaluation (its time, " in told()
+    assert told(checkpoint_file=None) is None  # of an older version, which does not tell how it found the file
+
+
+def test_weights_without_averages_are_compared_with_their_like(tmp_path, monkeypatch):
+    """`--weights raw` evaluates others than a file is read as: a copy of it would be called trained further."""
+    monkeypatch.setitem(registry._builders, "srtg_tiny", BUILDERS["srtg_tiny"])
+    path = tmp_path / "x_last.pth"
+    raw = write_checkpoint(path).state_dict()
+    average = {name: each + 1 if each.is_floating_point() else each for name, each in raw.items()}
+    write_checkpoint(path, ema={"updates": torch.tensor(1), "weights": average})
+    mean = load_model(path).weights_digest()
+    about = {"checkpoint": path.name, "weights_digest": f"{checksum(raw):08x}", "weights": "raw"}
+    assert mean != about["weights_digest"]
+    assert later_weights(about, tmp_path, 0) is None
+    assert later_weights(about | {"weights": "ema", "weights_digest": mean}, tmp_path, 0) is None
+    assert "other weights" in later_weights(about | {"weights_digest": mean}, tmp_path, 0)
+
+
 def test_an_export_is_known_by_its_bytes(tmp_path):
     """Loading it to tell would cost seconds, and log tracebacks of a file that is damaged."""
     path = tmp_path / "x.onnx"
@@ -204,6 +251,44 @@ def test_the_same_predictions_are_no_result(server, tmp_path):
     assert found["scores"]["top1"]["interval"] == [0, 0]
     assert found["mcnemar_p"] == 1
     assert any("same" in warning for warning in found["warnings"])
+
+
+def on_frames(seed, version, videos=60, **about):
+    """Predictions of videos that were converted for the `version`th time."""
+    found = make_predictions(seed=seed, videos=videos, source="frames", **about)
+    samples = dict.fromkeys(found.ids.tolist()[::6], f"{version}")
+    found.about["content"] = {"videos": "a", "counts": "c", "samples": samples}
+    return found
+
+
+def test_other_frames_under_the_same_ids_are_told(server, tmp_path):
+    """Videos that were converted anew, smaller, would make one network better than another."""
+    a, b, c = (
+        write(tmp_path / f"{number}.npz", on_frames(number, version))
+        for number, version in enumerate(["old", "new", "new"])
+    )
+    other = "other frames (in 10 of 10 videos looked at) under the same ids"
+    (line,) = [each for each in run(server, tmp_path, a, b)["warnings"] if "other frames" in each]
+    assert line.startswith(f"A and B were evaluated on {other}")
+    found = run(server, tmp_path, b, c)
+    assert not any("other frames" in each for each in found["warnings"])
+    assert not any("content" in each["name"] for each in found["options"])
+    lines = [each for each in run(server, tmp_path, a, b, "--with", c)["warnings"] if "other frames" in each]
+    assert lines[1].startswith(f"the files of A were evaluated on {other}") and len(lines) == 2
+    old = write(tmp_path / "old.npz", make_predictions(seed=5))  # of an older version
+    assert not any("other frames" in each for each in run(server, tmp_path, a, old)["warnings"])
+
+
+def test_frames_of_videos_that_are_left_out_do_not_count(server, tmp_path):
+    """A warning of them would send a user to look for a difference that is not there."""
+    whole, other = on_frames(1, "old"), on_frames(2, "old")
+    whole.about["content"]["samples"][str(whole.ids[0])] = "new"
+    rows = slice(1, None)
+    part = Predictions(
+        other.ids[rows], other.labels[rows], other.classes, other.log_probabilities[rows], other.about
+    )  # fmt: skip
+    a, b = write(tmp_path / "a.npz", whole), write(tmp_path / "b.npz", part)
+    assert not any("other frames" in each for each in run(server, tmp_path, a, b)["warnings"])
 
 
 def test_an_infinite_loss_is_null_in_the_json(server, tmp_path):

@@ -69,6 +69,25 @@ def test_an_ensemble_has_the_videos_of_all_its_parts(server, tmp_path):
     assert found["warnings"]
 
 
+def test_parts_and_splits_of_other_frames_are_told(server, tmp_path):
+    """An ensemble whose parts saw other versions of the videos is none of those networks."""
+    parts = [make_predictions(seed=number, source="frames") for number in (1, 2, 3)]
+    for each, version in zip(parts, ("old", "old", "new"), strict=True):
+        each.about["content"] = {"videos": "a", "counts": "c", "samples": {str(each.ids[0]): version}}
+    files = [write(tmp_path / f"{number}.npz", each) for number, each in enumerate(parts)]
+    found = run(server, tmp_path, *files, "--output", "e.npz")
+    line = "other frames (in 1 of 1 videos looked at) under the same ids"
+    assert found["warnings"] == [f"{files[0]} and {files[2]} were evaluated on {line}"]
+    assert run(server, tmp_path, *files[:2], "--output", "same.npz")["warnings"] == []
+    both = run(server, tmp_path, "same.npz", files[2])["warnings"]  # an ensemble has the frames of its parts
+    assert both == [f"same.npz and {files[2]} were evaluated on {line}"]
+    splits = [split(number) for number in (4, 5)]
+    for each, version in zip(splits, ("old", "new"), strict=True):
+        each.about.update(source="frames", content={"videos": version, "counts": version, "samples": {"x": version}})
+    files = [write(tmp_path / f"split{number}.npz", each) for number, each in enumerate(splits)]
+    assert run(server, tmp_path, "--splits", *files)["warnings"] == []  # not of a video of both
+
+
 def test_the_mean_over_splits_is_that_of_their_scores(server, tmp_path):
     """As papers report UCF-101 and HMDB-51."""
     files = [write(tmp_path / f"{number}.npz", split(number)) for number in (1, 2, 3)]

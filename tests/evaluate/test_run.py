@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_val
 from evaluate import explain, features, predict, run
 from evaluate.model import load_model
+from evaluate.results.content import other_frames
 from evaluate.results.predictions import read_predictions
 from network import registry
 from network.resnet3d import Recursion
@@ -182,6 +184,27 @@ def test_an_evaluation_of_other_videos_or_views_or_with_other_files_is_kept(smal
     assert (tmp_path / "out.before-3" / "notes.txt").read_text() == "mine"
     evaluated(capsys, path, small_dataset, "--output", out, "--val-clips", 2)
     assert len(list(tmp_path.glob("out*"))) == 4
+
+
+def test_an_evaluation_of_other_frames_under_the_same_ids_is_kept(tmp_path, capsys):
+    """Videos that were converted anew, at another quality, give other scores: those before would be gone."""
+    dataset = write_small_dataset(tmp_path / "data", train=4)
+    path, out = save_checkpoint(tmp_path / "x.pth"), tmp_path / "out"
+    assert "content" not in evaluated(capsys, path, dataset, "--output", out)
+    shutil.rmtree(dataset)
+    write_small_dataset(dataset, train=4, height=60, width=72)
+    line = evaluated(capsys, path, dataset, "--output", out)
+    assert sorted(each.name for each in tmp_path.glob("out*")) == ["out", "out.before"] and line["videos"] == 7
+    before, after = (read_predictions(tmp_path / name).about for name in ("out.before", "out"))
+    assert other_frames(before, after) == "other frames (in 7 of 7 videos looked at)"
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["content"] == after["content"]
+    state = path.stat()
+    assert after["checkpoint_file"] == {"size": state.st_size, "changed": state.st_mtime_ns}
+    summary.pop("content")  # as of an older version
+    (out / "summary.json").write_text(json.dumps(summary))
+    evaluated(capsys, path, dataset, "--output", out)
+    assert len(list(tmp_path.glob("out*"))) == 2
 
 
 def test_scores_of_training_videos_say_so_wherever_they_are_kept(small_dataset, tmp_path, capsys):

@@ -208,6 +208,9 @@ def test_the_best_checkpoint_evaluates_to_the_score_it_was_chosen_for(finished, 
     assert last_line(views)["videos"] == 7
     after = {path.name for path in folder_of(finished).iterdir() if path.suffix != ".out"}
     assert after - set(before) == {"evaluation_val_3x1"}
+    summary = json.loads((folder_of(finished) / "evaluation_val_3x1" / "summary.json").read_text())
+    assert len(summary["content"]["samples"]) == 7  # by which an evaluation of other frames is told
+    assert summary["checkpoint_file"] == {"size": best.stat().st_size, "changed": best.stat().st_mtime_ns}
     probed = tiny("--evaluate", "--time-probe", "--pretrained-3d", best, "--evaluation-dir", "probed")
     assert probed.status == 0, probed.output()
     assert last_line(probed)["top1"] == result["top1"]

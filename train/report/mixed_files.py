@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from evaluate.results.content import other_frames
 from evaluate.results.folder import SAME
 from evaluate.results.predictions import FILE as PREDICTIONS
 from evaluate.results.predictions import read_about
@@ -87,5 +88,6 @@ def _rounding(classes: Rows) -> float:
 
 def _of_predictions(summary: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator[str]:
     others = [name for name in SAME if name in summary and name in about and summary[name] != about[name]]
+    others += ["content of the videos"] if other_frames(summary, about) else []
     if others:
         yield f"another {', '.join(each.replace('_', ' ') for each in others)}"

@@ -28,6 +28,7 @@ PASSPORT = "passport.json"
 LOG_TIME = re.compile(rb"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} [A-Z]+ ", re.MULTILINE)
 ENDS = 2**16  # bytes of a log's beginning and end in which a time is looked for
 LARGEST_LOG = 2**40
+MOST_READ = 10  # checkpoints of which the newest is looked for
 SCORE_COLUMNS = ("epoch", "step", "lr", "loss", "top1", "top5", "mean_class", "clips", "seconds")
 
 
@@ -141,10 +142,18 @@ def _checkpoints(folder: Path) -> list[CheckpointFile]:
 def _newest_checkpoint(run: RunFiles) -> Mapping[str, Any] | None:
     files = [file for file in run.checkpoints if file.name.endswith(".pth")]
     files.sort(key=lambda file: (file.name.endswith("_last.pth"), file.time), reverse=True)
-    for file in files[:3]:
+    found = []
+    for file in files[:MOST_READ]:
         if plain := read_plain_part(run.folder / file.name):
-            return plain
-    return None
+            if file.name.endswith("_last.pth"):
+                return plain
+            found.append(plain)
+    return max(found, key=_position, default=None)  # the first of equals; a copy has other times
+
+
+def _position(plain: Mapping[str, Any]) -> tuple[int, int]:
+    """The epoch and step that a checkpoint was saved at."""
+    return plain["position"]["epoch"], plain["position"]["step"]
 
 
 def _mixed_scores(run: RunFiles) -> Iterator[str]:

@@ -1,12 +1,13 @@
 """Which file a path means, and which videos several files have in common."""
 
+import json
 import os
 
 import numpy as np
 import pytest
 
 from common.errors import DataError
-from evaluate.comparison.prediction_files import Source, find_predictions, match_videos
+from evaluate.comparison.prediction_files import Source, find_predictions, left_out, match_videos, read_sources
 from evaluate.results.predictions import Predictions
 from tests.evaluate.predicted import make_predictions, write
 
@@ -18,16 +19,26 @@ def source(tmp_path, predictions):
 def test_a_path_may_be_a_file_an_evaluation_or_a_run(tmp_path):
     """A user has the run's folder at hand rather than the file in it."""
     file = write(tmp_path / "run" / "evaluation_val_5x3" / "predictions.npz", make_predictions())
-    assert find_predictions(file) == find_predictions(file.parent) == find_predictions(file.parent.parent) == file
+    for path in (file, file.parent, file.parent.parent):
+        assert find_predictions(path) == (file, "")
 
 
 def test_of_several_evaluations_of_the_same_views_the_newest_is_taken(tmp_path):
-    old = write(tmp_path / "evaluation_val_1x1" / "predictions.npz", make_predictions())
-    new = write(tmp_path / "evaluation_val_1x1_again" / "predictions.npz", make_predictions())
+    """A copy of the run changes the files' times: the date in the summary counts, and a line says which was taken."""
+    names = "evaluation_val_1x1", "evaluation_val_1x1_again"
+    old, new = (write(tmp_path / name / "predictions.npz", make_predictions(weights_digest=name)) for name in names)
     os.utime(old, (2e9, 2e9))
-    assert find_predictions(tmp_path) == old
-    os.utime(new, (3e9, 3e9))
-    assert find_predictions(tmp_path) == new
+    os.utime(new, (1e9, 1e9))
+    assert find_predictions(tmp_path)[0] == old
+    for file, day in ((old, 1), (new, 2)):
+        summary = {"weights_digest": file.parent.name, "date": f"2026-01-0{day}T00:00:00+00:00"}
+        (file.parent / "summary.json").write_text(json.dumps(summary))
+    line = f"{tmp_path}: its newest evaluation, {names[1]}, is taken, and not {names[0]}"
+    assert find_predictions(tmp_path) == (new, line)
+    sources = read_sources([tmp_path, old])
+    assert left_out(sources, match_videos(sources)) == [line]
+    (new.parent / "summary.json").write_text("{")
+    assert find_predictions(tmp_path)[0] == old
 
 
 def test_of_evaluations_of_other_views_one_must_be_chosen(tmp_path):
@@ -36,7 +47,7 @@ def test_of_evaluations_of_other_views_one_must_be_chosen(tmp_path):
         write(tmp_path / name / "predictions.npz", make_predictions())
     with pytest.raises(DataError, match="evaluation_val_1x10"):
         find_predictions(tmp_path)
-    assert find_predictions(tmp_path, "evaluation_val_1x1").parent.name == "evaluation_val_1x1"
+    assert find_predictions(tmp_path, "evaluation_val_1x1")[0].parent.name == "evaluation_val_1x1"
     with pytest.raises(DataError, match="evaluation_test_1x1"):
         find_predictions(tmp_path, "evaluation_val_5x3")
 

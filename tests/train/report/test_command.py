@@ -202,6 +202,19 @@ def test_scores_that_the_newest_checkpoint_has_otherwise_are_told(tmp_path, repo
     assert main_of_curves_says(run, monkeypatch, capsys)
 
 
+def test_the_newest_checkpoint_is_that_of_the_last_epoch(tmp_path, report):
+    """A copy of the folder changes the files' times: scores of an earlier epoch would be those that count."""
+    run = write_run(tmp_path / "run")
+    for epoch, name, changed in ((3, "ep-0002", 2e9), (4, "ep-0003", 1e9)):
+        reported = [[n, 5 / n, 6 / n, {"top1": 12.0 * n}, {"top1": 10.0 * n}] for n in range(1, epoch)]
+        reported[-1][-1]["top1"] = 99.0
+        progress = Progress(epoch=epoch, global_step=10 * epoch, reported=reported).state_dict()
+        path = run / f"srtg_r3d_10_{name}.pth"
+        torch.save({"position": {"epoch": epoch, "step": 0}, "progress": progress}, path)
+        os.utime(path, (changed, changed))
+    assert "other scores than the newest checkpoint, as if edited or of another run: top1 of epoch 3" in report(run)[2]
+
+
 def main_of_curves_says(run, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train.plot_scores", str(run)])
     curves.main()

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from evaluate.results.bootstrap import score_values, video_results
-from evaluate.results.predictions import Predictions, write_predictions
+from evaluate.results.predictions import Predictions, read_predictions, write_predictions
 from evaluate.results.tables import write_tables
 from tests.evaluate.predicted import make_predictions
 from train.report.evaluation_files import read_evaluations
@@ -81,3 +82,16 @@ def test_the_list_of_the_worst_is_at_most_as_long_as_is_written(tmp_path):
     evaluation(tmp_path / "run", 1, videos=4000)
     assert lines(tmp_path / "run") == []
     assert len((tmp_path / "run" / "evaluation_val_1x1" / "worst.csv").read_text().splitlines()) == 1001
+
+
+def test_predictions_on_other_frames_are_told(tmp_path):
+    """Of the same weights and videos, before the videos were converted anew."""
+    folder = evaluation(tmp_path / "run", 1)
+    made = read_predictions(folder)
+    content = {"videos": "a", "counts": "b", "samples": {str(made.ids[0]): "old"}}
+    write_predictions(folder / "predictions.npz", replace(made, about={**made.about, "content": content}))
+    assert lines(tmp_path / "run") == []
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["content"] = content | {"samples": {str(made.ids[0]): "new"}}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert "another content of the videos" in lines(tmp_path / "run")[0]
