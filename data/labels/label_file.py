@@ -24,6 +24,7 @@ from data.labels.label_row import (
     parse_seconds,
     parse_split,
 )
+from data.labels.other_names import OtherNames
 from data.labels.row_parser import RowParser
 from data.labels.segment_names import ReadFile, check_repetition, is_segment_of_one_name, name_segments
 from data.labels.text import first_names
@@ -141,6 +142,7 @@ def _read_rows(
     parse = RowParser(path, columns, decimal_comma=form.separator != ",")
     seen: defaultdict[str, dict[str, LabelRow]] = defaultdict(dict)
     file = ReadFile(path, form, rows, set())
+    others = OtherNames(path, columns)
     for line, fields in lines:
         if ids is not None and not parse.may_be_of(fields, ids):
             continue
@@ -151,6 +153,7 @@ def _read_rows(
                 raise
             refused.append((f"{path.name}, line {line}", str(error).removeprefix(f"{path}, line {line}: ")))
             continue
+        others.look(line, fields)
         first = seen[row.label].setdefault(row.video_id, row)
         if first is not row and checked:
             if is_segment_of_one_name(first, row):
@@ -160,6 +163,7 @@ def _read_rows(
         rows.append(row)
     if not rows and not refused and ids is None:
         raise DataError(f"{path}: no rows under the header")
+    others.check()
     notes = understood(path, form, columns, parse.paths, remark) + _note_on_times(path, rows)
     return file, notes
 

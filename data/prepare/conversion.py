@@ -12,7 +12,7 @@ from common.errors import DataError
 from common.files import atomic_file, reason, write_errors
 from data.labels.clip_length import Times, length_problem
 from data.prepare.frame_files import FrameFilesReader, encode_jpeg
-from data.prepare.frame_folder import Frames, find_frames
+from data.prepare.frame_folder import Frames, find_frames, of_an_earlier_extraction
 from data.store.frame_store import (
     DATABASE,
     FRAME_COUNT,
@@ -194,6 +194,8 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
     if job.source.is_dir():
         frames = _frames(job.source, settings.keep_partial, settings.frames)
         left_out, missing = frames.left_out, frames.gaps
+        if earlier := of_an_earlier_extraction(frames.files):
+            left_out = [*left_out, earlier]
         files = frames.files if job.frames is None else _chosen(frames, job.frames)
         reader = FrameFilesReader(files, settings.short_side, settings.quality, settings.keep_partial, beat)
         jpegs, lost, remarks = reader, reader.losses, reader.remarks

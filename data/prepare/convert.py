@@ -30,6 +30,7 @@ from data.prepare.report import (
     Report,
     printable,
 )
+from data.prepare.same_places import told_apart
 from data.prepare.sources import Shard, Sources, find_sources
 
 
@@ -89,6 +90,7 @@ def _find(videos: Path, out: Path, labels: list[Path], shard: Shard, frames: str
         found = find_labelled_sources(videos, out, as_on_disk(_read_rows(labels), out / "jpg"), frames)
     else:
         found = find_sources(videos, out, frames)
+    found = told_apart(found, videos, out / "jpg")
     return found._replace(
         videos=[video for video in found.videos if shard.has(f"{video.label}/{video.video_id}")],
         problems=[problem for problem in found.problems if shard.has(problem.item)],

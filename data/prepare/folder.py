@@ -32,6 +32,7 @@ from data.prepare.folder_plan import Dataset, Wish, plan_dataset
 from data.prepare.folder_recordings import check_classes
 from data.prepare.folder_report import next_commands, rates_of, split_table, warnings_of
 from data.prepare.folder_source import (
+    FOLDERS,
     FRAMES,
     Store,
     add_source_flags,
@@ -94,7 +95,8 @@ def _plan(options: argparse.Namespace) -> Planned:
     if options.source == FRAMES and not (options.labels or options.train):
         layout.notes.extend([*check_modalities(tree, layout), *notes_on_frames(tree, layout)])
     part = options.val if isinstance(options.val, float) else None
-    wish = Wish(part, options.seed, Grouping(options.by_folder, options.group_from), classes, options.replace_labels)
+    grouping, target = Grouping(options.by_folder, options.group_from), options.out / FOLDERS[options.source]
+    wish = Wish(part, options.seed, grouping, classes, options.replace_labels, target)
     return Planned(tree, layout, state, plan_dataset(tree, layout, wish, state))
 
 

@@ -1,7 +1,7 @@
 """Videos that are there twice: files with the same bytes, and what is probably one recording in two forms."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from common.text import composed
@@ -56,14 +56,29 @@ def same_recording(tree: Tree, videos: Sequence[Video]) -> list[list[int]]:
 
     Forms are the suffix (`a.avi`, `a.mp4`) and a folder of frames (`a/`, `a.mp4/`, `a_frames/`). They may also lie in
     folders that are named after the form, as `mp4/a.mp4`, `videos/a.mp4` and `frames/a/`, and frames in `a/frames/`
-    beside `a/a.mp4`. Case does not count in the name.
+    beside `a/a.mp4`. Case does not count in the name, unless two names differ in nothing else: `a.mp4` and `A.mp4`.
     """
     folders = _of_frames(tree)
-    found: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    found: defaultdict[tuple[str, ...], list[tuple[int, str]]] = defaultdict(list)
     for place, video in enumerate(videos):
-        found[_recording(video.path.relative_to(tree.videos), video.path in folders)].append(place)
-    several = (places for places in found.values() if len(places) > 1)
+        *above, name = _recording(video.path.relative_to(tree.videos), video.path in folders)
+        found[(*above, name.casefold())].append((place, name))
+    several = (each for named in found.values() if len(named) > 1 for each in _told_by_case(videos, named, folders))
     return [places for places in several if len({videos[place].path for place in places}) > 1]
+
+
+def _told_by_case(
+    videos: Sequence[Video], named: Sequence[tuple[int, str]], folders: Collection[Path]
+) -> list[list[int]]:
+    """The places of videos whose names differ in case at most, in several groups if one folder has two in one form."""
+    names: defaultdict[tuple[Path, str], set[str]] = defaultdict(set)
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for place, name in named:
+        path = videos[place].path
+        names[path.parent, "" if path in folders else path.suffix.casefold()].add(name)
+        groups[name].append(place)
+    is_told = any(len(each) > 1 for each in names.values())
+    return list(groups.values()) if is_told else [[place for place, _ in named]]
 
 
 def _of_frames(tree: Tree) -> set[Path]:
@@ -78,14 +93,15 @@ def is_form(folder: str) -> bool:
 
 def _recording(path: PurePath, is_folder: bool) -> tuple[str, ...]:
     """The folder and name of a video, without what names its form."""
-    name = composed(path.name).casefold()
+    name = composed(path.name)
     forms = FOLDERS if is_folder else {path.suffix[1:].casefold(), *FOLDERS}
     if not is_folder or is_video(name):
         name = PurePath(name).stem
-    elif may_be_preview(name) and path.parent.name:  # rec0/frames beside rec0/rec0.mp4
-        name = composed(path.parent.name).casefold()
+    elif may_be_preview(name.casefold()) and path.parent.name:  # rec0/frames beside rec0/rec0.mp4
+        name = composed(path.parent.name)
     elif cut := next((cut for cut in range(len(name) - 1, 0, -1) if name[cut] in SEPARATORS), 0):
-        name = name[:cut] if may_be_preview(name[cut + 1 :]) or name[cut + 1 :] in COLOURS else name
+        last = name[cut + 1 :].casefold()
+        name = name[:cut] if may_be_preview(last) or last in COLOURS else name
     above = (part for part in path.parent.parts if part.casefold() not in forms)
     if is_folder:
         above = (part for part in above if not may_be_preview(part))

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from common.text import printable
@@ -36,25 +36,33 @@ def part_of(video: Video) -> str:
     return f"{video.span.start!r}-{video.span.end!r} s" if video.span else ""
 
 
-def ids_of(videos: Sequence[Video], keys: Sequence[Key], known: Mapping[Key, str]) -> list[str]:
+def ids_of(
+    videos: Sequence[Video], keys: Sequence[Key], known: Mapping[Key, str], fold: Callable[[str], str] = str
+) -> list[str]:
     """The id of each video. One that has an id in `known` keeps it; of the others, those that would share one do not.
 
     Their names get milliseconds, then the folders in which they lie, then the suffix, then a digest of the path. So
     names do not change when other videos are added later, and a new video has the name that it has in a new dataset,
-    unless an older one has that.
+    unless an older one has that. Names that `fold` makes equal count as one: the disk does not tell them apart.
     """
     ids = [known.get(key, "") for key in keys]
+    if fold is not str:  # older versions gave such ids
+        places = [(fold(video.label), fold(name)) for video, name in zip(videos, ids, strict=True)]
+        first = {place: number for number, place in reversed(list(enumerate(places)))}
+        ids = [
+            name if first[place] == number else "" for number, (name, place) in enumerate(zip(ids, places, strict=True))
+        ]
     # A label file's row clip.mp4 may mean clip: older versions gave such ids.
     taken = {
-        (video.label, each)
+        (fold(video.label), fold(each))
         for video, name in zip(videos, ids, strict=True)
         if name
         for each in (name, without_suffix(name))
     }
     levels = dict.fromkeys(range(len(ids)), 0)
-    _lengthen(videos, keys, levels, set())
+    _lengthen(videos, keys, levels, set(), fold)
     new = {place: level for place, level in levels.items() if not ids[place]}
-    for place, name in _lengthen(videos, keys, new, taken).items():
+    for place, name in _lengthen(videos, keys, new, taken, fold).items():
         ids[place] = name
     return ids
 
@@ -72,14 +80,18 @@ def unreadable(known: Mapping[Key, tuple[str, str]], in_any_split: bool) -> set[
 
 
 def _lengthen(
-    videos: Sequence[Video], keys: Sequence[Key], levels: dict[int, int], taken: Collection[tuple[str, str]]
+    videos: Sequence[Video],
+    keys: Sequence[Key],
+    levels: dict[int, int],
+    taken: Collection[tuple[str, str]],
+    fold: Callable[[str], str],
 ) -> dict[int, str]:
     """The names of the videos at the places that have a level, which rises until names are not shared or `taken`."""
     names = {place: _name(videos[place], keys[place], level) for place, level in levels.items()}
     while True:
         sharing: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for place, name in names.items():
-            sharing[videos[place].label, name].append(place)
+            sharing[fold(videos[place].label), fold(name)].append(place)
         moved = False
         for pair, places in sharing.items():
             if len(places) == 1 and pair not in taken:

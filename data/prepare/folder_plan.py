@@ -14,12 +14,13 @@ from data.prepare.folder_files import splits_in
 from data.prepare.folder_groups import Grouping, groups_of, merged
 from data.prepare.folder_layout import Layout, Video, check_spellings
 from data.prepare.folder_lists import Classes, ordered
-from data.prepare.folder_names import ids_of, key_of, listed, part_of, unreadable
+from data.prepare.folder_names import Key, ids_of, key_of, listed, part_of, unreadable
 from data.prepare.folder_recordings import notes_on_views, views_below
 from data.prepare.folder_splits import sides_of, split_groups
 from data.prepare.folder_state import Named, State
 from data.prepare.folder_tree import Tree
 from data.prepare.report import Problem
+from data.prepare.same_places import check_classes, fold_for
 
 
 class Wish(NamedTuple):
@@ -30,6 +31,7 @@ class Wish(NamedTuple):
     grouping: Grouping
     classes: Classes | None = None
     replaces: bool = False  # the label files are written anew
+    target: Path | None = None  # the folder that will hold the class folders
 
 
 class Dataset(NamedTuple):
@@ -64,9 +66,7 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     check_spellings(classes)
     notes += lines
     keys = [key_of(video, tree.videos) for video in videos]
-    unread = unreadable({named.key: (named.video_id, named.split) for named in state.names}, wish.replaces)
-    ids = ids_of(videos, keys, {named.key: named.video_id for named in state.names if named.key not in unread})
-    _check_ids(videos, ids, tree)
+    ids = _ids(tree, videos, keys, wish, state)
     renamed = [
         f"{path} is {name}" for (_, path, _), name, video in zip(keys, ids, videos, strict=True) if name != video.name
     ]
@@ -123,6 +123,19 @@ def _once(tree: Tree, videos: Sequence[Video], notes: list[str]) -> list[Video]:
     if repeated:
         notes.append(f"named twice, taken once: {some(repeated, 'video')}")
     return list(first.values())
+
+
+def _ids(tree: Tree, videos: Sequence[Video], keys: Sequence[Key], wish: Wish, state: State) -> list[str]:
+    """The id of each video, which the disk tells from the others. DataError if there is none."""
+    unread = unreadable({named.key: (named.video_id, named.split) for named in state.names}, wish.replaces)
+    known = {named.key: named.video_id for named in state.names if named.key not in unread}
+    ids = ids_of(videos, keys, known)
+    pairs = ((video.label, name) for video, name in zip(videos, ids, strict=True))
+    if wish.target and (fold := fold_for(pairs, wish.target)):
+        check_classes(dict.fromkeys(video.label for video in videos), fold, wish.target)
+        ids = ids_of(videos, keys, known, fold)
+    _check_ids(videos, ids, tree)
+    return ids
 
 
 def _check_ids(videos: Sequence[Video], ids: Sequence[str], tree: Tree) -> None:

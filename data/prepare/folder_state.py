@@ -19,6 +19,7 @@ from common.text import quoted
 from data.labels.csv_file import read_table
 from data.labels.text import some
 from data.prepare.folder_names import Key
+from data.store.video_suffixes import is_video
 
 NAMES = "folder_names.csv"
 STATE = "folder_state.json"
@@ -194,9 +195,11 @@ def changes(state: State, names: Sequence[Named], classes: Sequence[str]) -> lis
     moved, gone = [], []
     renamed: list[str] = []
     unread: list[str] = []
+    shared: list[str] = []
     for pair, split in sorted(state.labelled.items()):
         if pair not in now and pair in before and (other := _moved(before[pair], new)):
-            same = unread if other.key == before[pair].key else renamed
+            shared_or_unread = unread if is_video(pair[1]) else shared
+            same = shared_or_unread if other.key == before[pair].key else renamed
             same.append(f"{'/'.join(pair)} is {other.label}/{other.video_id}")
         elif pair not in now:
             gone.append("/".join(pair))
@@ -214,6 +217,10 @@ def changes(state: State, names: Sequence[Named], classes: Sequence[str]) -> lis
     if unread:
         what.append(
             f"{some(unread, 'video')} would be named anew, as an id with a suffix of videos is read as that without it"
+        )
+    if shared:
+        what.append(
+            f"{some(shared, 'video')} would be named anew, as the disk takes its name for that of another video"
         )
     if gone:
         what.append(f"{some(gone, 'video')} would be removed, as there is no such video in VIDEOS now")

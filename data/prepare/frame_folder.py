@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from data.store.video_file import VideoError
 
 NO_SUFFIX = re.compile(r"|\.[0-9]+")  # of a name such as img.0001
 DEEPER = "move the videos one level below their class, or remove what is no frame"
+LATER = 3600  # seconds between two extractions into one folder
+MOST_FALLS = 2  # of the times, in a folder with the rests of earlier extractions; other orders mean something else
 STARTS = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|II\*\0|MM\0\*|RIFF....WEBP", re.DOTALL)  # of pictures
 
 
@@ -99,6 +102,30 @@ def _unmatched(frames: Sequence[Name], every: Sequence[Name], pattern: str) -> s
     """The first picture that the pattern does not match though its number continues the series; empty if none."""
     rest = [name.of_kind("") for name in every if not matches(name.path.name, pattern)]
     return continues([name.of_kind("") for name in frames], rest) if rest else ""
+
+
+def of_an_earlier_extraction(files: Sequence[Path]) -> str:
+    """What to warn of files in the order of their numbers, the last of which are older by hours than all before them.
+
+    A shorter extraction into the same folder leaves the rest of a longer one behind it. Files that are copied or
+    downloaded come in any order within seconds, or later in the order of their numbers.
+    """
+    try:
+        times = [path.stat().st_mtime for path in files]
+    except OSError:  # reading them says why
+        return ""
+    oldest = list(accumulate(times, min))
+    newest = list(accumulate(reversed(times), max))[::-1]
+    falls = [place for place in range(1, len(times)) if oldest[place - 1] - newest[place] > LATER]
+    if not 0 < len(falls) <= MOST_FALLS:
+        return ""
+    place = falls[0]
+    hours = (oldest[place - 1] - newest[place]) / 3600
+    by = f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.0f} hours" if hours >= 1.5 else "an hour"
+    more = len(times) - place
+    which = f"frame, {files[place].name}, is" if more == 1 else f"{more} frames, from {files[place].name} on, are"
+    what = f"the last {which} older by {by} than all before"
+    return f"{what}: left behind by an earlier, longer extraction into this folder?"
 
 
 def begins_as_picture(path: Path) -> bool:

@@ -11,7 +11,7 @@ from data.labels.clip_length import cut_times
 from data.labels.label_row import LabelRow, written_name
 from data.labels.made_from import fits
 from data.labels.segment_names import are_other_files
-from data.labels.text import counted, is_youtube_name, locale_hint
+from data.labels.text import counted, is_youtube_name, letters, locale_hint
 from data.prepare.class_of_file import ClassesOfFiles
 from data.prepare.file_names import is_frame
 from data.prepare.folder_contents import (
@@ -101,6 +101,7 @@ class _Search:
         self._in_another_form: list[tuple[str, Path]] = []
         self._paths: dict[Path, str] = {}  # of the files that were taken, as the first row writes it
         self._by_name = by_name
+        self._all = rows
         places = {each.path.parent for found in by_name.values() for each in found}
         self._classes = ClassesOfFiles(videos, places, {row.label for row in rows})
         self._written = {row.source for row in rows if "/" in row.source}
@@ -171,7 +172,7 @@ class _Search:
             elsewhere += [each.path for each in there]
         names = " or ".join(dict.fromkeys((row.video_id, row.source or row.youtube_id)))
         if not elsewhere:
-            return Problem("missing", item, f"no video named {names} under {self._videos}{self._hint(row.video_id)}")
+            return Problem("missing", item, f"no video named {names} under {self._videos}{self._hint(row)}")
         lies = f"{joined_names(elsewhere, self._videos)} {'lies' if len(elsewhere) == 1 else 'lie'} in "
         if "/" in row.source:
             return Problem("missing", item, f"no video {row.source} under {self._videos}, and {lies}other folders")
@@ -244,11 +245,20 @@ class _Search:
             return ""
         return f"{joined_names([found.path], self._videos)} would be taken for {other} and for {row.source}"
 
-    def _hint(self, name: str) -> str:
-        """Of a row whose video has a folder: the frames that lie in a folder of that."""
-        folder = self._folders.get(name)
+    def _hint(self, row: LabelRow) -> str:
+        """Of a row without a video: one of nearly its name, or the frames that lie in a folder of its folder."""
+        folder = self._folders.get(row.video_id)
         deeper = first_within(folder, self._videos, []) if folder else ""
-        return f"; its folder holds {deeper}: {choice_of_frames(deeper)}" if is_frame(deeper) else ""
+        if is_frame(deeper):
+            return f"; its folder holds {deeper}: {choice_of_frames(deeper)}"
+        near = next(filter(None, map(self._by_letters.get, map(letters, (row.video_id, row.youtube_id)))), None)
+        return f"; did you mean {joined_names([near], self._videos)}?" if near else ""
+
+    @cached_property
+    def _by_letters(self) -> Mapping[str, Path]:
+        """A video for each name that no row has, without case, punctuation and leading zeros."""
+        names = {name for row in self._all for name in (row.video_id, row.youtube_id)}
+        return {letters(name) or name: there[0].path for name, there in self._by_name.items() if name not in names}
 
     def _suitable(self, row: LabelRow, name: str, there: Sequence[Found]) -> Sequence[Found]:
         """Those of the videos of a name that may be the row's; more than one if it cannot be told which."""

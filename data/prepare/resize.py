@@ -29,6 +29,7 @@ from data.prepare.encoding import remove_leftovers as clean_up
 from data.prepare.labelled_sources import find_labelled_sources
 from data.prepare.report import Report, check_list, printable, progress_bar, write_problems
 from data.prepare.run_lock import only_run
+from data.prepare.same_places import told_apart
 from data.prepare.sources import Source, Sources, find_sources
 from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.truncation import missing_bytes
@@ -92,13 +93,14 @@ def check_places(videos: Path, out: Path) -> None:
 
 def _find(videos: Path, out: Path, labels: Sequence[Path]) -> Sources:
     if not labels:
-        return find_sources(videos, out)._replace(notes=())  # on folders of frames that are taken; here they fail
+        found = find_sources(videos, out)._replace(notes=())  # on folders of frames that are taken; here they fail
+        return told_apart(found, videos, out / VIDEOS)
     rows: list[LabelRow] = []
     for read in read_together(labels):
         for note in read.notes:
             print(printable(note), file=sys.stderr)
         rows += read.rows
-    return find_labelled_sources(videos, out, rows)
+    return told_apart(find_labelled_sources(videos, out, rows), videos, out / VIDEOS)
 
 
 def _jobs(

@@ -100,9 +100,14 @@ def database_error(path: str, error: Exception) -> FrameStoreError:
         return FrameStoreError(f"{path}: its schema does not end; it is not read; move it away, and {CONVERT}")
     if isinstance(error, UnicodeDecodeError) or any(words in text for words in DAMAGE):
         return FrameStoreError(f"{path} is not a complete frame database ({text}); {REMEDY}", damaged=True)
-    if "unable to open" in text and len(os.path.abspath(os.fsencode(path))) > 500:  # noqa: PTH100 - as above
-        text += ": SQLite opens no path of more than 511 bytes"
-    return FrameStoreError(f"{path} cannot be read as a frame database ({text})")
+    return FrameStoreError(f"{path} cannot be read as a frame database ({text}{path_hint(path, text)})")
+
+
+def path_hint(path: str, text: str) -> str:
+    """What to add to SQLite's message on a file that it cannot open, if its path is too long."""
+    if "unable to open" not in text or len(os.path.abspath(os.fsencode(path))) <= 500:  # noqa: PTH100 - as above
+        return ""
+    return ": SQLite opens no path of more than 511 bytes"
 
 
 def shown(text: str) -> str:

@@ -25,7 +25,16 @@ import simplejpeg
 
 from common.files import atomic_file, sync_folder
 from data.store.crop_box import CropBox
-from data.store.database import CONVERT, ERRORS, REMEDY, FrameStoreError, database_error, open_database, shown
+from data.store.database import (
+    CONVERT,
+    ERRORS,
+    REMEDY,
+    FrameStoreError,
+    database_error,
+    open_database,
+    path_hint,
+    shown,
+)
 from data.store.jpeg import CropDecoder, NoJpegError, NotDecodedError, decode_whole, jpeg_size
 from data.store.origin import FramesDigest, read_origin, read_rate, write_origin
 from data.store.video_source import clip_array
@@ -434,7 +443,8 @@ def _write_error(path: Path, error: sqlite3.Error) -> OSError:
             os.fsync(file.fileno())
     except OSError as cause:
         return cause
-    return OSError(errno.ENOSPC if "disk is full" in str(error) else errno.EIO, str(error), str(path))
+    why = f"{error}{path_hint(str(path), str(error))}"
+    return OSError(errno.ENOSPC if "disk is full" in why else errno.EIO, why, str(path))
 
 
 def _other_numbering(numbers: Sequence[int]) -> str:

@@ -207,3 +207,37 @@ def test_a_file_of_the_projects_own_form_needs_no_line(label_file):
     assert line.endswith("labels.csv: not read: 1 column (x)")
     (line,) = read_labels_and_notes(label_file("label,id\nwave,a.mp4\nwave,b\n")).notes
     assert "1 row" in line and "'id'" in line
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("id,file,label", ["1,5.mp4,clap", "2,10.mp4,wave"]),
+        ("id,video,label", ["1,/data/upload/1.mp4,clap", "2,/data/upload/9.mp4,wave"]),
+        ("id,Video,label", ["1,2,clap", "2,1,wave"]),
+        ("video,path,label", ["1,run/2.mp4,clap", "2,run/1.mp4,wave"]),
+        ("id,video_file,label", ["1,2.mp4,clap", "2,1.mp4,wave"]),
+        ("label,youtube_id,filename", ["clap,abc,abd.mp4"]),
+    ],
+)
+def test_two_columns_that_name_different_videos_are_refused(label_file, header, rows):
+    """An `id` that numbers the rows would give each video 1.mp4 to 12.mp4 the class of another."""
+    with pytest.raises(DataError, match=r"line [23]: the columns .* and .* name different videos, .*: remove"):
+        read_labels(label_file("\n".join([header, *rows, ""])))
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("id,file,label", ["a,run/a.mp4,clap", "B,v_b.AVI,wave", "c,,wave"]),
+        ("youtube_id,filename,start,end,label", ["abc,abc_000001_000003.mp4,1,3,clap", "abd,,1,3,wave"]),
+        ("id,file,label", ["a_000001_000003,whole/a.mp4,clap"]),
+        ("id,path,label", ["a,https://x.org/watch?v=1.mp4,clap"]),
+        ("id,path,label", ["1,run/,clap", "2,walk/,wave"]),
+        ("id,name,label", ["1,Ann,clap", "2,Ben,wave"]),
+        ("id,source,label", ["1,DSC9.MP4,clap", "2,DSC7.MP4,wave"]),
+    ],
+)
+def test_other_columns_that_do_not_contradict_the_ids_are_no_mistake(label_file, header, rows):
+    """Cameras, titles, folders, the file that a clip was cut from: such tables were read before."""
+    assert len(read_labels(label_file("\n".join([header, *rows, ""])))) == len(rows)

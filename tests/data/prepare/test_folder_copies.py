@@ -90,12 +90,20 @@ def test_two_forms_of_a_recording_are_one_group(tmp_path: Path, pair: str) -> No
         "run/ts/a.mp4 run/rm/a.mp4",
         "run/a.mp4 run/a_2/1.jpg",
         "run/a.rgb.avi run/a.depth.mp4",
+        "run/a.mp4 run/A.mp4",
+        "run/a/1.jpg run/A/1.jpg",
     ],
 )
 def test_other_recordings_stay_groups_of_their_own(tmp_path: Path, files: str) -> None:
     """Else a line would tell of what is in order, and a split be coarser than it could be."""
     dataset = plan(tmp_path, f"{files} run/b.mp4 walk/a.mp4 walk/b.mp4 walk/c.mp4")
     assert groups(dataset) == [] and not said(dataset, "two forms")
+
+
+def test_two_names_that_differ_in_case_have_forms_of_their_own(tmp_path: Path) -> None:
+    """`a.mp4` and `A.mp4` were said to be one recording in two forms."""
+    dataset = plan(tmp_path, "run/a.mp4 run/A.mp4 run/A_frames/1.jpg run/b.mp4 walk/a.mp4 walk/b.mp4 walk/c.mp4")
+    assert groups(dataset) == [{"run/A.mp4", "run/A_frames"}]
 
 
 def test_two_forms_in_given_splits_are_told(tmp_path: Path) -> None:

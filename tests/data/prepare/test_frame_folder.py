@@ -1,12 +1,15 @@
 """The frames of a folder are one whole series in order, or the video fails: else it would hold other pictures."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from data.prepare.frame_folder import find_frames
+from data.prepare.conversion import Converted, Job, Settings, convert_video
+from data.prepare.frame_folder import find_frames, of_an_earlier_extraction
 from data.prepare.frame_pattern import check_pattern
 from data.store.video_file import VideoError
+from tests.numbered import numbered_jpegs
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -272,3 +275,43 @@ def test_no_pattern_is_proposed_where_none_works(tmp_path: Path) -> None:
 def test_a_pattern_that_names_no_file_below_a_folder_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="pattern"):
         check_pattern(pattern)
+
+
+def remark(folder: Path, *hours: float) -> str:
+    """What is said of frames that were written at these hours, in the order of their numbers."""
+    files = [folder / f"{number:05d}.jpg" for number in range(len(hours))]
+    touch(folder, *(path.name for path in files))
+    for path, hour in zip(files, hours, strict=True):
+        os.utime(path, (hour * 3600, hour * 3600))
+    return of_an_earlier_extraction(files)
+
+
+def test_the_rest_of_an_earlier_longer_extraction_is_told(tmp_path: Path) -> None:
+    """`ffmpeg -r 10` into the folder of `ffmpeg -r 25` leaves frames behind its own, and the video ends twice."""
+    assert remark(tmp_path, 100, 100, 100.01, 4, 4.01).startswith(
+        "the last 2 frames, from 00003.jpg on, are older by 4 days than all before: left behind by an earlier"
+    )
+    assert "the last 3 frames, from 00002.jpg on, are older by 5 hours" in remark(tmp_path, 30, 30, 25, 25, 2)
+    assert "the last frame, 00002.jpg, is older by an hour" in remark(tmp_path, 5, 5, 3.9)
+
+
+@pytest.mark.parametrize("hours", [
+    [1, 1, 1, 1], [1], [1, 2, 30, 400],  # recorded over weeks, or a copy that went on later
+    [9, 8.9, 9, 8.9, 8.5],  # copied by several processes
+    [50, 40, 30, 20, 10],  # numbered from the last on
+    [5, 90, 5, 5, 5],  # a frame was edited
+    [90, 5, 90, 5],
+])  # fmt: skip
+def test_other_times_of_frames_are_no_earlier_extraction(tmp_path: Path, hours: list[float]) -> None:
+    assert remark(tmp_path, *hours) == ""
+
+
+def test_the_warning_on_an_earlier_extraction_is_that_of_the_video(tmp_path: Path) -> None:
+    place = tmp_path / "v"
+    place.mkdir()
+    for number, data in enumerate(numbered_jpegs(range(5), 32, 32)):
+        (place / f"{number}.jpg").write_bytes(data)
+    os.utime(place / "4.jpg", (10**9, 10**9))
+    result = convert_video(Settings(32, 90, False, 1), Job(place, None, tmp_path / "out"), lambda: None)
+    assert isinstance(result, Converted) and len(result.warnings) == 1
+    assert "the last frame, 4.jpg, is older" in result.warnings[0]

@@ -14,6 +14,7 @@ from data.labels.splits import load_splits, load_val
 from data.labels.video_list import VideoList
 from data.prepare import convert, resize, verify
 from data.prepare.labelled_sources import find_rows
+from data.prepare.report import Problem
 from data.store.frame_store import FrameStore
 from data.store.origin import read_origin
 from data.store.video_file import VideoError, VideoReader
@@ -317,3 +318,21 @@ def test_no_warning_tells_from_where_a_missing_video_is_taken(tmp_path: Path, fo
     rows = read_labels(tmp_path / "out" / "labels" / "all.csv")
     _, warnings, _ = find_rows(tmp_path / "v", tmp_path / "out", rows)
     assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("Run_00.MP4", "; did you mean run/run_00.mp4?"),
+        ("run-0", "; did you mean run/run_00.mp4?"),
+        ("B", ""),
+        ("other", ""),
+    ],
+)
+def test_a_name_that_is_nearly_that_of_a_video_is_told(tmp_path: Path, written: str, hint: str) -> None:
+    """Tables made on Windows have names in another case; a row would be missing, and no line say why."""
+    for name in ("run_00", "b"):
+        encode_numbered_video(tmp_path / "v" / "run" / f"{name}.mp4", 3, 32, 32)
+    write(tmp_path, "l.csv", "label,file", f"run,{written}", "run,b")
+    (missing, _), _, _ = find_rows(tmp_path / "v", tmp_path / "o", read_labels(tmp_path / "out" / "labels" / "l.csv"))
+    assert isinstance(missing, Problem) and missing.reason.endswith(f"under {tmp_path / 'v'}{hint}")

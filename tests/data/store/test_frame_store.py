@@ -483,6 +483,14 @@ def test_an_old_count_never_stands_beside_a_new_database(tmp_path: Path, monkeyp
     assert not is_whole(folder)
 
 
+def test_a_path_that_sqlite_cannot_open_is_said_to_be_too_long(tmp_path: Path) -> None:
+    """Else the line says no more than "unable to open database file" of a folder in which everything can be written."""
+    folder = tmp_path.joinpath(*["d" * 200] * 3)
+    with pytest.raises(OSError, match="unable to open database file: SQLite opens no path of more than 511 bytes"):
+        write_frames(folder, numbered_jpegs(range(3), 32, 32))
+    assert not folder.exists()
+
+
 def test_only_files_that_this_module_writes_are_leftovers(tmp_path: Path) -> None:
     """They are deleted; a user's copy beside the database is not."""
     ours = {".frames.db.12.tmp", ".frames.db.12.tmp-journal", ".n_frames.7.tmp"}
