@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from common.files import changed_at
 from common.logs import LOG
 from data.labels.class_folders import in_threads
 from data.labels.clip_length import cut_times, is_too_long, length_problem, seconds_of_clip
@@ -244,7 +245,7 @@ def _look_at_file(part: VideoPart) -> _Look:
         status = os.stat(part.path)  # noqa: PTH116 (as a text)
     except OSError as error:
         return _Look(problem=f"cannot be opened ({error.strerror})")
-    if (status.st_size, status.st_mtime_ns) != (part.size, part.mtime):
+    if (status.st_size, changed_at(status)) != (part.size, part.mtime):
         return _Look(problem="has changed since it was indexed")
     try:
         index = FrameIndex.unpack(part.packed, part.size)
