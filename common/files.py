@@ -43,6 +43,11 @@ def what_is_at(path: Path) -> str:
     return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "pipe or device"
 
 
+def changed_at(status: os.stat_result) -> int:
+    """When a file was last changed, in nanoseconds; of a time that no int64 holds (after 2262), the nearest one."""
+    return max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
+
+
 def check_output(path: Path, suffixes: Sequence[str], argument: str = "", read: Path | None = None) -> None:
     """DataError unless a file of this kind may be written to `path`, which `argument` names: before the work begins.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
-from common.files import atomic_file, check_output, reason, what_is_at, write_errors
+from common.files import atomic_file, changed_at, check_output, reason, what_is_at, write_errors
 from common.text import quoted
 from data.augment.augment import Augment
 from data.augment.normalise import MEAN, SCALE
@@ -210,7 +210,7 @@ def _choose_file(folder: Path, rng: np.random.Generator) -> VideoPart:
         raise DataError(f"{path}: {reason(error)}") from error
     except DataError as error:
         raise DataError(f"{path} {error}") from error
-    return VideoPart(str(path), status.st_size, status.st_mtime_ns, index.packed(), 0, len(index.times))
+    return VideoPart(str(path), status.st_size, changed_at(status), index.packed(), 0, len(index.times))
 
 
 def _classes(folder: Path) -> list[str]:

@@ -212,8 +212,9 @@ def _write(explained: Explained, path: Path) -> None:
 
 
 def _labels(video: Video, frames: np.ndarray) -> list[str]:
-    """The frame numbers, from 1, with times from 0 if the rate is known."""
-    return [f"frame {frame + 1}" + (f", {frame / video.rate:.2f} s" if video.rate else "") for frame in frames.tolist()]
+    """The frame numbers, from 1, with their times in the file if the rate is known."""
+    times = ((frame, video.seconds(frame)) for frame in frames.tolist())
+    return [f"frame {frame + 1}" + ("" if time is None else f", {time:.2f} s") for frame, time in times]
 
 
 def _parser() -> CommandParser:

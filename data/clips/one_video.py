@@ -30,6 +30,10 @@ class VideoViews(NamedTuple):
     start: float = 0.0
     end: float = 0.0
     """Seconds from the file's start to the first frame, and to the end of the last one; 0 if a database has no rate."""
+    times: tuple[float, ...] = ()
+    """Those of all frames of a file, in seconds from its start; of a database, none."""
+    rate: float | None = None
+    """Frames a second, on average; None if it is not known."""
 
 
 def read_clips(path: Path, sampling: ClipSampling, shape: ClipShape) -> Tensor:
@@ -63,7 +67,7 @@ def read_views(
             indices, boxes = choose(len(video), video.size(), rate, sampling, shape)
             frames = np.empty((len(boxes), len(indices), shape.height, shape.width, 3), np.uint8)
             video.read_crops(indices.tolist(), boxes, frames)
-            return VideoViews(frames.reshape(-1, *shape, 3), end=len(video) / rate if rate else 0.0)
+            return VideoViews(frames.reshape(-1, *shape, 3), end=len(video) / rate if rate else 0.0, rate=rate)
     try:
         return _read_file(path, sampling, shape, short_side, keep_partial, beat)
     except VideoError as error:
@@ -93,18 +97,20 @@ def _read_file(
     reader = VideoReader(path, short_side, keep_partial=keep_partial, beat=beat)
     held: list[np.ndarray] | None = []
     boxes: list[CropBox] = []
-    count, start = 0, 0.0
+    times: list[float] = []
     for count, frame in enumerate(reader, start=1):
         if not boxes:
-            boxes, start = crop_boxes(reader.size, sampling, shape), reader.time
+            boxes = crop_boxes(reader.size, sampling, shape)
+        times.append(reader.time)
         if held is not None:
             held.append(crops_of(frame, boxes))
             if count * held[0].nbytes > MOST_HELD:
                 held = None
     if sampling.needs_rate and reader.rate is None:
         raise VideoError("does not tell how many frames a second it has: give an interval in frames")
-    indices, boxes = choose(count, reader.size, reader.rate, sampling, shape)
-    facts = (tuple(reader.warnings), start, start + reader.seconds)
+    indices, boxes = choose(len(times), reader.size, reader.rate, sampling, shape)
+    start = times[0] if times else 0.0
+    facts = (tuple(reader.warnings), start, start + reader.seconds, tuple(times), reader.rate)
     if held is not None:
         return VideoViews(np.stack([held[index] for index in indices], axis=1).reshape(-1, *shape, 3), *facts)
     out = np.empty((len(boxes), len(indices), shape.height, shape.width, 3), np.uint8)

@@ -22,7 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from common.archives import read_arrays
-from common.files import atomic_file, open_plain, reason
+from common.files import atomic_file, changed_at, open_plain, reason
 from common.processes import available_cpus
 from data.labels.class_folders import late_progress
 from data.labels.scan_cache import is_writable
@@ -151,7 +151,7 @@ def _status(path: str) -> tuple[int, int, str]:
         status = os.stat(path)  # noqa: PTH116 - done for each file, and Path is slow
     except OSError as error:
         return -1, -1, f"cannot be read: {reason(error)}"
-    return status.st_size, status.st_mtime_ns, ""
+    return status.st_size, changed_at(status), ""
 
 
 def _index(path: str) -> Indexed:

@@ -1,4 +1,4 @@
-"""Whether a database is of another video than its folder says: it was copied there, or the folder was renamed."""
+"""Whether a database or a video file is of another video than its name says: it was copied there, or renamed."""
 
 import os
 import re
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.text import quoted
 from data.labels.text import canonical_name, is_youtube_name, letters
+from data.store.cut_tag import MadeFrom
 from data.store.frame_store import DATABASE
 from data.store.origin import Origin
 
@@ -56,6 +57,29 @@ def other_video(folder: Path, video_id: str, made: Origin | None) -> str:
     if made is not None and name and (folder.parent.parent / name / folder.name).is_dir():
         return f"was made from {quoted(made.source)}"
     return ""
+
+
+def other_file(path: Path, made: MadeFrom) -> str:
+    """As `other_video`, of a file that data.prepare.resize made.
+
+    Files are renamed and moved more often than databases: it counts only if the dataset has the video that the tag
+    names, too, under its own name.
+    """
+    own = [(_spelling(place.parent.name), _core(place.stem)) for place in map(_decoded, (path, path.resolve()))]
+    label, _, name = made.video.rpartition("/")
+    if not made.video:  # the source's own name, of which an id may have been made, as of those of its folders
+        label, name = made.source.partition("/")[0], Path(made.source).stem
+        is_longer = any(_core(name) in each and (each != _core(name) or _spelling(label) == of) for of, each in own)
+        if made.is_part or is_youtube_name(name) or is_longer:
+            return ""
+    if not label or (_spelling(label), _core(name)) in own:
+        return ""
+    there = path.parent.parent / label / f"{name}.mp4"
+    return f"was made from {quoted(made.source)}" if there.is_file() and not there.samefile(path) else ""
+
+
+def _decoded(path: Path) -> Path:
+    return Path(os.fsencode(path).decode(errors="replace"))
 
 
 def _names(folder: Path) -> list[str]:

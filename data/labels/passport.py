@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from common.files import changed_at
 from common.logs import LOG
 from data.labels.class_folders import in_threads
 from data.labels.clip_length import cut_times, is_too_long, length_problem, seconds_of_clip
 from data.labels.label_counts import kind_of
-from data.labels.other_video import other_video
+from data.labels.other_video import other_file, other_video
 from data.labels.text import counted
 from data.labels.video_list import VideoList
+from data.store.cut_tag import made_from
 from data.store.frame_store import FrameStore
 from data.store.jpeg import jpeg_size
 from data.store.jpeg_quality import jpeg_quality
@@ -36,7 +38,7 @@ class _Look(NamedTuple):
     rate: float | None = None  # frames a second
     quality: str = UNKNOWN  # of that frame; empty if it is of no JPEG
     problem: str = ""
-    other: str = ""  # what its database is of, if that is clearly another video
+    other: str = ""  # what its database or file is of, if that is clearly another video
     long: str = ""  # how a clip is longer than its name says
 
 
@@ -107,16 +109,20 @@ def passport_lines(passport: Mapping[str, Any]) -> list[str]:
 
 
 def warning_of_others(passport: Mapping[str, Any]) -> list[str]:
-    """Lines if some of the videos looked at are databases of other videos or classes than their folders say.
+    """Lines if some of the videos looked at are databases or files of other videos or classes than their names say.
 
     So are those of whole videos that are named as clips of them.
     """
     lines = []
     looked_at = counted(passport["sampled"], "video") + " looked at"
     if others := passport.get("of_other_videos"):
+        kind, renamed, remedy = "database", "the folder renamed", "python -m data.prepare.verify lists all"
+        if passport["source"] == "videos":
+            kind, renamed = "file", "renamed"
+            remedy = "The data.prepare.resize or data.prepare.folder that made the files lists all as `differs`"
         lines.append(
-            f"{passport['split']}: {others['videos']} of {looked_at} have a database of another video: "
-            f"{others['such_as']}. Was it copied, or the folder renamed? python -m data.prepare.verify lists all"
+            f"{passport['split']}: {others['videos']} of {looked_at} have a {kind} of another video: "
+            f"{others['such_as']}. Was it copied, or {renamed}? {remedy}"
         )
     if longer := passport.get("longer_than_named"):
         lines.append(
@@ -244,14 +250,25 @@ def _look_at_file(part: VideoPart) -> _Look:
         status = os.stat(part.path)  # noqa: PTH116 (as a text)
     except OSError as error:
         return _Look(problem=f"cannot be opened ({error.strerror})")
-    if (status.st_size, status.st_mtime_ns) != (part.size, part.mtime):
+    if (status.st_size, changed_at(status)) != (part.size, part.mtime):
         return _Look(problem="has changed since it was indexed")
     try:
         index = FrameIndex.unpack(part.packed, part.size)
     except VideoError as error:
         return _Look(problem=str(error))
     height, width = index.size
-    return _Look(f"{width}x{height}", index.rate(part.first, part.frames), "")
+    return _Look(f"{width}x{height}", index.rate(part.first, part.frames), "", other=_other_file(Path(part.path)))
+
+
+def _other_file(path: Path) -> str:
+    """What a file is of if it is clearly of another video; its tag is in its header, of which little is read."""
+    from data.store.video_container import VideoError, open_video
+
+    with suppress(VideoError, OSError), open_video(path) as (container, _):
+        made = made_from(container.metadata.get("comment", ""))
+        if made is not None and (other := other_file(path, made)):
+            return f"{path.parent.name}/{path.name} {other}"
+    return ""
 
 
 def _without_remedy(message: str, path: str) -> str:

@@ -119,7 +119,8 @@ class VideoList:
             found[first : first + BLOCK] += sums[end - begin[0]] - sums[begin - begin[0]]
         for index, name in composed_names.items():
             places = np.arange(len(name)) * 256 + np.frombuffer(name, np.uint8)
-            found[index] = of_class[self.labels[index]] + numbers[places].sum(dtype=np.uint64)
+            of_name = numbers[places].sum(dtype=np.uint64)
+            found[index] = (int(of_class[self.labels[index]]) + int(of_name)) % 2**64  # two scalars would warn
         return found.view(np.int64)
 
     def _composed_names(self) -> dict[int, bytes]:

@@ -69,6 +69,8 @@ class Made:
     end_frame: int | None = None
     warnings: tuple[str, ...] = ()
     version: str = VERSION
+    video: str = ""  # the class and id that it was made for; empty in files of older versions
+    frames: int | None = None  # as many as were written
 
     def differences(self, now: "Made") -> list[str]:
         """What would be different if the file were made again as `now`."""
@@ -101,13 +103,30 @@ def made_now(settings: Settings, job: Job) -> Made:
     start, end = job.span or (None, None)
     source = job.source.relative_to(settings.videos).as_posix()
     how = (settings.short_side, settings.gop, settings.crf)
-    return Made(source, size, content, start, end, *how, *(job.frames or (None, None)))
+    video = f"{job.file.parent.name}/{job.file.stem}"
+    first, last = job.frames or (None, None)
+    return Made(source, size, content, start, end, *how, first, last, video=video)
 
 
 def made_before(file: Path) -> Made | None:
     """What a file says that it was made from; None if it does not. VideoError if it cannot be opened."""
-    with open_video(file) as (container, _):
-        text = container.metadata.get("comment", "")
+    return made_and_held(file)[0]
+
+
+def made_and_held(file: Path) -> tuple[Made | None, int]:
+    """As `made_before`, and the number of frames that the file's header has; 0 if it has none."""
+    with open_video(file) as (container, stream):
+        return _read_tag(container.metadata.get("comment", "")), stream.frames
+
+
+def lost_frames(made: Made, held: int) -> str:
+    """How a file was shortened since it was made, as by another program that keeps the tag; empty if it was not."""
+    if made.frames is None or held in (0, made.frames):
+        return ""
+    return f"has {held} of the {made.frames} frames that were written to it"
+
+
+def _read_tag(text: str) -> Made | None:
     try:
         values = json.loads(text)
         if not isinstance(values, dict) or values.pop("made_by") != MAKER:
@@ -164,7 +183,7 @@ def _write(reader: VideoReader, settings: Settings, job: Job, made: Made, path: 
         warnings = [*reader.warnings, *frames.remarks]
         if job.cut and (problem := length_problem(reader.seconds, job.cut)):
             warnings.append(problem)
-        tag = asdict(made) | {"made_by": MAKER, "warnings": warnings[:MAX_WARNINGS]}
+        tag = asdict(made) | {"made_by": MAKER, "warnings": warnings[:MAX_WARNINGS], "frames": frames.count}
         _copy(video, path, {"comment": json.dumps(tag)})
     finally:
         with suppress(OSError):

@@ -105,8 +105,8 @@ class Store(NamedTuple):
         """Whether the whole of a video is there, of whatever it was made."""
         place = self.place(named)
         try:
-            return is_whole(place) if self.source == FRAMES else place.is_file() and not missing_bytes(place)
-        except OSError:
+            return is_whole(place) if self.source == FRAMES else place.is_file() and _is_whole_file(place)
+        except (OSError, DataError):
             return False
 
     def is_outdated(self, named: Named, source: Source, videos: Path) -> bool:
@@ -125,6 +125,14 @@ class Store(NamedTuple):
             return was is not None and _is_other(was, source, place / DATABASE)
         except (OSError, DataError):
             return False
+
+
+def _is_whole_file(place: Path) -> bool:
+    """Whether a file has all bytes and frames that were written to it."""
+    if missing_bytes(place):
+        return False
+    made, held = encoding.made_and_held(place)
+    return made is None or not encoding.lost_frames(made, held)
 
 
 def _is_other(was: _Was, source: Source, file: Path) -> bool:

@@ -24,7 +24,7 @@ from data.labels.label_file import LabelRow, read_together
 from data.labels.locate import VIDEOS
 from data.prepare.conversion_run import Ended, Plan, print_result
 from data.prepare.convert import end_on_sigterm
-from data.prepare.encoding import Encoded, Job, Settings, Unwritable, encode_video, made_before, made_now
+from data.prepare.encoding import Encoded, Job, Settings, Unwritable, encode_video, lost_frames, made_and_held, made_now
 from data.prepare.encoding import remove_leftovers as clean_up
 from data.prepare.labelled_sources import find_labelled_sources
 from data.prepare.report import Report, check_list, printable, progress_bar, write_problems
@@ -145,7 +145,7 @@ def _look(settings: Settings, job: Job) -> tuple[str, Sequence[str]]:
         now = made_now(settings, job)
         if not job.file.exists():
             return "", ()
-        before = made_before(job.file)
+        before, held = made_and_held(job.file)
         if missing := missing_bytes(job.file):
             return "failed", [f"{job.file} is cut short: {missing} bytes are missing at its end; delete it"]
     except OSError as error:
@@ -154,6 +154,8 @@ def _look(settings: Settings, job: Job) -> tuple[str, Sequence[str]]:
         return "failed", [str(error)]
     if before is None:
         return UNKNOWN, ()
+    if lost := lost_frames(before, held):
+        return "failed", [f"{job.file} {lost}; delete it"]
     differences = before.differences(now)
     return ("differs", differences) if differences else ("already there", before.warnings)
 

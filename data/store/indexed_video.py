@@ -18,6 +18,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from common.files import changed_at
 from common.files import reason as os_reason
 from data.store.crop_box import CropBox, copy_crop_of_whole
 from data.store.keyframe_index import WHOLE, FrameIndex
@@ -141,7 +142,7 @@ class IndexedVideo:
         if self._streams is not None:
             return
         status = os.stat(self._part.path)  # noqa: PTH116 - done for each clip, and Path is slow
-        if (status.st_size, status.st_mtime_ns) != (self._part.size, self._part.mtime):
+        if (status.st_size, changed_at(status)) != (self._part.size, self._part.mtime):
             raise VideoError("was changed since the videos were scanned: start again")
         self._streams = self._opened.enter_context(open_video(Path(self._part.path)))
         self._streams[1].codec_context.thread_count = 1

@@ -12,7 +12,7 @@ from torch import Tensor
 from common.errors import DataError
 from common.files import what_is_at
 from data.clips.dataset import known_rate
-from data.clips.one_video import SHORT_SIDE, crop_boxes, crops_of, read_clips
+from data.clips.one_video import SHORT_SIDE, crop_boxes, crops_of, read_views, to_clips
 from data.clips.sampling import ClipSampling, SampledFrames
 from data.clips.types import ClipRequest, ClipShape
 from data.store.crop_box import CropBox
@@ -25,6 +25,16 @@ class Video(NamedTuple):
 
     frames: int
     rate: float | None  # frames a second, on average; None if it is not known
+    times: tuple[float, ...] = ()  # of the frames of a file, and of the end of the last, in seconds from its start
+
+    def seconds(self, frame: int) -> float | None:
+        """When a frame begins, or (for the number of frames) the last one ends; None if that is not known.
+
+        Seconds from the start of a file, as label files have them, or from the first frame of a database.
+        """
+        if self.rate is None:
+            return None
+        return self.times[frame] if self.times else frame / self.rate
 
 
 class Piece(NamedTuple):
@@ -104,10 +114,9 @@ class Recorded:
 def read_whole(path: Path, sampling: ClipSampling, shape: ClipShape) -> tuple[Video, Piece]:
     """The views that an evaluation takes from a video. DataError if it cannot be read."""
     recorded = Recorded(sampling)
-    views = read_clips(path, recorded, shape)
-    video = recorded.video
-    if video.rate is None and is_database(path):
-        video = video._replace(rate=FrameStore(path).rate())
+    read = read_views(path, recorded, shape)
+    times = (*read.times, read.end) if read.times else ()
+    video, views = Video(recorded.video.frames, read.rate, times), to_clips(read.frames)
     frames = np.stack([clip.indices for clip in recorded.chosen])
     return video, Piece(views, frames, int(frames.min()), int(frames.max()))
 
@@ -128,9 +137,10 @@ def read_windows(
         raise DataError(f"{path} is no video file, and no folder of a {DATABASE}")
     try:
         reader = VideoReader(path, SHORT_SIDE)
-        video = Video(sum(1 for _ in reader), reader.rate)
-        if video.rate is None:
+        times = tuple(reader.time for _ in reader)
+        if reader.rate is None:
             raise VideoError("does not tell how many frames a second it has: leave --window out")
+        video = Video(len(times), reader.rate, (*times, times[0] + reader.seconds))
     except VideoError as error:
         raise DataError(f"{path} {error}") from error
     pieces = _plan(path, windows, video, sampling, shape)

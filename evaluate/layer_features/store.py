@@ -119,6 +119,7 @@ class FeatureFolder:
             "rate": found.rate,
             "shape": list(features.rows.shape),
             "rows": features.frames.tolist(),
+            "times": [[found.seconds(first), found.seconds(last + 1)] for first, last in features.frames.tolist()],
             "crc32": _checksum(features.rows),
         }
         file, rows = self.file(video), self._rows(video)
@@ -226,15 +227,25 @@ class FeatureFolder:
             count += 1
             file = self.file(video).relative_to(self.folder).as_posix()
             for row, (first, last) in enumerate(about["rows"]):
-                times = [_seconds(frame, about["rate"]) for frame in (first, last + 1)]
+                times = [_written(each) for each in _times(about, row)]
                 writer.writerow(
                     [video.name, file, row, *times, first, last, class_name, "" if label is None else label, split]
                 )
         return table.getvalue(), count
 
 
-def _seconds(frame: int, rate: float | None) -> str:
-    return "" if rate is None else f"{frame / rate:.3f}"
+def _times(about: Mapping[str, Any], row: int) -> tuple[float | None, float | None]:
+    """The start and end of a row. Older versions did not note them: there they count from the first frame."""
+    if "times" in about:
+        start, end = about["times"][row]
+        return start, end
+    first, last = about["rows"][row]
+    rate = about["rate"]
+    return (None, None) if rate is None else (first / rate, (last + 1) / rate)
+
+
+def _written(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.3f}"
 
 
 def state_of(video: FoundVideo) -> FileState:
@@ -267,7 +278,17 @@ def _is_about(about: Mapping[str, Any]) -> bool:
         and isinstance(rows, list)
         and shape[:1] == [len(rows)]
         and _are_frames(rows)
+        and _are_times(about.get("times", [[None, None]] * len(rows)), len(rows))
     )
+
+
+def _are_times(times: Any, number: int) -> bool:
+    """Whether each of so many rows has two times. Without a loop over the rows, as in `_are_frames`."""
+    if not isinstance(times, list) or len(times) != number:
+        return False
+    if not {*map(type, times)} <= {list} or not {*map(len, times)} <= {2}:
+        return False
+    return {*map(type, chain.from_iterable(times))} <= {int, float, type(None)}
 
 
 def _are_frames(rows: list[Any]) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from common.errors import NetworkError
 from common.normalisation import SRTG, Normalisation
+from common.text import composed
 from network.base import EPS, VideoNetwork
 from network.registry import create_network, network_names
 from network.weights.averages import weights_to_use, without_averages
@@ -202,7 +203,8 @@ def load_weights(
     """Load every tensor that has the same name and shape in `state_dict` and in `network`.
 
     If both class lists are given and hold the same names in another order, the classifier's rows are reordered; if
-    they hold different names, the classifier is skipped, even if the shapes agree. Another precision is converted.
+    they hold different names, the classifier is skipped, even if the shapes agree. The two Unicode forms of a name are
+    the same. Another precision is converted.
     NetworkError if no tensor fits or, with `strict`, if any does not, and for values as in `tensors.converted`; the
     network is then unchanged.
     """
@@ -211,9 +213,8 @@ def load_weights(
     has_other_classes = False
     if checkpoint_classes is not None and network_classes is not None:
         _check_class_count(state_dict, checkpoint_classes)
-        has_other_classes = sorted(checkpoint_classes) != sorted(network_classes)
-        if not has_other_classes:
-            row_order = [checkpoint_classes.index(name) for name in network_classes]
+        row_order = _row_order(checkpoint_classes, network_classes)
+        has_other_classes = row_order is None
     matching: dict[str, Tensor] = {}
     skipped: list[SkippedTensor] = []
     for name in [name for name in state_dict if name in own]:
@@ -292,6 +293,19 @@ def _check_pool(network: VideoNetwork, source: str) -> None:
             f"the checkpoint's networks, such as {source}, have another max-pool after the stem than {network.name}: "
             "with its weights this network would compute something else"
         )
+
+
+def _row_order(checkpoint_classes: Sequence[str], network_classes: Sequence[str]) -> list[int] | None:
+    """The row of each class of the network in the checkpoint's classifier; None if the classes are others.
+
+    Names that went over a Mac may be in the other Unicode form.
+    """
+    old, new = list(checkpoint_classes), list(network_classes)
+    if sorted(old) != sorted(new):
+        old, new = list(map(composed, old)), list(map(composed, new))
+        if sorted(old) != sorted(new) or len(set(old)) < len(old):
+            return None
+    return [old.index(name) for name in new]
 
 
 def _check_class_count(state_dict: Mapping[str, Tensor], classes: Sequence[str]) -> None:

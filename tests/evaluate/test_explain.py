@@ -180,7 +180,16 @@ def test_scores_are_those_of_an_evaluation(tmp_path):
     with torch.inference_mode():
         expected = model.network(preprocessing.normalise()(clips)).softmax(dim=1).mean(dim=0)
     torch.testing.assert_close(views.of_video, expected)
-    assert views.video == Video(40, pytest.approx(25))
+    assert views.video[:2] == (40, pytest.approx(25))
+    assert views.video.times == pytest.approx([number / 25 for number in range(41)])
+
+
+def test_frames_have_the_times_of_their_file():
+    """Of a picture that starts after the sound, they were those of another moment than players show."""
+    frames = np.array([0, 1])
+    assert explain._labels(Video(2, 25.0, (2.0, 2.04, 2.08)), frames) == ["frame 1, 2.00 s", "frame 2, 2.04 s"]
+    assert explain._labels(Video(2, 25.0), frames) == ["frame 1, 0.00 s", "frame 2, 0.04 s"]
+    assert explain._labels(Video(2, None), frames) == ["frame 1", "frame 2"]
 
 
 def test_the_cursor_of_a_film_moves_with_its_frames(tmp_path):

@@ -14,6 +14,7 @@ from data.clips.one_video import read_clips
 from evaluate import features
 from evaluate.model import load_model
 from network import registry
+from tests.data.store.test_video_spans import encode_with_sound
 from tests.evaluate.tiny_model import BUILDERS, FRAMES, exit_status, write_checkpoint
 from tests.numbered import encode_numbered_video, frame_number, write_numbered_database
 from tests.small_dataset import CLASSES, write_small_dataset
@@ -148,6 +149,19 @@ def test_windows_have_the_frames_of_their_seconds(checkpoint, tmp_path, monkeypa
     for row, (clip,) in zip(rows, seen, strict=True):
         assert len(clip) == FRAMES and clip == sorted(clip)
         assert int(row["first_frame"]) <= clip[0] < clip[-1] <= int(row["last_frame"])
+
+
+@pytest.mark.parametrize("flags", [("--window", "0.4", "--stride", "0.4"), ()])
+def test_times_are_those_of_the_file(checkpoint, tmp_path, flags):
+    """Of a picture that starts 2 s after the sound, rows lay 2 s before the times of labels and of `predict`."""
+    (tmp_path / "videos").mkdir()
+    encode_with_sound(tmp_path / "videos" / "v.mp4", 20, 2, "libx264", "aac")
+    assert run(checkpoint, tmp_path / "videos", "--output", tmp_path / "f", *flags) == 0
+    rows = index_of(tmp_path / "f")
+    assert len(rows) == (2 if flags else 1)
+    for row in rows:
+        times = [2 + int(row["first_frame"]) / 25, 2 + (int(row["last_frame"]) + 1) / 25]
+        assert [float(row["start"]), float(row["end"])] == pytest.approx(times, abs=1e-3)
 
 
 def test_shards_fill_one_folder_as_one_run_does(dataset, checkpoint, tmp_path):

@@ -17,7 +17,8 @@ from common.normalisation import Normalisation
 from common.options import differences, flag_name, plain
 from common.processes import environment_number
 from common.ranks import Ranks
-from common.text import quoted, shortened
+from common.text import composed, quoted, shortened
+from data.labels.text import note_on_form
 from evaluate.known_videos import Contents, other_content, other_dataset
 from network import VideoNetwork
 from network.weights.averages import AVERAGES, without_averages
@@ -245,10 +246,12 @@ def check_same_run(
         old = list(start.checkpoint["classes"])
         pairs = zip(old, classes, strict=False)
         first = next((pair for pair in pairs if pair[0] != pair[1]), (len(old), len(classes)))
+        forms = {composed(name): name for name in classes}
+        form = next(filter(None, (note_on_form(name, forms.get(composed(name), name)) for name in old)), "")
         raise DataError(
             f"{start.path} was trained with other classes or another class order ({quoted(first[0])}, in the labels "
-            f"now {quoted(first[1])}): restore the label files, or load its weights into a new run: --pretrained-3d "
-            "without --resume-epoch"
+            f"now {quoted(first[1])}){form}: restore the label files, or load its weights into a new run: "
+            "--pretrained-3d without --resume-epoch"
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from common.options import differences
+from common.text import composed
 from data.labels.content import Content
 from data.labels.video_list import VideoList
 from evaluate.known_videos import Contents, count_trained, other_content, trained_text, trained_videos
@@ -75,7 +76,8 @@ def warning_of_trained(path: object, checkpoint: Checkpoint | None, videos: Vide
         return ""
     before = training_facts(checkpoint)["options"].get("variant")
     classes = (saved_facts(checkpoint) or {}).get("classes")
-    if not before or before == options.variant or sorted(classes or ()) != sorted(videos.classes):
+    old, new = (sorted(map(composed, names)) for names in (classes or (), videos.classes))
+    if not before or before == options.variant or old != new:
         return ""
     return (
         f"{path} was trained on variant or split {before} of these classes, this run has {options.variant}: its "

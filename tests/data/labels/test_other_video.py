@@ -5,13 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from data.labels.other_video import has_clearly_other_name, other_class
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.other_video import has_clearly_other_name, other_class, other_file
 from data.labels.passport import passport_lines, passport_of, warning_of_others
+from data.labels.splits import load_splits
 from data.labels.video_list import FoundVideo, VideoList, pack
-from data.prepare import convert, verify
+from data.prepare import convert, resize, verify
+from data.store.cut_tag import MadeFrom
 from data.store.origin import read_origin
+from tests.data.store.tags import rewritten
 from tests.numbered import encode_numbered_video, numbered_jpegs, write_database
 
+SPEC = DatasetSpec("custom", "train.csv", "val.csv")
 NAMES_OF = {"run": ("001", "r_2"), "walk fast": ("001", "w_2")}
 CLASSES = tuple(NAMES_OF)
 
@@ -63,6 +68,80 @@ def test_exchanged_databases_of_one_name_are_told(jpg: Path) -> None:
     swap(jpg / "run" / "001", jpg / "walk fast" / "001")
     (line,) = lines(jpg)
     assert "2 of 4 videos" in line and "run/001 was made from" in line and "walk fast" in line
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """The same videos as files that resize made."""
+    for number, (label, videos) in enumerate(NAMES_OF.items()):
+        for name in videos:
+            encode_numbered_video(tmp_path / "in" / label / f"{name}.mp4", 4, start=10 * number)
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    rows = "".join(f"{label},{name}\n" for label, names in NAMES_OF.items() for name in names)
+    for split in ("train", "val"):
+        (labels / f"{split}.csv").write_text("label,id\n" + rows)
+    assert resize.main([str(tmp_path / "in"), str(tmp_path), "--workers", "1"]) == 0
+    return tmp_path / "videos"
+
+
+def lines_of_files(files: Path) -> list[str]:
+    """The warnings on the videos of the labels."""
+    passport = passport_of(load_splits(files.parent, SPEC, source="videos").val, "val")
+    assert passport["unreadable"] == 0
+    return warning_of_others(passport)
+
+
+def swap_files(one: Path, other: Path) -> None:
+    """Exchange two files."""
+    one.rename(one.with_name("t"))
+    other.rename(one)
+    one.with_name("t").rename(other)
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize(("one", "other"), [("run/r_2", "walk fast/w_2"), ("run/001", "walk fast/001")])
+def test_exchanged_files_are_told(files: Path, one: str, other: str, is_old: bool) -> None:
+    """They were trained on and evaluated under each other's labels without a word, though their tags say it."""
+    if is_old:
+        for path in files.rglob("*.mp4"):
+            rewritten(path, lambda tag: {name: value for name, value in tag.items() if name != "video"})
+    assert lines_of_files(files) == []
+    swap_files(files / f"{one}.mp4", files / f"{other}.mp4")
+    (line,) = lines_of_files(files)
+    assert line.startswith("val: 2 of 4 videos looked at have a file of another video")
+    assert f"{one}.mp4 was made from '{other}.mp4'" in line and "data.prepare.resize" in line
+    assert resize.main([str(files.parent / "in"), str(files.parent), "--workers", "1"]) == 1
+    listed = (files.parent / "resize_failures.csv").read_text()
+    assert listed.count("differs") == 2 and f"{one}.mp4" in listed
+
+
+def test_files_that_were_moved_or_renamed_are_not_told(files: Path) -> None:
+    """Labels that correct a class, ids of other names and cut copies are common, and right."""
+    (files / "run" / "r_2.mp4").rename(files / "walk fast" / "r_2.mp4")
+    (files / "run" / "001.mp4").rename(files / "run" / "subject 1.mp4")
+    (files / "walk fast").rename(files / "walk_fast")
+    for split in ("train", "val"):
+        rows = "walk fast,r_2\nwalk fast,001\nrun,subject 1\n"
+        (files.parent / "labels" / f"{split}.csv").write_text("label,id\n" + rows)
+    assert lines_of_files(files) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "video"),
+    [
+        ("run/001.mp4", ""), ("run/take/001.mp4", ""), ("other/take.mp4", ""), ("lone.mp4", ""), ("", ""),
+        ("walk fast/dQw4w9WgXcQ.mp4", ""), ("run/a.mp4", "run/x_1"), ("run/a.mp4", "gone/b"), ("x", "/"), ("x", "x"),
+    ],
+)  # fmt: skip
+def test_tags_of_other_names_are_not_told(tmp_path: Path, source: str, video: str) -> None:
+    """`folder` makes ids of the names of folders, too; older versions did not note them."""
+    for label, name in (("run", "take_001"), ("run", "001"), ("walk fast", "dQw4w9WgXcQ")):
+        (tmp_path / label).mkdir(exist_ok=True)
+        (tmp_path / label / f"{name}.mp4").touch()
+    path = tmp_path / "run" / ("X-01.mp4" if video == "run/x_1" else "take_001.mp4")
+    path.touch()
+    assert other_file(path, MadeFrom(source, video, is_part=False)) == ""
 
 
 NAMES = {  # of a folder: what its database may name without a warning

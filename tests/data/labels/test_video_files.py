@@ -18,10 +18,12 @@ from data.clips.types import ClipRequest, ClipShape
 from data.labels import index_cache
 from data.labels.content import UNREAD, content_of
 from data.labels.dataset_spec import DatasetSpec
+from data.labels.passport import passport_of
 from data.labels.splits import Splits, load_splits, load_val
 from data.store.frame_store import write_frames
 from data.store.indexed_video import IndexedVideo
 from data.store.video_file import VideoReader
+from data.store.video_source import VideoPart
 from tests.numbered import encode_numbered_video, frame_numbers, jpeg
 from tests.other_user import without_rights
 
@@ -254,6 +256,23 @@ def test_files_are_indexed_once_and_again_if_they_change(disk: Disk, indexed: li
     os.utime(disk.root / "videos/wave/a.mp4", ns=(1, 1))  # as after a restore: it may be another file
     disk.load()
     assert indexed[4:] == ["a.mp4"]
+
+
+def test_a_file_with_a_time_that_no_array_holds_is_read(disk: Disk, indexed: list[str]) -> None:
+    """A camera with a wrong clock, or an archive, ended each start with a traceback."""
+    path = disk.files("wave/a.mp4", "wave/b.mp4").root / "videos/wave/a.mp4"
+    os.utime(path, (13_569_465_600, 13_569_465_600))  # the year 2400
+    if path.stat().st_mtime_ns < 2**63:
+        pytest.skip("the file system has no such times")
+    disk.labels(["wave,a"], ["wave,b"])
+    for _ in range(2):
+        splits = disk.load()
+        assert passport_of(splits.train, "train")["unreadable"] == 0
+        part = splits.train.place(0)
+        assert isinstance(part, VideoPart)
+        with IndexedVideo(part) as video:
+            assert len(video.read([0])) == 1
+    assert len(indexed) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "byte", "text", "fifo", "gone"])

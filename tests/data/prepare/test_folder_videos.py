@@ -15,6 +15,7 @@ from data.store.origin import file_content
 from data.store.video_file import VideoReader
 from network.weights.reading import read_checkpoint
 from tests.data.prepare.test_folder import keep_signal_handler, labels, make, sources, split_of
+from tests.data.store.tags import rewritten
 from tests.numbered import encode_numbered_video, frame_number, numbered_jpegs
 from tests.processes import Server
 from tests.runs import LAST, RUN, TINY, TINY_FLAGS
@@ -112,12 +113,16 @@ def test_a_second_run_adds_and_tells_what_differs(tmp_path: Path) -> None:
     assert run(videos, out, "--crf", 30) == 0 and set(split_of(out)) == set(after)
 
 
-def test_a_file_that_was_cut_since_is_not_taken_for_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_whole_file", [False, True])
+def test_a_file_that_was_cut_since_is_not_taken_for_whole(tmp_path: Path, is_whole_file: bool) -> None:
     """It would come into the label files of a run that begins with it."""
     videos, out = make(tmp_path / "raw", "wave/1.mp4 wave/2.mp4 wave/3.mp4 jump/1.mp4 jump/2.mp4"), tmp_path / "out"
     assert run(videos, out) == 0
     made = out / "videos/wave/3.mp4"
-    made.write_bytes(made.read_bytes()[:-100])
+    if is_whole_file:  # of another program, which keeps the tag
+        rewritten(made, dict, frames=2)
+    else:
+        made.write_bytes(made.read_bytes()[:-100])
     assert run(videos, out) == 1 and problems(out) == [("failed", "wave/3.mp4")]
     assert "wave/3" not in split_of(out)
     made.unlink()

@@ -21,6 +21,7 @@ from data.prepare.encoding import Job, Settings, made_before
 from data.prepare.resize import main
 from data.store.keyframe_index import index_video
 from data.store.video_file import Span, VideoReader
+from tests.data.store.tags import rewritten
 from tests.data.store.test_video_file import corner_frame, corners_of, patterned, set_display_matrix
 from tests.data.store.test_video_spans import encode_with_sound
 from tests.numbered import encode_numbered_video, encode_video, frame_number, numbered_jpegs
@@ -169,6 +170,21 @@ def test_a_second_run_makes_nothing_again_and_says_what_differs(tmp_path: Path) 
     assert [(kind, item) for kind, item, _ in problems(out)] == [("differs", "wave/a.mp4")]
     assert resize(videos, out, "--short-side", 48, "--replace") == 0
     assert len(numbers(made)) == 25 and problems(out) == []
+
+
+def test_a_file_that_another_program_shortened_is_a_failure(tmp_path: Path) -> None:
+    """`ffmpeg -t 1 -c copy` keeps the tag: a rerun said "already there", and training had fewer frames."""
+    videos, out = tmp_path / "VIDEOS", tmp_path / "out"
+    encode_numbered_video(videos / "wave/a.mp4", 20)
+    assert resize(videos, out) == 0
+    made = out / "videos/wave/a.mp4"
+    before = made_before(made)
+    assert before is not None and (before.frames, before.video) == (20, "wave/a")
+    rewritten(made, dict, frames=16)
+    assert resize(videos, out) == 1
+    assert [(kind, "16 of the 20 frames" in reason) for kind, _, reason in problems(out)] == [("failed", True)]
+    rewritten(made, lambda tag: {name: value for name, value in tag.items() if name not in ("frames", "video")})
+    assert resize(videos, out) == 0  # older versions do not tell
 
 
 def test_failures_are_listed_and_leave_nothing(tmp_path: Path) -> None:

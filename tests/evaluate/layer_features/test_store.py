@@ -49,6 +49,30 @@ def rows_file(folder: FeatureFolder, name: str) -> Path:
     return folder.folder / "rows" / f"{name}.json"
 
 
+def test_rows_have_the_times_of_their_frames_or_those_of_older_versions(folder, videos, tmp_path):
+    """A late picture or a varying rate; rows that are there already stay."""
+    times = (2.0, *range(3, 14))
+    found = Video(12, 30.0, (*times, 14.5))
+    rows = Pooled(np.zeros((2, 3), np.float32), np.array([[0, 5], [6, 11]]))
+    folder.write(videos[0], state_of(videos[0]), found, rows)
+    path = rows_file(folder, videos[1].name)
+    about = json.loads(path.read_text())
+    del about["times"]
+    path.write_text(json.dumps(about))
+    folder.write_index([Listed(video, "", None, "") for video in videos])
+    lines = (folder.folder / "index.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[3:5] for line in lines] == [
+        ["2.000", "8.000"], ["8.000", "14.500"], ["0.000", "0.200"], ["0.200", "0.400"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("times", [None, [], [[0, 1]], [[0, 1], [1]], [[0, 1], "ab"], [[0, 1], [1, "2"]], 7])
+def test_damaged_times_are_computed_again(folder, videos, times):
+    path = rows_file(folder, videos[0].name)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"times": times}))
+    assert folder.about(videos[0]) is None
+
+
 def test_what_was_written_is_there(folder, videos, tmp_path):
     for each in (folder, opened(tmp_path)):
         assert each.about(videos[1])["rate"] == 30 and (each.load(videos[1]) == 1).all()

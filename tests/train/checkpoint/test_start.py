@@ -1,6 +1,7 @@
 """Where a run starts: what the flags and the folder mean together."""
 
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.network.weights.other_projects import weights_of
 from tests.network.weights.test_inflating import flat_shapes
 from tests.plans import make_plan
 from tests.tiny_network import TinyNetwork
+from train.checkpoint.checks import check_resumable
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.source import source_facts
@@ -394,6 +396,15 @@ def test_a_run_does_not_go_on_with_other_classes_or_another_order(classes, first
         check_same_run(StartingPoint(Path("x.pth"), own(), is_resume=True), dict(FACTS), classes)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_classes_in_another_unicode_form_are_told_by_their_escapes(order):
+    """The message had the same name twice, or two that had nothing to do with it."""
+    saved = own() | {"classes": ["gehen", "Übung", "x"]}
+    classes = ["gehen", "U\u0308bung", "x"][::order]
+    with pytest.raises(DataError, match=r"Unicode form: '\\xdcbung' and 'U\\u0308bung'.*--pretrained-3d"):
+        check_same_run(StartingPoint(Path("x.pth"), saved, is_resume=True), dict(FACTS), classes)
+
+
 def options_of(changes):
     used = {name: tuple(value) if isinstance(value, list) else value for name, value in (OPTIONS | changes).items()}
     return TrainOptions(**used)
@@ -593,6 +604,14 @@ def test_a_2d_network_is_inflated_and_its_file_is_known_again(folder, tmp_path, 
     assert find_starting_point(folder, None, "auto", inflate=tmp_path / "resnet.pth").is_resume
     with pytest.raises(NetworkError, match="--inflate"):
         load_pretrained(target, StartingPoint(None, start.checkpoint), CLASSES)
+
+
+def test_a_source_with_a_time_after_2262_lets_its_run_go_on(tmp_path):
+    """The checkpoints of a run that started from such a file would have been refused as damaged."""
+    path = tmp_path / "x.pth"
+    torch.save(own(), path)
+    os.utime(path, (13_569_465_600, 13_569_465_600))
+    check_resumable(path, own() | {"source": source_facts(path, own())})
 
 
 def test_a_resumed_run_with_other_inflated_weights_is_refused(folder, tmp_path):
