@@ -21,7 +21,12 @@ Points = list[tuple[int, float, float]]
 """Step, value, time in seconds since 1970."""
 
 
-def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
+def event_files(folder: Path) -> list[Path]:
+    """TensorBoard's files in a folder, in the order of time."""
+    return sorted(folder.glob("events.out.tfevents.*"))
+
+
+def read_scalars(files: Sequence[Path], tags: Sequence[str]) -> dict[str, Points]:
     """The points of each scalar whose name begins with one of `tags`, by step; a resumed run replaces later ones.
 
     DataError if a file is damaged, OSError if it cannot be read. The end of a file may be missing: a run writes it.
@@ -31,7 +36,7 @@ def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
 
     found: dict[str, dict[int, tuple[float, float]]] = {}
     words = [RESTART, *(tag.encode() for tag in tags)]  # to parse no more of a file than is needed
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in files:
         for record in _records(path):
             if not any(word in record for word in words):
                 continue

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from common.errors import DataError
@@ -16,8 +16,8 @@ from common.text import shortened
 from train.checkpoint.attempts import read_plain_part
 from train.monitor.reported import SPLITS, rows_of_others
 from train.monitor.score_files import FILES, Row, parse_rows, validation_changes
-from train.report.events import Points, read_scalars
-from train.report.problems import Problems, number, read_json
+from train.report.events import Points, event_files, read_scalars
+from train.report.problems import Problems, inside, number, read_json
 from train.run_folder import OPTIONS
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
@@ -83,15 +83,15 @@ def read_run(folder: Path, problems: Problems) -> RunFiles:
     """The files of the run in a folder; what cannot be read is noted and left out."""
     run = RunFiles(folder)
     with problems.noted(folder / OPTIONS, "what it says of the run"):
-        run.facts = read_json(folder / OPTIONS)
+        run.facts = read_json(inside(folder, folder / OPTIONS))
     for name, path in zip(("train", "val"), (folder / each for each in FILES), strict=True):
         with problems.noted(path, "its curve"):
-            setattr(run, name, _epochs(parse_rows(path, SCORE_COLUMNS)))
+            setattr(run, name, _epochs(parse_rows(inside(folder, path), SCORE_COLUMNS)))
     with problems.noted(folder / PASSPORT, "the passport"):
-        run.passport = read_json(folder / PASSPORT)
+        run.passport = read_json(inside(folder, folder / PASSPORT))
     with problems.noted(folder, "the list of checkpoints"):
         run.checkpoints = _checkpoints(folder)
-    run.plain = _newest_checkpoint(run) or {}
+    run.plain = _newest_checkpoint(run, problems) or {}
     run.mixed = list(_mixed_scores(run))
     problems.notes += (f"{folder}: {line}" for line in run.mixed)
     try:
@@ -103,7 +103,7 @@ def read_run(folder: Path, problems: Problems) -> RunFiles:
     if run.no_plan:
         problems.notes.append(f"{folder}: no plan is shown: {run.no_plan}")
     with problems.noted(folder / "tensorboard", "the waiting share and the gates over training"):
-        run.scalars = read_scalars(folder / "tensorboard", (GATES, WAITING))
+        run.scalars = read_scalars(_event_files(folder), (GATES, WAITING))
     _read_times(run, problems)
     return run
 
@@ -138,12 +138,18 @@ def _checkpoints(folder: Path) -> list[CheckpointFile]:
     return sorted(CheckpointFile(name, state.st_size, state.st_mtime) for name, state in states)
 
 
-def _newest_checkpoint(run: RunFiles) -> Mapping[str, Any] | None:
+def _event_files(folder: Path) -> list[Path]:
+    """TensorBoard's files of a run, in their order; DataError if one is reached through a link out of its folder."""
+    return [inside(folder, path) for path in event_files(inside(folder, folder / "tensorboard"))]
+
+
+def _newest_checkpoint(run: RunFiles, problems: Problems) -> Mapping[str, Any] | None:
     files = [file for file in run.checkpoints if file.name.endswith(".pth")]
     files.sort(key=lambda file: (file.name.endswith("_last.pth"), file.time), reverse=True)
     for file in files[:3]:
-        if plain := read_plain_part(run.folder / file.name):
-            return plain
+        with problems.noted(run.folder / file.name, "what it says of the run"):
+            if plain := read_plain_part(inside(run.folder, run.folder / file.name)):
+                return plain
     return None
 
 
@@ -175,9 +181,9 @@ def _videos_in(passport: Mapping[str, Any]) -> object:
 
 def _read_times(run: RunFiles, problems: Problems) -> None:
     """When the run began and wrote its last line: from its log, else from TensorBoard, else from the files."""
-    name = str(run.options.get("log_file") or "train.log")
-    with problems.noted(run.folder / name):
-        run.began, run.ended = _log_times(run.folder / name)
+    path = run.folder / PurePath(str(run.options.get("log_file") or "train.log")).name  # --log-file may be any path
+    with problems.noted(path, "its times"):
+        run.began, run.ended = _log_times(inside(run.folder, path))
     stamps = [time for points in run.scalars.values() for _, _, time in points]
     if not run.began:
         with suppress(OSError):

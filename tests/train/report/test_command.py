@@ -151,6 +151,57 @@ def test_frames_of_another_place_than_the_dataset_are_not_in_the_page(tmp_path, 
     assert status == 2 and "none is no folder" in err
 
 
+LINKS = {
+    "options.json": "of/options.json",
+    "scores_val.csv": "of/scores_val.csv",
+    "passport.json": "docker/config.json",
+    "tensorboard": "of/tensorboard",
+    "train.log": "of/train.log",
+    "srtg_r3d_10_last.pth": "of/srtg_r3d_10_last.pth",
+    "evaluation_val_5x3": "of/evaluation_val_5x3",
+    "evaluation_val_5x3/summary.json": "of/evaluation_val_5x3/summary.json",
+    "evaluation_val_5x3/per_class.csv": "of/evaluation_val_5x3/per_class.csv",
+    "evaluation_val_5x3/confusion.png": "of/evaluation_val_5x3/confusion.png",
+    "evaluation_val_5x3/worst.csv": "of/evaluation_val_5x3/worst.csv",
+}
+
+
+def write_full_run(folder):
+    run = write_run(folder)
+    write_evaluation(run, ["a", "b"])
+    (run / "train.log").write_text("2026-03-04 05:06:07,000 INFO begins\n")
+    progress = Progress(epoch=4, global_step=30).state_dict()
+    torch.save({"position": {"epoch": 4, "step": 0}, "progress": progress}, run / "srtg_r3d_10_last.pth")
+    return run
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_a_link_out_of_the_folder_of_a_run_is_not_followed(tmp_path, report, name):
+    """A run that someone sent would put a file of passwords, or any picture, into a page that is sent on."""
+    run = write_full_run(tmp_path / "run")
+    write_full_run(tmp_path / "of")
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "config.json").write_text('{"auths": {"registry": {"auth": "c2VjcmV0"}}}')
+    (run / name).rename(tmp_path / "before")
+    (run / name).symlink_to(tmp_path / LINKS[name])
+    status, _, err = report(run)
+    said = f"{run / name} is reached through a link out of the run's folder"
+    assert status == 1 and said in err and said in page_of(run).text() and "c2VjcmV0" not in page_of(run).text()
+    (run / name).unlink()
+    (tmp_path / "before").rename(run / f"{name}.own")  # a link within the folder, which is reached through a link, is
+    (run / name).symlink_to(run / f"{name}.own")
+    (tmp_path / "linked").symlink_to(run)
+    assert (report(tmp_path / "linked")[0], sections(page_of(run))) == (0, ALL)
+
+
+def test_a_loop_of_links_and_a_log_of_elsewhere_are_no_traceback(tmp_path, report):
+    run = write_run(tmp_path / "run", log_file="/dev/zero")
+    (run / "passport.json").unlink()
+    (run / "passport.json").symlink_to("passport.json")
+    status, _, err = report(run)
+    assert status == 1 and "passport.json" in err and "zero" not in err
+
+
 def test_a_run_that_has_only_its_options(tmp_path, report):
     run = write_run(tmp_path / "run", epochs=0)
     (run / "passport.json").unlink()
