@@ -112,13 +112,13 @@ def _time_of(folder: Path, date: object) -> float:
     return (folder / SUMMARY).stat().st_mtime
 
 
-def _score_sets(scores: object, clips: str) -> Iterator[tuple[str, Scores]]:
+def _score_sets(scores: object, clips: str, depth: int = 3) -> Iterator[tuple[str, Scores]]:
     """{"top1": number or {"value", "low", "high"}}, or such a thing for each number of clips, in a dict or a list."""
     if isinstance(scores, list):
         for entry in scores:
-            yield from _score_sets(entry, clips)
+            yield from _score_sets(entry, clips, depth - 1) if depth else ()
         return
-    if not isinstance(scores, Mapping):
+    if not isinstance(scores, Mapping) or not depth:
         return
     found = {str(name): value for name, entry in scores.items() if (value := _value(entry)) is not None}
     of_clips = found.pop("clips", None)
@@ -127,7 +127,7 @@ def _score_sets(scores: object, clips: str) -> Iterator[tuple[str, Scores]]:
         return
     for name, entry in scores.items():
         digits = re.search(r"\d+", str(name))
-        yield from _score_sets(entry, digits[0] if digits else clips)
+        yield from _score_sets(entry, digits[0] if digits else clips, depth - 1)
 
 
 def _value(entry: object) -> Value | None:

@@ -14,6 +14,7 @@ from common.files import open_plain, what_is_at
 from common.options import read_options
 from common.text import shortened
 from train.checkpoint.attempts import read_plain_part
+from train.checkpoint.checks import is_option, is_scalar
 from train.monitor.reported import SPLITS, rows_of_others
 from train.monitor.score_files import FILES, Row, parse_rows, validation_changes
 from train.report.events import Points, event_files, read_scalars
@@ -62,16 +63,47 @@ class RunFiles:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the run by name, as plain types; those of the checkpoint where options.json has none."""
+        """The options of the run by name, as plain types; those of the checkpoint where options.json has none.
+
+        Values that no run has are left out: a nested list, or one of thousands of numbers, may take hours.
+        """
+        return {name: value for name, value in self._saved_options().items() if is_option(value)}
+
+    @property
+    def odd_options(self) -> list[str]:
+        """The names of the options that are left out."""
+        return [name for name, value in self._saved_options().items() if not is_option(value)]
+
+    def _saved_options(self) -> dict[str, Any]:
         for holder in (self.facts, self.plain):
-            if isinstance(holder.get("options"), dict):
-                return dict(holder["options"])
+            if isinstance(options := holder.get("options"), dict):
+                return {name: value for name, value in options.items() if isinstance(name, str)}
         return {}
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Name and gates of the network, as the checkpoint or else the options say."""
+        if isinstance(saved := self.plain.get("network"), Mapping):
+            return _scalars(saved)
+        options = self.options
+        found = {"name": options.get("network")} if options.get("network") else {}
+        return found | ({"gates": options["gates"]} if "gates" in options else {})
+
+    @property
+    def versions(self) -> dict[str, Any]:
+        """The versions of the libraries by name."""
+        saved = self.facts.get("versions") or self.plain.get("versions")
+        return _scalars(saved) if isinstance(saved, Mapping) else {}
 
     @property
     def changes(self) -> dict[int, str]:
         """The rows of `val` from which on the validation is another."""
         return validation_changes(self.val)
+
+
+def _scalars(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The plain values: a nested list of a few bytes, as of a made checkpoint, can take years to show."""
+    return {name: value for name, value in values.items() if isinstance(name, str) and is_scalar(value)}
 
 
 def is_run(folder: Path) -> bool:
@@ -165,6 +197,9 @@ def _plan_of(run: RunFiles) -> Plan:
     saved = run.options
     if not saved:
         raise DataError(f"there are no options in {OPTIONS}")
+    if odd := run.odd_options:
+        named = shortened(", ".join(odd), 60)
+        raise DataError(f"{OPTIONS} or the checkpoint has values that no run has, which are left out ({named})")
     videos = run.plain.get("num_videos") or _videos_in(run.passport)
     if not isinstance(videos, int):
         raise DataError("no checkpoint says how many training videos there are")

@@ -16,6 +16,7 @@ from common.cli import run_command
 from evaluate.model import load_model
 from network import registry
 from tests.evaluate.tiny_model import BUILDERS, write_checkpoint
+from tests.numbered import encode_numbered_video
 from tests.runs import RUN, TINY, TINY_FLAGS
 from tests.train.report.made_run import write_csv, write_evaluation, write_events, write_run
 from tests.train.report.read_page import Page
@@ -149,6 +150,70 @@ def test_frames_of_another_place_than_the_dataset_are_not_in_the_page(tmp_path, 
     assert (status, err) == (0, "") and f"its frames are from {small_dataset.resolve()}" in out
     status, _, err = report(run, "--dataset", tmp_path / "none")
     assert status == 2 and "none is no folder" in err
+
+
+def nested(depth, count=1):
+    value = ["x"]
+    for _ in range(depth):
+        value = [value] * count
+    return value
+
+
+@pytest.mark.parametrize("field", ["options", "versions", "network"])
+def test_a_checkpoint_of_nested_lists_is_shown_at_once(tmp_path, report, field):
+    """A list of lists that share their values takes a few bytes in a file, and years to show."""
+    run = write_run(tmp_path / "run")
+    facts = json.loads((run / "options.json").read_text())
+    facts.pop(field, None)
+    (run / "options.json").write_text(json.dumps(facts))
+    state = {"position": {"epoch": 4, "step": 0}, "progress": Progress(epoch=4, global_step=30).state_dict()}
+    state[field] = {"name": nested(40, 10), "gates": True, "seed": 25811}
+    torch.save(state, run / "srtg_r3d_10_last.pth")
+    assert report(run)[0] == 0
+    assert field != "options" or "25811" in page_of(run).text("command")
+
+
+def test_facts_nested_more_deeply_than_python_shows_are_no_traceback(tmp_path, report):
+    """Each file of a run may be edited, or made."""
+    run = write_run(tmp_path / "run", network=nested(900))
+    folder = write_evaluation(run, ["a", "b"])
+    facts = json.loads((run / "options.json").read_text())
+    deep = {"versions": {"a": nested(900), "torch": "2.13.1"}, "git": nested(900), "command": ["x.py", nested(900)]}
+    (run / "options.json").write_text(json.dumps(facts | deep))
+    (run / "passport.json").write_text(json.dumps({"train": {"videos": 40, "sizes": {"a": nested(900)}}}))
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(summary | {"by_clips": nested(900), "clip": nested(900)}))
+    status, _, err = report(run)
+    assert status == 0 and "no plan is shown" in err and "network" in err
+    assert "2.13.1" in page_of(run).text("command") and "61.2" in page_of(run).text()
+
+
+def test_an_option_of_thousands_of_values_makes_no_plan(tmp_path, report):
+    """The phases of 20,000 lr steps took hours."""
+    run = write_run(tmp_path / "run", lr_steps=list(range(1, 20_000)), end_epoch=4_000_000)
+    status, _, err = report(run)
+    assert status == 0 and "no plan is shown" in err and "lr_steps" in err
+    assert "lr-steps" not in page_of(run).text("command")
+
+
+def test_a_validation_that_changes_thousands_of_times_is_not_marked(tmp_path, report):
+    """Each change was compared with each epoch: a file of 200 KB took minutes."""
+    run = write_run(tmp_path / "run")
+    rows = [(epoch, 1, 5, 9, epoch % 2) for epoch in range(1, 10_000)]
+    write_csv(run / "scores_val.csv", ("epoch", "loss", "top1", "videos", "video_list"), rows)
+    assert report(run)[0] == 0
+    text = page_of(run).text("curves")
+    assert "changed 9,998 times" in text and "from epoch" not in text
+
+
+def test_a_video_that_takes_long_to_decode_has_no_frames(tmp_path, report, monkeypatch):
+    """A small file of huge frames held the command for an hour."""
+    monkeypatch.setattr("train.report.evaluation_parts.MOST_SECONDS", -1)
+    file = encode_numbered_video(tmp_path / "data" / "videos" / "clap" / "v.mp4", 20)
+    run = write_run(tmp_path / "run", dataset=str(tmp_path / "data"))
+    write_evaluation(run, ["clap", "jump"], worst=[worst_row(tmp_path, "clap/v", file)])
+    status, _, err = report(run)
+    assert status == 0 and "v.mp4 takes too long to decode" in err
 
 
 LINKS = {
