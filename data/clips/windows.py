@@ -15,6 +15,7 @@ from data.clips.sampling import ClipSampling
 from data.clips.types import ClipShape
 from data.store.crop_box import CropBox
 from data.store.frame_store import FrameStore
+from data.store.frame_times import LONGEST_PAUSE
 from data.store.video_file import VideoReader
 
 MOST_HELD = 2**30  # bytes of crops in a window
@@ -58,9 +59,14 @@ class WindowCutter:
         return self._first + self._number * self.stride
 
     def add(self, time: float, crops: np.ndarray) -> Iterator[Window]:
-        """Take the next frame; give the windows that end before it. DataError if a window is too large to be held."""
+        """Take the next frame; give the windows that end before it. DataError for a jump of times or a large window."""
         if math.isnan(self._first):
             self._first = time
+        if self.held and time - self.held[-1].time > LONGEST_PAUSE:
+            raise DataError(
+                f"has time stamps that jump from {self.held[-1].time:.1f} to {time:.1f} s, and its windows would show "
+                "one frame for as long: cut it there"
+            )
         while self._start + self.seconds <= time + NEAR:
             yield self._cut(self._start)
             self._number += 1

@@ -33,7 +33,7 @@ from data.prepare.report import (
     progress_bar,
 )
 from data.prepare.run_lock import only_run
-from data.prepare.sources import Shard, Source, Sources
+from data.prepare.sources import Shard, Source, Sources, links_out
 from data.prepare.vanished import moved_to, vanished
 from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.frame_store import DATABASE
@@ -72,6 +72,8 @@ def convert_sources(found: Sources, settings: Settings, plan: Plan, report: Repo
     jpg = plan.out / "jpg"
     report.count("converted", 0)
     report.notes += found.notes
+    if outside := links_out(found.videos, plan.videos):
+        report.notes.append(outside)
     for problem in found.problems:
         report.add(*problem)
     if not plan.has_labels:

@@ -4,6 +4,7 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -178,3 +179,21 @@ def note_on_folders(folders: Mapping[str, Sequence[str]], files: Mapping[str, in
     where = f"in classes that otherwise hold video files {'was' if len(few) == 1 else 'were'}"
     what = "a video" if len(few) == 1 else "videos"
     return [f"{counted(len(few), 'folder')} of frames {where} taken as {what}: {first_names(few)}"]
+
+
+def links_out(found: Sequence[Source], videos: Path) -> str:
+    """A note that counts the videos which lie outside of `videos`, reached through links; empty if there are none."""
+    root = os.path.realpath(videos)
+
+    @cache
+    def inside(path: Path) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(root)
+
+    out = []
+    for path in dict.fromkeys(video.path for video in found):
+        if not inside(path.parent) or (path.is_symlink() and not inside(path)):
+            out.append(path)
+    if not out:
+        return ""
+    example = f"{out[0]} is {os.path.realpath(out[0])}"
+    return f"{counted(len(out), 'video')} reached through links out of {videos}, such as {example}"

@@ -13,6 +13,9 @@ import numpy as np
 # decide.
 LATE, LATE_SECONDS = 0.1031, 0.00411
 LONGEST_PAUSE = 600.0  # seconds for which one frame may be repeated
+# A small file of a picture every ten minutes would fill a disk: so many repeats (three hours at 28 frames a second), in
+# pauses of so many seconds, are too many if they are nearly all frames. Recorded slides stay below.
+MOST_STILL, PAUSE, NEARLY_ALL = 300_000, 10.0, 0.9
 ROUNDED = 1.5  # ticks, or milliseconds, by which a step may be off because times are rounded
 UNEVEN = 0.1  # of the median step: a step that is further off is another one
 FEW, FEW_OF_ALL = 3, 0.02  # uneven steps that a video of a constant rate may have, as a camera drops frames
@@ -35,6 +38,12 @@ class Resampler:
         self._fps = fps
         self._start: float | None = None
         self._written = 0
+        self._still = 0  # of these, in pauses
+
+    @property
+    def repeats_too_much(self) -> bool:
+        """Whether nearly all frames so far are repeats in pauses, and very many."""
+        return self._still > max(MOST_STILL, NEARLY_ALL * self._written)
 
     def repeats(self, until: float) -> int:
         """How often the frame that is shown until this time (of the next frame, in seconds) is written; it may be 0.
@@ -47,6 +56,7 @@ class Resampler:
         total = math.ceil((until - self._start) * self._fps - late_by(self._fps))
         repeats = max(0, total - self._written)
         self._written += repeats
+        self._still += repeats if repeats > PAUSE * self._fps else 0
         return repeats
 
     def last_repeats(self, until: float) -> int:

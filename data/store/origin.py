@@ -36,6 +36,7 @@ from pathlib import Path
 
 from common.version import VERSION
 from data.store.database import ERRORS, database_error, has_plain_table, open_database
+from data.store.frame_times import LONGEST_PAUSE
 from data.store.video_source import VideoSourceError
 
 PIECE = 65536  # bytes read at the beginning, in the middle and at the end of a file
@@ -43,7 +44,7 @@ DIGEST = 16  # bytes
 MAX_WARNINGS = 20
 PIXELS = re.compile("[0-9]{1,9}x[0-9]{1,9}")
 RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?(e-?[0-9]{1,2})?")
-MAX_RATE = 1e6  # frames a second
+MIN_RATE, MAX_RATE = 0.99 / LONGEST_PAUSE, 1e6  # frames a second
 MAX_LETTERS = 2**16  # of a value that is read; the rest is left out
 _ROWS = f"SELECT substr(name, 1, 100), typeof(value), substr(value, 1, {MAX_LETTERS}) FROM Origin LIMIT 100"
 _RATE = (
@@ -202,7 +203,7 @@ def read_rate(connection: sqlite3.Connection) -> float | None:
 
 def _rate(text: str) -> float | None:
     """A rate that a video can have; None for any other text."""
-    return float(text) if RATE.fullmatch(text) and 0 < float(text) <= MAX_RATE else None
+    return float(text) if RATE.fullmatch(text) and MIN_RATE <= float(text) <= MAX_RATE else None
 
 
 def _lines(texts: Sequence[str]) -> str:

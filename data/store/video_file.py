@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from data.store.frame_times import LONGEST_PAUSE, Resampler, average_rate, is_variable
+from data.store.frame_times import LONGEST_PAUSE, MOST_STILL, Resampler, average_rate, is_variable
 from data.store.tone_map import Light, hdr_light
 from data.store.truncation import missing_bytes
 from data.store.video_container import VideoError, open_video, reason, video_streams
@@ -112,7 +112,7 @@ class VideoReader:
                 found = f" ({'; '.join(self.losses)})" if self.losses else ""
                 late = f": the picture starts {decoder.late:.1f} s after the file" if decoder.late >= self._end else ""
                 raise VideoError(f"has no frames{wanted}{late}{found}")
-            self.seconds = self._times[-1] - self._times[0] + max(self._durations[-1], decoder.step)
+            self.seconds = self._times[-1] - self._times[0] + self._last_duration(decoder)
             if self._fps is None and container.format.name not in TIMELESS:
                 self.rate = average_rate(self._times, decoder.step, decoder.tick)
                 self.is_variable = is_variable(self._times, decoder.tick)
@@ -173,6 +173,11 @@ class VideoReader:
                         f"its time stamps jump from {self._times[-1]:.1f} to {each.time:.1f} s, and --fps would repeat "
                         "one frame for as long; convert it without --fps"
                     )
+                if steps.repeats_too_much:
+                    raise VideoError(
+                        f"its frames stand still for most of its time: up to {each.time:.0f} s, --fps {fps:g} would "
+                        f"make far more than {MOST_STILL:,} frames of {len(self._times):,}; convert it without --fps"
+                    )
                 if repeats and shown is not None:
                     yield from repeat(to_pixels(shown), repeats)
                 shown = each.frame
@@ -200,10 +205,12 @@ class VideoReader:
         """When the last frame of the span disappears, in seconds from the file's start."""
         if not self._has_ended:  # the next frame comes after the span
             return min(self._end, self._times[-1] + LONGEST_PAUSE)
+        return min(self._times[-1] + self._last_duration(decoder), self._end)
+
+    def _last_duration(self, decoder: FrameDecoder) -> float:
+        """For how long the last frame is shown, in seconds; a duration that makes no sense is not taken."""
         duration = max(self._durations[-1], decoder.step)
-        if duration > LONGEST_PAUSE:
-            duration = decoder.step
-        return min(self._times[-1] + duration, self._end)
+        return duration if duration <= LONGEST_PAUSE else min(decoder.step, LONGEST_PAUSE)
 
     def _wanted(self, decoder: FrameDecoder) -> Iterator[TimedFrame]:
         """The frames of the span, those of the numbers, or all."""

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError, NetworkError
+from common.files import OtherFileError, open_plain
 from evaluate.results.checkpoint_file import is_as_found, is_told
 
 EXPORTED = (".onnx", ".pt2")
+LARGEST = 2**35  # bytes of an exported file that is read: a minute
+BLOCK = 2**20
 
 
 def later_weights(about: Mapping[str, Any], run: Path, time: float) -> str | None:
@@ -52,8 +55,11 @@ def later_weights(about: Mapping[str, Any], run: Path, time: float) -> str | Non
 def _digest(path: Path, _mtime_ns: int, is_raw: bool) -> str | None:
     """The digest of a file's weights, or of those without averages if `is_raw`; None if it cannot be read."""
     if path.suffix.lower() in EXPORTED:  # the digest is one of its bytes; loading it takes long and may log errors
-        with suppress(OSError):
-            return f"{zlib.crc32(path.read_bytes()):08x}"
+        with suppress(OSError, OtherFileError), open_plain(path, LARGEST) as file:
+            checksum = 0
+            while block := file.read(BLOCK):
+                checksum = zlib.crc32(block, checksum)
+            return f"{checksum:08x}"
         return None
     from evaluate.model import load_model  # loads the networks, which few comparisons need
 

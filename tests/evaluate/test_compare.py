@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +244,23 @@ def test_an_export_is_known_by_its_bytes(tmp_path):
     digest = TrainedModel(path, network, None, None, {}, "", {}).weights_digest()
     assert later_weights({"checkpoint": "x.onnx", "weights_digest": digest}, tmp_path, 0) is None
     assert "other content" in later_weights({"checkpoint": "x.onnx", "weights_digest": "0badc0de"}, tmp_path, 0)
+
+
+def test_a_file_that_is_no_export_is_not_read_into_memory(tmp_path):
+    """A hole of 40 GB, which a small archive may hold, ended the report for lack of memory."""
+    with (tmp_path / "x.onnx").open("wb") as file:
+        file.truncate(40 * 2**30)
+    assert later_weights({"checkpoint": "x.onnx", "weights_digest": "0badc0de"}, tmp_path, 0) is None
+    with (tmp_path / "y.onnx").open("wb") as file:
+        file.truncate(2**28)
+    code = (
+        "import pathlib, resource; from evaluate.comparison.later_weights import later_weights; "
+        "used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = used(); "
+        "print(later_weights({'checkpoint': 'y.onnx', 'weights_digest': '0'}, pathlib.Path(%r), 0)); "
+        "assert used() - before < 2**17"  # KiB
+    )
+    result = subprocess.run([sys.executable, "-c", code % str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "other content" in result.stdout
 
 
 def test_the_same_predictions_are_no_result(server, tmp_path):

@@ -53,19 +53,19 @@ def check_fields(prefix: str, values: Mapping[str, Any], checks: Mapping[str, Ch
 def _text(value: object) -> str:
     """A short dict or list as it is, anything else as `shown` has it."""
     parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
-    is_short = parts is not None and len(parts) < 5 and all(map(_is_scalar, parts))
+    is_short = parts is not None and len(parts) < 5 and all(map(is_scalar, parts))
     return shown(str(value)) if is_short else shown(value)
 
 
-def _is_scalar(value: object) -> bool:
+def is_scalar(value: object) -> bool:
     """Whether a value is plain and, if a number, one that Python shows."""
     return value is None or isinstance(value, float | str) or (isinstance(value, int) and value.bit_length() <= 64)
 
 
-def _is_option(value: object) -> bool:
+def is_option(value: object) -> bool:
     """Whether a value is as `common.options.plain` makes them. A nested list of a few bytes can take years to show."""
     is_list = isinstance(value, list | tuple) and len(value) <= MOST_IN_LIST
-    return all(map(_is_scalar, value)) if is_list else _is_scalar(value)  # type: ignore[call-overload]
+    return all(map(is_scalar, value)) if is_list else is_scalar(value)  # type: ignore[call-overload]
 
 
 def _is_sum(value: object) -> bool:
@@ -172,14 +172,14 @@ def check_resumable(path: Path, checkpoint: Mapping[str, Any]) -> None:
         check_fields("", checkpoint, FIELDS)
         check_progress_fields(checkpoint["progress"])
         for name, value in checkpoint["options"].items():
-            if not isinstance(name, str) or not _is_option(value):
+            if not isinstance(name, str) or not is_option(value):
                 raise DataError(f"its option {shown(name)} is {shown(value)}, which no run saves")
         saved = {name: check for name, check in FINE_TUNING.items() if name in checkpoint["options"]}
         check_fields("options.", checkpoint["options"], saved)
         if not _are_names(checkpoint.get("frozen", [])):
             raise DataError(f"its field `frozen` is {shown(checkpoint['frozen'])}, which no run saves")
         videos = checkpoint.get("videos")
-        if videos is not None and not (isinstance(videos, Mapping) and all(map(_is_scalar, videos.values()))):
+        if videos is not None and not (isinstance(videos, Mapping) and all(map(is_scalar, videos.values()))):
             raise DataError(f"its field `videos` is {shown(videos)}, which no run saves")
         content = checkpoint.get("content", {})
         if not isinstance(content, Mapping) or None in map(Content.from_plain, content.values()):

@@ -3,6 +3,7 @@
 import csv
 import math
 import shutil
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -71,11 +72,11 @@ def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Re
                 _tell_edited(path, copy, edited)
                 _write_rows(path, list(rows.values()))
             _replace_rows(path, begin, [])
-        finished = [epoch for epoch, entry in entries.items() if entry[SPLITS[split]] is not None]
+        finished: Sequence[int] = sorted(epoch for epoch, entry in entries.items() if entry[SPLITS[split]] is not None)
         if not reported and split == "train":  # of an older version, which says no losses; it trained in each epoch
-            finished = list(range(1, first))
+            finished = range(1, first)
         last = max((epoch for epoch in rows if epoch < begin), default=0)
-        if rows and (after := [epoch for epoch in finished if epoch > last]):
+        if rows and (after := finished[bisect_right(finished, last) :]):
             named = f"epoch {after[0]}" if len(after) == 1 else f"epochs {after[0]} to {after[-1]}"
             lost.setdefault(named, []).append(path.name)
     for named, names in lost.items():

@@ -172,8 +172,9 @@ def _drawn(line: Line, horizontal: Scale, vertical: Scale) -> list[Html]:
     """The line's unbroken parts, and points where it has few."""
     parts: list[list[str]] = [[]]
     points = [(x, y) for x, y in zip(line.xs, line.ys, strict=True)]
+    breaks = sorted(line.breaks)
     for number, (x, y) in enumerate(points):
-        is_break = number and any(points[number - 1][0] < at <= x for at in line.breaks)
+        is_break = number and bisect_right(breaks, points[number - 1][0]) < bisect_right(breaks, x)
         if y is None or is_break:
             parts.append([])
         if y is not None:

@@ -84,10 +84,12 @@ def _fact(name: str, value: object) -> str:
 
 
 def _share(value: object) -> str:
-    return f"{100 * value:.0f} %" if isinstance(value, int | float) else str(value)
+    return f"{100 * value:.0f} %" if isinstance(value, int | float) else _plain(value)
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, list | Mapping):  # nested, which no passport is: Python may not show it
+        return f"{len(value)} values"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.5g}"

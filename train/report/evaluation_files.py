@@ -12,7 +12,7 @@ from common.errors import DataError
 from common.files import open_plain
 from evaluate.comparison.later_weights import later_weights
 from train.report.mixed_files import mixed_files
-from train.report.problems import Problems, number, read_json, read_table
+from train.report.problems import Problems, inside, number, read_json, read_table
 
 NAME = re.compile(r"evaluation_(.+)_(\d+)x(\d+)")
 SUMMARY, PER_CLASS, CONFUSION, WORST = "summary.json", "per_class.csv", "confusion.png", "worst.csv"
@@ -70,26 +70,26 @@ def read_evaluations(folder: Path, problems: Problems) -> list[EvaluationFiles]:
             if (match := NAME.fullmatch(path.name)) and path.is_dir():
                 views = int(match[2][:9]), int(match[3][:9])
                 with problems.noted(path, "the evaluation"):
-                    found.append(_read(path, match[1], views, problems))
+                    found.append(_read(inside(folder, path), match[1], views, problems))
     return sorted(found, key=lambda each: each.time, reverse=True)
 
 
 def _read(folder: Path, split: str, views: tuple[int, int], problems: Problems) -> EvaluationFiles:
-    result = EvaluationFiles(folder, split, views, folder.stat().st_mtime)
+    run, result = folder.parent, EvaluationFiles(folder, split, views, folder.stat().st_mtime)
     with problems.noted(folder / SUMMARY, "its scores"):
-        result.summary = read_json(folder / SUMMARY)
+        result.summary = read_json(inside(run, folder / SUMMARY))
         result.time = _time_of(folder, result.summary.get("date"))
         result.warnings = _warnings(result)
     with problems.noted(folder / PER_CLASS, "the table of classes"):
-        result.classes = read_table(folder / PER_CLASS, PER_CLASS_COLUMNS)
+        result.classes = read_table(inside(run, folder / PER_CLASS), PER_CLASS_COLUMNS)
     with problems.noted(folder / CONFUSION, "the picture"):
-        with open_plain(folder / CONFUSION, LARGEST_PICTURE) as file:
+        with open_plain(inside(run, folder / CONFUSION), LARGEST_PICTURE) as file:
             content = file.read()
         if not content.startswith(PNG):
             raise DataError(f"{folder / CONFUSION} is no PNG picture")
         result.confusion = content
     with problems.noted(folder / WORST, "the list of the worst videos"):
-        result.worst = read_table(folder / WORST, WORST_COLUMNS)
+        result.worst = read_table(inside(run, folder / WORST), WORST_COLUMNS)
     scores = {name: each.value for name, each in result.best_scores.items()}
     mixed = mixed_files(folder, result.summary, scores, result.classes, result.worst)
     problems.notes += (f"{folder.name}: {line}" for line in mixed)
@@ -112,13 +112,13 @@ def _time_of(folder: Path, date: object) -> float:
     return (folder / SUMMARY).stat().st_mtime
 
 
-def _score_sets(scores: object, clips: str) -> Iterator[tuple[str, Scores]]:
+def _score_sets(scores: object, clips: str, depth: int = 3) -> Iterator[tuple[str, Scores]]:
     """{"top1": number or {"value", "low", "high"}}, or such a thing for each number of clips, in a dict or a list."""
     if isinstance(scores, list):
         for entry in scores:
-            yield from _score_sets(entry, clips)
+            yield from _score_sets(entry, clips, depth - 1) if depth else ()
         return
-    if not isinstance(scores, Mapping):
+    if not isinstance(scores, Mapping) or not depth:
         return
     found = {str(name): value for name, entry in scores.items() if (value := _value(entry)) is not None}
     of_clips = found.pop("clips", None)
@@ -127,7 +127,7 @@ def _score_sets(scores: object, clips: str) -> Iterator[tuple[str, Scores]]:
         return
     for name, entry in scores.items():
         digits = re.search(r"\d+", str(name))
-        yield from _score_sets(entry, digits[0] if digits else clips)
+        yield from _score_sets(entry, digits[0] if digits else clips, depth - 1)
 
 
 def _value(entry: object) -> Value | None:

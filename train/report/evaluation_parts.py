@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import monotonic
 
 from common.errors import DataError
 from common.text import shortened
@@ -26,14 +27,21 @@ ABOUT = {
     "precision": "precision",
 }
 """Facts of a summary that are shown, and their names."""
+MOST_SECONDS, MOST_SECONDS_OF_ALL = 30, 180  # in which video files are decoded for the page
 LARGEST_PICTURES = 6 * 2**20  # bytes of all pictures in the page
 
 
 class Pictures:
-    """Pictures as parts of the page, as long as they are not too many bytes together."""
+    """Pictures as parts of the page, as long as they are not too many bytes together, and do not take too long."""
 
     def __init__(self) -> None:
         self.left = LARGEST_PICTURES
+        self._end = monotonic() + MOST_SECONDS_OF_ALL
+
+    def strip(self, path: Path, meaning: str) -> Html | None:
+        """Frames of a video. DataError if it cannot be read, or takes too long: a small file may hold huge frames."""
+        content = filmstrip(path, min(self._end, monotonic() + MOST_SECONDS))
+        return self.img(content, "jpeg", meaning, "strip")
 
     def img(self, content: bytes, kind: str, meaning: str, class_: str) -> Html | None:
         """The picture, of MIME type image/`kind`; None if the page has too many."""
@@ -185,11 +193,10 @@ def _worst(evaluation: EvaluationFiles, places: VideoPlaces, pictures: Pictures,
     strips, missing = [], []
     for row in lines[:STRIPS]:
         try:
-            content = filmstrip(places.of(row["id"], row["path"]))
+            picture = pictures.strip(places.of(row["id"], row["path"]), f"frames of {row['id']}")
         except (DataError, OSError, ValueError) as error:
             missing.append(str(error))
             continue
-        picture = pictures.img(content, "jpeg", f"frames of {row['id']}", "strip")
         if picture is not None:
             strips.append(tag("figure", picture, tag("figcaption", *_caption(row)), class_="film"))
     if strips:

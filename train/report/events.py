@@ -4,6 +4,7 @@ A file is a sequence of records: length (8 bytes, little endian), checksum (4 by
 that length, checksum (4 bytes).
 """
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,12 @@ Points = list[tuple[int, float, float]]
 """Step, value, time in seconds since 1970."""
 
 
-def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
+def event_files(folder: Path) -> list[Path]:
+    """TensorBoard's files in a folder, in the order of time."""
+    return sorted(folder.glob("events.out.tfevents.*"))
+
+
+def read_scalars(files: Sequence[Path], tags: Sequence[str]) -> dict[str, Points]:
     """The points of each scalar whose name begins with one of `tags`, by step; a resumed run replaces later ones.
 
     DataError if a file is damaged, OSError if it cannot be read. The end of a file may be missing: a run writes it.
@@ -29,9 +35,9 @@ def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
     from google.protobuf.message import DecodeError  # not needed by other commands
     from tensorboard.compat.proto.event_pb2 import Event
 
-    found: dict[str, dict[int, tuple[float, float]]] = {}
+    entries: list[tuple[str, int, float, float]] = []  # scalars, and restarts as ones without a name
     words = [RESTART, *(tag.encode() for tag in tags)]  # to parse no more of a file than is needed
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in files:
         for record in _records(path):
             if not any(word in record for word in words):
                 continue
@@ -40,17 +46,24 @@ def read_scalars(folder: Path, tags: Sequence[str]) -> dict[str, Points]:
             except DecodeError:
                 raise DataError(f"{path} is damaged, or no file of TensorBoard") from None
             if event.HasField("session_log") and event.session_log.status == START:
-                _drop(found, event.step)
+                entries.append(("", event.step, 0.0, 0.0))
             for value in event.summary.value:
-                if value.tag.startswith(tuple(tags)) and value.HasField("simple_value"):
-                    found.setdefault(value.tag, {})[event.step] = (value.simple_value, event.wall_time)
+                if value.tag and value.tag.startswith(tuple(tags)) and value.HasField("simple_value"):
+                    entries.append((value.tag, event.step, value.simple_value, event.wall_time))
+    found = _latest(entries)
     return {tag: [(step, *point) for step, point in sorted(points.items())] for tag, points in found.items() if points}
 
 
-def _drop(found: dict[str, dict[int, tuple[float, float]]], step: int) -> None:
-    for points in found.values():
-        for later in [each for each in points if each >= step]:
-            del points[later]
+def _latest(entries: Sequence[tuple[str, int, float, float]]) -> dict[str, dict[int, tuple[float, float]]]:
+    """By name and step, the points that no later one and no later restart replaces: gone through from the end."""
+    found: dict[str, dict[int, tuple[float, float]]] = {}
+    first_dropped: float = math.inf
+    for name, step, value, time in reversed(entries):
+        if not name:
+            first_dropped = min(first_dropped, step)
+        elif step < first_dropped:
+            found.setdefault(name, {}).setdefault(step, (value, time))
+    return found
 
 
 def _records(path: Path) -> Iterator[bytes]:

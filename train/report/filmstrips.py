@@ -1,6 +1,8 @@
 """A few frames of a video side by side as a small JPEG."""
 
+import math
 from pathlib import Path
+from time import monotonic
 
 import cv2
 import numpy as np
@@ -19,17 +21,18 @@ QUALITY = 78
 LARGEST_FILE = 2**28  # bytes of a video file: all of it is decoded
 
 
-def filmstrip(path: Path) -> bytes:
+def filmstrip(path: Path, until: float = math.inf) -> bytes:
     """FRAMES evenly spaced frames of a video, from first to last, as one JPEG; fewer of a shorter video.
 
-    `path` is the folder of a frames.db or a video file. DataError if it is neither, or cannot be read.
+    `path` is the folder of a frames.db or a video file. DataError if it is neither, cannot be read, or a
+    file is not decoded when `time.monotonic()` is `until`.
     """
     there = what_is_at(path)
     if there == "folder" and what_is_at(path / DATABASE):
         with FrameStore(path) as video:
             frames = [_small(video.read([index])[0]) for index in _spread(len(video))]
     elif there == "file":
-        frames = _of_file(path)
+        frames = _of_file(path, until)
     else:
         raise DataError(f"{path} is no longer there" if not there else f"{path} has no {DATABASE}")
     return _jpeg(frames)
@@ -41,13 +44,20 @@ def _spread(count: int) -> list[int]:
     return sorted({round(index) for index in np.linspace(0, count - 1, FRAMES)})
 
 
-def _of_file(path: Path) -> list[np.ndarray]:
+def _of_file(path: Path, until: float) -> list[np.ndarray]:
     """Decode a file twice: its frames are counted first."""
     if path.stat().st_size > LARGEST_FILE:
         raise DataError(f"{path} is larger than {LARGEST_FILE >> 20} MiB")
+
+    def beat() -> None:
+        if monotonic() > until:
+            raise TimeoutError  # a ValueError would be taken for damage of the file
+
     try:
-        chosen = set(_spread(sum(1 for _ in VideoReader(path, HEIGHT))))
-        return [_small(frame) for index, frame in enumerate(VideoReader(path, HEIGHT)) if index in chosen]
+        chosen = set(_spread(sum(1 for _ in VideoReader(path, HEIGHT, beat=beat))))
+        return [_small(frame) for index, frame in enumerate(VideoReader(path, HEIGHT, beat=beat)) if index in chosen]
+    except TimeoutError:
+        raise DataError(f"{path} takes too long to decode") from None
     except VideoError as error:
         raise DataError(f"{path} {error}") from error
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,17 @@ class Problems(list[str]):
             why = reason(error) if isinstance(error, OSError) else shortened(str(error), 200)
             named = why if str(path) in why else f"{path}: {why or type(error).__name__}"
             self.append(named + (f"; left out: {what}" if what else ""))
+
+
+def inside(run: Path, path: Path) -> Path:
+    """`path`, which is one in the folder `run`; DataError if a link in it leads out of the folder.
+
+    The page is sent on, and a run may come from anyone: else it would hold any file of this machine. The folder of the
+    run itself may be a link.
+    """
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(run)):  # Path.resolve raises for a loop
+        raise DataError(f"{path} is reached through a link out of the run's folder, which is not followed")
+    return path
 
 
 def read_json(path: Path) -> dict[str, Any]:

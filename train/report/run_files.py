@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from common.errors import DataError
@@ -14,10 +14,11 @@ from common.files import open_plain, what_is_at
 from common.options import read_options
 from common.text import shortened
 from train.checkpoint.attempts import read_plain_part
+from train.checkpoint.checks import is_option, is_scalar
 from train.monitor.reported import SPLITS, rows_of_others
 from train.monitor.score_files import FILES, Row, parse_rows, validation_changes
-from train.report.events import Points, read_scalars
-from train.report.problems import Problems, number, read_json
+from train.report.events import Points, event_files, read_scalars
+from train.report.problems import Problems, inside, number, read_json
 from train.run_folder import OPTIONS
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
@@ -63,16 +64,47 @@ class RunFiles:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the run by name, as plain types; those of the checkpoint where options.json has none."""
+        """The options of the run by name, as plain types; those of the checkpoint where options.json has none.
+
+        Values that no run has are left out: a nested list, or one of thousands of numbers, may take hours.
+        """
+        return {name: value for name, value in self._saved_options().items() if is_option(value)}
+
+    @property
+    def odd_options(self) -> list[str]:
+        """The names of the options that are left out."""
+        return [name for name, value in self._saved_options().items() if not is_option(value)]
+
+    def _saved_options(self) -> dict[str, Any]:
         for holder in (self.facts, self.plain):
-            if isinstance(holder.get("options"), dict):
-                return dict(holder["options"])
+            if isinstance(options := holder.get("options"), dict):
+                return {name: value for name, value in options.items() if isinstance(name, str)}
         return {}
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Name and gates of the network, as the checkpoint or else the options say."""
+        if isinstance(saved := self.plain.get("network"), Mapping):
+            return _scalars(saved)
+        options = self.options
+        found = {"name": options.get("network")} if options.get("network") else {}
+        return found | ({"gates": options["gates"]} if "gates" in options else {})
+
+    @property
+    def versions(self) -> dict[str, Any]:
+        """The versions of the libraries by name."""
+        saved = self.facts.get("versions") or self.plain.get("versions")
+        return _scalars(saved) if isinstance(saved, Mapping) else {}
 
     @property
     def changes(self) -> dict[int, str]:
         """The rows of `val` from which on the validation is another."""
         return validation_changes(self.val)
+
+
+def _scalars(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The plain values: a nested list of a few bytes, as of a made checkpoint, can take years to show."""
+    return {name: value for name, value in values.items() if isinstance(name, str) and is_scalar(value)}
 
 
 def is_run(folder: Path) -> bool:
@@ -84,15 +116,15 @@ def read_run(folder: Path, problems: Problems) -> RunFiles:
     """The files of the run in a folder; what cannot be read is noted and left out."""
     run = RunFiles(folder)
     with problems.noted(folder / OPTIONS, "what it says of the run"):
-        run.facts = read_json(folder / OPTIONS)
+        run.facts = read_json(inside(folder, folder / OPTIONS))
     for name, path in zip(("train", "val"), (folder / each for each in FILES), strict=True):
         with problems.noted(path, "its curve"):
-            setattr(run, name, _epochs(parse_rows(path, SCORE_COLUMNS)))
+            setattr(run, name, _epochs(parse_rows(inside(folder, path), SCORE_COLUMNS)))
     with problems.noted(folder / PASSPORT, "the passport"):
-        run.passport = read_json(folder / PASSPORT)
+        run.passport = read_json(inside(folder, folder / PASSPORT))
     with problems.noted(folder, "the list of checkpoints"):
         run.checkpoints = _checkpoints(folder)
-    run.plain = _newest_checkpoint(run) or {}
+    run.plain = _newest_checkpoint(run, problems) or {}
     run.mixed = list(_mixed_scores(run))
     problems.notes += (f"{folder}: {line}" for line in run.mixed)
     try:
@@ -104,7 +136,7 @@ def read_run(folder: Path, problems: Problems) -> RunFiles:
     if run.no_plan:
         problems.notes.append(f"{folder}: no plan is shown: {run.no_plan}")
     with problems.noted(folder / "tensorboard", "the waiting share and the gates over training"):
-        run.scalars = read_scalars(folder / "tensorboard", (GATES, WAITING))
+        run.scalars = read_scalars(_event_files(folder), (GATES, WAITING))
     _read_times(run, problems)
     return run
 
@@ -139,15 +171,21 @@ def _checkpoints(folder: Path) -> list[CheckpointFile]:
     return sorted(CheckpointFile(name, state.st_size, state.st_mtime) for name, state in states)
 
 
-def _newest_checkpoint(run: RunFiles) -> Mapping[str, Any] | None:
+def _event_files(folder: Path) -> list[Path]:
+    """TensorBoard's files of a run, in their order; DataError if one is reached through a link out of its folder."""
+    return [inside(folder, path) for path in event_files(inside(folder, folder / "tensorboard"))]
+
+
+def _newest_checkpoint(run: RunFiles, problems: Problems) -> Mapping[str, Any] | None:
     files = [file for file in run.checkpoints if file.name.endswith(".pth")]
     files.sort(key=lambda file: (file.name.endswith("_last.pth"), file.time), reverse=True)
-    found = []
+    found: list[Mapping[str, Any]] = []
     for file in files[:MOST_READ]:
-        if plain := read_plain_part(run.folder / file.name):
-            if file.name.endswith("_last.pth"):
-                return plain
-            found.append(plain)
+        with problems.noted(run.folder / file.name, "what it says of the run"):
+            if plain := read_plain_part(inside(run.folder, run.folder / file.name)):
+                if file.name.endswith("_last.pth"):
+                    return plain
+                found.append(plain)
     return max(found, key=_position, default=None)  # the first of equals; a copy has other times
 
 
@@ -168,6 +206,9 @@ def _plan_of(run: RunFiles) -> Plan:
     saved = run.options
     if not saved:
         raise DataError(f"there are no options in {OPTIONS}")
+    if odd := run.odd_options:
+        named = shortened(", ".join(odd), 60)
+        raise DataError(f"{OPTIONS} or the checkpoint has values that no run has, which are left out ({named})")
     videos = run.plain.get("num_videos") or _videos_in(run.passport)
     if not isinstance(videos, int):
         raise DataError("no checkpoint says how many training videos there are")
@@ -184,9 +225,9 @@ def _videos_in(passport: Mapping[str, Any]) -> object:
 
 def _read_times(run: RunFiles, problems: Problems) -> None:
     """When the run began and wrote its last line: from its log, else from TensorBoard, else from the files."""
-    name = str(run.options.get("log_file") or "train.log")
-    with problems.noted(run.folder / name):
-        run.began, run.ended = _log_times(run.folder / name)
+    path = run.folder / PurePath(str(run.options.get("log_file") or "train.log")).name  # --log-file may be any path
+    with problems.noted(path, "its times"):
+        run.began, run.ended = _log_times(inside(run.folder, path))
     stamps = [time for points in run.scalars.values() for _, _, time in points]
     if not run.began:
         with suppress(OSError):

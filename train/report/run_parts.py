@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from train.checkpoint.checks import is_scalar
 from train.report.charts import Line, binned, heat_map, line_chart
 from train.report.evaluation_files import EvaluationFiles, Scores, Value
 from train.report.markup import Html, facts, joined, table, tag, warned
@@ -18,6 +19,7 @@ from train.schedule.table import TIME_MODEL, plan_summary, rows
 
 NAMES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class", "loss": "loss"}
 BINS = 60  # columns of the map of gates, at most
+MOST_CHANGES = 200  # of the validation, that are marked
 INTERVAL = "95 % interval"
 COMMITS = ("git", "commit", "git_commit")
 
@@ -33,7 +35,7 @@ class Section(NamedTuple):
 
 def head(run: RunFiles, evaluations: Sequence[EvaluationFiles]) -> Html:
     """Name, network, dataset and times of the run, and its scores."""
-    options, network = run.options, _network_of(run)
+    options, network = run.options, run.network
     what = [network.get("name"), f"gates {'on' if network.get('gates') else 'off'}" if "gates" in network else None]
     classes = run.plain.get("classes")
     data = str(options.get("dataset") or "").rstrip("/").rpartition("/")[2]
@@ -93,10 +95,14 @@ def curves_section(run: RunFiles) -> Section:
         line_chart("Speed, validation included", [_speed_line(run)], "clips/s", (0, None)),
         line_chart("Waiting for data", [_waiting_line(run)], "%", (0, 100)),
     ]
+    changes = run.changes
     notes = [
         f"Validated on other {what} from epoch {run.val[row]['epoch']} on: scores before cannot be compared."
-        for row, what in run.changes.items()
+        for row, what in changes.items()
+        if len(changes) <= MOST_CHANGES
     ]
+    if len(changes) > MOST_CHANGES:
+        notes.append(f"The validation changed {len(changes):,} times, which is not marked: scores cannot be compared.")
     if marks:
         notes.append("Dotted lines: the ends of the plan's phases, and changes of the validation.")
     if WAITING not in run.scalars:
@@ -109,7 +115,7 @@ def gates_section(run: RunFiles) -> Section:
     """The share of open gates of each block over the steps."""
     blocks = {name[len(GATES) :]: points for name, points in run.scalars.items() if name.startswith(GATES)}
     if not blocks:
-        has_gates = _network_of(run).get("gates")
+        has_gates = run.network.get("gates")
         why = "TensorBoard's files with them are not there" if has_gates else "the network has no gates"
         return Section("gates", "Gates over training", Html(""), why)
     steps = sorted({step for points in blocks.values() for step, _, _ in points})
@@ -128,7 +134,7 @@ def command_section(run: RunFiles) -> Section:
     command = facts_of.get("command")
     parts = []
     if isinstance(command, list) and command:
-        parts.append(tag("pre", shlex.join(["python", *map(str, command)])))
+        parts.append(tag("pre", shlex.join(["python", *(str(word) for word in command if is_scalar(word))])))
     given = options.get("given")
     given = [str(name) for name in given if str(name) in options] if isinstance(given, list) else []
     if given:
@@ -138,9 +144,8 @@ def command_section(run: RunFiles) -> Section:
     if others:
         what = "Other options, with the script's defaults" if given else "All options"
         parts.append(tag("details", tag("summary", f"{what} ({len(others)})"), facts(others, "columns")))
-    versions = facts_of.get("versions") or run.plain.get("versions")
-    pairs = [(str(name), _shown(value)) for name, value in versions.items()] if isinstance(versions, Mapping) else []
-    pairs += [("commit", _shown(facts_of[name])) for name in COMMITS if facts_of.get(name)]
+    pairs = [(name, _shown(value)) for name, value in run.versions.items()]
+    pairs += [("commit", str(facts_of[name])) for name in COMMITS if facts_of.get(name) and is_scalar(facts_of[name])]
     if pairs:
         parts += [tag("h3", "Versions"), facts(pairs)]
     why = "" if parts else "there is no options.json that can be read"
@@ -239,16 +244,6 @@ def _counted(count: object, what: str) -> str:
     return f"{count} {what}" + ("" if str(count) == "1" else "s")
 
 
-def _network_of(run: RunFiles) -> dict[str, Any]:
-    """Name and gates of the network, as the checkpoint or else the options say."""
-    saved = run.plain.get("network")
-    if isinstance(saved, Mapping):
-        return dict(saved)
-    options = run.options
-    found = {"name": options.get("network")} if options.get("network") else {}
-    return found | ({"gates": options["gates"]} if "gates" in options else {})
-
-
 def _epochs_done(run: RunFiles) -> str | None:
     done = max((value or 0 for value in values_of(run.train, "epoch")), default=0)
     if run.plan is None:
@@ -264,7 +259,8 @@ def _marks(run: RunFiles) -> list[tuple[float, str]]:
         ends = {phase.last_epoch: phase for phase in plan.phases}
         marks = [(end + 0.5, f"phase {phase.name} ends") for end, phase in ends.items() if end < done]
     epochs = values_of(run.val, "epoch")
-    return marks + [((epochs[row] or 0) - 0.5, f"validated on other {what}") for row, what in run.changes.items()]
+    changes = run.changes if len(run.changes) <= MOST_CHANGES else {}
+    return marks + [((epochs[row] or 0) - 0.5, f"validated on other {what}") for row, what in changes.items()]
 
 
 def _score_lines(run: RunFiles, column: str) -> list[Line]:
@@ -312,10 +308,9 @@ def _flag(name: str) -> str:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, list):
+    """An option; `RunFiles.options` has no nested ones, which Python may not show."""
+    if isinstance(value, list | tuple):
         return " ".join(map(str, value))
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_shown(each)}" for name, each in value.items())
     return "" if value is None else str(value)
 
 

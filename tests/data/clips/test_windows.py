@@ -7,6 +7,7 @@ from common.errors import DataError
 from data.clips.sampling import UniformClips
 from data.clips.types import ClipShape
 from data.clips.windows import WindowCutter, read_windows
+from data.store.video_frames import FrameDecoder
 from tests.numbered import encode_numbered_video, frame_numbers, write_numbered_database
 
 SHAPE = ClipShape(4, 16, 16)
@@ -50,6 +51,21 @@ def test_a_video_that_is_shorter_than_a_window_is_refused():
     """Its only window would be something else than the others."""
     with pytest.raises(DataError, match="--window"):
         cut(WindowCutter(WHOLE, SHAPE, 2.0, 1.0), [0.0, 0.1, 0.2], 0.3)
+
+
+def test_a_jump_of_the_times_has_no_windows():
+    """A broken clock would give thousands of predictions of one frame, or never end."""
+    assert len(cut(WindowCutter(WHOLE, SHAPE, 100.0, 100.0), [0.0, 0.5, 600.0], 600.5)) == 7
+    with pytest.raises(DataError, match=r"jump from 0\.5 to 601\.0 s"):
+        cut(WindowCutter(WHOLE, SHAPE, 1.0, 1.0), [0.0, 0.5, 601.0], 601.5)
+
+
+def test_a_last_frame_for_days_has_no_windows(tmp_path, monkeypatch):
+    """The duration of the last frame is a number of the file that nothing checks."""
+    path = encode_numbered_video(tmp_path / "a.mp4", 43, rate=10)
+    frames = FrameDecoder.frames
+    monkeypatch.setattr(FrameDecoder, "frames", lambda *given: (each._replace(duration=1e6) for each in frames(*given)))
+    assert len(list(read_windows(path, WHOLE, SHAPE, 1.0, 0.5))) == 8
 
 
 def test_a_minute_of_video_is_not_held(tmp_path):

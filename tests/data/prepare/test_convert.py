@@ -329,6 +329,22 @@ def test_a_frame_folder_among_video_files_is_told(tmp_path: Path, capsys: pytest
     assert told in capsys.readouterr().out
 
 
+def test_videos_of_elsewhere_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that someone sent may have a link to the user's own videos: they came into the dataset unsaid."""
+    for place in ("own/1.mp4", "own/2.mp4", "v/jump/3.mp4"):
+        encode_numbered_video(tmp_path / place, 3)
+    (tmp_path / "v" / "walk").mkdir()
+    (tmp_path / "v" / "walk" / "4.mp4").symlink_to(tmp_path / "v" / "jump" / "3.mp4")
+    (tmp_path / "linked").symlink_to(tmp_path / "v")
+    assert rerun(tmp_path / "linked", tmp_path / "out") == (0, {})
+    assert "through links" not in capsys.readouterr().out
+    (tmp_path / "v" / "run").symlink_to(tmp_path / "own")
+    (tmp_path / "v" / "jump" / "1.mp4").symlink_to(tmp_path / "own" / "1.mp4")
+    assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
+    told = f"3 videos reached through links out of {tmp_path / 'v'}, such as"
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
 def rows_of(out: Path) -> list[tuple[str, str, str]]:
     """The kind, the item and the name of the folder of each row of the list, sorted."""
     with (out / "convert_failures.csv").open(newline="") as file:

@@ -53,6 +53,22 @@ def test_the_seconds_stay_right_within_one_frame(steps: list[float], fps: float)
         assert index == len(times) - 1 or times[index + 1] > place / fps - 1e-9  # and the next one has not
 
 
+def test_pauses_may_be_most_of_hours_and_not_of_days() -> None:
+    """Slides of a lecture stand still for minutes; a small file of a picture every ten minutes would fill a disk."""
+
+    def repeats_too_much(step: float, hours: float, fps: float, others: int = 0) -> bool:
+        steps = Resampler(fps)
+        for number in range(others):
+            steps.repeats(number / fps)
+        for number in range(int(hours * 3600 / step)):
+            steps.repeats(others / fps + number * step)
+        return steps.repeats_too_much
+
+    assert not repeats_too_much(90, 2.5, 30) and not repeats_too_much(9, 24, 30)
+    assert repeats_too_much(599, 4, 30) and repeats_too_much(11, 4, 30)
+    assert not repeats_too_much(599, 4, 30, others=60_000)  # as much as a long video has
+
+
 def test_times_that_go_back_or_stand_still_lose_no_frame_that_is_shown() -> None:
     assert shown([0.0, 0.1, 0.1, 0.05, 0.2], 0.3, 10) == [0, 3, 4]
 

@@ -80,7 +80,7 @@ def test_the_rate_is_read_without_the_rest(tmp_path: Path) -> None:
         assert store.rate() == 30000 / 1001
 
 
-@pytest.mark.parametrize("value", ["", "fast", "0", "-25", "nan", "inf", "1e9", "9" * 300, None, 25, b"25"])
+@pytest.mark.parametrize("value", ["", "fast", "0", "0.001", "-25", "nan", "inf", "1e9", "9" * 300, None, 25, b"25"])
 def test_a_rate_that_no_video_has_is_not_known(tmp_path: Path, value: object) -> None:
     """A clip would be taken at no interval at all, or training end in a traceback."""
     write_frames(tmp_path / "v", numbered_jpegs(range(2)), replace(ORIGIN, fps=25.0).rows)

@@ -80,3 +80,12 @@ def test_a_jump_of_the_times_does_not_repeat_a_frame_for_hours(tmp_path: Path) -
     assert numbers(VideoReader(path, 360)) == [0, 1, 2]
     with pytest.raises(VideoError, match=r"jump from 1\.0 to 4000\.0 s"):
         numbers(VideoReader(path, 360, fps=30))
+
+
+def test_a_picture_every_ten_minutes_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pause is short enough; a file of 160 KB would have made gigabytes."""
+    path = encode_numbered_video(tmp_path / "v.mkv", 9, rate=1, pts=[599 * number for number in range(9)])
+    monkeypatch.setattr("data.store.frame_times.MOST_STILL", 2000)
+    assert len(numbers(VideoReader(path, 360, Span(0, 1000), fps=1))) == 1000
+    with pytest.raises(VideoError, match="stand still"):
+        numbers(VideoReader(path, 360, fps=1))

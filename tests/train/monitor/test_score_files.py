@@ -1,6 +1,7 @@
 """Rows of the score files that are of another attempt than the checkpoint that is resumed."""
 
 import logging
+import tracemalloc
 
 import pytest
 
@@ -73,6 +74,16 @@ def test_a_checkpoint_of_an_older_version_tells_only_epochs_without_a_row(tmp_pa
     assert epochs(tmp_path, "train") == [1, 2]
     (record,) = caplog.records
     assert "no rows of epochs 3 to 4 of this run in scores_train.csv:" in record.message
+
+
+def test_a_checkpoint_that_says_a_huge_epoch_takes_no_memory(tmp_path, caplog):
+    """Its epochs were listed: 40 GB for an epoch of a thousand million, which one byte of a file can make."""
+    write(tmp_path, {1: "1", 2: "2"}, {1: "1", 2: "2"})
+    tracemalloc.start()
+    drop_rows(tmp_path, 10**6, keep_copies=False)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**22 and "no rows of epochs 3 to 999999 of this run" in caplog.text
 
 
 @pytest.mark.parametrize("losses", [("1.5", "1.25"), ("9", "9")])

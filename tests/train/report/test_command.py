@@ -16,6 +16,7 @@ from common.cli import run_command
 from evaluate.model import load_model
 from network import registry
 from tests.evaluate.tiny_model import BUILDERS, write_checkpoint
+from tests.numbered import encode_numbered_video
 from tests.runs import RUN, TINY, TINY_FLAGS
 from tests.train.report.made_run import write_csv, write_evaluation, write_events, write_run
 from tests.train.report.read_page import Page
@@ -149,6 +150,121 @@ def test_frames_of_another_place_than_the_dataset_are_not_in_the_page(tmp_path, 
     assert (status, err) == (0, "") and f"its frames are from {small_dataset.resolve()}" in out
     status, _, err = report(run, "--dataset", tmp_path / "none")
     assert status == 2 and "none is no folder" in err
+
+
+def nested(depth, count=1):
+    value = ["x"]
+    for _ in range(depth):
+        value = [value] * count
+    return value
+
+
+@pytest.mark.parametrize("field", ["options", "versions", "network"])
+def test_a_checkpoint_of_nested_lists_is_shown_at_once(tmp_path, report, field):
+    """A list of lists that share their values takes a few bytes in a file, and years to show."""
+    run = write_run(tmp_path / "run")
+    facts = json.loads((run / "options.json").read_text())
+    facts.pop(field, None)
+    (run / "options.json").write_text(json.dumps(facts))
+    state = {"position": {"epoch": 4, "step": 0}, "progress": Progress(epoch=4, global_step=30).state_dict()}
+    state[field] = {"name": nested(40, 10), "gates": True, "seed": 25811}
+    torch.save(state, run / "srtg_r3d_10_last.pth")
+    assert report(run)[0] == 0
+    assert field != "options" or "25811" in page_of(run).text("command")
+
+
+def test_facts_nested_more_deeply_than_python_shows_are_no_traceback(tmp_path, report):
+    """Each file of a run may be edited, or made."""
+    run = write_run(tmp_path / "run", network=nested(900))
+    folder = write_evaluation(run, ["a", "b"])
+    facts = json.loads((run / "options.json").read_text())
+    deep = {"versions": {"a": nested(900), "torch": "2.13.1"}, "git": nested(900), "command": ["x.py", nested(900)]}
+    (run / "options.json").write_text(json.dumps(facts | deep))
+    (run / "passport.json").write_text(json.dumps({"train": {"videos": 40, "sizes": {"a": nested(900)}}}))
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(summary | {"by_clips": nested(900), "clip": nested(900)}))
+    status, _, err = report(run)
+    assert status == 0 and "no plan is shown" in err and "network" in err
+    assert "2.13.1" in page_of(run).text("command") and "61.2" in page_of(run).text()
+
+
+def test_an_option_of_thousands_of_values_makes_no_plan(tmp_path, report):
+    """The phases of 20,000 lr steps took hours."""
+    run = write_run(tmp_path / "run", lr_steps=list(range(1, 20_000)), end_epoch=4_000_000)
+    status, _, err = report(run)
+    assert status == 0 and "no plan is shown" in err and "lr_steps" in err
+    assert "lr-steps" not in page_of(run).text("command")
+
+
+def test_a_validation_that_changes_thousands_of_times_is_not_marked(tmp_path, report):
+    """Each change was compared with each epoch: a file of 200 KB took minutes."""
+    run = write_run(tmp_path / "run")
+    rows = [(epoch, 1, 5, 9, epoch % 2) for epoch in range(1, 10_000)]
+    write_csv(run / "scores_val.csv", ("epoch", "loss", "top1", "videos", "video_list"), rows)
+    assert report(run)[0] == 0
+    text = page_of(run).text("curves")
+    assert "changed 9,998 times" in text and "from epoch" not in text
+
+
+def test_a_video_that_takes_long_to_decode_has_no_frames(tmp_path, report, monkeypatch):
+    """A small file of huge frames held the command for an hour."""
+    monkeypatch.setattr("train.report.evaluation_parts.MOST_SECONDS", -1)
+    file = encode_numbered_video(tmp_path / "data" / "videos" / "clap" / "v.mp4", 20)
+    run = write_run(tmp_path / "run", dataset=str(tmp_path / "data"))
+    write_evaluation(run, ["clap", "jump"], worst=[worst_row(tmp_path, "clap/v", file)])
+    status, _, err = report(run)
+    assert status == 0 and "v.mp4 takes too long to decode" in err
+
+
+LINKS = {
+    "options.json": "of/options.json",
+    "scores_val.csv": "of/scores_val.csv",
+    "passport.json": "docker/config.json",
+    "tensorboard": "of/tensorboard",
+    "train.log": "of/train.log",
+    "srtg_r3d_10_last.pth": "of/srtg_r3d_10_last.pth",
+    "evaluation_val_5x3": "of/evaluation_val_5x3",
+    "evaluation_val_5x3/summary.json": "of/evaluation_val_5x3/summary.json",
+    "evaluation_val_5x3/per_class.csv": "of/evaluation_val_5x3/per_class.csv",
+    "evaluation_val_5x3/confusion.png": "of/evaluation_val_5x3/confusion.png",
+    "evaluation_val_5x3/worst.csv": "of/evaluation_val_5x3/worst.csv",
+}
+
+
+def write_full_run(folder):
+    run = write_run(folder)
+    write_evaluation(run, ["a", "b"])
+    (run / "train.log").write_text("2026-03-04 05:06:07,000 INFO begins\n")
+    progress = Progress(epoch=4, global_step=30).state_dict()
+    torch.save({"position": {"epoch": 4, "step": 0}, "progress": progress}, run / "srtg_r3d_10_last.pth")
+    return run
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_a_link_out_of_the_folder_of_a_run_is_not_followed(tmp_path, report, name):
+    """A run that someone sent would put a file of passwords, or any picture, into a page that is sent on."""
+    run = write_full_run(tmp_path / "run")
+    write_full_run(tmp_path / "of")
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "config.json").write_text('{"auths": {"registry": {"auth": "c2VjcmV0"}}}')
+    (run / name).rename(tmp_path / "before")
+    (run / name).symlink_to(tmp_path / LINKS[name])
+    status, _, err = report(run)
+    said = f"{run / name} is reached through a link out of the run's folder"
+    assert status == 1 and said in err and said in page_of(run).text() and "c2VjcmV0" not in page_of(run).text()
+    (run / name).unlink()
+    (tmp_path / "before").rename(run / f"{name}.own")  # a link within the folder, which is reached through a link, is
+    (run / name).symlink_to(run / f"{name}.own")
+    (tmp_path / "linked").symlink_to(run)
+    assert (report(tmp_path / "linked")[0], sections(page_of(run))) == (0, ALL)
+
+
+def test_a_loop_of_links_and_a_log_of_elsewhere_are_no_traceback(tmp_path, report):
+    run = write_run(tmp_path / "run", log_file="/dev/zero")
+    (run / "passport.json").unlink()
+    (run / "passport.json").symlink_to("passport.json")
+    status, _, err = report(run)
+    assert status == 1 and "passport.json" in err and "zero" not in err
 
 
 def test_a_run_that_has_only_its_options(tmp_path, report):
