@@ -263,4 +263,5 @@ def log_table(table: Table) -> None:
 
 def print_result(text: str) -> None:
     """Print the last line of a run, for machines."""
-    safe_console(file=StandardOutput()).print(text, soft_wrap=True, highlight=False, markup=False)
+    # JSON has its own escapes.
+    Console(file=StandardOutput()).print(text, soft_wrap=True, highlight=False, markup=False)  # type: ignore[arg-type]
