@@ -175,6 +175,7 @@ def write_new_files(texts: Mapping[Path, str]) -> None:
     try:
         for path in absent:
             with write_errors(path):
+                _temporary(path).unlink(missing_ok=True)  # also a link, which would lead to another file
                 _temporary(path).write_text(texts[path], encoding="utf-8")
                 sync(_temporary(path))
         for path in absent:

@@ -1,11 +1,13 @@
 """The log of a run: in colour on the console, as plain text in a file."""
 
+import copy
 import io
 import logging
 import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common.console import safe_console
 from common.errors import DataError
-from common.files import atomic_file, reason, write_errors
+from common.files import atomic_file, reason, what_is_at, write_errors
 from common.text import printable
 
 LOG = logging.getLogger("srtg")
@@ -23,6 +26,7 @@ LOG_WIDTH = 120  # columns of lines and tables
 FILE_ONLY = {"file_only": True}  # `extra` of a record that is not for the console
 LOG_LINE = re.compile(rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ", re.MULTILINE)
 LOG_START = 2**16  # bytes; the log may follow other text, as of nohup
+WARNINGS = "py.warnings"  # the logger of `warnings.warn`
 MOST_RECORDS = 100_000  # held until there is a file
 
 
@@ -84,12 +88,40 @@ class ConsoleHandler(logging.Handler):
         """Print one record. If standard output has failed, log that once."""
         if hasattr(record, "file_only"):
             return
-        text = Text(printable(record.getMessage(), keep="\n\t"), style=_STYLES.get(record.levelname, ""))
+        text = Text(_message(record), style=_STYLES.get(record.levelname, ""))
         self.console.print(getattr(record, "rich", None) or text, soft_wrap=True, highlight=False)
         failure = getattr(self.console.file, "failure", "")
         if failure and not self.is_gone:
             self.is_gone = True
             LOG.warning("standard output is gone (%s): the run goes on, and only the log file has its lines", failure)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message of a record in which only the format has lines: a foreign value cannot make a line of the log."""
+    if record.name == WARNINGS:  # one has two lines: the warning and the line of the program
+        return printable(" ".join(record.getMessage().split()))
+    shown = copy.copy(record)
+    if isinstance(shown.args, Mapping):
+        shown.args = {name: _value(each) for name, each in shown.args.items()}
+    elif shown.args:
+        shown.args = tuple(map(_value, shown.args))
+    return printable(shown.getMessage(), keep="\n\t")
+
+
+def _value(value: object) -> object:
+    """A value of a message: itself, unless its text has control characters."""
+    text = str(value)
+    shown = printable(text)
+    return value if shown == text else shown
+
+
+class _LineFormatter(logging.Formatter):
+    """Indents a traceback, whose message may be foreign text, so that none of its lines looks like one of the log."""
+
+    def formatException(self, ei: Any) -> str:
+        """The lines of a traceback."""
+        lines = printable(super().formatException(ei), keep="\n\t").split("\n")
+        return "\n".join(f"    {line}" for line in lines)
 
 
 _STYLES = {"WARNING": "yellow", "ERROR": "red", "DEBUG": "dim"}
@@ -100,12 +132,14 @@ class LogFile(logging.FileHandler):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        self.setFormatter(_LineFormatter("%(asctime)s %(levelname)-7s %(message)s"))
         self.has_failed = False
 
     def format(self, record: logging.LogRecord) -> str:
         """The line or lines of a record."""
-        return printable(super().format(record), keep="\n\t")
+        shown = copy.copy(record)
+        shown.msg, shown.args, shown.exc_text = _message(record), (), None
+        return super().format(shown)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Warn on the console, the first time; logging would print a traceback for each line."""
@@ -132,8 +166,8 @@ def make_console() -> Console:
     If standard output fails, it drops what is printed.
     """
     output: Any = StandardOutput()
-    console = Console(file=output)
-    return console if console.is_terminal else Console(file=output, width=LOG_WIDTH)
+    console = safe_console(file=output)
+    return console if console.is_terminal else safe_console(file=output, width=LOG_WIDTH)
 
 
 def start_logging(console: Console, is_first_rank: bool, debug: bool) -> None:
@@ -146,7 +180,7 @@ def start_logging(console: Console, is_first_rank: bool, debug: bool) -> None:
     LOG.propagate = False
     LOG.setLevel(logging.ERROR if not is_first_rank else logging.DEBUG if debug else logging.INFO)
     logging.captureWarnings(True)
-    warnings = logging.getLogger("py.warnings")
+    warnings = logging.getLogger(WARNINGS)
     warnings.handlers = LOG.handlers
     warnings.setLevel(LOG.level)
 
@@ -160,6 +194,8 @@ def log_to_file(path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_fifo():
             raise DataError(f"{path} is a pipe, which the run would wait for: delete it, or give another --log-file")
+        if path.is_symlink():
+            _check_link(path)
         if not _is_log(path):
             raise DataError(f"{path} exists and is no log of a run: give another --log-file")
         if path.is_file() and path.stat().st_nlink > 1:  # of a run's folder copied with `cp -al`: the original's log
@@ -177,6 +213,21 @@ def log_to_file(path: Path) -> bool:
         each.flush()
         each.close()
     return True
+
+
+def _check_link(path: Path) -> None:
+    """DataError unless a link leads to a log that has lines, or to a device such as /dev/null or the terminal.
+
+    Who gave a run's folder may have put a link there, to a file that is to be made or filled: a start-up file of the
+    shell would then have lines of the log, which name what the folder's files say.
+    """
+    named = f"{path} is a link to {printable(os.path.realpath(path))}"  # `realpath` does not raise
+    if not what_is_at(path):
+        raise DataError(f"{named}, which does not exist: delete the link, or give --log-file that path")
+    if path.is_file() and not path.stat().st_size:
+        raise DataError(f"{named}, which is empty: delete the link, or give --log-file that path")
+    if path.is_block_device():
+        raise DataError(f"{named}, which is a disk: delete the link, or give another --log-file")
 
 
 def _is_log(path: Path) -> bool:
@@ -206,10 +257,11 @@ def is_file_awaited() -> bool:
 def log_table(table: Table) -> None:
     """Log a rich table: as a table on the console, as text in the file."""
     text = io.StringIO()  # Console.capture would also write to standard output, which may be full
-    Console(file=text, width=LOG_WIDTH, force_terminal=False, color_system=None).print(table)
+    safe_console(file=text, width=LOG_WIDTH, force_terminal=False, color_system=None).print(table)
     LOG.info(text.getvalue().rstrip(), extra={"rich": table})
 
 
 def print_result(text: str) -> None:
     """Print the last line of a run, for machines."""
+    # JSON has its own escapes.
     Console(file=StandardOutput()).print(text, soft_wrap=True, highlight=False, markup=False)  # type: ignore[arg-type]

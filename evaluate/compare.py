@@ -13,9 +13,8 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from common.cli import CommandParser, StoreText, run_command
+from common.console import safe_console
 from common.errors import DataError
 from common.files import atomic_file, check_output, write_errors
 from common.json_text import json_text
@@ -74,7 +73,7 @@ def main() -> int:
     console = make_console()
     print_comparison(console, [each.name for each in a], [each.name for each in b], comparison, options)
     for warning in warnings:
-        Console(stderr=True).print(f"warning: {warning}", soft_wrap=True, highlight=False, markup=False)
+        safe_console(stderr=True).print(f"warning: {warning}", soft_wrap=True, highlight=False, markup=False)
     console.print(summary["conclusion"], soft_wrap=True, highlight=False, markup=False)
     print(json_text({**summary, "options": summary["options"][:MOST_OPTIONS]}))
     return 0

@@ -16,6 +16,7 @@ from common.logs import LOG
 from network.base import VideoNetwork, check_clips
 from network.weights.facts import in_file, saved_facts, shown, training_facts
 from network.weights.onnx_checksum import CHECKSUM, changed
+from network.weights.onnx_parts import strange_part
 from network.weights.programs import Program, read_program
 
 SUFFIXES = (".onnx", ".pt2")
@@ -163,6 +164,7 @@ def _onnx_session(path: Path, device: torch.device) -> tuple[Any, dict[str, str]
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
     providers = [each for each in (*wanted, "CPUExecutionProvider") if each in there]
+    _check_parts(path)
     try:
         # Without a GPU, its fallback is the same again, after lines on standard output.
         session = onnxruntime.InferenceSession(
@@ -183,6 +185,21 @@ def _onnx_session(path: Path, device: torch.device) -> tuple[Any, dict[str, str]
     if how:
         LOG.warning("%s was changed by another program after it was exported: its scores may be others", path)
     return session, metadata
+
+
+def _check_parts(path: Path) -> None:
+    """NetworkError if an .onnx has a part that `train.export` never writes; DataError if it cannot be read."""
+    try:
+        found = strange_part(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged, or no ONNX file ({error})") from error
+    if found:
+        raise NetworkError(
+            f"{path} has {found}, which python -m train.export never writes and nothing here runs: export the "
+            "checkpoint again, or save it with its weights as one file"
+        )
 
 
 def _checkpoint(metadata: Mapping[str, str]) -> dict[str, Any]:

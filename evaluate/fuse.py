@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from common.cli import CommandParser, StoreText, run_command
+from common.console import safe_console
 from common.errors import DataError
 from common.files import write_errors
 from common.json_text import json_text
@@ -194,7 +194,7 @@ def _mean_over_splits(arguments: argparse.Namespace) -> int:
 def _print_table(title: str, rows: Sequence[tuple[str, Intervals]], warnings: Sequence[str]) -> None:
     make_console().print(interval_table(title, rows))
     for warning in warnings:
-        Console(stderr=True).print(f"warning: {warning}", soft_wrap=True, highlight=False, markup=False)
+        safe_console(stderr=True).print(f"warning: {warning}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _line(text: str) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from common.cli import CommandParser, run_command
+from common.console import safe_console
 from common.device import tune_device
 from common.errors import DataError
 from common.json_text import json_text
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     options = read_options(PredictOptions, parsed)
     is_camera = parsed.source.startswith(CAMERA)
-    console = Console(stderr=True) if is_camera else make_console()
+    console = safe_console(stderr=True) if is_camera else make_console()
     start_logging(console, True, False)
     _check(options, is_camera)
     with machine_errors("lower --val-batch-size or --workers"):

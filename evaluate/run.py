@@ -35,6 +35,7 @@ from common.machine import MachineOptions, with_machine, with_precision
 from common.options import add_options, option, read_options
 from common.precision import DTYPES
 from common.ranks import Ranks
+from common.text import printable
 from data.clips.cropping import Cropping
 from data.clips.dataset import RATE_REMEDY, SOURCES, ClipDataset
 from data.clips.enlarged import enlarged_frames
@@ -154,7 +155,7 @@ def in_ranks(options: MachineOptions, work: Callable[[Ranks], int]) -> int:
             if not error.on_all_ranks:
                 raise
             if ranks.is_first:
-                print(f"error: {error}", file=sys.stderr)
+                print(printable(f"error: {error}"), file=sys.stderr)
             return error.exit_status
 
 

@@ -16,6 +16,7 @@ from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
 from common.files import atomic_file, check_output, write_errors
 from common.normalisation import AUTO, NORMALISATIONS, normalisation_of
+from common.text import printable
 from evaluate.preprocessing import Preprocessing
 from network.weights.averages import WEIGHTS
 from network.weights.exporting import OPSET, export_onnx, export_program, export_safetensors
@@ -41,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     preprocessing = _preprocessing(args, loaded)
     with write_errors(args.output), atomic_file(args.output) as temporary:
         takes = _write(loaded, temporary, suffix, preprocessing)
-    print(f"{args.checkpoint}: {loaded.origin}")
-    print(f"{args.output}: {loaded.facts['name']}, {loaded.facts['num_classes']} classes; {takes}")
+    print(printable(f"{args.checkpoint}: {loaded.origin}"))
+    print(printable(f"{args.output}: {loaded.facts['name']}, {loaded.facts['num_classes']} classes; {takes}"))
     if loaded.training["preprocessing"]:
         print(f"trained for clips of {preprocessing.show()}, cut from frames of {preprocessing.short_side:g} pixels")
     unit = loaded.network.normalisation.of_unit_range()

@@ -37,6 +37,7 @@ from common.normalisation import SRTG, normalisation_of
 from common.options import part, plain
 from common.precision import DTYPES
 from common.ranks import Ranks
+from common.text import printable
 from data.augment.use import description_of_kernels as description_of_augmentation
 from data.clips.cropping import Cropping
 from data.clips.dataset import ClipDataset
@@ -160,7 +161,7 @@ def _run_together(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, r
         if ranks.is_first and isinstance(error, TrainingError):
             LOG.error("%s", error)
         elif ranks.is_first:
-            print(f"error: {error}", file=sys.stderr)
+            print(printable(f"error: {error}"), file=sys.stderr)
         return error.exit_status
     except StoppedBySignal as stop:
         if not stop.is_saved:

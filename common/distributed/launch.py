@@ -13,6 +13,7 @@ from types import FrameType
 import torch.distributed as dist
 
 from common.distributed.stop_signal import SIGNALS, is_ignored_hangup
+from common.text import printable
 
 POLL = 0.1  # seconds between two looks at the ranks
 SECONDS_TO_SAVE = 3600.0  # for the ranks after a signal: a long step, and a large checkpoint on a slow disk
@@ -195,4 +196,4 @@ def _name(number: int) -> str:
 
 
 def _tell(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(printable(f"error: {message}"), file=sys.stderr)

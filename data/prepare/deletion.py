@@ -34,6 +34,11 @@ def delete_broken(jpg: Path, folder: Path, kinds: set[str], checked: tuple[int, 
     `checked` is the database's identity when it was found broken: if it has changed since, it is left.
     """
     deletion = Deletion([], [])
+    if jpg.is_symlink():  # a dataset that somebody gave may lead to any other; who names that one means it
+        place = Path(os.path.realpath(jpg))  # Path.resolve raises for a loop of links
+        how = f"to delete there, verify {place.parent}" if place.name == "jpg" else f"it leads to {place}"
+        deletion.left.append(f"{folder} is reached through the link {jpg}: {how}")
+        return deletion
     if os.path.realpath(folder) != os.path.join(os.path.realpath(jpg), folder.relative_to(jpg)):  # noqa: PTH118
         deletion.left.append(f"{folder} is reached through a link")
         return deletion

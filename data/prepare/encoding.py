@@ -165,6 +165,7 @@ def _write(reader: VideoReader, settings: Settings, job: Job, made: Made, path: 
     """Encode the frames, and then the tag with what is known at the end; return the warnings."""
     frames = _Frames(reader, job.is_whole)
     video = path.with_name(f"{path.name}.video.tmp")
+    video.unlink(missing_ok=True)  # it may be a link to another file
     try:
         with av.open(str(video), "w", format="mp4") as container:
             options = FAST | {"crf": str(settings.crf), "g": str(settings.gop), "threads": "1"}

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from common.console import safe_console
 from common.text import printable, shortened
 from evaluate.comparison.about_differences import AboutDifference
 from evaluate.comparison.comparing import LEVEL, Comparison, SideScore, shown_classes
@@ -24,7 +25,7 @@ MOST_SEEDS = 6
 
 def make_console() -> Console:
     """A console as wide as the terminal; 120 columns for a file or pipe, so that tables are not cut."""
-    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    return safe_console() if sys.stdout.isatty() else safe_console(width=WIDTH)
 
 
 def print_comparison(
@@ -148,5 +149,5 @@ def _option_table(options: Sequence[AboutDifference]) -> Table:
     table.add_column("A", overflow="fold")
     table.add_column("B", overflow="fold")
     for each in options:
-        table.add_row(*map(escape, each))
+        table.add_row(*(escape(printable(text)) for text in each))
     return table

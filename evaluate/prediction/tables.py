@@ -196,7 +196,8 @@ def video_table(results: Sequence[VideoResult], classes: Sequence[str], top: int
 
 
 def _class_table(result: VideoResult, classes: Sequence[str], top: int) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), title=_escaped(result.name), title_justify="left", title_style="")
+    title = Text(_escaped(result.name))  # a text would be read as markup
+    table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left", title_style="")
     table.add_column("class", style="bold", overflow="fold")
     table.add_column("score", justify="right")
     best = result.windows[0]

@@ -162,8 +162,10 @@ def result_folder(path: Path, about: Mapping[str, Any], flag: str) -> ResultFold
 
     DataError if it cannot be written, or if something else than an evaluation is there.
     """
-    path = Path(os.path.realpath(path))  # results go to where a link leads; "." has a name
+    given, path = path, Path(os.path.realpath(path))  # results go to where a link leads; "." has a name
     there = what_is_at(path)
+    if not there and given.is_symlink():  # it would be made wherever the link leads
+        raise DataError(f"{given} is a link to {path}, which does not exist: delete it, or give a folder with {flag}")
     if there not in ("", "folder"):
         raise DataError(f"{path} is a {there}: give another folder with {flag}")
     if there and any(path.iterdir()) and _summary_at(path) is None:

@@ -138,3 +138,12 @@ def test_no_pipe_or_device_is_replaced_by_a_file(tmp_path):
             temporary.write_text("new")
     assert (tmp_path / "pipe").is_fifo()
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_new_files_are_written_through_no_link(tmp_path):
+    """A folder that somebody gave had links under the temporary names, and the files they led to were overwritten."""
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / f".a.csv.{os.getpid()}.tmp").symlink_to(tmp_path / "mine")
+    write_new_files({tmp_path / "a.csv": "new"})
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / "a.csv").read_text() == "new" and not (tmp_path / "a.csv").is_symlink()

@@ -148,6 +148,15 @@ def test_seeds_that_agree_by_chance_are_no_difference(tmp_path, monkeypatch, cap
     assert any("two seeds" in each and "A and B" in each for each in warnings)
 
 
+def test_names_of_options_cannot_steer_the_terminal(server, tmp_path):
+    """predictions.npz that somebody gave could clear the screen, or show another conclusion."""
+    (a,) = seeds(tmp_path, "one", 1.0, count=1, **{"a\x1b[2J": "\x1b[31m1"})
+    (b,) = seeds(tmp_path, "two", 1.0, count=1, **{"a\x1b[2J": "2\x9b"})
+    process = server.start("-m", "evaluate.compare", a, b, folder=tmp_path)
+    assert process.wait() == 0, process.output()
+    assert "a\\x1b[2J" in process.stdout and not {"\x1b", "\x9b"} & set(process.stdout)
+
+
 def test_one_seed_a_side(server, tmp_path):
     """The same numbers each time; videos of one side alone are counted."""
     whole = make_predictions(videos=90, seed=6)

@@ -11,6 +11,7 @@ from common.errors import UserError
 from evaluate.exported import read_exported
 from network.resnet3d import Recursion
 from network.weights.exporting import export_onnx
+from network.weights.onnx_parts import strange_part
 from tests.tiny_network import TinyNetwork
 
 onnx = pytest.importorskip("onnx")
@@ -67,24 +68,59 @@ def test_a_copy_that_onnx_saved_is_the_same_file(tmp_path, exported):
     assert torch.equal(logits(tmp_path / "x.onnx"), logits(exported))
 
 
-@pytest.mark.parametrize("is_split", [False, True])
-def test_what_another_program_made_of_an_export_is_run_with_a_warning(tmp_path, exported, caplog, is_split):
-    """Such as one with quantised weights, or with its weights in a second file: its scores may be others."""
+def test_what_another_program_made_of_an_export_is_run_with_a_warning(tmp_path, exported, caplog):
+    """Such as one with quantised weights: its scores may be others."""
     model = onnx.load(exported)
-    if is_split:
-        onnx.save(model, tmp_path / "x.onnx", save_as_external_data=True, location="x.data", size_threshold=64)
-        assert (tmp_path / "x.data").exists()
-    else:
-        model.graph.doc_string = "quantised"
-        onnx.save(model, tmp_path / "x.onnx")
+    model.graph.doc_string = "quantised"
+    onnx.save(model, tmp_path / "x.onnx")
     with caplog.at_level(logging.WARNING, logger="srtg"):
         assert torch.equal(logits(tmp_path / "x.onnx"), logits(exported))
     (line,) = caplog.messages
     assert "x.onnx was changed by another program" in line
-    if is_split:
-        (tmp_path / "x.data").unlink()
-        with pytest.raises(UserError, match=r"x\.onnx"):
-            logits(tmp_path / "x.onnx")
+
+
+def test_weights_in_another_file_are_refused(tmp_path, exported):
+    """The file beside it could be exchanged: other weights had the same digest, and `evaluate.compare` called them so.
+
+    It could also be any file that the user may read.
+    """
+    model = onnx.load(exported)
+    onnx.save(model, tmp_path / "x.onnx", save_as_external_data=True, location="x.data", size_threshold=64)
+    assert (tmp_path / "x.data").exists()
+    with pytest.raises(UserError, match=r"x\.onnx has weights in another file.*as one file"):
+        logits(tmp_path / "x.onnx")
+    onnx.save(onnx.load(tmp_path / "x.onnx"), tmp_path / "x.onnx")
+    assert torch.equal(logits(tmp_path / "x.onnx"), logits(exported))
+
+
+@pytest.mark.parametrize("place", ["initializer", "constant", "function", "sparse", "attribute of a function"])
+def test_weights_in_another_file_are_found_at_any_place(tmp_path, place):
+    outside = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="w.data")
+    constant = onnx.helper.make_node("Constant", [], ["w"], value=outside)
+    model = onnx.ModelProto(ir_version=9)
+    if place == "initializer":
+        model.graph.initializer.append(outside)
+    elif place == "constant":
+        model.graph.node.append(constant)
+    elif place == "function":
+        model.functions.add(name="f").node.append(constant)
+    elif place == "sparse":
+        model.graph.sparse_initializer.add().values.CopyFrom(outside)
+    else:
+        model.functions.add(name="f").attribute_proto.append(constant.attribute[0])
+    (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
+    assert strange_part(tmp_path / "x.onnx") == "weights in another file"
+
+
+def test_a_loop_is_refused(tmp_path, exported):
+    """The .onnx of a stranger computed without end, and nothing says when a loop is done."""
+    model = onnx.load(exported)
+    body = onnx.helper.make_graph([], "body", [], [])
+    model.graph.node.append(onnx.helper.make_node("Loop", ["", ""], [], body=body))
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(UserError, match=r"x\.onnx has a loop or a branch"):
+        logits(tmp_path / "x.onnx")
 
 
 @pytest.mark.parametrize("edit", ["weight", "order"])

@@ -430,3 +430,11 @@ def test_an_onnx_file_gives_the_same_scores(predict, tmp_path, server):
         found.append({each["class"]: each["score"] for each in of_video["predictions"]})
     assert found[0] == pytest.approx(found[1], abs=1e-4)
     assert found[0] == pytest.approx(found[2], abs=1e-4)
+
+
+def test_a_path_is_no_markup(checkpoint, capsys, tmp_path):
+    """A path with `[/b]` was a traceback, after all the work."""
+    (tmp_path / "v[").mkdir()
+    video = noisy_video(tmp_path / "v[" / "b] [red]x.mp4")
+    assert main([str(checkpoint), str(video), "--workers", "0", "--device", "cpu"]) == 0
+    assert "b] [red]x" in capsys.readouterr().out

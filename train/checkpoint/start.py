@@ -17,7 +17,7 @@ from common.normalisation import Normalisation
 from common.options import differences, flag_name, plain
 from common.processes import environment_number
 from common.ranks import Ranks
-from common.text import composed, quoted, shortened
+from common.text import composed, printable, quoted, shortened
 from data.labels.text import note_on_form
 from evaluate.known_videos import Contents, other_content, other_dataset
 from network import VideoNetwork
@@ -169,12 +169,14 @@ def load_pretrained(
     if is_resumable(start.checkpoint):
         origin += f", after {describe_position(start.checkpoint)}"
     headings = ("", "tensors", "rate", "") if rates is not None else ("", "tensors", "")
-    table = Table(*headings, title=escape(f"{start.path}: {origin}"), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(
+        *headings, title=escape(printable(f"{start.path}: {origin}")), title_justify="left", box=box.SIMPLE_HEAD
+    )
     for state, tensors, remark in report.rows():
         row = [state, tensors, remark]
         if rates is not None:
             row.insert(2, rates(part_of(tensors), state == "loaded") if state in ("loaded", "skipped", "new") else "")
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     log_table(table)
     if "fc.weight" in report.loaded and not (saved_facts(start.checkpoint) or {}).get("classes"):
         LOG.warning("%s names no classes: its classifier is taken to have the order of the labels' classes", start.path)

@@ -10,9 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from common.cli import run_command
+from common.console import safe_console
 from common.json_text import json_text
 from common.known_errors import describe_known_error
 from common.logs import print_result
+from common.text import printable
 from data.labels.text import counted
 from train.estimate.bar import Bar
 from train.estimate.costs import Costs
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = describe_known_error(error)
         if not known:
             raise
-        print(f"error: {known}", file=sys.stderr)
+        print(printable(f"error: {known}"), file=sys.stderr)
         return 1
     show(run, measured)
     print_result(json_text(result(run, measured)))
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def show(run: Run, measured: Measured) -> None:
     """Print the tables and lines."""
-    console, costs = Console(), measured.costs
+    console, costs = safe_console(), measured.costs
     if console.width < WIDTH:
         console.width = WIDTH
     workers = counted(run.workers, "worker")

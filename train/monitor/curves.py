@@ -25,7 +25,7 @@ from common.cli import CommandParser, run_command
 from common.errors import DataError
 from common.files import PICTURES, atomic_file, check_output, write_errors
 from common.logs import make_console
-from common.text import shortened
+from common.text import printable, shortened
 from train.monitor.reported import SPLITS, reported_in, rows_of_others
 from train.monitor.score_files import FILES, Row, parse_rows, validation_changes
 
@@ -95,7 +95,7 @@ def scores_table(runs: dict[str, Run]) -> Table:
         comparable = range(max(changes, default=0), len(val["top1"]))
         best = max(comparable, key=lambda row: (not math.isnan(val["top1"][row]), val["top1"][row]))
         table.add_row(
-            escape(name),
+            escape(printable(name)),
             f"{train['epoch'][-1]:.0f}",
             f"{sum(train['seconds']) / 60:.1f}",
             f"{train['top1'][-1]:.2f} %",
@@ -192,7 +192,7 @@ def main() -> int:
     if not runs:
         raise DataError("; ".join(problems))
     for problem in problems:
-        print(f"warning: {problem}; this run is left out", file=sys.stderr)
+        print(printable(f"warning: {problem}; this run is left out"), file=sys.stderr)
     console = make_console()
     console.print(scores_table(runs))
     first = next(iter(runs))

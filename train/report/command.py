@@ -6,6 +6,7 @@ from pathlib import Path
 from common.cli import CommandParser
 from common.errors import DataError
 from common.files import atomic_file, check_output, open_plain, reason, what_is_at, write_errors
+from common.text import printable
 from train.report.data_parts import passport_section
 from train.report.evaluation_files import read_evaluations
 from train.report.evaluation_parts import evaluation_sections
@@ -51,14 +52,14 @@ def main() -> int:
     problems = Problems()
     text = report(arguments.run, problems, arguments.dataset)
     for line in [*problems, *problems.notes]:
-        print(f"warning: {line}", file=sys.stderr)
+        print(printable(f"warning: {line}"), file=sys.stderr)
     with write_errors(output, "give another --output"):
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(output) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if problems.frames_from:
-        print(f"its frames are from {', '.join(problems.frames_from)}")
-    print(f"report in {output} ({max(1, len(text.encode()) >> 10):,} KiB)")
+        print(printable(f"its frames are from {', '.join(problems.frames_from)}"))
+    print(printable(f"report in {output} ({max(1, len(text.encode()) >> 10):,} KiB)"))
     return 1 if problems else 0
 
 

@@ -50,10 +50,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m train.sc
         console.width = TABLE_WIDTH
     console.print(plan_table(plan))
     for line in (*plan_summary(plan), *learning_warnings(plan)):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
     if namespace.output is not None:
         draw_plan(plan, namespace.output)
-        console.print(f"drawn to {namespace.output}", highlight=False)
+        console.print(f"drawn to {namespace.output}", highlight=False, markup=False)
     return 0
 
 

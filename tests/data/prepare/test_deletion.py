@@ -251,13 +251,21 @@ def test_nothing_is_deleted_through_a_link(tmp_path: Path, linked: str, capsys: 
     assert (folder / "frames.db").exists() == (linked != "count")
 
 
-def test_a_dataset_behind_a_link_is_cleaned(tmp_path: Path) -> None:
-    """The user named it, and large datasets lie on another disk."""
+def test_a_dataset_behind_a_link_is_cleaned_under_its_own_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dataset that somebody gave, whose `jpg` led to another one, had that one's videos deleted."""
     folder = write_database(tmp_path / "disk" / "jpg" / "walk" / "a", JPEGS)
     cut(folder)
+    before = tree(tmp_path / "disk")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "jpg").symlink_to(tmp_path / "disk" / "jpg")
     assert main([str(tmp_path / "data"), "--workers", "1", "--delete-broken"]) == 1
+    assert tree(tmp_path / "disk") == before
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left ")]
+    assert line.endswith(f"through the link {tmp_path}/data/jpg: to delete there, verify {tmp_path}/disk")
+    (tmp_path / "link").symlink_to(tmp_path / "disk")  # the user names the dataset itself
+    assert main([str(tmp_path / "link"), "--workers", "1", "--delete-broken"]) == 1
     assert not folder.exists()
 
 

@@ -42,3 +42,16 @@ def test_what_is_no_summary_is_refused_and_not_waited_for(tmp_path, place):
     place(tmp_path / SUMMARY)
     with pytest.raises(DataError, match="something else than an evaluation"):
         result_folder(tmp_path, {"split": "val"}, "--output")
+
+
+def test_a_link_to_nothing_makes_no_folder_elsewhere(tmp_path):
+    """In a run's folder that somebody gave, it made a folder anywhere, such as one that a program reads at its start.
+
+    A link to a folder, as on another disk, is taken.
+    """
+    (tmp_path / "evaluation_val_1x1").symlink_to(tmp_path / "other" / "autostart")
+    with pytest.raises(DataError, match=r"evaluation_val_1x1 is a link to .*autostart.*--output"):
+        result_folder(tmp_path / "evaluation_val_1x1", {}, "--output")
+    assert not (tmp_path / "other").exists()
+    (tmp_path / "other" / "autostart").mkdir(parents=True)
+    assert result_folder(tmp_path / "evaluation_val_1x1", {}, "--output").path == tmp_path / "other" / "autostart"

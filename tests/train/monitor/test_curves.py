@@ -234,3 +234,13 @@ def test_a_wrong_suffix_is_one_line_that_names_the_file(runs, tmp_path, monkeypa
     status, _, error = plot(monkeypatch, capsys, *runs, "--output", tmp_path / "curves.doc")
     assert status == 2
     assert error.count("\n") == 1 and f"--output {tmp_path / 'curves.doc'}" in error and ".png" in error
+
+
+def test_names_of_runs_cannot_steer_the_terminal(runs, monkeypatch, capsys):
+    """A folder that somebody gave could clear the screen, or show scores that no run has."""
+    odd = runs[0].rename(runs[0].with_name("plain\x1b[2J"))
+    broken = runs[1].rename(runs[1].with_name("gated\x1b[2J"))
+    (broken / "scores_val.csv").write_text("nothing")
+    status, out, err = plot(monkeypatch, capsys, odd, broken)
+    assert status == 1 and "\x1b" not in out + err
+    assert "plain\\x1b[2J" in out and "gated\\x1b[2J" in err

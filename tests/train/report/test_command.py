@@ -267,6 +267,14 @@ def test_a_loop_of_links_and_a_log_of_elsewhere_are_no_traceback(tmp_path, repor
     assert status == 1 and "passport.json" in err and "zero" not in err
 
 
+def test_paths_of_a_run_cannot_steer_the_terminal(tmp_path, small_dataset, report):
+    """A run that someone sent could clear the screen, or show lines that the command did not write."""
+    run = write_run(tmp_path / "run", dataset=str(tmp_path / "data"))
+    write_evaluation(run, ["clap", "jump"], worst=[worst_row(small_dataset, path="/x\x1b[2J\x9b2J")])
+    _, out, err = report(run)
+    assert "\\x1b[2J" in err and not {"\x1b", "\x9b"} & set(out + err)
+
+
 def test_a_run_that_has_only_its_options(tmp_path, report):
     run = write_run(tmp_path / "run", epochs=0)
     (run / "passport.json").unlink()

@@ -413,3 +413,10 @@ def test_repeats_make_the_epoch_longer_and_leave_its_rates():
         assert twice.lr(epoch, 0) == pytest.approx(once.lr(epoch, 0))
     assert not any("skips" in line for line in plan_summary(twice))
     assert any("skips up to 4 of" in line for line in plan_summary(once))
+
+
+def test_the_name_of_the_drawing_is_no_markup(tmp_path, capsys):
+    """A path with `[/b]` was a traceback."""
+    (tmp_path / "v[").mkdir()
+    assert main(["--output", str(tmp_path / "v[" / "b].png")]) == 0
+    assert "v[/b].png" in capsys.readouterr().out

@@ -147,6 +147,7 @@ def _make_database(path: Path) -> None:
         made = Path(folder) / path.name
         MlflowClient(tracking_uri=_uri_of(made))
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        beside.unlink(missing_ok=True)  # left by a killed process that had the same process id, or a link
         try:
             shutil.copyfile(made, beside)
             try:
