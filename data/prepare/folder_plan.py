@@ -15,7 +15,7 @@ from data.prepare.folder_groups import Grouping, groups_of, merged
 from data.prepare.folder_layout import Layout, Video, check_spellings
 from data.prepare.folder_lists import Classes, ordered
 from data.prepare.folder_names import Key, ids_of, key_of, listed, part_of, unreadable
-from data.prepare.folder_recordings import notes_on_views, views_below
+from data.prepare.folder_recordings import notes_on_views, views_below, with_views
 from data.prepare.folder_splits import sides_of, split_groups
 from data.prepare.folder_state import Named, State
 from data.prepare.folder_tree import Tree
@@ -83,8 +83,9 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     places = by_file(videos)
     same, forms = same_bytes(tree, videos, places, problems), same_recording(tree, videos)
     views, own_groups = views_below(videos, [*same, *forms]), wish.grouping == Grouping()
-    names = merged(groups.names, [*same, *forms, *places.values(), *(views.same if own_groups else ())])
-    layout = layout._replace(is_nested=layout.is_nested and not views.are_first)
+    names = merged(groups.names, [*same, *forms, *places.values()])
+    if own_groups:
+        names, views = with_views(names, videos, views)
     before = {named.key: named.split for named in state.names}
     known = [
         state.labelled.get((video.label, name)) or before.get(key, "")

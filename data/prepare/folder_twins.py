@@ -4,10 +4,7 @@ Their files have other bytes, but the same paths below these folders and the sam
 """
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
-from itertools import combinations
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from math import comb
 from pathlib import Path
 from typing import NamedTuple
@@ -16,30 +13,35 @@ import av
 
 from common.errors import DataError
 from data.labels.class_folders import late_progress
-from data.labels.text import letters
 from data.prepare.file_names import is_frame
+from data.prepare.folder_shared import FEWEST, Key, Shared, shared_paths
+from data.prepare.folder_siblings import OF_CLASS, siblings_of
 from data.prepare.worker_pool import run_jobs
 from data.store.origin import file_content
 from data.store.video_file import open_video
 
 SAMPLE = 24  # pairs of videos of two folders that are compared
-FEWEST = 4  # of them that tell anything
 MOST_FILES = 500  # that are opened in a dataset: of many folders with names such as 001.mp4, the rest is not compared
 MOST_FOLDERS = 1000  # that are compared with each other
 MISSES = 10  # one of so many pairs may differ, such as a file that was cut short
 CHANCE = 1e-3  # that the lengths agree in any two of the folders though the recordings are others
 SECONDS = 0.1  # by which the lengths of two encodings of one recording may differ
 STALL = 30.0  # seconds after which a file is given up
-Paths = Mapping[Hashable, Path]  # the videos of a folder, by what their paths are below it
+COPIES, ONE_LENGTH, NAMED = "most of one content", "all of one length", "of lengths that their names may tell"
 
 
 class Twins(NamedTuple):
-    """Two folders that hold the same recordings, or if not `is_sure`, videos that are all of one length."""
+    """Two folders of videos with the same paths and lengths: of the same recordings, if nothing `else_` explains it."""
 
     folders: tuple[str, str]
-    common: list[Hashable]  # the paths that both have
+    common: list[tuple[int, int]]  # the places of the videos of equal paths
     compared: int
-    is_sure: bool
+    else_: str  # COPIES, ONE_LENGTH, NAMED, or empty
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether they hold the same recordings."""
+        return not self.else_
 
 
 class Look(NamedTuple):
@@ -50,7 +52,7 @@ class Look(NamedTuple):
     content: str
 
     def is_copy_of(self, other: "Look") -> bool:
-        """Whether the files have the same bytes."""
+        """Whether the files have the same bytes, or both are links to one."""
         return bool(self.content) and self.content == other.content
 
     def is_like(self, other: "Look") -> bool:
@@ -62,24 +64,27 @@ class Look(NamedTuple):
         return bool(self.seconds and other.seconds) and abs(self.seconds - other.seconds) <= SECONDS
 
 
-def find_twins(videos: Mapping[str, Paths], most_folders: int = MOST_FOLDERS) -> list[Twins]:
-    """The pairs of folders that hold the same recordings, of the videos of each folder.
+class Videos(NamedTuple):
+    """Videos by their places: the folder of each ("" if it is in none), the path below it, and the file.
+
+    `has_class`: a path begins with the class, of which all videos may have one length.
+    """
+
+    folders: Sequence[str]
+    key: Callable[[int], Key]
+    path: Callable[[int], Path]
+    has_class: bool = False
+
+
+def find_twins(videos: Videos, most_folders: int = MOST_FOLDERS) -> list[Twins]:
+    """The pairs of folders that hold the same recordings.
 
     At least half of the smaller one's paths are in the other one, and of those that are looked at, nine in ten are of
-    equal length. Where lengths vary too little to tell, the pair is not `is_sure`.
+    equal length. If other videos of the folder whose paths differ in one part are mostly of equal length, too, or if
+    paths have a class and no two of one class can be compared, the pair is not sure.
     """
-    numbers = Counter(key for paths in videos.values() for key in paths)
-    shared = {name: {key for key in paths if numbers[key] > 1} for name, paths in videos.items()}
-    shared = {name: keys for name, keys in shared.items() if len(keys) >= FEWEST}
-    if len(shared) > most_folders:
-        return []
-    pairs = []
-    for one, other in combinations(sorted(shared), 2):
-        common = shared[one] & shared[other]
-        if len(common) >= max(FEWEST, min(len(videos[one]), len(videos[other])) / 2):
-            pairs.append((one, other, common))
-    pairs.sort(key=lambda pair: not _are_alike(pair[0], pair[1]))
-    comparison = _Comparison(videos, pairs)
+    shared = shared_paths(videos.folders, videos.key, most_folders)
+    comparison = _Comparison(videos, shared)
     with late_progress("folders of equal names", MOST_FILES) as advance:
         for outcome in run_jobs(look_at, comparison.wanted(), 1, stall_seconds=STALL):
             comparison.looks[outcome.job] = outcome.result
@@ -93,38 +98,71 @@ class _Comparison:
     The files are looked at in a process, as a damaged one may end or stop it.
     """
 
-    def __init__(self, videos: Mapping[str, Paths], pairs: Sequence[tuple[str, str, set[Hashable]]]) -> None:
+    def __init__(self, videos: Videos, shared: Shared) -> None:
         self.looks: dict[Path, Look | None] = {}  # filled before the next file is asked for
         self.found: list[Twins] = []
         self._videos = videos
-        self._pairs = pairs
-        self._order = {key: _hash(key) for *_, common in pairs for key in common}
+        self._shared = shared
 
     def wanted(self) -> Iterator[Path]:
         """The files to look at."""
-        for one, other, common in self._pairs:
-            for path in self._compare(one, other, common):
+        for pair in self._shared.pairs:
+            for path in self._compare(pair):
                 if len(self.looks) >= MOST_FILES:
                     return
                 yield path
 
-    def _compare(self, one: str, other: str, common: set[Hashable]) -> Iterator[Path]:
-        keys = sorted(common, key=self._order.__getitem__)  # the same first ones for all pairs, where they can be
-        sample = [(self._videos[one][key], self._videos[other][key]) for key in keys[:SAMPLE]]
+    def _compare(self, pair: tuple[int, int]) -> Iterator[Path]:
+        common = self._shared.common(pair)  # the same first ones for all pairs, where they can be
+        sample = common[:SAMPLE]
         allowed, misses = len(sample) // MISSES, 0
         seen: list[tuple[Look, Look]] = []
-        for pair in sample:
-            yield from (path for path in pair if path not in self.looks)
-            first, second = self.looks.get(pair[0]), self.looks.get(pair[1])
+        for one, other in sample:
+            yield from self._unseen((one, other))
+            first, second = self._look(one), self._look(other)
             if first is None or second is None:
                 continue
             seen.append((first, second))
             misses += not first.is_like(second)
             if misses > allowed:
                 return
-        if len(seen) >= FEWEST:
-            is_sure = _is_sure(seen, misses, len(self._pairs))
-            self.found.append(Twins((one, other), keys, len(seen), is_sure))
+        if len(seen) < FEWEST:
+            return
+        names = self._shared.folders[pair[0]], self._shared.folders[pair[1]]
+        pairs = len(self._shared.pairs)
+        else_ = ""
+        if 2 * sum(first.is_copy_of(second) for first, second in seen) > len(seen):
+            else_ = COPIES
+        elif not _is_beyond_chance(len(seen), misses, _alike(seen), pairs):
+            else_ = ONE_LENGTH
+        else:
+            part = yield from self._told_by_names([one for one, _ in sample], pair[0])
+            if not _is_beyond_chance(len(seen), misses, max(part, _alike(seen)), pairs):
+                else_ = NAMED
+        self.found.append(Twins(names, common, len(seen), else_))
+
+    def _told_by_names(self, sample: Sequence[int], folder: int) -> Generator[Path, None, float]:
+        """The part of the videos in a folder whose lengths are those of others that differ in one part of the path."""
+        places = self._shared.places[folder].tolist()
+        of_kinds = siblings_of(sample, places, self._videos.key, self._videos.has_class)
+        most = 0.0
+        for kind, pairs in of_kinds.items():
+            yield from self._unseen(place for pair in pairs for place in pair)
+            looks = [(self._look(one), self._look(other)) for one, other in pairs]
+            alike = [first.is_like(second) for first, second in looks if first and second]
+            if len(alike) >= (FEWEST if kind == OF_CLASS else 2):
+                most = max(most, sum(alike) / len(alike))
+            elif kind == OF_CLASS:
+                return 1.0
+        return 1.0 if self._videos.has_class and OF_CLASS not in of_kinds else most
+
+    def _unseen(self, places: Iterable[int]) -> Iterator[Path]:
+        for place in places:
+            if (path := self._videos.path(place)) not in self.looks:
+                yield path
+
+    def _look(self, place: int) -> Look | None:
+        return self.looks.get(self._videos.path(place))
 
 
 def look_at(path: Path, beat: Callable[[], None]) -> Look | None:
@@ -132,8 +170,10 @@ def look_at(path: Path, beat: Callable[[], None]) -> Look | None:
     beat()
     try:
         if path.is_dir():
+            status = path.stat()
             with os.scandir(path) as entries:
-                return Look(sum(is_frame(entry.name) for entry in entries), 0.0, "")
+                frames = sum(is_frame(entry.name) for entry in entries)
+            return Look(frames, 0.0, f"{status.st_dev} {status.st_ino}")
         _, content = file_content(path)
         with open_video(path) as (container, stream):
             if stream.duration and stream.time_base:
@@ -143,29 +183,15 @@ def look_at(path: Path, beat: Callable[[], None]) -> Look | None:
         return None
 
 
-def _is_sure(seen: Sequence[tuple[Look, Look]], misses: int, pairs: int) -> bool:
-    """Whether chance does not explain that so many of the pairs are alike: the others of the folders seldom are."""
-    number = len(seen)
-    for is_like in (Look.is_like, Look.is_copy_of):
-        if sum(is_like(first, second) for first, second in seen) < number - misses:
-            continue
-        others = [(one, other) for one in range(number) for other in range(number) if one != other]
-        alike = sum(is_like(seen[one][0], seen[other][1]) for one, other in others)
-        part = max(alike, 1) / len(others)
-        if part <= 0.5 and pairs * comb(number, misses) * part ** (number - misses) <= CHANCE:
-            return True
-    return False
+def _alike(seen: Sequence[tuple[Look, Look]]) -> float:
+    """The part of all other pairs, of a video and one of another path in the other folder, that are of equal length."""
+    others = [(one, other) for one in range(len(seen)) for other in range(len(seen)) if one != other]
+    return max(sum(seen[one][0].is_like(seen[other][1]) for one, other in others), 1) / len(others)
 
 
-def _are_alike(one: str, other: str) -> bool:
-    """Whether one name begins with the other one, as data and data_small: such folders are compared first."""
-    first, second = letters(one), letters(other)
-    return first.startswith(second) or second.startswith(first)
-
-
-def _hash(key: Hashable) -> bytes:
-    """An order in which files of a folder are not beside each other."""
-    return blake2b(repr(key).encode(errors="surrogatepass"), digest_size=8).digest()
+def _is_beyond_chance(number: int, misses: int, part: float, pairs: int) -> bool:
+    """Whether chance does not explain that all but a few of a number agree, if this part of others do."""
+    return part <= 0.5 and pairs * comb(number, misses) * part ** (number - misses) <= CHANCE
 
 
 def joined(pairs: Iterable[Twins]) -> list[list[str]]:
@@ -176,11 +202,3 @@ def joined(pairs: Iterable[Twins]) -> list[list[str]]:
         group.update(dict.fromkeys(both, both))
     different = {id(names): sorted(names) for names in group.values()}
     return sorted(different.values(), key=lambda names: (-len(names), names))
-
-
-def by_folder(items: Iterable[tuple[str, Hashable, Path]]) -> dict[str, dict[Hashable, Path]]:
-    """The videos of each folder by the path below it, from (folder, path below it, video)."""
-    found: defaultdict[str, dict[Hashable, Path]] = defaultdict(dict)
-    for folder, key, path in items:
-        found[folder].setdefault(key, path)
-    return found

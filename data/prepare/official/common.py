@@ -1,7 +1,7 @@
 """The result of the readers of official annotations, and how they find their files."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -101,15 +101,24 @@ def check_splits_found(found: Sequence[int], split: int | None, folder: Path, na
     return [f"{folder} holds no {names} of split {' and '.join(absent)}"]
 
 
-def video_id_of(name: str, place: str) -> str:
-    """The id of a video by its file's name in a list. DataError for a name that ends too early, as in a cut file."""
+def have_suffixes(names: Iterable[str]) -> bool:
+    """Whether any name in a list is that of a video file. Lists of folders of frames have no suffixes at all."""
+    return any(is_video(PurePosixPath(name).name) for name in names)
+
+
+def video_id_of(name: str, place: str, has_suffixes: bool) -> str:
+    """The id of a video by its file's name in a list, of which others have suffixes of videos or not.
+
+    DataError for a name that ends too early, as in a cut file: it alone has no such suffix.
+    """
     file = PurePosixPath(name)
-    if not is_video(file.name):
+    if has_suffixes and not is_video(file.name):
         raise DataError(
             f"{place}: {quoted(name)} does not end as a video file, such as .avi: is the line or the file cut short?"
         )
-    check_folder_name(file.stem, "file name", place)
-    return file.stem
+    video_id = file.stem if has_suffixes else file.name
+    check_folder_name(video_id, "file name", place)
+    return video_id
 
 
 def parse_index(text: str) -> int | None:

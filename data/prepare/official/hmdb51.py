@@ -7,7 +7,15 @@ from common.errors import DataError
 from common.text import quoted
 from data.labels.csv_file import read_lines
 from data.labels.label_file import LabelRow, check_folder_name
-from data.prepare.official.common import Dropped, Official, annotation_folder, check_splits_found, make_row, video_id_of
+from data.prepare.official.common import (
+    Dropped,
+    Official,
+    annotation_folder,
+    check_splits_found,
+    have_suffixes,
+    make_row,
+    video_id_of,
+)
 
 FILE_NAME = re.compile(r"(?P<label>.+)_test_split(?P<split>[123])\.txt")
 UNUSED = "0"
@@ -40,12 +48,14 @@ def read_hmdb51(annotations: Path, split: int | None) -> Official:
 def _read_class(path: Path, label: str, number: int, dropped: Dropped) -> list[LabelRow]:
     check_folder_name(label, "class", str(path))
     rows: list[LabelRow] = []
-    for line, text in read_lines(path):
+    lines = list(read_lines(path))
+    with_suffixes = have_suffixes(word for _, text in lines for word in text.rsplit(maxsplit=1))
+    for line, text in lines:
         place = f"{path}, line {line}"
         name, code = text.rsplit(maxsplit=1) if " " in text else (text, "")  # a file name may hold any other character
         if code != UNUSED and code not in CODES:
             raise DataError(f"{place}: {quoted(text)} is not a file name and 0, 1 or 2")
-        video_id = video_id_of(name, place)
+        video_id = video_id_of(name, place, with_suffixes)
         if code == UNUSED:
             dropped.add(f"not used in split {number} (code 0)", f"{path.name}, line {line}: {name}")
         else:

@@ -12,6 +12,7 @@ from data.prepare.official.common import (
     Official,
     annotation_folder,
     check_splits_found,
+    have_suffixes,
     make_row,
     parse_index,
     required_file,
@@ -64,10 +65,11 @@ def _read_list(path: Path, split: str, classes: dict[int, str]) -> list[LabelRow
     """Read `Class/file.avi [number]` lines; test lists have no number."""
     names = set(classes.values())
     rows: list[LabelRow] = []
-    for line, text in read_lines(path):
+    lines = list(read_lines(path))
+    with_suffixes = have_suffixes(word for _, text in lines for word in text.rsplit(maxsplit=1))
+    for line, text in lines:
         place = f"{path}, line {line}"
-        *_, last = text.split()
-        number = parse_index(last)
+        number = parse_index(last := text.split()[-1])
         if number is None and last.isdecimal():
             raise DataError(f"{place}: class number {shortened(last)} is not in classInd.txt")
         name = text if number is None else text.rsplit(maxsplit=1)[0]
@@ -85,5 +87,5 @@ def _read_list(path: Path, split: str, classes: dict[int, str]) -> list[LabelRow
         if split == "train" and number is None:
             raise DataError(f"{place}: {quoted(text)} has no class number")
         # Keep the file's spelling, which may differ from its folder's: HandstandPushups/v_HandStandPushups_g01_c01.avi.
-        rows.append(make_row(label, video_id_of(name, place), split, line))
+        rows.append(make_row(label, video_id_of(name, place, with_suffixes), split, line))
     return rows

@@ -473,6 +473,23 @@ def test_a_ucf101_list_that_ends_within_a_name_is_an_error(official, tmp_path, n
     assert "testlist01.txt, line 2: " in error_of("ucf101", official, tmp_path / "out")
 
 
+def test_lists_without_any_suffix_are_those_of_frame_folders(official, convert):
+    """Users of folders of frames strip .avi from the lists: all of them would be refused as cut short."""
+    ucf(official)
+    for path in official.glob("*list01.txt"):
+        path.write_text(path.read_text().replace(".avi", ""))
+    files, _ = convert("ucf101")
+    assert files["ucf101_split1_val"] == ["HandstandPushups/v_HandStandPushups_g07_c04"]
+    assert len(files["ucf101_split1_train"]) == 3
+
+
+def test_hmdb51_lists_without_any_suffix_are_those_of_frame_folders(official, convert, tmp_path):
+    write(official / "wave_test_split1.txt", "v_1.5_a 1 ", "v_1.5_b 2")
+    assert convert("hmdb51")[0] == {"hmdb_split1_train": ["wave/v_1.5_a"], "hmdb_split1_val": ["wave/v_1.5_b"]}
+    write(official / "wave_test_split1.txt", "a.avi 1", "b 2")
+    assert "wave_test_split1.txt, line 2: 'b' does not end" in error_of("hmdb51", official, tmp_path / "out2")
+
+
 def test_a_list_that_ends_between_two_lines_is_noted(official, convert):
     """Only the number of rows shows it; an excerpt, which lacks classes, has a note of its own."""
     classes = [f"C{number}" for number in range(1, 102)]
