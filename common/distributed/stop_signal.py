@@ -49,17 +49,12 @@ class StopSignal:
     def __init__(self, ranks: Ranks) -> None:
         self.received: int | None = None
         self.ranks = ranks
-        self._at_end_of_child: signal._HANDLER = None  # what was done before a signal came
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Inside this context, record the signals instead of ending the process."""
-        try:
-            with _handling(self._note):
-                yield
-        finally:
-            if self._at_end_of_child is not None:
-                signal.signal(signal.SIGCHLD, self._at_end_of_child)
+        with _handling(self._note):
+            yield
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
@@ -67,7 +62,8 @@ class StopSignal:
         self.received = number
         # The signal may end processes that read clips, too. torch would then raise an error wherever this process is,
         # in the middle of a step or of the checkpoint that is still to be saved; now only where a batch is missing.
-        self._at_end_of_child = signal.signal(signal.SIGCHLD, do_nothing)
+        # It stays so: such a process may be dead for long before it is missed, and the run ends now.
+        signal.signal(signal.SIGCHLD, do_nothing)
 
     def agree(self, has_problem: bool = False, count: int = 0) -> Agreement:
         """What the ranks know together; every rank must call it. It waits for the other ranks, not for the device."""
