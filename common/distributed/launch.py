@@ -12,7 +12,8 @@ from types import FrameType
 
 import torch.distributed as dist
 
-from common.distributed.stop_signal import SIGNALS, is_ignored_hangup
+from common.distributed.stop_signal import SIGNALS
+from common.interrupt import LAUNCHER
 
 POLL = 0.1  # seconds between two looks at the ranks
 SECONDS_TO_SAVE = 3600.0  # for the ranks after a signal: a long step, and a large checkpoint on a slow disk
@@ -42,18 +43,17 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
                 time.sleep(POLL)
         finally:
             group.kill()  # if an error leads here: else none is left
-    return group.status()
+        return group.status()  # no signal changes it any more
 
 
 @contextmanager
 def _noting(received: list[int]) -> Iterator[None]:
-    """Inside this context, signals are noted in `received`, but an ignored SIGHUP (`nohup`) or SIGINT (`&`) is not."""
+    """Inside this context, signals are noted in `received`, but not those that are ignored, as by `nohup` and `&`."""
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    ignored = [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else []
-    numbers = [number for number in HANDLED if number not in ignored and not is_ignored_hangup(number)]
+    numbers = [number for number in HANDLED if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield
@@ -71,6 +71,7 @@ class _Group:
         self.killed: list[int] = []  # the ranks that had to be killed here
         self.told: list[int] = []  # the ranks that were told that another one has failed, or killed here
         self.stopped_by: int | None = None  # the signal that was passed on
+        self.is_passed_on = False  # whether the signal of one rank was, or the failure of one
         self.notice_until = math.inf  # when ranks are told that another one has failed, by SIGTERM
         self.deadline = math.inf  # when the ranks that still run are killed
         try:
@@ -94,8 +95,9 @@ class _Group:
         now = time.monotonic()
         if self.running and now > self.notice_until:
             self.notice_until = math.inf
-            self.deadline = min(self.deadline, now + SECONDS_TO_END)
-            self.told = [*self.running]
+            if self.stopped_by is None:  # else the first rank may be saving, for which it has its time
+                self.deadline = min(self.deadline, now + SECONDS_TO_END)
+            self.told, self.is_passed_on = [*self.running], True
             self._send(signal.SIGTERM)
         if self.running and now > self.deadline:
             self.killed += self.running
@@ -104,14 +106,17 @@ class _Group:
         return bool(self.running)
 
     def _note_end(self, code: int) -> None:
-        if code in SIGNALS.values():  # by a signal to this rank, which stops all; the first one may be saving
+        if _is_stop(code):  # by a signal to this rank, which stops all; the first one may be saving
             self.deadline = min(self.deadline, time.monotonic() + SECONDS_TO_SAVE)
+            if self.stopped_by is None and not self.is_passed_on:  # in training all know it, but not before
+                self.is_passed_on = True
+                self._send(signal.SIGTERM)
         elif self._is_failure(code):
             self.notice_until = min(self.notice_until, time.monotonic() + SECONDS_TO_NOTICE)
 
     def _is_failure(self, code: int) -> bool:
         by_signal = (128 + self.stopped_by, -self.stopped_by) if self.stopped_by else ()
-        return code not in (0, *SIGNALS.values(), *by_signal)
+        return code not in (0, *by_signal) and not _is_stop(code)
 
     def pass_on(self, number: int) -> None:
         """Pass a signal on. A second Ctrl-C kills the ranks; other signals after the first change nothing."""
@@ -137,9 +142,10 @@ class _Group:
         for process in self.running.values():
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+        until = time.monotonic() + SECONDS_TO_END
         for rank, process in self.running.items():
             with suppress(subprocess.TimeoutExpired):  # it waits for a disk or GPU that does not answer: leave it
-                process.wait(SECONDS_TO_END)
+                process.wait(max(0.0, until - time.monotonic()))
             self.ended[rank] = -signal.SIGKILL if process.returncode is None else process.returncode
         self.running.clear()
 
@@ -163,8 +169,9 @@ class _Group:
             return 1
         if self.ended[0] == 0:  # it has finished, and has written all; another one may have met the signal at its exit
             return 0
-        codes = [code for code in self.ended.values() if code in SIGNALS.values()]
-        return SIGNALS[signal.Signals(self.stopped_by)] if self.stopped_by else codes[0]
+        code = next(code for code in self.ended.values() if _is_stop(code))
+        by = self.stopped_by or -code
+        return SIGNALS[signal.Signals(by)] if by > 0 else code
 
     def _told(self, rank: int) -> int:
         """The status of a run that ended because this rank has failed. Prints what the rank cannot have printed."""
@@ -176,6 +183,11 @@ class _Group:
         return code if code > 0 else 1
 
 
+def _is_stop(code: int) -> bool:
+    """Whether a rank ended by a signal that stops a run, be it that it noticed, or by the system."""
+    return code in SIGNALS.values() or -code in SIGNALS
+
+
 def _environment(rank: int, ranks: int, port: int) -> dict[str, str]:
     """What a rank finds in its environment, as torchrun sets it."""
     return {
@@ -185,6 +197,7 @@ def _environment(rank: int, ranks: int, port: int) -> dict[str, str]:
         "LOCAL_WORLD_SIZE": str(ranks),
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": str(port),
+        LAUNCHER: str(os.getpid()),
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # there is a store at this port
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
     }
