@@ -17,6 +17,7 @@ STATUS = 128 + signal.SIGINT
 # The signals that stop a run, and its exit status then. A job script asks for 143 after SIGUSR1 as after SIGTERM.
 STOPPING = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGHUP: 129}
 LAUNCHER = "SRTG_LAUNCHER"  # in the environment of a rank: the process that started it, until this one has read it
+_RANK_OF: list[int] = []  # the launcher of this process, if it is a rank of one
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 (pathlib takes time to import)
 
 
@@ -87,7 +88,13 @@ def end_with_launcher() -> None:
     if launcher.isdecimal():
         from common.processes import signal_at_parent_death
 
+        _RANK_OF.append(int(launcher))
         signal_at_parent_death(signal.SIGTERM, int(launcher))
+
+
+def has_launcher() -> bool:
+    """Whether this process is a rank that `launch` has started."""
+    return os.getppid() in _RANK_OF
 
 
 def end_quietly_until_run(package: str) -> None:

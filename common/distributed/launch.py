@@ -8,18 +8,22 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from types import FrameType
 
 import torch.distributed as dist
 
+from common import interrupt
 from common.distributed.stop_signal import SIGNALS
 from common.interrupt import LAUNCHER
 
 POLL = 0.1  # seconds between two looks at the ranks
 SECONDS_TO_SAVE = 3600.0  # for the ranks after a signal: a long step, and a large checkpoint on a slow disk
 SECONDS_TO_END = 30.0  # after Ctrl-C, and when they were told that another rank has failed
+STORE_TIMEOUT = timedelta(seconds=10)
 SECONDS_TO_NOTICE = 3.0  # in which ranks end by themselves when another rank has failed; then they are told
 INTERRUPTED = 128 + signal.SIGINT
+WRITING, YES, NO = "writing", b"yes", b"no"  # a key of the store, and its values: whether a checkpoint is being written
 HANDLED = (*SIGNALS, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -35,7 +39,7 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
     with _noting(received):
         # The ranks find each other through this store, so that no port need be chosen before it is free.
         store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
-        group = _Group(ranks, argv, store.port)
+        group = _Group(ranks, argv, store)
         try:
             while group.is_running():
                 while received:
@@ -44,6 +48,23 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
         finally:
             group.kill()  # if an error leads here: else none is left
         return group.status()  # no signal changes it any more
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Inside this context, which is one of the first rank, `launch` gives it time to write, also after a failure."""
+    store = None
+    if interrupt.has_launcher():
+        with suppress(RuntimeError):  # a connection of its own: a wait in another thread would hold it up
+            address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            store = dist.TCPStore(address, port, is_master=False, timeout=STORE_TIMEOUT)
+            store.set(WRITING, YES.decode())
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):
+            if store is not None:
+                store.set(WRITING, NO.decode())
 
 
 @contextmanager
@@ -65,7 +86,8 @@ def _noting(received: list[int]) -> Iterator[None]:
 class _Group:
     """The ranks of a run: each leads a session of its own, so that no signal of the terminal reaches it directly."""
 
-    def __init__(self, ranks: int, argv: Sequence[str], port: int) -> None:
+    def __init__(self, ranks: int, argv: Sequence[str], store: dist.TCPStore) -> None:
+        self.store = store
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self.ended: dict[int, int] = {}  # rank: exit status, negative for a signal, in the order of their ends
         self.killed: list[int] = []  # the ranks that had to be killed here
@@ -74,11 +96,12 @@ class _Group:
         self.is_passed_on = False  # whether the signal of one rank was, or the failure of one
         self.notice_until = math.inf  # when ranks are told that another one has failed, by SIGTERM
         self.deadline = math.inf  # when the ranks that still run are killed
+        self.may_write_until = -math.inf  # until when a checkpoint that is being written defers that, after a failure
         try:
             for rank in range(ranks):
                 self.running[rank] = subprocess.Popen(
                     [sys.executable, "-u", *argv],
-                    env=os.environ | _environment(rank, ranks, port),
+                    env=os.environ | _environment(rank, ranks, store.port),
                     start_new_session=True,
                 )
         except BaseException:
@@ -97,13 +120,19 @@ class _Group:
             self.notice_until = math.inf
             if self.stopped_by is None:  # else the first rank may be saving, for which it has its time
                 self.deadline = min(self.deadline, now + SECONDS_TO_END)
+                self.may_write_until = now + SECONDS_TO_SAVE
             self.told, self.is_passed_on = [*self.running], True
             self._send(signal.SIGTERM)
+        if now < self.may_write_until and self._is_writing():
+            self.deadline = now + SECONDS_TO_END
         if self.running and now > self.deadline:
             self.killed += self.running
             self.told += self.running
             self.kill()
         return bool(self.running)
+
+    def _is_writing(self) -> bool:
+        return 0 in self.running and self.store.check([WRITING]) and self.store.get(WRITING) == YES
 
     def _note_end(self, code: int) -> None:
         if _is_stop(code):  # by a signal to this rank, which stops all; the first one may be saving
@@ -121,6 +150,8 @@ class _Group:
     def pass_on(self, number: int) -> None:
         """Pass a signal on. A second Ctrl-C kills the ranks; other signals after the first change nothing."""
         now = time.monotonic()
+        if number in (signal.SIGINT, signal.SIGQUIT):
+            self.may_write_until = -math.inf
         if number == signal.SIGQUIT or number == self.stopped_by == signal.SIGINT:
             self.deadline = now
         elif number == signal.SIGINT:

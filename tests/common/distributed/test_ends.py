@@ -2,12 +2,13 @@
 
 import json
 import signal
+import time
 
 import pytest
 
 from tests.common.distributed.test_launch import assert_nothing_is_left, go, rank_of, saving_slowly, wait_until
 from tests.processes import Process
-from tests.runs import RUN, TINY, TINY_FLAGS, assert_all_whole
+from tests.runs import LAST, RUN, TINY, TINY_FLAGS, assert_all_whole
 from tests.small_dataset import write_small_dataset
 
 SAID = "stopped by a signal (SIGTERM) outside of the training steps: there was nothing to save\n"
@@ -112,4 +113,19 @@ def test_a_failure_that_all_ranks_share_is_said_at_once_and_costs_no_checkpoint(
     assert process.wait() == 1, process.output()
     assert process.stdout.count("is not finite") == 1
     assert_nothing_is_left(process)
+    assert_all_whole(tmp_path / "run" / RUN)
+
+
+def test_a_rank_that_is_lost_costs_no_checkpoint_that_is_being_written(server, small_dataset, tmp_path):
+    """The first rank was killed half a minute later, whatever it did: on a slow disk an epoch was lost."""
+    process = saving_slowly(server, small_dataset, tmp_path)
+    first = rank_of(process, 0)
+    process.send(signal.SIGKILL, rank_of(process, 1))
+    time.sleep(4)  # longer than the time to end, which is a second here
+    assert first in process.children()
+    go(tmp_path)
+    assert process.wait() == 1, process.output()
+    assert "rank 1 was killed by SIGKILL" in process.stderr
+    assert_nothing_is_left(process)
+    assert (tmp_path / "run" / RUN / LAST).exists()
     assert_all_whole(tmp_path / "run" / RUN)
