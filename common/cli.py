@@ -107,7 +107,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line, without the usage, and exit with status 2."""
-        _print_error(f"{self.prog}: error: {message} (--help lists the flags)")
+        print_error(f"{self.prog}: error: {message} (--help lists the flags)")
         sys.exit(USAGE_ERROR)
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
@@ -239,17 +239,18 @@ def run_command(main: Callable[[], int], to_go_on: str = "") -> NoReturn:
         if sys.stdout:
             sys.stdout.flush()
     except UserError as error:
-        _print_error(f"error: {error}")
+        if not error.is_told:
+            print_error(f"error: {error}")
         status = error.exit_status
     except KeyboardInterrupt:
         if is_command:  # and no notebook, which goes on
             interrupt.end_at_next()
-        _print_error(f"interrupted; {to_go_on}" if to_go_on else "interrupted")
+        print_error(f"interrupted; {to_go_on}" if to_go_on else "interrupted")
         status = interrupt.STATUS
     except OSError as error:
         status = _status_of(error)
     except MemoryError as error:
-        _print_error(f"error: memory ran out ({str(error) or 'MemoryError'}): end other programs, or work on less")
+        print_error(f"error: memory ran out ({str(error) or 'MemoryError'}): end other programs, or work on less")
         status = 1
     sys.exit(status)
 
@@ -257,14 +258,14 @@ def run_command(main: Callable[[], int], to_go_on: str = "") -> NoReturn:
 def _status_of(error: OSError) -> int:
     """Print the line of an error that is not the program's, and return the status; any other is raised again."""
     if isinstance(error.filename, str | bytes | os.PathLike):
-        _print_error(f"error: {os.fsdecode(error.filename)}: {reason(error)}")
+        print_error(f"error: {os.fsdecode(error.filename)}: {reason(error)}")
         return USAGE_ERROR
     is_unread = isinstance(error, BrokenPipeError) and _reader_has_ended()
     if not is_unread and error.errno not in REASONS:
         raise error
     _flush_or_drop()
     if not is_unread:
-        _print_error(f"error: {reason(error)}")
+        print_error(f"error: {reason(error)}")
     return 1
 
 
@@ -288,6 +289,7 @@ def _flush_or_drop() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _print_error(message: str) -> None:
+def print_error(message: str) -> None:
+    """Print a line to standard error, of printable characters."""
     with suppress(OSError):  # nobody reads it
         print(shortened(printable(message), LONGEST), file=sys.stderr)

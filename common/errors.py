@@ -4,7 +4,8 @@
 class UserError(Exception):
     """A mistake that the user can correct. The message names the file or flag, the value and the remedy.
 
-    `on_all_ranks`: every rank raises this error, with the same message, in the same step.
+    `on_all_ranks`: every rank raises this error, with the same message, in the same step. `is_told`: the message was
+    printed already, since what followed could take long.
     """
 
     exit_status = 2
@@ -12,6 +13,7 @@ class UserError(Exception):
     def __init__(self, message: str = "", on_all_ranks: bool = False) -> None:
         super().__init__(message)
         self.on_all_ranks = on_all_ranks
+        self.is_told = False
 
 
 class DataError(UserError, ValueError):

@@ -9,11 +9,15 @@ project keep their own handling.
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 STATUS = 128 + signal.SIGINT
 # The signals that stop a run, and its exit status then. A job script asks for 143 after SIGUSR1 as after SIGTERM.
 STOPPING = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGHUP: 129}
+LAUNCHER = "SRTG_LAUNCHER"  # in the environment of a rank: the process that started it, until this one has read it
+_RANK_OF: list[int] = []  # the launcher of this process, if it is a rank of one
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 (pathlib takes time to import)
 
 
@@ -31,7 +35,66 @@ def _stop(number: int, _: FrameType | None) -> None:
 def _say(line: bytes) -> None:
     """Write a line to standard error, on the first of several ranks."""
     if os.environ.get("RANK", "0") == "0":
-        os.write(2, line)
+        try:
+            os.write(2, line)
+        except OSError:  # nobody reads it
+            return
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Inside this context, a signal ends this process as at an import, even while the main thread waits in C++.
+
+    Python calls no handler there, but wakes another thread. Handlers of other programs, and ignored signals, stay.
+    """
+    import threading
+
+    ours = (_stop, _end, signal.default_int_handler)  # by its default action, the system ends it in C++, too
+    numbers = [number for number in (*STOPPING, signal.SIGINT) if signal.getsignal(number) in ours]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    if not numbers:
+        yield
+        return
+    source, target = os.pipe()
+    os.set_blocking(target, False)
+
+    def watch() -> None:
+        while number := os.read(source, 1)[0]:
+            if number == signal.SIGINT in numbers:
+                _end()
+            elif number in numbers:
+                _stop(number, None)
+
+    thread = threading.Thread(target=watch, name="signals", daemon=True)
+    thread.start()
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    wakeup = signal.set_wakeup_fd(target)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        os.write(target, b"\0")  # after the signals that have come: none is lost
+        thread.join()
+        os.close(source)
+        os.close(target)
+
+
+def end_with_launcher() -> None:
+    """In a rank that `launch` has started: end, or save and end, when its launcher is killed, be it by now."""
+    launcher = os.environ.pop(LAUNCHER, "")  # nobody's but this process's: its children have another parent
+    if launcher.isdecimal():
+        from common.processes import signal_at_parent_death
+
+        _RANK_OF.append(int(launcher))
+        signal_at_parent_death(signal.SIGTERM, int(launcher))
+
+
+def has_launcher() -> bool:
+    """Whether this process is a rank that `launch` has started."""
+    return os.getppid() in _RANK_OF
 
 
 def end_quietly_until_run(package: str) -> None:
@@ -49,6 +112,7 @@ def end_quietly_until_run(package: str) -> None:
     for number in STOPPING:
         if is_script and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _stop)
+    end_with_launcher()  # by now a signal ends it with the right status
 
 
 def restore_ctrl_c() -> bool:

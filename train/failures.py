@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.errors import TrainingError
+from common.cli import print_error
+from common.errors import TrainingError, UserError
+from common.logs import LOG
+from common.ranks import Ranks
 from data.clips.types import BadVideo
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
@@ -93,6 +96,19 @@ def not_finite_validation_error(error: TrainingError, epoch: int, folder: Checkp
     if kept:
         earlier += f"An earlier one is {folder.epoch_file(kept[-1])}: --resume-epoch {kept[-1] + 1}. "
     return TrainingError(f"after epoch {epoch}, {error}; {earlier}{_remedy()}", on_all_ranks=True)
+
+
+def tell(error: UserError, ranks: Ranks) -> None:
+    """Say why the run ends, once for all ranks that share the error: before what may take long, or be killed."""
+    if error.is_told:
+        return
+    error.is_told = True
+    if error.on_all_ranks and not ranks.is_first:
+        return
+    if isinstance(error, TrainingError):
+        LOG.error("%s", error)
+    else:
+        print_error(f"error: {error}")
 
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str:

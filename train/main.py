@@ -18,7 +18,7 @@ from common.cli import run_command
 from common.device import prepare_device
 from common.distributed.launch import launch
 from common.distributed.process_group import check_agreement, is_launched, on_all_ranks, process_group, unused_world
-from common.distributed.stop_signal import StoppedBySignal, stopping_at_once
+from common.distributed.stop_signal import StoppedBySignal, keep_outcome, stopping_at_once
 from common.errors import DataError, TrainingError, UserError
 from common.json_text import json_text
 from common.kernels.switch import use_kernels
@@ -37,7 +37,6 @@ from common.normalisation import SRTG, normalisation_of
 from common.options import part, plain
 from common.precision import DTYPES
 from common.ranks import Ranks
-from common.text import printable
 from data.augment.use import description_of_kernels as description_of_augmentation
 from data.clips.cropping import Cropping
 from data.clips.dataset import ClipDataset
@@ -86,6 +85,7 @@ from train.clip_sampling import (
 from train.content_watch import ContentWatch
 from train.debug import check_blocks, log_network
 from train.evaluating import most_val_clips, run_evaluation, tell_enlarged, val_loader, val_shape
+from train.failures import tell
 from train.file_settings import Notes, settings_from_file
 from train.fine_tuning import learning_lines, rates_of, unused_flags
 from train.freezing import Freezing, FreezingOptions, check_frozen_weights, check_resumed, make_freezing
@@ -138,7 +138,8 @@ def _start(options: TrainOptions, dataset: DatasetSpec | DatasetChoice) -> int:
         with process_group(options.device) as ranks:
             return _run_together(options, dataset, ranks)
     except TrainingError as error:
-        LOG.error("%s", error)
+        if not error.is_told:
+            LOG.error("%s", error)
         return error.exit_status
     except (UserError, StoppedBySignal):
         raise
@@ -158,10 +159,7 @@ def _run_together(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, r
     except UserError as error:
         if not error.on_all_ranks:
             raise
-        if ranks.is_first and isinstance(error, TrainingError):
-            LOG.error("%s", error)
-        elif ranks.is_first:
-            print(printable(f"error: {error}"), file=sys.stderr)
+        tell(error, ranks)
         return error.exit_status
     except StoppedBySignal as stop:
         if not stop.is_saved:
@@ -183,9 +181,12 @@ def _run_together(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, r
 
 @contextmanager
 def _reason_in_log() -> Iterator[None]:
-    """Write why the run ends to the log file, also where the console gets it in another way."""
+    """Write why the run ends to the log file, also where the console gets it in another way. The reason stays."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            keep_outcome()
     except KeyboardInterrupt:
         LOG.warning("interrupted", extra=FILE_ONLY)
         raise
@@ -534,7 +535,11 @@ def _fit(trainer: Trainer, loaders: _Loaders) -> int:
     if trainer.progress.epoch > plan.num_epochs:
         LOG.warning("nothing to do: all %d epochs are done", plan.num_epochs)
     try:
-        report = trainer.fit(loaders.train, loaders.sampler, loaders.val)
+        with trainer.stop_signal.listening():  # so that no signal meets the end of the training's own listening
+            try:
+                report = trainer.fit(loaders.train, loaders.sampler, loaders.val)
+            finally:
+                keep_outcome()
     except StoppedBySignal as stop:
         if stop.is_saved:
             LOG.warning(

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from common.distributed.patience import together
 from common.distributed.stop_signal import StoppedBySignal, StopSignal
-from common.errors import DataError, TrainingError
+from common.errors import DataError, TrainingError, UserError
 from common.layout import LAYOUTS, with_layout
 from common.logs import LOG
 from common.options import option
@@ -41,6 +42,7 @@ from train.failures import (
     not_finite_error,
     not_finite_state_error,
     not_finite_validation_error,
+    tell,
     too_many_bad_videos,
 )
 from train.freezing import Freezing
@@ -212,7 +214,20 @@ class Trainer:
                 self.writer.wait()
                 stop.is_saved = True
                 raise
+            except UserError as error:
+                self._end_together(error)
+                raise
         return report
+
+    def _end_together(self, error: UserError) -> None:
+        """Say why the run ends. If it is for all ranks, wait until the first has written its checkpoint.
+
+        A launcher that sees one rank end with an error stops the others, and soon kills them.
+        """
+        tell(error, self.ranks)
+        if error.on_all_ranks:
+            with suppress(TrainingError, RuntimeError), together(self.ranks):  # the first error is the one to report
+                self.writer.wait_and_log()
 
     def begin_reading(self, loader: BatchLoader, sampler: ScheduleSampler, epoch: int, step: int = 0) -> None:
         """Have the loader's workers read the first batches from a position on, unless they do, or the plan ends there.
@@ -447,9 +462,10 @@ class Trainer:
         """
         try:
             return next(batches)
-        except (RuntimeError, OSError):
+        except (RuntimeError, OSError) as error:
             if self.stop_signal.received is None:
                 raise
+            LOG.warning("after the signal, the next batch could not be read: %s", str(error).partition("\n")[0])
             raise StoppedBySignal(self.stop_signal.agree().signal or self.stop_signal.received) from None
 
     def _fetch_ahead(self, batches: DeviceBatches) -> None:

@@ -8,18 +8,23 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from types import FrameType
 
 import torch.distributed as dist
 
-from common.distributed.stop_signal import SIGNALS, is_ignored_hangup
+from common import interrupt
+from common.distributed.stop_signal import SIGNALS
+from common.interrupt import LAUNCHER
 from common.text import printable
 
 POLL = 0.1  # seconds between two looks at the ranks
 SECONDS_TO_SAVE = 3600.0  # for the ranks after a signal: a long step, and a large checkpoint on a slow disk
 SECONDS_TO_END = 30.0  # after Ctrl-C, and when they were told that another rank has failed
+STORE_TIMEOUT = timedelta(seconds=10)
 SECONDS_TO_NOTICE = 3.0  # in which ranks end by themselves when another rank has failed; then they are told
 INTERRUPTED = 128 + signal.SIGINT
+WRITING, YES, NO = "writing", b"yes", b"no"  # a key of the store, and its values: whether a checkpoint is being written
 HANDLED = (*SIGNALS, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -35,7 +40,7 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
     with _noting(received):
         # The ranks find each other through this store, so that no port need be chosen before it is free.
         store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
-        group = _Group(ranks, argv, store.port)
+        group = _Group(ranks, argv, store)
         try:
             while group.is_running():
                 while received:
@@ -43,18 +48,34 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
                 time.sleep(POLL)
         finally:
             group.kill()  # if an error leads here: else none is left
-    return group.status()
+        return group.status()  # no signal changes it any more
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Inside this context, which is one of the first rank, `launch` gives it time to write, also after a failure."""
+    store = None
+    if interrupt.has_launcher():
+        with suppress(RuntimeError):  # a connection of its own: a wait in another thread would hold it up
+            address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            store = dist.TCPStore(address, port, is_master=False, timeout=STORE_TIMEOUT)
+            store.set(WRITING, YES.decode())
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):
+            if store is not None:
+                store.set(WRITING, NO.decode())
 
 
 @contextmanager
 def _noting(received: list[int]) -> Iterator[None]:
-    """Inside this context, signals are noted in `received`, but an ignored SIGHUP (`nohup`) or SIGINT (`&`) is not."""
+    """Inside this context, signals are noted in `received`, but not those that are ignored, as by `nohup` and `&`."""
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    ignored = [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else []
-    numbers = [number for number in HANDLED if number not in ignored and not is_ignored_hangup(number)]
+    numbers = [number for number in HANDLED if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield
@@ -66,19 +87,22 @@ def _noting(received: list[int]) -> Iterator[None]:
 class _Group:
     """The ranks of a run: each leads a session of its own, so that no signal of the terminal reaches it directly."""
 
-    def __init__(self, ranks: int, argv: Sequence[str], port: int) -> None:
+    def __init__(self, ranks: int, argv: Sequence[str], store: dist.TCPStore) -> None:
+        self.store = store
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self.ended: dict[int, int] = {}  # rank: exit status, negative for a signal, in the order of their ends
         self.killed: list[int] = []  # the ranks that had to be killed here
         self.told: list[int] = []  # the ranks that were told that another one has failed, or killed here
         self.stopped_by: int | None = None  # the signal that was passed on
+        self.is_passed_on = False  # whether the signal of one rank was, or the failure of one
         self.notice_until = math.inf  # when ranks are told that another one has failed, by SIGTERM
         self.deadline = math.inf  # when the ranks that still run are killed
+        self.may_write_until = -math.inf  # until when a checkpoint that is being written defers that, after a failure
         try:
             for rank in range(ranks):
                 self.running[rank] = subprocess.Popen(
                     [sys.executable, "-u", *argv],
-                    env=os.environ | _environment(rank, ranks, port),
+                    env=os.environ | _environment(rank, ranks, store.port),
                     start_new_session=True,
                 )
         except BaseException:
@@ -95,28 +119,40 @@ class _Group:
         now = time.monotonic()
         if self.running and now > self.notice_until:
             self.notice_until = math.inf
-            self.deadline = min(self.deadline, now + SECONDS_TO_END)
-            self.told = [*self.running]
+            if self.stopped_by is None:  # else the first rank may be saving, for which it has its time
+                self.deadline = min(self.deadline, now + SECONDS_TO_END)
+                self.may_write_until = now + SECONDS_TO_SAVE
+            self.told, self.is_passed_on = [*self.running], True
             self._send(signal.SIGTERM)
+        if now < self.may_write_until and self._is_writing():
+            self.deadline = now + SECONDS_TO_END
         if self.running and now > self.deadline:
             self.killed += self.running
             self.told += self.running
             self.kill()
         return bool(self.running)
 
+    def _is_writing(self) -> bool:
+        return 0 in self.running and self.store.check([WRITING]) and self.store.get(WRITING) == YES
+
     def _note_end(self, code: int) -> None:
-        if code in SIGNALS.values():  # by a signal to this rank, which stops all; the first one may be saving
+        if _is_stop(code):  # by a signal to this rank, which stops all; the first one may be saving
             self.deadline = min(self.deadline, time.monotonic() + SECONDS_TO_SAVE)
+            if self.stopped_by is None and not self.is_passed_on:  # in training all know it, but not before
+                self.is_passed_on = True
+                self._send(signal.SIGTERM)
         elif self._is_failure(code):
             self.notice_until = min(self.notice_until, time.monotonic() + SECONDS_TO_NOTICE)
 
     def _is_failure(self, code: int) -> bool:
         by_signal = (128 + self.stopped_by, -self.stopped_by) if self.stopped_by else ()
-        return code not in (0, *SIGNALS.values(), *by_signal)
+        return code not in (0, *by_signal) and not _is_stop(code)
 
     def pass_on(self, number: int) -> None:
         """Pass a signal on. A second Ctrl-C kills the ranks; other signals after the first change nothing."""
         now = time.monotonic()
+        if number in (signal.SIGINT, signal.SIGQUIT):
+            self.may_write_until = -math.inf
         if number == signal.SIGQUIT or number == self.stopped_by == signal.SIGINT:
             self.deadline = now
         elif number == signal.SIGINT:
@@ -138,9 +174,10 @@ class _Group:
         for process in self.running.values():
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+        until = time.monotonic() + SECONDS_TO_END
         for rank, process in self.running.items():
             with suppress(subprocess.TimeoutExpired):  # it waits for a disk or GPU that does not answer: leave it
-                process.wait(SECONDS_TO_END)
+                process.wait(max(0.0, until - time.monotonic()))
             self.ended[rank] = -signal.SIGKILL if process.returncode is None else process.returncode
         self.running.clear()
 
@@ -164,8 +201,9 @@ class _Group:
             return 1
         if self.ended[0] == 0:  # it has finished, and has written all; another one may have met the signal at its exit
             return 0
-        codes = [code for code in self.ended.values() if code in SIGNALS.values()]
-        return SIGNALS[signal.Signals(self.stopped_by)] if self.stopped_by else codes[0]
+        code = next(code for code in self.ended.values() if _is_stop(code))
+        by = self.stopped_by or -code
+        return SIGNALS[signal.Signals(by)] if by > 0 else code
 
     def _told(self, rank: int) -> int:
         """The status of a run that ended because this rank has failed. Prints what the rank cannot have printed."""
@@ -177,6 +215,11 @@ class _Group:
         return code if code > 0 else 1
 
 
+def _is_stop(code: int) -> bool:
+    """Whether a rank ended by a signal that stops a run, be it that it noticed, or by the system."""
+    return code in SIGNALS.values() or -code in SIGNALS
+
+
 def _environment(rank: int, ranks: int, port: int) -> dict[str, str]:
     """What a rank finds in its environment, as torchrun sets it."""
     return {
@@ -186,6 +229,7 @@ def _environment(rank: int, ranks: int, port: int) -> dict[str, str]:
         "LOCAL_WORLD_SIZE": str(ranks),
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": str(port),
+        LAUNCHER: str(os.getpid()),
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # there is a store at this port
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
     }

@@ -25,6 +25,7 @@ from common.cli import USAGE_ERROR
 from common.distributed.patience import together
 from common.distributed.rendezvous import connecting, launcher_store
 from common.errors import DataError, UserError
+from common.interrupt import ending_at_once
 from common.processes import environment_number, signal_at_parent_death
 from common.ranks import Ranks
 from common.text import shortened
@@ -116,12 +117,13 @@ def process_group(device_type: str) -> Iterator[Ranks]:
     if not is_launched():
         yield Ranks(0, 0, 1)
         return
-    # If the launcher is killed, save and end. Otherwise this rank would train on and occupy its GPU.
+    # If the launcher is killed, save and end. Otherwise this rank would train on and occupy its GPU. Ranks of `launch`
+    # know that already since their start, see `end_with_launcher`; here it is for those of torchrun.
     signal_at_parent_death(signal.SIGTERM)
     ranks = _ranks()
     if device_type == "cuda":
         torch.cuda.set_device(ranks.local_rank)
-    with connecting(ranks):
+    with ending_at_once(), connecting(ranks):
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
             timeout=COLLECTIVE_TIMEOUT,

@@ -87,14 +87,15 @@ def launcher_store(ranks: Ranks, timeout: timedelta) -> dist.Store | None:
         return None
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(address, port, is_master=False, timeout=timeout)
-    return dist.PrefixStore(rendezvous(store, ranks.rank, ranks.world_size), store)
+    return dist.PrefixStore(rendezvous(store, ranks.rank, ranks.world_size, timeout.total_seconds()), store)
 
 
-def rendezvous(store: dist.Store, rank: int, world_size: int) -> str:
+def rendezvous(store: dist.Store, rank: int, world_size: int, timeout: float = 600.0) -> str:
     """A name that the ranks of this start agree on, whatever earlier starts have left in the store.
 
     The first rank chooses the name. Each other rank publishes an id, waits for the name under that id, and confirms
-    it. The environment has no such name: each machine has its own restart count.
+    it. The environment has no such name: each machine has its own restart count. DistStoreError after `timeout`
+    seconds.
     """
     own = uuid.uuid4().hex
     if rank:
@@ -103,7 +104,10 @@ def rendezvous(store: dist.Store, rank: int, world_size: int) -> str:
         store.set(f"{name}/has/{rank}", "")
         return name
     missing = set(range(1, world_size))
+    deadline = time.monotonic() + timeout
     while missing:
+        if time.monotonic() > deadline:
+            raise dist.DistStoreError(f"rank {min(missing)} did not come within {timeout:.0f} s")
         for guest in [f"guest/{other}" for other in missing]:
             if store.check([guest]):  # may be the id of an earlier start; the rank that runs now will overwrite it
                 store.set(f"name/for/{store.get(guest).decode()}", own)

@@ -1,5 +1,6 @@
 """Stops a run after a signal or a problem of one rank, on all ranks before the same step."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +9,10 @@ from typing import NamedTuple
 
 import torch
 
-from common.interrupt import STOPPING
+from common import interrupt
 from common.ranks import Ranks
 
-SIGNALS = STOPPING  # the signals that stop a run, and its exit status then
+SIGNALS = interrupt.STOPPING  # the signals that stop a run, and its exit status then
 
 
 class StoppedBySignal(BaseException):
@@ -34,13 +35,36 @@ class Agreement(NamedTuple):
 
 @contextmanager
 def stopping_at_once() -> Iterator[None]:
-    """Inside this context, a signal raises StoppedBySignal where the program is: there is nothing to save yet."""
+    """Inside this context, a signal raises StoppedBySignal where the program is: there is nothing to save yet.
+
+    At its end what the process does is decided, see `keep_outcome`: so it stays in a script of the project and in a
+    rank, which end then. Other programs get their handlers back.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise StoppedBySignal(number)
 
-    with _handling(stop):
-        yield
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    is_own = before[signal.SIGTERM] is interrupt._stop or "LOCAL_WORLD_SIZE" in os.environ
+    try:
+        with _handling(stop):
+            try:
+                yield
+            finally:
+                keep_outcome()
+    finally:
+        for number, old in before.items():
+            if not is_own and old is not None:
+                signal.signal(number, old)
+
+
+def keep_outcome() -> None:
+    """From here on, signals change nothing: the run has finished, failed or saved, and only has to end.
+
+    A second signal, or that of a launcher whose other ranks have failed, too, would replace the reason or the status.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class StopSignal:
@@ -49,17 +73,12 @@ class StopSignal:
     def __init__(self, ranks: Ranks) -> None:
         self.received: int | None = None
         self.ranks = ranks
-        self._at_end_of_child: signal._HANDLER = None  # what was done before a signal came
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Inside this context, record the signals instead of ending the process."""
-        try:
-            with _handling(self._note):
-                yield
-        finally:
-            if self._at_end_of_child is not None:
-                signal.signal(signal.SIGCHLD, self._at_end_of_child)
+        with _handling(self._note):
+            yield
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
@@ -67,7 +86,8 @@ class StopSignal:
         self.received = number
         # The signal may end processes that read clips, too. torch would then raise an error wherever this process is,
         # in the middle of a step or of the checkpoint that is still to be saved; now only where a batch is missing.
-        self._at_end_of_child = signal.signal(signal.SIGCHLD, do_nothing)
+        # It stays so: such a process may be dead for long before it is missed, and the run ends now.
+        signal.signal(signal.SIGCHLD, do_nothing)
 
     def agree(self, has_problem: bool = False, count: int = 0) -> Agreement:
         """What the ranks know together; every rank must call it. It waits for the other ranks, not for the device."""
@@ -81,14 +101,18 @@ class StopSignal:
 
 @contextmanager
 def _handling(handler: "signal._HANDLER") -> Iterator[None]:
-    """Inside this context, `handler` gets the signals. An ignored SIGHUP stays ignored: `nohup` asks for that."""
+    """Inside this context, `handler` gets the signals. An ignored SIGHUP stays ignored: `nohup` asks for that.
+
+    At its end the old handler is back, unless the signals are ignored by then, see `keep_outcome`.
+    """
     numbers = [number for number in SIGNALS if not is_ignored_hangup(number)]
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
         for number, old in before.items():
-            signal.signal(number, old)
+            if signal.getsignal(number) is handler:
+                signal.signal(number, old)
 
 
 def do_nothing(number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,6 @@ the pixels through a pipe. So the main process copies no pixels, each batch may 
 memory depends on the batch and not on the number of workers.
 """
 
-import atexit
 import errno
 import gc
 import math
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -142,7 +142,7 @@ class BatchLoader:
             num_workers=workers,
             collate_fn=_identity,  # type: ignore[arg-type]  # with batch_size None it gets a single item
             persistent_workers=workers > 0,
-            worker_init_fn=partial(_start_worker, _parent_of_workers(start_method)) if workers else None,
+            worker_init_fn=partial(_start_worker, _has_server(start_method)) if workers else None,
             prefetch_factor=ahead or None,
             multiprocessing_context=start_method if workers else None,
             # DataLoader draws a seed from the global generator at every epoch. Give it a private generator, so that
@@ -151,7 +151,6 @@ class BatchLoader:
         )
         self._workers: list[BaseProcess] = []
         self._end_workers: weakref.finalize | None = None
-        self._parent = os.getpid()
         _LOADERS.add(self)
 
     def __len__(self) -> int:
@@ -187,6 +186,8 @@ class BatchLoader:
         """The chunks of a new iteration, whose reading begins; the workers, if they are new, are noted."""
         if self._chunks.num_workers and self._chunks._iterator is None:
             gc.collect()  # here, and not in a worker: see `_start_worker`
+        if self._chunks.num_workers:
+            _kill_workers_at_exit()
         others = set(multiprocessing.active_children())
         with _deferred_signals():
             try:
@@ -197,7 +198,7 @@ class BatchLoader:
                 # Else torch's iterator would end them when it is deleted. In a reference cycle, as an exception makes
                 # one, its queues are deleted first: it would wait five seconds for each worker, which is never told to
                 # end.
-                self._end_workers = weakref.finalize(self, _end_workers, iterator, self._workers, self._parent)
+                self._end_workers = weakref.finalize(self, _end_workers, iterator, self._workers, os.getpid())
                 self._end_workers.atexit = False  # type: ignore[misc]  # see `_kill_workers`; no slot in typeshed
         return chunks
 
@@ -242,32 +243,50 @@ def _end_workers(iterator: Any, workers: list[BaseProcess], parent: int) -> None
         return
 
     def kill() -> None:
-        at_end_of_child.append(signal.signal(signal.SIGCHLD, do_nothing))  # torch's would report their death
         for process in workers:
             process.kill()
 
-    at_end_of_child: list[Any] = []
     # A second Ctrl-C would leave workers, with a traceback of an exception that Python ignores here.
-    with _deferred_signals(kill):
-        iterator._shutdown_workers()  # torch would report the death of workers that it does not end itself
-        for process in workers:  # that are busy
-            process.kill()
-            process.join()
-        workers.clear()
-        for handler in at_end_of_child[:1]:
-            signal.signal(signal.SIGCHLD, handler)
+    with _deferred_signals(kill), _unreported_deaths():
+        try:
+            iterator._shutdown_workers()
+        finally:
+            for process in workers:  # that are busy
+                process.kill()
+                process.join()
+            workers.clear()
+
+
+@contextmanager
+def _unreported_deaths() -> Iterator[None]:
+    """Inside this context, torch does not raise an error, wherever this process is, about workers that have died."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGCHLD, do_nothing) if is_main else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGCHLD, before)
 
 
 _LOADERS: "weakref.WeakSet[BatchLoader]" = weakref.WeakSet()
+_KILLING_AT_EXIT: set[int] = set()  # the process that will; one that was forked from it has none of its finalizers
 
 
-@atexit.register  # after that of multiprocessing, which is imported above, so it runs before it
+def _kill_workers_at_exit() -> None:
+    """Have this process kill its workers when it ends, be it Python's main process or a child of multiprocessing."""
+    if os.getpid() not in _KILLING_AT_EXIT:
+        _KILLING_AT_EXIT.add(os.getpid())
+        Finalize(None, _kill_workers, exitpriority=100)
+
+
 def _kill_workers() -> None:
-    """Kill the workers of the loaders that are left when Python exits, as after an exception.
+    """Kill the workers of the loaders that are left when this process ends, as after an exception.
 
-    multiprocessing would send SIGTERM and wait for the workers, which ignore it (see `_start_worker`).
+    multiprocessing would then send SIGTERM and wait for the workers, which ignore it (see `_start_worker`).
     """
-    workers = [process for loader in _LOADERS if loader._parent == os.getpid() for process in loader._workers]
+    noted = [process for loader in _LOADERS for process in loader._workers]
+    workers = [process for process in noted if process._parent_pid == os.getpid()]  # type: ignore[attr-defined]
     if workers and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, do_nothing)  # torch's handler would report their death as an error
     for process in workers:
@@ -381,13 +400,14 @@ def _deferred_signals(at_once: Callable[[], None] = lambda: None) -> Iterator[No
         signal.raise_signal(each)
 
 
-def _parent_of_workers(start_method: str | None) -> int | None:
-    """The process id of the workers' parent; None if that is a fork server, which ends with this process."""
-    server = (start_method or multiprocessing.get_start_method()) == "forkserver"
-    return None if server else os.getpid()
+def _has_server(start_method: str | None) -> bool:
+    """Whether the workers' parent is a fork server, which ends with this process."""
+    return (start_method or multiprocessing.get_start_method()) == "forkserver"
 
 
-def _start_worker(parent: int | None, _: int) -> None:
+def _start_worker(has_server: bool, _: int) -> None:
+    starter = multiprocessing.parent_process()
+    parent = None if has_server or starter is None else starter.pid
     gc.freeze()  # what the main process no longer needs is not a worker's to end, such as another loader's processes
     cv2.setNumThreads(0)  # workers are the parallelism; threads in each would compete for the same cores
     # Have the kernel end the worker when the main process ends. DataLoader checks that only every few seconds, and not

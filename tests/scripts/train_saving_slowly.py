@@ -35,4 +35,5 @@ if __name__ == "__main__":
     if "LIMIT" in os.environ:
         launch.SECONDS_TO_SAVE = float(os.environ["LIMIT"])
     launch.SECONDS_TO_END = 1.0  # which a save may outlast
+    launch.SECONDS_TO_NOTICE = 0.2
     main(__doc__, train_tiny.SPEC, train_tiny.DEFAULTS)

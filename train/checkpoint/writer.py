@@ -3,6 +3,7 @@
 import threading
 from types import TracebackType
 
+from common.distributed.launch import writing
 from common.errors import TrainingError
 from common.logs import LOG
 from train.checkpoint.files import Checkpoint, CheckpointFolder
@@ -65,7 +66,8 @@ class CheckpointWriter:
 
     def _write(self, checkpoint: Checkpoint, epoch: int | None, is_best: bool) -> None:
         try:
-            self.folder.save(checkpoint, epoch, is_best)
+            with writing():
+                self.folder.save(checkpoint, epoch, is_best)
         except Exception as error:
             self._error = error
         finally:

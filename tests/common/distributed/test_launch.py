@@ -134,9 +134,11 @@ def test_a_signal_to_the_launcher_saves_and_ends_all_ranks_with_status_143(serve
     assert read_checkpoint(tmp_path / "run" / RUN / LAST)["progress"]["global_step"] > 0
 
 
-def saving_slowly(server: Server, dataset: Path, folder: Path, ranks: int = 2, **environment: str) -> Process:
+def saving_slowly(
+    server: Server, dataset: Path, folder: Path, ranks: int = 2, *more: object, **environment: str
+) -> Process:
     """A run that stands in a checkpoint, after its first epoch or that of LAST, until the file `go` is there."""
-    flags = (*TINY_FLAGS, "--gpus", ranks, *LENGTH, "--model-dir", "run")
+    flags = (*TINY_FLAGS, "--gpus", ranks, *LENGTH, "--model-dir", "run", *more)
     # torch's launcher, which `--gpus` used, would kill its ranks after this time.
     environment = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1"} | environment
     script = TINY.with_name("train_saving_slowly.py")

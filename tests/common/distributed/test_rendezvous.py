@@ -34,6 +34,12 @@ def test_ranks_agree_on_a_name_whatever_earlier_starts_have_left_in_the_store(se
     assert len(set(names)) == 4
 
 
+def test_a_rank_that_does_not_come_is_named_after_a_time(server_store):
+    """The first rank waited for it for ever, though the others gave up after ten minutes."""
+    with pytest.raises(dist.DistStoreError, match="rank 1 did not come within 0 s"):
+        rendezvous(server_store, 0, 2, timeout=0.05)
+
+
 def test_a_start_does_not_see_the_keys_of_an_earlier_one(server_store, monkeypatch):
     """Torch writes the address of each rank into the store, under the same keys at each start."""
     for name, value in {

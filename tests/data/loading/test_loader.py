@@ -440,6 +440,69 @@ def test_a_loader_that_a_script_leaves_behind_ends_with_it(small_dataset, tmp_pa
         assert (done.stdout, done.stderr) == ("end\n", "")
 
 
+CHILD = """
+import multiprocessing, sys
+from pathlib import Path
+import torch.multiprocessing
+from data.clips.dataset import ClipDataset
+from data.clips.sampling import UniformClips
+from data.clips.types import ClipShape
+from data.labels.dataset_spec import DatasetSpec
+from data.labels.splits import load_splits
+from data.loading.loader import BatchLoader, SequentialBatches
+
+def make():
+    videos = load_splits(Path(sys.argv[1]), DatasetSpec("custom", "train.csv", "val.csv")).val
+    dataset = ClipDataset(videos, UniformClips(2), 1)
+    return BatchLoader(dataset, SequentialBatches(len(videos), 2, ClipShape(4, 32, 32)), 2, pin_memory=False)
+
+def fail(rank, loader=None):
+    global left
+    left = loader or make()
+    next(iter(left))
+    raise ValueError("the reason")
+
+if __name__ == "__main__":
+    if sys.argv[2] == "torch":
+        torch.multiprocessing.spawn(fail, nprocs=1)
+    loader = make() if sys.argv[2] == "inherited" else None
+    child = multiprocessing.get_context("fork").Process(target=fail, args=(0, loader))
+    child.start()
+    child.join()
+    sys.exit(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "inherited", "torch"])
+def test_a_child_process_that_fails_ends_with_its_loader(small_dataset, tmp_path, how):
+    """It sent SIGTERM to its workers, which ignore it, and waited for them: for ever, with its reason untold."""
+    script = tmp_path / "script.py"
+    script.write_text(CHILD)
+    done = subprocess.run(
+        [sys.executable, script, small_dataset, how],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": ENVIRONMENT["PYTHONPATH"]}, capture_output=True, text=True,
+        timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "ValueError: the reason" in done.stderr
+    assert "killed by signal" not in done.stderr
+
+
+def test_workers_that_have_died_untold_end_without_an_error(splits):
+    """After a signal that had ended one, the others stayed, and a page of "Exception ignored" hid what was saved."""
+    loader = training(splits, requests(), workers=2)
+    batches = iter(loader)
+    next(batches)
+    workers = list(loader._workers)
+    before = signal.signal(signal.SIGCHLD, lambda *_: None)  # as after a signal
+    workers[0].kill()
+    os.waitid(os.P_PID, workers[0].pid, os.WEXITED | os.WNOWAIT)  # dead, but nobody has asked for its status
+    assert before is not None
+    signal.signal(signal.SIGCHLD, before)
+    loader.close()
+    assert not any(worker.is_alive() for worker in workers)
+
+
 def test_a_full_dev_shm_is_named_with_a_remedy(small_dataset, monkeypatch):
     """In a container /dev/shm may have 64 KB; "the disk is full" would send a user to the wrong disk."""
 
