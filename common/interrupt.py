@@ -115,6 +115,11 @@ def end_quietly_until_run(package: str) -> None:
     end_with_launcher()  # by now a signal ends it with the right status
 
 
+def ends_at_stop() -> bool:
+    """Whether a signal that stops a run ends this process as at an import: it is a script of the project."""
+    return signal.getsignal(signal.SIGTERM) is _stop
+
+
 def restore_ctrl_c() -> bool:
     """Let Ctrl-C raise KeyboardInterrupt again. Whether it ended the process: this is a command of the project."""
     is_command = signal.getsignal(signal.SIGINT) is _end

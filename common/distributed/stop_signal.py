@@ -45,7 +45,7 @@ def stopping_at_once() -> Iterator[None]:
         raise StoppedBySignal(number)
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    is_own = before[signal.SIGTERM] is interrupt._stop or "LOCAL_WORLD_SIZE" in os.environ
+    is_own = interrupt.ends_at_stop() or "LOCAL_WORLD_SIZE" in os.environ
     try:
         with _handling(stop):
             try:

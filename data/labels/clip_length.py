@@ -39,11 +39,15 @@ def is_too_long(seconds: float, cut: Times) -> bool:
     return seconds - length > max(OFF_SECONDS, OFF_PART * length)
 
 
+def times_text(start: float, end: float) -> str:
+    """For messages; in seconds."""
+    return f"{format_seconds(start)} to {format_seconds(end)} s"
+
+
 def length_problem(seconds: float, cut: Times) -> str:
     """How a clip that was cut beforehand differs in length from what it should have; empty if it hardly does."""
     length = cut[1] - cut[0]
     if abs(seconds - length) <= max(OFF_SECONDS, OFF_PART * length):
         return ""
-    times = f"{format_seconds(cut[0])} to {format_seconds(cut[1])} s"
-    what = f"lasts {seconds:.1f} s, but its label row or name says {times}, which are {length:g} s"
+    what = f"lasts {seconds:.1f} s, but its label row or name says {times_text(*cut)}, which are {length:g} s"
     return f"{what}: is it the whole video?" if seconds > length else f"{what}: was it cut short?"

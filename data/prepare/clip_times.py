@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data.labels.clip_length import cut_times, is_too_long, length_problem, seconds_of_clip
+from data.labels.clip_length import cut_times, is_too_long, length_problem, seconds_of_clip, times_text
 from data.labels.label_row import (
     LabelRow,
     clip_name,
     clip_name_in_milliseconds,
     describe_clip,
-    format_seconds,
     frames_name,
 )
 from data.labels.made_from import AGAIN, source_problem
@@ -51,19 +50,19 @@ def times_problem(row: LabelRow, made: Origin, frames: int) -> str:
         # A clip that was cut beforehand has a longer name.
         if row.time_start is None or row.time_end is None or row.youtube_id not in names:
             return ""
-        return f"holds the whole of {made.source}, the labels say {_times(row.time_start, row.time_end)}; {AGAIN}"
+        return f"holds the whole of {made.source}, the labels say {times_text(row.time_start, row.time_end)}; {AGAIN}"
     if row.time_start is None or row.time_end is None:
         name_with = (clip_name, clip_name_in_milliseconds)
         # data.prepare.folder may put folders before the name.
         if any(row.video_id.endswith(of("", made.start, made.end)) for of in name_with):
             return ""
-        held = f"holds {_times(made.start, made.end)} of {made.source}"
+        held = f"holds {times_text(made.start, made.end)} of {made.source}"
         return f"{held}, the labels have no times; give the row its times, or delete this folder and convert again"
     frame = min(MOST, (made.end - made.start) / frames)
     if abs(made.start - row.time_start) <= frame and abs(made.end - row.time_end) <= frame:
         return ""
-    held = f"holds {_times(made.start, made.end)} of {made.source}"
-    return f"{held}, the labels say {_times(row.time_start, row.time_end)}; {AGAIN}"
+    held = f"holds {times_text(made.start, made.end)} of {made.source}"
+    return f"{held}, the labels say {times_text(row.time_start, row.time_end)}; {AGAIN}"
 
 
 def _frames_problem(row: LabelRow, made: Origin, names: set[str]) -> str:
@@ -72,10 +71,6 @@ def _frames_problem(row: LabelRow, made: Origin, names: set[str]) -> str:
     is_named_so = made.frames and row.video_id.endswith(frames_name("", made.frames))  # perhaps with its folders
     if is_named_so and row.frames is None and row.time_start is None:
         return ""
-    held = "the whole" if made.start is None or made.end is None else _times(made.start, made.end)
+    held = "the whole" if made.start is None or made.end is None else times_text(made.start, made.end)
     held = f"frames {made.frames[0]} to {made.frames[1]}" if made.frames else held
     return f"holds {held} of {made.source}, the labels say {describe_clip(row)}; {AGAIN}"
-
-
-def _times(start: float, end: float) -> str:
-    return f"{format_seconds(start)} to {format_seconds(end)} s"

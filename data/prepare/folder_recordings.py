@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from common.errors import DataError
+from common.groups import joined
 from common.text import composed
 from data.labels.text import counted, first_names
 from data.prepare.file_names import is_video
@@ -15,7 +16,7 @@ from data.prepare.folder_layout import Layout, Video, folder_of_class
 from data.prepare.folder_names import part_of
 from data.prepare.folder_shared import Key
 from data.prepare.folder_tree import Tree
-from data.prepare.folder_twins import COPIES, NAMED, ONE_LENGTH, Twins, Videos, find_twins, joined
+from data.prepare.folder_twins import COPIES, NAMED, ONE_LENGTH, Twins, Videos, find_twins
 
 MOST_BELOW = 100  # names of folders below the classes, such as subjects, that are compared
 
@@ -43,15 +44,15 @@ def check_classes(tree: Tree, layout: Layout, known: Collection[str]) -> None:
     sure = [pair for pair in twins if pair.is_sure]
     new = [pair for pair in sure if not set(pair.folders) <= set(known)]
     if new:
-        same = joined(new)[0]
+        same = _like_folders(new)[0]
         raise DataError(f"{tree.videos}: {_said(new, same)}. {_remedy(tree, layout, same)}")
     if sure:
-        layout.notes.append(f"warning: {_said(sure, joined(sure)[0])}; is each a class?")
+        layout.notes.append(f"warning: {_said(sure, _like_folders(sure)[0])}; is each a class?")
     for why in (COPIES, ONE_LENGTH, NAMED):
         pairs = [pair for pair in twins if pair.else_ == why and (why == COPIES or _have_names(pair, videos))]
         if pairs:
             warning = "" if why == NAMED else "warning: "
-            layout.notes.append(f"{warning}{_said(pairs, joined(pairs)[0])}, {why}: is each a class?")
+            layout.notes.append(f"{warning}{_said(pairs, _like_folders(pairs)[0])}, {why}: is each a class?")
 
 
 def _said(pairs: Sequence[Twins], labels: Sequence[str]) -> str:
@@ -85,6 +86,11 @@ def _remedy(tree: Tree, layout: Layout, labels: Sequence[str]) -> str:
     return f"If they are classes, say --class-from '{folders}([^/]+)/'; if not, {remedy}"
 
 
+def _like_folders(pairs: Sequence[Twins]) -> list[list[str]]:
+    """The folders that hold the same recordings, the most first."""
+    return joined(pair.folders for pair in pairs)
+
+
 def _have_names(pair: Twins, videos: Sequence[Video]) -> bool:
     """Whether two folders have more in common than numbers, as s1/cam.avi, s2/cam.avi and so on."""
     return len({re.sub(r"[0-9]+", "0", "/".join(_key(videos[place]))) for place, _ in pair.common}) > 1
@@ -106,7 +112,7 @@ def views_below(videos: Sequence[Video], told: Sequence[Sequence[int]]) -> Views
             if pair.is_sure and same:
                 new.append(pair)
                 views.same.extend(same)
-        views.folders.extend(joined(new))
+        views.folders.extend(_like_folders(new))
     return views
 
 

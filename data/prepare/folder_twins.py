@@ -192,13 +192,3 @@ def _alike(seen: Sequence[tuple[Look, Look]]) -> float:
 def _is_beyond_chance(number: int, misses: int, part: float, pairs: int) -> bool:
     """Whether chance does not explain that all but a few of a number agree, if this part of others do."""
     return part <= 0.5 and pairs * comb(number, misses) * part ** (number - misses) <= CHANCE
-
-
-def joined(pairs: Iterable[Twins]) -> list[list[str]]:
-    """The folders that hold the same recordings, the most first."""
-    group: dict[str, set[str]] = {}
-    for pair in pairs:
-        both = set[str]().union(*(group.get(name, {name}) for name in pair.folders))
-        group.update(dict.fromkeys(both, both))
-    different = {id(names): sorted(names) for names in group.values()}
-    return sorted(different.values(), key=lambda names: (-len(names), names))

@@ -20,6 +20,7 @@ from pathlib import Path
 from common.cli import CommandParser, positive_integer, run_command
 from common.errors import DataError
 from common.files import reason
+from common.groups import joined
 from common.processes import available_cpus
 from data.labels.class_folders import ClassFolders, list_folders, list_names
 from data.labels.hints import HINT, hint_for_segments, hint_for_spelling
@@ -138,22 +139,12 @@ def _check_videos(
         report.notes.append(
             f"converted with a warning, which convert lists again in convert_failures.csv: {some(warned, 'video')}"
         )
-    copies = _joined(by_content.values())
+    copies = sorted(" = ".join(names) for names in joined(by_content.values()))
     if copies:
         report.count("same content", len(copies))
         what = "made from the same bytes or of the same frames, which should not be in both splits"
         report.notes.append(f"{what}: {some(copies, 'group')}")
     return deletion
-
-
-def _joined(alike: Iterable[Sequence[str]]) -> list[str]:
-    """The videos that are copies of one another, a line for each group; groups with a video in common are one."""
-    group_of: dict[str, frozenset[str]] = {}
-    for names in alike:
-        if len(names) > 1:
-            group = frozenset(names).union(*(group_of.get(name, ()) for name in names))
-            group_of |= dict.fromkeys(group, group)
-    return sorted(" = ".join(sorted(group)) for group in set(group_of.values()))
 
 
 def _label_files(given: list[Path] | None, dataset: Path) -> list[Path]:

@@ -15,7 +15,7 @@ def absurd_count(path: Path) -> int:
     size = path.stat().st_size
     with path.open("rb") as file:
         is_video = True
-        for number, (name, place, length) in enumerate(_boxes(file, 0, size)):
+        for number, (name, place, length) in enumerate(boxes(file, 0, size)):
             if number == MOST_BOXES:
                 break
             if name == b"hdlr" and length >= 12:
@@ -27,8 +27,8 @@ def absurd_count(path: Path) -> int:
     return 0
 
 
-def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place and length of the content of each box, with those inside the folders."""
+def boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place and length in bytes of the content of each box, with those inside the FOLDERS."""
     waiting = [(start, end)]
     while waiting:
         place, end = waiting.pop()
