@@ -77,17 +77,18 @@ def run(job: Job) -> None:
     job.attempt(
         f"the estimate of {runs[0].name}", lambda: learner.estimate(runs[0]), 3 * ESTIMATE_SECONDS * job.is_cuda
     )
-    alone = [each for each in runs if each.is_alone]
-    for each in alone:
-        learner.learn(each, 1)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda each: learner.learn(each, AT_ONCE), [each for each in runs if each not in alone]))
+    for schedule in SCHEDULES:
+        chosen = [each for each in runs if each.schedule == schedule]
+        for each in chosen:
+            if each.is_alone:
+                learner.learn(each, 1)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda each: learner.learn(each, AT_ONCE), [each for each in chosen if not each.is_alone]))
 
 
 def planned() -> list[Run]:
-    """The runs: those alone first, then the fixed ones of all seeds, whose differences tell most, then multigrid's."""
-    runs = [Run(*network, schedule, seed) for schedule in SCHEDULES for seed in SEEDS for network in NETWORKS]
-    return sorted(runs, key=lambda each: not each.is_alone)
+    """The runs: the fixed ones of all seeds first, whose differences tell most; of each schedule, that alone first."""
+    return [Run(*network, schedule, seed) for schedule in SCHEDULES for seed in SEEDS for network in NETWORKS]
 
 
 def dataset_of(job: Job) -> Path:

@@ -67,11 +67,12 @@ class Trained:
         return cls(network, job.device, job.half[0], job.folder)
 
     def trainer(
-        self, plan: Plan, callbacks: Sequence[Callback] = (), log_every: int = 20, progress: Progress | None = None
-    ) -> Trainer:
+        self, plan: Plan, callbacks: Sequence[Callback] = (), log_every: int = 20, progress: Progress | None = None,
+        graphs: bool = True,
+    ) -> Trainer:  # fmt: skip
         """A Trainer at the beginning of the plan, or where `progress` is."""
         network = self.network
-        options = TrainerOptions(precision=self.precision, log_every=log_every)
+        options = TrainerOptions(precision=self.precision, log_every=log_every, graphs=graphs)
         checkpoints = CheckpointFolder(self.folder, network.name or "network", keep=1)
         return Trainer(
             network, make_loss(LossOptions()), self.optimizer_step, plan, self.device, ALONE, options, checkpoints,

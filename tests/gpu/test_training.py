@@ -1,5 +1,7 @@
 """The Trainer on a device: it does not wait, says when the memory is short, and resumes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,7 @@ from tests.tiny_network import TinyNetwork
 from train.checkpoint.state import restore_state
 from train.schedule.plan import StepSpec
 from train.schedule.sampler import ScheduleSampler
+from train.step_graphs import REPLAYED_FROM
 
 SHAPE = ClipShape(4, 32, 32)
 SPEC = StepSpec(SHAPE, 8, 2, 1.0)  # two sub-batches
@@ -37,10 +40,16 @@ def tiny(gates=True):
     return TinyNetwork(4, Recursion(gates, "final"))
 
 
-def plan_of(batch_size=4, epochs=2):
+def plan_of(batch_size=4, epochs=2, videos=32):
     """At a small rate: at the usual one, ten steps of a tiny network turn a last digit into a tenth of the change."""
     return make_plan(
-        num_videos=32, clip_length=4, clip_size=32, batch_size=batch_size, lr_base=0.001, lr_steps=(), end_epoch=epochs
+        num_videos=videos,
+        clip_length=4,
+        clip_size=32,
+        batch_size=batch_size,
+        lr_base=0.001,
+        lr_steps=(),
+        end_epoch=epochs,
     )
 
 
@@ -54,19 +63,24 @@ def distance(weights, others, start):
 
 @pytest.mark.parametrize(("device", "precision"), PRECISIONS)
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_step_of_the_trainer_never_waits_for_the_device(device, precision, accumulate, tmp_path):
+@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "launched"])
+def test_a_step_of_the_trainer_never_waits_for_the_device(device, precision, accumulate, graphs, tmp_path):
     """Augmentation, sub-batches, gates, scaler, update and scores: one wait among them idles the GPU at every step."""
     trained = Trained(tiny(), torch.device(device), precision, tmp_path)
-    trainer = trained.trainer(plan_of(8))
-    trainer.options = trainer.options.__class__(precision=precision, accumulate=accumulate)
+    trainer = trained.trainer(plan_of(8, videos=256), graphs=graphs)
+    trainer.options = replace(trainer.options, accumulate=accumulate)
     batch = random_batch(SPEC, 4, trained.device)
-    for _ in range(2):  # load libraries, choose algorithms
+    # Libraries are loaded, algorithms chosen; passes are recorded and compared, which waits.
+    before_it = 2 * REPLAYED_FROM if graphs else 2  # a scaler that looks for its scale puts the comparison off
+    for _ in range(before_it):
         train_step(trainer, batch, SPEC)
+    if device == "cuda" and graphs:
+        assert trainer.passes.recordings
     before = [parameter.detach().clone() for parameter in trained.network.parameters()]
     with no_waiting(device):
         train_step(trainer, batch, SPEC)
     assert trained.optimizer_step.bad_step() is None
-    assert trainer.progress.global_step == 3
+    assert trainer.progress.global_step == before_it + 1
     if not trained.optimizer_step.take_skipped():  # by the scaler, which still looks for its scale
         changed = [not torch.equal(*pair) for pair in zip(before, trained.network.parameters(), strict=True)]
         assert any(changed)

@@ -1,5 +1,7 @@
 """The speeds that the console shows."""
 
+import time
+
 import pytest
 import torch
 
@@ -55,20 +57,48 @@ def test_the_parts_of_an_accumulated_batch_add_up(clock):
     assert (speeds.forward, speeds.backward) == (8 / 2.0, 8 / 6.0)
 
 
-@pytest.mark.parametrize("is_busy", [False, True])
-def test_a_wait_counts_unless_a_gpu_computes_even_then(clock, is_busy):
-    """Else the share of waiting would send a user to faster disks, though the GPU never lacked a batch."""
+class Gpu:
+    """A stand-in for a GPU's queue: an event is reached when what was launched before it has been computed."""
 
-    class Event:
-        def query(self):
-            return not is_busy
+    def __init__(self, clock):
+        self.clock, self.free_at = clock, clock.now
 
-    monitor = SpeedMonitor(CPU)
-    step(monitor, clock, read=0.5)
-    monitor.add_wait(0.25)
-    monitor.marks[-1][-1] = Event()
-    monitor.add_wait(1.0)
-    assert monitor.read_seconds == 0.75 + (not is_busy)
+    def launch(self, seconds):
+        self.free_at = max(self.free_at, self.clock.now) + seconds
+
+    def event(gpu, enable_timing):
+        class Event:
+            def record(self):
+                self.at = max(gpu.free_at, gpu.clock.now)
+
+            def synchronize(self):
+                gpu.clock.now = max(gpu.clock.now, self.at)
+
+            def elapsed_time(self, later):
+                return 1000 * (later.at - self.at)
+
+        return Event()
+
+
+@pytest.mark.parametrize(("wait", "share"), [(2.0, 0.0), (4.0, 0.0), (5.0, 0.2), (16.0, 0.75)])
+@pytest.mark.parametrize("is_ahead", [True, False], ids=["after a step", "before the next"])
+def test_the_gpu_waits_only_while_it_has_nothing_to_compute(wait, share, is_ahead, clock, monkeypatch):
+    """The host waits from the launch on: that share would send a user to twice the cores that are needed."""
+    gpu = Gpu(clock)
+    monkeypatch.setattr(torch.cuda, "Event", gpu.event)
+    monitor = SpeedMonitor(torch.device("cuda"))
+    for number in range(100):
+        monitor.begin_step(wait if number and not is_ahead else 0.0, 8)
+        gpu.launch(1.0)
+        monitor.mark()
+        gpu.launch(3.0)
+        monitor.mark()
+        clock.now += wait
+        if is_ahead:
+            monitor.add_wait(wait)
+    speeds = monitor.take()
+    assert speeds.wait_share == pytest.approx(share, abs=0.01)
+    assert speeds.backward == pytest.approx(8 / 3)
 
 
 def test_each_report_is_of_the_steps_since_the_last(clock):
@@ -98,6 +128,7 @@ def test_a_report_without_steps_is_zero_not_an_error(clock):
 def test_on_a_gpu_the_passes_are_timed_without_waiting_for_them():
     device = torch.device("cuda")
     matrix = torch.randn(2000, 2000, device=device)
+    matrix @ matrix  # loads a library
     monitor = SpeedMonitor(device)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
@@ -113,3 +144,25 @@ def test_on_a_gpu_the_passes_are_timed_without_waiting_for_them():
         torch.cuda.set_sync_debug_mode("default")
     speeds = monitor.take()
     assert 1.5 < speeds.forward / speeds.backward < 6
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_wait_counts_from_when_it_has_nothing_to_compute():
+    """The real events; a step that computes longer than the host waits is not delayed."""
+    monitor = SpeedMonitor(torch.device("cuda"))
+    cycles = int(1e8)
+    torch.cuda._sleep(cycles)
+    torch.cuda.synchronize()
+    shares = []
+    for wait in (0.0, 0.5):
+        monitor.restart()
+        for _ in range(2):
+            monitor.begin_step(0.0, 8)
+            torch.cuda._sleep(cycles)
+            monitor.mark()
+            time.sleep(wait)
+            monitor.add_wait(max(wait, 0.01))
+        speeds = monitor.take()
+        shares.append(speeds.wait_share)
+    assert shares[0] < 0.02
+    assert shares[1] == pytest.approx(1 - 16 / speeds.forward, abs=0.03)  # of a second in all
