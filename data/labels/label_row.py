@@ -2,8 +2,9 @@
 
 import os
 import re
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common.errors import DataError
 from common.text import quoted, shortened
@@ -40,6 +41,12 @@ class LabelRow(NamedTuple):
     line: int  # in the file that the row was read from, or 0
     source: str = ""  # the path of its file as written, with "/", if the row has folders or a suffix of videos
     frames: tuple[int, int] | None = None  # the first frame, from 0, and one after the last; then there are no times
+
+    @classmethod
+    def from_plain(cls, value: Sequence[Any]) -> "LabelRow":
+        """A row that JSON has made a list of. TypeError, ValueError or IndexError for another list."""
+        row = cls(*value)
+        return row if row.frames is None else row._replace(frames=(int(row.frames[0]), int(row.frames[1])))
 
 
 def written_name(row: LabelRow) -> str:

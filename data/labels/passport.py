@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,9 @@ from common.files import changed_at
 from common.logs import LOG
 from data.labels.class_folders import in_threads
 from data.labels.clip_length import cut_times, is_too_long, length_problem, seconds_of_clip
+from data.labels.clip_times import times_problem
 from data.labels.label_counts import kind_of
+from data.labels.label_row import LabelRow
 from data.labels.other_video import other_file, other_video
 from data.labels.text import counted
 from data.labels.video_list import VideoList
@@ -40,6 +43,7 @@ class _Look(NamedTuple):
     problem: str = ""
     other: str = ""  # what its database or file is of, if that is clearly another video
     long: str = ""  # how a clip is longer than its name says
+    times: str = ""  # of which other part of its video than its label row says a database is
 
 
 def passport_of(videos: VideoList, split: str) -> dict[str, Any]:
@@ -51,12 +55,14 @@ def passport_of(videos: VideoList, split: str) -> dict[str, Any]:
     """
     counts = videos.counts
     frames = videos.frame_counts
-    looks = list(in_threads("samples", _look, [videos.place(index) for index in videos.sample()]))
+    places = [videos.place(index) for index in videos.sample()]
+    looks = list(in_threads("samples", _look, list(zip_longest(places, videos.sampled_rows))))
     readable = [look for look in looks if not look.problem]
     rates = [look.rate for look in readable if look.rate is not None]
     others = {
         "of_other_videos": [look.other for look in readable if look.other],
         "longer_than_named": [look.long for look in readable if look.long],
+        "of_other_times": [look.times for look in readable if look.times],
     }
     return {
         "split": split,
@@ -111,7 +117,7 @@ def passport_lines(passport: Mapping[str, Any]) -> list[str]:
 def warning_of_others(passport: Mapping[str, Any]) -> list[str]:
     """Lines if some of the videos looked at are databases or files of other videos or classes than their names say.
 
-    So are those of whole videos that are named as clips of them.
+    So are those of whole videos that are named as clips of them, and of other times than those of their label rows.
     """
     lines = []
     looked_at = counted(passport["sampled"], "video") + " looked at"
@@ -128,6 +134,11 @@ def warning_of_others(passport: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{passport['split']}: {longer['videos']} of {looked_at} are longer than the times of the clip: "
             f"{longer['such_as']} python -m data.prepare.verify lists all"
+        )
+    if times := passport.get("of_other_times"):
+        lines.append(
+            f"{passport['split']}: {times['videos']} of {looked_at} hold other times of their video than the labels "
+            f"say: {times['such_as']}. python -m data.prepare.verify lists all"
         )
     return lines
 
@@ -203,17 +214,18 @@ def _shares(kinds: Iterable[str]) -> dict[str, float]:
     return shares
 
 
-def _look(place: Path | VideoPart) -> _Look:
-    return _look_at_file(place) if isinstance(place, VideoPart) else _look_at_frames(place)
+def _look(sampled: tuple[Path | VideoPart, LabelRow | None]) -> _Look:
+    place, row = sampled
+    return _look_at_file(place) if isinstance(place, VideoPart) else _look_at_frames(place, row)
 
 
-def _look_at_frames(folder: Path) -> _Look:
+def _look_at_frames(folder: Path, row: LabelRow | None) -> _Look:
     store = FrameStore(folder)
     try:
         with store:
             jpeg = store.jpeg(len(store) // 2)  # many videos begin and end with a title
             rate = store.rate()
-            made = _made(store)
+            made, frames = _made(store), len(store)
             other = other_video(folder, store.video_id(), made)
     except VideoSourceError as error:
         return _Look(problem=_without_remedy(str(error), store.path))
@@ -226,6 +238,7 @@ def _look_at_frames(folder: Path) -> _Look:
         UNKNOWN if quality is None else str(quality),
         other=other and f"{name} {other}",
         long=f"{name} {long}" if made is not None and (long := _longer_than_named(folder.name, made)) else "",
+        times=f"{name} {times}" if made is not None and row and (times := times_problem(row, made, frames)) else "",
     )
 
 

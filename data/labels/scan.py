@@ -135,9 +135,7 @@ def _find_split(
     """The usable videos of a split, the unusable ones, and lines on what is missing. Raises DataError if all are."""
     class_indices = {name: index for index, name in enumerate(classes)}
     found = folders.find_all(rows)
-    usable = [
-        (class_indices[row.label], video) for row, video in zip(rows, found, strict=True) if video and video.frames
-    ]
+    usable = [(row, video) for row, video in zip(rows, found, strict=True) if video and video.frames]
     videos = f"{counted(len(rows), 'video')} of the {split} labels {path}"
     if not usable:
         raise DataError(explain_missing(videos, rows, folders, found))
@@ -153,7 +151,13 @@ def _find_split(
         names = first_names([f"{video.class_folder}/{video.name} {video.problem}" for video in unusable], 300)
         lines.append(f"{len(unusable)} of {videos} {is_or_are(unusable)} on disk but cannot be used: {names}")
     counts = LabelCounts.of(len(rows), len(missing), (video.problem for video in unusable))
-    return replace(pack(folders.jpg, classes, usable), counts=counts), unusable, lines
+    videos_of = pack(folders.jpg, classes, [(class_indices[row.label], video) for row, video in usable])
+    sampled = tuple(_with_part(usable[index][0]) for index in videos_of.sample())
+    return replace(videos_of, counts=counts, sampled_rows=sampled if any(sampled) else ()), unusable, lines
+
+
+def _with_part(row: LabelRow) -> LabelRow | None:
+    return row if row.time_start is not None or row.frames else None
 
 
 def _check_classes(train: VideoList, val: VideoList, folders: ClassFolders, rows: Sequence[LabelRow]) -> list[str]:

@@ -34,12 +34,13 @@ from common.files import atomic_file, open_plain, reason
 from data.labels.class_folders import inspect_videos, list_folders, modification_times
 from data.labels.csv_file import LARGEST
 from data.labels.label_counts import LabelCounts
+from data.labels.label_row import LabelRow
 from data.labels.scan import Scan
 from data.labels.shared_arrays import SharedArrays
 from data.labels.text import canonical_name
 from data.labels.video_list import ARRAYS, FoundVideo, VideoList
 
-FORMAT = 10  # to be raised whenever a scan of the same files and folders would give another result
+FORMAT = 11  # to be raised whenever a scan of the same files and folders would give another result
 FOLDER = ".index"
 SETTLED = 2_000_000_000  # nanoseconds; on some file systems two changes within this time have the same timestamp
 WAIT = 300.0  # seconds to wait for another process's scan; that process may hang, or run on a machine that crashed
@@ -235,6 +236,7 @@ def _pack(key: Mapping[str, Any], scan: Scan) -> dict[str, np.ndarray]:
         "classes": scan.train.classes,
         "class_folders": [videos.class_folders for videos in (scan.train, scan.val)],
         "counts": [videos.counts for videos in (scan.train, scan.val)],
+        "sampled_rows": [videos.sampled_rows for videos in (scan.train, scan.val)],
         "report": scan.report,
         "unusable": scan.unusable,
         "present": scan.present,
@@ -250,8 +252,8 @@ def _pack(key: Mapping[str, Any], scan: Scan) -> dict[str, np.ndarray]:
 def _unpack(header: Mapping[str, Any], archive: zipfile.ZipFile) -> Scan:
     """Undo `_pack`."""
     lists = []
-    splits = zip(("train", "val"), header["class_folders"], header["counts"], strict=True)
-    for split, class_folders, counts in splits:
+    splits = zip(("train", "val"), *(header[name] for name in ("class_folders", "counts", "sampled_rows")), strict=True)
+    for split, class_folders, counts, sampled_rows in splits:
         members = {name: _member(archive, f"{split}_{name}") for name in ARRAYS}
         rows = len(members["labels"])
         for name, dtype in ARRAYS.items():
@@ -259,9 +261,9 @@ def _unpack(header: Mapping[str, Any], archive: zipfile.ZipFile) -> Scan:
                 raise ValueError(f"its array {name} is of another type or length")
         arrays = SharedArrays(members)
         counted = None if counts is None else LabelCounts.from_plain(counts)
-        lists.append(
-            VideoList(header["key"]["jpg"], tuple(header["classes"]), tuple(class_folders), arrays, counts=counted)
-        )
+        sampled = tuple(None if row is None else LabelRow.from_plain(row) for row in sampled_rows)
+        jpg, classes = header["key"]["jpg"], tuple(header["classes"])
+        lists.append(VideoList(jpg, classes, tuple(class_folders), arrays, counts=counted, sampled_rows=sampled))
     return Scan(
         train=lists[0],
         val=lists[1],

@@ -11,6 +11,7 @@ import numpy as np
 
 from common.text import composed
 from data.labels.label_counts import LabelCounts
+from data.labels.label_row import LabelRow
 from data.labels.shared_arrays import SharedArrays
 from data.labels.text import canonical_name
 from data.store.video_source import VideoPart
@@ -60,6 +61,7 @@ class VideoList:
     arrays: SharedArrays  # those named in ARRAYS
     files: SharedArrays | None = None  # those named in FILE_ARRAYS, if the videos are read from video files
     counts: LabelCounts | None = None  # of the labels that they were found by
+    sampled_rows: tuple[LabelRow | None, ...] = ()  # of `sample`, where they have times or frames; or empty
 
     @property
     def labels(self) -> np.ndarray:

@@ -135,6 +135,36 @@ def test_a_database_of_a_whole_video_named_as_a_clip_is_told(tmp_path):
     assert f"run/{long} lasts 4.0 s" in line and "1 of 4 videos looked at are longer" in line and "verify" in line
 
 
+@pytest.mark.parametrize("is_kept", [False, True], ids=["scanned", "from a kept scan"])
+def test_other_times_than_those_of_the_labels_are_told(tmp_path, monkeypatch, is_kept):
+    """Corrected times in a label file leave the folder's name as it was: old frames would be trained on."""
+    encode_numbered_video(tmp_path / "videos" / "long.mp4", 100, 32, 32)  # 4 s
+    labels = tmp_path / "data" / "labels"
+    labels.mkdir(parents=True)
+    (labels / "train.csv").write_text("label,file,start,end\nrun,long.mp4,0,1.5\nwave,long.mp4,2,3.5\n")
+    (labels / "val.csv").write_text("label,file,start_frame,end_frame\nrun,long.mp4,40,50\nwave,long.mp4,50,60\n")
+    files = [argument for name in ("train", "val") for argument in ("--labels", str(labels / f"{name}.csv"))]
+    assert convert.main([str(tmp_path / "videos"), str(tmp_path / "data"), *files, "--workers", "1"]) == 0
+    if is_kept:
+        monkeypatch.setattr(splits_module, "SMALL", 0)
+        monkeypatch.setattr(scan_cache, "SETTLED", 0)
+
+    def read():
+        splits = load_splits(tmp_path / "data", SPEC)
+        if is_kept:
+            with monkeypatch.context() as patch:
+                patch.setattr(splits_module, "scan_dataset", None)
+                splits = load_splits(tmp_path / "data", SPEC)
+        return [passport_of(videos, split) for split, videos in (("train", splits.train), ("val", splits.val))]
+
+    assert not any(warning_of_others(passport) for passport in read())
+    (labels / "train.csv").write_text("label,file,start,end\nrun,long.mp4,0.4,1.2\nwave,long.mp4,2,3.5\n")
+    train, val = read()
+    assert train["of_other_times"]["videos"] == 1 and "of_other_times" not in val
+    (line,) = warning_of_others(train)
+    assert "run/long_000000_000001 holds 0 to 1.5 s" in line and "0.4 to 1.2 s" in line and "1 of 2 videos" in line
+
+
 def test_the_hash_is_of_the_videos_alone(tmp_path):
     """The same videos in another place or order are the same; one more or fewer is not."""
     videos = [(index % 2, FoundVideo(CLASSES[index % 2], f"v{index}", 4, "")) for index in range(6)]
