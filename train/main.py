@@ -533,7 +533,9 @@ def make_optimizer_step(
 def _fit(trainer: Trainer, loaders: _Loaders) -> int:
     ranks, plan = trainer.ranks, trainer.plan
     if trainer.progress.epoch > plan.num_epochs:
-        LOG.warning("nothing to do: all %d epochs are done", plan.num_epochs)
+        done = trainer.progress.epoch - 1
+        more = f", more than the {plan.num_epochs} of this plan" if done > plan.num_epochs else ""
+        LOG.warning("nothing to do: all %d epochs are done%s", done, more)
     try:
         with trainer.stop_signal.listening():  # so that no signal meets the end of the training's own listening
             try:
@@ -559,7 +561,7 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
     """The result of a run, which is printed as JSON in the last line."""
     done, folder = trainer.progress, trainer.folder
     result: dict[str, Any] = {
-        "epochs": trainer.plan.num_epochs,
+        "epochs": done.epoch - 1,
         "steps": done.global_step,
         "best_by": done.best_by,
         "best_top1": done.best_top1,  # of `best`, by whatever score it is the best

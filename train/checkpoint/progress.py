@@ -52,7 +52,7 @@ class Progress:
     def next_of(self, num_epochs: int, steps_in_epoch: Callable[[int], int]) -> str:
         """What a run of `num_epochs` that resumes here does next, for the log."""
         if self.epoch > num_epochs:
-            return f"after epoch {num_epochs}, its last"
+            return f"after epoch {self.epoch - 1}, its last"
         if self.step == steps_in_epoch(self.epoch):
             return f"at the validation of epoch {self.epoch}"
         return f"at step {self.step + 1} of epoch {self.epoch}"

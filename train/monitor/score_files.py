@@ -52,6 +52,7 @@ def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Re
     In rows of this attempt, scores that it has not reported, such as edited ones, are written again, with a warning.
     """
     copies, lost = [], dict[str, list[str]]()
+    has_begun = any((folder / name).exists() for name in FILES)  # else the scores begin here, as in a new folder
     for split, path in zip(SPLITS, (folder / name for name in FILES), strict=True):
         entries = {entry[0]: entry for entry in reported if entry[0] < first}
         with write_errors(path):
@@ -76,7 +77,7 @@ def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Re
         if not reported and split == "train":  # of an older version, which says no losses; it trained in each epoch
             finished = range(1, first)
         last = max((epoch for epoch in rows if epoch < begin), default=0)
-        if rows and (after := finished[bisect_right(finished, last) :]):
+        if has_begun and (after := finished[bisect_right(finished, last) :]):
             named = f"epoch {after[0]}" if len(after) == 1 else f"epochs {after[0]} to {after[-1]}"
             lost.setdefault(named, []).append(path.name)
     for named, names in lost.items():
@@ -271,7 +272,7 @@ def parse_rows(path: Path, numbers: Collection[str]) -> list[Row]:
     """
     with open_plain_text(path, LARGEST, newline="") as file:  # a spreadsheet writes a mark at the beginning
         header, *lines = [cells for cells in csv.reader(file) if any(cells)] or [[]]
-    if header and "epoch" not in header:
+    if "epoch" not in header:  # also of an empty file, as a crash of the machine may leave
         raise ValueError("it has no column epoch")
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)

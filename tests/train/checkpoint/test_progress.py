@@ -29,6 +29,7 @@ def test_an_older_version_s_scores_are_read():
         (1, 12, "at the validation of epoch 1"),
         (2, 0, "at step 1 of epoch 2"),
         (3, 0, "after epoch 2, its last"),
+        (5, 0, "after epoch 4, its last"),  # more than --end-epoch
     ],
 )
 def test_a_resumed_run_says_what_it_does_next(epoch, step, said):

@@ -388,10 +388,18 @@ def test_a_score_file_that_can_be_read_keeps_its_rows(tmp_path, name):
     path.write_text(HARMLESS[name](path.read_text()), newline="")
     files.on_epoch(epoch_report(2))
     assert [(row["epoch"], row["clips"]) for row in rows(path)] == [("1", "40"), ("2", "40")]
-    path.write_text("")
-    files.on_epoch(epoch_report(3))
-    assert [row["epoch"] for row in rows(path)] == ["3"]
     assert not list(tmp_path.glob("*.damaged*"))
+
+
+def test_a_score_file_that_was_emptied_is_told(tmp_path, caplog):
+    """As a crash of the machine may leave it: the rows of the epochs before were gone without a word."""
+    files = ScoreFiles(tmp_path)
+    files.on_epoch(epoch_report(1))
+    path = tmp_path / "scores_train.csv"
+    path.write_text("")
+    files.on_epoch(epoch_report(2))
+    assert [row["epoch"] for row in rows(path)] == ["2"]
+    assert list(tmp_path.glob("*.damaged*")) and "no score file of a run" in caplog.text
 
 
 class Failing:

@@ -102,6 +102,17 @@ def test_score_files_that_are_not_there_are_no_gap(tmp_path, caplog):
     assert not caplog.records and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("is_emptied", [True, False], ids=["emptied", "deleted"])
+def test_a_score_file_without_rows_beside_one_with_rows_is_a_gap(tmp_path, caplog, is_emptied):
+    """Plots and reports began at the resume, and nothing said that epochs before it were gone."""
+    write(tmp_path, {1: "1.5", 2: "1.123456", 3: "0.5"}, {1: "1.25", 3: "0.75"})
+    path = tmp_path / "scores_train.csv"
+    path.write_text("") if is_emptied else path.unlink()
+    drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED)
+    assert "no rows of epochs 1 to 3 of this run in scores_train.csv:" in caplog.text
+    assert len(caplog.records) == 1 + is_emptied
+
+
 WITH_SCORES = [
     [1, 1.5, 1.25, {"top1": 12.5}, {"top1": 33.33333, "mean_class": 30.0}],
     [2, 1.1234564, None, {"top1": 50.0}, {}],
