@@ -24,7 +24,7 @@ from rich.table import Table
 from common.cli import CommandParser, positive_integer, run_command
 from common.logs import make_console
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.scan_cache import FOLDER
+from data.labels.kept_places import FOLDER
 from data.labels.splits import load_splits
 from data.labels.video_list import ARRAYS, FoundVideo, VideoList, pack
 from data.store.frame_store import DATABASE, FRAME_COUNT, write_frames

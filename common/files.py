@@ -80,15 +80,15 @@ class OtherFileError(DataError):
     """What is at a path is not a plain file of a sane size."""
 
 
-def open_plain(path: Path, largest: int) -> BinaryIO:
-    """Open a file of at most `largest` bytes to read them; OSError as by `open`.
+def open_plain(path: Path, largest: int, buffering: int = -1) -> BinaryIO:
+    """Open a file of at most `largest` bytes to read them; `buffering` and OSError as of `open`.
 
     OtherFileError for a larger one and for what is no plain file: a pipe would be waited for, a device may have no end.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         _check_plain(path, os.fstat(descriptor), largest)
-        return open(descriptor, "rb")  # noqa: PTH123 (of a descriptor; the caller closes it)
+        return open(descriptor, "rb", buffering)  # noqa: PTH123 (of a descriptor; the caller closes it)
     except BaseException:
         os.close(descriptor)
         raise

@@ -17,14 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from common.files import atomic_file
+from common.files import OtherFileError, atomic_file, open_plain
 from common.processes import is_running, process_space, process_start
 
 BEAT = 20.0  # seconds after which an owner renews the file's time
 SILENCE = 120.0  # seconds without a new time after which an owner on another machine has ended
 SETTLE = 1.0  # seconds in which another process that takes the same place shows up
 POLL = 0.5
-LONGEST = 1000  # characters that are read
+LONGEST = 1000  # bytes that are read
+LARGEST = 2**62  # bytes of a file that may be there
 MARK = re.compile(r"^owner ([0-9]{1,10}) ([0-9]*) ([0-9a-f]+)$", re.MULTILINE)
 
 LOG = logging.getLogger("srtg.lock")
@@ -95,17 +96,17 @@ def _show_life(file: int, ended: threading.Event) -> None:
 
 def _read(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(LONGEST)
-    except OSError:
+        with open_plain(path, LARGEST) as file:
+            return file.read(LONGEST).decode(errors="replace")
+    except (OSError, OtherFileError):
         return ""
 
 
 def _state(path: Path) -> tuple[int, int] | None:
     """What changes with each sign. The file is opened, since network file systems then ask the server."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path, LARGEST) as file:
             status = os.fstat(file.fileno())
-    except OSError:
+    except (OSError, OtherFileError):
         return None
     return status.st_ino, status.st_mtime_ns

@@ -25,7 +25,7 @@ from common.archives import read_arrays
 from common.files import atomic_file, changed_at, open_plain, reason
 from common.processes import available_cpus
 from data.labels.class_folders import late_progress
-from data.labels.scan_cache import is_writable
+from data.labels.kept_places import KeptPlaces
 from data.labels.text import counted
 from data.store.cut_tag import PACKED, Cut, cut_of
 from data.store.keyframe_index import FrameIndex, index_video
@@ -57,14 +57,14 @@ class Indexed(NamedTuple):
 class IndexCache:
     """Indexes of the video files under the folder `root`, by their paths relative to it.
 
-    They are kept in the folder `.index` of the first of `places` that has them or can be written; `remarks` are lines
-    for the log.
+    They are kept in the folder `.index` of the first of `places` that has them or can be written, and is no link;
+    `remarks` are lines for the log.
     """
 
     def __init__(self, root: Path, places: Sequence[Path]) -> None:
         self.root = root
         self.remarks: list[str] = []
-        self._paths = [place / ".index" / NAME for place in dict.fromkeys(places)]
+        self._places = KeptPlaces(places, NAME)
         self._known: dict[str, Indexed] = {}
         self._is_read = False
 
@@ -74,10 +74,11 @@ class IndexCache:
         if not self._is_read:
             self._read()
         if unknown := self._unknown(wanted):
-            target = next(filter(is_writable, self._paths), None)
+            target, links = self._places.to_write()
+            self.remarks += [each for each in links if each not in self.remarks]
             if target is None:
-                folders = " and ".join(str(path.parent) for path in self._paths)
-                self.remarks.append(f"every start indexes all video files, since nothing can be written to {folders}")
+                what = f"every start indexes all video files, since nothing can be written to {self._places.folders}"
+                self.remarks.append(what)
                 self._make(unknown, None)
             else:
                 with _one_process_first(target):
@@ -114,7 +115,7 @@ class IndexCache:
 
     def _read(self) -> None:
         self._is_read = True
-        for path in self._paths:
+        for path in self._places.paths:
             try:
                 found = _unpack(path)
             except (FileNotFoundError, NotADirectoryError):

@@ -20,7 +20,6 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from common.errors import DataError
 from common.files import atomic_file, open_plain, reason
 from data.labels.class_folders import inspect_videos, list_folders, modification_times
 from data.labels.csv_file import LARGEST
+from data.labels.kept_places import KeptPlaces
 from data.labels.label_counts import LabelCounts
 from data.labels.label_row import LabelRow
 from data.labels.scan import Scan
@@ -42,6 +42,7 @@ from data.labels.video_list import ARRAYS, FoundVideo, VideoList
 
 FORMAT = 11  # to be raised whenever a scan of the same files and folders would give another result
 FOLDER = ".index"
+FORMAT = 10  # to be raised whenever a scan of the same files and folders would give another result
 SETTLED = 2_000_000_000  # nanoseconds; on some file systems two changes within this time have the same timestamp
 WAIT = 300.0  # seconds to wait for another process's scan; that process may hang, or run on a machine that crashed
 POLL = 0.2
@@ -70,21 +71,21 @@ def cached_scan(
 
     `order` gives the class order of class names: a kept scan with another order is not used. `key_now` makes the key
     anew: label files may change before they are read, as while this process waits for another.
-    The file is in the folder `.index` of the first of `places` that has it or can be written. If several processes find
-    no file, one scans and the others wait for its result.
+    The file is in the folder `.index` of the first of `places` that has it or can be written, and is no link. If
+    several processes find no file, one scans and the others wait for its result.
     """
-    paths = [place / FOLDER / _file_name(name, key) for place in dict.fromkeys(places)]
+    kept_places = KeptPlaces(places, _file_name(name, key))
     remarks: list[str] = []
-    for path in paths:
+    for path in kept_places.paths:
         kept, remark = _read(path, key, order)
         if kept is not None:
             return kept
         remarks.append(remark)
-    target = next(filter(is_writable, paths), None)
+    target, links = kept_places.to_write()
+    remarks += links
     if target is None:
-        folders = " and ".join(str(path.parent) for path in paths)
         result = _scan(key, scan)
-        remarks.append(f"every start scans all videos, since the result cannot be written to {folders}")
+        remarks.append(f"every start scans all videos, since the result cannot be written to {kept_places.folders}")
     else:
         with _one_process_first(target):
             kept, _ = _read(target, key, order)  # another process may have written it
@@ -303,28 +304,3 @@ def _one_process_first(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def nothing_kept() -> Iterator[None]:
-    """In this block scans and indexes are used where they are there, and not written: the dataset stays as it is."""
-    token = _MAY_KEEP.set(False)
-    try:
-        yield
-    finally:
-        _MAY_KEEP.reset(token)
-
-
-_MAY_KEEP = ContextVar("_MAY_KEEP", default=True)
-
-
-def is_writable(path: Path) -> bool:
-    """Whether a cache and its lock can be written there."""
-    if not _MAY_KEEP.get():
-        return False
-    try:
-        path.parent.mkdir(exist_ok=True)
-        path.with_suffix(".lock").touch()
-    except OSError:
-        return False
-    return True

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data.store.jpeg import JPEG_START, MAX_PIXELS, jpeg_size
+from data.store.jpeg import JPEG_START, MAX_PIXELS, check_scans, jpeg_size
 from data.store.video_file import VideoError
 
 PNG, BMP, RIFF = b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF"
@@ -89,6 +89,7 @@ def decode_picture(data: bytes) -> Picture:
     """
     header = read_header(data)
     if data.startswith(JPEG_START):
+        check_scans(data)
         try:
             pixels = simplejpeg.decode_jpeg(data, "RGB")
         except ValueError as error:

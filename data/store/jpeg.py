@@ -22,11 +22,12 @@ MAX_PIXELS = 2**25  # an 8K frame; a damaged header may state more, which would 
 # With Huffman codes, a block of 8x8 pixels takes a bit or more: fewer bytes cannot hold the pixels of a header.
 PIXELS_PER_BYTE = 1024
 # The markers (ISO 10918-1, table B.1) that begin a frame's header.
-PROGRESSIVE, ARITHMETIC = (0xC2, 0xC6, 0xCA, 0xCE), range(0xC9, 0xD0)
-NO_FRAME = (0xC4, 0xC8, 0xCC)  # the markers between them that begin something else
-# A progressive JPEG has ten scans. Each is a pass over all pixels: 1,600 scans of an 8K frame fit into 160 KB and take
-# seconds. They are counted only in frames of more than COUNTED pixels: in small ones they take no time worth it.
-MAX_SCANS, COUNTED = 100, 2**20
+MANY_SCANS, ARITHMETIC = (None, 0xC2, 0xC6, 0xCA, 0xCE), range(0xC9, 0xD0)  # progressive, or not found
+FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # the markers without a length
+# A progressive JPEG has ten scans. Each is a pass over all pixels and may take ten bytes: 300,000 scans of a frame of
+# 3.6 MB took minutes.
+MAX_SCANS = 100
 JPEG_START = b"\xff\xd8\xff"
 JPEG_LS = b"\xff\xd8\xff\xf7"
 OTHER_FORMATS = (b"\x89PNG", b"RIFF", b"GIF8", b"BM", JPEG_LS)
@@ -89,7 +90,7 @@ class CropDecoder:
         message is to follow the frame's name.
         Damage that leaves a valid JPEG of other content cannot be detected.
         """
-        _check_scans(blob, self._size)
+        check_scans(blob)
         if self._decoder is not None and self._decoder.decode(
             blob, self._size, self._part, self._factor, self._fast, self._part_frame
         ):
@@ -111,9 +112,8 @@ class CropDecoder:
 
 def decode_whole(blob: bytes, out: np.ndarray) -> None:
     """Decode the whole JPEG exactly into `out`, uint8 (height, width, 3); errors as in CropDecoder.decode."""
-    size = (out.shape[0], out.shape[1])
-    _check_scans(blob, size)
-    _decode(blob, out, size, 1, fast=False)
+    check_scans(blob)
+    _decode(blob, out, (out.shape[0], out.shape[1]), 1, fast=False)
 
 
 def _decode(blob: bytes, frame: np.ndarray, size: tuple[int, int], factor: int, fast: bool) -> None:
@@ -141,19 +141,25 @@ def _check_size(blob: bytes, size: tuple[int, int]) -> None:
         raise NotDecodedError(f"is {found[1]}x{found[0]} pixels, but the first frame read is {size[1]}x{size[0]}")
 
 
-def _check_scans(blob: bytes, size: tuple[int, int]) -> None:
-    if size[0] * size[1] > COUNTED and _frame_marker(blob) in (*PROGRESSIVE, None):
-        scans = blob.count(b"\xff\xda")  # the data of a scan does not contain these bytes
+def check_scans(blob: bytes) -> None:
+    """NotDecodedError, whose message is to follow the frame's name, for a progressive JPEG of very many scans."""
+    if _frame_marker(blob) in MANY_SCANS:
+        scans = blob.count(b"\xff\xda\0")  # the data of a scan does not contain these bytes
         if scans > MAX_SCANS:
             raise NotDecodedError(f"holds a progressive JPEG of {scans} scans; more than {MAX_SCANS} are not decoded")
 
 
 def _frame_marker(blob: bytes) -> int | None:
     """The marker that begins the frame's header; None if it cannot be found."""
-    position = 2
-    while position + 4 <= len(blob) and blob[position] == 0xFF:
-        marker = blob[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in NO_FRAME:
+    place, last = 2, len(blob) - 4
+    while place <= last and blob[place] == 0xFF:
+        marker = blob[place + 1]
+        if marker in FRAMES:
             return marker
-        position += 2 + int.from_bytes(blob[position + 2 : position + 4], "big")
+        if marker == 0xFF:  # one that fills
+            place += 1
+        elif marker in ALONE:
+            place += 2
+        else:
+            place += 2 + (blob[place + 2] << 8 | blob[place + 3])
     return None

@@ -48,7 +48,7 @@ class FrameIndex(NamedTuple):
     stamps: np.ndarray | None  # int64 (N,), ascending: their times in ticks; None if the file is read from its start
     keyframes: np.ndarray  # int64 (K,), ascending: the frames from which decoding can begin; 0 if `stamps` is None
     comment: str = ""  # the tag of this name; `packed` leaves it and the next one out
-    warning: str = ""  # what the file has less of than its header announces
+    warning: str = ""  # what the file has less of than its header announces, or shows again
 
     def before(self, index: int) -> int:
         """Which of the keyframes is the last at or before a frame; -1 if there is none."""
@@ -206,7 +206,7 @@ def _by_packets(container: InputContainer, stream: VideoStream) -> tuple[FrameIn
     tick = (stream.time_base or Fraction(1)).as_integer_ratio()
     found = _sorted(stamps, times, durations, keys, decoder, stated, tick)
     if found is not None:
-        warning = broken_promise(decoder, container, stream, found.times.tolist(), durations)
+        warning = broken_promise(decoder, container, stream, found.times.tolist(), durations) or decoder.remark
         found = found._replace(warning=warning)
     return found, stamps == sorted(stamps)
 
@@ -296,7 +296,7 @@ def _by_decoding(path: Path) -> FrameIndex:
         seeks = container.format.name in SEEKABLE
         step = 0.0 if container.format.name in TIMELESS else decoder.step
         tick = (stream.time_base or Fraction(1)).as_integer_ratio()
-        warning = broken_promise(decoder, container, stream, times, durations)
+        warning = broken_promise(decoder, container, stream, times, durations) or decoder.remark
     whole = FrameIndex(size, np.array(times), end, step, tick, None, np.zeros(1, np.int64), warning=warning)
     return _with_stamps(whole, stamps, keys) if seeks else whole
 

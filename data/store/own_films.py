@@ -5,10 +5,12 @@ from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
 
+from common.files import OtherFileError, open_plain
 from data.store.video_tables import boxes
 
 PREDICT, EXPLAIN = "srtg.evaluate.predict", "srtg.evaluate.explain"
 """The marks: what each command writes to the tag `comment`."""
+LARGEST = 2**62  # bytes of a film
 SUFFIX = ".mp4"  # of all such films
 TAGS = b"udta"  # the box of them
 MOST_BOXES = 256  # that are looked at
@@ -39,12 +41,12 @@ def _has_ending(stem: str, stems: Collection[str]) -> bool:
 def _maker(path: Path) -> str:
     """Which command made a film, by a few bytes of the file; empty if none did, or if it cannot be read."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_plain(path, LARGEST, buffering=0) as file:
             for name, place, length in islice(boxes(file, 0, path.stat().st_size), MOST_BOXES):
                 if name == TAGS:
                     file.seek(place)
                     tags = file.read(min(MOST_BYTES, length))
                     return next((maker_named(mark) for mark in (PREDICT, EXPLAIN) if mark.encode() in tags), "")
-    except OSError:
+    except (OSError, OtherFileError):
         pass
     return ""

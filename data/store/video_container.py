@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from common.errors import DataError
 from data.store.jpeg import MAX_PIXELS
 from data.store.own_films import maker_named
-from data.store.video_tables import absurd_count
+from data.store.video_tables import absurd_promise
 
 # FFmpeg chooses the format by the content. Others name further files or addresses (hls, dash, concat, sdp, image2), are
 # no videos (tty, text), or are read nowhere else (games).
@@ -37,8 +37,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise VideoError("is no file, or a link to none")
     if path.stat().st_size == 0:
         raise VideoError("the file is empty (0 bytes)")
-    if count := absurd_count(path):
-        raise VideoError(f"is damaged: it promises {count} frames or samples, more than it has bytes")
+    if promised := absurd_promise(path):
+        raise VideoError(f"is damaged: it promises {promised}, more than it has bytes")
     try:
         # FFmpeg would take a relative path such as "a:b.mp4" for a protocol. PyAV's `options` would also go to the
         # streams; it crashes where these appear only while the file is read (FLV, MPEG).

@@ -128,6 +128,8 @@ class VideoReader:
                 self.remarks.append(
                     f"the picture starts {decoder.other_clock:.0f} s after the file: times are counted from the picture"
                 )
+            if decoder.remark:
+                self.remarks.append(decoder.remark)
             if decoder.skipped:
                 self.remarks.append(f"{decoder.skipped} frames before the first keyframe are left out")
             if container.format.name in TIMELESS:

@@ -13,11 +13,13 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from data.store.video_container import open_video, reason
+from data.store.video_container import VideoError, open_video, reason
 from data.store.video_damage import zeros_replace_data
 
 # Formats whose index and times are exact. In others, a search by time lands behind the time or between keyframes.
 SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+EDITED = "mov,mp4,m4a,3gp,3g2,mj2"  # the format whose edit lists FFmpeg follows
+MOST_REPEATED = 300_000  # frames; a disk would fill with copies
 # Formats without times, or with times in the order of storage: the n-th frame has the n-th time.
 TIMELESS = {"h264", "hevc", "h263", "h261", "vvc", "vc1", "mjpeg", "obu"}  # FFmpeg takes any rate for 25 a second
 COUNTED = {"avi", "mpegvideo", "m4v"} | TIMELESS
@@ -61,6 +63,7 @@ class FrameDecoder:
         self.first_byte = self.last_byte = 0
         self.skipped = 0  # frames before the first keyframe of a recording
         self.hidden = 0  # packets read of frames before the start that an edit list names, which are not shown
+        self.repeated = 0  # packets read again for an edit list that shows them more than once
         self.tick = float(stream.time_base)
         self._container = container
         self._stream = stream
@@ -80,6 +83,11 @@ class FrameDecoder:
     def counted(self) -> bool:
         """Whether times are counted from the first frame on, so that a loss shifts all frames behind it."""
         return self._format in COUNTED or self._format == PROGRAM
+
+    @property
+    def remark(self) -> str:
+        """What a user may not expect of the frames that were read; empty if nothing."""
+        return f"its edit list shows {self.repeated} frames again" if self.repeated else ""
 
     def packets(self) -> Iterator[tuple[Packet, float]]:
         """The packets in the order of storage, with the times of their frames as far as packets tell; decodes none."""
@@ -165,6 +173,8 @@ class FrameDecoder:
     def _packets(self) -> Iterator[Packet]:
         """The packets, and an empty one at the end only: a decoder takes it for the end."""
         packets = self._container.demux(self._stream)
+        places: set[int] = set()
+        self.repeated = 0
         while True:
             try:
                 packet = next(packets, None)
@@ -176,7 +186,19 @@ class FrameDecoder:
                 return
             if packet.size:
                 self.hidden += packet.is_discard
+                if self._format == EDITED and not packet.is_discard and packet.pos is not None:
+                    self._count_repeated(packet.pos, places)
                 yield packet
+
+    def _count_repeated(self, place: int, places: set[int]) -> None:
+        if place not in places:
+            places.add(place)
+            return
+        self.repeated += 1
+        if self.repeated > min(MOST_REPEATED, self._container.size):
+            raise VideoError(
+                f"its edit list shows {len(places)} frames again, more than {self.repeated - 1} times in all"
+            )
 
     def _inspect(self, packet: Packet, time: float) -> None:
         if packet.is_corrupt and self._format != "mpegts":  # there the mark also stands where recordings were joined

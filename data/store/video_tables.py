@@ -1,30 +1,42 @@
-"""Finds absurd tables in MP4 and MOV files (ISO 14496-12): FFmpeg takes memory for each sample that they promise."""
+"""Finds absurd tables in MP4 and MOV files (ISO 14496-12): FFmpeg takes memory for each sample that they promise.
+
+An edit list promises samples, too: each of its edits may show all.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-FOLDERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")
+FOLDERS = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"moof", b"traf")
 COUNT_PLACES = {b"stsz": 8, b"stz2": 8, b"trun": 4}  # where a table's number of samples stands
+EDIT_BYTES = (12, 20)  # of an edit, by the version of the list
 OLD_SOUND = 64  # samples of old compressed sound are shorter than a byte
 MOST_BOXES = 100_000
 
 
-def absurd_count(path: Path) -> int:
-    """The number of samples that a table promises if the file has fewer bytes; 0 if there is no such table."""
+def absurd_promise(path: Path) -> str:
+    """What a table promises that is more than the file has bytes, for a message; empty if there is no such table."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        is_video = True
+        is_video, edits, samples = True, 0, 0
         for number, (name, place, length) in enumerate(boxes(file, 0, size)):
             if number == MOST_BOXES:
                 break
-            if name == b"hdlr" and length >= 12:
+            if name == b"trak":
+                is_video, edits, samples = True, 0, 0
+            elif name == b"hdlr" and length >= 12 and _read(file, place + 4, 4) != b"dhlr":  # of the data, in MOV
                 is_video = _read(file, place + 8, 4) == b"vide"
+            elif name == b"elst" and length >= 8:
+                version, count = _read(file, place, 1)[:1], int.from_bytes(_read(file, place + 4, 4), "big")
+                edits = min(count, (length - 8) // EDIT_BYTES[version == b"\1"])
             elif name in COUNT_PLACES and length >= COUNT_PLACES[name] + 4:
                 count = int.from_bytes(_read(file, place + COUNT_PLACES[name], 4), "big")
                 if count > (size if is_video or name == b"trun" else OLD_SOUND * size):
-                    return count
-    return 0
+                    return f"{count} frames or samples"
+                samples = count if name != b"trun" else samples
+            if edits > 1 and edits * samples > (size if is_video else OLD_SOUND * size):
+                return f"up to {edits * samples} frames or samples by an edit list of {edits} parts"
+    return ""
 
 
 def boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:

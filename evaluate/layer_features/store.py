@@ -27,7 +27,7 @@ from common.archives import array_header
 from common.errors import DataError
 from common.files import OtherFileError, atomic_file, open_plain, open_plain_text, what_is_at, write_errors
 from common.json_text import json_text
-from common.text import quoted
+from common.text import printable, quoted
 from evaluate.layer_features.clips import Video
 from evaluate.layer_features.layers import Pooled
 from evaluate.layer_features.videos import FoundVideo
@@ -73,6 +73,8 @@ class FeatureFolder:
         if there not in ("", "folder"):
             raise DataError(f"--output {self.folder} is a {there}: give the name of a folder")
         path = self.folder / SETTINGS
+        for name in (FEATURES, ROWS):
+            self._check_no_link(self.folder / name)
         with write_errors(self.folder):
             if there and not what_is_at(path) and any(self.folder.iterdir()):
                 raise DataError(f"--output {self.folder} is not empty and holds no features: give another folder")
@@ -95,6 +97,17 @@ class FeatureFolder:
                 f"--output {self.folder} holds features of another {name.replace('_', ' ')}: {was}, and not {now}; "
                 "give another folder"
             )
+
+    def _check_no_link(self, folder: Path) -> None:
+        """DataError if a folder within this one is reached through a link: files elsewhere would be replaced."""
+        for place in (folder, *folder.parents):
+            if place == self.folder:
+                return
+            if place.is_symlink():
+                raise DataError(
+                    f"{place} is a link to {printable(os.path.realpath(place))}, where nothing is written: delete the "
+                    "link; --output itself may be one"
+                )
 
     def file(self, video: FoundVideo) -> Path:
         """The file of a video's features."""
@@ -125,6 +138,7 @@ class FeatureFolder:
         file, rows = self.file(video), self._rows(video)
         with write_errors(file):
             for path in (file, rows):
+                self._check_no_link(path.parent)
                 path.parent.mkdir(parents=True, exist_ok=True)
             rows.unlink(missing_ok=True)
             with atomic_file(file) as temporary, temporary.open("wb") as opened:

@@ -1,10 +1,11 @@
 """Read files of weights (.pth, .safetensors), of this project and of others, into dicts."""
 
+import io
 import os
 import re
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import torch
 
@@ -13,16 +14,17 @@ from common.errors import DataError
 from common.files import reason
 from network.weights.facts import shown
 from network.weights.kinds import HEAD, not_a_file, not_weights
+from network.weights.pickles import LargeError, check_pickles
 from network.weights.safetensors_file import read_safetensors
 
 BLOCK = 2**20  # bytes read at a time while checksums are computed
 DIRECTORY = 0x10  # attribute of a zip entry; torch reads nothing for an entry that has it
 EXPORTED = (".onnx", ".pt2")  # endings
 ZIP, ZIP_END, ZIP64_LOCATOR = b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x07"
-MOST_HEADER = 30 + 2 * 2**16  # bytes before an entry's content
+HEADER = 30  # bytes before an entry's name and extra field, whose lengths are the last four of them
 FARTHEST_END = 2**16 + 22  # bytes from a zip file's end to its record of the end, which a comment may follow
 MOST_UNPACKED = 8  # times the bytes of the file
-BYTEARRAY = b"bytearray\n"  # as a pickle names the type. torch allows it, and a few bytes make one of any size
+LEGACY_PICKLES = 5  # of a file of torch before 1.6, before its tensors
 
 
 class DamagedError(DataError):
@@ -40,24 +42,6 @@ class _Ignored:
 
     def __setstate__(self, state: object) -> None:
         pass
-
-
-class _WithoutBytearray:
-    """A file whose pickles torch reads, with a DataError where they name bytearray. A search would read all tensors."""
-
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path = path
-        self.file = file
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
-
-    def readline(self) -> bytes:
-        """The next line: pickles have names of types in lines."""
-        line = self.file.readline()
-        if line == BYTEARRAY:
-            raise _other_objects(self.path, "bytearray")
-        return line
 
 
 # Scripts of others save their arguments and best scores beside the weights.
@@ -158,8 +142,8 @@ def _check_parts(path: Path, file: BinaryIO, archive: zipfile.ZipFile) -> None:
     if unpacks_to_far_more(path, archive):
         raise DataError(f"checkpoint {path} unpacks to far more bytes than it has: no weights compress so well")
     pickles = [entry for entry in entries if entry.filename.lower().endswith("data.pkl")]
-    if any(_mentions(BYTEARRAY, file, archive, entry) for entry in pickles):
-        raise _other_objects(path, "bytearray")
+    for entry in pickles:
+        _check_pickles(path, _content(file, archive, entry))
 
 
 def unpacks_to_far_more(path: Path, archive: zipfile.ZipFile) -> bool:
@@ -205,11 +189,13 @@ def _is_whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
 
 
 def _load(path: Path, file: BinaryIO, is_zip: bool) -> Any:
+    if not is_zip:
+        file.seek(0)
+        _check_pickles(path, file, LEGACY_PICKLES)
     file.seek(0)
     try:
         with torch.serialization.safe_globals([(_Ignored, name) for name in IGNORED]):
-            guarded = file if is_zip else cast(BinaryIO, _WithoutBytearray(path, file))
-            return torch.load(guarded, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, DataError):
         raise
     except Exception as error:  # torch.load documents no errors; pickle, zip, runtime, key and attribute errors occur
@@ -225,18 +211,21 @@ def _load(path: Path, file: BinaryIO, is_zip: bool) -> Any:
         raise DataError(f"checkpoint {path} has right checksums, but torch cannot load it ({why})") from error
 
 
-def _mentions(text: bytes, file: BinaryIO, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
-    """Whether an entry has `text`."""
-    if entry.compress_type == zipfile.ZIP_STORED:  # read past zipfile, which refuses entries without checksums
-        file.seek(entry.header_offset)
-        return text in file.read(entry.compress_size + MOST_HEADER)
-    end = b""
-    with archive.open(entry) as content:
-        while block := content.read(BLOCK):
-            if text in end + block:
-                return True
-            end = block[-len(text) :]
-    return False
+def _check_pickles(path: Path, file: BinaryIO, number: int = 1) -> None:
+    try:
+        check_pickles(file, number)
+    except LargeError as error:
+        raise _other_objects(path, shown(str(error))) from None
+
+
+def _content(file: BinaryIO, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:
+    """What torch reads of an entry."""
+    if entry.compress_type != zipfile.ZIP_STORED:
+        return io.BytesIO(archives.read_part(archive, entry.filename))
+    file.seek(entry.header_offset)  # past zipfile, which refuses entries without checksums
+    lengths = file.read(HEADER)[-4:]
+    file.seek(int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little"), os.SEEK_CUR)
+    return io.BytesIO(file.read(max(entry.compress_size, entry.file_size)))
 
 
 def _other_objects(path: Path, name: str) -> DataError:

@@ -174,3 +174,11 @@ def test_a_folder_whose_disk_is_not_mounted_is_named(tmp_path: Path) -> None:
     (tmp_path / "results").symlink_to("/nonexistent/disk")
     with pytest.raises(DataError, match="results is a link to nothing"), locked(tmp_path / "results" / ".lock", "run"):
         pass
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_has_no_owner(tmp_path: Path, kind: str) -> None:
+    """A pipe of that name in a folder that somebody gave was waited for."""
+    path = tmp_path / ".owner"
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    assert not owner_file.is_owned(path)

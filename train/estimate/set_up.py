@@ -23,7 +23,7 @@ from common.ranks import Ranks
 from common.text import quoted
 from data.clips.dataset import ClipDataset
 from data.labels.dataset_spec import DatasetSpec
-from data.labels.scan_cache import nothing_kept
+from data.labels.kept_places import nothing_kept
 from data.labels.splits import Splits, load_splits
 from data.loading.loader import BatchLoader
 from network.weights.reading import read_checkpoint

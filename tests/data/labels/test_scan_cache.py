@@ -444,6 +444,25 @@ def test_a_pipe_in_place_of_a_file_of_the_index_is_not_waited_for(dataset, scans
     assert names(load_splits(dataset, SPEC)) == ["a", "d", "b", "e"] and not scans[1:], "the new scan is kept"
 
 
+@pytest.mark.parametrize("name", [".index", ".index/{}.lock"])
+def test_nothing_is_written_through_a_link_in_a_dataset(dataset, scans, tmp_path, name):
+    """Who gave the dataset would have a file of the user's replaced, emptied or made. The scan is kept elsewhere."""
+    load_splits(dataset, SPEC)
+    kept, elsewhere = index_of(dataset), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / kept.name).write_text("mine")
+    (elsewhere / "lock").write_text("mine")
+    link = dataset / name.format(kept.stem)
+    shutil.rmtree(dataset / ".index")
+    if link.suffix:
+        link.parent.mkdir()
+    link.symlink_to(elsewhere / "lock" if link.suffix else elsewhere)
+    assert said(load_splits(dataset, SPEC), str(link), f"is a link to {elsewhere}") and len(scans) == 2
+    assert {path.read_text() for path in elsewhere.iterdir()} == {"mine"}
+    again = load_splits(dataset, SPEC)
+    assert len(scans) == 2 and not said(again, "is a link") and index_of(dataset / "labels").exists()
+
+
 @pytest.mark.parametrize("small", [0, 1_000_000])
 def test_a_pipe_in_place_of_the_class_index_is_an_error(dataset, monkeypatch, small):
     monkeypatch.setattr(splits_module, "SMALL", small)

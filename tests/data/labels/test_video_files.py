@@ -373,6 +373,23 @@ def test_a_folder_that_cannot_be_written_is_said(sample: dict[str, Path], indexe
         assert len(splits.train) == 1 and indexed == ["a.mp4"] and said(splits.report, "every start", ".index")
 
 
+@pytest.mark.parametrize("name", [".index", ".index/videos.lock"])
+def test_nothing_is_written_through_a_link_in_a_dataset(
+    disk: Disk, indexed: list[str], tmp_path: Path, name: str
+) -> None:
+    """Who gave the dataset would have a file of the user's replaced, emptied or made."""
+    disk.files("wave/a.mp4").labels(["wave,a"], ["wave,a"])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "videos.npz").write_text("mine")
+    link = disk.root / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(elsewhere / "new" if link.suffix else elsewhere)
+    assert said(disk.load().report, f"{link} is a link to {elsewhere}")
+    assert [path.read_text() for path in elsewhere.iterdir()] == ["mine"]
+    assert not said(disk.load().report, "is a link") and len(indexed) == 1
+
+
 def test_of_several_runs_one_indexes_and_the_others_wait(disk: Disk, indexed: list[str]) -> None:
     disk.files(*(f"wave/{n}.mp4" for n in range(6))).labels([f"wave,{n}" for n in range(6)], ["wave,0"])
     found: list[list[int]] = []

@@ -11,6 +11,7 @@ import pytest
 
 from data.prepare.pictures import PNG, decode_picture, is_animated_webp, read_header
 from data.store.video_file import VideoError
+from tests.data.store.test_database import progressive_scans
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
@@ -171,3 +172,10 @@ def test_a_pipe_is_no_animation_and_not_waited_for(tmp_path) -> None:
     """`convert` looks into each file that is named as one."""
     os.mkfifo(tmp_path / "a.webp")
     assert not is_animated_webp(tmp_path / "a.webp")
+
+
+def test_a_jpeg_of_very_many_scans_is_refused() -> None:
+    """A picture of 20 KB took minutes to convert, and so would every clip with it."""
+    with pytest.raises(ValueError, match="1600 scans"):
+        decode_picture(progressive_scans(1600, 1024, 1024))
+    assert decode_picture(progressive_scans(10, 1024, 1024)).pixels.shape == (1024, 1024, 3)

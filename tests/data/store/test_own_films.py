@@ -1,10 +1,12 @@
 """Films that evaluate.predict and evaluate.explain wrote beside the videos that they show."""
 
+import os
 from pathlib import Path
 
 import av
 import pytest
 
+from common.files import open_plain
 from data.prepare.sources import find_sources
 from data.store.keyframe_index import index_video
 from data.store.own_films import EXPLAIN, PREDICT, films_among
@@ -38,7 +40,9 @@ def test_a_film_is_no_video(tmp_path: Path, comment: str) -> None:
 
 
 @pytest.mark.parametrize("head_first", [True, False])
-def test_films_beside_their_videos_are_found_by_a_few_bytes(tmp_path: Path, head_first: bool) -> None:
+def test_films_beside_their_videos_are_found_by_a_few_bytes(
+    tmp_path: Path, head_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Opening all files of a large dataset would take hours."""
     tagged(tmp_path / "a_film.mp4", PREDICT, head_first)
     tagged(tmp_path / "b-heat.mp4", EXPLAIN, head_first)
@@ -50,12 +54,12 @@ def test_films_beside_their_videos_are_found_by_a_few_bytes(tmp_path: Path, head
     assert found == {"a_film.mp4": "evaluate.predict", "b-heat.mp4": "evaluate.explain"}
     opened = []
 
-    class Seen(type(tmp_path)):
-        def open(self, *arguments, **options):
-            opened.append(self.name)
-            return super().open(*arguments, **options)
+    def seen(path, *arguments, **options):
+        opened.append(path.name)
+        return open_plain(path, *arguments, **options)
 
-    films_among(Seen(tmp_path), names)
+    monkeypatch.setattr("data.store.own_films.open_plain", seen)
+    films_among(tmp_path, names)
     assert sorted(opened) == ["a_2.mp4", "a_film.mp4", "a_left.mp4"]
 
 
@@ -68,3 +72,10 @@ def test_a_film_beside_its_video_is_left_out_with_a_line(tmp_path: Path) -> None
     assert [video.video_id for video in found.videos] == ["a"]
     assert [(each.kind, each.item) for each in found.problems] == [("warning", "run/a_film")]
     assert "a film of evaluate.predict" in found.problems[0].reason
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a kind of file that the system does not have")
+def test_a_pipe_with_the_name_of_a_film_is_not_waited_for(tmp_path: Path) -> None:
+    """convert, folder, resize, predict and features stood still: nobody writes into it."""
+    os.mkfifo(tmp_path / "a_film.mp4")
+    assert films_among(tmp_path, ["a.mp4", "a_film.mp4"]) == {}

@@ -189,3 +189,20 @@ def test_nothing_is_waited_for(folder, videos, tmp_path):
     assert folder.load(videos[0]) is None and folder.load(videos[1]) is None
     with pytest.raises(DataError, match=r"settings\.json is damaged"):
         opened(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["features", "rows", "features/run"])
+def test_nothing_is_written_through_a_link_in_a_given_folder(folder, videos, tmp_path, name):
+    """Features of the same names elsewhere would be replaced without a word."""
+    elsewhere, link = tmp_path / "elsewhere", folder.folder / name
+    if link.exists():
+        link.rename(elsewhere)
+    else:
+        elsewhere.mkdir()
+    link.symlink_to(elsewhere)
+    before = sorted(path.read_bytes() for path in elsewhere.iterdir())
+    video = FoundVideo(videos[0].path, "run/a.mp4")
+    with pytest.raises(DataError, match=f"{link} is a link to {elsewhere}"):
+        folder = opened(tmp_path)
+        folder.write(video, state_of(video), Video(12, 30.0), Pooled(np.ones((1, 3), np.float32), np.array([[0, 5]])))
+    assert sorted(path.read_bytes() for path in elsewhere.iterdir()) == before
