@@ -245,7 +245,8 @@ def run_command(main: Callable[[], int], to_go_on: str = "") -> NoReturn:
     except KeyboardInterrupt:
         if is_command:  # and no notebook, which goes on
             interrupt.end_at_next()
-        print_error(f"interrupted; {to_go_on}" if to_go_on else "interrupted")
+        if not interrupt.has_launcher():  # which says it once, for all ranks
+            print_error(f"interrupted; {to_go_on}" if to_go_on else "interrupted")
         status = interrupt.STATUS
     except OSError as error:
         status = _status_of(error)

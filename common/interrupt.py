@@ -18,11 +18,13 @@ STATUS = 128 + signal.SIGINT
 STOPPING = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGHUP: 129}
 LAUNCHER = "SRTG_LAUNCHER"  # in the environment of a rank: the process that started it, until this one has read it
 _RANK_OF: list[int] = []  # the launcher of this process, if it is a rank of one
+_OWN: list[bool] = []  # not empty: this process is a command of the project
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 (pathlib takes time to import)
 
 
 def _end(*_: object) -> None:
-    _say(b"interrupted\n")
+    if not has_launcher():  # which says it once, for all ranks
+        _say(b"interrupted\n")
     os._exit(STATUS)  # nothing has begun that would have to be tidied up
 
 
@@ -106,6 +108,8 @@ def end_quietly_until_run(package: str) -> None:
         script = getattr(sys.modules.get("__main__"), "__file__", None) or ""
         folder, name = os.path.split(os.path.abspath(script))  # noqa: PTH100
         is_own = is_script = script != "" and folder == ROOT and name.startswith("train_")
+    if is_own:
+        _OWN.append(True)
     # A handler other than Python's own is somebody's choice, as is an ignored signal.
     if is_own and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
@@ -115,9 +119,9 @@ def end_quietly_until_run(package: str) -> None:
     end_with_launcher()  # by now a signal ends it with the right status
 
 
-def ends_at_stop() -> bool:
-    """Whether a signal that stops a run ends this process as at an import: it is a script of the project."""
-    return signal.getsignal(signal.SIGTERM) is _stop
+def is_own() -> bool:
+    """Whether this process is a command of the project, which ends after its work, and no program that goes on."""
+    return bool(_OWN) or signal.getsignal(signal.SIGTERM) is _stop
 
 
 def restore_ctrl_c() -> bool:
@@ -129,7 +133,8 @@ def restore_ctrl_c() -> bool:
 
 
 def restore() -> None:
-    """Let all signals do again what they do in other programs."""
+    """Let all signals do again what they do in other programs, such as a copy of a script with a loop of its own."""
+    _OWN.clear()
     restore_ctrl_c()
     for number in STOPPING:
         if signal.getsignal(number) is _stop:

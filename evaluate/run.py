@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
+from common import interrupt
 from common.cli import CommandParser, path, run_command
 from common.device import prepare_device
 from common.distributed.launch import launch
@@ -43,7 +44,7 @@ from data.clips.intervals import interval_of
 from data.clips.sampling import ClipSampling
 from data.clips.span_report import sampled_times, span_text, unknown_rates
 from data.labels.class_order import read_class_index
-from data.labels.content import content_of
+from data.labels.content import Content, content_of
 from data.labels.passport import passport_of, tell_passport
 from data.labels.splits import load_val
 from data.labels.video_list import VideoList
@@ -118,6 +119,7 @@ class Inputs(NamedTuple):
     videos: VideoList
     lines: tuple[str, ...]
     file: dict[str, Any]  # how the file was found, as `checkpoint_facts` has it
+    content: Content | None  # of the videos; None unless `is_first_of_machine`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -151,6 +153,10 @@ def in_ranks(options: MachineOptions, work: Callable[[Ranks], int]) -> int:
             if ranks.is_first:
                 print(f"stopped by a signal ({stop.name}): no results were written", file=sys.stderr)
             return stop.exit_status
+        except KeyboardInterrupt:
+            if ranks.is_first:
+                raise
+            return interrupt.STATUS
         except UserError as error:
             if not error.on_all_ranks:
                 raise
@@ -167,8 +173,7 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
     found = on_all_ranks(ranks, lambda: _read(checkpoint, dataset, options, device, ranks))
     model, videos = found.model, found.videos
     precision = _precision_for(model, options)
-    content = content_of(videos) if is_first_of_machine(ranks) else None
-    contents, frames = agreed_contents(ranks, None if content is None else {"val": content})
+    contents, frames = agreed_contents(ranks, None if found.content is None else {"val": found.content})
     if ranks.world_size > 1:
         facts = {"the weights": model.weights_digest(), "the videos or labels": videos.digest()}
         check_agreement(ranks, facts | frames | {"the views": (options.val_clips, options.val_crops)})
@@ -176,19 +181,9 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
     target = on_all_ranks(ranks, lambda: result_folder(_output(checkpoint, options), about, "--output"))
     for line in found.lines:
         LOG.info("%s", line)
-    passport: dict[str, Any] = {}
-    warnings: list[str] = []
-    if ranks.is_first:
-        for level, note in notes_on_videos(checkpoint, model.checkpoint, videos, content, dataset):
-            LOG.log(level, "%s", note)
-            warnings += [note] if level == logging.WARNING else []
-        cropping = Cropping(scale=found.preprocessing.crop_scale)
-        if small := enlarged_frames(videos, found.preprocessing.shape, options.split, cropping):
-            LOG.log(logging.WARNING if small.is_by_much else logging.INFO, "%s", small.text)
-        length, interval = found.preprocessing.clip_length, interval_of(found.preprocessing.interval)
-        LOG.info("%s", span_text(sampled_times(videos), length, interval, "validation"))
-        passport = passport_of(videos, options.split)
-        warnings += tell_passport(passport)
+    passport, warnings = on_all_ranks(
+        ranks, lambda: _tell_videos(found, checkpoint, dataset, options) if ranks.is_first else ({}, [])
+    )
     views = ViewOptions(options.val_clips, options.val_crops, options.val_size)
     evaluate_as = partial(
         evaluate_views, model, found.preprocessing, videos, views, options, precision, device, ranks, console
@@ -201,6 +196,23 @@ def run(checkpoint: Path, dataset: Path, options: RunOptions, ranks: Ranks) -> i
     if ranks.is_first:
         show_and_write(evaluation, videos, target, passport, [addition_of(probe)] if probe else [], warnings)
     return 0
+
+
+def _tell_videos(
+    found: Inputs, checkpoint: Path, dataset: Path, options: RunOptions
+) -> tuple[dict[str, Any], list[str]]:
+    """Log what the videos are, and what in them may surprise. Returns their passport, and the warnings."""
+    videos, warnings = found.videos, list[str]()
+    for level, note in notes_on_videos(checkpoint, found.model.checkpoint, videos, found.content, dataset):
+        LOG.log(level, "%s", note)
+        warnings += [note] if level == logging.WARNING else []
+    cropping = Cropping(scale=found.preprocessing.crop_scale)
+    if small := enlarged_frames(videos, found.preprocessing.shape, options.split, cropping):
+        LOG.log(logging.WARNING if small.is_by_much else logging.INFO, "%s", small.text)
+    length, interval = found.preprocessing.clip_length, interval_of(found.preprocessing.interval)
+    LOG.info("%s", span_text(sampled_times(videos), length, interval, "validation"))
+    passport = passport_of(videos, options.split)
+    return passport, warnings + tell_passport(passport)
 
 
 def evaluate_views(
@@ -251,7 +263,8 @@ def _read(checkpoint: Path, dataset: Path, options: RunOptions, device: torch.de
     gates = f", gates {model.facts['gates']}" if model.facts["name"].startswith("srtg_") else ""
     clips = f"{options.val_clips}x{options.val_crops} views a video, clips of {preprocessing.show()}"
     lines = [f"{checkpoint}: {model.origin}{gates}; {clips}", *([note] if note else []), *report]
-    return Inputs(model, preprocessing, videos, tuple(lines), file)
+    content = content_of(videos) if is_first_of_machine(ranks) else None
+    return Inputs(model, preprocessing, videos, tuple(lines), file, content)
 
 
 def _precision_for(model: TrainedModel, options: RunOptions) -> str:

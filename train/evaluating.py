@@ -123,12 +123,8 @@ def run_evaluation(
     target = on_all_ranks(ranks, lambda: _results(options, start, network, preprocessing, more))
     for line in report:
         LOG.info("%s", line)
-    passport: dict[str, Any] = {}
-    if ranks.is_first:
-        passport = passport_of(videos, _split(options))
-        warnings += tell_passport(passport)
-        tell_enlarged(videos, val_shape(options), "validation", Cropping(scale=options.crop_scale))
-        tell_spans(videos, options, "validation")
+    passport, of_videos = on_all_ranks(ranks, lambda: _tell_videos(options, videos) if ranks.is_first else ({}, []))
+    warnings += of_videos
     if options.debug_mode:
         log_network(network)
         check_blocks(network)
@@ -156,6 +152,15 @@ def run_evaluation(
         warnings = [note for level, note in notes if level == logging.WARNING] + warnings
         show_and_write(evaluation, videos, target, passport, additions, warnings)
     return 0
+
+
+def _tell_videos(options: TrainOptions, videos: VideoList) -> tuple[dict[str, Any], list[str]]:
+    """Log what the videos are, and what in them may surprise. Returns their passport, and its warnings."""
+    passport = passport_of(videos, _split(options))
+    warnings = tell_passport(passport)
+    tell_enlarged(videos, val_shape(options), "validation", Cropping(scale=options.crop_scale))
+    tell_spans(videos, options, "validation")
+    return passport, warnings
 
 
 def _check_order(preprocessing: Preprocessing) -> bool:

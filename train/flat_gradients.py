@@ -4,7 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+
+from common.ranks import Ranks
 
 
 class FlatGradients:
@@ -39,6 +42,11 @@ class FlatGradients:
         if pairs:
             views, present = map(list, zip(*pairs, strict=True))
             (torch._foreach_add_ if adds else torch._foreach_copy_)(views, present)
+
+    def average(self, ranks: Ranks) -> None:
+        """Average them over ranks, in one transfer. The sums are always of the same order."""
+        self.flat.div_(ranks.world_size)
+        dist.all_reduce(self.flat)
 
 
 def _like(flat: Tensor, start: int, parameter: Tensor) -> Tensor:

@@ -316,18 +316,19 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
             ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written, key, passport)
         ),
     )
-    facts_of_data = [line for each in passport.values() for line in passport_lines(each)]
-    _tell(plan, splits, options, part_lines(options, network, plan), facts_of_data)
-    for line in (line for each in passport.values() for line in warning_of_others(each)):
-        LOG.warning("%s", line)
+    # Together: the first rank reads videos for this. A rank that goes on meets a signal in another way, see `_fit`.
+    on_all_ranks(ranks, lambda: _tell(plan, splits, options, part_lines(options, network, plan), passport))
     return _Begun(trainer, loaders)
 
 
-def _tell(plan: Plan, splits: Splits, options: TrainOptions, parts: list[str], facts: list[str]) -> None:
-    """Log the plan, the parts of the recipe that are on, facts of the data, and what in them may surprise.
+def _tell(
+    plan: Plan, splits: Splits, options: TrainOptions, parts: list[str], passport: dict[str, dict[str, Any]]
+) -> bool:
+    """Log the plan, the parts of the recipe that are on, facts of the data, and what in them may surprise. True then.
 
-    The facts of the data are none on other ranks than the first.
+    The passport has no splits on other ranks than the first.
     """
+    facts = [line for each in passport.values() for line in passport_lines(each)]
     log_table(plan_table(plan))
     for line in (*plan_summary(plan), *parts, *facts):
         LOG.info("%s", line)
@@ -348,6 +349,9 @@ def _tell(plan: Plan, splits: Splits, options: TrainOptions, parts: list[str], f
             LOG.warning("%s", line)
     for line in unused_flags(options, plan.num_epochs):
         LOG.warning("%s", line)
+    for line in (line for each in passport.values() for line in warning_of_others(each)):
+        LOG.warning("%s", line)
+    return True
 
 
 class _SetUp(NamedTuple):

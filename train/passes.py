@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from common.distributed.process_group import wrap_in_ddp
 from common.precision import autocast
 from common.ranks import Ranks
+from train.flat_gradients import FlatGradients
 from train.losses import Loss
 from train.optimizer_step import OptimizerStep
 
@@ -64,16 +65,26 @@ class Computation:
 
 
 class EagerPasses:
-    """Passes whose operations the host launches one by one; DistributedDataParallel averages over ranks."""
+    """Passes whose operations the host launches one by one.
+
+    On a GPU, DistributedDataParallel averages the gradients over ranks while the backward pass still runs. After its
+    first backward pass it adds them up in another order, so that a resumed run differs from an undisturbed one by
+    rounding. On the CPU, where it is to be the same, they are averaged after the last pass, always in one order.
+    """
 
     def __init__(self, computation: Computation, ranks: Ranks) -> None:
         self.computation, self.ranks = computation, ranks
+        self.is_first = True  # whether the next pass is the first of a batch
         self._wrap()
 
     def __call__(
         self, clips: Tensor, labels: Tensor, batch_size: int, is_last: bool, between: Callable[[], None]
     ) -> Outputs:
         """See Passes."""
+        if self.gradients and self.is_first:
+            self.gradients.flat.zero_()
+            self.gradients.attach()  # the backward passes add to them
+        self.is_first = False
         with nullcontext() if is_last else self._no_gradient_sync():
             loss_sum, logits = self.computation.forward(self.network, clips, labels)
             between()
@@ -81,10 +92,13 @@ class EagerPasses:
         return Outputs(loss_sum.detach(), logits.detach())
 
     def finish(self) -> None:
-        """The gradients are there already."""
+        """See Passes."""
+        if self.gradients:
+            self.gradients.average(self.ranks)
+        self.is_first = True
 
     def forget(self) -> None:
-        """DistributedDataParallel waits for the gradients of the parameters that learned when it was made."""
+        """Only the gradients of the parameters that learned when the network was wrapped are averaged."""
         if self.learning != _learning(self.computation.network):
             self._wrap()
 
@@ -95,9 +109,13 @@ class EagerPasses:
         network = self.computation.network
         self.learning = _learning(network)
         self.network = network  # without the wrapper before, whose hooks go with it
-        if self.ranks.world_size > 1:
+        self.gradients: FlatGradients | None = None
+        if self.ranks.world_size > 1 and self.computation.device.type == "cuda":
             gc.collect()
             self.network = wrap_in_ddp(network, self.computation.device)
+        elif self.ranks.world_size > 1:
+            self.ranks.broadcast([*network.parameters(), *network.buffers()])
+            self.gradients = FlatGradients(network.parameters())
 
     def _no_gradient_sync(self) -> AbstractContextManager[None]:
         return self.network.no_sync() if isinstance(self.network, DistributedDataParallel) else nullcontext()

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from common.logs import LOG
@@ -130,8 +129,7 @@ class RecordedPasses:
             self.gradients.attach()
         self._begin_batch()
         if self.ranks.world_size > 1:
-            self.gradients.flat.div_(self.ranks.world_size)
-            dist.all_reduce(self.gradients.flat)
+            self.gradients.average(self.ranks)
 
     def forget(self) -> None:
         """See Passes."""

@@ -25,7 +25,8 @@ STORE_TIMEOUT = timedelta(seconds=10)
 SECONDS_TO_NOTICE = 3.0  # in which ranks end by themselves when another rank has failed; then they are told
 INTERRUPTED = 128 + signal.SIGINT
 WRITING, YES, NO = "writing", b"yes", b"no"  # a key of the store, and its values: whether a checkpoint is being written
-HANDLED = (*SIGNALS, signal.SIGINT, signal.SIGQUIT)
+HANDLED = (*SIGNALS, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
+NO_PAUSE = "Ctrl-Z has no effect with --gpus: all processes go on"
 
 
 def launch(ranks: int, argv: Sequence[str]) -> int:
@@ -37,6 +38,7 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
     killed saves none: it is the scheduler that knows how much time there really is.
     """
     received: list[int] = []
+    is_own = interrupt.is_own()
     with _noting(received):
         # The ranks find each other through this store, so that no port need be chosen before it is free.
         store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
@@ -48,7 +50,11 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
                 time.sleep(POLL)
         finally:
             group.kill()  # if an error leads here: else none is left
-        return group.status()  # no signal changes it any more
+        status = group.status()
+        if is_own:  # and ends now: no signal changes the status any more. Other programs get their handlers back
+            for number in HANDLED:
+                signal.signal(number, signal.SIG_IGN)
+        return status
 
 
 @contextmanager
@@ -70,7 +76,10 @@ def writing() -> Iterator[None]:
 
 @contextmanager
 def _noting(received: list[int]) -> Iterator[None]:
-    """Inside this context, signals are noted in `received`, but not those that are ignored, as by `nohup` and `&`."""
+    """Inside this context, signals are noted in `received`, but not those that are ignored, as by `nohup` and `&`.
+
+    At its end the old handlers are back, unless the signals are ignored by then.
+    """
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
@@ -81,7 +90,8 @@ def _noting(received: list[int]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is note:
+                signal.signal(number, handler)
 
 
 class _Group:
@@ -94,6 +104,7 @@ class _Group:
         self.killed: list[int] = []  # the ranks that had to be killed here
         self.told: list[int] = []  # the ranks that were told that another one has failed, or killed here
         self.stopped_by: int | None = None  # the signal that was passed on
+        self.ended_before: list[int] | None = None  # the ranks that had ended when a signal was passed on
         self.is_passed_on = False  # whether the signal of one rank was, or the failure of one
         self.notice_until = math.inf  # when ranks are told that another one has failed, by SIGTERM
         self.deadline = math.inf  # when the ranks that still run are killed
@@ -116,6 +127,8 @@ class _Group:
             del self.running[rank]
             self.ended[rank] = code
             self._note_end(code)
+            if rank == 0 and code:  # it alone writes: what others do is for nothing
+                self.deadline = min(self.deadline, time.monotonic() + SECONDS_TO_END)
         now = time.monotonic()
         if self.running and now > self.notice_until:
             self.notice_until = math.inf
@@ -140,6 +153,7 @@ class _Group:
             self.deadline = min(self.deadline, time.monotonic() + SECONDS_TO_SAVE)
             if self.stopped_by is None and not self.is_passed_on:  # in training all know it, but not before
                 self.is_passed_on = True
+                self._note_stop()
                 self._send(signal.SIGTERM)
         elif self._is_failure(code):
             self.notice_until = min(self.notice_until, time.monotonic() + SECONDS_TO_NOTICE)
@@ -149,7 +163,13 @@ class _Group:
         return code not in (0, *by_signal) and not _is_stop(code)
 
     def pass_on(self, number: int) -> None:
-        """Pass a signal on. A second Ctrl-C kills the ranks; other signals after the first change nothing."""
+        """Pass a signal on. A second Ctrl-C kills the ranks; other signals after the first change nothing.
+
+        Ctrl-Z is not passed on: ranks that wait for each other count the time, and give up after ten minutes.
+        """
+        if number == signal.SIGTSTP:
+            print(NO_PAUSE, file=sys.stderr)
+            return
         now = time.monotonic()
         if number in (signal.SIGINT, signal.SIGQUIT):
             self.may_write_until = -math.inf
@@ -163,7 +183,12 @@ class _Group:
             self._send(number)
         else:
             return
+        self._note_stop()
         self.stopped_by = number
+
+    def _note_stop(self) -> None:
+        if self.ended_before is None:
+            self.ended_before = [*self.ended]
 
     def _send(self, number: int) -> None:
         for process in self.running.values():
@@ -186,21 +211,26 @@ class _Group:
         if not any(self.ended.values()):
             return 0
         if self.stopped_by in (signal.SIGINT, signal.SIGQUIT):
-            if 0 in self.killed:  # else it has said so
-                print("interrupted", file=sys.stderr)
+            print("interrupted", file=sys.stderr)  # ranks leave it to this process
             return 128 + self.stopped_by
-        if failures := [rank for rank, code in self.ended.items() if rank not in self.told and self._is_failure(code)]:
+        failures = [rank for rank, code in self.ended.items() if rank not in self.told and self._is_failure(code)]
+        if self.ended_before is not None and _is_stop(self.ended[0]):  # and others may have missed it since
+            failures = [rank for rank in failures if rank in self.ended_before]
+        if failures:
             # The cause may end last. A kill, Ctrl-C or a user's mistake (2) is one; a lost connection (1) follows.
             return self._told(min(failures, key=lambda rank: (self.ended[rank] > 0, -self.ended[rank])))
-        if self.killed:
+        if 0 in self.killed:
             name = _name(self.stopped_by) if self.stopped_by else "the signal"
             _tell(
-                f"rank {self.killed[0]} did not end within {SECONDS_TO_SAVE:.0f} s of {name} and was killed: what was "
-                "not saved by then is lost"
+                f"rank 0 did not end within {SECONDS_TO_SAVE:.0f} s of {name} and was killed: what was not saved by "
+                "then is lost"
             )
             return 1
         if self.ended[0] == 0:  # it has finished, and has written all; another one may have met the signal at its exit
             return 0
+        if -self.ended[0] in SIGNALS:  # by the default action, before it could say so
+            name = _name(-self.ended[0])
+            print(f"stopped by a signal ({name}) before it began: there was nothing to save", file=sys.stderr)
         code = next(code for code in self.ended.values() if _is_stop(code))
         by = self.stopped_by or -code
         return SIGNALS[signal.Signals(by)] if by > 0 else code

@@ -37,7 +37,7 @@ class Agreement(NamedTuple):
 def stopping_at_once() -> Iterator[None]:
     """Inside this context, a signal raises StoppedBySignal where the program is: there is nothing to save yet.
 
-    At its end what the process does is decided, see `keep_outcome`: so it stays in a script of the project and in a
+    At its end what the process does is decided, see `keep_outcome`: so it stays in a command of the project and in a
     rank, which end then. Other programs get their handlers back.
     """
 
@@ -45,7 +45,7 @@ def stopping_at_once() -> Iterator[None]:
         raise StoppedBySignal(number)
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    is_own = interrupt.ends_at_stop() or "LOCAL_WORLD_SIZE" in os.environ
+    is_own = interrupt.is_own() or "LOCAL_WORLD_SIZE" in os.environ
     try:
         with _handling(stop):
             try:

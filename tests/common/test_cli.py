@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from common import interrupt
 from common.cli import USAGE_ERROR, CommandParser, StoreNumbers, boolean, numbers, positive_integer, run_command
 from common.errors import DataError, TrainingError
 from tests.processes import ROOT
@@ -107,6 +108,19 @@ def test_too_little_memory_is_one_line(capsys):
     assert capsys.readouterr().err.splitlines() == [
         "error: memory ran out (Unable to allocate 7 TiB): end other programs, or work on less"
     ]
+
+
+def test_a_rank_leaves_it_to_its_launcher_to_say_that_it_was_interrupted(monkeypatch, capsys):
+    """`evaluate.run --gpus 8` said it eight times, and a second Ctrl-C once more."""
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(interrupt, "_RANK_OF", [os.getppid()])
+    with pytest.raises(SystemExit) as end:
+        run_command(interrupted)
+    assert end.value.code == 130
+    assert capsys.readouterr().err == ""
 
 
 def test_ctrl_c_says_how_to_go_on(capsys):

@@ -379,7 +379,7 @@ def train_rank(rank, folder, case):
 
 
 @pytest.mark.parametrize("case", ["all record", "one refuses", "one finds no memory"])
-def test_two_ranks_train_as_with_distributed_data_parallel(tmp_path, case):
+def test_two_ranks_train_as_with_launched_passes(tmp_path, case):
     """Ranks whose gradients are not averaged train two networks; ranks that do not agree to record wait for ever."""
     mp.spawn(train_rank, (str(tmp_path), case), nprocs=2)
 

@@ -5,12 +5,16 @@ import signal
 import time
 
 import pytest
+import torch
 
+from network.resnet3d import Recursion
 from tests.common.distributed.test_launch import assert_nothing_is_left, go, rank_of, saving_slowly, wait_until
 from tests.processes import Process
 from tests.runs import LAST, RUN, TINY, TINY_FLAGS, assert_all_whole
 from tests.small_dataset import write_small_dataset
+from tests.tiny_network import TinyNetwork
 
+SAID_BY_LAUNCHER = "stopped by a signal (SIGTERM) before it began: there was nothing to save\n"
 SAID = "stopped by a signal (SIGTERM) outside of the training steps: there was nothing to save\n"
 
 
@@ -64,6 +68,7 @@ def test_a_signal_to_one_rank_before_it_connects_stops_the_others(standing, stan
     process = standing(f"rank_{stands}", 2, **environment)
     process.send(signal.SIGTERM, rank_of(process, stands))
     assert process.wait() == 143, process.output()
+    assert process.stderr == (SAID_BY_LAUNCHER if environment else SAID)  # there was no line at all
     assert_nothing_is_left(process)
 
 
@@ -71,6 +76,44 @@ def test_ranks_whose_launcher_is_killed_before_they_connect_end(standing):
     """They would stay for ever, each with its memory, and the next run would find its GPUs occupied."""
     process = standing("rank_0", 2)
     process.send(signal.SIGKILL)
+    assert_nothing_is_left(process)
+
+
+@pytest.mark.parametrize("evaluates", [False, True])
+def test_a_signal_while_the_first_rank_looks_at_videos_stops_all(standing, tmp_path, evaluates):
+    """The others were at the first step by then, and lost it: status 1, and no job script starts such a run again."""
+    weights = {"state_dict": TinyNetwork(4, Recursion(False, "final")).state_dict()}
+    torch.save(weights, tmp_path / "weights.pth")
+    process = standing("telling", 2, *(("--evaluate", "--pretrained-3d", "weights.pth") if evaluates else ()))
+    time.sleep(2)
+    process.send(signal.SIGTERM)
+    assert process.wait() == 143, process.output()
+    assert process.output().count("stopped by a signal (SIGTERM)") == 1
+    assert "lost the connection" not in process.output()
+    assert_nothing_is_left(process)
+
+
+def test_a_signal_to_a_launcher_whose_ranks_have_ended_changes_nothing(standing, tmp_path):
+    """A finished run had status 143, and a job script put it back into the queue."""
+    process = standing("launcher_ended", 2, "--end-epoch", 1, "--lr-steps", 9)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        process.send(number)
+    go(tmp_path)
+    assert process.wait() == 0, process.output()
+    assert process.stderr == ""
+
+
+def test_ctrl_z_is_refused_and_two_ctrl_c_are_said_once(standing):
+    """Ctrl-Z stopped the launcher alone. At the second Ctrl-C, it said again what the first rank had said."""
+    process = standing("closing", 2, "--end-epoch", 1, "--lr-steps", 9, STAND_2="rank_ended")
+    process.send(signal.SIGTSTP)
+    wait_until(lambda: process.stderr == "Ctrl-Z has no effect with --gpus: all processes go on\n", process.output)
+    wait_until(lambda: len(process.children()) == 1, process.children)  # the other rank has ended
+    process.send(signal.SIGINT)
+    wait_until((process.stderr_file.parent / "rank_ended").exists, process.output)
+    process.send(signal.SIGINT)
+    assert process.wait() == 130, process.output()
+    assert process.stderr.splitlines()[1:] == ["interrupted"]
     assert_nothing_is_left(process)
 
 

@@ -105,6 +105,20 @@ def test_a_killed_rank_ends_the_run_which_then_resumes_with_any_number_of_ranks(
     ]
 
 
+@pytest.mark.slow
+def test_three_ranks_that_resume_train_what_undisturbed_ones_train(server, small_dataset, tmp_path):
+    """Bit for bit, also where a part begins to learn. Of two ranks, no order of a sum makes a difference."""
+    finish(start(server, small_dataset, tmp_path, "--model-dir", "source", "--end-epoch", 1, "--lr-steps", 3))
+    flags = ("--gpus", 3, "--batch-size", 12, "--workers", 0, "--lr-steps", 3, "--accumulate", 2, "--freeze", "stem")
+    flags = (*flags, "--pretrained-3d", tmp_path / "source" / RUN / LAST, "--resume-epoch", "auto")
+    flags = (*flags, "--unfreeze-after", 1)
+    one = start(server, small_dataset, tmp_path, *flags, "--model-dir", "one", "--end-epoch", 3)
+    for epochs in (2, 3):
+        finish(start(server, small_dataset, tmp_path, *flags, "--model-dir", "two", "--end-epoch", epochs))
+    finish(one)
+    assert_same_run(tmp_path / "one" / RUN, tmp_path / "two" / RUN)
+
+
 def test_torchrun_restarts_a_lost_rank_and_the_run_resumes_by_itself(server, small_dataset, tmp_path, undisturbed):
     """With --max-restarts, nobody should have to type --resume-epoch auto."""
     process = server.start(
@@ -171,6 +185,19 @@ def test_ranks_that_do_not_save_in_time_are_killed_and_the_run_has_failed(server
     process.send(signal.SIGTERM)
     assert process.wait() == 1, process.output()
     assert re.fullmatch(r"error: rank 0 did not end within 1 s of SIGTERM and was killed: .*\n", process.stderr)
+    assert_nothing_is_left(process)
+
+
+def test_a_rank_that_stands_still_keeps_no_run_that_has_lost_its_first_rank(server, small_dataset, tmp_path):
+    """Once a signal had come, the launcher gave it an hour to save, which only the first rank does."""
+    process = saving_slowly(server, small_dataset, tmp_path)
+    first, other = rank_of(process, 0), rank_of(process, 1)
+    process.send(signal.SIGSTOP, other)
+    process.send(signal.SIGTERM)
+    time.sleep(1)
+    process.send(signal.SIGKILL, first)
+    assert process.wait(60) == 1, process.output()
+    assert process.stderr == "error: rank 0 was killed by SIGKILL; the other ranks were stopped\n"
     assert_nothing_is_left(process)
 
 
