@@ -1,6 +1,7 @@
 """The Trainer: steps, evaluation, checkpoints, and what stops it."""
 
 import copy
+import errno
 import math
 import os
 import random
@@ -468,6 +469,61 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_soon(splits, tmp_path)
     with pytest.raises(TrainingError, match=r"tiny_last\.pth cannot be written: .*--resume-epoch auto"):
         run.fit()
     assert run.listener.steps in (3, 4)
+
+
+@pytest.mark.parametrize("val_frequency", [1, 3])
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_an_epoch_whose_files_cannot_be_written_is_finished_when_the_run_resumes(
+    splits, tmp_path, monkeypatch, val_frequency, epoch
+):
+    """Its file and the run's best state were lost for ever, with one line; at the last epoch there was no best."""
+    settings = {"val_frequency": val_frequency, "best_by": "loss"}
+    whole = Run(splits, tmp_path / "whole", **settings)
+    whole.fit()
+    run = Run(splits, tmp_path / "full", **settings)
+    copy = shutil.copyfile
+
+    def fill(source, target):
+        if f"ep-{epoch:04d}" in target.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    run.listener.at_step = {8 * epoch + 1: lambda: wait_for_thread("checkpoint")}
+    with pytest.raises(TrainingError, match=rf"ep-{epoch:04d}\.pth cannot be written: the disk is full"):
+        run.fit()
+    monkeypatch.undo()
+    assert run.position() == (epoch, 8)
+    resumed = Run(splits, tmp_path / "full", start=read_checkpoint(run.folder.last), **settings)
+    resumed.fit()
+    assert [report.epoch for report in resumed.listener.epochs] == [2, 3][epoch - 2 :]
+    assert [path.name for path in resumed.folder.files()] == [path.name for path in whole.folder.files()]
+    for ours, theirs in zip(resumed.folder.files(), whole.folder.files(), strict=True):
+        one, other = read_checkpoint(ours), read_checkpoint(theirs)
+        one["progress"].pop("seconds")
+        other["progress"].pop("seconds")
+        assert_same(one, other)
+
+
+def test_a_signal_after_a_full_disk_loses_no_best_state(splits, tmp_path, monkeypatch):
+    """The state that the signal saves is a later one: a resumed run would never write the file of the best."""
+    run = Run(splits, tmp_path)
+    copy, is_full = shutil.copyfile, threading.Event()
+
+    def fill(source, target):
+        if "ep-0001" in target.name and not is_full.is_set():
+            is_full.set()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    monkeypatch.setattr(run.trainer.writer, "check", lambda: None)  # the write fails just as the signal comes
+    run.listener.at_step = {9: lambda: is_full.wait(60) and send(signal.SIGTERM)()}
+    with pytest.raises(StoppedBySignal):
+        run.fit()
+    assert run.position()[0] == 2
+    assert read_checkpoint(run.folder.best)["position"] == {"epoch": 2, "step": 0}
+    assert read_checkpoint(run.folder.epoch_file(1))["position"] == {"epoch": 2, "step": 0}
 
 
 def wait_for_thread(name):
