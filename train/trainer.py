@@ -116,6 +116,8 @@ def is_validated(epoch: int, plan: Plan, options: TrainerOptions) -> bool:
     return epoch % options.val_frequency == 0 or epoch == plan.num_epochs
 
 
+SECONDS_TO_READ = 5.0
+"""How long a batch is waited for after a signal to stop. It is not needed: the run stops before its step."""
 Taken = TypeVar("Taken")
 
 
@@ -198,7 +200,12 @@ class Trainer:
         """
         report = None
         self.remaining.val_pixels = self.ranks.world_size * val_loader.pixels
-        with self.stop_signal.listening(), self.writer:
+        with (
+            self.stop_signal.listening(),
+            self.writer,
+            loader.waiting.checked(self._check_waiting, self.ranks.rank),
+            val_loader.waiting.checked(self._check_waiting, self.ranks.rank),
+        ):
             try:
                 while self.progress.epoch <= self.plan.num_epochs:
                     self.epoch_started = time.perf_counter() - self.progress.seconds
@@ -464,9 +471,10 @@ class Trainer:
         return batch
 
     def _take(self, batches: Iterator[Taken]) -> Taken:
-        """The next batch; StoppedBySignal if there is none because a signal has also ended a process that reads clips.
+        """The next batch; StoppedBySignal if, after a signal, there is none.
 
-        No step has begun, so the state is whole.
+        The signal may have ended a process that reads clips, too, or these stand still. No step has begun, so the state
+        is whole.
         """
         try:
             return next(batches)
@@ -475,6 +483,11 @@ class Trainer:
                 raise
             LOG.warning("after the signal, the next batch could not be read: %s", str(error).partition("\n")[0])
             raise StoppedBySignal(self.stop_signal.agree().signal or self.stop_signal.received) from None
+
+    def _check_waiting(self) -> None:
+        """Called while a batch is waited for: TimeoutError, which `_take` gets, if none came since a signal."""
+        if self.stop_signal.received and time.monotonic() - self.stop_signal.received_at >= SECONDS_TO_READ:
+            raise TimeoutError(f"no clips came within {SECONDS_TO_READ:.0f} s")
 
     def _fetch_ahead(self, batches: DeviceBatches) -> None:
         """Fetch the next batch while a GPU computes the step, before anything waits for the step."""

@@ -33,6 +33,7 @@ from tests.plans import make_plan
 from tests.runs import assert_same
 from tests.small_dataset import write_small_dataset
 from tests.tiny_network import TinyNetwork
+from train import trainer as trainer_module
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import restore_state
@@ -120,9 +121,9 @@ class Run:
         return position["epoch"], position["step"]
 
 
-def validation(splits, clips=1, batch_size=3):
+def validation(splits, clips=1, batch_size=3, workers=0):
     dataset = ClipDataset(splits.val, UniformClips(1, clips), seed=0)
-    return BatchLoader(dataset, SequentialBatches(len(splits.val), batch_size, SHAPE), 0, pin_memory=False)
+    return BatchLoader(dataset, SequentialBatches(len(splits.val), batch_size, SHAPE), workers, pin_memory=False)
 
 
 def final(folder):
@@ -627,6 +628,31 @@ def test_a_signal_during_validation_does_not_wait_for_its_end(splits, tmp_path):
     assert [report.epoch for report in resumed.listener.epochs] == [2, 3]
     assert resumed.listener.epochs[0].train == whole.listener.epochs[1].train
     assert_same(final(tmp_path / "cut"), final(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_validation_whose_reading_stands_still_can_be_stopped(splits, tmp_path, monkeypatch, epoch):
+    """It hung without a word, and the signal had no effect."""
+    monkeypatch.setattr(trainer_module, "SECONDS_TO_READ", 0.5)
+    val = validation(splits, workers=1)
+    val.start_workers()
+    run = Run(splits, tmp_path, val=val)
+    (worker,) = val._workers
+
+    def stand_still():
+        os.kill(worker.pid, signal.SIGSTOP)
+        threading.Timer(1.0, send(signal.SIGTERM)).start()
+
+    run.listener.at_step = {8 * epoch: stand_still}
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        with pytest.raises(StoppedBySignal) as stopped:
+            run.fit()
+        assert stopped.value.is_saved and run.position() == (epoch, 8)
+        val.close()
+        assert not worker.is_alive()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_a_second_signal_does_not_damage_the_file(splits, tmp_path, monkeypatch):
