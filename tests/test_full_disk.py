@@ -19,7 +19,7 @@ from data.store.frame_store import FrameStore
 from network import create_network
 from tests.numbered import encode_numbered_video
 from tests.processes import ENVIRONMENT, ROOT
-from tests.runs import LAST, RUN, TINY, TINY_FLAGS
+from tests.runs import LAST, RUN, TINY, TINY_FLAGS, assert_same, assert_same_run
 
 pytestmark = pytest.mark.slow
 FULL = ("disk is full", "larger than")  # ENOSPC; EFBIG under the limit
@@ -123,3 +123,22 @@ def test_a_run_keeps_its_last_whole_checkpoint(
     for path in (kept / RUN).glob("*.pth"):
         torch.load(path, weights_only=True)
     assert not list((kept / RUN).glob(".*.tmp"))
+
+
+@pytest.mark.skipif(not can_mount(), reason="the limit on files stands for no disk that holds some of them")
+@pytest.mark.parametrize("copies", [2.5, 3.5, 4.5])
+def test_a_run_whose_disk_filled_at_an_epoch_loses_none_of_its_files(
+    copies: float, tmp_path: Path, trained: Path, small_dataset: Path
+) -> None:
+    """The best state and that epoch's file were lost for ever by the resume that the line advises."""
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    kib = 40 + int(copies * (trained / LAST).stat().st_size / 1024)
+    command = [TINY, "--dataset", small_dataset, *TINY_FLAGS, "--workers", 0, "--resume-epoch", "auto", "--model-dir"]
+    assert_full(run_on_small_disk(disk, kib, [*command, disk], kept))
+    words = [sys.executable, *map(str, [*command, kept])]
+    subprocess.run(words, cwd=ROOT, env=os.environ | ENVIRONMENT, check=True, capture_output=True)
+    assert_same_run(kept / RUN, trained)
+    assert not list((kept / RUN).glob("*.abandoned"))
+    for path in trained.glob("srtg*.pth"):
+        there, here = (torch.load(folder / path.name, weights_only=True) for folder in (trained, kept / RUN))
+        assert_same(there["weights"], here["weights"])

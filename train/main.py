@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -259,8 +260,9 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
         is_over = progress.epoch > plan.num_epochs
         if not is_over and not has_same_validation(start.checkpoint, options, digests, contents):
             progress.forget_best(options.best_by)
-        strangers = on_all_ranks(ranks, lambda: strangers_to(start, checkpoints, progress))
-        LOG.info("resuming %s %s", start.path, progress.next_of(plan.num_epochs, plan.steps_in_epoch))
+        strangers = on_all_ranks(ranks, lambda: strangers_to(start, checkpoints, progress, is_over))
+        validated = partial(is_validated, plan=plan, options=part(options, TrainerOptions))
+        LOG.info("resuming %s %s", start.path, progress.next_of(plan.num_epochs, plan.steps_in_epoch, validated))
     facts = run_facts(options, network, splits.train, digests, contents, loaded, start, run_id, ranks.world_size)
     score_files = ScoreFiles(folder, validation_facts(options, digests, contents))
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ from network.weights.averages import STATISTICS_OF, fingerprint
 from train.averaging import WeightAverage
 from train.checkpoint.files import Checkpoint, CheckpointFolder
 from train.checkpoint.progress import BEST_BY, TOP1, Progress
-from train.checkpoint.state import collect_state, snapshot
+from train.checkpoint.state import collect_state, snapshot, state_of_progress
 from train.checkpoint.writer import CheckpointWriter
 from train.failures import (
     bad_video_problem,
@@ -116,6 +116,8 @@ def is_validated(epoch: int, plan: Plan, options: TrainerOptions) -> bool:
     return epoch % options.val_frequency == 0 or epoch == plan.num_epochs
 
 
+SECONDS_TO_READ = 5.0
+"""How long a batch is waited for after a signal to stop. It is not needed: the run stops before its step."""
 Taken = TypeVar("Taken")
 
 
@@ -198,7 +200,12 @@ class Trainer:
         """
         report = None
         self.remaining.val_pixels = self.ranks.world_size * val_loader.pixels
-        with self.stop_signal.listening(), self.writer:
+        with (
+            self.stop_signal.listening(),
+            self.writer,
+            loader.waiting.checked(self._check_waiting, self.ranks.rank),
+            val_loader.waiting.checked(self._check_waiting, self.ranks.rank),
+        ):
             try:
                 while self.progress.epoch <= self.plan.num_epochs:
                     self.epoch_started = time.perf_counter() - self.progress.seconds
@@ -324,6 +331,7 @@ class Trainer:
         self._check_folder()
         if is_validated(epoch, self.plan, options):
             self.save()
+            unfinished = state_of_progress(progress)
             statistics = self._estimate_statistics()
             begin_next()
             val = self._validate_epoch(val_loader)
@@ -334,13 +342,15 @@ class Trainer:
             self._further = None
             begin_next()
             self._gather_counts()
+            unfinished = state_of_progress(progress)
         is_best = progress.update_best(val)
         progress.seconds = time.perf_counter() - self.epoch_started
         report = self._epoch_report(val, is_best)
         # Report before saving: a run killed in between resumes from an earlier checkpoint and reports this epoch again.
         self.callbacks.on_epoch(report)
         progress.next_epoch(val)
-        self.save(epoch if epoch % options.save_frequency == 0 or is_final else None, is_best, statistics)
+        of_epoch = epoch if epoch % options.save_frequency == 0 or is_final else None
+        self.save(of_epoch, is_best, statistics, unfinished)
         return report
 
     def validate(self, loader: BatchLoader) -> Evaluation:
@@ -401,11 +411,16 @@ class Trainer:
             LOG.warning("precise batch norm: in place of videos that cannot be read, %d others were taken", replaced)
 
     def save(
-        self, epoch: int | None = None, is_best: bool = False, statistics: Mapping[str, Tensor] | None = None
+        self,
+        epoch: int | None = None,
+        is_best: bool = False,
+        statistics: Mapping[str, Tensor] | None = None,
+        unfinished: Mapping[str, Any] | None = None,
     ) -> None:
         """Begin to write a checkpoint of the current state, once the last one is written. All ranks must call this.
 
-        `statistics` are the precise ones of the weights that were validated in this state.
+        `statistics` are the precise ones of the weights that were validated in this state, `unfinished` as in
+        `CheckpointFolder.save`.
         The first rank copies the state to the host's memory and writes it while the run goes on; `self.writer` says
         when it is on the disk. TrainingError on the first rank, at the next step or save, if it cannot be written.
         TrainingError on all ranks, and no checkpoint, if a loss, a weight or a batch-norm statistic is not finite.
@@ -418,7 +433,7 @@ class Trainer:
                 state["precise_bn"] = dict(statistics)
                 validated = state["ema"]["weights"] if self.average else state["weights"]
                 state[STATISTICS_OF] = fingerprint(validated, statistics)
-            self.writer.start(self.run_facts | snapshot(state), epoch, is_best)
+            self.writer.start(self.run_facts | snapshot(state), epoch, is_best, unfinished)
         self.good_state = self.folder.last
         self.last_save = time.perf_counter()
 
@@ -456,9 +471,10 @@ class Trainer:
         return batch
 
     def _take(self, batches: Iterator[Taken]) -> Taken:
-        """The next batch; StoppedBySignal if there is none because a signal has also ended a process that reads clips.
+        """The next batch; StoppedBySignal if, after a signal, there is none.
 
-        No step has begun, so the state is whole.
+        The signal may have ended a process that reads clips, too, or these stand still. No step has begun, so the state
+        is whole.
         """
         try:
             return next(batches)
@@ -467,6 +483,11 @@ class Trainer:
                 raise
             LOG.warning("after the signal, the next batch could not be read: %s", str(error).partition("\n")[0])
             raise StoppedBySignal(self.stop_signal.agree().signal or self.stop_signal.received) from None
+
+    def _check_waiting(self) -> None:
+        """Called while a batch is waited for: TimeoutError, which `_take` gets, if none came since a signal."""
+        if self.stop_signal.received and time.monotonic() - self.stop_signal.received_at >= SECONDS_TO_READ:
+            raise TimeoutError(f"no clips came within {SECONDS_TO_READ:.0f} s")
 
     def _fetch_ahead(self, batches: DeviceBatches) -> None:
         """Fetch the next batch while a GPU computes the step, before anything waits for the step."""

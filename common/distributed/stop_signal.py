@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -72,6 +73,7 @@ class StopSignal:
 
     def __init__(self, ranks: Ranks) -> None:
         self.received: int | None = None
+        self.received_at = 0.0  # by time.monotonic
         self.ranks = ranks
 
     @contextmanager
@@ -83,7 +85,7 @@ class StopSignal:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
             return
-        self.received = number
+        self.received, self.received_at = number, time.monotonic()
         # The signal may end processes that read clips, too. torch would then raise an error wherever this process is,
         # in the middle of a step or of the checkpoint that is still to be saved; now only where a batch is missing.
         # It stays so: such a process may be dead for long before it is missed, and the run ends now.

@@ -14,9 +14,11 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
@@ -34,9 +36,12 @@ from common.processes import signal_at_parent_death
 from data.clips.dataset import ClipDataset
 from data.clips.types import BadVideo, Clip, ClipRequest, ClipShape
 from data.loading.batch_memory import BatchMemory
+from data.loading.waiting import Waiting
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # that a run may catch
 SECONDS_AFTER_SIGTERM = 3600  # until a worker obeys it, where the kernel does not end it with the main process
+SECONDS_TO_END = 2.0  # that workers have to end by themselves
+SECONDS_TO_DIE = 10.0  # that all of them have when they are killed
 BATCHES_AHEAD = 2  # at least so many are read ahead
 CLIPS_AHEAD = 4  # at least so many per worker are read ahead; with small batches, workers would otherwise be idle
 
@@ -134,7 +139,8 @@ class BatchLoader:
         # Slots: the batches that are read ahead, the one that the caller fetches, and two that it may still hold.
         self._memory = BatchMemory(ahead + 3, largest)
         self._chunks_per_batch = max(1, workers)
-        self._chunk_sampler = _ChunkSampler(batch_sampler, self._memory, self._chunks_per_batch)
+        self.waiting = Waiting(dataset.videos.path)
+        self._chunk_sampler = _ChunkSampler(batch_sampler, self._memory, self._chunks_per_batch, self.waiting.asked)
         self._chunks: DataLoader[_ReadChunk] = DataLoader(
             _ChunkReader(dataset, self._memory),
             batch_size=None,
@@ -175,18 +181,23 @@ class BatchLoader:
         A process that is forked copies the parent's page tables and only one of its threads. So the fewer there are
         of both, the better: start them before the network is on a GPU.
         """
-        if self._chunks.num_workers and self._chunks._iterator is None:
+        if self._chunks.num_workers and not self._has_workers:
             self._chunk_sampler.is_idle = True
             try:
                 self._read_chunks()
             finally:
                 self._chunk_sampler.is_idle = False
 
+    @property
+    def _has_workers(self) -> bool:
+        return self._chunks._iterator is not None
+
     def _read_chunks(self) -> Iterator["_ReadChunk"]:
         """The chunks of a new iteration, whose reading begins; the workers, if they are new, are noted."""
-        if self._chunks.num_workers and self._chunks._iterator is None:
-            gc.collect()  # here, and not in a worker: see `_start_worker`
+        if self._has_workers:
+            return self._read_anew()
         if self._chunks.num_workers:
+            gc.collect()  # here, and not in a worker: see `_start_worker`
             _kill_workers_at_exit()
         others = set(multiprocessing.active_children())
         with _deferred_signals():
@@ -195,6 +206,7 @@ class BatchLoader:
             finally:  # also those that were started before one could not be
                 self._workers += [process for process in multiprocessing.active_children() if process not in others]
             if self._end_workers is None and (iterator := self._chunks._iterator):
+                self.waiting.note_waits_of(iterator)
                 # Else torch's iterator would end them when it is deleted. In a reference cycle, as an exception makes
                 # one, its queues are deleted first: it would wait five seconds for each worker, which is never told to
                 # end.
@@ -202,9 +214,27 @@ class BatchLoader:
                 self._end_workers.atexit = False  # type: ignore[misc]  # see `_kill_workers`; no slot in typeshed
         return chunks
 
+    def _read_anew(self) -> Iterator["_ReadChunk"]:
+        """As `_read_chunks`, by the workers that there are. It waits until each has done what it was asked for before.
+
+        They end if that wait is given up, as after a signal: half of them would have begun anew.
+        """
+        try:
+            return self._start_reading()
+        except BaseException:
+            self.close()
+            raise
+
     def _joined(self, chunks: Iterator["_ReadChunk"]) -> Iterator[Batch]:
-        for chunks_of_batch in zip(*[chunks] * self._chunks_per_batch, strict=True):
+        for chunks_of_batch in zip(*[self._noted(chunks)] * self._chunks_per_batch, strict=True):
             yield self._join(chunks_of_batch)
+
+    def _noted(self, chunks: Iterator["_ReadChunk"]) -> Iterator["_ReadChunk"]:
+        """The chunks, which are no longer waited for when they have come."""
+        for chunk in chunks:
+            if self.waiting.asked:
+                self.waiting.asked.popleft()
+            yield chunk
 
     def close(self) -> None:
         """End the workers. An iteration that is under way cannot go on; the next one starts others."""
@@ -248,13 +278,30 @@ def _end_workers(iterator: Any, workers: list[BaseProcess], parent: int) -> None
 
     # A second Ctrl-C would leave workers, with a traceback of an exception that Python ignores here.
     with _deferred_signals(kill), _unreported_deaths():
+        timer = threading.Timer(SECONDS_TO_END, kill)  # torch would wait five seconds for each that stands still
+        timer.daemon = True
+        with suppress(RuntimeError):  # no thread starts any more while Python ends
+            timer.start()
         try:
             iterator._shutdown_workers()
         finally:
-            for process in workers:  # that are busy
-                process.kill()
-                process.join()
+            timer.cancel()
+            _kill(workers)  # those that are busy
             workers.clear()
+
+
+def _kill(workers: Sequence[BaseProcess]) -> None:
+    """Kill worker processes, also stopped ones, and wait for their end.
+
+    One that waits within the kernel for a disk that does not answer ends only when the disk does: it is left.
+    """
+    for process in workers:
+        process.kill()
+    until = time.monotonic() + SECONDS_TO_DIE
+    for process in workers:
+        process.join(max(0.0, until - time.monotonic()))
+        if process.exitcode is None:
+            multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]  # waited for at the exit
 
 
 @contextmanager
@@ -289,10 +336,7 @@ def _kill_workers() -> None:
     workers = [process for process in noted if process._parent_pid == os.getpid()]  # type: ignore[attr-defined]
     if workers and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, do_nothing)  # torch's handler would report their death as an error
-    for process in workers:
-        process.kill()
-    for process in workers:
-        process.join()
+    _kill(workers)
 
 
 class _Chunk(NamedTuple):
@@ -324,10 +368,14 @@ class _ChunkSampler(Sampler[_Chunk]):
     --repeat-clips) are one worker's, one after the other, so that it opens the video once.
     """
 
-    def __init__(self, batch_sampler: BatchSampler, memory: BatchMemory, workers: int) -> None:
+    def __init__(
+        self, batch_sampler: BatchSampler, memory: BatchMemory, workers: int, asked: deque[Sequence[int]]
+    ) -> None:
+        """`asked` gets the videos of each chunk."""
         self.batch_sampler = batch_sampler
         self.memory = memory
         self.workers = workers
+        self.asked = asked
         self.is_idle = False  # whether an iteration is to have no chunks
 
     def __len__(self) -> int:
@@ -336,6 +384,7 @@ class _ChunkSampler(Sampler[_Chunk]):
     def __iter__(self) -> Iterator[_Chunk]:
         # If the iteration before was left early, DataLoader has waited for its chunks: no worker writes any more.
         self.memory.release_reserved()
+        self.asked.clear()
         if self.is_idle:
             return
         assigned = 0
@@ -350,6 +399,7 @@ class _ChunkSampler(Sampler[_Chunk]):
             for worker in range(self.workers):
                 own = groups[(worker - assigned) % self.workers :: self.workers]
                 positions = [position for group in own for position in group]
+                self.asked.append([requests[i].index for i in positions])
                 yield _Chunk(slot, len(requests), shape, positions, [requests[i] for i in positions])
             assigned += len(groups)
 

@@ -19,14 +19,14 @@ from train.main import main
 save = CheckpointFolder.save
 
 
-def save_slowly(folder, checkpoint, epoch=None, is_best=False):
+def save_slowly(folder, checkpoint, epoch=None, *more):
     if "LAST" not in os.environ or epoch == int(os.environ["LAST"]):
         Path("saving").touch()
         while not Path("go").exists():
             time.sleep(0.02)
     if os.environ.get("SAVING") == "fails":
         raise TrainingError(f"{folder.last} cannot be written: {os.strerror(errno.ENOSPC)}")
-    save(folder, checkpoint, epoch, is_best)
+    save(folder, checkpoint, epoch, *more)
 
 
 if __name__ == "__main__":

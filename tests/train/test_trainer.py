@@ -1,6 +1,7 @@
 """The Trainer: steps, evaluation, checkpoints, and what stops it."""
 
 import copy
+import errno
 import math
 import os
 import random
@@ -32,6 +33,7 @@ from tests.plans import make_plan
 from tests.runs import assert_same
 from tests.small_dataset import write_small_dataset
 from tests.tiny_network import TinyNetwork
+from train import trainer as trainer_module
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.progress import Progress
 from train.checkpoint.state import restore_state
@@ -119,9 +121,9 @@ class Run:
         return position["epoch"], position["step"]
 
 
-def validation(splits, clips=1, batch_size=3):
+def validation(splits, clips=1, batch_size=3, workers=0):
     dataset = ClipDataset(splits.val, UniformClips(1, clips), seed=0)
-    return BatchLoader(dataset, SequentialBatches(len(splits.val), batch_size, SHAPE), 0, pin_memory=False)
+    return BatchLoader(dataset, SequentialBatches(len(splits.val), batch_size, SHAPE), workers, pin_memory=False)
 
 
 def final(folder):
@@ -470,6 +472,61 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_soon(splits, tmp_path)
     assert run.listener.steps in (3, 4)
 
 
+@pytest.mark.parametrize("val_frequency", [1, 3])
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_an_epoch_whose_files_cannot_be_written_is_finished_when_the_run_resumes(
+    splits, tmp_path, monkeypatch, val_frequency, epoch
+):
+    """Its file and the run's best state were lost for ever, with one line; at the last epoch there was no best."""
+    settings = {"val_frequency": val_frequency, "best_by": "loss"}
+    whole = Run(splits, tmp_path / "whole", **settings)
+    whole.fit()
+    run = Run(splits, tmp_path / "full", **settings)
+    copy = shutil.copyfile
+
+    def fill(source, target):
+        if f"ep-{epoch:04d}" in target.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    run.listener.at_step = {8 * epoch + 1: lambda: wait_for_thread("checkpoint")}
+    with pytest.raises(TrainingError, match=rf"ep-{epoch:04d}\.pth cannot be written: the disk is full"):
+        run.fit()
+    monkeypatch.undo()
+    assert run.position() == (epoch, 8)
+    resumed = Run(splits, tmp_path / "full", start=read_checkpoint(run.folder.last), **settings)
+    resumed.fit()
+    assert [report.epoch for report in resumed.listener.epochs] == [2, 3][epoch - 2 :]
+    assert [path.name for path in resumed.folder.files()] == [path.name for path in whole.folder.files()]
+    for ours, theirs in zip(resumed.folder.files(), whole.folder.files(), strict=True):
+        one, other = read_checkpoint(ours), read_checkpoint(theirs)
+        one["progress"].pop("seconds")
+        other["progress"].pop("seconds")
+        assert_same(one, other)
+
+
+def test_a_signal_after_a_full_disk_loses_no_best_state(splits, tmp_path, monkeypatch):
+    """The state that the signal saves is a later one: a resumed run would never write the file of the best."""
+    run = Run(splits, tmp_path)
+    copy, is_full = shutil.copyfile, threading.Event()
+
+    def fill(source, target):
+        if "ep-0001" in target.name and not is_full.is_set():
+            is_full.set()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    monkeypatch.setattr(run.trainer.writer, "check", lambda: None)  # the write fails just as the signal comes
+    run.listener.at_step = {9: lambda: is_full.wait(60) and send(signal.SIGTERM)()}
+    with pytest.raises(StoppedBySignal):
+        run.fit()
+    assert run.position()[0] == 2
+    assert read_checkpoint(run.folder.best)["position"] == {"epoch": 2, "step": 0}
+    assert read_checkpoint(run.folder.epoch_file(1))["position"] == {"epoch": 2, "step": 0}
+
+
 def wait_for_thread(name):
     for thread in threading.enumerate():
         if thread.name == name:
@@ -571,6 +628,31 @@ def test_a_signal_during_validation_does_not_wait_for_its_end(splits, tmp_path):
     assert [report.epoch for report in resumed.listener.epochs] == [2, 3]
     assert resumed.listener.epochs[0].train == whole.listener.epochs[1].train
     assert_same(final(tmp_path / "cut"), final(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_validation_whose_reading_stands_still_can_be_stopped(splits, tmp_path, monkeypatch, epoch):
+    """It hung without a word, and the signal had no effect."""
+    monkeypatch.setattr(trainer_module, "SECONDS_TO_READ", 0.5)
+    val = validation(splits, workers=1)
+    val.start_workers()
+    run = Run(splits, tmp_path, val=val)
+    (worker,) = val._workers
+
+    def stand_still():
+        os.kill(worker.pid, signal.SIGSTOP)
+        threading.Timer(1.0, send(signal.SIGTERM)).start()
+
+    run.listener.at_step = {8 * epoch: stand_still}
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        with pytest.raises(StoppedBySignal) as stopped:
+            run.fit()
+        assert stopped.value.is_saved and run.position() == (epoch, 8)
+        val.close()
+        assert not worker.is_alive()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_a_second_signal_does_not_damage_the_file(splits, tmp_path, monkeypatch):

@@ -48,6 +48,7 @@ import torch
 from common.errors import DataError, TrainingError
 from common.files import atomic_file, free_name, reason, write_errors
 from common.logs import LOG
+from network.weights.averages import STATISTICS_OF
 from network.weights.facts import FORMAT as FORMAT
 from network.weights.reading import DamagedError, read_checkpoint
 from train.checkpoint.attempts import are_of_one_attempt, is_foreign, is_of_other_attempt, read_plain_part
@@ -55,6 +56,7 @@ from train.checkpoint.attempts import is_resumable as is_resumable
 from train.checkpoint.progress import Best, best_of
 
 Checkpoint = dict[str, Any]
+OF_VALIDATION = ("precise_bn", STATISTICS_OF)
 
 
 class CheckpointFolder:
@@ -82,9 +84,18 @@ class CheckpointFolder:
         """The file of the state with the best validation, by --best-by."""
         return self.folder / f"{self.network}_best.pth"
 
-    def save(self, checkpoint: Checkpoint, epoch: int | None = None, is_best: bool = False) -> None:
+    def save(
+        self,
+        checkpoint: Checkpoint,
+        epoch: int | None = None,
+        is_best: bool = False,
+        unfinished: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write `last`; also as the file of a finished `epoch` and as `best`, if asked. Each file is whole or absent.
 
+        `unfinished` are the position and the progress before the epoch was finished, which `last` gets if one of the
+        other files cannot be written: a run that resumes from it finishes the epoch again, and so writes them. With the
+        new position, it would never.
         A file of another run that has been put in their place is moved aside.
         TrainingError with the reason if the disk is full or fails.
         """
@@ -99,16 +110,25 @@ class CheckpointFolder:
                 try:
                     # First: a run that is killed in between resumes from the `last` of before and writes them again.
                     for target in targets:
-                        with _write_errors(target, f"{self.last.name} has been written"):
+                        with _write_errors(target, self._kept_instead(unfinished), bool(unfinished)):
                             self._keep_foreign(target, checkpoint)
                             _copy(temporary, target)
                 except TrainingError as error:
                     problem = error
+                    if unfinished:
+                        _torch_save(_before_validation(checkpoint) | dict(unfinished), temporary)
                 self._keep_foreign(self.last, checkpoint)
         if problem:
             raise problem
         if epoch is not None:
             self._drop_old(epoch, checkpoint)
+
+    def _kept_instead(self, unfinished: Mapping[str, Any] | None) -> str:
+        """What there is, for a message, if `save` cannot write the file of an epoch or `best`."""
+        if not unfinished:
+            return f"{self.last.name} has been written"
+        epoch, step = _position(unfinished)
+        return f"{self.last.name} has the state after step {step} of epoch {epoch}, its last"
 
     def epoch_files(self) -> list[Path]:
         """The files of finished epochs that exist, oldest first."""
@@ -240,15 +260,24 @@ class CheckpointFolder:
 
 
 @contextmanager
-def _write_errors(path: Path, remaining: str) -> Iterator[None]:
-    """Raise a TrainingError with the system's reason if the block, which writes `path`, fails."""
+def _write_errors(path: Path, remaining: str, again: bool = False) -> Iterator[None]:
+    """Raise a TrainingError with the system's reason if the block, which writes `path`, fails.
+
+    `again` says that a run that resumes from what remains writes it.
+    """
     try:
         yield
     except OSError as error:
         remedy = "free disk space, then " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        effect = ", which finishes the epoch again and writes its files" if again else ""
         raise TrainingError(
-            f"{path} cannot be written: {reason(error)}; {remaining}: {remedy}--resume-epoch auto"
+            f"{path} cannot be written: {reason(error)}; {remaining}: {remedy}--resume-epoch auto{effect}"
         ) from error
+
+
+def _before_validation(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint without what a validation adds to a state."""
+    return {name: value for name, value in checkpoint.items() if name not in OF_VALIDATION}
 
 
 def _torch_save(checkpoint: Checkpoint, path: Path) -> None:

@@ -49,12 +49,18 @@ class Progress:
         self.clips += clips
         self.repeated_frames += repeated_frames
 
-    def next_of(self, num_epochs: int, steps_in_epoch: Callable[[int], int]) -> str:
+    def next_of(
+        self,
+        num_epochs: int,
+        steps_in_epoch: Callable[[int], int],
+        is_validated: Callable[[int], bool] = lambda epoch: True,
+    ) -> str:
         """What a run of `num_epochs` that resumes here does next, for the log."""
         if self.epoch > num_epochs:
             return f"after epoch {self.epoch - 1}, its last"
         if self.step == steps_in_epoch(self.epoch):
-            return f"at the validation of epoch {self.epoch}"
+            what = "at the validation" if is_validated(self.epoch) else "after the last step"
+            return f"{what} of epoch {self.epoch}"
         return f"at step {self.step + 1} of epoch {self.epoch}"
 
     def update_best(self, val: Scores | None) -> bool:

@@ -114,16 +114,20 @@ def check_unused(folder: CheckpointFolder) -> None:
         )
 
 
-def strangers_to(start: StartingPoint, folder: CheckpointFolder, progress: Progress) -> list[Path]:
+def strangers_to(
+    start: StartingPoint, folder: CheckpointFolder, progress: Progress, is_over: bool = False
+) -> list[Path]:
     """The checkpoints in the folder that are not of the run to resume, as `CheckpointFolder.strangers` has it.
 
-    Without a `best` of it, the best is counted anew: a best score always has its file.
+    Without a `best` of it, the best is counted anew, with a warning: a best score always has its file. `is_over`: no
+    epoch is left to find another.
     """
     assert start.path is not None and start.checkpoint is not None
     found = folder.strangers(start.path, start.checkpoint, progress.best)
     if folder.best in found or not folder.best_is_of(start.checkpoint, progress.best):
         if progress.best_top1 >= 0:
-            LOG.info("%s has no file of the best state so far: the best is counted anew", folder.folder)
+            result = "the result of the run, which is over, names none" if is_over else "the best is counted anew"
+            LOG.warning("%s has no file of the best state so far: %s", folder.folder, result)
         progress.forget_best()
         if folder.best.exists() and folder.best.samefile(start.path):  # the first state would take its place
             found.append(folder.best)

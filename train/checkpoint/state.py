@@ -39,11 +39,15 @@ def collect_state(
             "frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad],
             "batch_norm": split_state(network),
             "weights": network.state_dict(),
-            "position": {"epoch": progress.epoch, "step": progress.step},
-            "progress": progress.state_dict(),
             "rng": rng,
         }
+        | state_of_progress(progress)
     )
+
+
+def state_of_progress(progress: Progress) -> dict[str, Any]:
+    """The position and the counts, as plain types that later steps do not change."""
+    return {"position": {"epoch": progress.epoch, "step": progress.step}, "progress": progress.state_dict()}
 
 
 def snapshot(state: Any) -> Any:

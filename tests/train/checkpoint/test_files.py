@@ -202,6 +202,27 @@ def test_a_disk_that_fills_at_the_copy_is_named(checkpoints, monkeypatch):
     assert number_in(checkpoints.last) == 1 and names(checkpoints.folder) == ["net_last.pth"]
 
 
+@pytest.mark.parametrize("failing", ["net_ep-0002.pth", "net_best.pth"])
+def test_an_epoch_whose_files_cannot_be_written_is_not_finished(checkpoints, monkeypatch, failing):
+    """`last` would be the beginning of the next epoch: the files, and the best state of the run, lost for ever."""
+    checkpoints.save({"number": 1}, 1, is_best=True)
+    copy = shutil.copyfile
+
+    def fill(source, target):
+        if failing in target.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    state = {"number": 2, "position": {"epoch": 3, "step": 0}, "precise_bn": {}, "precise_bn_of": 5}
+    unfinished = {"position": {"epoch": 2, "step": 7}, "progress": {"epoch": 2}}
+    with pytest.raises(TrainingError, match=rf"{failing} .*: the disk is full; net_last.*step 7 of epoch 2.* again"):
+        checkpoints.save(state, 2, True, unfinished)
+    assert read_checkpoint(checkpoints.last) == {"number": 2, **unfinished}
+    assert number_in(checkpoints.best) == 1
+    assert not list(checkpoints.folder.glob(".*.tmp"))
+
+
 def test_a_file_written_over_by_hand_changes_no_other(checkpoints):
     """`cp ep-0001.pth last.pth` writes into the file: with hard links, epoch 2 would be lost without a word."""
     checkpoints.save({"number": 1}, 1)

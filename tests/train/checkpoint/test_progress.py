@@ -27,6 +27,7 @@ def test_an_older_version_s_scores_are_read():
         (1, 0, "at step 1 of epoch 1"),
         (1, 11, "at step 12 of epoch 1"),
         (1, 12, "at the validation of epoch 1"),
+        (2, 12, "after the last step of epoch 2"),
         (2, 0, "at step 1 of epoch 2"),
         (3, 0, "after epoch 2, its last"),
         (5, 0, "after epoch 4, its last"),  # more than --end-epoch
@@ -34,7 +35,7 @@ def test_an_older_version_s_scores_are_read():
 )
 def test_a_resumed_run_says_what_it_does_next(epoch, step, said):
     """It said step 13 of an epoch of 12 steps, and epoch 3 of a run of two."""
-    assert Progress(epoch=epoch, step=step).next_of(2, lambda epoch: 12) == said
+    assert Progress(epoch=epoch, step=step).next_of(2, lambda epoch: 12, lambda epoch: epoch == 1) == said
 
 
 def test_the_best_state_is_that_of_the_highest_top_1():

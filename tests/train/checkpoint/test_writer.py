@@ -28,11 +28,11 @@ class SlowFolder(CheckpointFolder):
         self.gate = threading.Event()
         self.writing = self.most_at_once = 0
 
-    def save(self, checkpoint, epoch=None, is_best=False):
+    def save(self, checkpoint, *more):
         self.writing += 1
         self.most_at_once = max(self.most_at_once, self.writing)
         assert self.gate.wait(60)
-        super().save(checkpoint, epoch, is_best)
+        super().save(checkpoint, *more)
         self.writing -= 1
 
 
@@ -148,6 +148,18 @@ def test_a_write_that_fails_is_told_once_with_its_reason(slow):
         writer.start({"number": 4})
     with pytest.raises(TrainingError, match="net_last"), writer:
         writer.start({"number": 5})
+
+
+def test_files_of_an_epoch_that_failed_are_written_before_the_next_checkpoint(slow):
+    """After a full disk and a signal to stop, `last` would be a later state: those files would never be written."""
+    writer = blocked(slow)
+    writer.start({"number": 1}, 1, True)
+    writer.wait_and_log()
+    slow.last.rmdir()
+    writer.start({"number": 2})
+    writer.wait()
+    assert read_checkpoint(slow.best) == read_checkpoint(slow.epoch_file(1)) == {"number": 1}
+    assert read_checkpoint(slow.last) == {"number": 2}
 
 
 def test_a_write_that_fails_does_not_hide_why_the_run_ends(slow, caplog):
