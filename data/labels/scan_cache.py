@@ -41,8 +41,6 @@ from data.labels.text import canonical_name
 from data.labels.video_list import ARRAYS, FoundVideo, VideoList
 
 FORMAT = 11  # to be raised whenever a scan of the same files and folders would give another result
-FOLDER = ".index"
-FORMAT = 10  # to be raised whenever a scan of the same files and folders would give another result
 SETTLED = 2_000_000_000  # nanoseconds; on some file systems two changes within this time have the same timestamp
 WAIT = 300.0  # seconds to wait for another process's scan; that process may hang, or run on a machine that crashed
 POLL = 0.2

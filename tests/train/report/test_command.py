@@ -159,19 +159,18 @@ def nested(depth, count=1):
     return value
 
 
-@pytest.mark.parametrize("depth", [6, 40])  # the second is refused when the checkpoint is read
 @pytest.mark.parametrize("field", ["options", "versions", "network"])
-def test_a_checkpoint_of_nested_lists_is_shown_at_once(tmp_path, report, field, depth):
+def test_a_checkpoint_of_nested_lists_is_shown_at_once(tmp_path, report, field):
     """A list of lists that share their values takes a few bytes in a file, and years to show."""
     run = write_run(tmp_path / "run")
     facts = json.loads((run / "options.json").read_text())
     facts.pop(field, None)
     (run / "options.json").write_text(json.dumps(facts))
     state = {"position": {"epoch": 4, "step": 0}, "progress": Progress(epoch=4, global_step=30).state_dict()}
-    state[field] = {"name": nested(depth, 10), "gates": True, "seed": 25811}
+    state[field] = {"name": nested(40, 10), "gates": True, "seed": 25811}
     torch.save(state, run / "srtg_r3d_10_last.pth")
     assert report(run)[0] == 0
-    assert field != "options" or (depth == 6) == ("25811" in page_of(run).text("command"))
+    assert field != "options" or "25811" in page_of(run).text("command")
 
 
 def test_facts_nested_more_deeply_than_python_shows_are_no_traceback(tmp_path, report):
