@@ -16,7 +16,7 @@ from data.prepare.folder_layout import Layout, Video, check_spellings
 from data.prepare.folder_lists import Classes, ordered
 from data.prepare.folder_names import Key, ids_of, key_of, listed, part_of, unreadable
 from data.prepare.folder_recordings import notes_on_views, views_below, with_views
-from data.prepare.folder_splits import sides_of, split_groups
+from data.prepare.folder_splits import known_sides, sides_of, split_groups
 from data.prepare.folder_state import Named, State
 from data.prepare.folder_tree import Tree
 from data.prepare.report import Problem
@@ -84,6 +84,7 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     same, forms = same_bytes(tree, videos, places, problems), same_recording(tree, videos)
     views, own_groups = views_below(videos, [*same, *forms]), wish.grouping == Grouping()
     names = merged(groups.names, [*same, *forms, *places.values()])
+    narrower = merged(paths, [*same, *forms, *places.values()]), groups.names
     if own_groups:
         names, views = with_views(names, videos, views)
     before = {named.key: named.split for named in state.names}
@@ -91,7 +92,7 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
         state.labelled.get((video.label, name)) or before.get(key, "")
         for video, name, key in zip(videos, ids, keys, strict=True)
     ]
-    splits, split, lines = _splits(tree, videos, known, names, layout, wish, state)
+    splits, split, lines = _splits(tree, videos, known, (*narrower, names), layout, wish, state)
     notes += lines
     lines, of_files = _of_files(tree, videos, splits)
     notes += lines
@@ -99,7 +100,7 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     notes += notes_on_copies(tree, videos, same, splits, is_random)
     notes += notes_on_forms(tree, videos, forms, splits, is_random, same)
     notes += notes_on_views(views, splits, is_random and own_groups)
-    notes += _of_groups(names, splits, [*same, *forms, *views.same, of_files])
+    notes += _of_groups(names if own_groups else groups.names, splits, [*same, *forms, *views.same, of_files])
     rows = [
         Named(video.label, name, side, listed(group), path, part_of(video))
         for video, name, side, group, path in zip(videos, ids, splits, names, paths, strict=True)
@@ -152,18 +153,21 @@ def _splits(
     tree: Tree,
     videos: Sequence[Video],
     known: Sequence[str],
-    groups: Sequence[str],
+    groupings: Sequence[Sequence[str]],
     layout: Layout,
     wish: Wish,
     state: State,
 ) -> tuple[list[str], dict[str, Any], list[str]]:
-    """The split of each video, how it was found, and lines on it. `known` are those of earlier runs."""
+    """The split of each video, how it was found, and lines on it. `known` are those of earlier runs.
+
+    `groupings` have the names of the recording of each video, of its group, and of the groups that share recordings.
+    """
     numbers = splits_in(videos, tree)
     lines = []
     if set(numbers) <= {"", "train"}:
         if "train" in numbers:
             lines.append("there are only train videos: val is a part of them")
-        return _random(videos, known, groups, layout, wish, state, lines)
+        return _random(videos, known, groupings, layout, wish, state, lines)
     for flag, value in (("--val", wish.val), ("--seed", wish.seed)):
         if value is not None:
             raise DataError(f"{flag} has no effect, as the videos have splits ({', '.join(numbers)}): leave it out")
@@ -179,13 +183,17 @@ def _splits(
 def _random(
     videos: Sequence[Video],
     known: Sequence[str],
-    groups: Sequence[str],
+    groupings: Sequence[Sequence[str]],
     layout: Layout,
     wish: Wish,
     state: State,
     lines: list[str],
 ) -> tuple[list[str], dict[str, Any], list[str]]:
-    """A random split, in which videos stay that have a `known` one from the same flags."""
+    """A random split, in which videos stay that have a `known` one from the same flags.
+
+    A new one has the side of its recording, then that of its group: copies may have joined groups of two sides.
+    """
+    *narrower, groups = groupings
     part = VAL if wish.val is None else wish.val
     seed = SEED if wish.seed is None else wish.seed
     pattern = wish.grouping.pattern.pattern if wish.grouping.pattern else None
@@ -193,7 +201,7 @@ def _random(
     known = known if state.split == split else [""] * len(videos)
     fixed = {group: sides.most_common(1)[0][0] for group, sides in sides_of(groups, known).items()}
     sides = split_groups([video.label for video in videos], groups, part, seed, fixed)
-    splits = [own or sides[group] for own, group in zip(known, groups, strict=True)]
+    splits = [own or sides[group] for own, group in zip(known_sides(known, narrower), groups, strict=True)]
     if "val" not in splits or "train" not in splits:
         what = f"{counted(len(videos), 'video')} in {counted(len(set(groups)), 'group')}"
         raise DataError(
@@ -242,8 +250,8 @@ def _of_files(tree: Tree, videos: Sequence[Video], splits: Sequence[str]) -> tup
 
 
 def _of_groups(groups: Sequence[str], splits: Sequence[str], same: Sequence[Sequence[int]]) -> list[str]:
-    """A line on groups that are in two splits, but for those at the places in `same`, of which other lines tell."""
-    told = {groups[place] for places in same for place in places}
+    """A line on groups that are in two splits, but for those of `same` that are, of which other lines tell."""
+    told = {groups[place] for places in same if len({splits[each] for each in places}) > 1 for place in places}
     both = [group for group, sides in sides_of(groups, splits).items() if len(sides) > 1 and group not in told]
     return [f"warning: in two splits: {counted(len(both), 'group')}, {first_names(both)}"] if both else []
 
