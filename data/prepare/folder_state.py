@@ -15,11 +15,8 @@ from typing import Any, NamedTuple
 
 from common.errors import DataError
 from common.files import atomic_file, open_plain_text, reason, what_is_at, write_errors
-from common.text import quoted
 from data.labels.csv_file import read_table
-from data.labels.text import some
 from data.prepare.folder_names import Key
-from data.store.video_suffixes import is_video
 
 NAMES = "folder_names.csv"
 STATE = "folder_state.json"
@@ -173,77 +170,3 @@ def _write(path: Path, text: str) -> None:
 
 def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def order_change(state: State, classes: Sequence[str]) -> str:
-    """How the class order differs from the one that is there, but for classes at its end; empty if it does not."""
-    for place, was in enumerate(state.classes):
-        now = quoted(classes[place]) if place < len(classes) else "missing"
-        if list(classes[place : place + 1]) != [was]:
-            return f"the class order of {CLASSES} would change: class {place}, from 0, was {quoted(was)} and is {now}"
-    return ""
-
-
-def changes(state: State, names: Sequence[Named], classes: Sequence[str]) -> list[str]:
-    """What would change in the label files but for new rows and classes: of videos their split, of classes the order.
-
-    Or videos are gone.
-    """
-    now = {(named.label, named.video_id): named.split for named in names}
-    new = [named for named in names if (named.label, named.video_id) not in state.labelled]
-    before = {(named.label, named.video_id): named for named in state.names}
-    moved, gone = [], []
-    renamed: list[str] = []
-    unread: list[str] = []
-    shared: list[str] = []
-    for pair, split in sorted(state.labelled.items()):
-        if pair not in now and pair in before and (other := _moved(before[pair], new)):
-            shared_or_unread = unread if is_video(pair[1]) else shared
-            same = shared_or_unread if other.key == before[pair].key else renamed
-            same.append(f"{'/'.join(pair)} is {other.label}/{other.video_id}")
-        elif pair not in now:
-            gone.append("/".join(pair))
-        elif split != now[pair]:
-            moved.append(f"{'/'.join(pair)} from {split} to {now[pair]}")
-    what = []
-    if moved:
-        flags = [f"--{name.replace('_', '-')} {value}" for name, value in state.split.items() if name != "from"]
-        flags = [flag for flag in flags if not flag.endswith(" None")]
-        what.append(
-            f"{some(moved, 'video')} would move: they were split by {' '.join(flags) or 'folders or label files'}"
-        )
-    if renamed:
-        what.append(f"{some(renamed, 'video')} would be named anew, as the files were moved")
-    if unread:
-        what.append(
-            f"{some(unread, 'video')} would be named anew, as an id with a suffix of videos is read as that without it"
-        )
-    if shared:
-        what.append(
-            f"{some(shared, 'video')} would be named anew, as the disk takes its name for that of another video"
-        )
-    if gone:
-        what.append(f"{some(gone, 'video')} would be removed, as there is no such video in VIDEOS now")
-    if order := order_change(state, classes):
-        what.append(order)
-    return what
-
-
-def _moved(old: Named, new: Sequence[Named]) -> Named | None:
-    """The new video that seems to be an old one, of the same name in the same class, or with one folder renamed."""
-    *folders, name = old.source.split("/")
-    found = []
-    for named in new:
-        *others, same = named.source.split("/")
-        is_renamed = len(others) == len(folders) and sum(map(str.__ne__, others, folders)) == 1
-        if (same, named.times) == (name, old.times) and (is_renamed or named.label == old.label):
-            found.append(named)
-    return found[0] if len(found) == 1 else None
-
-
-def check_moves(dataset: Path, state: State, names: Sequence[Named], classes: Sequence[str]) -> None:
-    """DataError if label files that are there would change but for new rows."""
-    if what := changes(state, names, classes):
-        raise DataError(
-            f"{dataset / 'labels'}: {'; '.join(what)}. Nothing was done: --replace-labels writes the label files anew"
-        )
