@@ -1,7 +1,8 @@
 """What earlier runs of data.prepare.folder wrote into a dataset: names, splits and label files.
 
 <dataset>/folder_names.csv    a row for each video: label, id, split, group, and the source that it is made from
-<dataset>/folder_state.json   how the split was made, and digests of the label files, which tell a user's changes
+<dataset>/folder_state.json   how the split was made, the class order, and digests of the label files, which tell a
+                              user's changes
 <dataset>/labels/             train.csv, val.csv, perhaps test.csv, and the class order custom_classes.txt
 """
 
@@ -24,7 +25,7 @@ CLASSES = "custom_classes.txt"
 LABEL_FILES = {"train": "train.csv", "val": "val.csv", "test": "test.csv"}
 COLUMNS = ["label", "id", "split", "group", "source", "times"]
 VERSION = 1
-LARGEST = 2**20  # bytes of folder_state.json
+LARGEST = 2**24  # bytes of folder_state.json
 
 
 class Named(NamedTuple):
@@ -51,7 +52,7 @@ class State(NamedTuple):
     written: Mapping[str, list[str]]  # digests of each label file, of the last two versions
     labelled: Mapping[tuple[str, str], str]  # the split of each (class, id) in the label files
     text: str  # of folder_state.json, to notice another run
-    classes: list[str]  # in the order of custom_classes.txt; none if it is not there
+    classes: list[str]  # in the order of custom_classes.txt, or of folder_state.json if that is not there
 
 
 def read_state(dataset: Path) -> State:
@@ -59,9 +60,9 @@ def read_state(dataset: Path) -> State:
     if (there := what_is_at(dataset / "labels")) not in ("", "folder"):
         raise DataError(f"{dataset / 'labels'} is a {there}, but the label files go there; move it away")
     text = _read(dataset / STATE)
-    plain = _parsed(dataset / STATE, text) if text else {"split": {}, "written": {}}
+    plain = _parsed(dataset / STATE, text) if text else {"split": {}, "written": {}, "classes": []}
     labelled: dict[tuple[str, str], str] = {}
-    classes: list[str] = []
+    classes: list[str] = plain["classes"]
     for split, name in (*LABEL_FILES.items(), ("", CLASSES)):
         path = dataset / "labels" / name
         there = what_is_at(path)
@@ -91,7 +92,8 @@ def write_state(
     for name, text in files.items():
         if text is not None:
             known[name] = list(dict.fromkeys([_digest(text.encode()), *known.get(name, [])]))[:2]
-    plain = {"version": VERSION, "split": split, "written": known}
+    classes = (files.get(CLASSES) or "").split("\n")[:-1]
+    plain = {"version": VERSION, "split": split, "written": known, "classes": classes}
     _write(dataset / NAMES, _names_text(names))
     _write(dataset / STATE, json.dumps(plain, indent=1) + "\n")
     labels = dataset / "labels"
@@ -136,12 +138,14 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         plain = None
     if not isinstance(plain, dict) or plain.get("version") != VERSION:
         raise DataError(f"{path} is not as this version of the command writes it: move it and {NAMES} away")
-    split, written = plain.get("split"), plain.get("written")
-    if not isinstance(split, dict) or not isinstance(written, dict):
+    split, written, classes = plain.get("split"), plain.get("written"), plain.get("classes", [])  # older: no classes
+    if not isinstance(split, dict) or not isinstance(written, dict) or not isinstance(classes, list):
         raise DataError(f"{path} is damaged: move it and {NAMES} away")
-    if not all(isinstance(each, list) for each in written.values()):
+    if not all(isinstance(each, list) for each in written.values()) or not all(
+        isinstance(each, str) for each in classes
+    ):
         raise DataError(f"{path} is damaged: move it and {NAMES} away")
-    return {"split": split, "written": written}
+    return {"split": split, "written": written, "classes": classes}
 
 
 def _read(path: Path) -> str:
