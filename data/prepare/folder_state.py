@@ -76,7 +76,7 @@ def read_state(dataset: Path) -> State:
             labelled |= {(label, video_id): split for _, (label, video_id) in read_table(path)[1]}
         else:
             classes = _bytes(path).decode().split("\n")[:-1]
-    return State(_read_names(dataset / NAMES), plain["split"], plain["written"], labelled, text, classes)
+    return State(read_names(dataset / NAMES), plain["split"], plain["written"], labelled, text, classes)
 
 
 def write_state(
@@ -122,7 +122,8 @@ def _csv(rows: Iterable[Sequence[str]]) -> str:
     return file.getvalue()
 
 
-def _read_names(path: Path) -> list[Named]:
+def read_names(path: Path) -> list[Named]:
+    """The rows of the list of names; none if there is no such file. DataError if it is of another program."""
     if not what_is_at(path):
         return []
     columns, rows = read_table(path)
