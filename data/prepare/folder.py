@@ -20,6 +20,7 @@ from common.text import printable
 from data.labels.text import counted, some
 from data.prepare.conversion_run import Ended, print_result
 from data.prepare.convert import end_on_sigterm
+from data.prepare.folder_changes import changes, check_moves, order_change
 from data.prepare.folder_copies import notes_on_frames
 from data.prepare.folder_editions import check_editions, check_made_here
 from data.prepare.folder_failures import check_trainable, divided_again, lost_sides, that_can_be_read
@@ -28,6 +29,7 @@ from data.prepare.folder_groups import Grouping
 from data.prepare.folder_layout import Layout, by_folders, by_pattern, class_pattern, compiled
 from data.prepare.folder_lists import Classes, names_of_numbers, read_classes
 from data.prepare.folder_modalities import check_modalities
+from data.prepare.folder_names import listed
 from data.prepare.folder_plan import Dataset, Wish, plan_dataset
 from data.prepare.folder_recordings import check_classes
 from data.prepare.folder_report import next_commands, rates_of, split_table, warnings_of
@@ -49,10 +51,7 @@ from data.prepare.folder_state import (
     NAMES,
     Named,
     State,
-    changes,
-    check_moves,
     label_text,
-    order_change,
     read_state,
     write_state,
 )
@@ -70,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         return _show(options, planned)
     if not options.replace_labels:
-        check_moves(options.out, planned.state, planned.dataset.names, planned.dataset.classes)
+        check_moves(options.out, planned.state, planned.dataset.names, planned.dataset.classes, planned.paths)
     with locked(options.out / ".folder.lock", "data.prepare.folder", WAIT):
         return _convert(options, planned)
 
@@ -82,6 +81,11 @@ class Planned(NamedTuple):
     layout: Layout
     state: State
     dataset: Dataset
+
+    @property
+    def paths(self) -> set[str]:
+        """The paths of all videos in VIDEOS, as the list of names has them."""
+        return {listed("/".join(self.tree.parts(each))) for each in self.tree.found}
 
 
 def _plan(options: argparse.Namespace) -> Planned:
@@ -201,7 +205,8 @@ def _show(options: argparse.Namespace, planned: Planned) -> int:
         report.tables.append(split_table(rows, dataset.classes))
     report.notes += dataset.notes + warnings_of(rows, dataset.classes)
     report.notes += (
-        f"with --replace-labels alone: {change}" for change in changes(state, dataset.names, dataset.classes)
+        f"with --replace-labels alone: {change}"
+        for change in changes(state, dataset.names, dataset.classes, planned.paths)
     )
     return print_result(report, Ended("", None, set()))
 

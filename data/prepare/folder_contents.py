@@ -14,13 +14,14 @@ from data.prepare.frame_pattern import has_frames
 from data.prepare.pictures import is_animated_webp
 from data.prepare.previews import is_preview, may_be_preview, named_after
 from data.prepare.report import Problem
-from data.store.folder_entries import LOST, is_folder, is_lost
+from data.store.folder_entries import LOST, is_evaluation, is_folder, is_lost
 from data.store.own_films import films_among
 
 LAYOUT = "expected VIDEOS/<class>/<video file> or VIDEOS/<class>/<video>/<frame>.jpg"
 LABELS = ", or name a label file with --labels"
 OTHERS = "; python -m data.prepare.folder takes other layouts"
 PLAIN_FOLDER = "folders without frames"
+OF_EVALUATION = "the folder of an evaluation, whose pictures are no frames"
 UNREAD = "the folder cannot be read"
 PICTURES = "frames, not converted: only JPEG, PNG, BMP and WebP frames are read; write them as PNG or JPEG"
 
@@ -76,6 +77,8 @@ def _folder_found(
     if entries is None:
         return None
     names = [entry.name for entry in entries if not (is_picture(entry.name) and is_folder(entry))]
+    if is_evaluation(names):
+        return Found(path, "frames", path.name, "", OF_EVALUATION, True)
     inside = [name for name in names if is_video(name)]
     if inside:
         deeper = f"a folder of {some(inside, 'video')}, not converted: {LAYOUT}{LABELS}{OTHERS}"

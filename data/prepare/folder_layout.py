@@ -11,7 +11,7 @@ from common.files import inode_of
 from common.text import quoted, shortened
 from data.labels.clip_length import Times, cut_times
 from data.labels.label_file import SPLITS, FolderNameError, check_folder_name, check_name_length
-from data.labels.text import canonical_name, counted, first_names, some
+from data.labels.text import counted, first_names, some
 from data.prepare.file_names import is_hidden_folder, is_video
 from data.prepare.folder_contents import Found, entries_of
 from data.prepare.folder_tree import Tree
@@ -321,11 +321,3 @@ def compiled(text: str) -> re.Pattern[str]:
     if not pattern.groups:
         raise ValueError(f"{shortened(text)!r} has no group: put what is meant in brackets, such as '(s[0-9]+)'")
     return pattern
-
-
-def check_spellings(labels: Iterable[str]) -> None:
-    """DataError if two classes would share a folder, as `playing guitar` and `playing_guitar`."""
-    first: dict[str, str] = {}
-    for label in labels:
-        if (other := first.setdefault(canonical_name(label), label)) != label:
-            raise DataError(f"{quoted(other)} and {quoted(label)} would be one class folder: give both the same name")

@@ -31,9 +31,14 @@ def listed(text: str) -> str:
 
 def part_of(video: Video) -> str:
     """The times or frames of a part of a video, as a list has them; empty for a whole one."""
-    if video.frames:
-        return f"frames {video.frames[0]}-{video.frames[1]}"
-    return f"{video.span.start!r}-{video.span.end!r} s" if video.span else ""
+    return part_text(video.span, video.frames)
+
+
+def part_text(span: tuple[float, float] | None, frames: tuple[int, int] | None) -> str:
+    """Seconds from and to, or the first frame and one after the last, as a list has them; empty for a whole video."""
+    if frames:
+        return f"frames {frames[0]}-{frames[1]}"
+    return f"{span[0]!r}-{span[1]!r} s" if span else ""
 
 
 def ids_of(

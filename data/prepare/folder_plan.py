@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.errors import DataError
-from common.text import shortened
+from common.text import composed, shortened
 from data.labels.text import counted, first_names, some
 from data.prepare.folder_copies import by_file, notes_on_copies, notes_on_forms, same_bytes, same_recording
 from data.prepare.folder_failures import rows_without_video
 from data.prepare.folder_files import splits_in
+from data.prepare.folder_forms import check_spellings, classes_as_before, keys_as_before
 from data.prepare.folder_groups import Grouping, groups_of, merged
-from data.prepare.folder_layout import Layout, Video, check_spellings
+from data.prepare.folder_layout import Layout, Video
 from data.prepare.folder_lists import Classes, ordered
 from data.prepare.folder_names import Key, ids_of, key_of, listed, part_of, unreadable
 from data.prepare.folder_recordings import notes_on_views, views_below, with_views
-from data.prepare.folder_splits import sides_of, split_groups
+from data.prepare.folder_splits import known_sides, sides_of, split_groups
 from data.prepare.folder_state import Named, State
 from data.prepare.folder_tree import Tree
 from data.prepare.report import Problem
@@ -54,27 +55,16 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     DataError if there are fewer than two classes, or if a split would be empty.
     """
     problems, notes = list(layout.problems), list(layout.notes)
-    videos = _once(tree, layout.videos, notes)
-    labels = dict.fromkeys(video.label for video in videos)
-    if len(labels) < 2:
-        raise DataError(
-            f"all {counted(len(videos), 'video')} are of one class, {next(iter(labels))}: two are needed"
-            + rows_without_video(problems)
-        )
-    gone = {named.label for named in state.names if wish.replaces} - labels.keys()
-    classes, lines = ordered(set(labels), wish.classes, [name for name in state.classes if name not in gone])
-    check_spellings(classes)
-    notes += lines
+    videos, classes = _classes(_once(tree, layout.videos, notes), problems, wish, state, notes)
     keys = [key_of(video, tree.videos) for video in videos]
-    ids = _ids(tree, videos, keys, wish, state)
-    renamed = [
-        f"{path} is {name}" for (_, path, _), name, video in zip(keys, ids, videos, strict=True) if name != video.name
-    ]
-    if renamed:
+    known_keys = keys_as_before(keys, {named.key for named in state.names}, notes)
+    ids = _ids(tree, videos, known_keys, wish, state)
+    paths = [path for _, path, _ in keys]
+    named = zip(paths, ids, videos, strict=True)
+    if renamed := [f"{path} is {name}" for path, name, video in named if composed(name) != composed(video.name)]:
         notes.append(
             f"named differently, as folder_names.csv says: {counted(len(renamed), 'video')}, {first_names(renamed)}"
         )
-    paths = [path for _, path, _ in keys]
     groups = groups_of(videos, paths, wish.grouping)
     if groups.alone:
         which = f"{counted(len(groups.alone), 'video')}: {first_names(groups.alone)}"
@@ -84,14 +74,15 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     same, forms = same_bytes(tree, videos, places, problems), same_recording(tree, videos)
     views, own_groups = views_below(videos, [*same, *forms]), wish.grouping == Grouping()
     names = merged(groups.names, [*same, *forms, *places.values()])
+    narrower = merged(paths, [*same, *forms, *places.values()]), groups.names
     if own_groups:
         names, views = with_views(names, videos, views)
     before = {named.key: named.split for named in state.names}
     known = [
         state.labelled.get((video.label, name)) or before.get(key, "")
-        for video, name, key in zip(videos, ids, keys, strict=True)
+        for video, name, key in zip(videos, ids, known_keys, strict=True)
     ]
-    splits, split, lines = _splits(tree, videos, known, names, layout, wish, state)
+    splits, split, lines = _splits(tree, videos, known, (*narrower, names), layout, wish, state)
     notes += lines
     lines, of_files = _of_files(tree, videos, splits)
     notes += lines
@@ -99,12 +90,31 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     notes += notes_on_copies(tree, videos, same, splits, is_random)
     notes += notes_on_forms(tree, videos, forms, splits, is_random, same)
     notes += notes_on_views(views, splits, is_random and own_groups)
-    notes += _of_groups(names, splits, [*same, *forms, *views.same, of_files])
+    notes += _of_groups(names if own_groups else groups.names, splits, [*same, *forms, *views.same], of_files)
     rows = [
         Named(video.label, name, side, listed(group), path, part_of(video))
         for video, name, side, group, path in zip(videos, ids, splits, names, paths, strict=True)
     ]
     return Dataset(videos, rows, classes, split, problems, notes)
+
+
+def _classes(
+    videos: Sequence[Video], problems: Sequence[Problem], wish: Wish, state: State, notes: list[str]
+) -> tuple[list[Video], list[str]]:
+    """The videos, with the classes that earlier runs named, and the class order. DataError if that is not clear."""
+    before = {*state.classes, *(named.label for named in state.names)}
+    videos = classes_as_before(videos, before.intersection(wish.classes.names) if wish.classes else before, notes)
+    labels = dict.fromkeys(video.label for video in videos)
+    if len(labels) < 2:
+        raise DataError(
+            f"all {counted(len(videos), 'video')} are of one class, {next(iter(labels))}: two are needed"
+            + rows_without_video(problems)
+        )
+    gone = {named.label for named in state.names if wish.replaces} - labels.keys()
+    classes, lines = ordered(set(labels), wish.classes, [name for name in state.classes if name not in gone])
+    check_spellings(classes, () if wish.classes else set(state.classes).difference(labels))
+    notes += lines
+    return videos, classes
 
 
 def _once(tree: Tree, videos: Sequence[Video], notes: list[str]) -> list[Video]:
@@ -152,18 +162,21 @@ def _splits(
     tree: Tree,
     videos: Sequence[Video],
     known: Sequence[str],
-    groups: Sequence[str],
+    groupings: Sequence[Sequence[str]],
     layout: Layout,
     wish: Wish,
     state: State,
 ) -> tuple[list[str], dict[str, Any], list[str]]:
-    """The split of each video, how it was found, and lines on it. `known` are those of earlier runs."""
+    """The split of each video, how it was found, and lines on it. `known` are those of earlier runs.
+
+    `groupings` have the names of the recording of each video, of its group, and of the groups that share recordings.
+    """
     numbers = splits_in(videos, tree)
     lines = []
     if set(numbers) <= {"", "train"}:
         if "train" in numbers:
             lines.append("there are only train videos: val is a part of them")
-        return _random(videos, known, groups, layout, wish, state, lines)
+        return _random(videos, known, groupings, layout, wish, state, lines)
     for flag, value in (("--val", wish.val), ("--seed", wish.seed)):
         if value is not None:
             raise DataError(f"{flag} has no effect, as the videos have splits ({', '.join(numbers)}): leave it out")
@@ -179,13 +192,17 @@ def _splits(
 def _random(
     videos: Sequence[Video],
     known: Sequence[str],
-    groups: Sequence[str],
+    groupings: Sequence[Sequence[str]],
     layout: Layout,
     wish: Wish,
     state: State,
     lines: list[str],
 ) -> tuple[list[str], dict[str, Any], list[str]]:
-    """A random split, in which videos stay that have a `known` one from the same flags."""
+    """A random split, in which videos stay that have a `known` one from the same flags.
+
+    A new one has the side of its recording, then that of its group: copies may have joined groups of two sides.
+    """
+    *narrower, groups = groupings
     part = VAL if wish.val is None else wish.val
     seed = SEED if wish.seed is None else wish.seed
     pattern = wish.grouping.pattern.pattern if wish.grouping.pattern else None
@@ -193,7 +210,7 @@ def _random(
     known = known if state.split == split else [""] * len(videos)
     fixed = {group: sides.most_common(1)[0][0] for group, sides in sides_of(groups, known).items()}
     sides = split_groups([video.label for video in videos], groups, part, seed, fixed)
-    splits = [own or sides[group] for own, group in zip(known, groups, strict=True)]
+    splits = [own or sides[group] for own, group in zip(known_sides(known, narrower), groups, strict=True)]
     if "val" not in splits or "train" not in splits:
         what = f"{counted(len(videos), 'video')} in {counted(len(set(groups)), 'group')}"
         raise DataError(
@@ -241,9 +258,15 @@ def _of_files(tree: Tree, videos: Sequence[Video], splits: Sequence[str]) -> tup
     return [f"warning: of two classes, and in two splits: {what}"], list(both)
 
 
-def _of_groups(groups: Sequence[str], splits: Sequence[str], same: Sequence[Sequence[int]]) -> list[str]:
-    """A line on groups that are in two splits, but for those at the places in `same`, of which other lines tell."""
-    told = {groups[place] for places in same for place in places}
+def _of_groups(
+    groups: Sequence[str], splits: Sequence[str], same: Sequence[Sequence[int]], of_files: Sequence[int]
+) -> list[str]:
+    """A line on groups in two splits, but for those at the places `of_files` and of `same`, of which other lines tell.
+
+    Of `same`, that are the places which are themselves in two splits.
+    """
+    divided = [places for places in same if len({splits[place] for place in places}) > 1]
+    told = {groups[place] for places in [*divided, of_files] for place in places}
     both = [group for group, sides in sides_of(groups, splits).items() if len(sides) > 1 and group not in told]
     return [f"warning: in two splits: {counted(len(both), 'group')}, {first_names(both)}"] if both else []
 

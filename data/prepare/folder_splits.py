@@ -110,3 +110,15 @@ def sides_of(groups: Iterable[str], splits: Iterable[str]) -> dict[str, Counter[
         if split:
             found[group][split] += 1
     return found
+
+
+def known_sides(known: Sequence[str], groupings: Iterable[Sequence[str]]) -> list[str]:
+    """The side of each video that is `known`; else that of most known videos of its group, in the first of `groupings`.
+
+    Each of `groupings` has the group of every video. Empty for a video of which no grouping tells the side.
+    """
+    sides = list(known)
+    for groups in groupings:
+        most = {group: found.most_common(1)[0][0] for group, found in sides_of(groups, known).items()}
+        sides = [side or most.get(group, "") for side, group in zip(sides, groups, strict=True)]
+    return sides

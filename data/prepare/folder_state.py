@@ -1,7 +1,8 @@
 """What earlier runs of data.prepare.folder wrote into a dataset: names, splits and label files.
 
 <dataset>/folder_names.csv    a row for each video: label, id, split, group, and the source that it is made from
-<dataset>/folder_state.json   how the split was made, and digests of the label files, which tell a user's changes
+<dataset>/folder_state.json   how the split was made, the class order, and digests of the label files, which tell a
+                              user's changes
 <dataset>/labels/             train.csv, val.csv, perhaps test.csv, and the class order custom_classes.txt
 """
 
@@ -15,11 +16,8 @@ from typing import Any, NamedTuple
 
 from common.errors import DataError
 from common.files import atomic_file, open_plain_text, reason, what_is_at, write_errors
-from common.text import quoted
 from data.labels.csv_file import read_table
-from data.labels.text import some
 from data.prepare.folder_names import Key
-from data.store.video_suffixes import is_video
 
 NAMES = "folder_names.csv"
 STATE = "folder_state.json"
@@ -27,7 +25,7 @@ CLASSES = "custom_classes.txt"
 LABEL_FILES = {"train": "train.csv", "val": "val.csv", "test": "test.csv"}
 COLUMNS = ["label", "id", "split", "group", "source", "times"]
 VERSION = 1
-LARGEST = 2**20  # bytes of folder_state.json
+LARGEST = 2**24  # bytes of folder_state.json
 
 
 class Named(NamedTuple):
@@ -54,7 +52,7 @@ class State(NamedTuple):
     written: Mapping[str, list[str]]  # digests of each label file, of the last two versions
     labelled: Mapping[tuple[str, str], str]  # the split of each (class, id) in the label files
     text: str  # of folder_state.json, to notice another run
-    classes: list[str]  # in the order of custom_classes.txt; none if it is not there
+    classes: list[str]  # in the order of custom_classes.txt, or of folder_state.json if that is not there
 
 
 def read_state(dataset: Path) -> State:
@@ -62,9 +60,9 @@ def read_state(dataset: Path) -> State:
     if (there := what_is_at(dataset / "labels")) not in ("", "folder"):
         raise DataError(f"{dataset / 'labels'} is a {there}, but the label files go there; move it away")
     text = _read(dataset / STATE)
-    plain = _parsed(dataset / STATE, text) if text else {"split": {}, "written": {}}
+    plain = _parsed(dataset / STATE, text) if text else {"split": {}, "written": {}, "classes": []}
     labelled: dict[tuple[str, str], str] = {}
-    classes: list[str] = []
+    classes: list[str] = plain["classes"]
     for split, name in (*LABEL_FILES.items(), ("", CLASSES)):
         path = dataset / "labels" / name
         there = what_is_at(path)
@@ -78,7 +76,7 @@ def read_state(dataset: Path) -> State:
             labelled |= {(label, video_id): split for _, (label, video_id) in read_table(path)[1]}
         else:
             classes = _bytes(path).decode().split("\n")[:-1]
-    return State(_read_names(dataset / NAMES), plain["split"], plain["written"], labelled, text, classes)
+    return State(read_names(dataset / NAMES), plain["split"], plain["written"], labelled, text, classes)
 
 
 def write_state(
@@ -94,7 +92,8 @@ def write_state(
     for name, text in files.items():
         if text is not None:
             known[name] = list(dict.fromkeys([_digest(text.encode()), *known.get(name, [])]))[:2]
-    plain = {"version": VERSION, "split": split, "written": known}
+    classes = (files.get(CLASSES) or "").split("\n")[:-1]
+    plain = {"version": VERSION, "split": split, "written": known, "classes": classes}
     _write(dataset / NAMES, _names_text(names))
     _write(dataset / STATE, json.dumps(plain, indent=1) + "\n")
     labels = dataset / "labels"
@@ -123,7 +122,8 @@ def _csv(rows: Iterable[Sequence[str]]) -> str:
     return file.getvalue()
 
 
-def _read_names(path: Path) -> list[Named]:
+def read_names(path: Path) -> list[Named]:
+    """The rows of the list of names; none if there is no such file. DataError if it is of another program."""
     if not what_is_at(path):
         return []
     columns, rows = read_table(path)
@@ -139,12 +139,14 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         plain = None
     if not isinstance(plain, dict) or plain.get("version") != VERSION:
         raise DataError(f"{path} is not as this version of the command writes it: move it and {NAMES} away")
-    split, written = plain.get("split"), plain.get("written")
-    if not isinstance(split, dict) or not isinstance(written, dict):
+    split, written, classes = plain.get("split"), plain.get("written"), plain.get("classes", [])  # older: no classes
+    if not isinstance(split, dict) or not isinstance(written, dict) or not isinstance(classes, list):
         raise DataError(f"{path} is damaged: move it and {NAMES} away")
-    if not all(isinstance(each, list) for each in written.values()):
+    if not all(isinstance(each, list) for each in written.values()) or not all(
+        isinstance(each, str) for each in classes
+    ):
         raise DataError(f"{path} is damaged: move it and {NAMES} away")
-    return {"split": split, "written": written}
+    return {"split": split, "written": written, "classes": classes}
 
 
 def _read(path: Path) -> str:
@@ -173,77 +175,3 @@ def _write(path: Path, text: str) -> None:
 
 def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def order_change(state: State, classes: Sequence[str]) -> str:
-    """How the class order differs from the one that is there, but for classes at its end; empty if it does not."""
-    for place, was in enumerate(state.classes):
-        now = quoted(classes[place]) if place < len(classes) else "missing"
-        if list(classes[place : place + 1]) != [was]:
-            return f"the class order of {CLASSES} would change: class {place}, from 0, was {quoted(was)} and is {now}"
-    return ""
-
-
-def changes(state: State, names: Sequence[Named], classes: Sequence[str]) -> list[str]:
-    """What would change in the label files but for new rows and classes: of videos their split, of classes the order.
-
-    Or videos are gone.
-    """
-    now = {(named.label, named.video_id): named.split for named in names}
-    new = [named for named in names if (named.label, named.video_id) not in state.labelled]
-    before = {(named.label, named.video_id): named for named in state.names}
-    moved, gone = [], []
-    renamed: list[str] = []
-    unread: list[str] = []
-    shared: list[str] = []
-    for pair, split in sorted(state.labelled.items()):
-        if pair not in now and pair in before and (other := _moved(before[pair], new)):
-            shared_or_unread = unread if is_video(pair[1]) else shared
-            same = shared_or_unread if other.key == before[pair].key else renamed
-            same.append(f"{'/'.join(pair)} is {other.label}/{other.video_id}")
-        elif pair not in now:
-            gone.append("/".join(pair))
-        elif split != now[pair]:
-            moved.append(f"{'/'.join(pair)} from {split} to {now[pair]}")
-    what = []
-    if moved:
-        flags = [f"--{name.replace('_', '-')} {value}" for name, value in state.split.items() if name != "from"]
-        flags = [flag for flag in flags if not flag.endswith(" None")]
-        what.append(
-            f"{some(moved, 'video')} would move: they were split by {' '.join(flags) or 'folders or label files'}"
-        )
-    if renamed:
-        what.append(f"{some(renamed, 'video')} would be named anew, as the files were moved")
-    if unread:
-        what.append(
-            f"{some(unread, 'video')} would be named anew, as an id with a suffix of videos is read as that without it"
-        )
-    if shared:
-        what.append(
-            f"{some(shared, 'video')} would be named anew, as the disk takes its name for that of another video"
-        )
-    if gone:
-        what.append(f"{some(gone, 'video')} would be removed, as there is no such video in VIDEOS now")
-    if order := order_change(state, classes):
-        what.append(order)
-    return what
-
-
-def _moved(old: Named, new: Sequence[Named]) -> Named | None:
-    """The new video that seems to be an old one, of the same name in the same class, or with one folder renamed."""
-    *folders, name = old.source.split("/")
-    found = []
-    for named in new:
-        *others, same = named.source.split("/")
-        is_renamed = len(others) == len(folders) and sum(map(str.__ne__, others, folders)) == 1
-        if (same, named.times) == (name, old.times) and (is_renamed or named.label == old.label):
-            found.append(named)
-    return found[0] if len(found) == 1 else None
-
-
-def check_moves(dataset: Path, state: State, names: Sequence[Named], classes: Sequence[str]) -> None:
-    """DataError if label files that are there would change but for new rows."""
-    if what := changes(state, names, classes):
-        raise DataError(
-            f"{dataset / 'labels'}: {'; '.join(what)}. Nothing was done: --replace-labels writes the label files anew"
-        )

@@ -30,6 +30,7 @@ from data.labels.label_row import written_name
 from data.labels.locate import csv_files, find_jpg
 from data.labels.text import counted, locale_hint, some, spelling_notes
 from data.prepare.deletion import Deletion
+from data.prepare.folder_state import NAMES, read_names
 from data.prepare.frame_rates import constant_rate, rates_text
 from data.prepare.report import Problem, Report, printable, progress_bar, write_problems
 from data.prepare.run_lock import check_idle, is_lock
@@ -85,6 +86,7 @@ def _check_videos(
     short: list[str] = []
     warned: list[str] = []
     uncompared = 0
+    listed = _listed_parts(jpg.parent, report)
     rates = Counter[float | None]()
     by_content: dict[tuple[object, ...], list[str]] = {}
     check = (
@@ -112,7 +114,7 @@ def _check_videos(
                 by_content.setdefault((made.size, made.content, *part), []).append(item)
                 if made.digest:  # of a copy in another container, too
                     by_content.setdefault((made.digest,), []).append(item)
-                for kind, why in clip_problems(outcome.job.name, rows, made, verdict.frames):
+                for kind, why in clip_problems(outcome.job.name, rows, made, verdict.frames, listed.get(item)):
                     if kind == SHORT:
                         short.append(item)
                     else:
@@ -145,6 +147,15 @@ def _check_videos(
         what = "made from the same bytes or of the same frames, which should not be in both splits"
         report.notes.append(f"{what}: {some(copies, 'group')}")
     return deletion
+
+
+def _listed_parts(dataset: Path, report: Report) -> dict[str, str]:
+    """The part of its video that each video of data.prepare.folder should hold, by class/id, as its list has it."""
+    try:
+        return {f"{named.label}/{named.video_id}": named.times for named in read_names(dataset / NAMES)}
+    except DataError as error:
+        report.notes.append(f"no times were compared with this list: {error}")
+        return {}
 
 
 def _label_files(given: list[Path] | None, dataset: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Calls in a pickle of weights that make any number of bytes of a few, found before torch makes them.
 
 torch.load(weights_only=True) runs no code of a file, but it allows two such calls: bytearray(N), and encode(text,
-codec) of _codecs, by which protocol 2 (PEP 307) writes bytes. A codec other than Latin-1 doubles a text, or takes hours.
+codec) of _codecs, by which protocol 2 (PEP 307) writes bytes. Codecs other than Latin-1 double a text, or take hours.
 """
 
 import pickletools

@@ -1,6 +1,7 @@
 """From a folder of videos to files that train: each video in its own class and on one side of the split, or told."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -398,6 +399,26 @@ def test_a_later_run_keeps_the_class_order(tmp_path: Path, capsys: pytest.Captur
     shutil.rmtree(videos / "b")
     assert run(videos, out, "--replace-labels") == 0
     assert order.read_text().split() == ["a", "c"]
+
+
+def test_the_class_order_stays_without_the_label_files(tmp_path: Path) -> None:
+    """A user who deletes them, to have them written again, would get other class numbers than the weights have."""
+    videos, out = make(tmp_path / "videos", "b/1.mp4 b/2.mp4 c/1.mp4 c/2.mp4"), tmp_path / "out"
+    order, state = out / "labels" / "custom_classes.txt", out / "folder_state.json"
+    assert run(videos, out) == 0
+    make(videos, "a/1.mp4 a/2.mp4", first=9)
+    assert run(videos, out) == 0
+    before = labels(out)
+    shutil.rmtree(out / "labels")
+    assert run(videos, out) == 0
+    assert order.read_text().split() == ["b", "c", "a"] and labels(out) == before
+    older = {name: value for name, value in json.loads(state.read_text()).items() if name != "classes"}
+    state.write_text(json.dumps(older))  # of a version that did not keep it
+    assert run(videos, out) == 0
+    assert order.read_text().split() == ["b", "c", "a"] and json.loads(state.read_text())["classes"] == ["b", "c", "a"]
+    state.write_text(json.dumps(older | {"classes": 3}))
+    with pytest.raises(DataError, match="damaged"):
+        run(videos, out)
 
 
 def test_frames_in_folders_are_videos_at_any_depth(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is one recording in two forms is on one side of the split, and is told."""
 
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -134,3 +135,20 @@ def test_notes_on_many_recordings_take_no_minutes() -> None:
     (line,) = notes_on_forms(tree, videos, forms, ["train"] * len(videos), False, forms[1:])
     assert time.process_time() - start < 5
     assert "1 recording seems to be there in two forms: run/0.avi = run/0.mp4" in line
+
+
+def test_a_copy_that_is_added_has_the_side_of_its_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A video of the validation would be trained on for good, as its copy lies in the folder of a train subject."""
+    files = " ".join(f"{c}/p{s}/{c}{s}{i}.mp4" for c in ("run", "hop") for s in range(5) for i in range(2))
+    videos, out = make(tmp_path / "videos", files), tmp_path / "out"
+    assert run(videos, out, "--by-folder", 1) == 0
+    sides = {row.split("/")[1][3]: split for split, rows in labels(out).items() for row in rows if row[:3] == "run"}
+    val = min(subject for subject, side in sides.items() if side == "val")
+    train = min(subject for subject, side in sides.items() if side == "train")
+    shutil.copy(videos / f"run/p{val}/run{val}0.mp4", videos / f"run/p{train}/x1.mp4")
+    shutil.copy(videos / f"run/p{train}/run{train}0.mp4", videos / f"hop/p{val}/x2.mp4")
+    make(videos, f"run/p{val}/new1.mp4 hop/p{train}/new2.mp4", first=50)
+    assert run(videos, out, "--by-folder", 1) == 0
+    added = {row: split for split, rows in labels(out).items() for row in rows if "x" in row or "new" in row}
+    assert added == {"run/x1": "val", "hop/x2": "train", "run/new1": "val", "hop/new2": "train"}
+    assert "warning: in two splits: 2 groups, " in capsys.readouterr().out

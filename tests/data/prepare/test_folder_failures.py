@@ -1,12 +1,14 @@
 """Folders of which some videos cannot be converted: no label files that teach nothing, and no class without a side."""
 
+import csv
 from pathlib import Path
 
 import pytest
 
 from common.errors import DataError
+from data.prepare import verify
 from tests.data.prepare.test_folder import keep_signal_handler, labels, make, run, split_of
-from tests.numbered import numbered_jpegs
+from tests.numbered import encode_numbered_video, numbered_jpegs
 
 __all__ = ["keep_signal_handler"]
 
@@ -127,3 +129,27 @@ def test_a_video_that_was_moved_is_not_called_removed(tmp_path: Path) -> None:
     (videos / "b" / "1.mp4").unlink()
     with pytest.raises(DataError, match="removed"):
         run(videos, tmp_path / "out")
+
+
+def test_times_that_change_within_a_second_are_found(tmp_path: Path) -> None:
+    """The list of names has the new times, and the database the old part: nothing would tell it later."""
+    rows = [f"{label},{name},{start}" for label in "ab" for name, start in (("x", 0.011), ("y", 0.25))]
+    videos, out, file = tmp_path / "videos", tmp_path / "out", tmp_path / "rows.csv"
+    for place, name in enumerate("xy"):
+        encode_numbered_video(videos / f"{name}.mp4", 20, 32, 32, start=50 * place)
+
+    def go(end: str, *flags: str) -> int:
+        file.write_text("label,filename,time_start,time_end\n" + "".join(f"{row},{end}\n" for row in rows))
+        return run(videos, out, "--labels", file, *flags)
+
+    def found() -> set[tuple[str, str]]:
+        verify.main([str(out), "--workers", "1"])
+        with (out / "verify_problems.csv").open(newline="") as text:
+            return {(row["kind"], row["item"]) for row in csv.DictReader(text)}
+
+    assert go("0.6666666666666666") == 0 and found() == set()
+    assert go("0.5") == 1
+    assert found() == {("other times", f"{label}/{name}_000000_000000") for label in "ab" for name in "xy"}
+    assert go("0.5", "--replace") == 0 and found() == set()
+    (out / "folder_names.csv").write_text("mine\n1\n")
+    assert found() == set()

@@ -9,9 +9,12 @@ import pytest
 from data.labels.label_file import read_labels
 from data.labels.text import is_youtube_name
 from data.prepare.folder_contents import PLAIN_FOLDER, contents
+from data.prepare.folder_tree import walk
 from data.prepare.labelled_sources import find_labelled_sources
 from data.prepare.report import Problem
 from data.prepare.sources import Sources, find_sources
+from evaluate.results.folder import SUMMARY
+from evaluate.results.predictions import FILE
 
 YOUTUBE = "dQw4w9WgXcQ"
 
@@ -209,7 +212,10 @@ def test_folders_that_systems_add_are_no_classes_or_videos(tmp_path: Path) -> No
     assert [f"{video.label}/{video.video_id}" for video in found.videos] == ["a/1"] and not found.problems
 
 
-@pytest.mark.parametrize("system", ["@Recycle", "RECYCLER", "$Recycle.Bin", "@Recently-Snapshot", "~snapshot"])
+@pytest.mark.parametrize(
+    "system",
+    ["@Recycle", "RECYCLER", "$Recycle.Bin", "@Recently-Snapshot", "~snapshot", "found.000", "FOUND.012", "LOST.DIR"],
+)
 def test_a_deleted_video_is_no_label_row_s(tmp_path: Path, system: str) -> None:
     """It lies in the folder of its class there, and a label file still names it."""
     for file in ("a/1.mp4", f"{system}/a/2.mp4", f"a/{system}/2.mp4", "recycled/3.mp4"):
@@ -220,6 +226,20 @@ def test_a_deleted_video_is_no_label_row_s(tmp_path: Path, system: str) -> None:
     assert [video.video_id for video in found.videos] == ["1", "3"]
     assert [(problem.kind, problem.item) for problem in found.problems] == [("missing", "a/2")]
     assert [video.video_id for video in find_sources(tmp_path, tmp_path / "out").videos] == ["1", "3"]
+
+
+def test_the_folder_of_an_evaluation_is_no_video(tmp_path: Path) -> None:
+    """Its confusion matrix would be trained on, as a video of the class in whose folder it lies."""
+    for file in ("a/1.mp4", "runs/evaluation_val_1x1/confusion.png", "b/2/confusion.png", "b/2/summary.json"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    for name in (SUMMARY, FILE):
+        (tmp_path / "runs" / "evaluation_val_1x1" / name).touch()
+    found = find_sources(tmp_path, tmp_path / "out")
+    assert [f"{video.label}/{video.video_id}" for video in found.videos] == ["a/1", "b/2"]
+    assert [each.item for each in found.problems if "evaluation" in each.reason] == ["runs/evaluation_val_1x1"]
+    tree = walk(tmp_path, tmp_path / "out")
+    assert [tree.parts(each)[-1] for each in tree.found] == ["1.mp4", "2"] and len(tree.problems) == 1
 
 
 def test_raw_streams_are_videos(tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""What would change in the label files of earlier runs, but for new rows and classes: it is refused.
+
+Videos would change their split or name, or be gone, or classes change their order.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from common.errors import DataError
+from common.text import composed, quoted
+from data.labels.text import some
+from data.prepare.folder_state import CLASSES, Named, State
+from data.store.video_suffixes import is_video
+
+RENAMED = "named anew, as the files were moved"
+UNREAD = "named anew, as an id with a suffix of videos is read as that without it"
+SHARED = "named anew, as the disk takes its name for that of another video"
+UNNAMED = "removed: the file is there, but no label row, or path, gives it this class and these times now"
+GONE = "removed, as there is no such video in VIDEOS now"
+WHYS = RENAMED, UNREAD, SHARED, UNNAMED, GONE
+
+
+def order_change(state: State, classes: Sequence[str]) -> str:
+    """How the class order differs from the one that is there, but for classes at its end; empty if it does not."""
+    for place, was in enumerate(state.classes):
+        now = quoted(classes[place]) if place < len(classes) else "missing"
+        if list(classes[place : place + 1]) != [was]:
+            return f"the class order of {CLASSES} would change: class {place}, from 0, was {quoted(was)} and is {now}"
+    return ""
+
+
+def changes(state: State, names: Sequence[Named], classes: Sequence[str], paths: Collection[str] = ()) -> list[str]:
+    """What would change in the label files but for new rows and classes: of videos their split, of classes the order.
+
+    Or videos are gone. `paths` are those of all videos in VIDEOS, also of those that have no class now.
+    """
+    now = {(named.label, named.video_id): named.split for named in names}
+    moved = [
+        f"{'/'.join(pair)} from {split} to {now[pair]}"
+        for pair, split in sorted(state.labelled.items())
+        if split != now.get(pair, split)
+    ]
+    what = []
+    if moved:
+        flags = [f"--{name.replace('_', '-')} {value}" for name, value in state.split.items() if name != "from"]
+        flags = [flag for flag in flags if not flag.endswith(" None")]
+        what.append(
+            f"{some(moved, 'video')} would move: they were split by {' '.join(flags) or 'folders or label files'}"
+        )
+    lost = _lost(state, names, paths)
+    what += [f"{some(lost[why], 'video')} would be {why}" for why in WHYS if why in lost]
+    if order := order_change(state, classes):
+        what.append(order)
+    return what
+
+
+def _lost(state: State, names: Sequence[Named], paths: Collection[str]) -> Mapping[str, list[str]]:
+    """The rows of the label files that no video has now, by one of WHYS."""
+    now = {(named.label, named.video_id) for named in names}
+    new = [named for named in names if (named.label, named.video_id) not in state.labelled]
+    of_source: defaultdict[str, list[Named]] = defaultdict(list)
+    for named in new:
+        of_source[named.source].append(named)
+    before = {(named.label, named.video_id): named for named in state.names}
+    lost: defaultdict[str, list[str]] = defaultdict(list)
+    for pair in sorted(pair for pair in state.labelled if pair not in now):
+        row, old = "/".join(pair), before.get(pair)
+        if old and (other := _moved(old, new)):
+            shared_or_unread = UNREAD if is_video(pair[1]) else SHARED
+            why = shared_or_unread if other.key == old.key else RENAMED
+            lost[why].append(f"{row} is {other.label}/{other.video_id}")
+        elif old and (old.source in of_source or old.source in paths):
+            lost[UNNAMED].append(row + _instead(old, of_source[old.source]))
+        else:
+            lost[GONE].append(row)
+    return lost
+
+
+def _instead(old: Named, new: Sequence[Named]) -> str:
+    """What the same file has in place of an old row: its part in another class, or another part in the same class."""
+    for named in new:
+        if named.times == old.times:
+            return f", now of class {named.label}"
+    return next((f", now {named.times or 'whole'}" for named in new if named.label == old.label), "")
+
+
+def _moved(old: Named, new: Sequence[Named]) -> Named | None:
+    """The new video that seems to be an old one, of the same name in the same class, or with one folder renamed."""
+    *folders, name = composed(old.source).split("/")
+    found = []
+    for named in new:
+        *others, same = composed(named.source).split("/")
+        is_renamed = len(others) == len(folders) and sum(map(str.__ne__, others, folders)) == 1
+        if (same, named.times) == (name, old.times) and (is_renamed or named.label == old.label):
+            found.append(named)
+    return found[0] if len(found) == 1 else None
+
+
+def check_moves(
+    dataset: Path, state: State, names: Sequence[Named], classes: Sequence[str], paths: Collection[str]
+) -> None:
+    """DataError if label files that are there would change but for new rows."""
+    if what := changes(state, names, classes, paths):
+        raise DataError(
+            f"{dataset / 'labels'}: {'; '.join(what)}. Nothing was done: --replace-labels writes the label files anew"
+        )
