@@ -40,6 +40,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +103,14 @@ class CheckpointFolder:
         targets = [self.epoch_file(epoch)] if epoch is not None else []
         targets += [self.best] if is_best else []
         problem: TrainingError | None = None
-        is_first = not os.path.lexists(self.last)
-        with _write_errors(self.last, "there is none before it" if is_first else "the checkpoint before it is intact"):
+        with _write_errors(self.last, self._kept_before):
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_file(self.last) as temporary:
                 _torch_save(checkpoint, temporary)
                 try:
                     # First: a run that is killed in between resumes from the `last` of before and writes them again.
                     for target in targets:
-                        with _write_errors(target, self._kept_instead(unfinished), bool(unfinished)):
+                        with _write_errors(target, partial(self._kept_instead, unfinished), bool(unfinished)):
                             self._keep_foreign(target, checkpoint)
                             _copy(temporary, target)
                 except TrainingError as error:
@@ -122,6 +122,10 @@ class CheckpointFolder:
             raise problem
         if epoch is not None:
             self._drop_old(epoch, checkpoint)
+
+    def _kept_before(self) -> str:
+        """What there is, for a message, if `last` cannot be written; somebody may have deleted the folder."""
+        return "the checkpoint before it is intact" if os.path.lexists(self.last) else "there is none before it"
 
     def _kept_instead(self, unfinished: Mapping[str, Any] | None) -> str:
         """What there is, for a message, if `save` cannot write the file of an epoch or `best`."""
@@ -260,10 +264,10 @@ class CheckpointFolder:
 
 
 @contextmanager
-def _write_errors(path: Path, remaining: str, again: bool = False) -> Iterator[None]:
+def _write_errors(path: Path, remaining: Callable[[], str], again: bool = False) -> Iterator[None]:
     """Raise a TrainingError with the system's reason if the block, which writes `path`, fails.
 
-    `again` says that a run that resumes from what remains writes it.
+    `remaining` tells then which checkpoint there is; `again` says that a run that resumes from what remains writes it.
     """
     try:
         yield
@@ -271,7 +275,7 @@ def _write_errors(path: Path, remaining: str, again: bool = False) -> Iterator[N
         remedy = "free disk space, then " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         effect = ", which finishes the epoch again and writes its files" if again else ""
         raise TrainingError(
-            f"{path} cannot be written: {reason(error)}; {remaining}: {remedy}--resume-epoch auto{effect}"
+            f"{path} cannot be written: {reason(error)}; {remaining()}: {remedy}--resume-epoch auto{effect}"
         ) from error
 
 

@@ -190,6 +190,14 @@ def test_a_file_that_cannot_be_read_now_is_not_taken_for_damaged(checkpoints, mo
         checkpoints.newest()
 
 
+def test_a_folder_that_is_deleted_while_it_is_written_to_has_nothing_left(checkpoints, monkeypatch):
+    """The message promised a checkpoint, to resume from, that was gone with the folder."""
+    checkpoints.save({"number": 1})
+    monkeypatch.setattr(torch, "save", lambda *_: shutil.rmtree(checkpoints.folder) or checkpoints.folder.rmdir())
+    with pytest.raises(TrainingError, match="there is none before it"):
+        checkpoints.save({"number": 2})
+
+
 def test_a_disk_that_fills_at_the_copy_is_named(checkpoints, monkeypatch):
     """The state itself has been written, so the remedy is to go on from it."""
 
