@@ -38,7 +38,7 @@ class KeptPlaces:
             elif _is_writable(path.parent, lock):
                 found = path
                 break
-        return found, [f"{path} is a link to {printable(os.path.realpath(path))}: it is not used" for path in links]
+        return found, [f"{path} {_what_link(path)}: it is not used" for path in links]
 
 
 @contextmanager
@@ -57,7 +57,14 @@ def _is_other_file(lock: Path) -> bool:
         status = lock.lstat()
     except OSError:
         return False
-    return stat.S_ISLNK(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink > 1)
+    has_names = stat.S_ISREG(status.st_mode) and status.st_nlink > 1
+    return stat.S_ISLNK(status.st_mode) or (has_names and status.st_size > 0)  # an empty one has nothing to lose
+
+
+def _what_link(path: Path) -> str:
+    if path.is_symlink():
+        return f"is a link to {printable(os.path.realpath(path))}"
+    return "is a file with other names, too, and not empty"
 
 
 def _is_writable(folder: Path, lock: Path) -> bool:

@@ -280,12 +280,17 @@ def _end_workers(iterator: Any, workers: list[BaseProcess], parent: int) -> None
     with _deferred_signals(kill), _unreported_deaths():
         timer = threading.Timer(SECONDS_TO_END, kill)  # torch would wait five seconds for each that stands still
         timer.daemon = True
+        if iterator._worker_pids_set:  # in other threads, too, torch would report the deaths as errors
+            torch.utils.data._utils.signal_handling._remove_worker_pids(id(iterator))
+            iterator._worker_pids_set = False
         with suppress(RuntimeError):  # no thread starts any more while Python ends
             timer.start()
         try:
             iterator._shutdown_workers()
         finally:
             timer.cancel()
+            if timer.is_alive():
+                timer.join()  # no process is forked beside it
             _kill(workers)  # those that are busy
             workers.clear()
 

@@ -77,7 +77,7 @@ class Waiting:
         # Ranks other than the first log errors alone.
         level, whose = (logging.ERROR, f"rank {self._rank}: ") if self._rank else (logging.WARNING, "")
         what = ""
-        if self.asked:
+        if self.asked and self.asked[0]:  # there are more workers than videos in a small batch
             videos = list(dict.fromkeys(self.asked[0]))
             more = f" and {len(videos) - 1} more" if len(videos) > 1 else ""
             what = f": the process that reads {self._path(videos[0])}{more} does not answer, nor perhaps its disk"

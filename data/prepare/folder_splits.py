@@ -115,10 +115,21 @@ def sides_of(groups: Iterable[str], splits: Iterable[str]) -> dict[str, Counter[
 def known_sides(known: Sequence[str], groupings: Iterable[Sequence[str]]) -> list[str]:
     """The side of each video that is `known`; else that of most known videos of its group, in the first of `groupings`.
 
-    Each of `groupings` has the group of every video. Empty for a video of which no grouping tells the side.
+    Each of `groupings` has the group of every video; the first are the recordings. Videos whose recording is in other
+    groups, too, may have the side of these: they count only in groups that have no others. Empty for a video of which
+    no grouping tells the side.
     """
     sides = list(known)
+    recordings: Sequence[str] = ()
     for groups in groupings:
-        most = {group: found.most_common(1)[0][0] for group, found in sides_of(groups, known).items()}
+        spread = set[str]()
+        if recordings:
+            pairs = Counter(recording for recording, _ in set(zip(recordings, groups, strict=True)))
+            spread = {recording for recording, number in pairs.items() if number > 1}
+        else:
+            recordings = groups
+        own = ["" if recording in spread else side for recording, side in zip(recordings, known, strict=True)]
+        found = sides_of(groups, known) | sides_of(groups, own)
+        most = {group: sides_in.most_common(1)[0][0] for group, sides_in in found.items()}
         sides = [side or most.get(group, "") for side, group in zip(sides, groups, strict=True)]
     return sides

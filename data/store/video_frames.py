@@ -87,7 +87,7 @@ class FrameDecoder:
     @property
     def remark(self) -> str:
         """What a user may not expect of the frames that were read; empty if nothing."""
-        return f"its edit list shows {self.repeated} frames again" if self.repeated else ""
+        return f"its edit list shows {_frames(self.repeated)} again" if self.repeated else ""
 
     def packets(self) -> Iterator[tuple[Packet, float]]:
         """The packets in the order of storage, with the times of their frames as far as packets tell; decodes none."""
@@ -197,7 +197,7 @@ class FrameDecoder:
         self.repeated += 1
         if self.repeated > min(MOST_REPEATED, self._container.size):
             raise VideoError(
-                f"its edit list shows {len(places)} frames again, more than {self.repeated - 1} times in all"
+                f"its edit list shows {_frames(len(places))} again, more than {self.repeated - 1} times in all"
             )
 
     def _inspect(self, packet: Packet, time: float) -> None:
@@ -205,6 +205,10 @@ class FrameDecoder:
             self.faults.append(Fault(time, "a packet is cut short"))
         elif zeros_replace_data(self._codec, bytes(packet)):
             self.faults.append(Fault(time, "zeros stand in place of data"))
+
+
+def _frames(number: int) -> str:
+    return f"{number} frame{'s' * (number != 1)}"
 
 
 def _late_ticks(container: InputContainer, stream: VideoStream) -> int:

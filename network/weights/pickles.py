@@ -27,7 +27,7 @@ def check_pickles(file: BinaryIO, number: int = 1) -> None:
     for _ in range(number):
         try:
             _check(file)
-        except (ValueError, LookupError):
+        except (ValueError, LookupError, OverflowError, MemoryError):  # MemoryError: of a length that the file says
             return
 
 
@@ -45,8 +45,8 @@ def _check(file: BinaryIO) -> None:
         if kind == NAME and made[1].endswith(" bytearray"):
             raise LargeError("bytearray")
         if call is not None:
-            # A text that is recalled would be encoded again and again.
-            call.append(made if kind not in GET or len(call) == 1 else (kind, ""))
+            # A text that is recalled would be encoded again and again; of one letter, Python has only one.
+            call.append(made if kind not in GET or len(call) == 1 or len(made[1]) == 1 else (kind, ""))
             if not _is_of_bytes(call):
                 raise LargeError(ENCODE)
             call = None if len(call) == 4 else call

@@ -463,6 +463,15 @@ def test_nothing_is_written_through_a_link_in_a_dataset(dataset, scans, tmp_path
     assert len(scans) == 2 and not said(again, "is a link") and index_of(dataset / "labels").exists()
 
 
+def test_a_dataset_of_which_a_snapshot_was_made_by_hard_links_keeps_its_scans(dataset, scans, tmp_path):
+    """`cp -al` gives the lock a second name: the scan was kept elsewhere, or nowhere, with a false reason."""
+    load_splits(dataset, SPEC)
+    kept = index_of(dataset)
+    os.link(kept.with_suffix(".lock"), tmp_path / "snapshot")
+    kept.unlink()
+    assert not said(load_splits(dataset, SPEC), "not used") and index_of(dataset).exists()
+
+
 @pytest.mark.parametrize("small", [0, 1_000_000])
 def test_a_pipe_in_place_of_the_class_index_is_an_error(dataset, monkeypatch, small):
     monkeypatch.setattr(splits_module, "SMALL", small)

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from itertools import islice
 
@@ -117,3 +118,35 @@ def test_other_ranks_name_themselves(stopped, caplog):
     with loader.waiting.checked(give_up, rank=3), pytest.raises(TimeoutError):
         list(batches)
     assert told[0].getMessage().startswith("rank 3: waiting for clips for ")
+
+
+def test_a_wait_for_a_worker_without_clips_is_told_too(splits, monkeypatch, caplog):
+    """With more workers than videos in a batch, the line itself ended the run with a traceback."""
+    monkeypatch.setattr(waiting_module, "POLL", 0.1)
+    monkeypatch.setattr(waiting_module, "FIRST_LINE", 0.5)
+    loader = training(splits, requests(32, 1), workers=2)
+    batches = iter(loader)
+    kept(islice(batches, 1))
+    os.kill(loader._workers[1].pid, signal.SIGSTOP)  # it gets empty parts of some batches
+    until = time.monotonic() + 3
+
+    def give_up():
+        if time.monotonic() > until:
+            raise TimeoutError("no more")
+
+    try:
+        with loader.waiting.checked(give_up), caplog.at_level(logging.WARNING, "srtg"), pytest.raises(TimeoutError):
+            kept(batches)
+    finally:
+        loader.close()
+    assert "waiting for clips for " in caplog.text
+
+
+def test_a_loader_that_another_thread_ends_disturbs_no_one(stopped):
+    """torch reported the workers that were killed as a failure, wherever the main thread was."""
+    loader, _, _ = stopped
+    thread = threading.Thread(target=loader.close)
+    thread.start()
+    while thread.is_alive():
+        time.sleep(0.05)
+    thread.join()

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from data.prepare.folder_groups import merged
-from data.prepare.folder_splits import split_groups
+from data.prepare.folder_splits import known_sides, split_groups
 
 
 def val_of(labels: list[str], groups: list[str], part: float = 0.2, seed: int = 0, **fixed: str) -> Counter[str]:
@@ -81,6 +81,13 @@ def test_fixed_groups_stay_and_new_ones_fill_up() -> None:
 def test_groups_that_share_copies_become_one() -> None:
     """Else a copy would be on the other side through a chain of groups."""
     assert merged(list("abcdea"), [[0, 1], [4, 3], [1, 2]]) == list("aaadda")
+
+
+def test_a_copy_from_another_group_has_no_vote_in_its_new_one() -> None:
+    """One copy of a training video in a subject of the validation would send the subject's next videos to training."""
+    recordings, groups = ["x", "x", "y", "z"], ["s1", "s3", "s3", "s3"]
+    assert known_sides(["train", "train", "val", ""], [recordings, groups])[3] == "val"
+    assert known_sides(["train", "train", "", ""], [recordings, groups])[3] == "train"  # there is no other vote
 
 
 def test_many_groups_take_little_time() -> None:

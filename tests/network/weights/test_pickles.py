@@ -67,6 +67,7 @@ class Project:
         {"weights": OrderedDict((f"layer{i}", torch.zeros(2, 3)) for i in range(100)), "epoch": 3},
         {"scores": [np.float64(0.5)] * 3, "state": np.random.default_rng(0).bytes(3000), "flag": np.bool_(True)},
         {"seen": set(range(10000)), "by_time": {float(i): 2**40 + i for i in range(10000)}, "counts": Counter("abc")},
+        {"z": "z", "of_one_letter": b"z", "class": np.uint8(60), "signs": ["<", "|"]},
         {"names": tuple(f"video {i}" for i in range(20000)), "hashes": [2**63 + i for i in range(10000)]},
         {"betas": [(0.9, 0.999)] * 1000, "pairs": {(i, "a"): i for i in range(1000)}, "object": Project()},
         torch.nn.Linear(2, 2).state_dict(),
@@ -81,3 +82,11 @@ def test_what_checkpoints_hold_is_let_pass(value, tmp_path):
     torch.save(value, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     with (tmp_path / "old.pth").open("rb") as file:
         check_pickles(file, 5)
+
+
+def test_a_damaged_length_is_left_to_torch(tmp_path):
+    """The size that it says was asked for, and the file was blamed on the memory of the machine."""
+    path = tmp_path / "old.pth"
+    path.write_bytes(b"\x80\x02\x8d" + b"\xff" * 6 + b"\0\x00" + b"a" * 100)
+    with path.open("rb") as file:
+        check_pickles(file)
