@@ -23,12 +23,12 @@ from common.files import reason
 from common.groups import joined
 from common.processes import available_cpus
 from data.labels.class_folders import ClassFolders, list_folders, list_names
-from data.labels.clip_times import SHORT, clip_problems
 from data.labels.hints import HINT, hint_for_segments, hint_for_spelling
 from data.labels.label_file import LabelRow, read_together
 from data.labels.label_row import written_name
 from data.labels.locate import csv_files, find_jpg
 from data.labels.text import counted, locale_hint, some, spelling_notes
+from data.prepare.clip_problems import SHORT, clip_problems
 from data.prepare.deletion import Deletion
 from data.prepare.folder_state import NAMES, read_names
 from data.prepare.frame_rates import constant_rate, rates_text

@@ -1,5 +1,6 @@
 """Reading for hours: memory and descriptors do not grow, for changing shapes and iterations left early."""
 
+import gc
 import multiprocessing
 import os
 import time
@@ -67,6 +68,8 @@ def test_memory_and_descriptors_do_not_grow(small_dataset, seconds):
     training = BatchLoader(train, Epoch(len(splits.train), 30), workers=2, pin_memory=False)
     validation = BatchLoader(val, SequentialBatches(len(splits.val), 3, SIZES[2][1]), workers=2, pin_memory=False)
     samples: list[Usage] = []
+    gc.collect()
+    gc.freeze()  # else a collection writes to memory of earlier tests, which workers share until then
     started, clips, epoch = time.monotonic(), 0, 0
     while time.monotonic() - started < seconds or len(samples) < 8:
         for batch in islice(training, 30 - epoch % 3):  # some epochs are left in the middle
@@ -77,6 +80,7 @@ def test_memory_and_descriptors_do_not_grow(small_dataset, seconds):
         if time.monotonic() - started >= (len(samples) + 1) * seconds / 60:
             samples.append(usage())
             print(f"{time.monotonic() - started:7.1f} s {epoch:6d} epochs {clips:9d} clips {samples[-1]}")
+    gc.unfreeze()
     settled, last = samples[len(samples) // 4], samples[-1]
     assert last.descriptors <= settled.descriptors
     assert last.megabytes < settled.megabytes + 8
