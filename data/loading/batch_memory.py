@@ -3,7 +3,6 @@
 import errno
 import mmap
 import os
-import time
 import warnings
 import weakref
 from gc import collect
@@ -17,8 +16,6 @@ from torch import Tensor
 from common.errors import DataError
 from common.files import reason
 from common.memory import anonymous_file
-
-ATTEMPTS = 5  # to find a free slot
 
 
 class BatchMemory:
@@ -61,15 +58,14 @@ class BatchMemory:
 
         RuntimeError if there is none, because the caller holds too many batches.
         """
-        for attempt in range(ATTEMPTS):
+        for attempt in range(2):
             for slot in range(self.slots):
                 array = self._arrays[slot]
                 if slot not in self._reserved and (array is None or array() is None):
                     self._reserved.add(slot)
                     return slot
-            if attempt:
-                time.sleep(0.01 * attempt)  # while another thread collects, `collect` does nothing
-            collect()  # a batch may be held by a reference cycle, such as that of a caught exception
+            if attempt == 0:
+                collect()  # a batch may be held by a reference cycle, such as that of a caught exception
         raise RuntimeError(
             "too many earlier batches are still in use, but the loader needs their memory: hold at most two when "
             "fetching another, or keep batch.frames.clone()"

@@ -43,7 +43,10 @@ class DeviceBatches(Iterator[Batch]):
         ahead, self._ahead = self._ahead, None
         assert ahead is not None
         if isinstance(ahead, Exception):
-            raise ahead
+            try:
+                raise ahead
+            finally:
+                del ahead  # else the error, and the batches of the frames that it names, would be a reference cycle
         if self._copies:
             self._copies.hand_over(ahead)
         return ahead

@@ -5,12 +5,13 @@ import time
 import pytest
 import torch
 
+from common.garbage import no_garbage_collection
 from data.clips.dataset import ClipDataset
 from data.clips.sampling import UniformClips
 from data.clips.types import ClipShape
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_splits
-from data.loading import prefetch
+from data.loading import batch_memory, prefetch
 from data.loading.loader import Batch, BatchLoader, SequentialBatches
 from data.loading.prefetch import on_device
 from tests.devices import no_waiting
@@ -38,6 +39,30 @@ def test_on_the_cpu_a_loop_that_holds_each_batch_until_the_next_gets_all_batches
             assert torch.equal(batch.frames, frames)
             seen += batch.videos.tolist()
         assert seen == list(range(32))
+
+
+def test_the_end_of_a_loop_leaves_no_batch_in_a_reference_cycle(small_dataset, monkeypatch):
+    """The memory of batches was free again only when Python collected garbage, which it may be doing already."""
+
+    def no_collection():
+        raise AssertionError("the memory of a batch is free only after a collection")
+
+    def watched(batches):
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            yield batch
+
+    monkeypatch.setattr(batch_memory, "collect", no_collection)
+    loader = loader_of(small_dataset, 0, pin_memory=False)
+    with no_garbage_collection():
+        for _ in range(6):
+            batches = on_device(loader, torch.device("cpu"))
+            for batch in watched(batches):
+                batches.fetch_ahead()
+                assert len(batch.labels)
 
 
 def test_an_error_of_the_next_batch_is_raised_when_that_batch_is_asked_for():
