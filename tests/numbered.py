@@ -87,6 +87,7 @@ def encode_video(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
+    pixel_aspect: Fraction | None = None,
 ) -> Path:
     """Encode RGB frames (H, W, 3) to a video file and return its path. The suffix decides the container.
 
@@ -101,6 +102,8 @@ def encode_video(
             if index == 0:
                 stream.height, stream.width = pixels.shape[:2]
                 stream.codec_context.time_base = Fraction(1, rate)
+                if pixel_aspect:
+                    stream.codec_context.sample_aspect_ratio = pixel_aspect
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = pts[index] if pts else first_pts + index, Fraction(1, rate)
             container.mux(stream.encode(frame))

@@ -177,6 +177,8 @@ def _write(reader: VideoReader, settings: Settings, job: Job, made: Made, path: 
                     stream.pix_fmt, context.time_base = "yuv420p", TICK
                     context.colorspace = context.color_primaries = context.color_trc = SMPTE170M
                     context.color_range = LIMITED
+                    if reader.aspect != 1:
+                        context.sample_aspect_ratio = reader.aspect
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 frame.pts, frame.time_base = pts, TICK
                 container.mux(stream.encode(frame))

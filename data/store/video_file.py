@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -20,7 +21,7 @@ from data.store.truncation import missing_bytes
 from data.store.video_container import VideoError, open_video, reason, video_streams
 from data.store.video_damage import hole_in
 from data.store.video_frames import TIMELESS, FrameDecoder, TimedFrame
-from data.store.video_pixels import Upright, scaled_size
+from data.store.video_pixels import Upright, pixel_aspect, scaled_size, squeeze
 from data.store.video_structure import breaks
 
 __all__ = ["Span", "VideoError", "VideoReader", "check_whole", "scaled_size"]
@@ -48,7 +49,7 @@ class VideoReader:
     0, and one after the last; the video is then decoded from its start, and damage before the clip counts as in it,
     since it shifts the count. The shorter side is scaled down to `short_side` pixels, never up;
     all frames get the size of the first. The display matrix and the colour space are applied. The sample aspect ratio
-    is not: pixels stay as stored, as in databases made with ffmpeg.
+    is not: pixels stay as stored, as in databases made with ffmpeg, and a remark tells it.
 
     With `fps`, frames are repeated or dropped so that the steps between them are even, see `Resampler`.
 
@@ -75,6 +76,7 @@ class VideoReader:
         self.remarks: list[str] = []
         self.seconds = 0.0
         self.size = (0, 0)
+        self._stored_aspect = Fraction(1)
         self.rate: float | None = fps
         self.is_variable = False
         self._fps = fps
@@ -97,6 +99,11 @@ class VideoReader:
         return self._times[-1]
 
     @property
+    def aspect(self) -> Fraction:
+        """The width of a pixel of the frame that was given last by its height."""
+        return 1 / self._stored_aspect if self._upright.transposes else self._stored_aspect
+
+    @property
     def warnings(self) -> list[str]:
         """What a user should know: the losses, and the remarks."""
         return [*self.losses, *self.remarks]
@@ -104,6 +111,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[np.ndarray]:
         with open_video(self.path) as (container, stream):
             decoder = FrameDecoder(container, stream, self._threads, self._beat)
+            self._stored_aspect = pixel_aspect(stream)
             yield from self._read(decoder, stream)
             self._check_faults(decoder)
             if not self._times:
@@ -122,6 +130,8 @@ class VideoReader:
                 self.remarks.append(sizes)
             if others := _others(container, stream):
                 self.remarks.append(others)
+            if squeezed := squeeze(stream):
+                self.remarks.append(squeezed)
             if decoder.late - max(0.0, self._start) > LATE:
                 self.remarks.append(f"the picture starts {decoder.late:.1f} s after the file")
             if decoder.other_clock:

@@ -1,11 +1,13 @@
 """Turns decoded frames into RGB arrays: colours by the video's own matrix, range and light, upright, scaled down."""
 
 from collections import Counter
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
 
 from data.store.tone_map import Light, tone_map
 from data.store.video_container import VideoError, check_size
@@ -58,6 +60,7 @@ class Upright:
 
     def __init__(self, short_side: int, size: tuple[int, int] | None = None) -> None:
         self.sizes = OtherSizes()
+        self.transposes = False  # the frame given last
         self._short_side = short_side
         self._size = size
         self._kind: tuple[object, ...] = ()  # of the frame before, which decides the following three
@@ -71,6 +74,7 @@ class Upright:
         """
         check_size(frame.width, frame.height)
         transpose, flip_columns, flip_rows = _orientation(frame)
+        self.transposes = transpose
         stored = (frame.width, frame.height) if transpose else (frame.height, frame.width)
         self.sizes.add(*stored)
         if self._size is None:
@@ -141,6 +145,21 @@ def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     """The size (height, width) with the shorter side scaled down to `short_side` pixels; never scaled up."""
     scale = short_side / min(height, width)
     return (height, width) if scale >= 1 else (max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def pixel_aspect(stream: VideoStream) -> Fraction:
+    """The width of a stored pixel by its height; 1 if the file tells none, or one that no camera or disc has."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    return aspect if Fraction(1, 4) <= aspect <= 4 else Fraction(1)
+
+
+def squeeze(stream: VideoStream) -> str:
+    """What a user should know of pixels that are not square, which stay as stored; empty if they are, within 2 %."""
+    aspect, context = pixel_aspect(stream), stream.codec_context
+    if abs(aspect - 1) <= Fraction(1, 50):
+        return ""
+    shown = f"{round(context.width * aspect)}x{context.height}"
+    return f"its pixels are not square: frames keep the stored {context.width}x{context.height}, players show {shown}"
 
 
 def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:

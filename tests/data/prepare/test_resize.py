@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -73,12 +74,14 @@ def test_a_folder_of_videos_becomes_files_that_seek_fast(tmp_path: Path) -> None
 def test_pixels_and_orientation_stay(tmp_path: Path) -> None:
     """Colours that were tagged otherwise, or not at all, must look as before."""
     videos, out = tmp_path / "VIDEOS", tmp_path / "out"
-    turned = encode_video(videos / "a/turned.mp4", [corner_frame()] * 3)
+    turned = encode_video(videos / "a/turned.mp4", [corner_frame()] * 3, pixel_aspect=Fraction(4, 3))
     set_display_matrix(turned, 0, 1, -1, 0)
     source = encode_video(videos / "a/noise.mp4", noisy_frames(5, 128, 160, 120, 1), options={"crf": "10"})
     assert resize(videos, out, "--short-side", 128, "--crf", 5) == 0
     for frame in VideoReader(out / "videos/a/turned.mp4", 360):
         assert corners_of(frame) == ["blue", "red", "white", "green"]
+    with av.open(str(out / "videos/a/turned.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(3, 4), "players would show it squeezed"
     pairs = zip(VideoReader(source, 360), VideoReader(out / "videos/a/noise.mp4", 360), strict=True)
     assert max(np.abs(one.astype(int) - other).mean() for one, other in pairs) < 2
 

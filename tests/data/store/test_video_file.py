@@ -2,6 +2,7 @@
 
 import os
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -148,6 +149,22 @@ def test_a_turned_video_is_made_upright(tmp_path: Path, matrix: tuple[int, int, 
     for frame in VideoReader(path, 32):
         assert corners_of(frame) == expected
         assert frame.shape == ((48, 32, 3) if matrix[0] == 0 else (32, 48, 3))
+
+
+@pytest.mark.parametrize(
+    ("aspect", "warnings"),
+    [
+        (None, []),
+        (Fraction(101, 100), []),
+        (Fraction(4, 3), ["its pixels are not square: frames keep the stored 96x64, players show 128x64"]),
+    ],
+)
+def test_pixels_that_are_not_square_are_said(tmp_path: Path, aspect: Fraction | None, warnings: list[str]) -> None:
+    """Frames of a camcorder would be squeezed beside those of a telephone, and nobody would know why."""
+    path = encode_video(tmp_path / "v.mp4", [corner_frame()] * 2, pixel_aspect=aspect)
+    reader = VideoReader(path, 32)
+    assert [frame.shape for frame in reader] == [(32, 48, 3)] * 2
+    assert reader.warnings == warnings
 
 
 # Headers that lie, damage
