@@ -69,7 +69,7 @@ def annotation_folder(annotations: Path, names: Sequence[str]) -> Path:
         raise DataError(f"{annotations} is a {kind}; give the folder that holds {what}")
 
     def has_one(folder: Path) -> bool:
-        return any(next(folder.glob(name), None) for name in names)
+        return any(files_like(folder, name) for name in names)
 
     if has_one(annotations):
         return annotations
@@ -81,6 +81,11 @@ def annotation_folder(annotations: Path, names: Sequence[str]) -> Path:
         there = ", ".join(names_there[:5]) + (", ..." if len(names_there) > 5 else "")
         raise DataError(f"{annotations} holds no {what}; it holds {there or 'nothing'}")
     return folders[0]
+
+
+def files_like(folder: Path, pattern: str) -> list[Path]:
+    """The sorted files of a folder that match a glob pattern, without those that macOS writes beside others, `._*`."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("._"))
 
 
 def required_file(folder: Path, name: str) -> Path:

@@ -12,7 +12,7 @@ from common.errors import DataError
 from common.text import quoted
 from data.labels.csv_file import read_text
 from data.labels.label_file import LabelRow, check_folder_name
-from data.prepare.official.common import Official, annotation_folder, make_row, required_file
+from data.prepare.official.common import Official, annotation_folder, files_like, make_row, required_file
 
 VOCABULARY = "Diving48_vocab.json"
 ROWS = {"train": 15027, "val": 1970}  # of the second version
@@ -26,7 +26,7 @@ def read_diving48(annotations: Path) -> Official:
     official = Official({"diving48": []}, [folder / VOCABULARY], class_counts=(48,))
     official.class_index, official.class_index_name = classes, "diving48_classes.txt"
     for split, pattern in FILES.items():
-        paths = sorted(folder.glob(pattern), key=lambda path: "V2" not in path.name)
+        paths = sorted(files_like(folder, pattern), key=lambda path: "V2" not in path.name)
         if not paths:
             official.notes.append(f"{folder} holds no {pattern}")
             continue

@@ -12,6 +12,7 @@ from data.prepare.official.common import (
     Official,
     annotation_folder,
     check_splits_found,
+    files_like,
     have_suffixes,
     make_row,
     video_id_of,
@@ -27,7 +28,7 @@ def read_hmdb51(annotations: Path, split: int | None) -> Official:
     """Read one of the three splits, or all that are there if None; the test set becomes `val`. Raises DataError."""
     folder = annotation_folder(annotations, ["*_test_split[123].txt"])
     files: dict[int, list[tuple[str, Path]]] = {}
-    for path in sorted(folder.glob("*_test_split[123].txt")):
+    for path in files_like(folder, "*_test_split[123].txt"):
         match = FILE_NAME.fullmatch(path.name)
         if match:
             files.setdefault(int(match["split"]), []).append((match["label"], path))

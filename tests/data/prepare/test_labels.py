@@ -16,6 +16,7 @@ from data.labels.splits import load_splits
 from data.prepare.labels import main
 
 KINETICS = "label,youtube_id,time_start,time_end,split"
+HACS = "classname,youtube_id,subset,start,end,label"
 
 
 def write(path: Path, *lines: str, end: str = "\n") -> Path:
@@ -72,10 +73,24 @@ def test_a_column_that_is_there_twice_is_an_error(official, tmp_path, name, file
     assert f"{file}: the header has 2 columns {column}; remove all but one" in error_of(name, official, tmp_path / "o")
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "lines", "expected"),
+    [
+        ("kinetics", "kinetics-400_val.csv", (KINETICS, "yoga,a,1,11,val"),
+         {"kinetics-400_val": ["yoga/a_000001_000011"]}),
+        ("hacs", "HACS_clips_v1.1.1.csv", (HACS, "yoga,a,training,1,3,1"),
+         {"HACS_clips_v1.1_train": ["yoga/a_000001_000003"]}),
+        ("hmdb51", "wave_test_split1.txt", ("v.avi 1",), {"hmdb_split1_train": ["wave/v"]}),
+    ],
+)  # fmt: skip
+def test_files_of_a_mac_and_of_a_spreadsheet_are_read(official, convert, name, file, lines, expected):
+    """macOS writes `._NAME` beside each file of a foreign disk; spreadsheets of many countries write semicolons."""
+    write(official / file, *(line.replace(",", ";") for line in lines))
+    (official / f"._{file}").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ")
+    assert convert(name)[0] == expected
+
+
 # HACS
-
-
-HACS = "classname,youtube_id,subset,start,end,label"
 
 
 def test_hacs_drops_and_counts_what_is_no_example_of_its_class(official, convert):
