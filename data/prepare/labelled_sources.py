@@ -241,7 +241,8 @@ class _Search:
     def _taken_twice(self, row: LabelRow, found: Found) -> str:
         """Why a row's video is not sure, as another row with another path takes the same file; else empty."""
         other = self._paths.setdefault(found.path, row.source)
-        if not are_other_files(other, row.source):
+        ends = found.path.suffix  # a row may lack it
+        if not are_other_files(other.removesuffix(ends), row.source.removesuffix(ends)):
             return ""
         return f"{joined_names([found.path], self._videos)} would be taken for {other} and for {row.source}"
 

@@ -336,3 +336,11 @@ def test_a_name_that_is_nearly_that_of_a_video_is_told(tmp_path: Path, written: 
     write(tmp_path, "l.csv", "label,file", f"run,{written}", "run,b")
     (missing, _), _, _ = find_rows(tmp_path / "v", tmp_path / "o", read_labels(tmp_path / "out" / "labels" / "l.csv"))
     assert isinstance(missing, Problem) and missing.reason.endswith(f"under {tmp_path / 'v'}{hint}")
+
+
+def test_rows_of_one_file_with_and_without_its_suffix_are_found(tmp_path: Path) -> None:
+    """Two people write one file differently: the rows of the second would be left out."""
+    encode_numbered_video(tmp_path / "v/run/r02.mp4", 50)
+    write(tmp_path, "train.csv", "label,path,start,end,split", "run,run/r02.mp4,0,0.8,train", "run,run/r02,1,1.6,train")
+    assert run(tmp_path, "train.csv") == (0, {})
+    assert len(list((tmp_path / "out/jpg/run").iterdir())) == 2
