@@ -25,6 +25,7 @@ from data.labels.label_row import (
     parse_split,
 )
 from data.labels.other_names import OtherNames
+from data.labels.other_units import OtherUnits
 from data.labels.row_parser import RowParser
 from data.labels.segment_names import ReadFile, check_repetition, is_segment_of_one_name, name_segments
 from data.labels.text import first_names
@@ -142,7 +143,7 @@ def _read_rows(
     parse = RowParser(path, columns, decimal_comma=form.separator != ",")
     seen: defaultdict[str, dict[str, LabelRow]] = defaultdict(dict)
     file = ReadFile(path, form, rows, set())
-    others = OtherNames(path, columns)
+    others, units = OtherNames(path, columns), OtherUnits(path, columns)
     for line, fields in lines:
         if ids is not None and not parse.may_be_of(fields, ids):
             continue
@@ -154,6 +155,7 @@ def _read_rows(
             refused.append((f"{path.name}, line {line}", str(error).removeprefix(f"{path}, line {line}: ")))
             continue
         others.look(line, fields)
+        units.look(line, fields)
         first = seen[row.label].setdefault(row.video_id, row)
         if first is not row and checked:
             if is_segment_of_one_name(first, row):
@@ -164,7 +166,8 @@ def _read_rows(
     if not rows and not refused and ids is None:
         raise DataError(f"{path}: no rows under the header")
     others.check()
-    notes = understood(path, form, columns, parse.paths, remark) + _note_on_times(path, rows)
+    whole = all((row.time_start or 0) % 1 == 0 and (row.time_end or 0) % 1 == 0 for row in rows)
+    notes = [*understood(path, form, columns, parse.paths, remark), *_note_on_times(path, rows), *units.note(whole)]
     return file, notes
 
 

@@ -15,6 +15,13 @@ from data.prepare.file_names import is_video
 from data.prepare.path_index import PathIndex, parts_of
 
 LOOKED_AT = 50  # lines
+# Names of a column of classes, perhaps beside one of numbers, and comments.
+HEADER = re.compile(
+    r"#.*|((id|index|idx|number|no|code)[\s,;]+)?(class|label|action|categor|name)(|y|es|s|ies)([ _-]?(name|label)s?)?"
+    r"([\s,;]+(id|index|idx|number|no|code))?",
+    re.IGNORECASE,
+)
+NUMBERED = re.compile(r"([0-9]{1,6})[\s,]+(\S.*)")
 
 
 class Entry(NamedTuple):
@@ -209,6 +216,11 @@ def _names_of(
     names, present = classes.names, set(numbers)
     if classes.numbers:
         possible = [classes.numbers]
+    elif numbered := next(filter(NUMBERED.fullmatch, names), None):
+        raise DataError(
+            f"{classes.path} has lines with a number, as {quoted(numbered)}, but they do not count from 0 or from 1 "
+            "with a name each: write the number before each name"
+        )
     else:
         possible = [dict(enumerate(names, start=base)) for base in (0, 1)]
     possible = [each for each in possible if present <= each.keys()]
@@ -230,7 +242,10 @@ def _names_of(
 
 
 def read_classes(path: Path) -> Classes:
-    """Read --classes: a class name on each line, in the order; or a number and a name, as `1 ApplyEyeMakeup`."""
+    """Read --classes: a class name on each line, in the order; or a number and a name, as `1 ApplyEyeMakeup`.
+
+    DataError for a first line that seems to be a header: it would take the number of the first class.
+    """
     lines: dict[str, int] = {}
     for line, name in read_lines(path):
         if name in lines:
@@ -238,7 +253,13 @@ def read_classes(path: Path) -> Classes:
         lines[name] = line
     if not lines:
         raise DataError(f"{path}: the file is empty")
-    pairs = [re.fullmatch(r"([0-9]{1,6})[\s,]+(\S.*)", text) for text in lines]
+    pairs = [NUMBERED.fullmatch(text) for text in lines]
+    first = next(iter(lines))
+    if HEADER.fullmatch(first) or (len(pairs) > 2 and not pairs[0] and all(pairs[1:])):
+        raise DataError(
+            f"{path}: line {lines[first]}, {quoted(first)}, seems to be a header; remove it, or, if it is a class, "
+            "write the number before each name, as `0 name`"
+        )
     numbers = {int(pair[1]): pair[2] for pair in pairs if pair}
     if len(numbers) == len(lines) and sorted(numbers) in (_count(0, len(lines)), _count(1, len(lines))):
         names = [numbers[number] for number in sorted(numbers)]

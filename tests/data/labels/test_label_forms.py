@@ -241,3 +241,36 @@ def test_two_columns_that_name_different_videos_are_refused(label_file, header, 
 def test_other_columns_that_do_not_contradict_the_ids_are_no_mistake(label_file, header, rows):
     """Cameras, titles, folders, the file that a clip was cut from: such tables were read before."""
     assert len(read_labels(label_file("\n".join([header, *rows, ""])))) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("header", "unit", "refused"),
+    [
+        ("start,end,unit", "frames", True),
+        ("start,end,unit", "Frame", True),
+        ("time_start,time_end,time_unit", "ms", True),
+        ("start_frame,end_frame,units", "seconds", True),
+        ("start,end,unit", "sec.", False),
+        ("start,end,unit", "", False),
+        ("start,end,unit", "kitchen", False),
+        ("start_frame,end_frame,unit", "frames", False),
+    ],
+)
+def test_a_column_that_says_another_unit_is_not_passed_over(label_file, header, unit, refused):
+    """Frames 10 to 25 would be cut from 10 to 25 seconds."""
+    path = label_file(f"label,video,{header}\nrun,a.mp4,10,25,{unit}\n")
+    if not refused:
+        assert len(read_labels(path)) == 1
+        return
+    with pytest.raises(DataError, match=f"line 2: .* says '{unit}'.*start_frame"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "end", "said"),
+    [("start,end,fps", "25", True), ("start,end,fps", "25.5", False), ("time_start,time_end,fps", "25", False)],
+)
+def test_whole_numbers_beside_a_rate_may_be_frames(label_file, header, end, said):
+    """Tools that export frame numbers give the rate beside them."""
+    notes = read_labels_and_notes(label_file(f"label,video,{header}\nrun,a.mp4,10,{end},30\n"))[1]
+    assert any("if they are frames" in note for note in notes) == said

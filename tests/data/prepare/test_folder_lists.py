@@ -130,6 +130,39 @@ def test_numbers_in_paths_get_the_names_of_classes(tmp_path: Path, names: str) -
         names_of_numbers(["000", "002"], classes)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        "name\nwave\njump\n",
+        "# classes\nwave\njump\n",
+        "Class Name\nwave\n",
+        "id,name\n0,wave\n1,jump\n",
+        "x\n0 a\n1 b\n",
+    ],
+)
+def test_a_header_is_no_class(tmp_path: Path, names: str) -> None:
+    """Each class would get the name of the one before it."""
+    (tmp_path / "names.txt").write_text(names)
+    with pytest.raises(DataError, match="seems to be a header"):
+        read_classes(tmp_path / "names.txt")
+
+
+@pytest.mark.parametrize(
+    "names", ["wave\naction painting\n", "0 name\n1 class\n", "labelling\nwave\n", "100 metres\nwave\n"]
+)
+def test_names_like_a_header_or_a_number_are_classes(tmp_path: Path, names: str) -> None:
+    (tmp_path / "names.txt").write_text(names)
+    assert len(read_classes(tmp_path / "names.txt").names) == 2
+
+
+@pytest.mark.parametrize("names", ["0 wave\n1 jump\n3 run\n", "0 wave\njump\n2 run\n", "0 wave\n1 jump\n1 run\n"])
+def test_numbers_with_a_gap_name_no_numbers(tmp_path: Path, names: str) -> None:
+    """Number 2 would be the third line, whatever that says."""
+    (tmp_path / "names.txt").write_text(names)
+    with pytest.raises(DataError, match="do not count"):
+        names_of_numbers(["0", "1", "2"], read_classes(tmp_path / "names.txt"))
+
+
 def test_a_path_is_taken_with_more_or_fewer_folders_but_never_another_file(tmp_path: Path) -> None:
     """Lists are written on other machines; names such as 001.mp4 come in each class."""
     index = PathIndex([("wave", "001.mp4"), ("jump", "001.avi"), ("x", "run", "001.mp4"), ("c.mp4",), ("c.avi",)])

@@ -1,0 +1,57 @@
+"""Finds columns of a label file that say that its times are not in the unit in which they are read."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.errors import DataError
+from common.text import quoted
+from data.labels.label_columns import Columns
+
+UNIT = re.compile(r"((time|times|timestamp)[ _-]?)?units?")
+RATE = re.compile(r"fps|(frame|sample|sampling)[ _-]?rate|framerate")
+BARE = re.compile(r"((clip|segment)[ _-]?)?(start|begin|end|stop)")  # says no unit
+SECONDS = ("s", "sec", "secs", "second", "seconds")
+FRAMES = ("f", "frm", "frame", "frames")
+# Of other values, as names of rooms or teams, nothing is said.
+OTHERS = tuple(
+    f"{word}{end}"
+    for word in ("ms", "msec", "milli", "millisecond", "us", "microsecond", "ns", "min", "minute", "h", "hour", "tick")
+    for end in ("", "s")
+)
+
+
+class OtherUnits:
+    """Looks at the rows of a label file for the unit of their times, in columns that are not read."""
+
+    def __init__(self, path: Path, columns: Columns) -> None:
+        self._path = path
+        self._columns = columns
+        unread = columns.unread if columns.unit else []
+        self._units = [place for place, name in enumerate(columns.names) if name in unread and UNIT.fullmatch(name)]
+        ours, theirs = (FRAMES, SECONDS) if columns.unit == "frames" else (SECONDS, FRAMES)
+        self._refused = {*theirs, *OTHERS} - set(ours)
+        pair = [columns.names[place] for place in (columns.start, columns.end) if place is not None]
+        is_bare = columns.unit == "seconds" and all(map(BARE.fullmatch, pair))
+        self._rates = [name for name in unread if is_bare and RATE.fullmatch(name)]
+        self._pair = " and ".join(pair)
+
+    def look(self, line: int, fields: Sequence[str]) -> None:
+        """DataError if a row says that its times are in another unit."""
+        for place in self._units:
+            if fields[place].lower().rstrip(".") in self._refused:
+                column = quoted(self._columns.names[place])
+                raise DataError(
+                    f"{self._path}, line {line}: {column} says {quoted(fields[place])}, but "
+                    f"{self._pair} are read as {self._columns.unit}; write seconds in time_start and time_end, or "
+                    "frames in start_frame and end_frame"
+                )
+
+    def note(self, whole: bool) -> list[str]:
+        """A line if the times may be frames: `whole` says whether all are whole numbers."""
+        if not self._rates or not whole:
+            return []
+        return [
+            f"{self._path}: the whole numbers in {self._pair} are read as seconds, beside {quoted(self._rates[0])}: if "
+            "they are frames, name the columns start_frame and end_frame"
+        ]
