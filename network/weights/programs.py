@@ -113,7 +113,7 @@ def read_program(path: Path) -> tuple[Program, dict[str, Any]]:
     """
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            if unpacks_to_far_more(path, archive):
+            if unpacks_to_far_more(file, archive):
                 raise DataError(f"{path} unpacks to far more bytes than it has: no exported program does")
             return _read(path, archive)
     except DataError:
