@@ -9,9 +9,12 @@ they may take about as many values as the pickle has bytes.
 import operator
 import pickle
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO
+
+import torch
 
 IGNORED = (
     "argparse.Namespace",
@@ -51,17 +54,23 @@ class Other:
 def check_pickles(file: BinaryIO, number: int = 1) -> None:
     """CallError if one of the next `number` pickles calls what it may not, or too much.
 
+    ValueError if the last one is a list that lacks a storage of the others: torch would take what is in memory for it.
     A pickle that is none, or is cut off, is left to torch, which stops at the same byte.
     """
-    for _ in range(number):
+    storages: set[str] = set()
+    for index in range(number):
         try:
-            _Reader(file).load()
+            reader = _Reader(file)
+            value = reader.load()
+            storages |= reader.storages
         except CallError:
             raise
         except RecursionError:
             raise CallError("nested tuples") from None
         except Exception:  # of any type: pickle documents few
             return
+        if index and index == number - 1 and isinstance(value, list) and not storages.issubset(value):
+            raise ValueError("it lists fewer storages than its tensors have")
 
 
 class _Reader(pickle._Unpickler):  # the one in C makes a table as large as a file says
@@ -69,6 +78,7 @@ class _Reader(pickle._Unpickler):  # the one in C makes a table as large as a fi
         super().__init__(file, encoding="utf-8")  # as torch.load
         self.file, self.start, self.values = file, file.tell(), 0
         self.stack: list[Any] = []
+        self.storages: set[str] = set()
 
     def find_class(self, module: str, name: str) -> Name:
         return Name(f"{module}.{name}".replace("__builtin__.", "builtins."))
@@ -78,6 +88,7 @@ class _Reader(pickle._Unpickler):  # the one in C makes a table as large as a fi
         is_number = isinstance(pid[2], str) and re.fullmatch("[0-9]+", pid[2])
         if not is_number and (not isinstance(pid[0], str) or pid[0] == "storage"):  # torch refuses all but storages
             raise CallError("a storage under a name that is no number")
+        self.storages.add(str(pid[2]))
         return Other()
 
     def call(self) -> None:
@@ -95,7 +106,19 @@ class _Reader(pickle._Unpickler):  # the one in C makes a table as large as a fi
         raise CallError(known.removeprefix("builtins."))
 
     def build(self) -> None:
-        self.take("a state", self.stack.pop())
+        state, value = self.stack.pop(), self.stack[-1]
+        self.take("a state", state)
+        if isinstance(value, dict):
+            self.attributes(OrderedDict, state)
+
+    def attributes(self, cls: type, state: object) -> None:
+        """CallError if attributes that an object of `cls` gets would hide those of its class, as `items`."""
+        for part in state if isinstance(state, tuple) else (state,):
+            if part is not None and type(part) is not dict:
+                raise CallError("attributes without names")
+            for name in part or ():
+                if type(name) is not str or hasattr(cls, name):
+                    raise CallError(f"the attribute {name}")
 
     def take(self, name: str, value: object) -> None:
         """Count the values that a call takes. CallError if they are too many by now."""
@@ -121,7 +144,14 @@ def _nothing(_: _Reader) -> Other:
     return Other()
 
 
-def _of_type(reader: _Reader, function: Any, _: Any, arguments: Any, __: Any) -> Any:
+def _with_state(reader: _Reader, *arguments: Any) -> Other:
+    for state in arguments[3:]:
+        reader.attributes(torch.Tensor, state)
+    return Other()
+
+
+def _of_type(reader: _Reader, function: Any, _: Any, arguments: Any, state: Any) -> Any:
+    reader.attributes(torch.Tensor, state)
     return reader.called(function, arguments)
 
 
@@ -170,7 +200,7 @@ CALLS: Mapping[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v3": _anything,
     "torch._utils._rebuild_meta_tensor_no_storage": _anything,
     "torch._utils._rebuild_parameter": _anything,
-    "torch._utils._rebuild_parameter_with_state": _anything,
+    "torch._utils._rebuild_parameter_with_state": _with_state,
     "torch._tensor._rebuild_from_type_v2": _of_type,
     "torch.nn.parameter.Parameter": _anything,
     "torch.Size": _size,

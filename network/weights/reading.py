@@ -68,12 +68,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             if kind := not_weights(head):
                 raise DamagedError(f"checkpoint {path} is {kind}")
             is_zip = head.startswith(ZIP)  # the content decides, not the name: files get renamed
-            if head[8:9] == b"{" or (path.suffix.lower() == ".safetensors" and not is_zip):
-                return read_safetensors(path)
-            if is_zip:
-                _check_zip(path, file)
+            is_safetensors = head[8:9] == b"{" or (path.suffix.lower() == ".safetensors" and not is_zip)
             try:
-                checkpoint = _load(path, file, is_zip)
+                if is_zip:
+                    _check_zip(path, file)
+                checkpoint = read_safetensors(path, file) if is_safetensors else _load(path, file, is_zip)
             finally:
                 if _state(file) != before:  # the checksums and the tensors may be of two files
                     raise DataError(f"checkpoint {path} was changed while it was read: read it again when it is whole")
@@ -210,6 +209,8 @@ def _load(path: Path, file: BinaryIO, is_zip: bool) -> Any:
 def _check_pickles(path: Path, file: BinaryIO, number: int = 1) -> None:
     try:
         check_pickles(file, number)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
     except CallError as error:
         name = str(error)
         if kind := OTHER_TENSORS.get(name):

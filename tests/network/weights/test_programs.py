@@ -4,13 +4,15 @@ import io
 import json
 import random
 import zipfile
+import zlib
 
 import pytest
 import torch
 from torch._export.serde import schema
 
-from common.errors import NetworkError, UserError
+from common.errors import DataError, NetworkError, UserError
 from network.resnet3d import Recursion
+from network.weights import programs
 from network.weights.exporting import export_program
 from network.weights.operations import (
     DTYPES,
@@ -328,3 +330,34 @@ def test_a_tensor_with_two_names_is_read():
     step = Step(torch.ops.aten.mul.Tensor, {"self": Name("a"), "other": Name("b")}, ["c"], False, [])
     program = Program(Graph([step], [Name("c")], [False]), "clips", {"a": scale, "b": scale}, (4, 32, 32))
     assert torch.equal(logits(program), scale * scale)
+
+
+def test_the_digest_is_of_the_file_that_is_read(tmp_path, exported, monkeypatch):
+    """The scores of a program got the digest of the one that replaced it meanwhile."""
+    path, content = tmp_path / "x.pt2", exported.read_bytes()
+    path.write_bytes(content)
+    read = programs._read
+
+    def replace(*arguments):
+        (tmp_path / "y.pt2").write_bytes(b"another")
+        (tmp_path / "y.pt2").replace(path)
+        return read(*arguments)
+
+    monkeypatch.setattr(programs, "_read", replace)
+    assert read_program(path)[2] == zlib.crc32(content)
+
+
+def test_a_program_that_is_written_while_it_is_read_is_refused(tmp_path, exported, monkeypatch):
+    path = tmp_path / "x.pt2"
+    path.write_bytes(exported.read_bytes())
+    read = programs._read
+
+    def overwrite(*arguments):
+        found = read(*arguments)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return found
+
+    monkeypatch.setattr(programs, "_read", overwrite)
+    with pytest.raises(DataError, match=r"x\.pt2 was changed while it was read"):
+        read_program(path)
