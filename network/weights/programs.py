@@ -34,6 +34,7 @@ from network.weights.operations import (
     returned,
     written,
 )
+from network.weights.program_size import check_size
 from network.weights.reading import unpacks_to_far_more
 
 BLOCK = 2**20
@@ -162,6 +163,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Program, dict[str, Any]
         raise NetworkError("its program gives other outputs than logits")
     shape = tuple(size["as_int"] for size in graph["tensor_values"][clips]["sizes"][2:])
     steps = _graph(graph, [*weights, clips], fixed=[*weights, clips])
+    check_size(Program(steps, clips, {name: value.to("meta") for name, value in weights.items()}, shape), shape)
     return Program(steps, clips, weights, shape), metadata if isinstance(metadata, dict) else {}
 
 
