@@ -1,6 +1,7 @@
 """Exported files, .onnx and .pt2, as networks: what `train.export` wrote runs as what it was made of."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from common.errors import DataError, NetworkError
-from common.files import reason
+from common.files import open_plain, reason
 from common.known_errors import is_of_device
 from common.logs import LOG
 from network.base import VideoNetwork, check_clips
@@ -20,6 +21,7 @@ from network.weights.onnx_parts import strange_part
 from network.weights.programs import Program, read_program
 
 SUFFIXES = (".onnx", ".pt2")
+LARGEST_ONNX = 2**31  # bytes, as the format has it
 FIELDS = ("network", "classes", "options", "videos", "content", "preprocessing")
 
 
@@ -31,6 +33,8 @@ class ExportedFile(NamedTuple):
     """As `saved_facts` has them."""
     training: dict[str, dict[str, Any]]
     checkpoint: dict[str, Any]
+    digest: str
+    """Of the bytes of the file that the network was made of; the path may have others by now."""
 
 
 class ExportedNetwork(VideoNetwork):
@@ -127,9 +131,15 @@ def read_exported(path: Path, device: torch.device) -> ExportedFile:
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     if path.suffix.lower() == ".onnx":
-        session, metadata = _onnx_session(path, device)
+        try:
+            with open_plain(path, LARGEST_ONNX) as file:
+                content = file.read()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {reason(error)}") from error
+        session, metadata = _onnx_session(path, content, device)
+        digest = zlib.crc32(content)
     else:
-        program, metadata = read_program(path)
+        program, metadata, digest = read_program(path)
     with in_file(path):
         checkpoint = _checkpoint(metadata)
         facts = saved_facts(checkpoint)
@@ -150,10 +160,10 @@ def read_exported(path: Path, device: torch.device) -> ExportedFile:
                     "export the checkpoint again"
                 )
             network = ProgramNetwork(program.to(device), facts)
-    return ExportedFile(network.eval(), facts, training, checkpoint)
+    return ExportedFile(network.eval(), facts, training, checkpoint, f"{digest:08x}")
 
 
-def _onnx_session(path: Path, device: torch.device) -> tuple[Any, dict[str, str]]:
+def _onnx_session(path: Path, content: bytes, device: torch.device) -> tuple[Any, dict[str, str]]:
     try:
         import onnxruntime
     except ImportError:
@@ -164,19 +174,16 @@ def _onnx_session(path: Path, device: torch.device) -> tuple[Any, dict[str, str]
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
     providers = [each for each in (*wanted, "CPUExecutionProvider") if each in there]
-    _check_parts(path)
+    _check_parts(path, content)
     try:
         # Without a GPU, its fallback is the same again, after lines on standard output.
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=providers, enable_fallback=len(providers) > 1
+            content, options, providers=providers, enable_fallback=len(providers) > 1
         )
         metadata = dict(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # onnxruntime's errors have no common type
         raise DataError(f"{path} is damaged, or no ONNX file ({shown(str(error), 150)})") from error
-    try:
-        how = changed(path, metadata)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}") from error
+    how = changed(content, metadata)
     if how == "damaged":
         raise DataError(
             f"{path} is damaged: its checksum is wrong; or another program has edited it: remove its metadata entry "
@@ -187,12 +194,10 @@ def _onnx_session(path: Path, device: torch.device) -> tuple[Any, dict[str, str]
     return session, metadata
 
 
-def _check_parts(path: Path) -> None:
-    """NetworkError if an .onnx has a part that `train.export` never writes; DataError if it cannot be read."""
+def _check_parts(path: Path, content: bytes) -> None:
+    """NetworkError if an .onnx has a part that `train.export` never writes; DataError if it is none."""
     try:
-        found = strange_part(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}") from error
+        found = strange_part(content)
     except ValueError as error:
         raise DataError(f"{path} is damaged, or no ONNX file ({error})") from error
     if found:

@@ -1,6 +1,5 @@
 """A trained file -> all that is needed to use it: `load_model`. Takes every file that this project writes."""
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from common.errors import DataError, NetworkError
 from common.layout import moved
 from common.normalisation import AUTO, normalisation_of
-from evaluate.exported import SUFFIXES, ExportedNetwork, read_exported
+from evaluate.exported import SUFFIXES, read_exported
 from evaluate.preprocessing import Preprocessing
 from network import VideoNetwork, create_network, load_checkpoint
 from network.sub_batch_norm import use_sub_batch_norm
@@ -37,6 +36,8 @@ class TrainedModel:
     """What the file was taken for."""
     checkpoint: dict[str, Any]
     """The other fields of the file, without weights and optimiser; those of an export are its metadata."""
+    file_digest: str = ""
+    """Of an exported file, a digest of the bytes that were read."""
 
     @property
     def training(self) -> dict[str, dict[str, Any]]:
@@ -60,10 +61,7 @@ class TrainedModel:
 
     def weights_digest(self) -> str:
         """A digest of the weights; of an exported file, one of its bytes."""
-        state = self.network.state_dict()
-        if isinstance(self.network, ExportedNetwork) or not state:
-            return f"{zlib.crc32(self.path.read_bytes()):08x}"
-        return f"{checksum(state):08x}"
+        return self.file_digest or f"{checksum(self.network.state_dict()):08x}"
 
 
 def load_model(
@@ -81,7 +79,7 @@ def load_model(
     network, or if `classes` or `normalisation` contradict it.
     """
     given = normalisation_of(normalisation)
-    path, device = Path(path), torch.device(device)
+    path, device, digest = Path(path), torch.device(device), ""
     if path.is_dir():
         raise DataError(f"{path} is a folder: give one of its checkpoints, such as *_best.pth")
     if path.suffix.lower() in SUFFIXES:
@@ -91,6 +89,7 @@ def load_model(
             raise NetworkError(f"{path} says its normalisation: leave --normalisation out")
         exported = read_exported(path, device)
         network: VideoNetwork = exported.network
+        digest = exported.digest
         checkpoint, facts, origin = exported.checkpoint, exported.facts, f"{exported.facts['name']} of this project"
     else:
         checkpoint = read_checkpoint(path)
@@ -112,7 +111,7 @@ def load_model(
         use_sub_batch_norm(network)  # it has a fast form in channels-last
     return TrainedModel(
         path, moved(network, device).eval(), _classes(path, own, classes, facts["num_classes"]), preprocessing, facts,
-        origin, rest,
+        origin, rest, digest,
     )  # fmt: skip
 
 

@@ -96,17 +96,20 @@ def run_evaluation(
     ranks: Ranks,
     folder: Path,
     pretrained: Checkpoint | None,
+    of_file: dict[str, Any],
     console: Console,
 ) -> int:
     """Score a checkpoint on the validation videos; the last line is JSON. Returns the exit status.
 
-    `folder` is the run's folder for `--resume-epoch`, `pretrained` the checkpoint of `--pretrained-3d`.
+    `folder` is the run's folder for `--resume-epoch`, `pretrained` the checkpoint of `--pretrained-3d`, and
+    `of_file` are the `checkpoint_facts` of its file.
     """
+    before = {path: checkpoint_facts(path) for path in CheckpointFolder(folder, options.network, options.keep).files()}
     device = prepare_device(options.device, options.precision, ranks, "evaluating")
     variants = tuple(dataset.specs) if isinstance(dataset, DatasetChoice) else ()
     start, options, notes = on_all_ranks(ranks, lambda: _find(options, variants, folder, pretrained))
     assert start.path is not None
-    of_file = checkpoint_facts(start.path)
+    of_file = of_file if start.path == options.pretrained_3d else before.get(start.path, {})
     for level, note in notes:
         LOG.log(level, "%s", note)
     network, videos, content, report, warnings = on_all_ranks(

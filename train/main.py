@@ -48,6 +48,7 @@ from data.labels.splits import Splits, load_splits
 from data.loading.loader import BatchLoader
 from evaluate.known_videos import Contents, agreed_contents, is_first_of_machine
 from evaluate.progress import EvaluationProgress
+from evaluate.results.checkpoint_file import checkpoint_facts
 from network import VideoNetwork, create_network
 from network.activation_checkpointing import checkpoint_activations
 from network.kernels.use import description_of_kernels
@@ -218,6 +219,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
     """All that comes before the first step; or, with --evaluate, the evaluation and its exit status."""
     console = make_console()
     start_logging(console, ranks.is_first, options.debug_mode)
+    of_file = checkpoint_facts(options.pretrained_3d) if options.pretrained_3d else {}  # before it is read
     pretrained, options, notes = on_all_ranks(ranks, lambda: _read_pretrained(options))
     spec = spec_of(dataset, options)
     folder = run_folder_of(options, spec)
@@ -227,7 +229,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
             on_all_ranks(ranks, lambda: ranks.is_first and run_folder.open_log())
         if "track" in options.given:
             LOG.warning("--track has no effect with --evaluate")
-        return run_evaluation(options, dataset, ranks, folder, pretrained, console)
+        return run_evaluation(options, dataset, ranks, folder, pretrained, of_file, console)
     on_all_ranks(ranks, lambda: ranks.is_first and check_tracker(options.track))
     on_all_ranks(ranks, lambda: ranks.is_first and run_folder.lock_if_there())
     for level, note in notes:

@@ -29,23 +29,22 @@ def seal(path: Path) -> None:
         file.write(value)
 
 
-def changed(path: Path, metadata: Mapping[str, str]) -> str:
+def changed(content: bytes, metadata: Mapping[str, str]) -> str:
     """Whether a file that has this metadata is as it was written: "" if so, or if it has no checksum.
 
     "damaged" if it has other bytes; "edited" if its size is another one, too, or the entry is written in another way:
-    a program has written it anew. One that keeps the size cannot be told from damage. OSError.
+    a program has written it anew. One that keeps the size cannot be told from damage.
     """
     if CHECKSUM not in metadata:
         return ""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        at, value = _place_and_value(content)
-        found = content[at : at + len(EMPTY)]
+    at, value = _place_and_value(content)
+    found = content[at : at + len(EMPTY)]
     if not at or found[SIZE:] != value[SIZE:]:
         return "edited"
     return "" if found == value else "damaged"
 
 
-def _place_and_value(content: mmap.mmap) -> tuple[int, bytes]:
+def _place_and_value(content: bytes | mmap.mmap) -> tuple[int, bytes]:
     """Where the entry's value begins, 0 if there is none, and what it must be."""
     at = content.rfind(_BEFORE) + len(_BEFORE)
     if at < len(_BEFORE):
@@ -56,7 +55,7 @@ def _place_and_value(content: mmap.mmap) -> tuple[int, bytes]:
     return at, f'"{checksum:08x}:{len(content):012d}"'.encode()
 
 
-def _crc(content: mmap.mmap, start: int, end: int, checksum: int) -> int:
+def _crc(content: bytes | mmap.mmap, start: int, end: int, checksum: int) -> int:
     for begin in range(start, end, BLOCK):
         checksum = zlib.crc32(content[begin : min(begin + BLOCK, end)], checksum)
     return checksum

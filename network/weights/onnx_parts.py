@@ -3,9 +3,7 @@
 An .onnx file is a protobuf message: fields, each with a number and a value, of which some are messages themselves.
 """
 
-import mmap
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 NUMBER, EIGHT_BYTES, MESSAGE, FOUR_BYTES = 0, 1, 2, 5  # how a field's value is written
 
@@ -23,20 +21,16 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor: where in which file its values are, and whether they are there
 
 
-def strange_part(path: Path) -> str:
+def strange_part(content: bytes) -> str:
     """What an .onnx file has that would make it another network, or one without end; "" if it has no such part.
 
     Weights in a file beside it may change while the .onnx stays as it is: neither a checksum nor a digest tells. A node
-    with a graph is a loop or a branch, and a loop may have no end. OSError; ValueError if the file is cut or no ONNX.
+    with a graph is a loop or a branch, and a loop may have no end. ValueError if the file is cut or no ONNX.
     """
-    with path.open("rb") as file:
-        if not file.read(1):
-            return ""
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _strange(content, 0, len(content), "model")
+    return _strange(content, 0, len(content), "model")
 
 
-def _strange(content: mmap.mmap, start: int, end: int, message: str) -> str:
+def _strange(content: bytes, start: int, end: int, message: str) -> str:
     for field, begin, stop, number in _fields(content, start, end):
         if message == "tensor" and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and number)):
             return "weights in another file"
@@ -48,7 +42,7 @@ def _strange(content: mmap.mmap, start: int, end: int, message: str) -> str:
     return ""
 
 
-def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _fields(content: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """The number of each field; where its message begins and ends, both 0 if it is none; and its value as a number."""
     at = start
     while at < end:
@@ -69,7 +63,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
             raise ValueError(f"a part of unknown kind {kind}")
 
 
-def _varint(content: mmap.mmap, at: int, end: int) -> tuple[int, int]:
+def _varint(content: bytes, at: int, end: int) -> tuple[int, int]:
     """A whole number, seven bits a byte, and where the next value begins."""
     value = 0
     for shift in range(0, 70, 7):

@@ -1,61 +1,215 @@
-"""Calls in a pickle of weights that make any number of bytes of a few, found before torch makes them.
+"""What a pickle of weights may call: all else is refused before torch reads it.
 
-torch.load(weights_only=True) runs no code of a file, but it allows two such calls: bytearray(N), and encode(text,
-codec) of _codecs, by which protocol 2 (PEP 307) writes bytes. Codecs other than Latin-1 double a text, or take hours.
+torch.load(weights_only=True) runs no code of a file, but it makes any number of bytes of a few, or works for hours: a
+list that is recalled becomes a new set again and again, a value that stands for a billion is copied. So a pickle is
+read here first, with stand-ins for what it makes. Each call must be one of `CALLS`, as pickle writes it, and together
+they may take about as many values as the pickle has bytes.
 """
 
-import pickletools
+import operator
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO
 
-ENCODE = "_codecs encode"
-LATIN_1 = ("latin1", "latin-1")
-PUT, GET = ("BINPUT", "LONG_BINPUT"), ("BINGET", "LONG_BINGET")
-NAME, TEXT = "GLOBAL", "BINUNICODE"
-CALL = ("TUPLE2", "REDUCE")  # the operations behind a name and two arguments
-Made = tuple[str, str]  # the operation that made a value, and its name or text
+import torch
+
+IGNORED = (
+    "argparse.Namespace",
+    "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
+    "numpy.ndarray", "numpy.dtype",
+    "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath",
+    "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
+)  # fmt: skip
+"""Scripts of others save their arguments and best scores beside the weights. What these would make is dropped."""
+
+VALUES_PER_BYTE, FREE_VALUES = 2, 2**16  # that the calls of a pickle may take
+LONGEST_NAME = 64  # characters of a device
+TENSOR_TYPE = re.compile(r"torch\.(cuda\.)?[A-Za-z0-9]*Tensor")
+
+# The operations of torch's reader, which stops at others.
+OPERATIONS = [getattr(pickle, name)[0] for name in (
+    "APPEND", "APPENDS", "BINFLOAT", "BINGET", "BININT", "BININT1", "BININT2", "BINPERSID", "BINPUT", "BINUNICODE",
+    "EMPTY_DICT", "EMPTY_LIST", "EMPTY_SET", "EMPTY_TUPLE", "GLOBAL", "LONG1", "LONG_BINGET", "LONG_BINPUT", "MARK",
+    "NEWFALSE", "NEWTRUE", "NONE", "SETITEM", "SETITEMS", "SHORT_BINSTRING", "STOP", "TUPLE", "TUPLE1", "TUPLE2",
+    "TUPLE3",
+)]  # fmt: skip
 
 
-class LargeError(Exception):
-    """A pickle that would take far more memory or time than its bytes; the message names the call that does."""
+class CallError(Exception):
+    """A pickle calls what no file of weights calls, or with far more values than it has; the message names the call."""
+
+
+class Name(str):
+    """Stands for a function or class, `module.name`."""
+
+
+class Other:
+    """Stands for any other value: a storage, a tensor."""
 
 
 def check_pickles(file: BinaryIO, number: int = 1) -> None:
-    """LargeError if one of the next `number` pickles makes a bytearray, or calls encode otherwise than for bytes.
+    """CallError if one of the next `number` pickles calls what it may not, or too much.
 
-    A pickle that is none, or is cut off, is left to torch. So are operations that torch does not know: it stops there.
+    ValueError if the last one is a list that lacks a storage of the others: torch would take what is in memory for it.
+    A pickle that is none, or is cut off, is left to torch, which stops at the same byte.
     """
-    for _ in range(number):
+    storages: set[str] = set()
+    for index in range(number):
         try:
-            _check(file)
-        except (ValueError, LookupError, OverflowError, MemoryError):  # MemoryError: of a length that the file says
+            reader = _Reader(file)
+            value = reader.load()
+            storages |= reader.storages
+        except CallError:
+            raise
+        except RecursionError:
+            raise CallError("nested tuples") from None
+        except Exception:  # of any type: pickle documents few
             return
+        if index and index == number - 1 and isinstance(value, list) and not storages.issubset(value):
+            raise ValueError("it lists fewer storages than its tensors have")
 
 
-def _check(file: BinaryIO) -> None:
-    memo: dict[int, Made] = {}
-    made: Made = ("", "")  # the value on top of the stack
-    call: list[Made] | None = None  # what followed the name encode so far
-    argument: Any
-    for operation, argument, _ in pickletools.genops(file):
-        kind = operation.name
-        if kind in PUT:
-            memo[argument] = made
-            continue
-        made = memo[argument] if kind in GET else (kind, str(argument) if kind in (NAME, TEXT) else "")
-        if kind == NAME and made[1].endswith(" bytearray"):
-            raise LargeError("bytearray")
-        if call is not None:
-            # A text that is recalled would be encoded again and again; of one letter, Python has only one.
-            call.append(made if kind not in GET or len(call) == 1 or len(made[1]) == 1 else (kind, ""))
-            if not _is_of_bytes(call):
-                raise LargeError(ENCODE)
-            call = None if len(call) == 4 else call
-        elif made == (NAME, ENCODE):
-            call = []
+class _Reader(pickle._Unpickler):  # the one in C makes a table as large as a file says
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, encoding="utf-8")  # as torch.load
+        self.file, self.start, self.values = file, file.tell(), 0
+        self.stack: list[Any] = []
+        self.storages: set[str] = set()
+
+    def find_class(self, module: str, name: str) -> Name:
+        return Name(f"{module}.{name}".replace("__builtin__.", "builtins."))
+
+    def persistent_load(self, pid: Any) -> Other:
+        # torch finds one part of an archive under many keys: in capitals, or with more behind a zero byte.
+        is_number = isinstance(pid[2], str) and re.fullmatch("[0-9]+", pid[2])
+        if not is_number and (not isinstance(pid[0], str) or pid[0] == "storage"):  # torch refuses all but storages
+            raise CallError("a storage under a name that is no number")
+        self.storages.add(str(pid[2]))
+        return Other()
+
+    def call(self) -> None:
+        arguments, name = self.stack.pop(), self.stack.pop()
+        self.stack.append(self.called(name, arguments))
+
+    def called(self, name: object, arguments: object) -> Any:
+        """What stands for the result of a call."""
+        known = name if isinstance(name, Name) else Name("a value that is no function")
+        self.take(known, arguments)
+        call = CALLS.get(known) or (_nothing if TENSOR_TYPE.fullmatch(known) else None)
+        if call and isinstance(arguments, tuple):
+            with suppress(TypeError):  # of other arguments
+                return call(self, *arguments)
+        raise CallError(known.removeprefix("builtins."))
+
+    def build(self) -> None:
+        state, value = self.stack.pop(), self.stack[-1]
+        self.take("a state", state)
+        if isinstance(value, dict):
+            self.attributes(OrderedDict, state)
+
+    def attributes(self, cls: type, state: object) -> None:
+        """CallError if attributes that an object of `cls` gets would hide those of its class, as `items`."""
+        for part in state if isinstance(state, tuple) else (state,):
+            if part is not None and type(part) is not dict:
+                raise CallError("attributes without names")
+            for name in part or ():
+                if type(name) is not str or hasattr(cls, name):
+                    raise CallError(f"the attribute {name}")
+
+    def take(self, name: str, value: object) -> None:
+        """Count the values that a call takes. CallError if they are too many by now."""
+        self.values += 1 + len(value) if isinstance(value, list | tuple | dict | set) else 1
+        if self.values > VALUES_PER_BYTE * (self.file.tell() - self.start) + FREE_VALUES:
+            raise CallError(name.removeprefix("builtins."))
+        for item in value if isinstance(value, tuple) else ():
+            self.take(name, item)
+
+    def protocol(self) -> None:
+        self.file.read(1)  # torch takes any
+
+    dispatch = {code: pickle._Unpickler.dispatch[code] for code in OPERATIONS}
+    dispatch |= {pickle.PROTO[0]: protocol, pickle.REDUCE[0]: call}  # type: ignore[dict-item]
+    dispatch |= {pickle.NEWOBJ[0]: call, pickle.BUILD[0]: build}  # type: ignore[dict-item]
 
 
-def _is_of_bytes(call: list[Made]) -> bool:
-    """Whether a call of encode begins as pickle writes it for bytes: a text, Latin-1, and the call."""
-    kinds = [kind for kind, _ in call]
-    codec = [text for _, text in call[1:2]]
-    return kinds == [TEXT, TEXT, *CALL][: len(kinds)] and all(text in LATIN_1 for text in codec)
+def _anything(_: _Reader, *__: Any) -> Other:
+    return Other()
+
+
+def _nothing(_: _Reader) -> Other:
+    return Other()
+
+
+def _with_state(reader: _Reader, *arguments: Any) -> Other:
+    for state in arguments[3:]:
+        reader.attributes(torch.Tensor, state)
+    return Other()
+
+
+def _of_type(reader: _Reader, function: Any, _: Any, arguments: Any, state: Any) -> Any:
+    reader.attributes(torch.Tensor, state)
+    return reader.called(function, arguments)
+
+
+def _mapping(_: _Reader, items: Any = ()) -> dict[Any, Any]:
+    if type(items) not in (list, tuple, dict):
+        raise TypeError
+    return dict.fromkeys(range(len(items)))
+
+
+def _ordered(reader: _Reader, items: Any = ()) -> dict[Any, Any]:
+    if not all(type(pair) in (list, tuple) for pair in items):  # as Python 2 wrote it
+        raise TypeError
+    return _mapping(reader, items)
+
+
+def _set(_: _Reader, items: Any = ()) -> Other:
+    if type(items) is not list:
+        raise TypeError
+    return Other()
+
+
+def _size(_: _Reader, items: Any = ()) -> tuple[int, ...]:
+    if type(items) not in (list, tuple):
+        raise TypeError
+    return tuple(map(operator.index, items))
+
+
+def _plain(_: _Reader, *values: Any) -> Other:
+    if not all(type(value) in (int, float) or (type(value) is str and len(value) < LONGEST_NAME) for value in values):
+        raise TypeError
+    return Other()
+
+
+def _bytes(reader: _Reader, text: Any, codec: Any) -> Other:
+    """As protocol 2 (PEP 307) writes bytes. Other codecs double a text, or take hours."""
+    if type(text) is not str or codec not in ("latin1", "latin-1"):
+        raise TypeError
+    if len(text) > 1:  # of one letter, Python has only one text, which is recalled
+        reader.take("_codecs.encode", [None] * len(text))
+    return Other()
+
+
+CALLS: Mapping[str, Callable[..., Any]] = {
+    "torch._utils._rebuild_tensor": _anything,
+    "torch._utils._rebuild_tensor_v2": _anything,
+    "torch._utils._rebuild_tensor_v3": _anything,
+    "torch._utils._rebuild_meta_tensor_no_storage": _anything,
+    "torch._utils._rebuild_parameter": _anything,
+    "torch._utils._rebuild_parameter_with_state": _with_state,
+    "torch._tensor._rebuild_from_type_v2": _of_type,
+    "torch.nn.parameter.Parameter": _anything,
+    "torch.Size": _size,
+    "torch.device": _plain,
+    "torch.serialization._get_layout": _plain,
+    "collections.OrderedDict": _ordered,
+    "collections.Counter": _mapping,
+    "builtins.set": _set,
+    "builtins.complex": _plain,
+    "_codecs.encode": _bytes,
+    **dict.fromkeys(IGNORED, _anything),
+}

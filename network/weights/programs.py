@@ -6,7 +6,9 @@ those of `OPERATIONS` are called, and its weights are bytes.
 """
 
 import json
+import os
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -32,8 +34,10 @@ from network.weights.operations import (
     returned,
     written,
 )
+from network.weights.program_size import check_size
 from network.weights.reading import unpacks_to_far_more
 
+BLOCK = 2**20
 LARGEST_JSON = 2**26
 """Most bytes of one of the archive's JSON files; the deepest network has a graph of some megabytes."""
 
@@ -106,16 +110,25 @@ class Program(nn.Module):
         return cast(Tensor, logits)
 
 
-def read_program(path: Path) -> tuple[Program, dict[str, Any]]:
-    """The program of a .pt2 file and the metadata that `export_program` was given.
+def read_program(path: Path) -> tuple[Program, dict[str, Any], int]:
+    """The program of a .pt2 file, the metadata that `export_program` was given, and the CRC-32 of the file.
 
     DataError if the file is damaged or has no program; NetworkError if `export_program` cannot have written it.
     """
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            if unpacks_to_far_more(path, archive):
+            if unpacks_to_far_more(file, archive):
                 raise DataError(f"{path} unpacks to far more bytes than it has: no exported program does")
-            return _read(path, archive)
+            before = os.fstat(file.fileno())
+            program, metadata = _read(path, archive)
+            file.seek(0)
+            digest = 0
+            while block := file.read(BLOCK):
+                digest = zlib.crc32(block, digest)
+            after = os.fstat(file.fileno())
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise DataError(f"{path} was changed while it was read: read it again when it is whole")
+            return program, metadata, digest
     except DataError:
         raise
     except NetworkError as error:
@@ -150,6 +163,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Program, dict[str, Any]
         raise NetworkError("its program gives other outputs than logits")
     shape = tuple(size["as_int"] for size in graph["tensor_values"][clips]["sizes"][2:])
     steps = _graph(graph, [*weights, clips], fixed=[*weights, clips])
+    check_size(Program(steps, clips, {name: value.to("meta") for name, value in weights.items()}, shape), shape)
     return Program(steps, clips, weights, shape), metadata if isinstance(metadata, dict) else {}
 
 

@@ -14,7 +14,7 @@ from common.errors import DataError
 from common.files import reason
 from network.weights.facts import shown
 from network.weights.kinds import HEAD, not_a_file, not_weights
-from network.weights.pickles import LargeError, check_pickles
+from network.weights.pickles import IGNORED, CallError, check_pickles
 from network.weights.safetensors_file import read_safetensors
 
 BLOCK = 2**20  # bytes read at a time while checksums are computed
@@ -24,6 +24,11 @@ ZIP, ZIP_END, ZIP64_LOCATOR = b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x07"
 HEADER = 30  # bytes before an entry's name and extra field, whose lengths are the last four of them
 FARTHEST_END = 2**16 + 22  # bytes from a zip file's end to its record of the end, which a comment may follow
 MOST_UNPACKED = 8  # times the bytes of the file
+OTHER_TENSORS = {
+    "torch._utils._rebuild_sparse_tensor": "sparse",
+    "torch._utils._rebuild_qtensor": "quantised",
+    "torch._utils._rebuild_nested_tensor": "nested",
+}  # by what makes them
 LEGACY_PICKLES = 5  # of a file of torch before 1.6, before its tensors
 
 
@@ -42,17 +47,6 @@ class _Ignored:
 
     def __setstate__(self, state: object) -> None:
         pass
-
-
-# Scripts of others save their arguments and best scores beside the weights.
-IGNORED = (
-    "argparse.Namespace",
-    "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
-    "numpy.ndarray", "numpy.dtype",
-    "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath",
-    "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
-)  # fmt: skip
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -74,12 +68,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             if kind := not_weights(head):
                 raise DamagedError(f"checkpoint {path} is {kind}")
             is_zip = head.startswith(ZIP)  # the content decides, not the name: files get renamed
-            if head[8:9] == b"{" or (path.suffix.lower() == ".safetensors" and not is_zip):
-                return read_safetensors(path)
-            if is_zip:
-                _check_zip(path, file)
+            is_safetensors = head[8:9] == b"{" or (path.suffix.lower() == ".safetensors" and not is_zip)
             try:
-                checkpoint = _load(path, file, is_zip)
+                if is_zip:
+                    _check_zip(path, file)
+                checkpoint = read_safetensors(path, file) if is_safetensors else _load(path, file, is_zip)
             finally:
                 if _state(file) != before:  # the checksums and the tensors may be of two files
                     raise DataError(f"checkpoint {path} was changed while it was read: read it again when it is whole")
@@ -91,13 +84,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_plainly(path: Path) -> Any:
-    """What torch loads of a checkpoint, with its tensors left on the disk and without a check of their checksums.
+    """What torch loads of a checkpoint, with tensors that have no values and without a check of their checksums.
 
     For a look at its plain fields. DataError, OSError, or an error that torch.load and zipfile do not document.
     """
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-        _check_parts(path, file, archive)
-    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    with path.open("rb") as file:
+        with zipfile.ZipFile(file) as archive:
+            _check_parts(path, file, archive)
+        file.seek(0)
+        return torch.load(file, map_location="meta", weights_only=True)
 
 
 def _state(file: BinaryIO) -> tuple[int, int]:
@@ -139,16 +134,16 @@ def _check_parts(path: Path, file: BinaryIO, archive: zipfile.ZipFile) -> None:
         raise DataError(f"checkpoint {path} is a program of torch.jit.save: save its state_dict() with torch.save")
     if why := _ambiguous(file, archive):
         raise _damaged(path, why)
-    if unpacks_to_far_more(path, archive):
+    if unpacks_to_far_more(file, archive):
         raise DataError(f"checkpoint {path} unpacks to far more bytes than it has: no weights compress so well")
     pickles = [entry for entry in entries if entry.filename.lower().endswith("data.pkl")]
     for entry in pickles:
         _check_pickles(path, _content(file, archive, entry))
 
 
-def unpacks_to_far_more(path: Path, archive: zipfile.ZipFile) -> bool:
+def unpacks_to_far_more(file: BinaryIO, archive: zipfile.ZipFile) -> bool:
     """Whether an archive's parts are far larger than its file. torch compresses none; others' tools save a little."""
-    return archives.unpacks_to_far_more(archive, path.stat().st_size, MOST_UNPACKED)
+    return archives.unpacks_to_far_more(archive, os.fstat(file.fileno()).st_size, MOST_UNPACKED)
 
 
 def _ambiguous(file: BinaryIO, archive: zipfile.ZipFile) -> str:
@@ -214,8 +209,13 @@ def _load(path: Path, file: BinaryIO, is_zip: bool) -> Any:
 def _check_pickles(path: Path, file: BinaryIO, number: int = 1) -> None:
     try:
         check_pickles(file, number)
-    except LargeError as error:
-        raise _other_objects(path, shown(str(error))) from None
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
+    except CallError as error:
+        name = str(error)
+        if kind := OTHER_TENSORS.get(name):
+            raise DataError(f"checkpoint {path} holds {kind} tensors: save them as plain ones") from None
+        raise _other_objects(path, shown(name)) from None
 
 
 def _content(file: BinaryIO, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:

@@ -67,7 +67,8 @@ def checksum(tensors: Mapping[str, Tensor]) -> int:
     crc = 0
     for name, tensor in tensors.items():
         if not not_plain(tensor) and tensor.device.type != "meta":
-            values = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data
+            whole = tensor.detach().cpu().resolve_conj().resolve_neg()
+            values = whole.reshape(-1).view(torch.uint8).numpy().data
             crc = zlib.crc32(values, zlib.crc32(name.encode(errors="surrogatepass"), crc))
     return crc
 

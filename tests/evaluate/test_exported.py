@@ -3,12 +3,14 @@
 import json
 import logging
 import random
+import zlib
 
 import pytest
 import torch
 
 from common.errors import UserError
 from evaluate.exported import read_exported
+from evaluate.model import load_model
 from network.resnet3d import Recursion
 from network.weights.exporting import export_onnx
 from network.weights.onnx_parts import strange_part
@@ -94,7 +96,7 @@ def test_weights_in_another_file_are_refused(tmp_path, exported):
 
 
 @pytest.mark.parametrize("place", ["initializer", "constant", "function", "sparse", "attribute of a function"])
-def test_weights_in_another_file_are_found_at_any_place(tmp_path, place):
+def test_weights_in_another_file_are_found_at_any_place(place):
     outside = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
     outside.external_data.add(key="location", value="w.data")
     constant = onnx.helper.make_node("Constant", [], ["w"], value=outside)
@@ -109,8 +111,16 @@ def test_weights_in_another_file_are_found_at_any_place(tmp_path, place):
         model.graph.sparse_initializer.add().values.CopyFrom(outside)
     else:
         model.functions.add(name="f").attribute_proto.append(constant.attribute[0])
-    (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
-    assert strange_part(tmp_path / "x.onnx") == "weights in another file"
+    assert strange_part(model.SerializeToString()) == "weights in another file"
+
+
+def test_the_digest_is_of_the_file_that_is_evaluated(tmp_path, exported):
+    """A file that was exported again while the dataset was scanned gave its digest to the scores of the one before."""
+    path = tmp_path / "x.onnx"
+    path.write_bytes(exported.read_bytes())
+    model = load_model(path)
+    path.write_bytes(b"another")
+    assert model.weights_digest() == f"{zlib.crc32(exported.read_bytes()):08x}"
 
 
 def test_a_loop_is_refused(tmp_path, exported):

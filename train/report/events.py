@@ -15,6 +15,7 @@ from common.files import open_plain
 
 LARGEST = 2**32  # bytes of an event file
 LARGEST_RECORD = 2**24
+MOST_POINTS = 1_000_000  # that are asked for; they take half a minute
 HEAD = struct.Struct("<QI")
 RESTART = b"\x3a\x02\x08\x01"  # in an Event: session_log {status: START}, as SummaryWriter(purge_step=...) writes it
 START = 1  # SessionLog.START: points of this step and later ones are dropped
@@ -31,7 +32,8 @@ def event_files(folder: Path) -> list[Path]:
 def read_scalars(files: Sequence[Path], tags: Sequence[str]) -> dict[str, Points]:
     """The points of each scalar whose name begins with one of `tags`, by step; a resumed run replaces later ones.
 
-    DataError if a file is damaged, OSError if it cannot be read. The end of a file may be missing: a run writes it.
+    DataError if a file is damaged, or they are more than MOST_POINTS; OSError if it cannot be read. The end of a file
+    may be missing: a run writes it.
     """
     from google.protobuf.message import DecodeError  # not needed by other commands
     from tensorboard.compat.proto.event_pb2 import Event
@@ -53,6 +55,8 @@ def read_scalars(files: Sequence[Path], tags: Sequence[str]) -> dict[str, Points
             for value in event.summary.value:
                 if value.tag and value.tag.startswith(tuple(tags)) and value.HasField("simple_value"):
                     entries.append((value.tag, event.step, value.simple_value, event.wall_time))
+            if len(entries) > MOST_POINTS:
+                raise DataError(f"{path}: more than {MOST_POINTS:,} points of {' and '.join(tags)}, too many to show")
     found = _latest(entries)
     return {tag: [(step, *point) for step, point in sorted(points.items())] for tag, points in found.items() if points}
 

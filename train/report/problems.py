@@ -12,7 +12,8 @@ from common.errors import DataError
 from common.files import open_plain_text, reason
 from common.text import shortened
 
-LARGEST_TEXT = 2**26  # bytes of a CSV or JSON file that is read
+LARGEST_TEXT = 2**26  # bytes of a CSV file that is read
+LARGEST_JSON = 2**23  # bytes of a JSON file, which takes up to 25 times as much memory
 MOST_ROWS = 200_000
 LARGEST_NUMBER = 1e100
 
@@ -54,7 +55,7 @@ def inside(run: Path, path: Path) -> Path:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; ValueError if it has none, OSError if it cannot be read."""
-    with open_plain_text(path, LARGEST_TEXT) as file:
+    with open_plain_text(path, LARGEST_JSON) as file:
         try:
             value = json.load(file)
         except ValueError as error:
@@ -77,12 +78,12 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
                 if cells and len(cells) != len(head):
                     raise DataError(f"{path}: line {reader.line_num} has {len(cells)} cells and the header {len(head)}")
                 rows += [dict(zip(head, cells, strict=True))] if cells else []
+                if len(rows) > MOST_ROWS:
+                    raise DataError(f"{path} has more than {MOST_ROWS:,} rows, which are too many to show")
     except DataError:
         raise
     except (ValueError, csv.Error) as error:  # ValueError: no UTF-8
         raise DataError(f"{path} is damaged ({shortened(str(error), 120)})") from None
-    if len(rows) > MOST_ROWS:
-        raise DataError(f"{path} has {len(rows):,} rows, and at most {MOST_ROWS:,} are expected")
     return rows
 
 

@@ -4,13 +4,15 @@ import io
 import json
 import random
 import zipfile
+import zlib
 
 import pytest
 import torch
 from torch._export.serde import schema
 
-from common.errors import NetworkError, UserError
+from common.errors import DataError, NetworkError, UserError
 from network.resnet3d import Recursion
+from network.weights import programs
 from network.weights.exporting import export_program
 from network.weights.operations import (
     DTYPES,
@@ -22,6 +24,7 @@ from network.weights.operations import (
     check_lstm,
     operation_of,
 )
+from network.weights.program_size import check_size
 from network.weights.programs import Graph, Name, Program, Step, read_program
 from tests.tiny_network import TinyNetwork
 
@@ -328,3 +331,59 @@ def test_a_tensor_with_two_names_is_read():
     step = Step(torch.ops.aten.mul.Tensor, {"self": Name("a"), "other": Name("b")}, ["c"], False, [])
     program = Program(Graph([step], [Name("c")], [False]), "clips", {"a": scale, "b": scale}, (4, 32, 32))
     assert torch.equal(logits(program), scale * scale)
+
+
+def test_the_digest_is_of_the_file_that_is_read(tmp_path, exported, monkeypatch):
+    """The scores of a program got the digest of the one that replaced it meanwhile."""
+    path, content = tmp_path / "x.pt2", exported.read_bytes()
+    path.write_bytes(content)
+    read = programs._read
+
+    def replace(*arguments):
+        (tmp_path / "y.pt2").write_bytes(b"another")
+        (tmp_path / "y.pt2").replace(path)
+        return read(*arguments)
+
+    monkeypatch.setattr(programs, "_read", replace)
+    assert read_program(path)[2] == zlib.crc32(content)
+
+
+def test_a_program_that_is_written_while_it_is_read_is_refused(tmp_path, exported, monkeypatch):
+    path = tmp_path / "x.pt2"
+    path.write_bytes(exported.read_bytes())
+    read = programs._read
+
+    def overwrite(*arguments):
+        found = read(*arguments)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return found
+
+    monkeypatch.setattr(programs, "_read", overwrite)
+    with pytest.raises(DataError, match=r"x\.pt2 was changed while it was read"):
+        read_program(path)
+
+
+@pytest.mark.parametrize("operation", ["expand", "cat"])
+def test_a_program_that_computes_far_more_than_any_network_is_refused(operation):
+    """One small node took days, or all memory, before the first video was scored."""
+
+    def program(clips):
+        for _ in range(40):
+            clips = clips.expand(10**12, *clips.shape[1:]).amax(0) if operation == "expand" else torch.cat([clips] * 2)
+
+    with pytest.raises(NetworkError, match=rf"computes far more than any network here, by aten\.{operation}"):
+        check_size(program, (4, 32, 32))
+    check_size(lambda clips: clips.sum(), (300, 312, 312))
+
+
+def test_a_program_cannot_hide_how_much_it_computes(tmp_path, exported):
+    """The shape of its clips is what the file says."""
+
+    def longer(model):
+        name = model["graph_module"]["signature"]["input_specs"][-1]["user_input"]["arg"]["as_tensor"]["name"]
+        model["graph_module"]["graph"]["tensor_values"][name]["sizes"][2] = {"as_int": 10**7}
+        return model
+
+    with pytest.raises(NetworkError, match="far more"):
+        read_program(changed(tmp_path / "x.pt2", exported, {MODEL: longer}))

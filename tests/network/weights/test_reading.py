@@ -1,6 +1,7 @@
 """Files of weights that other programs wrote."""
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from safetensors.torch import save_file
 
 from common.errors import DataError
 from network import create_network, load_checkpoint
+from network.weights import reading, safetensors_file
 from network.weights.reading import read_checkpoint
+from network.weights.safetensors_file import read_safetensors
 from tests.network.weights.exported import network_of
 
 
@@ -125,3 +128,58 @@ def test_a_file_that_a_run_replaces_meanwhile_is_read_whole(tmp_path, monkeypatc
 
     monkeypatch.setattr(torch, "load", replace)
     assert not read_checkpoint(path)["a"].any()
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.5])
+def test_safetensors_that_are_overwritten_later_stay_as_they_were(tmp_path, kept):
+    """Weights whose checksum was right became those of the new file, without a word, or the process was killed."""
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.ones(10_000)}, path)
+    weights = read_checkpoint(path)["a"]
+    with path.open("r+b") as file:
+        file.truncate(int(kept * path.stat().st_size))
+        file.seek(200)
+        file.write(bytes(10_000))
+    assert (weights == 1).all()
+
+
+def test_safetensors_that_are_written_while_they_are_read_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.ones(10_000)}, path)
+
+    def overwrite(*arguments):
+        with path.open("r+b") as file:
+            file.write(path.read_bytes() + b"more")
+        return read_safetensors(*arguments)
+
+    monkeypatch.setattr(reading, "read_safetensors", overwrite)
+    with pytest.raises(DataError, match=r"x\.safetensors was changed while it was read"):
+        read_checkpoint(path)
+
+
+def test_safetensors_of_all_types_are_read(tmp_path):
+    """They are read here byte by byte, not by safetensors, which maps the file."""
+    types = list(safetensors_file.DTYPES.values())
+    weights = {f"w{number}": torch.arange(6).reshape(2, 3).to(dtype) for number, dtype in enumerate(types)}
+    weights |= {"scalar": torch.tensor(3.0), "empty": torch.zeros(0, 4), "a": torch.ones(1, dtype=torch.bool)}
+    save_file(weights, tmp_path / "x.safetensors")
+    read = read_checkpoint(tmp_path / "x.safetensors")
+    assert read.keys() == weights.keys()
+    for name, tensor in weights.items():
+        assert read[name].dtype == tensor.dtype and torch.equal(read[name].float(), tensor.float()), name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [4]}, {"shape": [-3]}, {"data_offsets": [0, 16]}, {"data_offsets": [4, 16]}, {"dtype": "F7"},
+        {"data_offsets": [0, 2**40], "shape": [2**38]}, {"shape": [1] * 100}, {"shape": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_safetensors_that_contradict_themselves_are_refused(tmp_path, change):
+    header = {"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]} | change}
+    text = json.dumps(header).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(12))
+    with pytest.raises(DataError, match=r"x\.safetensors is damaged, or no safetensors file"):
+        read_checkpoint(tmp_path / "x.safetensors")

@@ -18,3 +18,9 @@ def test_a_checksum_changes_with_every_name_and_value():
     assert len(sums) == 5
     assert checksum({"a": torch.ones(3, 2).T}) == checksum({"a": torch.ones(2, 3)})
     assert checksum(weights | {"s": torch.eye(2).to_sparse()}) == checksum(weights)
+
+
+def test_a_tensor_of_negative_sign_has_the_checksum_of_its_values():
+    """torch keeps some signs and conjugates apart from the values, and files have them: a traceback of a training."""
+    value = torch._neg_view(torch.ones(3))
+    assert checksum({"a": value}) == checksum({"a": -torch.ones(3)})

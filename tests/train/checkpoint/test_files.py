@@ -297,7 +297,7 @@ def test_a_look_at_a_small_checkpoint_does_not_take_all_memory(tmp_path):
     saved = {"position": {"epoch": 1, "step": 0}, "progress": {}, "run_key": "other", "format": 1}
     torch.save(saved, tmp_path / "x.pth")
     assert is_foreign(tmp_path / "x.pth", {"run_key": "mine"})
-    content = pickle.dumps(saved | {"large": bytearray}, protocol=2)
+    content = pickle.dumps(saved | {"large": bytearray(9)}, protocol=2)
     with zipfile.ZipFile(tmp_path / "x.pth") as archive, zipfile.ZipFile(tmp_path / "y.pth", "w") as copy:
         for entry in archive.infolist():
             copy.writestr(entry.filename, content if entry.filename.endswith("data.pkl") else archive.read(entry))

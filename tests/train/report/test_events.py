@@ -47,6 +47,14 @@ def test_thousands_of_restarts_are_read_at_once(tmp_path):
     assert process_time() - start < 4
 
 
+def test_far_too_many_points_are_refused(tmp_path, monkeypatch):
+    """A file that somebody gave, of 4 GB, was read for more than an hour, and took 40 GB."""
+    monkeypatch.setattr("train.report.events.MOST_POINTS", 10)
+    write_events(tmp_path, range(1, 20))
+    with pytest.raises(DataError, match="more than 10 points of open_gates/"):
+        read_scalars(event_files(tmp_path), ("open_gates/",))
+
+
 def test_a_file_that_is_still_written_may_lack_its_end(tmp_path):
     write_events(tmp_path, [1, 2])
     (path,) = tmp_path.iterdir()
