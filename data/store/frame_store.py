@@ -41,6 +41,7 @@ from data.store.video_source import clip_array
 
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
+MUCH = 2**26  # bytes of a clip's JPEGs from which on they are compared with the file: rows may share their pages
 SCANNED = 1000  # rows read at a time
 SAMPLED = 8  # frames looked at to tell another format from damage
 _START = "SELECT substr(frames, 1, 65536) FROM Images WHERE _rowid_ = ?"
@@ -161,7 +162,14 @@ class FrameStore:
             raise ValueError("no frame indices given")
         with self._connected() as connection:
             wanted = self._checked(connection, indices)
-            return {index: self._fetch(connection, index) for index in sorted(set(wanted))}, wanted
+            blobs: dict[int, bytes] = {}
+            total = 0
+            for index in sorted(set(wanted)):
+                blobs[index] = blob = self._fetch(connection, index)
+                total += len(blob)
+                if total > MUCH and total > os.path.getsize(self.path):  # noqa: PTH202 - as above
+                    raise self._damage(f"holds frames of more bytes than the file has ({total})")
+            return blobs, wanted
 
     def _decode(
         self, blobs: dict[int, bytes], indices: list[int], crop_box: CropBox | None, out: np.ndarray | None
