@@ -11,6 +11,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -237,6 +238,20 @@ def test_frames_that_share_their_bytes_do_not_fill_the_memory(tmp_path: Path, mo
     with pytest.raises(FrameStoreError, match="more bytes than the file has") as caught:
         FrameStore(folder).read(range(6))
     assert caught.value.damaged
+
+
+def test_names_without_end_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """A thousand names were fetched before one was looked at: 5 MB whose rows share their pages took 4 GB."""
+    names = [f"v/frame_{number:05d}" + "x" * 200_000 for number in range(1, 101)]
+    folder = database(tmp_path / "v", "CREATE TABLE Images (ObjId TEXT, frames BLOB, size INT)")
+    with closing(sqlite3.connect(folder / "frames.db")) as connection:
+        connection.executemany("INSERT INTO Images VALUES (?, x'00', 1)", [(name,) for name in names])
+        connection.commit()
+    tracemalloc.start()
+    error = refused(folder)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "v/frame_00001xxx" in str(error) and len(str(error)) < 1000 and peak < 5_000_000
 
 
 def test_a_whole_picture_that_is_too_large_is_refused_but_not_called_damaged(tmp_path: Path) -> None:
