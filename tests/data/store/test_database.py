@@ -221,8 +221,8 @@ def test_a_jpeg_of_very_many_empty_scans_of_any_kind_is_refused(marker: int, hid
     start = sound.index(b"\xff\xc0")
     scan = b"\xff\xda\0\x08\1\1\0\0\x3f\0"
     jpeg = sound[:start] + bytes([0xFF, marker]) + sound[start + 2 : sound.index(b"\xff\xda")] + scan * 3000
-    if hidden:  # libjpeg goes on behind FF 00; as the length of an element, 00 04 leads to another frame's header
-        jpeg = jpeg[:2] + b"\xff\0\0\x04" + sound[start : start + 19] + jpeg[2:]
+    if hidden:  # libjpeg goes on behind FF 00; as the length of an element, 00 02 leads to another frame's header
+        jpeg = jpeg[:2] + b"\xff\0\0\x02" + sound[start : start + 19] + jpeg[2:]
     with pytest.raises(NotDecodedError, match="3000 scans"):
         check_scans(jpeg)
     check_scans(sound)
