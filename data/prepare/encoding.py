@@ -134,7 +134,7 @@ def _read_tag(text: str) -> Made | None:
         known = {field.name for field in fields(Made)}
         values = {name: value for name, value in values.items() if name in known}
         return Made(**(values | {"warnings": tuple(map(str, values.get("warnings", ())))}))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # others may write anything
         return None
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 MAKER = "srtg resize"  # `made_by` of the tag
 PACKED = struct.Struct("<ddqq")
+LARGEST = 1 << 63  # of a number of a frame; others may write anything into a tag
 
 
 class Cut(NamedTuple):
@@ -61,7 +62,8 @@ def cut_of(comment: str) -> Cut | None:
         if values.get("start") is not None:
             return Cut(float(values["start"]), float(values["end"]))
         if values.get("first_frame") is not None:
-            return Cut(-1.0, -1.0, int(values["first_frame"]), int(values["end_frame"]))
+            first, end = int(values["first_frame"]), int(values["end_frame"])
+            return Cut(-1.0, -1.0, first, end) if max(abs(first), abs(end)) < LARGEST else None
     except (ValueError, KeyError, TypeError, OverflowError):
         pass
     return None

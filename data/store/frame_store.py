@@ -16,7 +16,7 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ from data.store.video_source import clip_array
 
 DATABASE = "frames.db"
 FRAME_COUNT = "n_frames"
+MUCH = 2**26  # bytes of a clip's JPEGs from which on they are compared with the file: rows may share their pages
+LONGEST_NAME = 2**16  # bytes of an ObjId: a path has 4096
 SCANNED = 1000  # rows read at a time
 SAMPLED = 8  # frames looked at to tell another format from damage
 _START = "SELECT substr(frames, 1, 65536) FROM Images WHERE _rowid_ = ?"
@@ -161,7 +163,14 @@ class FrameStore:
             raise ValueError("no frame indices given")
         with self._connected() as connection:
             wanted = self._checked(connection, indices)
-            return {index: self._fetch(connection, index) for index in sorted(set(wanted))}, wanted
+            blobs: dict[int, bytes] = {}
+            total = 0
+            for index in sorted(set(wanted)):
+                blobs[index] = blob = self._fetch(connection, index)
+                total += len(blob)
+                if total > MUCH and total > os.path.getsize(self.path):  # noqa: PTH202 - as above
+                    raise self._damage(f"holds frames of more bytes than the file has ({total})")
+            return blobs, wanted
 
     def _decode(
         self, blobs: dict[int, bytes], indices: list[int], crop_box: CropBox | None, out: np.ndarray | None
@@ -247,8 +256,15 @@ class FrameStore:
         videos: set[bytes] = set()
         try:
             cursor = connection.execute("SELECT _rowid_, ObjId FROM Images")
-            while rows := cursor.fetchmany(SCANNED):
-                parts = [_parts(name) for _, name in rows]
+            while True:
+                rows, parts = [], []
+                for row in islice(cursor, SCANNED):  # one at a time: each name may take as much as the file
+                    rows.append(row)
+                    parts.append(part := _parts(row[1]))
+                    if part[1] is None:
+                        break
+                if not rows:
+                    break
                 found: dict[Any, int] = {number: row[0] for (_, number), row in zip(parts, rows, strict=True)}
                 videos.update([video for video, _ in parts])
                 if len(found) < len(rows) or None in found or not rowids.keys().isdisjoint(found):
@@ -462,7 +478,7 @@ def _other_numbering(numbers: Sequence[int]) -> str:
 
 def _parts(name: object) -> tuple[bytes, int | None]:
     """What an ObjId has before its last "frame_", and the number after it; None if the ObjId has no such number."""
-    if not isinstance(name, bytes):
+    if not isinstance(name, bytes) or len(name) > LONGEST_NAME:
         return b"", None
     video, separator, digits = name.rpartition(b"frame_")
     return video, int(digits) if separator and digits.isdigit() and len(digits) < 19 else None

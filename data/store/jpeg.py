@@ -22,11 +22,11 @@ MAX_PIXELS = 2**25  # an 8K frame; a damaged header may state more, which would 
 # With Huffman codes, a block of 8x8 pixels takes a bit or more: fewer bytes cannot hold the pixels of a header.
 PIXELS_PER_BYTE = 1024
 # The markers (ISO 10918-1, table B.1) that begin a frame's header.
-MANY_SCANS, ARITHMETIC = (None, 0xC2, 0xC6, 0xCA, 0xCE), range(0xC9, 0xD0)  # progressive, or not found
+SEQUENTIAL, SCAN, ARITHMETIC = (0xC0, 0xC1), 0xDA, range(0xC9, 0xD0)
 FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # the markers without a length
 # A progressive JPEG has ten scans. Each is a pass over all pixels and may take ten bytes: 300,000 scans of a frame of
-# 3.6 MB took minutes.
+# 3.6 MB took minutes, and so did 3000 of 30 KB, in one of the other kinds.
 MAX_SCANS = 100
 JPEG_START = b"\xff\xd8\xff"
 JPEG_LS = b"\xff\xd8\xff\xf7"
@@ -59,7 +59,7 @@ def jpeg_size(blob: bytes) -> tuple[int, int]:
     if pixels < 1:
         raise ValueError(f"holds a damaged JPEG: its header says {width}x{height} pixels")
     if pixels > MAX_PIXELS:
-        if pixels > PIXELS_PER_BYTE * len(blob) and _frame_marker(blob) not in ARITHMETIC:
+        if pixels > PIXELS_PER_BYTE * len(blob) and _frame_header(blob)[0] not in ARITHMETIC:
             raise ValueError(f"holds a damaged JPEG: its header says {width}x{height} pixels")
         raise NotDecodedError(f"is {width}x{height} pixels, and more than {MAX_PIXELS} are not decoded")
     return height, width
@@ -142,24 +142,35 @@ def _check_size(blob: bytes, size: tuple[int, int]) -> None:
 
 
 def check_scans(blob: bytes) -> None:
-    """NotDecodedError, whose message is to follow the frame's name, for a progressive JPEG of very many scans."""
-    if _frame_marker(blob) in MANY_SCANS:
+    """NotDecodedError, whose message is to follow the frame's name, for a JPEG of very many scans."""
+    marker, is_whole = _frame_header(blob)
+    if marker not in SEQUENTIAL or not is_whole:  # else, libjpeg decodes no other scan; counting takes long
         scans = blob.count(b"\xff\xda\0")  # the data of a scan does not contain these bytes
         if scans > MAX_SCANS:
-            raise NotDecodedError(f"holds a progressive JPEG of {scans} scans; more than {MAX_SCANS} are not decoded")
+            raise NotDecodedError(f"holds a JPEG of {scans} scans; more than {MAX_SCANS} are not decoded")
 
 
-def _frame_marker(blob: bytes) -> int | None:
-    """The marker that begins the frame's header; None if it cannot be found."""
-    place, last = 2, len(blob) - 4
+def _frame_header(blob: bytes) -> tuple[int | None, bool]:
+    """The marker that begins the frame's header, and whether the first scan has all components.
+
+    None if it cannot be found: libjpeg may find one behind bytes that are no marker.
+    """
+    frame, components = None, -1
+    place, last = 2, len(blob) - 5
     while place <= last and blob[place] == 0xFF:
         marker = blob[place + 1]
         if marker in FRAMES:
-            return marker
+            if frame is not None or place + 9 > last:
+                break
+            frame, components = marker, blob[place + 9]
+        if marker == SCAN:
+            return frame, blob[place + 4] == components
         if marker == 0xFF:  # one that fills
             place += 1
         elif marker in ALONE:
             place += 2
+        elif marker == 0:  # libjpeg passes over it, and reads no length
+            break
         else:
             place += 2 + (blob[place + 2] << 8 | blob[place + 3])
-    return None
+    return frame, False

@@ -199,7 +199,7 @@ def _by_packets(container: InputContainer, stream: VideoStream) -> tuple[FrameIn
         stamps.append(packet.pts)
         times.append(time)
         durations.append(float(packet.duration or 0) * decoder.tick)
-        keys.append(packet.is_keyframe)
+        keys.append(packet.is_keyframe and packet.pts not in decoder.gradual)
     _check_faults(decoder)
     if not stamps:
         raise VideoError("has no frames")
@@ -282,7 +282,7 @@ def _by_decoding(path: Path) -> FrameIndex:
                 times.append(each.time)
                 durations.append(each.duration)
                 stamps.append(each.frame.pts)
-                keys.append(each.frame.key_frame)
+                keys.append(each.frame.key_frame and each.frame.pts not in decoder.gradual)
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, VideoError):
                 raise

@@ -185,7 +185,8 @@ def read_origin(database: Path) -> Origin | None:
             if str(error).startswith("no such column"):
                 return None
             raise database_error(path, error) from error
-    return _origin({_decoded(name): _decoded(value) if kind == b"text" else None for name, kind, value in rows})
+    named = [row for row in rows if isinstance(row[0], bytes)]  # a damaged row may have NULL, or a number
+    return _origin({_decoded(name): _decoded(value) if kind == b"text" else None for name, kind, value in named})
 
 
 def read_rate(connection: sqlite3.Connection) -> float | None:

@@ -21,6 +21,9 @@ FORMATS = (
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,avi,flv,live_flv,asf,asf_o,mpeg,mpegvideo,mpegts,ogg,mxf,rm,gif,apng,"
     "yuv4mpegpipe,nut,ivf,dv,wtv,h261,h263,h264,hevc,vvc,m4v,vc1,av1,obu,mjpeg,dirac,cavsvideo,swf,ivr,nsv,ty,gxf,amv"
 )
+# Sound, subtitles and fonts are streams, too, and recordings of several programs have tens. Opening decodes a frame of
+# each, before its size is known here.
+MOST_STREAMS = 100
 
 
 class VideoError(DataError):
@@ -37,16 +40,22 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise VideoError("is no file, or a link to none")
     if path.stat().st_size == 0:
         raise VideoError("the file is empty (0 bytes)")
-    if promised := absurd_promise(path):
-        raise VideoError(f"is damaged: it promises {promised}, more than it has bytes")
+    if absurd := absurd_promise(path):
+        raise VideoError(f"is damaged: {absurd}")
     try:
         # FFmpeg would take a relative path such as "a:b.mp4" for a protocol. PyAV's `options` would also go to the
         # streams; it crashes where these appear only while the file is read (FLV, MPEG).
         container = av.open(
             str(path.absolute()),
             metadata_errors="ignore",
-            container_options={"protocol_whitelist": "file", "format_whitelist": FORMATS},
+            container_options={
+                "protocol_whitelist": "file",
+                "format_whitelist": FORMATS,
+                "max_streams": str(MOST_STREAMS),
+            },
         )
+    except av.error.MemoryError as error:
+        raise VideoError(f"cannot be opened: more than {MOST_STREAMS} streams, or too little memory") from error
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(_why_not_open(path, error)) from error
     with container:
@@ -60,6 +69,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if stream.codec_context is None:
             raise VideoError(f"no decoder for {_codec_name(container)}; encode it anew, for example as H.264")
         check_size(stream.codec_context.width, stream.codec_context.height)
+        stream.codec_context.options = {"max_pixels": str(2 * MAX_PIXELS)}  # later frames may be larger
         yield container, stream
 
 

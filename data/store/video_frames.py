@@ -13,6 +13,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from data.store.gradual_refresh import refreshes_gradually
 from data.store.video_container import VideoError, open_video, reason
 from data.store.video_damage import zeros_replace_data
 
@@ -63,6 +64,7 @@ class FrameDecoder:
         self.first_byte = self.last_byte = 0
         self.skipped = 0  # frames before the first keyframe of a recording
         self.hidden = 0  # packets read of frames before the start that an edit list names, which are not shown
+        self.gradual: set[int | None] = set()  # times in ticks of packets marked as keyframes from which none can begin
         self.repeated = 0  # packets read again for an edit list that shows them more than once
         self.tick = float(stream.time_base)
         self._container = container
@@ -201,6 +203,9 @@ class FrameDecoder:
             )
 
     def _inspect(self, packet: Packet, time: float) -> None:
+        is_key = packet.is_keyframe and self._codec == "h264"
+        if is_key and refreshes_gradually(bytes(packet), self._stream.codec_context.extradata or b""):
+            self.gradual.add(packet.pts)
         if packet.is_corrupt and self._format != "mpegts":  # there the mark also stands where recordings were joined
             self.faults.append(Fault(time, "a packet is cut short"))
         elif zeros_replace_data(self._codec, bytes(packet)):

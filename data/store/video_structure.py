@@ -4,15 +4,16 @@ Most containers are chains: each element says where the next one starts. Demuxer
 breaks, and say nothing. Payloads are not looked at, except that they are inside of their element.
 """
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from data.store.file_window import FileWindow
 from data.store.truncation import BOX_TYPES
 from data.store.video_transport import Break, transport_breaks
 
-WINDOW = 16384
 MATROSKA_IDS = {
     *(b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b"),
     *(b"\x1f\x43\xb6\x75", b"\x1c\x53\xbb\x6b", b"\x10\x43\xa7\x70", b"\x12\x54\xc3\x67", b"\x19\x41\xa4\x69"),
@@ -28,6 +29,8 @@ ASF_HEADER, ASF_PROPERTIES, ASF_DATA = (
     )
 )
 PACK = b"\0\0\1\xba"
+FLV_TAG = re.compile(rb"[\x08\x09\x12]")  # sound, video or data
+MOST_LOOKED = 250_000  # places behind a break in an FLV file that may be tags: as in 20 MB of random bytes
 MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -39,7 +42,7 @@ def breaks(path: Path, stream_id: int) -> Iterator[Break]:
     """
     size = path.stat().st_size
     with path.open("rb", buffering=0) as file:
-        window = _Window(file, size)
+        window = FileWindow(file, size)
         start = window.at(0, 16)
         for magic, walk in WALKS.items():
             if start.startswith(magic):
@@ -49,32 +52,6 @@ def breaks(path: Path, stream_id: int) -> Iterator[Break]:
             yield from _mp4(file, size)
             return
         yield from transport_breaks(file, stream_id)
-
-
-class _Window:
-    """Reads a few bytes at rising places of a file."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size = file, size
-        self._base, self._data = 0, b""
-
-    def at(self, place: int, count: int) -> bytes:
-        """The bytes there; fewer at the file's end."""
-        start = place - self._base
-        if place >= self._size:
-            return b""
-        if start < 0 or start + count > len(self._data):
-            self._file.seek(place)
-            self._base, self._data, start = place, self._file.read(max(WINDOW, count)), 0
-        return self._data[start : start + count]
-
-    def find(self, marker: bytes, place: int) -> int:
-        """The next place of the marker; -1 if there is none."""
-        while len(data := self.at(place, 1 << 20)) >= len(marker):
-            if (found := data.find(marker)) >= 0:
-                return place + found
-            place += len(data) - len(marker) + 1
-        return -1
 
 
 def _mp4(file: BinaryIO, size: int) -> Iterator[Break]:
@@ -114,7 +91,7 @@ def _mp4(file: BinaryIO, size: int) -> Iterator[Break]:
         yield Break(second, second, is_joined=True)
 
 
-def _matroska(window: _Window, size: int) -> Iterator[Break]:
+def _matroska(window: FileWindow, size: int) -> Iterator[Break]:
     """The elements of the segment and of its clusters (RFC 9559): one list, as a cluster's end needs no mark."""
     place = start = 0
     while place < size:
@@ -124,7 +101,7 @@ def _matroska(window: _Window, size: int) -> Iterator[Break]:
         name = head[:id_length]
         if name not in MATROSKA_IDS or length_length > 8:
             yield Break(start, place)
-            start = place = window.find(CLUSTER, place)
+            start = place = window.find(CLUSTER, place + 1)  # not the same again, whose length is damaged
             if not 0 <= place < size:
                 return
             continue
@@ -140,7 +117,7 @@ def _matroska(window: _Window, size: int) -> Iterator[Break]:
         yield Break(start, size)
 
 
-def _avi(window: _Window, size: int) -> Iterator[Break]:
+def _avi(window: FileWindow, size: int) -> Iterator[Break]:
     """RIFF chunks, and those in the lists that hold frames. Without a second mark, the first break is the last."""
     place = start = 0
     end = 0
@@ -165,7 +142,7 @@ def _avi(window: _Window, size: int) -> Iterator[Break]:
         yield Break(start, size)
 
 
-def _flv(window: _Window, size: int) -> Iterator[Break]:
+def _flv(window: FileWindow, size: int) -> Iterator[Break]:
     """Tags: a header of 11 bytes, the payload, and the length of both in 4 bytes."""
     start, place = 0, int.from_bytes(window.at(5, 4), "big") + 4
     while place + 11 <= size:
@@ -175,7 +152,7 @@ def _flv(window: _Window, size: int) -> Iterator[Break]:
         told = int.from_bytes(after[:4], "big") == length
         if not told and not (head[0] & 0x1F in (8, 9, 18) and (len(after) < 15 or after[4] & 0x1F in (8, 9, 18))):
             yield Break(start, place)
-            place = _next_flv_tag(window, place + 1, size)
+            place = _next_flv_tag(window, place + 1)
             if place < 0:
                 return
             start = place
@@ -185,22 +162,30 @@ def _flv(window: _Window, size: int) -> Iterator[Break]:
         yield Break(start, size)
 
 
-def _next_flv_tag(window: _Window, place: int, size: int) -> int:
-    """The next place from which three tags follow each other; -1 if there is none."""
-    for first in range(place, size - 11):
-        if window.at(first, 1)[0] in (8, 9, 18):
-            tag = first
-            for _ in range(3):
-                length = int.from_bytes(window.at(tag + 1, 3), "big") + 11
-                if int.from_bytes(window.at(tag + length, 4), "big") != length:
-                    break
-                tag += length + 4
-            else:
-                return first
+def _next_flv_tag(window: FileWindow, place: int) -> int:
+    """The next place from which three tags follow each other; -1 if there is none, or too many bytes look like one."""
+    looked = 0
+    while rest := window.rest(place):
+        for found in FLV_TAG.finditer(rest):
+            looked += 1
+            if looked > MOST_LOOKED:
+                return -1
+            if _three_flv_tags(window, place + found.start()):
+                return place + found.start()
+        place += len(rest)
     return -1
 
 
-def _asf(window: _Window, size: int) -> Iterator[Break]:
+def _three_flv_tags(window: FileWindow, tag: int) -> bool:
+    for _ in range(3):
+        length = int.from_bytes(window.aside(tag + 1, 3), "big") + 11
+        if int.from_bytes(window.aside(tag + length, 4), "big") != length:
+            return False
+        tag += length + 4
+    return True
+
+
+def _asf(window: FileWindow, size: int) -> Iterator[Break]:
     """Data packets of one length, each of which starts with the same flags."""
     place, length = 30, 0
     header_end = int.from_bytes(window.at(16, 8), "little")
@@ -233,7 +218,7 @@ def _asf(window: _Window, size: int) -> Iterator[Break]:
         length = int.from_bytes(window.at(place + 16, 8), "little")
 
 
-def _ogg(window: _Window, size: int) -> Iterator[Break]:
+def _ogg(window: FileWindow, size: int) -> Iterator[Break]:
     """Pages (RFC 3533), numbered for each stream, each with a checksum."""
     place = start = 0
     numbers: dict[bytes, int] = {}
@@ -263,7 +248,7 @@ def _ogg_sum_holds(page: bytes) -> bool:
     return int(f"{zlib.crc32(mirrored, 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2) == told
 
 
-def _gif(window: _Window, size: int) -> Iterator[Break]:
+def _gif(window: FileWindow, size: int) -> Iterator[Break]:
     """Blocks of sub-blocks, up to the trailer."""
 
     def after_colours(place: int, flags_place: int) -> int:
@@ -291,32 +276,34 @@ def _gif(window: _Window, size: int) -> Iterator[Break]:
         yield Break(start, size)
 
 
-def _png(window: _Window, size: int) -> Iterator[Break]:
+def _png(window: FileWindow, size: int) -> Iterator[Break]:
     """Chunks with checksums, up to the last one (PNG, section 5), of an animation."""
     start, place = 0, 8
     while place < size:
-        length = int.from_bytes(window.at(place, 4), "big") + 12
-        chunk = window.at(place, length)
-        if len(chunk) < length:
+        head = window.at(place, 8)
+        length = int.from_bytes(head[:4], "big") + 12
+        if place + length > size:
             break
-        if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+        if window.checksum(place + 4, length - 8) != int.from_bytes(window.at(place + length - 4, 4), "big"):
             yield Break(place, place)
-        if chunk[4:8] == b"IEND":
+        if head[4:] == b"IEND":
             return
         start, place = place, place + length
     yield Break(start, size)
 
 
-def _program(window: _Window, size: int) -> Iterator[Break]:
+def _program(window: FileWindow, size: int) -> Iterator[Break]:
     """Packs and packets of a program stream (ISO 13818-1, 11172-1); zeros may stand before a pack."""
     place = start = 0
     while place + 4 <= size:
         head = window.at(place, 14)
         if head[:3] != b"\0\0\1" or head[3] < 0xB9:
-            found = window.find(PACK, place)
-            padding = window.at(place, min(found, size) - place) if found >= 0 else window.at(place, size - place)
-            if padding.count(0) != len(padding):
+            found = max(place, window.after_zeros(place) - 2)  # where a pack would start
+            if found + 2 >= size:
+                return
+            if window.at(found, 4) != PACK:
                 yield Break(start, place)
+                found = window.find(PACK, found)
             if found < 0:
                 return
             start = place = found
@@ -333,7 +320,7 @@ def _program(window: _Window, size: int) -> Iterator[Break]:
         yield Break(start, size)
 
 
-def _yuv4mpeg(window: _Window, size: int) -> Iterator[Break]:
+def _yuv4mpeg(window: FileWindow, size: int) -> Iterator[Break]:
     """Uncompressed frames of one length, each with a line before it."""
     first = window.find(b"FRAME", 0)
     second = window.find(b"FRAME", first + 5) if first >= 0 else -1
@@ -346,7 +333,7 @@ def _yuv4mpeg(window: _Window, size: int) -> Iterator[Break]:
             yield Break(place, size)
 
 
-WALKS: dict[bytes, Callable[[_Window, int], Iterator[Break]]] = {
+WALKS: dict[bytes, Callable[[FileWindow, int], Iterator[Break]]] = {
     b"\x1a\x45\xdf\xa3": _matroska,
     b"RIFF": _avi,
     b"FLV": _flv,

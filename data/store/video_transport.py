@@ -1,11 +1,14 @@
 """Finds the places where packets of an MPEG transport stream are missing or damaged."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 DISCONTINUITY, ERROR = 0x80, 0x80
+FEW_PACKETS, MOST_PACKETS = 1 << 12, 1 << 15  # read at a time; few behind a break: the next may be near
+PIECE = 1 << 16  # bytes in which packets are looked for behind a break
 
 
 class Break(NamedTuple):
@@ -30,42 +33,45 @@ def transport_breaks(file: BinaryIO, stream_id: int) -> Iterator[Break]:
     None for a file of another kind. `stream_id` is the number of the video's packets.
     """
     base, length = _transport_start(file, 0, (188, 192, 204))
-    counter, clock = -1, -1
+    counter, clock, count = -1, -1, MOST_PACKETS
     while length:
         file.seek(base)
-        data = file.read(length << 15)
+        data = file.read(length * count)
         rows = np.frombuffer(data, np.uint8, len(data) // length * length).reshape(-1, length)
         lost = np.flatnonzero(rows[:, 0] != 0x47)
         rows = rows[: lost[0]] if lost.size else rows
-        video = np.flatnonzero(((rows[:, 1] & 0x1F).astype(int) << 8 | rows[:, 2]) == stream_id)
-        for row in _uncounted(rows[video], counter):
-            before = _clock(rows[video[:row]], last=True)
-            after = _clock(rows[video[row:]], last=False)
+        places = np.flatnonzero(((rows[:, 1] & 0x1F).astype(int) << 8 | rows[:, 2]) == stream_id)
+        video = rows[places]
+        uncounted = _uncounted(video, counter)
+        clocks = list(_clocks(video)) if uncounted else []  # once: a bad reception loses thousands of packets
+        for row in uncounted:
+            number = bisect_left(clocks, (row, -1))
+            before = clocks[number - 1][1] if number else clock
             # Where the clock goes back, another recording starts: nothing is lost.
-            if after < 0 or after > (before if before >= 0 else clock):
-                place = base + int(video[row]) * length
+            if number == len(clocks) or clocks[number][1] > before:
+                place = base + int(places[row]) * length
                 yield Break(max(0, place - length), place)
-        if video.size:
-            last = rows[video][(rows[video][:, 3] & 0x10) > 0]
-            counter = int(last[-1, 3]) & 15 if last.size else counter
-            last_clock = _clock(rows[video], last=True)
-            clock = last_clock if last_clock >= 0 else clock
+        last = video[(video[:, 3] & 0x10) > 0]
+        counter = int(last[-1, 3]) & 15 if last.size else counter
+        clock = next((time for _, time in _clocks(video, -1)), clock)
         base += rows.shape[0] * length
         if lost.size:
             yield Break(max(0, base - length), base)
             base, length = _transport_start(file, base, (length,))
-            counter = -1
-        elif len(data) < length << 15:
+            counter, count = -1, FEW_PACKETS
+        elif len(data) < length * count:
             if 0 < len(data) % length < 188:  # packets of 192 bytes start with a time: the last one seems shorter
                 yield Break(base, base + len(data) % length)
             return
+        else:
+            count = min(2 * count, MOST_PACKETS)
 
 
 def _transport_start(file: BinaryIO, place: int, lengths: tuple[int, ...]) -> tuple[int, int]:
     """Where the next packets start, and their length; 0, 0 if there are none."""
     while True:
         file.seek(place)
-        data = np.frombuffer(file.read(1 << 20 if place else 4096), np.uint8)
+        data = np.frombuffer(file.read(PIECE if place else 4096), np.uint8)
         for length in lengths:
             needed = 7 * length + 1
             if data.size < needed:
@@ -76,7 +82,7 @@ def _transport_start(file: BinaryIO, place: int, lengths: tuple[int, ...]) -> tu
             found = np.flatnonzero(starts)
             if found.size and (place or found[0] < length):
                 return place + int(found[0]), length
-        if not place or data.size < 1 << 20:
+        if not place or data.size < PIECE:
             return 0, 0
         place += data.size - 8 * max(lengths)
 
@@ -94,12 +100,12 @@ def _uncounted(rows: np.ndarray, counter: int) -> list[int]:
     return sorted({*places[wrong].tolist(), *np.flatnonzero(bad).tolist()})
 
 
-def _clock(rows: np.ndarray, last: bool) -> int:
-    """The last or first decoding time in packets that start a frame; -1 if there is none."""
-    for row in rows[(rows[:, 1] & 0x40) > 0][:: -1 if last else 1]:
+def _clocks(rows: np.ndarray, step: int = 1) -> Iterator[tuple[int, int]]:
+    """The packets that start a frame and state when to decode it, with that time; the last first if `step` is -1."""
+    for number in np.flatnonzero(rows[:, 1] & 0x40)[::step].tolist():
+        row = rows[number]
         start = 4 + (1 + int(row[4]) if row[3] & 0x20 else 0)
         packet = row[start:].tobytes()
         if packet[:3] == b"\0\0\1" and len(packet) >= 19 and packet[7] & 0x80:
             time = packet[14:19] if packet[7] & 0x40 else packet[9:14]
-            return (time[0] >> 1 & 7) << 30 | time[1] << 22 | time[2] >> 1 << 15 | time[3] << 7 | time[4] >> 1
-    return -1
+            yield number, (time[0] >> 1 & 7) << 30 | time[1] << 22 | time[2] >> 1 << 15 | time[3] << 7 | time[4] >> 1

@@ -11,6 +11,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,8 +21,10 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from data.store import frame_store
 from data.store.crop_box import CropBox
 from data.store.frame_store import FrameStore, FrameStoreError, count_text, write_frames
+from data.store.jpeg import NotDecodedError, check_scans
 from tests.numbered import frame_numbers, numbered_jpegs, write_database, write_numbered_database
 
 JPEGS = numbered_jpegs(range(6), 16, 16)
@@ -208,6 +211,47 @@ def test_a_jpeg_of_very_many_scans_is_refused(tmp_path: Path, scans: int, size: 
         with pytest.raises(FrameStoreError, match=r"frame_00001.*1600 scans") as caught:
             FrameStore(tmp_path / "v").read([0], box)
         assert not caught.value.damaged
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("marker", [0xC0, 0xC1, 0xC9])
+def test_a_jpeg_of_very_many_empty_scans_of_any_kind_is_refused(marker: int, hidden: bool) -> None:
+    """300 KB that are not progressive took minutes: a scan of one component needs no bytes to be a pass."""
+    sound = simplejpeg.encode_jpeg(np.zeros((64, 64, 3), np.uint8))
+    start = sound.index(b"\xff\xc0")
+    scan = b"\xff\xda\0\x08\1\1\0\0\x3f\0"
+    jpeg = sound[:start] + bytes([0xFF, marker]) + sound[start + 2 : sound.index(b"\xff\xda")] + scan * 3000
+    if hidden:  # libjpeg goes on behind FF 00; as the length of an element, 00 02 leads to another frame's header
+        jpeg = jpeg[:2] + b"\xff\0\0\x02" + sound[start : start + 19] + jpeg[2:]
+    with pytest.raises(NotDecodedError, match="3000 scans"):
+        check_scans(jpeg)
+    check_scans(sound)
+
+
+def test_frames_that_share_their_bytes_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crafted file of 100 MB took 7 GB of a worker for a clip: its rows led to the same pages."""
+    monkeypatch.setattr(frame_store, "MUCH", 1 << 16)
+    blob = JPEGS[0] + bytes(1 << 18)
+    folder = write_database(tmp_path / "v", [blob] * 6)
+    assert frame_numbers(FrameStore(folder).read(range(6))) == [0] * 6
+    monkeypatch.setattr(FrameStore, "_fetch", lambda self, connection, index: blob * 2)  # as rows of shared pages do
+    with pytest.raises(FrameStoreError, match="more bytes than the file has") as caught:
+        FrameStore(folder).read(range(6))
+    assert caught.value.damaged
+
+
+def test_names_without_end_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """A thousand names were fetched before one was looked at: 5 MB whose rows share their pages took 4 GB."""
+    names = [f"v/frame_{number:05d}" + "x" * 200_000 for number in range(1, 101)]
+    folder = database(tmp_path / "v", "CREATE TABLE Images (ObjId TEXT, frames BLOB, size INT)")
+    with closing(sqlite3.connect(folder / "frames.db")) as connection:
+        connection.executemany("INSERT INTO Images VALUES (?, x'00', 1)", [(name,) for name in names])
+        connection.commit()
+    tracemalloc.start()
+    error = refused(folder)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "v/frame_00001xxx" in str(error) and len(str(error)) < 1000 and peak < 5_000_000
 
 
 def test_a_whole_picture_that_is_too_large_is_refused_but_not_called_damaged(tmp_path: Path) -> None:

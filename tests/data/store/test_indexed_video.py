@@ -14,6 +14,7 @@ from data.clips.one_video import crops_of
 from data.store import keyframe_index
 from data.store.crop_box import CropBox
 from data.store.frame_store import FrameStore, write_frames
+from data.store.gradual_refresh import refreshes_gradually
 from data.store.indexed_video import IndexedVideo
 from data.store.keyframe_index import FrameIndex, index_video
 from data.store.video_container import VideoError
@@ -155,6 +156,35 @@ def test_frames_that_build_up_over_several_are_found(tmp_path: Path) -> None:
     part = part_of(path)
     for number in range(0, 90, 7):
         assert np.array_equal(IndexedVideo(part).read([number])[0], expected[number]), number
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_a_picture_that_has_not_built_up_is_not_taken_for_the_frame(tmp_path: Path, name: str) -> None:
+    """FFmpeg gives frames of a search too early where refreshes follow each other closely: training saw others."""
+    refresh = {"x264-params": "intra-refresh=1:keyint=10", "crf": "20"}
+    path = encode_video(tmp_path / name, patterned(60, 48, 64), options=refresh)
+    index = index_video(path)
+    assert index.stamps is not None and index.keyframes.tolist() == [0]
+    expected, part = list(VideoReader(path, WHOLE)), part_of(path)
+    for number in range(60):
+        assert np.array_equal(IndexedVideo(part).read([number])[0], expected[number]), number
+
+
+@pytest.mark.parametrize(
+    ("point", "later"), [(b"\xc0", False), (b"\x30\x80", True), (b"", False)], ids=["at once", "later", "none"]
+)
+@pytest.mark.parametrize("starts", [False, True])
+def test_a_recovery_point_is_read(point: bytes, later: bool, starts: bool) -> None:
+    """One of 0 frames is the start of an open group of pictures, from which decoding can begin."""
+    messages = b"\x05\xff\x01" + b"x" * 256 + (bytes([6, len(point)]) + point if point else b"") + b"\x80"
+    for kind, gradual in ((1, later), (5, False)):
+        units = [b"\x09\xf0", b"\x06" + messages, bytes([kind]) + b"slice"]
+        if kind == 5:
+            units = units[::2]
+        framed = b"".join((b"\0\0\1" if starts else len(unit).to_bytes(4, "big")) + unit for unit in units)
+        assert refreshes_gradually(framed, b"" if starts else b"\1\x64\0\x1f\xff") is gradual
+    for header in (b"", b"\1\x64\0\x1f\xff"):
+        assert not refreshes_gradually(b"", header) and not refreshes_gradually(b"\0\0\0\1\6", header)
 
 
 def test_frames_before_the_start_of_an_edit_list_are_not_counted(tmp_path: Path) -> None:

@@ -141,6 +141,17 @@ def test_a_value_that_is_no_text_is_not_taken_for_an_origin(tmp_path: Path, chan
     assert read_origin(tmp_path / "v" / "frames.db") is None
 
 
+def test_a_row_without_a_name_does_no_harm(tmp_path: Path) -> None:
+    """One changed byte in one database ended every conversion and every start of training with a traceback."""
+    write_frames(tmp_path / "v", numbered_jpegs(range(3)), ORIGIN.rows)
+    with closing(sqlite3.connect(tmp_path / "v" / "frames.db")) as connection:
+        connection.execute("INSERT INTO Origin VALUES (NULL, 'x')")
+        connection.execute("INSERT INTO Origin VALUES (x'ff', x'ff')")
+        connection.commit()
+    assert read_origin(tmp_path / "v" / "frames.db") == written(ORIGIN, 3)
+    assert FrameStore(tmp_path / "v").rate() is None
+
+
 def test_a_huge_value_is_read_in_part_and_one_of_a_change_that_goes_on_not_at_all(tmp_path: Path) -> None:
     write_frames(tmp_path / "v", numbered_jpegs(range(3)), ORIGIN.rows)
     path = tmp_path / "v" / "frames.db"
