@@ -78,6 +78,8 @@ class RunFolder:
                     f"{self.path}: another run has trained there since this one began; give another --task-name"
                 )
         self.open_log()
+        if options is not None:
+            checkpoints.replace_links()
         checkpoints.remove_leftovers()
         if options is None:
             return True

@@ -83,6 +83,19 @@ def test_scores_of_another_run_are_not_kept_as_this_run_s(run, monkeypatch, tmp_
     LOG.handlers[0].close()
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_best_state_that_is_a_link_is_copied_before_its_file_is_moved(run, monkeypatch, is_over):
+    """`best` led to nothing after --resume-epoch. A run that has no epoch left changes nothing of a finished one."""
+    monkeypatch.setattr(LOG, "handlers", [])
+    checkpoints = CheckpointFolder(run.path, "net", 0)
+    checkpoints.epoch_file(2).write_bytes(b"state")
+    checkpoints.best.symlink_to("net_ep-0002.pth")
+    moved = [] if is_over else [checkpoints.epoch_file(2)]
+    run.begin(checkpoints, StartingPoint(), 1, moved, None if is_over else {"lr_base": 0.1}, "key")
+    assert checkpoints.best.read_bytes() == b"state" and checkpoints.best.is_symlink() == is_over
+    LOG.handlers[0].close()
+
+
 @pytest.mark.parametrize("text", ["", "[1]", '{"run_key": 3}', "[" * 100_000, "\udcff"])
 def test_options_that_do_not_tell_the_run_are_taken_for_its_own(tmp_path, text):
     (tmp_path / "options.json").write_bytes(text.encode(errors="surrogateescape"))
