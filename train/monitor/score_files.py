@@ -29,15 +29,18 @@ LARGEST = 2**23  # bytes; a row has about 100, and a hundred thousand take secon
 
 
 FILES = ("scores_train.csv", "scores_val.csv")
+AVERAGES = "averages"
 VALIDATION = {
     "clip": "clips",
     "interval": "clips",
     "clips_per_video": "clips",
     "crops_per_clip": "clips",
+    "crop_scale": "clips",
     "video_list": "videos",
+    "weights": AVERAGES,
 }
 """The columns that say how and on what a validation was done, and what is another one if a value is."""
-TEXTS = {"clip", "interval", "video_list"}
+TEXTS = {"clip", "interval", "video_list", "weights"}
 """Of these columns, those that may hold no numbers: an interval is one, or a text such as 2@30."""
 
 
@@ -221,17 +224,18 @@ def _write_rows(path: Path, rows: Sequence[Row], first: Collection[str] = ()) ->
         writer.writerows(rows)
 
 
-def validation_changes(rows: Sequence[Row]) -> dict[int, str]:
-    """The rows of scores_val.csv from which on the validation is another: {index: "videos", "clips" or both}.
+def validation_changes(rows: Sequence[Row], ignored: str = "") -> dict[int, str]:
+    """The rows of scores_val.csv from which on the validation is another: {index: "videos", "clips and averages" ...}.
 
-    Rows of older versions do not say how they came about, except for the number of videos.
+    `ignored` is what may be another one. Rows of older versions do not say how they came about, except for the number
+    of videos.
     """
     changes = {}
     for index, (before, row) in enumerate(pairwise(rows), start=1):
         found = {
             what
             for name, what in VALIDATION.items()
-            if before.get(name) and row.get(name) and before[name] != row[name]
+            if what != ignored and before.get(name) and row.get(name) and before[name] != row[name]
         }
         counts = _all_videos(before), _all_videos(row)
         if None not in counts and counts[0] != counts[1]:
