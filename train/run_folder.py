@@ -62,7 +62,7 @@ class RunFolder:
         options: Mapping[str, Any] | None,
         run_key: str,
         passport: Mapping[str, Any] | None = None,
-    ) -> bool:
+    ) -> int | None:
         """Write the first files of a run whose command is right. DataError if the folder cannot be written.
 
         The run goes on from `start` with `epoch`. What an attempt before left of this epoch and later ones is moved
@@ -70,6 +70,8 @@ class RunFolder:
         this one, which has `run_key`, or if `start` is from elsewhere; also rows of a copy of the run that went on
         apart. `options` go to options.json; they are None if no epoch is left: the files there are of the run as it
         was. `passport` goes to passport.json.
+
+        Returns, if the scores of steps before were not all of this run, up to which step they are.
         """
         if not self._is_locked:
             self._lock()
@@ -82,15 +84,15 @@ class RunFolder:
             checkpoints.replace_links()
         checkpoints.remove_leftovers()
         if options is None:
-            return True
+            return None
         is_new = not start.is_resume or _is_elsewhere(start, self.path) or is_of_another_run(self.path, run_key)
         reported = start.checkpoint["progress"].get("reported", []) if start.is_resume and start.checkpoint else []
-        copies = drop_rows(self.path, 0 if is_new else epoch, bool(strangers) or is_new, reported)
-        move_aside(start, checkpoints, strangers, copies)
+        dropped = drop_rows(self.path, 0 if is_new else epoch, bool(strangers) or is_new, reported)
+        move_aside(start, checkpoints, strangers, dropped.copies)
         facts = {"options": options, "versions": versions(), "command": sys.argv, "run_key": run_key}
         self._files = {OPTIONS: facts} if passport is None else {OPTIONS: facts, PASSPORT: passport}
         self._write_files()
-        return True
+        return 0 if is_new else dropped.own_steps
 
     def _write_files(self) -> None:
         for name, content in self._files.items():

@@ -74,7 +74,8 @@ def test_scores_of_another_run_are_not_kept_as_this_run_s(run, monkeypatch, tmp_
     (run.path / "scores_val.csv").write_text(text)
     (run.path / "options.json").write_text(f'{{"run_key": {key_before}}}')
     start = StartingPoint(tmp_path / place / "net_last.pth", {}, is_resume=True)
-    run.begin(CheckpointFolder(run.path, "net", 0), start, 2, [], {"lr_base": 0.1}, "this")
+    own_steps = run.begin(CheckpointFolder(run.path, "net", 0), start, 2, [], {"lr_base": 0.1}, "this")
+    assert own_steps == (None if epochs_left else 0)
     assert (run.path / "scores_val.csv").read_text() == "epoch,step,loss\n" + "".join(map(row, epochs_left))
     kept = run.path / "scores_val.csv.abandoned"
     assert kept.exists() != bool(epochs_left)
