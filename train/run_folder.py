@@ -20,6 +20,7 @@ from train.monitor.score_files import drop_rows
 
 OPTIONS = "options.json"
 PASSPORT = "passport.json"  # what the videos of both splits are
+KEY = "run_key"  # in both, and in the checkpoints
 LARGEST = 2**20  # bytes of options.json, which has a few thousand
 
 
@@ -89,8 +90,8 @@ class RunFolder:
         reported = start.checkpoint["progress"].get("reported", []) if start.is_resume and start.checkpoint else []
         dropped = drop_rows(self.path, 0 if is_new else epoch, bool(strangers) or is_new, reported)
         move_aside(start, checkpoints, strangers, dropped.copies)
-        facts = {"options": options, "versions": versions(), "command": sys.argv, "run_key": run_key}
-        self._files = {OPTIONS: facts} if passport is None else {OPTIONS: facts, PASSPORT: passport}
+        facts = {"options": options, "versions": versions(), "command": sys.argv, KEY: run_key}
+        self._files = {OPTIONS: facts} if passport is None else {OPTIONS: facts, PASSPORT: {**passport, KEY: run_key}}
         self._write_files()
         return 0 if is_new else dropped.own_steps
 
@@ -177,7 +178,7 @@ def is_of_another_run(folder: Path, run_key: str) -> bool:
             facts = json.load(file)
     except (OSError, OtherFileError, ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8
         return False
-    key = facts.get("run_key") if isinstance(facts, dict) else None
+    key = facts.get(KEY) if isinstance(facts, dict) else None
     return isinstance(key, str) and key != run_key
 
 
