@@ -107,7 +107,7 @@ from train.precise_norm import PreciseNormOptions, batches_for_statistics, make_
 from train.recipe import recipe_warnings
 from train.regularisation import RegularisationOptions, make_draws, regularise
 from train.run_facts import network_facts, plain_contents, run_facts, shared_facts, validation_facts
-from train.run_folder import RunFolder, is_of_another_run
+from train.run_folder import OPTIONS, RunFolder, is_of_another_run
 from train.schedule.learning import learning_warnings
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
@@ -582,8 +582,8 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
         result[f"best_{BEST_BY[done.best_by]}"] = done.best_score
     if report and report.val:
         result |= report.val.values()
-    elif not report and is_of_another_run(folder.folder, trainer.run_facts["run_key"]):
-        LOG.warning("%s has the scores of another run than %s", folder.folder, folder.last)
+    elif not report and is_of_another_run(folder.folder, trainer.run_facts["run_key"], done.reported):
+        LOG.warning("%s has the scores of another run than %s, as its %s says", folder.folder, folder.last, OPTIONS)
     elif not report:
         result |= scores_of_epoch(folder.folder, done.epoch - 1, done.reported)
     has_best = done.best_top1 >= 0 and folder.best.exists()  # without a score, it is another run's

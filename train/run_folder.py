@@ -1,5 +1,6 @@
 """The folder of a run: its lock, its log, and the files that are written or moved aside before the first step."""
 
+import csv
 import json
 import os
 import sys
@@ -16,7 +17,8 @@ from common.logs import LOG, is_logged_to, log_to_file
 from common.version import versions
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.start import StartingPoint, move_aside
-from train.monitor.score_files import drop_rows
+from train.monitor.reported import LOSS, SPLITS, Reported, other_scores
+from train.monitor.score_files import FILES, drop_rows, epoch_of, parse_rows
 
 OPTIONS = "options.json"
 PASSPORT = "passport.json"  # what the videos of both splits are
@@ -86,14 +88,27 @@ class RunFolder:
         checkpoints.remove_leftovers()
         if options is None:
             return None
-        is_new = not start.is_resume or _is_elsewhere(start, self.path) or is_of_another_run(self.path, run_key)
         reported = start.checkpoint["progress"].get("reported", []) if start.is_resume and start.checkpoint else []
+        is_new = self._has_scores_of_another(start, run_key, reported)
         dropped = drop_rows(self.path, 0 if is_new else epoch, bool(strangers) or is_new, reported)
         move_aside(start, checkpoints, strangers, dropped.copies)
         facts = {"options": options, "versions": versions(), "command": sys.argv, KEY: run_key}
         self._files = {OPTIONS: facts} if passport is None else {OPTIONS: facts, PASSPORT: {**passport, KEY: run_key}}
         self._write_files()
         return 0 if is_new else dropped.own_steps
+
+    def _has_scores_of_another(self, start: StartingPoint, run_key: str, reported: Sequence[Reported]) -> bool:
+        """Whether the scores that may be there are none of the run; a line if only options.json tells it."""
+        if not start.is_resume or _is_elsewhere(start, self.path):
+            return True
+        if not is_of_another_run(self.path, run_key, reported):
+            return False
+        if any((self.path / name).exists() for name in FILES):
+            LOG.warning(
+                "%s is of another run than %s, and the score files are taken for that run's",
+                self.path / OPTIONS, start.path,
+            )  # fmt: skip
+        return True
 
     def _write_files(self) -> None:
         for name, content in self._files.items():
@@ -168,10 +183,11 @@ class RunFolder:
         return self.path / ".train.lock"
 
 
-def is_of_another_run(folder: Path, run_key: str) -> bool:
+def is_of_another_run(folder: Path, run_key: str, reported: Sequence[Reported] = ()) -> bool:
     """Whether options.json says that the files in a run's folder, such as its scores, are of another run.
 
-    False if it does not tell, as those of older versions.
+    False if it does not tell, as those of older versions, or if the scores are of the epochs that the run has
+    `reported`: then it was copied there alone.
     """
     try:
         with open_plain_text(folder / OPTIONS, LARGEST) as file:
@@ -179,7 +195,23 @@ def is_of_another_run(folder: Path, run_key: str) -> bool:
     except (OSError, OtherFileError, ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8
         return False
     key = facts.get(KEY) if isinstance(facts, dict) else None
-    return isinstance(key, str) and key != run_key
+    return isinstance(key, str) and key != run_key and not _are_scores_of(folder, reported)
+
+
+def _are_scores_of(folder: Path, reported: Sequence[Reported]) -> bool:
+    """Whether the score files have epochs that a run has reported, and all with its losses."""
+    entries, found = {entry[0]: entry for entry in reported}, False
+    for name, split in zip(FILES, SPLITS, strict=True):
+        try:
+            rows = parse_rows(folder / name, ())
+        except (OSError, OtherFileError, ValueError, csv.Error):
+            continue
+        for row in rows:
+            if entry := entries.get(epoch_of(row)):
+                if LOSS in other_scores(row, entry, split):
+                    return False
+                found = True
+    return found
 
 
 def _is_elsewhere(start: StartingPoint, folder: Path) -> bool:

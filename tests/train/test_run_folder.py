@@ -84,6 +84,18 @@ def test_scores_of_another_run_are_not_kept_as_this_run_s(run, monkeypatch, tmp_
     LOG.handlers[0].close()
 
 
+@pytest.mark.parametrize(("loss", "is_other"), [("2.000000", False), ("2.5", True), (None, True)])
+def test_scores_that_the_run_has_reported_are_its_own_whatever_options_json_says(tmp_path, loss, is_other):
+    """All scores were put aside where options.json alone had been restored into the wrong folder."""
+    (tmp_path / "options.json").write_text('{"run_key": "other"}')
+    reported = [[1, 3.0, None], [2, 2.0, 1.5]]
+    assert is_of_another_run(tmp_path, "this", reported)
+    (tmp_path / "scores_train.csv").write_text("epoch,step,loss\n" + (f"1,2,3.0\n2,4,{loss}\n" if loss else "3,6,1\n"))
+    (tmp_path / "scores_val.csv").write_text("damaged")
+    assert is_of_another_run(tmp_path, "this", reported) == is_other
+    assert is_of_another_run(tmp_path, "this")
+
+
 @pytest.mark.parametrize("is_over", [False, True])
 def test_a_best_state_that_is_a_link_is_copied_before_its_file_is_moved(run, monkeypatch, is_over):
     """`best` led to nothing after --resume-epoch. A run that has no epoch left changes nothing of a finished one."""
