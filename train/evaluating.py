@@ -80,13 +80,14 @@ def val_loader(
 
 
 def clips_of(options: TrainOptions) -> dict[str, Any]:
-    """The clips of a validation, for the JSON line and the score files."""
+    """The clips of a validation, for the score files."""
     size = options.val_size or options.clip_size
     return {
         "clip": f"{options.clip_length}x{size}x{size}",
         "interval": options.val_frame_interval,
         "clips": options.val_clips,
         "crops": options.val_crops,
+        "crop_scale": f"{options.crop_scale:.6g}",
     }
 
 

@@ -108,7 +108,7 @@ from train.precise_norm import PreciseNormOptions, batches_for_statistics, make_
 from train.recipe import recipe_warnings
 from train.regularisation import RegularisationOptions, make_draws, regularise
 from train.run_facts import network_facts, plain_contents, run_facts, shared_facts, validation_facts
-from train.run_folder import RunFolder, is_of_another_run
+from train.run_folder import OPTIONS, RunFolder, is_of_another_run
 from train.schedule.learning import learning_warnings
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
@@ -267,6 +267,7 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
         LOG.info("resuming %s %s", start.path, progress.next_of(plan.num_epochs, plan.steps_in_epoch, validated))
     facts = run_facts(options, network, splits.train, digests, contents, loaded, start, run_id, ranks.world_size)
     score_files = ScoreFiles(folder, validation_facts(options, digests, contents))
+    board = TensorBoardLog(folder, progress.global_step)
 
     def take_contents(contents: Contents) -> None:
         facts["content"] = plain_contents(contents)
@@ -282,7 +283,9 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
         trainer_options(options, device, ranks.world_size),
         checkpoints,
         facts,
-        _callbacks(folder, console, progress, score_files, options, facts["run_key"]) if ranks.is_first else [],
+        _callbacks(folder, console, progress, [score_files, board], options, facts["run_key"])
+        if ranks.is_first
+        else [],
         progress,
         start.path if start.is_resume else None,
         ContentWatch({"train": splits.train, "val": splits.val}, contents, checkpoints, take_contents),
@@ -314,12 +317,15 @@ def _begin(options: TrainOptions, dataset: DatasetSpec | DatasetChoice, ranks: R
             if ranks.is_first
         },
     )
-    on_all_ranks(
-        ranks,
-        lambda: (
-            ranks.is_first and run_folder.begin(checkpoints, start, progress.epoch, strangers, written, key, passport)
-        ),
-    )
+
+    def begin_folder() -> bool:
+        if ranks.is_first:
+            own_steps = run_folder.begin(checkpoints, start, progress.epoch, strangers, written, key, passport)
+            if own_steps is not None:
+                board.keep_only(own_steps)
+        return True
+
+    on_all_ranks(ranks, begin_folder)
     # Together: the first rank reads videos for this. A rank that goes on meets a signal in another way, see `_fit`.
     on_all_ranks(ranks, lambda: _tell(plan, splits, options, part_lines(options, network, plan), passport))
     return _Begun(trainer, loaders)
@@ -578,8 +584,8 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
         result[f"best_{BEST_BY[done.best_by]}"] = done.best_score
     if report and report.val:
         result |= report.val.values()
-    elif not report and is_of_another_run(folder.folder, trainer.run_facts["run_key"]):
-        LOG.warning("%s has the scores of another run than %s", folder.folder, folder.last)
+    elif not report and is_of_another_run(folder.folder, trainer.run_facts["run_key"], done.reported):
+        LOG.warning("%s has the scores of another run than %s, as its %s says", folder.folder, folder.last, OPTIONS)
     elif not report:
         result |= scores_of_epoch(folder.folder, done.epoch - 1, done.reported)
     has_best = done.best_top1 >= 0 and folder.best.exists()  # without a score, it is another run's
@@ -587,10 +593,9 @@ def _result(trainer: Trainer, report: EpochReport | None) -> dict[str, Any]:
 
 
 def _callbacks(
-    folder: Path, console: Console, progress: Progress, score_files: ScoreFiles, options: TrainOptions, run_key: str
+    folder: Path, console: Console, progress: Progress, files: list[Callback], options: TrainOptions, run_key: str
 ) -> list[Callback]:
-    board = TensorBoardLog(folder, progress.global_step)
-    callbacks: list[Callback] = [ConsoleLog(), ProgressBar(console), score_files, board]
+    callbacks: list[Callback] = [ConsoleLog(), ProgressBar(console), *files]
     if options.track == NONE:
         return callbacks
     name = f"{folder.parent.name}/{folder.name}"

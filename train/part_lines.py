@@ -52,6 +52,10 @@ def part_lines(options: Any, network: VideoNetwork, plan: Plan) -> list[str]:
 def unused_parts(options: Any, network: VideoNetwork, start: StartingPoint) -> list[str]:
     """What to say of flags that have no effect; the starting point's weights are in the network."""
     lines = []
+    if "evaluation_dir" in options.given:
+        lines.append("--evaluation-dir has no effect: it is of --evaluate")
+    if "bad_video_limit" in options.given and options.on_bad_video != "skip":
+        lines.append(f"--bad-video-limit has no effect: it is of --on-bad-video skip, not {options.on_bad_video}")
     if options.zero_init_residual and not start.is_resume and not is_branch_zero(network):
         lines.append(f"--zero-init-residual has no effect: the weights of {start.path} take the place of all zeros")
     if start.is_resume and start.checkpoint:

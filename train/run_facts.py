@@ -99,9 +99,14 @@ def shared_facts(start: StartingPoint, digests: Digests, loaded: tuple[str, ...]
 
 
 def validation_facts(options: Any, digests: Digests, contents: Contents) -> dict[str, object]:
-    """How and on what the run is validated. The letter keeps spreadsheets from reading the digest as a number."""
+    """How and on what the run is validated. The letter keeps spreadsheets from reading the digest as a number.
+
+    With these the flags of VALIDATION in train/checkpoint/videos.py, but for --best-by, change.
+    """
     videos = f"{digests['val']} {json_text(contents['val'].plain())}"
     clips = clips_of(options)
     clips["crops_per_clip"] = clips.pop("crops")
     clips["clips_per_video"] = clips.pop("clips")  # scores_train.csv has a column `clips`: those of the epoch
-    return clips | {"video_list": f"v{hashlib.blake2b(videos.encode(), digest_size=4).hexdigest()}"}
+    averages = {"ema": options.ema, "precise_bn": options.precise_bn}
+    weights = " + ".join(f"{name} {value}" for name, value in averages.items() if value) or "raw"
+    return clips | {"weights": weights, "video_list": f"v{hashlib.blake2b(videos.encode(), digest_size=4).hexdigest()}"}

@@ -1,5 +1,6 @@
 """The folder of a run: its lock, its log, and the files that are written or moved aside before the first step."""
 
+import csv
 import json
 import os
 import sys
@@ -16,10 +17,12 @@ from common.logs import LOG, is_logged_to, log_to_file
 from common.version import versions
 from train.checkpoint.files import CheckpointFolder
 from train.checkpoint.start import StartingPoint, move_aside
-from train.monitor.score_files import drop_rows
+from train.monitor.reported import LOSS, SPLITS, Reported, other_scores
+from train.monitor.score_files import FILES, drop_rows, epoch_of, parse_rows
 
 OPTIONS = "options.json"
 PASSPORT = "passport.json"  # what the videos of both splits are
+KEY = "run_key"  # in both, and in the checkpoints
 LARGEST = 2**20  # bytes of options.json, which has a few thousand
 
 
@@ -62,7 +65,7 @@ class RunFolder:
         options: Mapping[str, Any] | None,
         run_key: str,
         passport: Mapping[str, Any] | None = None,
-    ) -> bool:
+    ) -> int | None:
         """Write the first files of a run whose command is right. DataError if the folder cannot be written.
 
         The run goes on from `start` with `epoch`. What an attempt before left of this epoch and later ones is moved
@@ -70,6 +73,8 @@ class RunFolder:
         this one, which has `run_key`, or if `start` is from elsewhere; also rows of a copy of the run that went on
         apart. `options` go to options.json; they are None if no epoch is left: the files there are of the run as it
         was. `passport` goes to passport.json.
+
+        Returns, if the scores of steps before were not all of this run, up to which step they are.
         """
         if not self._is_locked:
             self._lock()
@@ -78,16 +83,31 @@ class RunFolder:
                     f"{self.path}: another run has trained there since this one began; give another --task-name"
                 )
         self.open_log()
+        if options is not None:
+            checkpoints.replace_links()
         checkpoints.remove_leftovers()
         if options is None:
-            return True
-        is_new = not start.is_resume or _is_elsewhere(start, self.path) or is_of_another_run(self.path, run_key)
+            return None
         reported = start.checkpoint["progress"].get("reported", []) if start.is_resume and start.checkpoint else []
-        copies = drop_rows(self.path, 0 if is_new else epoch, bool(strangers) or is_new, reported)
-        move_aside(start, checkpoints, strangers, copies)
-        facts = {"options": options, "versions": versions(), "command": sys.argv, "run_key": run_key}
-        self._files = {OPTIONS: facts} if passport is None else {OPTIONS: facts, PASSPORT: passport}
+        is_new = self._has_scores_of_another(start, run_key, reported)
+        dropped = drop_rows(self.path, 0 if is_new else epoch, bool(strangers) or is_new, reported)
+        move_aside(start, checkpoints, strangers, dropped.copies)
+        facts = {"options": options, "versions": versions(), "command": sys.argv, KEY: run_key}
+        self._files = {OPTIONS: facts} if passport is None else {OPTIONS: facts, PASSPORT: {**passport, KEY: run_key}}
         self._write_files()
+        return 0 if is_new else dropped.own_steps
+
+    def _has_scores_of_another(self, start: StartingPoint, run_key: str, reported: Sequence[Reported]) -> bool:
+        """Whether the scores that may be there are none of the run; a line if only options.json tells it."""
+        if not start.is_resume or _is_elsewhere(start, self.path):
+            return True
+        if not is_of_another_run(self.path, run_key, reported):
+            return False
+        if any((self.path / name).exists() for name in FILES):
+            LOG.warning(
+                "%s is of another run than %s, and the score files are taken for that run's",
+                self.path / OPTIONS, start.path,
+            )  # fmt: skip
         return True
 
     def _write_files(self) -> None:
@@ -163,18 +183,35 @@ class RunFolder:
         return self.path / ".train.lock"
 
 
-def is_of_another_run(folder: Path, run_key: str) -> bool:
+def is_of_another_run(folder: Path, run_key: str, reported: Sequence[Reported] = ()) -> bool:
     """Whether options.json says that the files in a run's folder, such as its scores, are of another run.
 
-    False if it does not tell, as those of older versions.
+    False if it does not tell, as those of older versions, or if the scores are of the epochs that the run has
+    `reported`: then it was copied there alone.
     """
     try:
         with open_plain_text(folder / OPTIONS, LARGEST) as file:
             facts = json.load(file)
     except (OSError, OtherFileError, ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8
         return False
-    key = facts.get("run_key") if isinstance(facts, dict) else None
-    return isinstance(key, str) and key != run_key
+    key = facts.get(KEY) if isinstance(facts, dict) else None
+    return isinstance(key, str) and key != run_key and not _are_scores_of(folder, reported)
+
+
+def _are_scores_of(folder: Path, reported: Sequence[Reported]) -> bool:
+    """Whether the score files have epochs that a run has reported, and all with its losses."""
+    entries, found = {entry[0]: entry for entry in reported}, False
+    for name, split in zip(FILES, SPLITS, strict=True):
+        try:
+            rows = parse_rows(folder / name, ())
+        except (OSError, OtherFileError, ValueError, csv.Error):
+            continue
+        for row in rows:
+            if entry := entries.get(epoch_of(row)):
+                if LOSS in other_scores(row, entry, split):
+                    return False
+                found = True
+    return found
 
 
 def _is_elsewhere(start: StartingPoint, folder: Path) -> bool:

@@ -20,7 +20,8 @@ BLOCK = 2**20
 def later_weights(about: Mapping[str, Any], run: Path, time: float) -> str | None:
     """A line if the checkpoint that `about` names is there and its weights are not those that were evaluated.
 
-    It is looked for by its name in the folder `run`, else by its path. A file that is as the evaluation found it is not
+    It is looked for by its name in the folder `run`, else by its path: a run may have been moved, or its evaluation
+    copied into another folder. A file that is as the evaluation found it is not
     read, nor, if an older version does not tell how that was, one that is not newer than the evaluation, at `time`
     (seconds since 1970). None also if it cannot be told.
     """
@@ -36,11 +37,13 @@ def later_weights(about: Mapping[str, Any], run: Path, time: float) -> str | Non
             if is_as_found(about, path):
                 return None
             is_newer = state.st_mtime > time
-            if not is_newer and (not is_told(about) or any(is_as_found(about, each) for each in places)):
+            if not is_newer and not is_told(about):
                 return None
             now = _digest(path, state.st_mtime_ns, about.get("weights") == "raw")
             if now is None or now == digest:
                 return None
+            if not is_newer and is_as_found(about, places[-1]):
+                return f"the scores are of {checkpoint}, and {path}, which has the same name, has other weights"
             on = datetime.fromtimestamp(state.st_mtime).strftime("%Y-%m-%d %H:%M")
             dated = f", on {on}," if is_newer else f" (its time, {on}, is older)"
             what = "content" if path.suffix.lower() in EXPORTED else "weights"

@@ -22,6 +22,9 @@ MADE_BY = PREDICT
 SUFFIXES = (".csv", ".json", ".mp4")
 SEGMENT_COLUMNS = ["video", "start", "end", "class", "score", "windows"]
 """Of the CSV of segments."""
+LIST = '"videos": ['
+"""The end of the first line of a JSON file; other programs write all in one line, or this in a later one."""
+LONGEST = 2**20  # characters of a first line; one has two columns a class
 BESIDES = 2  # classes of a row after the best one
 PRINTED = 30  # rows of a table on the console, where a file has all
 
@@ -41,7 +44,10 @@ def check_place(output: Path, source: Path, has_windows: bool) -> None:
     for path in places:
         there = what_is_at(path)
         if (there and there != "file") or (there == "file" and path.stat().st_size and not _is_own(path)):
-            raise DataError(f"--output: {path} is there and was not written by this command: give another name")
+            raise DataError(
+                f"--output: {path} is there and was not written by this command, or was changed since: give another "
+                "name"
+            )
     probe = folder / f".{output.name}.probe"
     with write_errors(output):
         probe.touch()
@@ -59,15 +65,18 @@ def remove_old_segments(output: Path) -> None:
 
 
 def _is_own(path: Path) -> bool:
-    """Whether a file was written by this command."""
+    """Whether a file was written by this command, and has no more columns since, as somebody adds to check it."""
     try:
         if path.suffix.lower() == ".mp4":
             with av.open(str(path.absolute())) as container:
                 return container.metadata.get("comment") == MADE_BY
         if path.suffix.lower() == ".json":
-            return MADE_BY in _first_line(path)
+            line = _first_line(path)
+            return MADE_BY in line and line.rstrip().endswith(LIST)
         columns = _first_columns(path)
-        return columns == SEGMENT_COLUMNS or (columns[0] == "video" and "class_1" in columns[:4])
+        has_windows = columns[1:2] == ["start"]
+        top = (len(columns) - len(_columns(0, has_windows))) // 2
+        return columns == SEGMENT_COLUMNS or (top > 0 and columns == _columns(top, has_windows))
     except (OSError, ValueError) as error:  # FFmpeg's errors are both
         if isinstance(error, PermissionError):
             raise DataError(f"--output {path}: {reason(error)}") from error
@@ -76,7 +85,7 @@ def _is_own(path: Path) -> bool:
 
 def _first_line(path: Path) -> str:
     with path.open(encoding="utf-8", errors="replace") as file:
-        return file.readline(4096)
+        return file.readline(LONGEST)
 
 
 def _first_columns(path: Path) -> list[str]:
@@ -96,20 +105,24 @@ def write_csv(path: Path, results: Iterable[VideoResult], classes: Sequence[str]
 
     A video that could not be read is a row with its problem, and no classes. DataError if it cannot be written.
     """
-    best = [column for number in range(1, top + 1) for column in (f"class_{number}", f"score_{number}")]
-    times = ["start", "end"] if has_windows else []
+    before_problem = len(_columns(top, has_windows)) - 2
 
     def rows() -> Iterator[list[Any]]:
         for result in results:
             name = _escaped(result.name)
             if result.problem:
-                yield [name, *[""] * (len(times) + len(best)), _escaped(result.problem)]
+                yield [name, *[""] * before_problem, _escaped(result.problem)]
             for each in result.windows:
                 pairs = zip(each.classes[:top], each.scores, strict=False)
                 values = [value for label, score in pairs for value in (classes[label], score)]
                 yield [name, *_times(each, has_windows), *values, ""]
 
-    _write_rows(path, ["video", *times, *best, "problem"], rows())
+    _write_rows(path, _columns(top, has_windows), rows())
+
+
+def _columns(top: int, has_windows: bool) -> list[str]:
+    best = [column for number in range(1, top + 1) for column in (f"class_{number}", f"score_{number}")]
+    return ["video", *(["start", "end"] if has_windows else []), *best, "problem"]
 
 
 def write_segments(path: Path, segments: Mapping[str, Sequence[Segment]], classes: Sequence[str]) -> None:
@@ -173,7 +186,7 @@ def write_json(
     with write_errors(path), atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         facts = {name: fact for name, fact in about.items() if name != "videos"}  # their number; here is their list
         head = json_text({"made_by": MADE_BY, **facts})
-        file.write(f'{head[:-1]}, "videos": [')  # a video at a time: there may be many
+        file.write(f"{head[:-1]}, {LIST}")  # a video at a time: there may be many
         for number, result in enumerate(results):
             file.write(f"{',' * (number > 0)}\n{json.dumps(video(result), ensure_ascii=False)}")
         file.write("\n]}\n")

@@ -217,7 +217,10 @@ def test_a_checkpoint_of_an_earlier_clock_is_told(tmp_path, monkeypatch):
     copy = tmp_path / "run" / path.name
     write_checkpoint(copy, seed=1)
     os.utime(copy, (now - 7200, now - 7200))
-    assert told() is None  # the evaluated one is still there, and this one is of another run
+    assert f"the scores are of {path}, and {copy}, which has the same name" in told()  # as of a backup, or another run
+    write_checkpoint(copy)
+    os.utime(copy, (now - 7100, now - 7100))
+    assert told() is None
     copy.unlink()
     os.utime(path, (now - 7200, now - 7200))
     assert told() is None  # a copy with another time has the same weights

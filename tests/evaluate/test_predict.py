@@ -297,6 +297,23 @@ def test_a_file_that_the_command_did_not_write_stays(predict, tmp_path, name):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["videos", name])
 
 
+@pytest.mark.parametrize("flags", [(), ("--window", 1)])
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_predictions_to_which_somebody_has_added_are_not_replaced(predict, tmp_path, flags, suffix):
+    """The true classes that somebody had filled in by hand went with the next prediction of that name."""
+    source, output = noisy_video(tmp_path / "a.mp4"), tmp_path / f"x.{suffix}"
+    for top in (1, 4):  # of any number of classes, predictions are replaced
+        predict(source, "--output", output, "--top", top, *flags)
+    if suffix == "csv":
+        output.write_text("".join(f"{line},true\n" for line in output.read_text().splitlines()))
+    else:
+        output.write_text(json.dumps(json.loads(output.read_text()) | {"checked": True}))
+    before = output.read_bytes()
+    with pytest.raises(DataError, match="or was changed since"):
+        predict(source, "--output", output, *flags)
+    assert output.read_bytes() == before
+
+
 BAD = {
     "no such video": ("{}/none.mp4",),
     "a text file": ("{}/text.txt",),

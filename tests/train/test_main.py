@@ -372,7 +372,10 @@ def test_a_finished_run_claims_no_scores_of_another_one(finished, tiny, tmp_path
     """Another run's `last` was put in the folder: its state got the scores and the best file of the folder's run."""
     shutil.copytree(folder_of(finished).parents[1], tmp_path / "results")
     last = tmp_path / "results" / "custom" / "srtg_tiny_gates_True_first" / "srtg_tiny_last.pth"
-    torch.save(torch.load(last, weights_only=True) | {"run_key": "other"}, last)
+    saved = torch.load(last, weights_only=True) | {"run_key": "other"}
+    for entry in saved["progress"]["reported"]:
+        entry[1] += 1.0
+    torch.save(saved, last)
     process = tiny("--gates", "--task-name", "first", "--resume-epoch", "auto")
     assert process.status == 0
     result = last_line(process)

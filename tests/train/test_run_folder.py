@@ -74,12 +74,38 @@ def test_scores_of_another_run_are_not_kept_as_this_run_s(run, monkeypatch, tmp_
     (run.path / "scores_val.csv").write_text(text)
     (run.path / "options.json").write_text(f'{{"run_key": {key_before}}}')
     start = StartingPoint(tmp_path / place / "net_last.pth", {}, is_resume=True)
-    run.begin(CheckpointFolder(run.path, "net", 0), start, 2, [], {"lr_base": 0.1}, "this")
+    own_steps = run.begin(CheckpointFolder(run.path, "net", 0), start, 2, [], {"lr_base": 0.1}, "this")
+    assert own_steps == (None if epochs_left else 0)
     assert (run.path / "scores_val.csv").read_text() == "epoch,step,loss\n" + "".join(map(row, epochs_left))
     kept = run.path / "scores_val.csv.abandoned"
     assert kept.exists() != bool(epochs_left)
     assert epochs_left or kept.read_text() == text
     assert not is_of_another_run(run.path, "this")
+    LOG.handlers[0].close()
+
+
+@pytest.mark.parametrize(("loss", "is_other"), [("2.000000", False), ("2.5", True), (None, True)])
+def test_scores_that_the_run_has_reported_are_its_own_whatever_options_json_says(tmp_path, loss, is_other):
+    """All scores were put aside where options.json alone had been restored into the wrong folder."""
+    (tmp_path / "options.json").write_text('{"run_key": "other"}')
+    reported = [[1, 3.0, None], [2, 2.0, 1.5]]
+    assert is_of_another_run(tmp_path, "this", reported)
+    (tmp_path / "scores_train.csv").write_text("epoch,step,loss\n" + (f"1,2,3.0\n2,4,{loss}\n" if loss else "3,6,1\n"))
+    (tmp_path / "scores_val.csv").write_text("damaged")
+    assert is_of_another_run(tmp_path, "this", reported) == is_other
+    assert is_of_another_run(tmp_path, "this")
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_best_state_that_is_a_link_is_copied_before_its_file_is_moved(run, monkeypatch, is_over):
+    """`best` led to nothing after --resume-epoch. A run that has no epoch left changes nothing of a finished one."""
+    monkeypatch.setattr(LOG, "handlers", [])
+    checkpoints = CheckpointFolder(run.path, "net", 0)
+    checkpoints.epoch_file(2).write_bytes(b"state")
+    checkpoints.best.symlink_to("net_ep-0002.pth")
+    moved = [] if is_over else [checkpoints.epoch_file(2)]
+    run.begin(checkpoints, StartingPoint(), 1, moved, None if is_over else {"lr_base": 0.1}, "key")
+    assert checkpoints.best.read_bytes() == b"state" and checkpoints.best.is_symlink() == is_over
     LOG.handlers[0].close()
 
 

@@ -37,7 +37,6 @@ A checkpoint is a dict of tensors and plain types, saved by torch.save, and load
 import errno
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -54,6 +53,7 @@ from network.weights.facts import FORMAT as FORMAT
 from network.weights.reading import DamagedError, read_checkpoint
 from train.checkpoint.attempts import are_of_one_attempt, is_foreign, is_of_other_attempt, read_plain_part
 from train.checkpoint.attempts import is_resumable as is_resumable
+from train.checkpoint.links import copy_file, replace_links
 from train.checkpoint.progress import Best, best_of
 
 Checkpoint = dict[str, Any]
@@ -97,7 +97,7 @@ class CheckpointFolder:
         `unfinished` are the position and the progress before the epoch was finished, which `last` gets if one of the
         other files cannot be written: a run that resumes from it finishes the epoch again, and so writes them. With the
         new position, it would never.
-        A file of another run that has been put in their place is moved aside.
+        A file of another run that has been put in their place is moved aside, and links among them become copies.
         TrainingError with the reason if the disk is full or fails.
         """
         targets = [self.epoch_file(epoch)] if epoch is not None else []
@@ -105,6 +105,7 @@ class CheckpointFolder:
         problem: TrainingError | None = None
         with _write_errors(self.last, self._kept_before):
             self.folder.mkdir(parents=True, exist_ok=True)
+            replace_links(self.folder, self.network)
             with atomic_file(self.last) as temporary:
                 _torch_save(checkpoint, temporary)
                 try:
@@ -112,7 +113,7 @@ class CheckpointFolder:
                     for target in targets:
                         with _write_errors(target, partial(self._kept_instead, unfinished), bool(unfinished)):
                             self._keep_foreign(target, checkpoint)
-                            _copy(temporary, target)
+                            copy_file(temporary, target)
                 except TrainingError as error:
                     problem = error
                     if unfinished:
@@ -224,6 +225,12 @@ class CheckpointFolder:
             raise DataError(f"no checkpoint in {self.folder} can be read: {'; '.join(damaged.values())}")
         return None
 
+    def replace_links(self) -> None:
+        """Put copies in the place of checkpoints that are links to others here; DataError if they cannot be written."""
+        if self.folder.is_dir():
+            with write_errors(self.folder):
+                replace_links(self.folder, self.network)
+
     def remove_leftovers(self) -> None:
         """Remove unfinished files of killed runs, and rename to `<name>.damaged` what `newest` found damaged.
 
@@ -296,12 +303,6 @@ def _torch_save(checkpoint: Checkpoint, path: Path) -> None:
             for _ in range(16):
                 file.write(bytes(2**20))
         raise OSError(str(error).splitlines()[0]) from error
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A file of its own and no hard link: `cp` writes into a file that exists, and would change all of its names."""
-    with atomic_file(target) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 def _position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:

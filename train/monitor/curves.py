@@ -27,7 +27,7 @@ from common.files import PICTURES, atomic_file, check_output, write_errors
 from common.logs import make_console
 from common.text import printable, shortened
 from train.monitor.reported import SPLITS, reported_in, rows_of_others
-from train.monitor.score_files import FILES, Row, parse_rows, validation_changes
+from train.monitor.score_files import AVERAGES, FILES, Row, parse_rows, validation_changes
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -41,7 +41,7 @@ class Run(NamedTuple):
     train: Curve
     val: Curve
     changes: dict[int, str]
-    """The rows of `val` from which on the validation is another, and what is: "videos", "clips"."""
+    """The rows of `val` from which on the validation is another, and what is: "videos", "clips", "averages"."""
     last: Row
     """The last row of the validation's file."""
     mixed: list[str]
@@ -131,9 +131,12 @@ def gap_notes(runs: dict[str, Run]) -> list[str]:
 
 
 def differences_of(runs: dict[str, Run]) -> dict[str, str]:
-    """The runs that were validated in another way than the first one at their ends, and on what: "videos", "clips"."""
+    """The runs that were validated in another way than the first one at their ends, and on what: "videos", "clips".
+
+    Averages of weights belong to what is compared.
+    """
     _, first = next(iter(runs.items()))
-    changes = {name: validation_changes([first.last, run.last]) for name, run in runs.items()}
+    changes = {name: validation_changes([first.last, run.last], AVERAGES) for name, run in runs.items()}
     return {name: what for name, change in changes.items() for what in change.values()}
 
 

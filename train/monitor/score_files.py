@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from common.files import OtherFileError, atomic_file, free_name, open_plain_text, reason, write_errors
 from common.logs import LOG
@@ -29,29 +30,42 @@ LARGEST = 2**23  # bytes; a row has about 100, and a hundred thousand take secon
 
 
 FILES = ("scores_train.csv", "scores_val.csv")
+AVERAGES = "averages"
 VALIDATION = {
     "clip": "clips",
     "interval": "clips",
     "clips_per_video": "clips",
     "crops_per_clip": "clips",
+    "crop_scale": "clips",
     "video_list": "videos",
+    "weights": AVERAGES,
 }
 """The columns that say how and on what a validation was done, and what is another one if a value is."""
-TEXTS = {"clip", "interval", "video_list"}
+TEXTS = {"clip", "interval", "video_list", "weights"}
 """Of these columns, those that may hold no numbers: an interval is one, or a text such as 2@30."""
 
 
-def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Reported] = ()) -> list[Path]:
+class Dropped(NamedTuple):
+    """What `drop_rows` found."""
+
+    copies: list[Path]
+    """Files that were copied to `<name>.abandoned`."""
+    own_steps: int | None
+    """Where there were rows of another attempt: the steps of the run up to the first of them. Training's rows tell it,
+    where there are some: those of a validation may have been edited alone."""
+
+
+def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Reported] = ()) -> Dropped:
     """Drop the rows of a run's score files from epoch `first` on, as the run goes back to it. DataError.
 
     `reported` are the epochs that the run has finished, as `Progress` has them. From the first row on that has another
     loss, the rows of a file are of another attempt, such as a copy of the run from which the checkpoints are not: they
     are dropped, too. A warning names the epochs that are lacking then.
     With `keep_copies`, files that have rows to drop are copied to `<name>.abandoned` first; those of another attempt
-    always are. Returns the copies.
+    always are.
     In rows of this attempt, scores that it has not reported, such as edited ones, are written again, with a warning.
     """
-    copies, lost = [], dict[str, list[str]]()
+    copies, own_steps, lost = [], dict[str, int | None](), dict[str, list[str]]()
     has_begun = any((folder / name).exists() for name in FILES)  # else the scores begin here, as in a new folder
     for split, path in zip(SPLITS, (folder / name for name in FILES), strict=True):
         entries = {entry[0]: entry for entry in reported if entry[0] < first}
@@ -63,6 +77,8 @@ def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Re
                 if LOSS in other_scores(rows[epoch], entries[epoch], split)
             ]
             begin = min(others, default=first)
+            if rows:
+                own_steps[split] = _steps_before(begin, rows) if others else None
             edited = _own_cells(rows, entries, split, begin)
             is_abandoned = (keep_copies or bool(others)) and max(rows, default=-1) >= begin
             if is_abandoned or edited:
@@ -86,7 +102,14 @@ def drop_rows(folder: Path, first: int, keep_copies: bool, reported: Sequence[Re
             "not be written",
             folder, named, " and ".join(names),
         )  # fmt: skip
-    return copies
+    return Dropped(copies, own_steps.get("train", own_steps.get("val")))
+
+
+def _steps_before(epoch: int, rows: Mapping[int, Row]) -> int:
+    """The steps of the run before an epoch, as the row of the epoch before says; 0 if none tells."""
+    before = max((each for each in rows if each < epoch), default=0)
+    cell = str(rows[before].get("step", "")) if before in rows else ""
+    return int(cell) if cell.isascii() and cell.isdecimal() and len(cell) < 19 else 0
 
 
 def _own_cells(
@@ -221,17 +244,18 @@ def _write_rows(path: Path, rows: Sequence[Row], first: Collection[str] = ()) ->
         writer.writerows(rows)
 
 
-def validation_changes(rows: Sequence[Row]) -> dict[int, str]:
-    """The rows of scores_val.csv from which on the validation is another: {index: "videos", "clips" or both}.
+def validation_changes(rows: Sequence[Row], ignored: str = "") -> dict[int, str]:
+    """The rows of scores_val.csv from which on the validation is another: {index: "videos", "clips and averages" ...}.
 
-    Rows of older versions do not say how they came about, except for the number of videos.
+    `ignored` is what may be another one. Rows of older versions do not say how they came about, except for the number
+    of videos.
     """
     changes = {}
     for index, (before, row) in enumerate(pairwise(rows), start=1):
         found = {
             what
             for name, what in VALIDATION.items()
-            if before.get(name) and row.get(name) and before[name] != row[name]
+            if what != ignored and before.get(name) and row.get(name) and before[name] != row[name]
         }
         counts = _all_videos(before), _all_videos(row)
         if None not in counts and counts[0] != counts[1]:

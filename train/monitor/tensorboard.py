@@ -1,10 +1,12 @@
 """The scalars of a run for TensorBoard."""
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from common.logs import LOG
 from train.monitor.reports import EpochReport, LogReport
 from train.monitor.scalars import epoch_scalars, step_scalars
 
@@ -19,6 +21,19 @@ class TensorBoardLog:
         self.folder = folder / "tensorboard"
         self.purge_step: int | None = steps_done + 1
         self.writer: SummaryWriter | None = None
+
+    def keep_only(self, own_steps: int) -> None:
+        """Drop the points after a step: those are of another run, or of an attempt before. A line says so, if any are.
+
+        TensorBoard, and the report of a run, then show none of them; the files stay.
+        """
+        self.purge_step = own_steps + 1
+        with suppress(OSError):
+            if any(self.folder.glob("events.out.tfevents.*")):
+                LOG.warning(
+                    "%s holds points that are not of this run%s: TensorBoard no longer shows them",
+                    self.folder, f", after step {own_steps}" if own_steps else "",
+                )  # fmt: skip
 
     def on_step(self, step: int, steps: int) -> None:
         """Nothing."""

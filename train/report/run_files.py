@@ -18,14 +18,14 @@ from train.checkpoint.checks import is_option, is_scalar
 from train.monitor.reported import SPLITS, rows_of_others
 from train.monitor.score_files import FILES, Row, parse_rows, validation_changes
 from train.report.events import Points, event_files, read_scalars
+from train.report.other_run import is_of_other_run, other_values
 from train.report.problems import Problems, inside, number, read_json
-from train.run_folder import OPTIONS
+from train.run_folder import OPTIONS, PASSPORT
 from train.schedule.multigrid import make_plan
 from train.schedule.options import ScheduleOptions
 from train.schedule.plan import Plan
 
 GATES, WAITING = "open_gates/", "speed/wait_share"
-PASSPORT = "passport.json"
 LOG_TIME = re.compile(rb"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} [A-Z]+ ", re.MULTILINE)
 ENDS = 2**16  # bytes of a log's beginning and end in which a time is looked for
 LARGEST_LOG = 2**40
@@ -55,6 +55,8 @@ class RunFiles:
     """Of the newest checkpoint all but its tensors."""
     mixed: list[str] = field(default_factory=list)
     """A line for each score file with rows that the newest checkpoint has otherwise."""
+    others: list[str] = field(default_factory=list)
+    """A line for each other file that does not fit the newest checkpoint."""
     plan: Plan | None = None
     no_plan: str = ""  # why there is none
     scalars: dict[str, Points] = field(default_factory=dict)
@@ -124,9 +126,10 @@ def read_run(folder: Path, problems: Problems) -> RunFiles:
         run.passport = read_json(inside(folder, folder / PASSPORT))
     with problems.noted(folder, "the list of checkpoints"):
         run.checkpoints = _checkpoints(folder)
-    run.plain = _newest_checkpoint(run, problems) or {}
+    name, run.plain = _newest_checkpoint(run, problems)
     run.mixed = list(_mixed_scores(run))
-    problems.notes += (f"{folder}: {line}" for line in run.mixed)
+    run.others = list(_drop_others(run, name))
+    problems.notes += (f"{folder}: {line}" for line in (*run.mixed, *run.others))
     try:
         run.plan = _plan_of(run)
     except DataError as error:
@@ -176,17 +179,20 @@ def _event_files(folder: Path) -> list[Path]:
     return [inside(folder, path) for path in event_files(inside(folder, folder / "tensorboard"))]
 
 
-def _newest_checkpoint(run: RunFiles, problems: Problems) -> Mapping[str, Any] | None:
+def _newest_checkpoint(run: RunFiles, problems: Problems) -> tuple[str, Mapping[str, Any]]:
+    """The name and the plain part; empty if there is none."""
     files = [file for file in run.checkpoints if file.name.endswith(".pth")]
     files.sort(key=lambda file: (file.name.endswith("_last.pth"), file.time), reverse=True)
-    found: list[Mapping[str, Any]] = []
+    found: list[tuple[str, Mapping[str, Any]]] = []
     for file in files[:MOST_READ]:
         with problems.noted(run.folder / file.name, "what it says of the run"):
             if plain := read_plain_part(inside(run.folder, run.folder / file.name)):
                 if file.name.endswith("_last.pth"):
-                    return plain
-                found.append(plain)
-    return max(found, key=_position, default=None)  # the first of equals; a copy has other times
+                    return file.name, plain
+                found.append((file.name, plain))
+    return max(
+        found, key=lambda each: _position(each[1]), default=("", {})
+    )  # the first of equals; a copy has other times
 
 
 def _position(plain: Mapping[str, Any]) -> tuple[int, int]:
@@ -199,6 +205,21 @@ def _mixed_scores(run: RunFiles) -> Iterator[str]:
     for name, split, rows in zip(FILES, SPLITS, (run.train, run.val), strict=True):
         if others := rows_of_others(rows, progress.get("reported", []), split):
             yield f"{name} has other scores than the newest checkpoint, as if edited or of another run: {others}"
+
+
+def _drop_others(run: RunFiles, name: str) -> Iterator[str]:
+    """Leave out what is of another run than the newest checkpoint, which is `name`; a line for each such file."""
+    if is_of_other_run(run.facts, run.plain):
+        run.facts = {}
+        yield f"{OPTIONS} is of another run than {name}: the options shown are those in {name}"
+    elif flags := other_values(run.facts.get("options"), run.plain.get("options")):
+        yield (
+            f"{OPTIONS} has other values than {name}, as if edited, of another run, or of a resume that has not saved "
+            f"yet: {flags}"
+        )
+    if is_of_other_run(run.passport, run.plain):
+        run.passport = {}
+        yield f"{PASSPORT} is of another run than {name}: it is not shown"
 
 
 def _plan_of(run: RunFiles) -> Plan:

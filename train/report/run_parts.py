@@ -132,7 +132,7 @@ def command_section(run: RunFiles) -> Section:
     """Command, options, versions and commit."""
     facts_of, options = run.facts, run.options
     command = facts_of.get("command")
-    parts = []
+    parts = [warned(run.others)] if run.others else []
     if isinstance(command, list) and command:
         parts.append(tag("pre", shlex.join(["python", *(str(word) for word in command if is_scalar(word))])))
     given = options.get("given")

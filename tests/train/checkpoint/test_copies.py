@@ -7,6 +7,7 @@ import pytest
 
 from network.weights.reading import read_checkpoint
 from tests.runs import LAST, RUN, TINY, TINY_FLAGS, rows, scores
+from train.report.events import event_files, read_scalars
 
 FILES = ("scores_train.csv", "scores_val.csv")
 
@@ -61,6 +62,9 @@ def test_scores_of_another_attempt_do_not_stay_among_those_of_the_checkpoints(
     (line,) = [line for line in output.splitlines() if "no rows of" in line]
     assert f"epochs 3 to {end} of this run in scores_train.csv and scores_val.csv" in line
     assert "scores_train.csv.abandoned, scores_val.csv.abandoned" in output
+    points = read_scalars(event_files(run / "tensorboard"), ("val/top1",))["val/top1"]
+    assert [step for step, *_ in points] == [int(row["step"]) for row in rows(run / FILES[1])]
+    assert "tensorboard holds points that are not of this run, after step" in output
     again = trained(server, small_dataset, tmp_path, "mixed", end + 2, "--lr-base", 0.001)
     assert "no rows of" not in again  # it is told once
     assert len(list(run.glob("*.abandoned*"))) == 2

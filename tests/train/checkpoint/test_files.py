@@ -90,6 +90,50 @@ def test_a_file_of_another_run_is_neither_overwritten_nor_deleted(tmp_path, capl
     assert number_in(tmp_path / "net_ep-0004.pth.abandoned") == 97
 
 
+def test_a_link_to_an_epoch_s_file_keeps_its_state_when_that_file_goes(tmp_path, caplog, monkeypatch):
+    """Programs that save space make one of two equal files a link: --keep then deleted the only best state."""
+    monkeypatch.setattr(LOG, "propagate", True)
+    checkpoints = CheckpointFolder(tmp_path, "net", keep=1)
+    for epoch in (1, 2):
+        checkpoints.save({"number": epoch}, epoch, is_best=epoch == 1)
+    checkpoints.epoch_file(1).write_bytes(checkpoints.best.read_bytes())
+    for link, target in ((checkpoints.best, "net_ep-0001.pth"), (checkpoints.epoch_file(2), "net_last.pth")):
+        link.unlink()
+        link.symlink_to(target)
+    checkpoints.save({"number": 3}, 3)
+    assert names(tmp_path) == ["net_best.pth", "net_ep-0003.pth", "net_last.pth"]
+    assert number_in(checkpoints.best) == 1
+    assert caplog.text.count("it is now a copy") == 2 and "net_best.pth was a link to net_ep-0001.pth" in caplog.text
+
+
+def test_links_do_not_follow_a_file_that_the_next_attempt_writes(tmp_path):
+    """The states that were put aside at a rewind had the weights of the attempt that followed."""
+    checkpoints = CheckpointFolder(tmp_path, "net", keep=0)
+    checkpoints.save({"number": 3}, 3)
+    for path in (checkpoints.best, checkpoints.last):
+        path.unlink(missing_ok=True)
+        path.symlink_to("net_ep-0003.pth")
+    checkpoints.replace_links()
+    moved = checkpoints.move_aside([checkpoints.epoch_file(3), checkpoints.best, checkpoints.last])
+    checkpoints.save({"number": 33}, 3, is_best=True)
+    assert [number_in(path) for path in moved] == [3, 3, 3]
+
+
+def test_links_to_other_places_and_of_other_names_stay(tmp_path, caplog, monkeypatch):
+    """Files may be on another disk, and a link of one's own may have to follow the newest state."""
+    monkeypatch.setattr(LOG, "propagate", True)
+    checkpoints = CheckpointFolder(tmp_path / "run", "net", keep=0)
+    checkpoints.save({"number": 1}, 1)
+    checkpoints.epoch_file(1).rename(tmp_path / "net_ep-0001.pth")
+    targets = {"net_ep-0001.pth": "../net_ep-0001.pth", "mine.pth": "net_last.pth", "net_best.pth": "net_ep-0009.pth"}
+    for name, target in targets.items():
+        (checkpoints.folder / name).symlink_to(target)
+    checkpoints.replace_links()
+    checkpoints.save({"number": 2})
+    assert {name: str((checkpoints.folder / name).readlink()) for name in targets} == targets and not caplog.text
+    CheckpointFolder(tmp_path / "none", "net", keep=0).replace_links()
+
+
 def test_a_folder_named_like_a_checkpoint_ends_no_run(tmp_path):
     """With --keep, each epoch ended with an error about a file that nobody had written."""
     checkpoints = CheckpointFolder(tmp_path, "net", keep=1)

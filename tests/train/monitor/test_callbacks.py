@@ -217,6 +217,22 @@ def test_a_resumed_run_drops_only_the_points_after_its_checkpoint_from_tensorboa
     assert [step for step, _ in found["val/top1"]] == [20]
 
 
+@pytest.mark.parametrize("own_steps", [0, 10])
+def test_points_of_another_run_are_dropped_from_tensorboard_with_a_line(tmp_path, caplog, monkeypatch, own_steps):
+    """The curves of two runs were shown as one, where a run from elsewhere goes on in the folder of another."""
+    monkeypatch.setattr(LOG, "propagate", True)
+    for lr, steps in ((1.0, (10, 20, 30)), (2.0, (40, 50))):
+        board = TensorBoardLog(tmp_path, steps_done=steps[0] - 10)
+        board.keep_only(own_steps if lr == 2.0 else 0)
+        assert ("points that are not of this run" in caplog.text) == (lr == 2.0)
+        for step in steps:
+            board.on_log(replace(LOGGED, global_step=step, lr=lr))
+        board.close()
+    own = [(10, 1.0)] if own_steps else []
+    assert scalars(tmp_path)["schedule/lr"] == [*own, (40, 2.0), (50, 2.0)]
+    assert ("after step 10" in caplog.text) == bool(own_steps)
+
+
 def test_the_progress_bar_shows_on_a_terminal_only(console):
     for is_terminal in (True, False):
         output = io.StringIO()
@@ -274,12 +290,14 @@ def test_the_rows_of_an_attempt_that_is_given_up_are_kept_aside(tmp_path):
     for epoch in (1, 2, 3):
         files.on_epoch(epoch_report(epoch))
     before = (tmp_path / "scores_val.csv").read_bytes()
-    assert [path.name for path in drop_rows(tmp_path, 2, keep_copies=True)] == [f"{name}.abandoned" for name in FILES]
+    assert [path.name for path in drop_rows(tmp_path, 2, keep_copies=True).copies] == [
+        f"{name}.abandoned" for name in FILES
+    ]
     assert (tmp_path / "scores_val.csv.abandoned").read_bytes() == before
     for name in FILES:
         assert [row["epoch"] for row in rows(tmp_path / name)] == ["1"]
-    assert drop_rows(tmp_path, 2, keep_copies=True) == []
-    assert drop_rows(tmp_path / "new", 1, keep_copies=True) == []
+    assert drop_rows(tmp_path, 2, keep_copies=True).copies == []
+    assert drop_rows(tmp_path / "new", 1, keep_copies=True).copies == []
 
 
 def test_sorted_score_files_are_put_in_order_again(tmp_path):

@@ -121,6 +121,23 @@ def test_runs_validated_on_other_videos_or_clips_are_named(tmp_path, monkeypatch
     ]
 
 
+def test_averages_of_weights_interrupt_a_curve_but_are_compared_between_runs(tmp_path, monkeypatch, capsys):
+    """Within a run they begin a new best; whether an average is better than none is what a table of runs is for."""
+    with_scale = VALIDATION | {"crop_scale": "1.14844", "weights": "raw"}
+    average = {"weights": "ema 0.99"}
+    changes = [VALIDATION, with_scale, with_scale | average, with_scale | average | {"crop_scale": "6"}]
+    (tmp_path / "run").mkdir()
+    for epoch, validation in enumerate(changes, start=1):
+        ScoreFiles(tmp_path / "run", validation).on_epoch(report(epoch, evaluation(120.0, 90 - epoch, 90, 100)))
+    for name, validation in {"first": with_scale, "old": VALIDATION, "average": with_scale | average}.items():
+        (tmp_path / name).mkdir()
+        ScoreFiles(tmp_path / name, validation).on_epoch(report(1, evaluation(120.0, 30, 90, 100)))
+    _, out, _ = plot(monkeypatch, capsys, *(tmp_path / name for name in ("first", "old", "average", "run")))
+    found = re.findall(r"^(\w+): validated on other (\w+) (?:from epoch (\d)|than first)", out, re.MULTILINE)
+    assert found == [("run", "averages", "3"), ("run", "clips", "4"), ("run", "clips", "")]
+    assert "86.00 % in epoch 4" in out
+
+
 def test_a_validation_that_stayed_the_same_has_no_mark(runs, tmp_path, monkeypatch, capsys):
     """Also if some of its videos could not be read, and after a spreadsheet or an older version wrote the file."""
     files = ScoreFiles(runs[0], VALIDATION)

@@ -41,7 +41,7 @@ def epochs(folder, name):
 def test_rows_of_the_run_stay(tmp_path, caplog, train, val, reported):
     """A false alarm would throw scores away at each restart of a job."""
     write(tmp_path, train, val)
-    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=reported)
+    assert drop_rows(tmp_path, 4, keep_copies=False, reported=reported) == ([], None)
     assert sorted(epochs(tmp_path, "train")) == [1, 2, 3] and sorted(epochs(tmp_path, "val")) == [1, 3]
     assert not caplog.records
 
@@ -59,7 +59,8 @@ def test_rows_of_the_run_stay(tmp_path, caplog, train, val, reported):
 def test_from_the_first_other_loss_on_rows_are_of_another_attempt(tmp_path, caplog, val, kept):
     """They are kept beside, and the log says which epochs have none now."""
     write(tmp_path, {1: "1.5", 2: "1.123456", 3: "0.5"}, val)
-    (copy,) = drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED)
+    (copy,), own_steps = drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED)
+    assert own_steps is None  # as those of training say
     assert copy.name == "scores_val.csv.abandoned" and len(copy.read_text().splitlines()) == 1 + len(val)
     assert epochs(tmp_path, "train") == [1, 2, 3] and epochs(tmp_path, "val") == kept
     (record,) = caplog.records
@@ -67,10 +68,28 @@ def test_from_the_first_other_loss_on_rows_are_of_another_attempt(tmp_path, capl
     assert record.levelno == logging.WARNING and f"no rows of {missing} of this run in scores_val.csv" in record.message
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "steps"),
+    [
+        ("1,10,1.5\n2,20,9\n3,30,9", "", 10),
+        ("1,10,1.5\n2,20,1.123456\n3,30,9", "1,10,9", 20),
+        ("1,10,9\n2,20,1.12", "", 0),
+        ("1,,1.5\n2,20,9", "", 0),
+        ("1,x,1.5\n2,20,9", "", 0),
+        ("", "1,10,1.25\n3,30,9", 10),
+    ],
+)
+def test_the_steps_before_another_attempt_are_told(tmp_path, caplog, train, val, steps):
+    """TensorBoard showed the other attempt's points in one curve with those of this one."""
+    for name, text in (("train", train), ("val", val)):
+        (tmp_path / f"scores_{name}.csv").write_text(f"epoch,step,loss\n{text}\n")
+    assert drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED).own_steps == steps
+
+
 def test_a_checkpoint_of_an_older_version_tells_only_epochs_without_a_row(tmp_path, caplog):
     """It has no losses, but it has trained in each epoch."""
     write(tmp_path, {1: "1", 2: "2"}, {1: "1", 2: "2"})
-    assert not drop_rows(tmp_path, 5, keep_copies=False)
+    assert not drop_rows(tmp_path, 5, keep_copies=False).copies
     assert epochs(tmp_path, "train") == [1, 2]
     (record,) = caplog.records
     assert "no rows of epochs 3 to 4 of this run in scores_train.csv:" in record.message
@@ -91,14 +110,14 @@ def test_a_checkpoint_whose_first_epochs_are_of_an_older_version_raises_no_alarm
     """It has the losses of its last epochs alone: rows of the epochs before may be any, and stay."""
     train, val = losses
     write(tmp_path, {1: train, 2: train, 3: "0.500000"}, {1: val, 2: val, 3: "0.750000"})
-    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED[2:])
+    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED[2:]).copies
     assert epochs(tmp_path, "train") == epochs(tmp_path, "val") == [1, 2, 3]
     assert not caplog.records
 
 
 def test_score_files_that_are_not_there_are_no_gap(tmp_path, caplog):
     """Who resumes a checkpoint in a new folder knows that its scores begin there."""
-    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED)
+    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED).copies
     assert not caplog.records and not list(tmp_path.iterdir())
 
 
@@ -139,7 +158,7 @@ def top1_of(folder, name):
 def test_accuracies_as_a_spreadsheet_tells_them_are_the_run_s(tmp_path, caplog, train, val):
     """A false alarm at each restart of a job would be read by nobody."""
     write_top1(tmp_path, train, val)
-    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=WITH_SCORES)
+    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=WITH_SCORES).copies
     assert scores_of_epoch(tmp_path, 3, WITH_SCORES) == {"loss": 0.75, **WITH_SCORES[2][4]}
     assert not any(rows_of_others(parse_rows(tmp_path / name, ()), WITH_SCORES, split) for name, split in SPLITS_OF)
     assert not caplog.records and len(list(tmp_path.iterdir())) == 2
@@ -157,21 +176,21 @@ def test_an_edited_accuracy_is_not_the_run_s(tmp_path, caplog, name):
     assert scores == {"loss": 0.75, "top1": 66.66667, "mean_class": 60.0}
     assert ("another top1, as if edited; those of the checkpoint are given" in caplog.text) == (name == FILES[1])
     caplog.clear()
-    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=WITH_SCORES)
+    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=WITH_SCORES).copies
     own = {FILES[0]: {1: "12.5", 2: "50", 3: "100.0000"}, FILES[1]: {1: "33.3333", 3: "66.6667"}}
     assert top1_of(tmp_path, name) == own[name]
     (record,) = caplog.records
     assert "top1 of epoch 3" in record.message and f"{name}.edited" in record.message
     assert top1_of(tmp_path, f"{name}.edited")[3] in ("99", "90.5")
     caplog.clear()
-    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=WITH_SCORES) and not caplog.records
+    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=WITH_SCORES).copies and not caplog.records
 
 
 def test_epochs_of_an_older_version_have_their_losses_alone(tmp_path, caplog):
     """Its checkpoints still resume, and nothing tells whether an accuracy was edited."""
     write_top1(tmp_path, ("12.5", "100"), ("33.3333", "90.5"))
     assert all(map(is_reported, [*REPORTED, *WITH_SCORES]))
-    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED)
+    assert not drop_rows(tmp_path, 4, keep_copies=False, reported=REPORTED).copies
     assert scores_of_epoch(tmp_path, 3, REPORTED) == {"loss": 0.75, "top1": 90.5} and not caplog.records
 
 

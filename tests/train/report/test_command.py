@@ -339,6 +339,47 @@ def test_the_newest_checkpoint_is_that_of_the_last_epoch(tmp_path, report):
     assert "other scores than the newest checkpoint, as if edited or of another run: top1 of epoch 3" in report(run)[2]
 
 
+def with_checkpoint(run, key, **changes):
+    """The folder of a run whose files name the run "this", with a checkpoint of the run `key`."""
+    for name in ("options.json", "passport.json"):
+        facts = json.loads((run / name).read_text())
+        (run / name).write_text(json.dumps(facts | {"run_key": "this"}))
+    options = json.loads((run / "options.json").read_text())["options"] | changes
+    checkpoint = {"position": {"epoch": 4, "step": 0}, "progress": Progress(epoch=4, global_step=30).state_dict()}
+    facts = {"options": options, "run_key": key, "num_videos": 24, "versions": {"torch": "9.8.7"}}
+    torch.save(checkpoint | facts, run / "srtg_r3d_10_last.pth")
+    return run
+
+
+def test_options_and_passport_of_another_run_are_not_shown_as_this_run_s(tmp_path, report):
+    """A page said that a run was trained with an average and 84 videos that are those of the folder next to it."""
+    run = with_checkpoint(write_run(tmp_path / "run"), "other", lr_base=0.625, ema=0.75)
+    status, _, err = report(run)
+    page = page_of(run)
+    assert status == 0 and err.count("is of another run than srtg_r3d_10_last.pth") == 2
+    shown = page.text("command")
+    assert "options.json is of another run" in shown and "0.625" in shown and "0.75" in shown and "9.8.7" in shown
+    assert "data" not in page.texts and "passport.json is of another run" in shown
+
+
+def test_options_that_the_checkpoint_has_otherwise_are_told(tmp_path, report):
+    """Rates and mixing that nobody had trained with stood on the page."""
+    odd = {"workers": 3, "resume_epoch": "auto", "given": ["lr_base"], "lr_steps": (2, 4), "new_flag": 1}
+    run = with_checkpoint(write_run(tmp_path / "run", mixup=0.8), "this", **odd)
+    assert "other values" not in report(run)[2]
+    run = with_checkpoint(write_run(tmp_path / "edited", mixup=0.8), "this", mixup=0.0, lr_base=0.02)
+    status, _, err = report(run)
+    line = "options.json has other values than srtg_r3d_10_last.pth"
+    assert status == 0 and line in err and line in page_of(run).text("command")
+    assert "not saved yet: --lr-base, --mixup" in err or "not saved yet: --mixup, --lr-base" in err
+    assert "48x40" in page_of(run).text("data")
+
+
+def test_files_of_older_versions_without_a_key_are_taken_for_the_run_s(tmp_path, report):
+    run = with_checkpoint(write_run(tmp_path / "run"), None)
+    assert "another run" not in report(run)[2] and "48x40" in page_of(run).text("data")
+
+
 def main_of_curves_says(run, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train.plot_scores", str(run)])
     curves.main()
