@@ -157,7 +157,7 @@ def origin_of(settings: Settings, job: Job) -> Origin:
     """What a database made by this job will say of its source. DataError if that cannot be read."""
     if settings.fps and job.source.is_dir():
         raise VideoError("is a folder of frames without times: --fps cannot resample it; convert it without --fps")
-    size, content = _content(job.source, settings.frames)
+    size, content = content_of(job.source, settings.frames)
     start, end = job.span or (None, None)
     first_frame, end_frame = job.frames or (None, None)
     videos = settings.videos or job.source.parent
@@ -267,7 +267,7 @@ def _with_whole(origin: Origin, source: Path, pattern: str) -> Origin:
         raise VideoError(f"cannot be read ({reason(error)})") from error
 
 
-def _content(source: Path, pattern: str) -> tuple[int, str]:
+def content_of(source: Path, pattern: str) -> tuple[int, str]:
     """Size and fingerprint of a file or a folder of frames."""
     if source.is_dir():
         files = _frames(source, keep_partial=True, pattern=pattern).files

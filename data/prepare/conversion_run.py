@@ -1,7 +1,7 @@
 """Converts given videos: what is there, what is converted, and the report of both."""
 
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -25,6 +25,7 @@ from data.prepare.conversion import (
     write_count,
 )
 from data.prepare.failure_list import FailureList, Known
+from data.prepare.found_again import found_again
 from data.prepare.report import (
     Problem,
     Report,
@@ -34,9 +35,10 @@ from data.prepare.report import (
 )
 from data.prepare.run_lock import only_run
 from data.prepare.sources import Shard, Source, Sources, links_out
-from data.prepare.vanished import moved_to, vanished
+from data.prepare.vanished import vanished
 from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.frame_store import DATABASE
+from data.store.video_suffixes import is_video
 
 CHUNK = 64  # videos that a thread looks at in one call
 SMALL = "smaller than --short-side"
@@ -77,7 +79,7 @@ def convert_sources(found: Sources, settings: Settings, plan: Plan, report: Repo
     for problem in found.problems:
         report.add(*problem)
     if not plan.has_labels:
-        _count_vanished(plan.videos, jpg, found.videos, plan.shard, report)
+        _count_vanished(plan.videos, jpg, found.videos, settings.frames, plan.shard, report)
     stopped, left = "", set[Path]()
     failures = FailureList(plan.out, plan.shard)
     check_list(failures.path)
@@ -118,15 +120,18 @@ def print_result(report: Report, ended: Ended) -> int:
     return 1 if ended.stopped or not is_printed or has_problems else 0
 
 
-def _count_vanished(videos: Path, jpg: Path, found: Sequence[Source], shard: Shard, report: Report) -> None:
+def _count_vanished(
+    videos: Path, jpg: Path, found: Sequence[Source], pattern: str, shard: Shard, report: Report
+) -> None:
     """Report the databases whose video has been removed or moved: label files made of OUT/jpg would still name them."""
     name = videos.resolve().name
     gone = vanished(videos, jpg, {(video.label, video.video_id) for video in found}, shard.has)
-    by_name: defaultdict[str, list[Source]] = defaultdict(list)
-    for video in found if gone.sources else ():
-        by_name[video.path.name].append(video)
+    by_path = {video.path: video for video in found}
+    with_folders = not all(map(is_video, gone.sources.values()))
+    same = found_again(set(gone.contents.values()), by_path, pattern if with_folders else None)
     for item, source in gone.sources.items():
-        if now := moved_to(source, gone.contents[item], by_name):
+        if paths := same.get(gone.contents[item]):
+            now = by_path[max(paths, key=lambda path: path.name == Path(source).name)]
             there = f"{now.path.relative_to(videos)}, {now.label}/{now.video_id}"
             what = f"{source} was moved, or a copy of it was removed: the same file is {there}"
         else:

@@ -29,12 +29,12 @@ from data.prepare.folder_groups import Grouping
 from data.prepare.folder_layout import Layout, by_folders, by_pattern, class_pattern, compiled
 from data.prepare.folder_lists import Classes, names_of_numbers, read_classes
 from data.prepare.folder_modalities import check_modalities
+from data.prepare.folder_moves import note_on_sides
 from data.prepare.folder_names import listed
 from data.prepare.folder_plan import Dataset, Wish, plan_dataset
 from data.prepare.folder_recordings import check_classes
 from data.prepare.folder_report import next_commands, rates_of, split_table, warnings_of
 from data.prepare.folder_source import (
-    FOLDERS,
     FRAMES,
     Store,
     add_source_flags,
@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         return _show(options, planned)
     if not options.replace_labels:
-        check_moves(options.out, planned.state, planned.dataset.names, planned.dataset.classes, planned.paths)
+        dataset = planned.dataset
+        check_moves(options.out, planned.state, dataset.names, dataset.classes, dataset.moves.pairs, planned.paths)
     with locked(options.out / ".folder.lock", "data.prepare.folder", WAIT):
         return _convert(options, planned)
 
@@ -99,8 +100,8 @@ def _plan(options: argparse.Namespace) -> Planned:
     if options.source == FRAMES and not (options.labels or options.train):
         layout.notes.extend([*check_modalities(tree, layout), *notes_on_frames(tree, layout)])
     part = options.val if isinstance(options.val, float) else None
-    grouping, target = Grouping(options.by_folder, options.group_from), options.out / FOLDERS[options.source]
-    wish = Wish(part, options.seed, grouping, classes, options.replace_labels, target)
+    grouping, stores = Grouping(options.by_folder, options.group_from), stores_of(options.out, options.source)
+    wish = Wish(part, options.seed, grouping, classes, options.replace_labels, stores, options.frames or "")
     return Planned(tree, layout, state, plan_dataset(tree, layout, wish, state))
 
 
@@ -148,6 +149,8 @@ def _convert(options: argparse.Namespace, planned: Planned) -> int:
     if options.replace_labels and is_random:
         names, rows = divided_again(dataset.names, rows, dataset.split["val"], dataset.split["seed"])
         dataset = dataset._replace(names=names)
+    if options.replace_labels:
+        report.notes += note_on_sides(dataset.moves, dataset.names, state.labelled)
     without = lost_sides(dataset.names, rows, is_random)
     left_out = len(dataset.names) - len(rows)
     if left_out:
@@ -206,7 +209,7 @@ def _show(options: argparse.Namespace, planned: Planned) -> int:
     report.notes += dataset.notes + warnings_of(rows, dataset.classes)
     report.notes += (
         f"with --replace-labels alone: {change}"
-        for change in changes(state, dataset.names, dataset.classes, planned.paths)
+        for change in changes(state, dataset.names, dataset.classes, dataset.moves.pairs, planned.paths)
     )
     return print_result(report, Ended("", None, set()))
 

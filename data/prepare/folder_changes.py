@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import DataError
-from common.text import composed, quoted
+from common.text import quoted
 from data.labels.text import some
+from data.prepare.folder_moves import Pair, as_text
 from data.prepare.folder_state import CLASSES, Named, State
 from data.store.video_suffixes import is_video
 
@@ -30,10 +31,17 @@ def order_change(state: State, classes: Sequence[str]) -> str:
     return ""
 
 
-def changes(state: State, names: Sequence[Named], classes: Sequence[str], paths: Collection[str] = ()) -> list[str]:
+def changes(
+    state: State,
+    names: Sequence[Named],
+    classes: Sequence[str],
+    moved_to: Mapping[Pair, Pair],
+    paths: Collection[str] = (),
+) -> list[str]:
     """What would change in the label files but for new rows and classes: of videos their split, of classes the order.
 
-    Or videos are gone. `paths` are those of all videos in VIDEOS, also of those that have no class now.
+    Or videos are gone. `moved_to` are the new class and id of rows whose files were moved; `paths` are those of all
+    videos in VIDEOS, also of those that have no class now.
     """
     now = {(named.label, named.video_id): named.split for named in names}
     moved = [
@@ -48,17 +56,20 @@ def changes(state: State, names: Sequence[Named], classes: Sequence[str], paths:
         what.append(
             f"{some(moved, 'video')} would move: they were split by {' '.join(flags) or 'folders or label files'}"
         )
-    lost = _lost(state, names, paths)
+    lost = _lost(state, names, moved_to, paths)
     what += [f"{some(lost[why], 'video')} would be {why}" for why in WHYS if why in lost]
     if order := order_change(state, classes):
         what.append(order)
     return what
 
 
-def _lost(state: State, names: Sequence[Named], paths: Collection[str]) -> Mapping[str, list[str]]:
+def _lost(
+    state: State, names: Sequence[Named], moved_to: Mapping[Pair, Pair], paths: Collection[str]
+) -> Mapping[str, list[str]]:
     """The rows of the label files that no video has now, by one of WHYS."""
-    now = {(named.label, named.video_id) for named in names}
+    now = {(named.label, named.video_id): named.split for named in names}
     new = [named for named in names if (named.label, named.video_id) not in state.labelled]
+    of_key = {named.key: named for named in new}
     of_source: defaultdict[str, list[Named]] = defaultdict(list)
     for named in new:
         of_source[named.source].append(named)
@@ -66,10 +77,11 @@ def _lost(state: State, names: Sequence[Named], paths: Collection[str]) -> Mappi
     lost: defaultdict[str, list[str]] = defaultdict(list)
     for pair in sorted(pair for pair in state.labelled if pair not in now):
         row, old = "/".join(pair), before.get(pair)
-        if old and (other := _moved(old, new)):
-            shared_or_unread = UNREAD if is_video(pair[1]) else SHARED
-            why = shared_or_unread if other.key == old.key else RENAMED
-            lost[why].append(f"{row} is {other.label}/{other.video_id}")
+        if old and (same := of_key.get(old.key)):
+            lost[UNREAD if is_video(pair[1]) else SHARED].append(f"{row} is {same.label}/{same.video_id}")
+        elif pair in moved_to:
+            other = moved_to[pair]
+            lost[RENAMED].append(as_text(pair, state.labelled[pair], other, now[other]))
         elif old and (old.source in of_source or old.source in paths):
             lost[UNNAMED].append(row + _instead(old, of_source[old.source]))
         else:
@@ -85,23 +97,16 @@ def _instead(old: Named, new: Sequence[Named]) -> str:
     return next((f", now {named.times or 'whole'}" for named in new if named.label == old.label), "")
 
 
-def _moved(old: Named, new: Sequence[Named]) -> Named | None:
-    """The new video that seems to be an old one, of the same name in the same class, or with one folder renamed."""
-    *folders, name = composed(old.source).split("/")
-    found = []
-    for named in new:
-        *others, same = composed(named.source).split("/")
-        is_renamed = len(others) == len(folders) and sum(map(str.__ne__, others, folders)) == 1
-        if (same, named.times) == (name, old.times) and (is_renamed or named.label == old.label):
-            found.append(named)
-    return found[0] if len(found) == 1 else None
-
-
 def check_moves(
-    dataset: Path, state: State, names: Sequence[Named], classes: Sequence[str], paths: Collection[str]
+    dataset: Path,
+    state: State,
+    names: Sequence[Named],
+    classes: Sequence[str],
+    moved_to: Mapping[Pair, Pair],
+    paths: Collection[str],
 ) -> None:
     """DataError if label files that are there would change but for new rows."""
-    if what := changes(state, names, classes, paths):
+    if what := changes(state, names, classes, moved_to, paths):
         raise DataError(
             f"{dataset / 'labels'}: {'; '.join(what)}. Nothing was done: --replace-labels writes the label files anew"
         )

@@ -15,8 +15,10 @@ from data.prepare.folder_forms import check_spellings, classes_as_before, keys_a
 from data.prepare.folder_groups import Grouping, groups_of, merged
 from data.prepare.folder_layout import Layout, Video
 from data.prepare.folder_lists import Classes, ordered
+from data.prepare.folder_moves import Moves, find_moves
 from data.prepare.folder_names import Key, ids_of, key_of, listed, part_of, unreadable
 from data.prepare.folder_recordings import notes_on_views, views_below, with_views
+from data.prepare.folder_source import Store
 from data.prepare.folder_splits import known_sides, sides_of, split_groups
 from data.prepare.folder_state import Named, State
 from data.prepare.folder_tree import Tree
@@ -32,7 +34,8 @@ class Wish(NamedTuple):
     grouping: Grouping
     classes: Classes | None = None
     replaces: bool = False  # the label files are written anew
-    target: Path | None = None  # the folder that will hold the class folders
+    stores: Sequence[Store] = ()  # what earlier runs made of the videos; the first one will hold the class folders
+    frames: str = ""  # the pattern of --frames
 
 
 class Dataset(NamedTuple):
@@ -44,6 +47,7 @@ class Dataset(NamedTuple):
     split: dict[str, Any]
     problems: list[Problem]
     notes: list[str]
+    moves: Moves
 
 
 VAL, SEED = 0.2, 0
@@ -77,12 +81,12 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     narrower = merged(paths, [*same, *forms, *places.values()]), groups.names
     if own_groups:
         names, views = with_views(names, videos, views)
-    before = {named.key: named.split for named in state.names}
-    known = [
-        state.labelled.get((video.label, name)) or before.get(key, "")
-        for video, name, key in zip(videos, ids, known_keys, strict=True)
+    rows = [
+        Named(video.label, name, "", listed(group), path, part_of(video))
+        for video, name, group, path in zip(videos, ids, names, paths, strict=True)
     ]
-    splits, split, lines = _splits(tree, videos, known, (*narrower, names), layout, wish, state)
+    moves = find_moves(videos, rows, known_keys, state, wish.stores, wish.frames)
+    splits, split, lines = _splits(tree, videos, moves.sides, (*narrower, names), layout, wish, state)
     notes += lines
     lines, of_files = _of_files(tree, videos, splits)
     notes += lines
@@ -91,11 +95,8 @@ def plan_dataset(tree: Tree, layout: Layout, wish: Wish, state: State) -> Datase
     notes += notes_on_forms(tree, videos, forms, splits, is_random, same)
     notes += notes_on_views(views, splits, is_random and own_groups)
     notes += _of_groups(names if own_groups else groups.names, splits, [*same, *forms, *views.same], of_files)
-    rows = [
-        Named(video.label, name, side, listed(group), path, part_of(video))
-        for video, name, side, group, path in zip(videos, ids, splits, names, paths, strict=True)
-    ]
-    return Dataset(videos, rows, classes, split, problems, notes)
+    rows = [row._replace(split=side) for row, side in zip(rows, splits, strict=True)]
+    return Dataset(videos, rows, classes, split, problems, notes, moves)
 
 
 def _classes(
@@ -142,8 +143,9 @@ def _ids(tree: Tree, videos: Sequence[Video], keys: Sequence[Key], wish: Wish, s
     known = {named.key: named.video_id for named in state.names if named.key not in unread}
     ids = ids_of(videos, keys, known)
     pairs = ((video.label, name) for video, name in zip(videos, ids, strict=True))
-    if wish.target and (fold := fold_for(pairs, wish.target)):
-        check_classes(dict.fromkeys(video.label for video in videos), fold, wish.target)
+    target = wish.stores[0].folder if wish.stores else None
+    if target and (fold := fold_for(pairs, target)):
+        check_classes(dict.fromkeys(video.label for video in videos), fold, target)
         ids = ids_of(videos, keys, known, fold)
     _check_ids(videos, ids, tree)
     return ids

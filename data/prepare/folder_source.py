@@ -109,6 +109,22 @@ class Store(NamedTuple):
         except (OSError, DataError):
             return False
 
+    def made_from(self, named: Named) -> Origin | Made | None:
+        """What the whole of a video that is there was made from; None if that is not known. OSError, DataError."""
+        place = self.place(named)
+        if self.source == VIDEOS:
+            return encoding.made_before(place) if place.is_file() else None
+        return read_origin(place / DATABASE) if is_whole(place) else None
+
+    def is_older(self, named: Named, path: Path) -> bool:
+        """Whether what is there of a video is older than a file: it may have been made from another one."""
+        place = self.place(named) / DATABASE if self.source == FRAMES else self.place(named)
+        try:
+            now = path.stat()
+            return max(now.st_mtime_ns, now.st_ctime_ns) >= place.stat().st_mtime_ns
+        except OSError:
+            return False
+
     def is_outdated(self, named: Named, source: Source, videos: Path) -> bool:
         """Whether what is there of a video was made from another file, or another part of one, than it would be now.
 
@@ -116,10 +132,9 @@ class Store(NamedTuple):
         """
         place = self.place(named)
         try:
-            if self.source == VIDEOS:
-                made = encoding.made_before(place) if place.is_file() else None
-                return made is not None and _is_other(made, source, place)
-            was = read_origin(place / DATABASE) if is_whole(place) else None
+            was = self.made_from(named)
+            if isinstance(was, Made):
+                return _is_other(was, source, place)
             if was is not None and source.path.is_dir():
                 return bool(was.differences(_made_now(was, source, place, videos)))
             return was is not None and _is_other(was, source, place / DATABASE)

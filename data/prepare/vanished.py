@@ -1,16 +1,16 @@
 """Finds databases whose video is gone from the folder that it was converted from."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
 from data.labels.class_folders import list_folders
-from data.prepare.sources import Source
+from data.prepare.found_again import Content
 from data.store.frame_store import DATABASE
-from data.store.origin import file_content, read_origin
+from data.store.origin import read_origin
 
 MOST_READ = 20_000  # databases, some ten seconds: OUT may hold the videos of other folders too
 
@@ -26,7 +26,7 @@ class Vanished(NamedTuple):
     of_others: dict[str, list[str]]
     not_taken: list[str]
     not_looked_at: int
-    contents: dict[str, str]  # of `sources`, the fingerprint
+    contents: dict[str, Content]  # of `sources`
 
 
 def vanished(videos: Path, jpg: Path, found: Collection[tuple[str, str]], is_meant: Callable[[str], bool]) -> Vanished:
@@ -39,7 +39,7 @@ def vanished(videos: Path, jpg: Path, found: Collection[tuple[str, str]], is_mea
     sources: dict[str, str] = {}
     of_others: dict[str, list[str]] = {}
     not_taken: list[str] = []
-    contents: dict[str, str] = {}
+    contents: dict[str, Content] = {}
     every = ((label, each) for label in _folders(jpg) for each in _folders(jpg / label))
     others = (each for each in every if each not in found and is_meant("/".join(each)))
     for label, each in islice(others, MOST_READ):  # what is left in `others` is counted below
@@ -53,25 +53,8 @@ def vanished(videos: Path, jpg: Path, found: Collection[tuple[str, str]], is_mea
             not_taken.append(f"{label}/{each}")
         else:
             sources[f"{label}/{each}"] = made.source
-            contents[f"{label}/{each}"] = made.content
+            contents[f"{label}/{each}"] = made.size, made.content
     return Vanished(sources, of_others, not_taken, sum(1 for _ in others), contents)
-
-
-def moved_to(source: str, content: str, by_name: Mapping[str, Sequence[Source]]) -> Source | None:
-    """The file that has the name and the content of a source that is gone; None if there is none, or are several.
-
-    `by_name` are the videos that are there, by the names of their files.
-    """
-    videos = by_name.get(PurePosixPath(source).name, [])
-    same = {each.path: each for each in videos if _content(each.path) == content}
-    return next(iter(same.values())) if len(same) == 1 else None
-
-
-def _content(path: Path) -> str | None:
-    try:
-        return file_content(path)[1] if path.is_file() else None
-    except OSError:
-        return None
 
 
 def _folders(folder: Path) -> list[str]:

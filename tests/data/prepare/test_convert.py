@@ -438,20 +438,22 @@ def test_the_same_bytes_under_another_path_are_the_same_video(tmp_path: Path) ->
 
 def test_a_database_whose_video_was_removed_or_moved_is_named(tmp_path: Path) -> None:
     """A wrong or private video was removed and all commands given again: label files made of OUT/jpg still named it."""
-    for name in ("walk/1", "walk/2", "run/3"):
-        encode_numbered_video(tmp_path / "v" / f"{name}.mp4", 3)
+    for place, name in enumerate(("walk/1", "walk/2", "run/3", "run/5")):
+        encode_numbered_video(tmp_path / "v" / f"{name}.mp4", 3, start=4 * place)
     encode_numbered_video(tmp_path / "more" / "run" / "4.mp4", 3)
     assert rerun(tmp_path / "v", tmp_path / "out")[0] == 0
     (tmp_path / "v" / "walk" / "1.mp4").unlink()
     (tmp_path / "v" / "run" / "3.mp4").rename(tmp_path / "v" / "walk" / "3.mp4")
+    (tmp_path / "v" / "run" / "5.mp4").rename(tmp_path / "v" / "run" / "other.mp4")
     assert rerun(tmp_path / "more", tmp_path / "out") == (0, {})  # of another folder of videos
     status, listed = rerun(tmp_path / "v", tmp_path / "out")
     assert status == 0
-    assert {name: kind for name, (kind, _) in listed.items()} == {"walk/1": "gone", "run/3": "gone"}
+    assert {name: kind for name, (kind, _) in listed.items()} == dict.fromkeys(("walk/1", "run/3", "run/5"), "gone")
+    assert "the same file is run/other.mp4" in listed["run/5"][1]
     assert "walk/1.mp4" in listed["walk/1"][1] and "walk/3" not in listed["walk/1"][1]
     assert "walk/3.mp4" in listed["run/3"][1] and str(tmp_path / "out" / "jpg" / "run" / "3") in listed["run/3"][1]
-    shutil.rmtree(tmp_path / "out" / "jpg" / "walk" / "1")
-    shutil.rmtree(tmp_path / "out" / "jpg" / "run" / "3")
+    for name in ("walk/1", "run/3", "run/5"):
+        shutil.rmtree(tmp_path / "out" / "jpg" / name)
     assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
 
 

@@ -1,0 +1,190 @@
+"""Which row of an earlier run each video is of: a file that was moved, renamed or given another class keeps its side.
+
+Else --replace-labels could put a video that was trained on into val. An id and class, or a class, path and times tell
+it; then the path alone; then the content, which the databases and files of the rows keep; then the name of the file.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import DataError
+from common.text import composed
+from data.labels.class_folders import in_threads
+from data.labels.text import counted, first_names
+from data.prepare.folder_layout import Video
+from data.prepare.folder_names import Key
+from data.prepare.folder_source import Store
+from data.prepare.folder_state import Named, State
+from data.prepare.found_again import Content, found_again
+from data.store.video_suffixes import is_video
+
+Pair = tuple[str, str]  # class and id
+
+
+class Moves(NamedTuple):
+    """The row of an earlier run that each video is of, if any, and what rows that would be gone are now."""
+
+    before: list[Named | None]
+    pairs: dict[Pair, Pair]
+
+    @property
+    def sides(self) -> list[str]:
+        """The split that each video had; empty for new ones."""
+        return [row.split if row else "" for row in self.before]
+
+
+def find_moves(
+    videos: Sequence[Video],
+    rows: Sequence[Named],
+    keys: Sequence[Key],
+    state: State,
+    stores: Sequence[Store],
+    pattern: str,
+) -> Moves:
+    """Find the rows of an earlier run, `state`, for the videos and their new `rows`.
+
+    `keys` are those by which the earlier run knows the videos; `pattern` is that of --frames. Read are only the
+    databases of rows that would be gone, or are older than their file, and of new videos the files of such sizes.
+    """
+    labelled = {pair: Named(*pair, split, "", "", "") for pair, split in state.labelled.items()}
+    by_key = {row.key: row for row in state.names}
+    before = [labelled.get(pair_of(row)) or by_key.get(key) for row, key in zip(rows, keys, strict=True)]
+    there, now = set(keys), set(map(pair_of, rows)).intersection(labelled)
+    gone = [row for row in state.names if row.key not in there]
+    new = [place for place, row in enumerate(before) if row is None]
+    moves = Moves(before, {})
+    if state.names and new:
+        gone, new = _by_path(gone, new, rows, moves)
+    if state.names and new:
+        paths = {key: video.path for key, video in zip(keys, videos, strict=True)}
+        older = _older([row for row in state.names if row.key in there], paths, stores)
+        new = _by_content([*gone, *older], new, rows, moves, videos, stores, pattern)
+        gone = [old for old in gone if pair_of(old) not in now and pair_of(old) not in moves.pairs]
+        _by_name(gone, new, rows, moves)
+    return moves
+
+
+def pair_of(row: Named) -> Pair:
+    """What names a video in the label files."""
+    return row.label, row.video_id
+
+
+def _by_path(
+    gone: Sequence[Named], new: Sequence[int], rows: Sequence[Named], moves: Moves
+) -> tuple[list[Named], list[int]]:
+    """Find rows of the same path, whose class or times are others now; return the other rows and places."""
+    found: defaultdict[str, list[Named]] = defaultdict(list)
+    for old in gone:
+        found[composed(old.source)].append(old)
+    for place in new:
+        moves.before[place] = _nearest(found.get(composed(rows[place].source), []), rows[place])
+    taken = {composed(rows[place].source) for place in new}
+    return [old for old in gone if composed(old.source) not in taken], _left(new, moves)
+
+
+def _older(rows: Sequence[Named], paths: Mapping[Key, Path], stores: Sequence[Store]) -> list[Named]:
+    """The rows of which what is there is older than their file: another one may have been put in its place."""
+
+    def look(row: Named) -> bool:
+        return any(store.is_older(row, paths[row.key]) for store in stores)
+
+    return [row for row, is_older in zip(rows, in_threads("what is there", look, rows), strict=True) if is_older]
+
+
+def _by_content(
+    earlier: Sequence[Named],
+    new: Sequence[int],
+    rows: Sequence[Named],
+    moves: Moves,
+    videos: Sequence[Video],
+    stores: Sequence[Store],
+    pattern: str,
+) -> list[int]:
+    """Find `earlier` rows made from the same bytes; return the other places."""
+
+    def contents(old: Named) -> list[Content]:
+        return [content for store in stores if (content := _content(store, old))]
+
+    of_content: defaultdict[Content, list[Named]] = defaultdict(list)
+    for old, every in zip(earlier, in_threads("moved files", contents, earlier), strict=True):
+        for content in dict.fromkeys(every):
+            of_content[content].append(old)
+    of_path: defaultdict[Path, list[int]] = defaultdict(list)
+    for place in new:
+        of_path[videos[place].path].append(place)
+    with_folders = not all(is_video(old.source) for every in of_content.values() for old in every)
+    for content, paths in found_again(of_content, of_path, pattern if with_folders else None).items():
+        places = [place for path in paths for place in of_path[path]]
+        for place in places:
+            moves.before[place] = _nearest(of_content[content], rows[place])
+        for old in of_content[content]:
+            same = [rows[place] for place in places if rows[place].times == old.times]
+            if other := _nearest(same, old):
+                moves.pairs.setdefault(pair_of(old), pair_of(other))
+    return _left(new, moves)
+
+
+def _by_name(gone: Sequence[Named], new: Sequence[int], rows: Sequence[Named], moves: Moves) -> None:
+    """Find rows of the same file name in the same class, or with one folder renamed, if only one video is so."""
+    of_name: defaultdict[Pair, list[int]] = defaultdict(list)
+    for place in new:
+        of_name[_name(rows[place])].append(place)
+    found = {}
+    for old in gone:
+        places = [place for place in of_name.get(_name(old), []) if _is_moved(old, rows[place])]
+        if len(places) == 1:
+            found[pair_of(old)] = old, places[0]
+    claims = Counter(place for _, place in found.values())
+    for old, place in found.values():
+        if claims[place] == 1:
+            moves.before[place] = old
+            moves.pairs[pair_of(old)] = pair_of(rows[place])
+
+
+def _name(row: Named) -> Pair:
+    return composed(row.source).rpartition("/")[2], row.times
+
+
+def _is_moved(old: Named, new: Named) -> bool:
+    """Whether a video of the same name is of the same class, or differs in the name of one folder."""
+    folders, others = (composed(row.source).split("/")[:-1] for row in (old, new))
+    return new.label == old.label or (len(others) == len(folders) and sum(map(str.__ne__, others, folders)) == 1)
+
+
+def _nearest(found: Sequence[Named], row: Named) -> Named | None:
+    """Of rows of one file, one with the times of a row, and with its class, if there is one."""
+    return max(found, key=lambda each: (each.times == row.times, each.label == row.label), default=None)
+
+
+def _left(new: Sequence[int], moves: Moves) -> list[int]:
+    return [place for place in new if moves.before[place] is None]
+
+
+def _content(store: Store, row: Named) -> Content | None:
+    """What the database or file of a row was made from; None if that cannot be told."""
+    try:
+        made = store.made_from(row)
+    except (OSError, DataError):
+        return None
+    return (made.size, made.content) if made else None
+
+
+def note_on_sides(moves: Moves, rows: Sequence[Named], labelled: Mapping[Pair, str]) -> list[str]:
+    """A line on videos of earlier label files, `labelled`, in another split now: what was trained on may be val."""
+    changed = [
+        as_text(pair_of(old), old.split, pair_of(row), row.split)
+        for old, row in zip(moves.before, rows, strict=True)
+        if old and pair_of(old) in labelled and old.split != row.split
+    ]
+    return (
+        [f"in another split than before: {counted(len(changed), 'video')}, {first_names(changed)}"] if changed else []
+    )
+
+
+def as_text(old: Pair, was: str, new: Pair, split: str) -> str:
+    """What became of a row, as "run/a is run/b", with the splits if they differ."""
+    if was == split:
+        return f"{'/'.join(old)} is {'/'.join(new)}"
+    return f"{'/'.join(old)} ({was}) is {'/'.join(new)} ({split})"

@@ -1,0 +1,141 @@
+"""A video keeps its side of the split when its file is moved, renamed, or put under another class or other times."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common.errors import DataError
+from data.prepare.folder_state import read_names
+from tests.data.prepare.test_folder import keep_signal_handler, make, run
+from tests.numbered import encode_numbered_video, numbered_jpegs
+
+__all__ = ["keep_signal_handler"]
+
+FILES = " ".join(f"{label}/{number}.mp4" for label in ("jump", "run", "wave") for number in range(6))
+
+
+def sides(videos: Path, out: Path) -> dict[str, str]:
+    """The split of each content, by a digest of all bytes of the file or of the folder's frames."""
+    found: dict[str, str] = {}
+    for row in read_names(out / "folder_names.csv"):
+        path = videos / row.source
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        digest = hashlib.md5(b"".join(file.read_bytes() for file in files)).hexdigest()
+        assert found.setdefault(digest, row.split) == row.split
+    return found
+
+
+def to_batches(videos: Path) -> None:
+    """The files of a class come into a folder, and others of the same names into one beside it."""
+    for folder in sorted(videos.iterdir()):
+        files = sorted(folder.iterdir())
+        for file in files:
+            (folder / "b1").mkdir(exist_ok=True)
+            file.rename(folder / "b1" / file.name)
+        for number, file in enumerate(files):
+            encode_numbered_video(folder / "b2" / file.name, 4, 32, 32, start=10 + number)
+
+
+def to_other_names(videos: Path) -> None:
+    for file in sorted(videos.glob("*/*")):
+        file.rename(file.with_name(f"new_{file.name}"))
+
+
+def to_another_class(videos: Path) -> None:
+    (videos / "wave").rename(videos / "waving")
+    (videos / "run").rename(videos / "running")
+
+
+@pytest.mark.parametrize("source", ["frames", "videos"])
+@pytest.mark.parametrize("move", [to_batches, to_other_names, to_another_class])
+def test_a_moved_file_keeps_its_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], move: Callable[[Path], None], source: str
+) -> None:
+    """Videos that a network was trained on came into val, whose scores are then too high."""
+    videos, out = make(tmp_path / "videos", FILES), tmp_path / "out"
+    assert run(videos, out, "--source", source) == 0
+    before = sides(videos, out)
+    move(videos)
+    with pytest.raises(DataError, match="named anew, as the files were moved") as error:
+        run(videos, out, "--source", source)
+    assert "removed" not in str(error.value)
+    assert run(videos, out, "--source", source, "--replace-labels") == 0
+    assert before.items() <= sides(videos, out).items()
+    assert "18 videos as before" in capsys.readouterr().out
+
+
+def test_a_moved_folder_of_frames_keeps_its_side(tmp_path: Path) -> None:
+    """As a file does."""
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    for place, name in enumerate(FILES.split()):
+        folder = videos / name.removesuffix(".mp4")
+        folder.mkdir(parents=True)
+        for number, jpeg in enumerate(numbered_jpegs(range(4 * place, 4 * place + 3), 32, 32)):
+            (folder / f"{number}.jpg").write_bytes(jpeg)
+    assert run(videos, out) == 0
+    before = sides(videos, out)
+    to_other_names(videos)
+    with pytest.raises(DataError, match=r"18 videos .* would be named anew, as the files were moved"):
+        run(videos, out)
+    assert run(videos, out, "--replace-labels") == 0
+    assert sides(videos, out) == before
+
+
+@pytest.mark.parametrize("correction", ["class", "times"])
+def test_a_corrected_label_row_keeps_the_side(tmp_path: Path, correction: str) -> None:
+    """The same recording was trained on under its old label, or with its old times, and then validated on."""
+    names = [f"{number:02d}.mp4" for number in range(16)]
+    videos, out, labels = tmp_path / "videos", tmp_path / "out", tmp_path / "labels.csv"
+    for place, name in enumerate(names):
+        encode_numbered_video(videos / name, 51, 32, 32, start=place)
+
+    def write(number: int, is_corrected: bool) -> None:
+        rows = ["id,label,start,end"]
+        for place, name in enumerate(names[:number]):
+            other = is_corrected and place % 5 < 4
+            label = ("run", "wave")[(place + (other and correction == "class")) % 2]
+            rows.append(f"{name},{label},{int(other and correction == 'times')},2")
+        labels.write_text("\n".join(rows) + "\n")
+
+    for number in (4, 8, 16):  # a division of all at once would be another one
+        write(number, is_corrected=False)
+        assert run(videos, out, "--labels", labels) == 0
+    before = sides(videos, out)
+    write(16, is_corrected=True)
+    assert run(videos, out, "--labels", labels, "--replace-labels") in (0, 1)
+    assert sides(videos, out) == before
+
+
+def test_a_file_that_made_room_for_another_keeps_its_side(tmp_path: Path) -> None:
+    """The row of its old name stays, with the old frames: they would be in train and val at once."""
+    videos, out = make(tmp_path / "videos", FILES), tmp_path / "out"
+    assert run(videos, out) == 0
+    before = {row.source: row.split for row in read_names(out / "folder_names.csv")}
+    for number, name in enumerate(before):
+        old = videos / Path(name).parent / "old" / Path(name).name
+        old.parent.mkdir(exist_ok=True)
+        shutil.move(videos / name, old)
+        encode_numbered_video(videos / name, 5, 32, 32, start=10 + number)
+    assert run(videos, out) == 1  # they differ
+    now = {row.source: row.split for row in read_names(out / "folder_names.csv")}
+    assert len(now) == 36
+    for name, split in before.items():
+        assert now[name] == now[f"{Path(name).parent}/old/{Path(name).name}"] == split
+
+
+def test_videos_that_change_sides_as_the_folders_say_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network that was trained before has seen them, and nothing else would say so once their ids are new."""
+    videos = make(tmp_path / "videos", "train/run/1.mp4 train/run/2.mp4 train/wave/1.mp4 val/run/3.mp4 val/wave/2.mp4")
+    out = tmp_path / "out"
+    assert run(videos, out) == 0
+    (videos / "train" / "run" / "2.mp4").rename(videos / "val" / "run" / "x.mp4")
+    with pytest.raises(DataError, match=r"\(run/2 \(train\) is run/x \(val\)\) would be named anew"):
+        run(videos, out)
+    capsys.readouterr()
+    assert run(videos, out, "--replace-labels") == 0
+    assert "in another split than before: 1 video, run/2 (train) is run/x (val)" in capsys.readouterr().out
