@@ -28,8 +28,6 @@ from tests.processes import ROOT
 from tests.tiny_network import TinyNetwork
 from train.step_graphs import REPLAYED_FROM
 
-LETTERS = "abcdefg"
-
 
 @pytest.fixture
 def tiny_networks(monkeypatch):
@@ -303,4 +301,4 @@ def test_the_whole_script_on_the_cpu(tmp_path):
     done = command("--device", "cpu", "--minutes", 9, "--output", out, "--videos", tmp_path)
     assert done.returncode == 0, done.stdout + (out / "log.txt").read_text()
     content = json.loads((out / "results.json").read_text())
-    assert {row["section"] for row in content["measurements"]} == set(LETTERS)
+    assert {row["section"] for row in content["measurements"]} == {section.letter for section in SECTIONS}
