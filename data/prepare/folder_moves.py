@@ -45,8 +45,9 @@ def find_moves(
 ) -> Moves:
     """Find the rows of an earlier run, `state`, for the videos and their new `rows`.
 
-    `keys` are those by which the earlier run knows the videos; `pattern` is that of --frames. Read are only the
-    databases of rows that would be gone, or are older than their file, and of new videos the files of such sizes.
+    `keys` are those by which the earlier run knows the videos; `pattern` is that of --frames. If there
+    are new videos, the databases tell which rows were made from other files than those at their paths now; of the new
+    videos, only files of the sizes of such rows are read.
     """
     labelled = {pair: Named(*pair, split, "", "", "") for pair, split in state.labelled.items()}
     by_key = {row.key: row for row in state.names}
@@ -59,8 +60,8 @@ def find_moves(
         gone, new = _by_path(gone, new, rows, moves)
     if state.names and new:
         paths = {key: video.path for key, video in zip(keys, videos, strict=True)}
-        older = _older([row for row in state.names if row.key in there], paths, stores)
-        new = _by_content([*gone, *older], new, rows, moves, videos, stores, pattern)
+        others = _of_others([row for row in state.names if row.key in there], paths, stores)
+        new = _by_content([*gone, *others], new, rows, moves, videos, stores, pattern)
         gone = [old for old in gone if pair_of(old) not in now and pair_of(old) not in moves.pairs]
         _by_name(gone, new, rows, moves)
     return moves
@@ -84,13 +85,13 @@ def _by_path(
     return [old for old in gone if composed(old.source) not in taken], _left(new, moves)
 
 
-def _older(rows: Sequence[Named], paths: Mapping[Key, Path], stores: Sequence[Store]) -> list[Named]:
-    """The rows of which what is there is older than their file: another one may have been put in its place."""
+def _of_others(rows: Sequence[Named], paths: Mapping[Key, Path], stores: Sequence[Store]) -> list[Named]:
+    """The rows of which what is there may be of another file than the one at their path now."""
 
     def look(row: Named) -> bool:
-        return any(store.is_older(row, paths[row.key]) for store in stores)
+        return any(store.may_be_of_another(row, paths[row.key]) for store in stores)
 
-    return [row for row, is_older in zip(rows, in_threads("what is there", look, rows), strict=True) if is_older]
+    return [row for row, is_other in zip(rows, in_threads("what is there", look, rows), strict=True) if is_other]
 
 
 def _by_content(

@@ -116,13 +116,21 @@ class Store(NamedTuple):
             return encoding.made_before(place) if place.is_file() else None
         return read_origin(place / DATABASE) if is_whole(place) else None
 
-    def is_older(self, named: Named, path: Path) -> bool:
-        """Whether what is there of a video is older than a file: it may have been made from another one."""
+    def may_be_of_another(self, named: Named, path: Path) -> bool:
+        """Whether what is there of a video may have been made from another file or folder than `path`.
+
+        It is older, or was made from another number of bytes: a folder that is renamed changes no time of its files.
+        """
         place = self.place(named) / DATABASE if self.source == FRAMES else self.place(named)
         try:
             now = path.stat()
-            return max(now.st_mtime_ns, now.st_ctime_ns) >= place.stat().st_mtime_ns
-        except OSError:
+            if max(now.st_mtime_ns, now.st_ctime_ns) >= place.stat().st_mtime_ns:
+                return True
+            was = self.made_from(named)
+            if isinstance(was, Origin) and path.is_dir():
+                return conversion.content_of(path, was.pattern)[0] != was.size
+            return was is not None and now.st_size != was.size
+        except (OSError, DataError):
             return False
 
     def is_outdated(self, named: Named, source: Source, videos: Path) -> bool:

@@ -126,6 +126,34 @@ def test_a_file_that_made_room_for_another_keeps_its_side(tmp_path: Path) -> Non
         assert now[name] == now[f"{Path(name).parent}/old/{Path(name).name}"] == split
 
 
+@pytest.mark.parametrize("as_frames", [False, True])
+def test_a_folder_in_the_place_of_another_changes_no_side(tmp_path: Path, as_frames: bool) -> None:
+    """A folder is renamed and one of older files put there: no time of a file tells that it is another one."""
+
+    def batch(place: Path, label: str, start: int, length: int) -> None:
+        for number in range(6):
+            name = place / label / "b1" / str(number)
+            if not as_frames:
+                encode_numbered_video(name.with_suffix(".mp4"), length, 32, 32, start=start + length * number)
+                continue
+            name.mkdir(parents=True)
+            for frame, jpeg in enumerate(numbered_jpegs(range(start + number, start + number + length), 32, 32)):
+                (name / f"{frame}.jpg").write_bytes(jpeg)
+
+    videos, takes, out = tmp_path / "videos", tmp_path / "takes", tmp_path / "out"
+    for place, label in enumerate(("jump", "run", "wave")):
+        batch(videos, label, 100 * place, 4)
+        batch(takes, label, 100 * place + 50, 5)
+    assert run(videos, out) == 0
+    before = {row.source: row.split for row in read_names(out / "folder_names.csv")}
+    for label in ("jump", "run", "wave"):
+        (videos / label / "b1").rename(videos / label / "old")
+        (takes / label / "b1").rename(videos / label / "b1")
+    assert run(videos, out) == 1  # they differ
+    now = {row.source: row.split for row in read_names(out / "folder_names.csv")}
+    assert {name.replace("/b1/", "/old/"): split for name, split in before.items()}.items() <= now.items()
+
+
 def test_videos_that_change_sides_as_the_folders_say_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
