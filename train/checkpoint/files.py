@@ -51,7 +51,13 @@ from common.logs import LOG
 from network.weights.averages import STATISTICS_OF
 from network.weights.facts import FORMAT as FORMAT
 from network.weights.reading import DamagedError, read_checkpoint
-from train.checkpoint.attempts import are_of_one_attempt, is_foreign, is_of_other_attempt, read_plain_part
+from train.checkpoint.attempts import (
+    are_of_one_attempt,
+    is_foreign,
+    is_of_other_attempt,
+    may_be_of_its_end,
+    read_plain_part,
+)
 from train.checkpoint.attempts import is_resumable as is_resumable
 from train.checkpoint.links import copy_file, replace_links
 from train.checkpoint.progress import Best, best_of
@@ -150,15 +156,18 @@ class CheckpointFolder:
         They are of another run, or of a copy of this one that went on apart, which somebody has put there, or were
         saved later than its position, as by a run that is then rewound, or `best` has other scores than the run's
         `best`. A run that was killed while it saved the end of an epoch finds the files of that epoch, which it writes
-        again.
+        again: see `may_be_of_its_end`.
         """
         with write_errors(self.folder):
             position = _position(checkpoint)
             is_last = _is_same(path, self.last)
-            finished = position[0] if is_last else position[0] - 1
             numbered = sorted(self._numbered())
             found = [
-                file for epoch, file in numbered if epoch > finished or is_of_other_attempt(file, epoch, checkpoint)
+                file
+                for epoch, file in numbered
+                if epoch > position[0]
+                or (epoch == position[0] and not (is_last and may_be_of_its_end(file, epoch, checkpoint)))
+                or is_of_other_attempt(file, epoch, checkpoint)
             ]
             if os.path.lexists(self.best) and not self._is_best_of(path, checkpoint, best):
                 found.append(self.best)
