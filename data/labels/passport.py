@@ -44,6 +44,7 @@ class _Look(NamedTuple):
     other: str = ""  # what its database or file is of, if that is clearly another video
     long: str = ""  # how a clip is longer than its name says
     times: str = ""  # of which other part of its video than its label row says a database is
+    squeezed: str = ""  # how the pixels of a file are not square
 
 
 def passport_of(videos: VideoList, split: str) -> dict[str, Any]:
@@ -63,6 +64,7 @@ def passport_of(videos: VideoList, split: str) -> dict[str, Any]:
         "of_other_videos": [look.other for look in readable if look.other],
         "longer_than_named": [look.long for look in readable if look.long],
         "of_other_times": [look.times for look in readable if look.times],
+        "not_square": [look.squeezed for look in readable if look.squeezed],
     }
     return {
         "split": split,
@@ -117,7 +119,8 @@ def passport_lines(passport: Mapping[str, Any]) -> list[str]:
 def warning_of_others(passport: Mapping[str, Any]) -> list[str]:
     """Lines if some of the videos looked at are databases or files of other videos or classes than their names say.
 
-    So are those of whole videos that are named as clips of them, and of other times than those of their label rows.
+    So are those of whole videos that are named as clips of them, of other times than those of their label rows, and
+    files whose pixels are not square.
     """
     lines = []
     looked_at = counted(passport["sampled"], "video") + " looked at"
@@ -139,6 +142,11 @@ def warning_of_others(passport: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{passport['split']}: {times['videos']} of {looked_at} hold other times of their video than the labels "
             f"say: {times['such_as']}. python -m data.prepare.verify lists all"
+        )
+    if squeezed := passport.get("not_square"):
+        lines.append(
+            f"{passport['split']}: {squeezed['videos']} of {looked_at} have pixels that are not square: "
+            f"{squeezed['such_as']}"
         )
     return lines
 
@@ -270,18 +278,21 @@ def _look_at_file(part: VideoPart) -> _Look:
     except VideoError as error:
         return _Look(problem=str(error))
     height, width = index.size
-    return _Look(f"{width}x{height}", index.rate(part.first, part.frames), "", other=_other_file(Path(part.path)))
+    other, squeezed = _of_header(Path(part.path))
+    return _Look(f"{width}x{height}", index.rate(part.first, part.frames), "", other=other, squeezed=squeezed)
 
 
-def _other_file(path: Path) -> str:
-    """What a file is of if it is clearly of another video; its tag is in its header, of which little is read."""
+def _of_header(path: Path) -> tuple[str, str]:
+    """What a file is of if its tag says that it is clearly of another video, and how its pixels are not square."""
     from data.store.video_container import VideoError, open_video
+    from data.store.video_pixels import squeeze
 
-    with suppress(VideoError, OSError), open_video(path) as (container, _):
+    name, other, squeezed = f"{path.parent.name}/{path.name}", "", ""
+    with suppress(VideoError, OSError), open_video(path) as (container, stream):
+        squeezed = squeeze(stream)
         made = made_from(container.metadata.get("comment", ""))
-        if made is not None and (other := other_file(path, made)):
-            return f"{path.parent.name}/{path.name} {other}"
-    return ""
+        other = other_file(path, made) if made is not None else ""
+    return other and f"{name} {other}", squeezed and f"{name}, {squeezed.removeprefix('its pixels are not square: ')}"
 
 
 def _without_remedy(message: str, path: str) -> str:

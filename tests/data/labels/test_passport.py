@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,19 @@ def test_video_files_have_a_passport(tmp_path):
     (tmp_path / "videos" / "run" / "val.mp4").unlink()
     (tmp_path / "videos" / "wave" / "val.mp4").write_bytes(b"other")
     assert passport_of(videos, "val")["unreadable"] == 2
+
+
+def test_files_of_pixels_that_are_not_square_are_told(tmp_path):
+    """A camcorder's frames are squeezed beside those of a telephone, and the network sees both."""
+    for label, aspect in zip(CLASSES, (None, Fraction(4, 3)), strict=True):
+        encode_numbered_video(tmp_path / "videos" / label / "v.mp4", 6, pixel_aspect=aspect)
+    (tmp_path / "labels").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / "labels" / f"{split}.csv").write_text("label,id\n" + "".join(f"{label},v\n" for label in CLASSES))
+    passport = passport_of(load_splits(tmp_path, SPEC, source="videos").val, "val")
+    assert passport["not_square"]["videos"] == 1
+    (line,) = warning_of_others(passport)
+    assert f"{CLASSES[1]}/v.mp4, frames keep the stored 64x48, players show 85x48" in line
 
 
 def test_videos_that_cannot_be_read_are_counted(dataset):
