@@ -141,12 +141,34 @@ def _check_videos(
         report.notes.append(
             f"converted with a warning, which convert lists again in convert_failures.csv: {some(warned, 'video')}"
         )
-    copies = sorted(" = ".join(names) for names in joined(by_content.values()))
-    if copies:
-        report.count("same content", len(copies))
-        what = "made from the same bytes or of the same frames, which should not be in both splits"
-        report.notes.append(f"{what}: {some(copies, 'group')}")
+    _tell_copies(joined(by_content.values()), videos, jpg, report)
     return deletion
+
+
+def _tell_copies(
+    copies: Sequence[Sequence[str]], videos: Mapping[Path, Sequence[LabelRow]], jpg: Path, report: Report
+) -> None:
+    """Count the groups of videos of one content, and name them; first those that the label files have in two splits."""
+
+    def text(names: Sequence[str]) -> str:
+        return " = ".join(names)
+
+    def is_divided(names: Sequence[str]) -> bool:
+        # Several divisions of a dataset may have a video on either side.
+        sides = [{row.split for row in videos[jpg / name]} - {""} for name in names]
+        return len(set[str]().union(*(each for each in sides if len(each) == 1))) > 1
+
+    if not copies:
+        return
+    report.count("same content", len(copies))
+    divided = sorted(text(names) for names in copies if is_divided(names))
+    if divided:
+        report.count("same content in two splits", len(divided))
+        report.notes.append(
+            f"in two splits, though made from the same bytes or of the same frames: {some(divided, 'group')}"
+        )
+    what = "made from the same bytes or of the same frames, which should not be in both splits"
+    report.notes.append(f"{what}: {some(sorted(map(text, copies)), 'group')}")
 
 
 def _listed_parts(dataset: Path, report: Report) -> dict[str, str]:

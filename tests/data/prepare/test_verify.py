@@ -253,6 +253,29 @@ def test_copies_of_one_video_are_named(tmp_path: Path, capsys: pytest.CaptureFix
     assert "cut" not in output and "other" not in output
 
 
+@pytest.mark.parametrize(
+    ("rows", "divided"),
+    [
+        (("a,x,train", "a,y,val", "a,z,val"), True),
+        (("a,x,train", "a,y,train", "a,z,val"), False),
+        (("a,x,train", "a,y,train", "a,z,train", "a,x,val", "a,y,val", "a,z,val"), False),  # two divisions
+    ],
+)
+def test_copies_in_two_splits_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: tuple[str, ...], divided: bool
+) -> None:
+    """Among many copies within a split, those that make the score too high would be lost."""
+    (tmp_path / "labels").mkdir()
+    for split in ("train", "val"):
+        lines = [row for row in rows if row.endswith(split)]
+        (tmp_path / "labels" / f"{split}.csv").write_text("\n".join(["label,id,split", *lines]) + "\n")
+    for name in "xyz":
+        origin = Origin("videos", f"{name}.mp4", 7, "cd" if name == "z" else "ab", None, None, 360, 90, False)
+        write_frames(tmp_path / "jpg" / "a" / name, numbered_jpegs(range(ord(name))), origin.rows)
+    assert main([str(tmp_path), "--workers", "1"]) == 0
+    assert ("in two splits, though" in " ".join(capsys.readouterr().out.split())) == divided
+
+
 def test_frames_of_other_times_than_the_labels_say_are_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
