@@ -38,7 +38,6 @@ from data.prepare.sources import Shard, Source, Sources, links_out
 from data.prepare.vanished import vanished
 from data.prepare.worker_pool import Outcome, run_jobs
 from data.store.frame_store import DATABASE
-from data.store.video_suffixes import is_video
 
 CHUNK = 64  # videos that a thread looks at in one call
 SMALL = "smaller than --short-side"
@@ -127,8 +126,7 @@ def _count_vanished(
     name = videos.resolve().name
     gone = vanished(videos, jpg, {(video.label, video.video_id) for video in found}, shard.has)
     by_path = {video.path: video for video in found}
-    with_folders = not all(map(is_video, gone.sources.values()))
-    same = found_again(set(gone.contents.values()), by_path, pattern if with_folders else None)
+    same = found_again(set(gone.contents.values()), by_path, pattern)
     for item, source in gone.sources.items():
         if paths := same.get(gone.contents[item]):
             now = by_path[max(paths, key=lambda path: path.name == Path(source).name)]

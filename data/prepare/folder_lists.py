@@ -17,11 +17,13 @@ from data.prepare.path_index import PathIndex, parts_of
 LOOKED_AT = 50  # lines
 # Names of a column of classes, perhaps beside one of numbers, and comments.
 HEADER = re.compile(
-    r"#.*|((id|index|idx|number|no|code)[\s,;]+)?(class|label|action|categor|name)(|y|es|s|ies)([ _-]?(name|label)s?)?"
+    r"#.*|((id|index|idx|number|no|code)[\s,;]+)?(class|label|action|activit|gesture|event|verb|sign|categor|name)"
+    r"(|y|es|s|ies)([ _-]?(name|label)s?)?"
     r"([\s,;]+(id|index|idx|number|no|code))?",
     re.IGNORECASE,
 )
-NUMBERED = re.compile(r"([0-9]{1,6})[\s,]+(\S.*)")
+NUMBERED = re.compile(r"([0-9]{1,6})[\s,;:=|]+(\S.*)")
+NUMBER_LAST = re.compile(r".*\S[\s,;:=|]+([0-9]{1,6})")
 
 
 class Entry(NamedTuple):
@@ -216,12 +218,8 @@ def _names_of(
     names, present = classes.names, set(numbers)
     if classes.numbers:
         possible = [classes.numbers]
-    elif numbered := next(filter(NUMBERED.fullmatch, names), None):
-        raise DataError(
-            f"{classes.path} has lines with a number, as {quoted(numbered)}, but they do not count from 0 or from 1 "
-            "with a name each: write the number before each name"
-        )
     else:
+        _check_plain(classes)
         possible = [dict(enumerate(names, start=base)) for base in (0, 1)]
     possible = [each for each in possible if present <= each.keys()]
     if not possible:
@@ -241,11 +239,34 @@ def _names_of(
     return possible[0]
 
 
-def read_classes(path: Path) -> Classes:
-    """Read --classes: a class name on each line, in the order; or a number and a name, as `1 ApplyEyeMakeup`.
+def _check_plain(classes: Classes) -> None:
+    """DataError if lines that are to name numbers, in their order, may hold other things than names alone."""
+    names = classes.names
+    _check_first(classes)
+    numbered = [name for name in names if NUMBERED.fullmatch(name)]
+    last = [int(found[1]) for name in names if (found := NUMBER_LAST.fullmatch(name))]
+    is_count = last in (_count(0, len(names)), _count(1, len(names)))  # as `step 1`, `step 2`
+    if 2 * len(numbered) > len(names) or (len(set(last)) == len(names) and not is_count):
+        raise DataError(
+            f"{classes.path} has lines with a number, as {quoted((numbered or names)[0])}, but they do not count from "
+            "0 or 1 with a name each: write the number before each name, as `0 name`"
+        )
 
-    DataError for a first line that seems to be a header: it would take the number of the first class.
-    """
+
+def _check_first(classes: Classes) -> None:
+    """DataError if the first line seems to be a header: it would take the number of the first class."""
+    first, *others = classes.names
+    if HEADER.fullmatch(first) or (
+        len(others) > 1 and not NUMBERED.fullmatch(first) and all(map(NUMBERED.fullmatch, others))
+    ):
+        raise DataError(
+            f"{classes.path}: the first line, {quoted(first)}, seems to be a header; remove it, or, if it is a class, "
+            "write the number before each name, as `0 name`"
+        )
+
+
+def read_classes(path: Path) -> Classes:
+    """Read --classes: a class name on each line, in the order; or a number and a name, as `1 ApplyEyeMakeup`."""
     lines: dict[str, int] = {}
     for line, name in read_lines(path):
         if name in lines:
@@ -254,12 +275,6 @@ def read_classes(path: Path) -> Classes:
     if not lines:
         raise DataError(f"{path}: the file is empty")
     pairs = [NUMBERED.fullmatch(text) for text in lines]
-    first = next(iter(lines))
-    if HEADER.fullmatch(first) or (len(pairs) > 2 and not pairs[0] and all(pairs[1:])):
-        raise DataError(
-            f"{path}: line {lines[first]}, {quoted(first)}, seems to be a header; remove it, or, if it is a class, "
-            "write the number before each name, as `0 name`"
-        )
     numbers = {int(pair[1]): pair[2] for pair in pairs if pair}
     if len(numbers) == len(lines) and sorted(numbers) in (_count(0, len(lines)), _count(1, len(lines))):
         names = [numbers[number] for number in sorted(numbers)]
@@ -291,6 +306,8 @@ def ordered(labels: set[str], classes: Classes | None, before: Sequence[str] = (
             f"class {quoted(unknown[0])}{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''} of the videos "
             f"{'is' if len(unknown) == 1 else 'are'} not in {classes.path}{did_you_mean(unknown[0], classes.names)}"
         )
+    if classes.names[0] not in labels and not classes.numbers:
+        _check_first(classes)
     empty = [shortened(name) for name in classes.names if name not in labels]
     notes = (
         [f"without a video: {counted(len(empty), 'class')} of {classes.path}, {first_names(empty)}"] if empty else []

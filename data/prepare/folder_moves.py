@@ -1,7 +1,8 @@
 """Which row of an earlier run each video is of: a file that was moved, renamed or given another class keeps its side.
 
 Else --replace-labels could put a video that was trained on into val. An id and class, or a class, path and times tell
-it; then the path alone; then the content, which the databases and files of the rows keep; then the name of the file.
+it; then the path alone; then the content, which the databases and files of the rows keep; where they do not, the name
+of the file.
 """
 
 from collections import Counter, defaultdict
@@ -18,7 +19,6 @@ from data.prepare.folder_names import Key
 from data.prepare.folder_source import Store
 from data.prepare.folder_state import Named, State
 from data.prepare.found_again import Content, found_again
-from data.store.video_suffixes import is_video
 
 Pair = tuple[str, str]  # class and id
 
@@ -61,8 +61,9 @@ def find_moves(
     if state.names and new:
         paths = {key: video.path for key, video in zip(keys, videos, strict=True)}
         others = _of_others([row for row in state.names if row.key in there], paths, stores)
-        new = _by_content([*gone, *others], new, rows, moves, videos, stores, pattern)
-        gone = [old for old in gone if pair_of(old) not in now and pair_of(old) not in moves.pairs]
+        new, told = _by_content([*gone, *others], new, rows, moves, videos, stores, pattern)
+        # A new take may have the file name of one that was deleted, whose content is known.
+        gone = [old for old in gone if pair_of(old) not in now | told and pair_of(old) not in moves.pairs]
         _by_name(gone, new, rows, moves)
     return moves
 
@@ -102,21 +103,22 @@ def _by_content(
     videos: Sequence[Video],
     stores: Sequence[Store],
     pattern: str,
-) -> list[int]:
-    """Find `earlier` rows made from the same bytes; return the other places."""
+) -> tuple[list[int], set[Pair]]:
+    """Find `earlier` rows made from the same bytes; return the other places, and the rows whose content is known."""
 
     def contents(old: Named) -> list[Content]:
         return [content for store in stores if (content := _content(store, old))]
 
+    told = set[Pair]()
     of_content: defaultdict[Content, list[Named]] = defaultdict(list)
     for old, every in zip(earlier, in_threads("moved files", contents, earlier), strict=True):
+        told.update([pair_of(old)] if every else [])
         for content in dict.fromkeys(every):
             of_content[content].append(old)
     of_path: defaultdict[Path, list[int]] = defaultdict(list)
     for place in new:
         of_path[videos[place].path].append(place)
-    with_folders = not all(is_video(old.source) for every in of_content.values() for old in every)
-    for content, paths in found_again(of_content, of_path, pattern if with_folders else None).items():
+    for content, paths in found_again(of_content, of_path, pattern).items():
         places = [place for path in paths for place in of_path[path]]
         for place in places:
             moves.before[place] = _nearest(of_content[content], rows[place])
@@ -124,11 +126,14 @@ def _by_content(
             same = [rows[place] for place in places if rows[place].times == old.times]
             if other := _nearest(same, old):
                 moves.pairs.setdefault(pair_of(old), pair_of(other))
-    return _left(new, moves)
+    return _left(new, moves), told
 
 
 def _by_name(gone: Sequence[Named], new: Sequence[int], rows: Sequence[Named], moves: Moves) -> None:
-    """Find rows of the same file name in the same class, or with one folder renamed, if only one video is so."""
+    """Find rows without a known content by the name of the file: in the same class, or with one folder renamed.
+
+    Each must be the only one with it.
+    """
     of_name: defaultdict[Pair, list[int]] = defaultdict(list)
     for place in new:
         of_name[_name(rows[place])].append(place)

@@ -11,10 +11,10 @@ from data.prepare.conversion import content_of
 Content = tuple[int, str]  # the size, and data.store.origin.file_content or folder_content
 
 
-def found_again(contents: Collection[Content], paths: Iterable[Path], pattern: str | None) -> dict[Content, list[Path]]:
+def found_again(contents: Collection[Content], paths: Iterable[Path], pattern: str) -> dict[Content, list[Path]]:
     """The files and folders of frames that have one of these contents. Of files, only those of such a size are read.
 
-    Of a folder, the content is that of the frames that `pattern` chooses; if it is None, folders are left out.
+    Of a folder, the content is that of the frames that `pattern` chooses.
     """
     if not contents:
         return {}
@@ -22,8 +22,7 @@ def found_again(contents: Collection[Content], paths: Iterable[Path], pattern: s
 
     def look(path: Path) -> Content | None:
         try:
-            is_meant = pattern is not None if path.is_dir() else path.stat().st_size in sizes
-            return content_of(path, pattern or "") if is_meant else None
+            return content_of(path, pattern) if path.is_dir() or path.stat().st_size in sizes else None
         except (OSError, DataError):  # its conversion says why
             return None
 

@@ -143,19 +143,39 @@ def test_numbers_in_paths_get_the_names_of_classes(tmp_path: Path, names: str) -
 def test_a_header_is_no_class(tmp_path: Path, names: str) -> None:
     """Each class would get the name of the one before it."""
     (tmp_path / "names.txt").write_text(names)
+    classes = read_classes(tmp_path / "names.txt")
     with pytest.raises(DataError, match="seems to be a header"):
-        read_classes(tmp_path / "names.txt")
+        names_of_numbers(["0", "1"], classes)
+    with pytest.raises(DataError, match="seems to be a header"):
+        ordered(set(classes.names[1:]), classes)
 
 
 @pytest.mark.parametrize(
-    "names", ["wave\naction painting\n", "0 name\n1 class\n", "labelling\nwave\n", "100 metres\nwave\n"]
+    "names",
+    ["wave\naction painting\n", "0 name\n1 class\n", "labelling\nwave\n", "100 metres\nwave\n", "step 1\nstep 2\n"],
 )
 def test_names_like_a_header_or_a_number_are_classes(tmp_path: Path, names: str) -> None:
     (tmp_path / "names.txt").write_text(names)
-    assert len(read_classes(tmp_path / "names.txt").names) == 2
+    classes = read_classes(tmp_path / "names.txt")
+    assert names_of_numbers(["0", "1"], classes) == classes.names
 
 
-@pytest.mark.parametrize("names", ["0 wave\n1 jump\n3 run\n", "0 wave\njump\n2 run\n", "0 wave\n1 jump\n1 run\n"])
+def test_a_class_may_be_named_as_a_header(tmp_path: Path) -> None:
+    """Films are of the genres action and comedy."""
+    (tmp_path / "names.txt").write_text("action\ncomedy\n")
+    assert ordered({"action", "comedy"}, read_classes(tmp_path / "names.txt"))[0] == ["action", "comedy"]
+
+
+@pytest.mark.parametrize("names", ["1;jump\n0;wave\n", "1: jump\n0: wave\n", "1 = jump\n0=wave\n"])
+def test_numbers_and_names_are_told_apart_by_any_sign(tmp_path: Path, names: str) -> None:
+    """Else each line would be a name, in the order of the file."""
+    (tmp_path / "names.txt").write_text(names)
+    assert read_classes(tmp_path / "names.txt").names == ["wave", "jump"]
+
+
+@pytest.mark.parametrize(
+    "names", ["0 wave\n1 jump\n3 run\n", "0 wave\njump\n2 run\n", "0 wave\n1 jump\n1 run\n", "wave 1\njump 0\nrun 2\n"]
+)
 def test_numbers_with_a_gap_name_no_numbers(tmp_path: Path, names: str) -> None:
     """Number 2 would be the third line, whatever that says."""
     (tmp_path / "names.txt").write_text(names)

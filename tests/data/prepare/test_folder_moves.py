@@ -67,11 +67,12 @@ def test_a_moved_file_keeps_its_side(
     assert "18 videos as before" in capsys.readouterr().out
 
 
-def test_a_moved_folder_of_frames_keeps_its_side(tmp_path: Path) -> None:
-    """As a file does."""
+@pytest.mark.parametrize("suffix", ["", ".avi"])
+def test_a_moved_folder_of_frames_keeps_its_side(tmp_path: Path, suffix: str) -> None:
+    """As a file does; scripts name such folders as the video, often with its suffix."""
     videos, out = tmp_path / "videos", tmp_path / "out"
     for place, name in enumerate(FILES.split()):
-        folder = videos / name.removesuffix(".mp4")
+        folder = videos / name.replace(".mp4", suffix)
         folder.mkdir(parents=True)
         for number, jpeg in enumerate(numbered_jpegs(range(4 * place, 4 * place + 3), 32, 32)):
             (folder / f"{number}.jpg").write_bytes(jpeg)
@@ -152,6 +153,21 @@ def test_a_folder_in_the_place_of_another_changes_no_side(tmp_path: Path, as_fra
     assert run(videos, out) == 1  # they differ
     now = {row.source: row.split for row in read_names(out / "folder_names.csv")}
     assert {name.replace("/b1/", "/old/"): split for name, split in before.items()}.items() <= now.items()
+
+
+def test_another_take_under_the_name_of_a_deleted_one_has_the_side_of_its_subject(tmp_path: Path) -> None:
+    """Takes have the same names for every subject: a new one was divided as the deleted takes of others were."""
+    takes = [f"{label}/s{{}}/take{take}.mp4" for label in ("run", "walk") for take in (1, 2)]
+    names = [take.format(subject) for subject in range(1, 8) for take in takes]
+    videos, out = make(tmp_path / "videos", " ".join(names)), tmp_path / "out"
+    assert run(videos, out, "--by-folder", "1") == 0
+    rows = read_names(out / "folder_names.csv")
+    for split, take in (("train", "take1"), ("val", "take2")):
+        next(videos / row.source for row in rows if row.split == split and take in row.source).unlink()
+    for number, take in enumerate(takes):
+        encode_numbered_video(videos / take.format(8), 5, 32, 32, start=60 + number)
+    assert run(videos, out, "--by-folder", "1", "--replace-labels") == 0
+    assert len({row.split for row in read_names(out / "folder_names.csv") if "/s8/" in row.source}) == 1
 
 
 def test_videos_that_change_sides_as_the_folders_say_are_told(
