@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from common.files import OtherFileError, open_plain
-from data.store.video_tables import boxes
+from data.store.video_boxes import boxes
 
 PREDICT, EXPLAIN = "srtg.evaluate.predict", "srtg.evaluate.explain"
 """The marks: what each command writes to the tag `comment`."""
