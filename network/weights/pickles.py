@@ -51,10 +51,19 @@ class Other:
     """Stands for any other value: a storage, a tensor."""
 
 
+class Ignored(Other):
+    """Stands for what one of `IGNORED` makes, whose state is dropped."""
+
+
+class Parameter(Other):
+    """Stands for a parameter. torch before 1.0 gives it a state, which has no values."""
+
+
 def check_pickles(file: BinaryIO, number: int = 1) -> None:
     """CallError if one of the next `number` pickles calls what it may not, or too much.
 
-    ValueError if the last one is a list that lacks a storage of the others: torch would take what is in memory for it.
+    ValueError if the last of several is no list, or lacks a storage of the others: torch would take what is in memory
+    for it.
     A pickle that is none, or is cut off, is left to torch, which stops at the same byte.
     """
     storages: set[str] = set()
@@ -69,8 +78,10 @@ def check_pickles(file: BinaryIO, number: int = 1) -> None:
             raise CallError("nested tuples") from None
         except Exception:  # of any type: pickle documents few
             return
-        if index and index == number - 1 and isinstance(value, list) and not storages.issubset(value):
-            raise ValueError("it lists fewer storages than its tensors have")
+        if index and index == number - 1:
+            keys = [key for key in value if isinstance(key, str)] if isinstance(value, list) else None
+            if keys is None or not storages.issubset(keys):
+                raise ValueError("it lists fewer storages than its tensors have")
 
 
 class _Reader(pickle._Unpickler):  # the one in C makes a table as large as a file says
@@ -110,6 +121,8 @@ class _Reader(pickle._Unpickler):  # the one in C makes a table as large as a fi
         self.take("a state", state)
         if isinstance(value, dict):
             self.attributes(OrderedDict, state)
+        elif not isinstance(value, Ignored) and not (isinstance(value, Parameter) and _is_state(state)):
+            raise CallError("a state of a tensor")  # of four values: its memory, of any size, which is not filled
 
     def attributes(self, cls: type, state: object) -> None:
         """CallError if attributes that an object of `cls` gets would hide those of its class, as `items`."""
@@ -140,6 +153,14 @@ def _anything(_: _Reader, *__: Any) -> Other:
     return Other()
 
 
+def _ignored(_: _Reader, *__: Any) -> Ignored:
+    return Ignored()
+
+
+def _parameter(_: _Reader, *__: Any) -> Parameter:
+    return Parameter()
+
+
 def _nothing(_: _Reader) -> Other:
     return Other()
 
@@ -151,8 +172,17 @@ def _with_state(reader: _Reader, *arguments: Any) -> Other:
 
 
 def _of_type(reader: _Reader, function: Any, _: Any, arguments: Any, state: Any) -> Any:
+    """As torch writes tensors with attributes, and nothing else: what is no tensor has other attributes to hide."""
+    result = reader.called(function, arguments)
+    if function not in MAKING_TENSORS:
+        raise TypeError
     reader.attributes(torch.Tensor, state)
-    return reader.called(function, arguments)
+    return result
+
+
+def _is_state(state: Any) -> bool:
+    """Whether a parameter is given what it needs for gradients, and no other memory."""
+    return type(state) is tuple and len(state) == 3 and type(state[0]) is bool
 
 
 def _mapping(_: _Reader, items: Any = ()) -> dict[Any, Any]:
@@ -194,15 +224,18 @@ def _bytes(reader: _Reader, text: Any, codec: Any) -> Other:
     return Other()
 
 
-CALLS: Mapping[str, Callable[..., Any]] = {
+MAKING_TENSORS: Mapping[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _anything,
     "torch._utils._rebuild_tensor_v2": _anything,
     "torch._utils._rebuild_tensor_v3": _anything,
     "torch._utils._rebuild_meta_tensor_no_storage": _anything,
     "torch._utils._rebuild_parameter": _anything,
     "torch._utils._rebuild_parameter_with_state": _with_state,
+    "torch.nn.parameter.Parameter": _parameter,
+}
+CALLS: Mapping[str, Callable[..., Any]] = {
+    **MAKING_TENSORS,
     "torch._tensor._rebuild_from_type_v2": _of_type,
-    "torch.nn.parameter.Parameter": _anything,
     "torch.Size": _size,
     "torch.device": _plain,
     "torch.serialization._get_layout": _plain,
@@ -211,5 +244,5 @@ CALLS: Mapping[str, Callable[..., Any]] = {
     "builtins.set": _set,
     "builtins.complex": _plain,
     "_codecs.encode": _bytes,
-    **dict.fromkeys(IGNORED, _anything),
+    **dict.fromkeys(IGNORED, _ignored),
 }

@@ -1,5 +1,6 @@
 """How much a program computes for one clip: found from the shapes alone, before it is run."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -7,33 +8,59 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from common.errors import NetworkError
 from network.weights.facts import shown
 
+_ATEN = torch.ops.aten
+POOLING = {
+    _ATEN.max_pool2d_with_indices: 2, _ATEN.avg_pool2d: 2, _ATEN.max_pool3d_with_indices: 3, _ATEN.avg_pool3d: 3,
+}  # fmt: skip
+"""Operations that look at a window for each number, with its dimensions."""
+
 LARGEST_VALUE = 2**30
 """Most numbers in one value. The deepest networks have some 2**27 for clips of 64 frames."""
 
-MOST_NUMBERS = 2**36
-"""In all values that are computed, views included."""
+MOST_NUMBERS = 2**38
+"""In all values that operations take and give, views included. The deepest networks have some 2**35 at 64x224x224."""
+
+MOST_WORK = 2**44
+"""Additions and multiplications of products, convolutions and pooling. Networks here have up to 2**41 at 64x224x224."""
 
 
 class _Counting(TorchDispatchMode):
-    """Adds up the numbers in what operations give. NetworkError if they are more than any network's."""
+    """Adds up what operations take, give and compute. NetworkError if it is more than any network's."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers = 0
+        self.numbers = self.work = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        sizes = [value.numel() for value in tree_leaves(result) if isinstance(value, Tensor)]
-        self.numbers += sum(sizes)
-        if max(sizes, default=0) > LARGEST_VALUE or self.numbers > MOST_NUMBERS:
+        sizes = _sizes(result)
+        self.numbers += sum(sizes) + sum(_sizes((args, kwargs)))  # a sum takes far more than it gives
+        self.work += _work(func, args, kwargs or {}, result)
+        if max(sizes, default=0) > LARGEST_VALUE or self.numbers > MOST_NUMBERS or self.work > MOST_WORK:
             raise NetworkError(f"its program computes far more than any network here, by {shown(str(func))}")
         return result
+
+
+def _sizes(values: Any) -> list[int]:
+    return [value.numel() for value in tree_leaves(values) if isinstance(value, Tensor)]
+
+
+def _work(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
+    """What an operation computes beyond one step for each number that it takes and gives."""
+    packet = func.overloadpacket
+    if packet in flop_registry:
+        return int(flop_registry[packet](*args, **kwargs, out_val=result))
+    if packet in POOLING:
+        window = args[1] if len(args[1]) > 1 else [*args[1]] * POOLING[packet]
+        return math.prod(window) * sum(_sizes(result))
+    return 0
 
 
 def check_size(program: Callable[[Tensor], object], shape: Sequence[int]) -> None:

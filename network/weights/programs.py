@@ -264,6 +264,8 @@ def _call(node: Mapping[str, Any], kept: Collection[str]) -> tuple[Any, dict[str
             "network/weights/operations.py: give the checkpoint that it was made of"
         )
     arguments = {_text(each["name"]): _argument(each["arg"]) for each in inputs}
+    if any(each.name == "device" for each in call._schema.arguments):
+        arguments["device"] = DEVICE  # whatever the file says: without one, torch would compute on the CPU
     check_constants(call, arguments)
     return call, arguments
 

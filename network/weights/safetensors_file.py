@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from common.errors import DataError
+from common.errors import DataError, NetworkError
 from network.weights.facts import TRAINING, shown
 
 FACTS, CHECKSUM = "srtg", "srtg_crc32"
@@ -29,6 +29,9 @@ DTYPES = {
     "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
 }  # fmt: skip
+_NEWER = {"F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz", "F8_E8M0": "float8_e8m0fnu"}
+# An older torch lacks some.
+DTYPES |= {code: dtype for code, name in _NEWER.items() if (dtype := getattr(torch, name, None))}
 
 
 def read_safetensors(path: Path, file: BufferedReader) -> dict[str, Any]:
@@ -42,6 +45,8 @@ def read_safetensors(path: Path, file: BufferedReader) -> dict[str, Any]:
         metadata, weights = _read(file)
     except OSError:
         raise
+    except NetworkError as error:
+        raise DataError(f"{path}: {error}") from None
     except Exception as error:  # of any type: what the file says is used before it is known to be right
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise DataError(f"{path} needs more memory than there is") from error
@@ -65,7 +70,10 @@ def _read(file: BufferedReader) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise ValueError("its metadata are no texts")
     at, tensors = 0, {}
     for name, about in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        dtype, shape, (start, stop) = DTYPES[about["dtype"]], about["shape"], about["data_offsets"]
+        code = about["dtype"]
+        if isinstance(code, str) and code not in DTYPES:
+            raise NetworkError(f"its tensor {shown(name)} is of the type {shown(code)}, which is not read here")
+        dtype, shape, (start, stop) = DTYPES[code], about["shape"], about["data_offsets"]
         if (
             start != at
             or len(shape) > MOST_DIMENSIONS

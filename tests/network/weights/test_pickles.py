@@ -32,6 +32,9 @@ EXPANDED = OF_SIZE + b"(" + storage("0") + b"K\0J\0\0\0\x70\x85K\0\x85\x89ccolle
 COPY = b"ctorch._utils\n_rebuild_device_tensor_from_cpu_tensor\n("
 PARAMETER = b"ctorch.nn.parameter\nParameter\n"
 STATE = b"ctorch._utils\n_rebuild_parameter_with_state\n("
+OF_TYPE = b"ctorch._tensor\n_rebuild_from_type_v2\n("
+ORDERED = b"ccollections\nOrderedDict\n"
+MEMORY = b"(ctorch\nFloatTensor\n)RK\0J\0\0\0\x20\x85K\1\x85tb"  # of another tensor, made larger
 NUMBERS = b"".join(b"M" + struct.pack("<H", number) for number in range(20_000))
 NAMES = b"".join(text(f"a{number}") + b"N" for number in range(5000))
 MANY = storage("0") + b"q\2](" + NUMBERS + b"eq\0(" + NUMBERS + b"tq\1"
@@ -66,6 +69,12 @@ OF_BYTES = text("a" * 64) + text("latin1") + b"\x86R"
         (b"ccollections\nOrderedDict\n)R}" + text("items") + b"Nsb", "items"),
         (b"ccollections\nOrderedDict\n)Rccollections\nOrderedDict\n](]" + text("items") + b"aNae\x85Rb", "attribute"),
         (STATE + b"N\x89N}" + text("numel") + b"NstR", "numel"),
+        (OF_TYPE + ORDERED * 2 + b"(]t}" + text("items") + ORDERED + b"stR", "_rebuild_from_type_v2"),
+        (OF_TYPE + ORDERED + b"N(]t}" + text("as_subclass") + b"ctorch\nFloatTensor\nstR", "_rebuild_from_type_v2"),
+        (b"ctorch\nTensor\n)R" + MEMORY, "state of a tensor"),
+        (EXPANDED + MEMORY, "state of a tensor"),
+        (PARAMETER + b")R" + MEMORY, "state of a tensor"),
+        (storage("0") + b"}" + text("dtype") + b"ctorch\nfloat64\nsb", "state of a tensor"),
         (b"\x80\x09" + ENCODE + text("a") + text("hex") + b"\x86R", "encode"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -181,6 +190,23 @@ def test_an_old_file_that_lists_fewer_storages_than_it_has_is_refused(tmp_path):
     (tmp_path / "x.pth").write_bytes(content[:start] + pickle.dumps(keys[:1], 2) + values)
     with pytest.raises(DataError, match=r"x\.pth is damaged .*fewer storages"):
         read_checkpoint(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("keys", [(), {}, "", OrderedDict(), None, [[]], [0]], ids=repr)
+def test_an_old_file_whose_list_of_storages_is_none_is_refused(tmp_path, keys):
+    """torch takes anything that it can go through: the weights were what was in memory before."""
+    pickled = OF_SIZE + b"(" + storage("0") + b"K\0K\1\x85K\1\x85\x89ccollections\nOrderedDict\n)RtR"
+    end = len(pickle.dumps([], 2))
+    (tmp_path / "x.pth").write_bytes(old_file(b"}" + text("w") + pickled + b"s")[:-end] + pickle.dumps(keys, 2))
+    with pytest.raises(DataError, match=r"x\.pth is damaged .*fewer storages"):
+        read_checkpoint(tmp_path / "x.pth")
+
+
+def test_a_parameter_of_old_torch_is_let_pass():
+    """torch 0.4 and older write a parameter's state behind it: whether it has gradients, and hooks."""
+    check_pickles(io.BytesIO(b"\x80\x02" + PARAMETER + EXPANDED + b"\x85R(\x88\x89NtbK\1\x86."))
+    with pytest.raises(CallError, match="state"):
+        check_pickles(io.BytesIO(b"\x80\x02" + PARAMETER + EXPANDED + b"\x85R(\x88\x89NNtb."))
 
 
 class NoStorages(pickle._Unpickler):

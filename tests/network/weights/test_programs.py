@@ -11,6 +11,7 @@ import torch
 from torch._export.serde import schema
 
 from common.errors import DataError, NetworkError, UserError
+from network.registry import create_network
 from network.resnet3d import Recursion
 from network.weights import programs
 from network.weights.exporting import export_program
@@ -387,3 +388,65 @@ def test_a_program_cannot_hide_how_much_it_computes(tmp_path, exported):
 
     with pytest.raises(NetworkError, match="far more"):
         read_program(changed(tmp_path / "x.pt2", exported, {MODEL: longer}))
+
+
+def many_products(clips):
+    one = clips[:1, 0, 0, 0, :1]
+    for _ in range(1000):
+        torch.mm(one.expand(256, 2**20), one.expand(2**20, 256))
+
+
+def many_sums(clips):
+    values = clips.flatten()[:1].expand(2**29)
+    for _ in range(1000):
+        values.sum()
+
+
+def large_filters(clips):
+    one = clips[:1, :1, :1, :1, :1]
+    torch.conv3d(one.expand(1, 3, 64, 1000, 1000), one.expand(4, 3, 9, 499, 499))
+
+
+def large_windows(clips):
+    torch.nn.functional.avg_pool2d(clips[:1, 0, :1, :1, :1].reshape(1, 1, 1).expand(1, 8000, 8000), 4000, 1)
+
+
+LONG = {"mm": many_products, "convolution": large_filters, "avg_pool2d": large_windows, "sum": many_sums}
+
+
+@pytest.mark.parametrize("name", list(LONG))
+def test_a_program_that_gives_little_and_computes_for_hours_is_refused(name):
+    """The scores of one video took hours, without a line."""
+    with pytest.raises(NetworkError, match=rf"computes far more than any network here, by aten\.{name}"):
+        check_size(LONG[name], (4, 32, 32))
+
+
+@pytest.mark.parametrize("name", ["tv_r2plus1d_34", "wide_r3d101_2"])
+def test_the_largest_networks_are_far_below_what_is_refused(name):
+    """An exported network of one's own could not be evaluated at clips of 128 frames."""
+    with torch.device("meta"):
+        network = create_network(name, 700).eval()
+    check_size(network, (128, 312, 312))
+
+
+class Making(TinyNetwork):
+    def forward(self, clips):
+        return super().forward(clips) + torch.ones(3) + clips.new_ones(3)
+
+
+@pytest.mark.parametrize("device", [{"as_none": True}, {"as_string": "cpu"}, None], ids=repr)
+def test_a_program_computes_nothing_while_its_size_is_found(tmp_path, device):
+    """What it makes without a device was made on the CPU before its size was compared, in gigabytes."""
+
+    def changes(value):
+        for node in value["graph_module"]["graph"]["nodes"]:
+            for each in node["inputs"] if node["target"] == "torch.ops.aten.ones.default" else []:
+                if each["name"] == "device":
+                    node["inputs"].remove(each)
+                    node["inputs"] += [each | {"arg": device}] if device else []
+        return value
+
+    path = exported_as(tmp_path / "x.pt2", Making(3, Recursion(False, "final")))
+    program = read_program(changed(tmp_path / "y.pt2", path, {MODEL: changes}))[0]
+    assert torch.equal(logits(program), logits(read_program(path)[0]))
+    assert program.to("meta")(torch.ones(2, 3, 4, 32, 32, device="meta")).device.type == "meta"

@@ -169,10 +169,21 @@ def test_safetensors_of_all_types_are_read(tmp_path):
         assert read[name].dtype == tensor.dtype and torch.equal(read[name].float(), tensor.float()), name
 
 
+def test_safetensors_of_a_type_that_is_not_known_are_not_called_damaged(tmp_path):
+    """The user looked for damage in a whole file."""
+    text = json.dumps({"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(1))
+    with pytest.raises(DataError, match=r"x\.safetensors: its tensor a is of the type F4"):
+        read_checkpoint(tmp_path / "x.safetensors")
+    types = {"F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz", "F8_E8M0": "float8_e8m0fnu"}
+    known = {code: getattr(torch, name) for code, name in types.items() if hasattr(torch, name)}
+    assert known.items() <= safetensors_file.DTYPES.items()
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"shape": [4]}, {"shape": [-3]}, {"data_offsets": [0, 16]}, {"data_offsets": [4, 16]}, {"dtype": "F7"},
+        {"shape": [4]}, {"shape": [-3]}, {"data_offsets": [0, 16]}, {"data_offsets": [4, 16]}, {"dtype": None},
         {"data_offsets": [0, 2**40], "shape": [2**38]}, {"shape": [1] * 100}, {"shape": None},
     ],
     ids=str,
