@@ -29,12 +29,17 @@ MOST_WORK = 2**44
 """Additions and multiplications of products, convolutions and pooling. Networks here have up to 2**41 at 64x224x224."""
 
 
-class _Counting(TorchDispatchMode):
-    """Adds up what operations take, give and compute. NetworkError if it is more than any network's."""
+MANY_CLIPS = 1024
+"""No value may grow faster than the number of clips up to this one."""
 
-    def __init__(self) -> None:
+
+class _Counting(TorchDispatchMode):
+    """Adds up what operations take, give and compute. NetworkError if it is more than any network's for `clips`."""
+
+    def __init__(self, clips: int) -> None:
         super().__init__()
-        self.numbers = self.work = 0
+        self.clips = clips
+        self.largest = self.numbers = self.work = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -43,7 +48,9 @@ class _Counting(TorchDispatchMode):
         sizes = _sizes(result)
         self.numbers += sum(sizes) + sum(_sizes((args, kwargs)))  # a sum takes far more than it gives
         self.work += _work(func, args, kwargs or {}, result)
-        if max(sizes, default=0) > LARGEST_VALUE or self.numbers > MOST_NUMBERS or self.work > MOST_WORK:
+        self.largest = max(self.largest, *sizes, 0)
+        counts = (self.largest, LARGEST_VALUE), (self.numbers, MOST_NUMBERS), (self.work, MOST_WORK)
+        if any(count > self.clips * most for count, most in counts):
             raise NetworkError(f"its program computes far more than any network here, by {shown(str(func))}")
         return result
 
@@ -64,13 +71,20 @@ def _work(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
 
 
 def check_size(program: Callable[[Tensor], object], shape: Sequence[int]) -> None:
-    """Run a program whose weights are on the meta device for a clip of `shape`, where nothing is computed.
+    """Run a program whose weights are on the meta device for clips of `shape`, where nothing is computed.
 
-    NetworkError if it would take far more time or memory than any network, or cannot be run.
+    NetworkError if it would take far more time or memory than any network, or cannot be run. One clip tells the size,
+    and many clips whether it is a power of their number.
     """
+    counts = []
     try:
-        with torch.no_grad(), _Counting():
-            program(torch.empty((1, 3, *shape), device="meta"))
+        for clips in (1, MANY_CLIPS):
+            with torch.no_grad(), _Counting(clips) as counting:
+                program(torch.empty((clips, 3, *shape), device="meta"))
+            counts.append(counting)
+        one, many = counts
+        if many.largest > MANY_CLIPS * one.largest or many.numbers > MANY_CLIPS * one.numbers:
+            raise NetworkError(f"its program computes more for each of {MANY_CLIPS} clips than for one")
     except NetworkError:
         raise
     except Exception as error:  # of any type: an operation may be given what it does not take

@@ -434,6 +434,14 @@ class Making(TinyNetwork):
         return super().forward(clips) + torch.ones(3) + clips.new_ones(3)
 
 
+def test_a_program_whose_values_are_powers_of_the_number_of_clips_is_refused():
+    """One clip tells nothing of it: a batch of 16 took 17 GB."""
+    for power in (3, 8):
+        with pytest.raises(NetworkError):
+            check_size(lambda clips, power=power: clips.new_ones([len(clips)] * power).sum() + clips.sum(), (4, 32, 32))
+    check_size(lambda clips: clips.flatten(1).sum(1).expand(3, -1), (4, 32, 32))
+
+
 @pytest.mark.parametrize("device", [{"as_none": True}, {"as_string": "cpu"}, None], ids=repr)
 def test_a_program_computes_nothing_while_its_size_is_found(tmp_path, device):
     """What it makes without a device was made on the CPU before its size was compared, in gigabytes."""
