@@ -166,8 +166,7 @@ def _read_rows(
     if not rows and not refused and ids is None:
         raise DataError(f"{path}: no rows under the header")
     others.check()
-    whole = all((row.time_start or 0) % 1 == 0 and (row.time_end or 0) % 1 == 0 for row in rows)
-    notes = [*understood(path, form, columns, parse.paths, remark), *_note_on_times(path, rows), *units.note(whole)]
+    notes = [*understood(path, form, columns, parse.paths, remark), *_note_on_times(path, rows), *units.note(rows)]
     return file, notes
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from common.errors import DataError
 from common.text import quoted
 from data.labels.label_columns import Columns
+from data.labels.label_row import LabelRow
 
 UNIT = re.compile(r"((time|times|timestamp)[ _-]?)?units?")
 RATE = re.compile(r"fps|(frame|sample|sampling)[ _-]?rate|framerate")
@@ -47,9 +48,10 @@ class OtherUnits:
                     "frames in start_frame and end_frame"
                 )
 
-    def note(self, whole: bool) -> list[str]:
-        """A line if the times may be frames: `whole` says whether all are whole numbers."""
-        if not self._rates or not whole:
+    def note(self, rows: Sequence[LabelRow]) -> list[str]:
+        """A line if the times of all rows may be frames."""
+        times = (time for row in rows for time in (row.time_start, row.time_end) if time is not None)
+        if not self._rates or any(time % 1 for time in times):
             return []
         return [
             f"{self._path}: the whole numbers in {self._pair} are read as seconds, beside {quoted(self._rates[0])}: if "

@@ -292,7 +292,7 @@ def _of_header(path: Path) -> tuple[str, str]:
         squeezed = squeeze(stream)
         made = made_from(container.metadata.get("comment", ""))
         other = other_file(path, made) if made is not None else ""
-    return other and f"{name} {other}", squeezed and f"{name}, {squeezed.removeprefix('its pixels are not square: ')}"
+    return other and f"{name} {other}", squeezed and f"{name}, {squeezed}"
 
 
 def _without_remedy(message: str, path: str) -> str:

@@ -131,7 +131,7 @@ class VideoReader:
             if others := _others(container, stream):
                 self.remarks.append(others)
             if squeezed := squeeze(stream):
-                self.remarks.append(squeezed)
+                self.remarks.append(f"its pixels are not square: {squeezed}")
             if decoder.late - max(0.0, self._start) > LATE:
                 self.remarks.append(f"the picture starts {decoder.late:.1f} s after the file")
             if decoder.other_clock:

@@ -154,12 +154,12 @@ def pixel_aspect(stream: VideoStream) -> Fraction:
 
 
 def squeeze(stream: VideoStream) -> str:
-    """What a user should know of pixels that are not square, which stay as stored; empty if they are, within 2 %."""
+    """What becomes of pixels that are not square, which stay as stored; empty if they are, within 2 %."""
     aspect, context = pixel_aspect(stream), stream.codec_context
     if abs(aspect - 1) <= Fraction(1, 50):
         return ""
     shown = f"{round(context.width * aspect)}x{context.height}"
-    return f"its pixels are not square: frames keep the stored {context.width}x{context.height}, players show {shown}"
+    return f"frames keep the stored {context.width}x{context.height}, players show {shown}"
 
 
 def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:

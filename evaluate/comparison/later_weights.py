@@ -21,9 +21,9 @@ def later_weights(about: Mapping[str, Any], run: Path, time: float) -> str | Non
     """A line if the checkpoint that `about` names is there and its weights are not those that were evaluated.
 
     It is looked for by its name in the folder `run`, else by its path: a run may have been moved, or its evaluation
-    copied into another folder. A file that is as the evaluation found it is not
-    read, nor, if an older version does not tell how that was, one that is not newer than the evaluation, at `time`
-    (seconds since 1970). None also if it cannot be told.
+    copied into another folder. A file that is as the evaluation found it is not read, nor, if an older version does not
+    tell how that was, one that is not newer than the evaluation, at `time` (seconds since 1970). None also if it cannot
+    be told.
     """
     digest, checkpoint = about.get("weights_digest"), about.get("checkpoint")
     if not isinstance(digest, str) or not isinstance(checkpoint, str) or not digest or not checkpoint:

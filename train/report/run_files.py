@@ -190,9 +190,8 @@ def _newest_checkpoint(run: RunFiles, problems: Problems) -> tuple[str, Mapping[
                 if file.name.endswith("_last.pth"):
                     return file.name, plain
                 found.append((file.name, plain))
-    return max(
-        found, key=lambda each: _position(each[1]), default=("", {})
-    )  # the first of equals; a copy has other times
+    # The first of equals; a copy has other times.
+    return max(found, key=lambda each: _position(each[1]), default=("", {}))
 
 
 def _position(plain: Mapping[str, Any]) -> tuple[int, int]:

@@ -1,13 +1,14 @@
 """The result of the readers of official annotations, and how they find their files."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from common.errors import DataError
 from common.files import what_is_at
 from common.text import quoted
+from data.labels.csv_file import find_form, read_table
 from data.labels.label_file import LabelRow, check_folder_name, clip_name
 from data.store.video_suffixes import is_video
 
@@ -86,6 +87,11 @@ def annotation_folder(annotations: Path, names: Sequence[str]) -> Path:
 def files_like(folder: Path, pattern: str) -> list[Path]:
     """The sorted files of a folder that match a glob pattern, without those that macOS writes beside others, `._*`."""
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("._"))
+
+
+def table_of(path: Path, columns: Collection[str]) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """As read_table, with the separators by which the header has these columns: a spreadsheet may have changed them."""
+    return read_table(path, find_form(path, set(columns).issubset))
 
 
 def required_file(folder: Path, name: str) -> Path:

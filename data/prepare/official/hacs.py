@@ -3,15 +3,14 @@
 Label 1 means that the clip shows the class, -1 that it does not.
 """
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from common.errors import DataError
 from common.files import what_is_at
 from common.text import quoted
-from data.labels.csv_file import check_single, find_form, read_table
+from data.labels.csv_file import check_single
 from data.labels.label_file import check_folder_name, parse_seconds, parse_split
-from data.prepare.official.common import Official, annotation_folder, files_like, make_clip_row
+from data.prepare.official.common import Official, annotation_folder, files_like, make_clip_row, table_of
 
 COLUMNS = ("classname", "youtube_id", "subset", "start", "end", "label")
 FILES = "HACS_clips*.csv"
@@ -20,7 +19,7 @@ FILES = "HACS_clips*.csv"
 def read_hacs(annotations: Path) -> Official:
     """Read the positive clips. Raises DataError."""
     path = annotations if what_is_at(annotations) == "file" else _find_file(annotation_folder(annotations, [FILES]))
-    columns, lines = _table(path)
+    columns, lines = table_of(path, COLUMNS[:1])
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise DataError(f"{path}: no column {missing[0]}; the header of HACS Clips is {','.join(COLUMNS)}")
@@ -51,16 +50,8 @@ def read_hacs(annotations: Path) -> Official:
     return official
 
 
-def _is_header(columns: Sequence[str]) -> bool:
-    return COLUMNS[0] in columns
-
-
-def _table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    return read_table(path, find_form(path, _is_header))  # a spreadsheet may have changed the commas
-
-
 def _find_file(folder: Path) -> Path:
-    paths = [path for path in files_like(folder, FILES) if _is_header(_table(path)[0])]
+    paths = [path for path in files_like(folder, FILES) if COLUMNS[0] in table_of(path, COLUMNS[:1])[0]]
     if len(paths) != 1:
         names = ", ".join(path.name for path in paths) or f"none whose header is {','.join(COLUMNS)}"
         raise DataError(f"{folder}: expected one {FILES}, found {names}; give the file itself")

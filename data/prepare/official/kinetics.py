@@ -2,14 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from common.errors import DataError
 from common.files import what_is_at
-from data.labels.csv_file import check_single, find_form, read_lines, read_table
+from data.labels.csv_file import check_single, read_lines
 from data.labels.label_file import SPLITS, LabelRow, check_folder_name, parse_seconds, parse_split
-from data.prepare.official.common import Dropped, Official, annotation_folder, files_like, make_clip_row
+from data.prepare.official.common import Dropped, Official, annotation_folder, files_like, make_clip_row, table_of
 
 VARIANTS = (200, 400, 600, 700)
 CLIP_COLUMNS = ("youtube_id", "time_start", "time_end")
@@ -90,19 +89,11 @@ def _choose_clips(candidates: list[tuple[str, str, list[LabelRow]]], official: O
         official.notes.append(f"{several} ids have more than one clip in Kinetics-400: all of them are written")
 
 
-def _is_header(columns: Sequence[str]) -> bool:
-    return set(CLIP_COLUMNS) <= set(columns)
-
-
-def _table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    return read_table(path, find_form(path, _is_header))  # a spreadsheet may have changed the commas
-
-
 def _clip_files(annotations: Path) -> tuple[list[Path], list[str]]:
     """The CSV files that list clips, and notes on those that do not."""
     single = what_is_at(annotations) == "file"
     paths = [annotations] if single else files_like(annotation_folder(annotations, ["*.csv"]), "*.csv")
-    lists = [path for path in paths if _is_header(_table(path)[0])]
+    lists = [path for path in paths if set(CLIP_COLUMNS) <= set(table_of(path, CLIP_COLUMNS)[0])]
     if not lists:
         raise DataError(
             f"{paths[0]}{'' if single else ' and the other CSV files beside it'}: the header of a Kinetics file is "
@@ -121,7 +112,7 @@ def _variant_of(path: Path) -> int | None:
 
 
 def _read_clips(path: Path, dropped: Dropped) -> list[LabelRow]:
-    columns, lines = _table(path)
+    columns, lines = table_of(path, CLIP_COLUMNS)
     check_single(path, columns, ("label", *CLIP_COLUMNS, "split"))
     youtube_id_at, start_at, end_at = (columns.index(name) for name in CLIP_COLUMNS)
     label_at = columns.index("label") if "label" in columns else None
