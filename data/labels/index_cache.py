@@ -31,8 +31,7 @@ from data.store.cut_tag import PACKED, Cut, cut_of
 from data.store.keyframe_index import FrameIndex, index_video
 from data.store.video_container import VideoError
 
-FORMAT = f"3 {av.__version__}"  # the number is to be raised whenever an index of the same file would be another one
-OLDER = f"2 {av.__version__}"  # the same indexes, without warnings of files that have lost frames
+FORMAT = f"4 {av.__version__}"  # the number is to be raised whenever an index of the same file would be another one
 NAME = "videos.npz"
 LARGEST = 2**34  # bytes of the file
 SAVED_EVERY = 60.0  # seconds
@@ -206,7 +205,7 @@ def _unpack(path: Path) -> dict[str, Indexed]:
         if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
             raise ValueError("it is compressed, and may be larger than the memory")
         found = read_arrays(archive, names)
-    if found["format"].tobytes() not in (FORMAT.encode(), OLDER.encode()):
+    if found["format"].tobytes() != FORMAT.encode():
         return {}
     if any(each.ndim != 1 or each.dtype not in (np.uint8, np.int64) for each in found.values()):
         raise ValueError("its arrays are of other types")
