@@ -21,6 +21,7 @@ from common.logs import LOG, log_table, print_result
 from common.text import shortened
 from common.version import versions
 from data.labels.video_list import VideoList
+from data.store.origin import whole_content
 from evaluate.evaluation import Evaluation, VideoRows
 from evaluate.preprocessing import Preprocessing
 from evaluate.results.bootstrap import ScoreInterval, scores_with_intervals
@@ -33,6 +34,7 @@ from evaluate.results.tables import write_tables
 
 SUMMARY = "summary.json"
 LARGEST_SUMMARY = 2**26  # bytes
+FILES = "files"  # the entry of the summary that tells a changed file: a digest of each, by name
 BEFORE = "before"  # how the name of an earlier evaluation ends
 SAME = (
     "checkpoint", "weights_digest", "clip", "interval", "clips", "crops", "network", "gates", "placement", "dataset",
@@ -78,7 +80,7 @@ class ResultFolder:
         """Write all files, and return the summary. DataError if they cannot be written; then there is no new folder.
 
         An evaluation of another checkpoint, of other views, videos or frames, that was there, is kept under another
-        name; so is one beside which there are files that this one does not have.
+        name; so is one with files that this one does not have, or that were changed since it was written.
         """
         assert evaluation.rows is not None
         predictions = predictions_of(evaluation.rows, videos, self.about)
@@ -98,6 +100,7 @@ class ResultFolder:
                 write_confusion(partial, predictions)
                 for each in additions:
                     each.write(partial)
+                summary[FILES] = {name: whole_content([file]) for name, file in _files_in(partial)}
                 (partial / SUMMARY).write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
                 self._replace(partial, summary)
             finally:
@@ -115,14 +118,11 @@ class ResultFolder:
             others += ["videos"] if _ids(before) != _ids(summary) else []
             others += ["the frames of the videos"] if other_frames(before, summary) else []
             lost = {path.name for path in self.path.iterdir()} - {path.name for path in partial.iterdir()}
+            changed = _changed_in(self.path, before.get(FILES))
             old = free_name(self.path, BEFORE)
             self.path.rename(old)
-            if others or lost:
-                why = (
-                    f"an evaluation that differs in {', '.join(others)}"
-                    if others
-                    else f"also {', '.join(sorted(lost))}"
-                )
+            reasons = {"an evaluation that differs in": others, "also": sorted(lost), "changed files:": changed}
+            if why := "; ".join(f"{text} {', '.join(names)}" for text, names in reasons.items() if names):
                 LOG.warning("%s held %s: it is now %s", self.path, shortened(why, 200), old.name)
                 old = None
         partial.rename(self.path)
@@ -185,6 +185,20 @@ def predictions_of(rows: VideoRows, videos: VideoList, about: Mapping[str, Any])
     ids = np.array([video_id(videos, index) for index in rows.videos.tolist()], dtype=str)
     order = np.argsort(ids, kind="stable")
     return Predictions(ids[order], rows.labels[order], videos.classes, rows.log_probabilities[order], about)
+
+
+def _files_in(folder: Path) -> list[tuple[str, Path]]:
+    """The files in a folder and its folders, with their names relative to it."""
+    return [(path.relative_to(folder).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _changed_in(folder: Path, digests: object) -> list[str]:
+    """The files of an evaluation that are not as it wrote them: somebody may have noted in a table what is wrong.
+
+    Older versions kept no digests.
+    """
+    known = digests if isinstance(digests, Mapping) else {}
+    return [name for name, path in _files_in(folder) if name in known and whole_content([path]) != known[name]]
 
 
 def _ids(summary: Mapping[str, Any]) -> list[object]:

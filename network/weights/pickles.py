@@ -34,8 +34,7 @@ TENSOR_TYPE = re.compile(r"torch\.(cuda\.)?[A-Za-z0-9]*Tensor")
 OPERATIONS = [getattr(pickle, name)[0] for name in (
     "APPEND", "APPENDS", "BINFLOAT", "BINGET", "BININT", "BININT1", "BININT2", "BINPERSID", "BINPUT", "BINUNICODE",
     "EMPTY_DICT", "EMPTY_LIST", "EMPTY_SET", "EMPTY_TUPLE", "GLOBAL", "LONG1", "LONG_BINGET", "LONG_BINPUT", "MARK",
-    "NEWFALSE", "NEWTRUE", "NONE", "SETITEM", "SETITEMS", "SHORT_BINSTRING", "STOP", "TUPLE", "TUPLE1", "TUPLE2",
-    "TUPLE3",
+    "NEWFALSE", "NEWTRUE", "NONE", "SHORT_BINSTRING", "STOP", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
 )]  # fmt: skip
 
 
@@ -141,12 +140,30 @@ class _Reader(pickle._Unpickler):  # the one in C makes a table as large as a fi
         for item in value if isinstance(value, tuple) else ():
             self.take(name, item)
 
+    def set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.set_pairs([key, value])
+
+    def set_items(self) -> None:
+        self.set_pairs(self.pop_mark())  # type: ignore[attr-defined]
+
+    def set_pairs(self, items: list[Any]) -> None:
+        """Give a dict keys and values in turn. CallError if a key is made of far more values than the pickle has."""
+        target = self.stack[-1]
+        if not isinstance(target, dict):
+            raise CallError("an item of what is no dict")  # of a tensor, it may fill any number of values
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if isinstance(key, tuple):  # Python hashes what is in it, however deep, and again wherever it is recalled
+                self.take("a key", key)
+            target[key] = value
+
     def protocol(self) -> None:
         self.file.read(1)  # torch takes any
 
     dispatch = {code: pickle._Unpickler.dispatch[code] for code in OPERATIONS}
     dispatch |= {pickle.PROTO[0]: protocol, pickle.REDUCE[0]: call}  # type: ignore[dict-item]
     dispatch |= {pickle.NEWOBJ[0]: call, pickle.BUILD[0]: build}  # type: ignore[dict-item]
+    dispatch |= {pickle.SETITEM[0]: set_item, pickle.SETITEMS[0]: set_items}  # type: ignore[dict-item]
 
 
 def _anything(_: _Reader, *__: Any) -> Other:

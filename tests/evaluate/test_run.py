@@ -186,6 +186,19 @@ def test_an_evaluation_of_other_videos_or_views_or_with_other_files_is_kept(smal
     assert len(list(tmp_path.glob("out*"))) == 4
 
 
+def test_an_evaluation_with_changed_tables_is_kept(small_dataset, tmp_path, capsys):
+    """Who looks through worst.csv for wrong labels notes there what they found."""
+    path, out = save_checkpoint(tmp_path / "x.pth"), tmp_path / "out"
+    evaluated(capsys, path, small_dataset, "--output", out)
+    table = out / "worst.csv"
+    noted = "".join(f"{line},wrong\n" for line in table.read_text().splitlines())
+    table.write_text(noted)
+    for _ in range(2):
+        evaluated(capsys, path, small_dataset, "--output", out)
+        assert sorted(each.name for each in tmp_path.glob("out*")) == ["out", "out.before"]
+    assert (tmp_path / "out.before" / "worst.csv").read_text() == noted and table.read_text() != noted
+
+
 def test_an_evaluation_of_other_frames_under_the_same_ids_is_kept(tmp_path, capsys):
     """Videos that were converted anew, at another quality, give other scores: those before would be gone."""
     dataset = write_small_dataset(tmp_path / "data", train=4)
