@@ -22,6 +22,7 @@ HEADER = re.compile(
     r"([\s,;]+(id|index|idx|number|no|code))?",
     re.IGNORECASE,
 )
+NO_NAME = re.compile(r"""(["']).*\1|.*[^\s,],|[-*] .*|[{}\[\]].*|.*:""")  # of CSV, JSON, YAML or Markdown
 NUMBERED = re.compile(r"([0-9]{1,6})[\s,;:=|]+(\S.*)")
 NUMBER_LAST = re.compile(r".*\S[\s,;:=|]+([0-9]{1,6})")
 
@@ -214,7 +215,7 @@ def names_of_numbers(labels: Sequence[str], classes: Classes) -> list[str]:
 def _names_of(
     numbers: Sequence[int], folders: Sequence[str], classes: Classes, what: str = "the numbers behind the paths"
 ) -> Mapping[int, str]:
-    """The class name of each number. DataError if it cannot be told whether they count from 0 or 1."""
+    """The class name of each number. DataError if it cannot be told whether they count from 0 or 1, or a header."""
     names, present = classes.names, set(numbers)
     if classes.numbers:
         possible = [classes.numbers]
@@ -226,23 +227,34 @@ def _names_of(
         raise DataError(
             f"{what} go from {min(present)} to {max(present)}, but {classes.path} has {counted(len(names), 'class')}"
         )
-    if len(possible) > 1:  # neither the first nor the last class has a video
-        agreeing = [
-            each for each in possible if all(each[n] == f for n, f in zip(numbers, folders, strict=True) if f in names)
-        ]
-        if len(agreeing) != 1:
-            raise DataError(
-                f"{what}, {min(present)} to {max(present)}, may count the {len(names)} classes "
-                f"of {classes.path} from 0 or from 1: write the number before each name there, as `1 {names[0]}`"
-            )
-        possible = agreeing
-    return possible[0]
+    if classes.numbers or (
+        len(possible) == 1 and max(possible[0]) in present
+    ):  # a header would leave the last one over
+        return possible[0]
+    known = [(number, folder) for number, folder in zip(numbers, folders, strict=True) if folder in names]
+    agreeing = [each for each in possible if all(each[number] == folder for number, folder in known)]
+    if known and len(agreeing) == 1:
+        return agreeing[0]
+    why = (
+        "from 0 or from 1"
+        if len(possible) > 1
+        else f"from 0, without a video of {quoted(names[-1])}, or have the header {quoted(names[0])}"
+    )
+    raise DataError(
+        f"{what}, {min(present)} to {max(present)}, may count the {len(names)} lines of {classes.path} {why}: write "
+        "the number before each name there, as `0 name`, and remove a header"
+    )
 
 
 def _check_plain(classes: Classes) -> None:
     """DataError if lines that are to name numbers, in their order, may hold other things than names alone."""
     names = classes.names
     _check_first(classes)
+    odd = [name for name in names if NO_NAME.fullmatch(name)]
+    if 2 * len(odd) > len(names):
+        raise DataError(
+            f"{classes.path} does not hold a name alone on each line, as {quoted(odd[-1])}: remove all but the names"
+        )
     numbered = [name for name in names if NUMBERED.fullmatch(name)]
     last = [int(found[1]) for name in names if (found := NUMBER_LAST.fullmatch(name))]
     is_count = last in (_count(0, len(names)), _count(1, len(names)))  # as `step 1`, `step 2`

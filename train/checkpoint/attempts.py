@@ -10,7 +10,6 @@ from common.files import what_is_at
 from network.weights.reading import read_plainly
 from train.checkpoint.checks import FIELDS, check_fields, check_progress_fields
 from train.checkpoint.progress import same_attempt
-from train.monitor.reported import SPLITS
 
 HEAD = 2**20
 """Bytes at the start of a checkpoint. They hold its plain part, which torch writes first."""
@@ -62,17 +61,15 @@ def is_of_other_attempt(path: Path, epoch: int, checkpoint: Mapping[str, Any]) -
     return saved is not None and not are_of_one_attempt(saved, checkpoint)
 
 
-def may_be_of_its_end(path: Path, epoch: int, checkpoint: Mapping[str, Any]) -> bool:
+def may_be_of_its_end(path: Path, checkpoint: Mapping[str, Any]) -> bool:
     """Whether the file of an epoch may be what a run saved when it was killed, so that `checkpoint` stayed its `last`.
 
-    Before a validation, `last` is saved with the steps that the file of the epoch then has. Another file is of an
-    attempt that went on from here, as one before a backup of the run was copied back.
+    Before a validation, `last` is saved with the steps that the file of the epoch then has. Another file may be of an
+    attempt that went on from here, as one before a backup of the run was copied back. So may that of an epoch without
+    a validation, whose `last` is saved after it: nothing tells the two apart.
     """
     saved = read_plain_part(path)
-    if saved is None or saved["progress"]["global_step"] == checkpoint["progress"]["global_step"]:
-        return True
-    entries = [entry for entry in saved["progress"].get("reported", []) if entry[0] == epoch]
-    return not entries or entries[0][SPLITS["val"]] is None
+    return saved is None or saved["progress"]["global_step"] == checkpoint["progress"]["global_step"]
 
 
 def _is_foreign(path: Path, head: bytes, checkpoint: Mapping[str, Any]) -> bool:

@@ -166,7 +166,7 @@ class CheckpointFolder:
                 file
                 for epoch, file in numbered
                 if epoch > position[0]
-                or (epoch == position[0] and not (is_last and may_be_of_its_end(file, epoch, checkpoint)))
+                or (epoch == position[0] and not (is_last and may_be_of_its_end(file, checkpoint)))
                 or is_of_other_attempt(file, epoch, checkpoint)
             ]
             if os.path.lexists(self.best) and not self._is_best_of(path, checkpoint, best):

@@ -65,6 +65,12 @@ def test_a_first_of_two_numbers_is_said_to_be_that_of_frames(tmp_path: Path, row
         ("1 x\n2 y\n3 z\n", "1 2", "xy"),
         ("0 x\n1 y\n2 z\n", "1 2", "yz"),
         ("x\ny\n", "0 2", ""),
+        ("Klasse\nx\ny\n", "0 1", ""),  # a header, or has the last class no video?
+        ("Klasse\nx\ny\n", "1 2", ""),
+        ('"x"\n"y"\n', "0 1", ""),
+        ("names:\n- x\n- y\n", "0 2", ""),
+        ('{\n"x",\n"y",\n', "0 2", ""),
+        ("class_name,\nx,\ny,\n", "0 2", ""),
     ],
 )
 def test_numbers_get_the_names_of_classes(tmp_path: Path, classes: str, numbers: str, expected: str) -> None:
@@ -76,6 +82,11 @@ def test_numbers_get_the_names_of_classes(tmp_path: Path, classes: str, numbers:
         return
     found = find(tmp_path, "a.mp4 b.mp4", lines, classes=classes)
     assert [video.label for video in found.videos] == list(expected)
+
+
+def test_folders_tell_that_the_last_class_has_no_video(tmp_path: Path) -> None:
+    found = find(tmp_path, "x/a.mp4 y/b.mp4 c.mp4", "x/a.mp4 0\ny/b.mp4 1\nc.mp4 0\n", classes="x\ny\nz\n")
+    assert [video.label for video in found.videos] == ["x", "y", "x"]
 
 
 def test_folders_tell_from_which_number_classes_count(tmp_path: Path) -> None:

@@ -178,24 +178,17 @@ def test_a_run_that_is_resumed_where_it_stopped_moves_nothing(folder):
     assert resumed(folder, "auto") == (-1.0, set())
 
 
+@pytest.mark.parametrize("loss", [2.5, None], ids=["validated", "not validated"])
 @pytest.mark.parametrize("step", [0, 4])
-def test_a_backup_that_was_copied_over_a_run_costs_no_file_of_it(folder, step):
+def test_a_backup_that_was_copied_over_a_run_costs_no_file_of_it(folder, step, loss):
     """The file of the epoch after the backup was taken for one that a killed run writes again, and overwritten."""
     folder.save(saved(3, 10.0), 2, is_best=True)
-    end = Progress(4, 0, best_top1=10.0, global_step=24, reported=[[3, 1.5, 2.5]])
+    end = Progress(4, 0, best_top1=10.0, global_step=24, reported=[[3, 1.5, loss]])
     folder.save(own(4, progress=end.state_dict()), 3)
     assert resumed(folder, "auto") == (10.0, set())
     folder.save(saved(3, 10.0, step=step))  # `last` of the backup
     assert resumed(folder, "auto")[1] == {folder.epoch_file(3).name}
     assert not folder.epoch_file(3).exists()
-
-
-def test_a_run_that_was_killed_while_it_saved_an_epoch_without_validation_writes_it_again(folder):
-    """Its `last` may be many steps older than the file of the epoch."""
-    end = Progress(4, 0, global_step=24, reported=[[3, 1.5, None]])
-    folder.save(own(4, progress=end.state_dict()), 3)
-    folder.save(saved(3, step=4))
-    assert resumed(folder, "auto")[1] == set()
 
 
 def test_a_best_top_1_without_its_file_is_counted_anew(folder, tmp_path):
