@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from common.files import what_is_at
+from common.errors import DataError
+from common.files import reason, what_is_at
 from network.weights.reading import read_plainly
 from train.checkpoint.checks import FIELDS, check_fields, check_progress_fields
 from train.checkpoint.progress import same_attempt
@@ -21,7 +22,10 @@ def is_resumable(checkpoint: Mapping[str, Any]) -> bool:
 
 
 def read_plain_part(path: Path) -> Mapping[str, Any] | None:
-    """A checkpoint of a run, to look at its position and counts: no tensor is read. None if there is none."""
+    """A checkpoint of a run, to look at its position and counts: no tensor is read. None if there is none.
+
+    DataError if the disk gives an error: the file may be whole.
+    """
     try:
         if what_is_at(path) != "file":
             return None
@@ -29,8 +33,19 @@ def read_plain_part(path: Path) -> Mapping[str, Any] | None:
         check_fields("", checkpoint, {name: FIELDS[name] for name in ("position", "progress")})
         check_progress_fields(checkpoint["progress"])
     except Exception:  # `read_plainly` documents few errors
+        _check_readable(path)
         return None
     return dict(checkpoint)
+
+
+def _check_readable(path: Path) -> None:
+    """DataError if the system cannot read a file to its end: torch and zipfile may then call it damaged."""
+    try:
+        with suppress(FileNotFoundError), path.open("rb", buffering=0) as file:
+            while file.read(2**20):
+                pass
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def is_foreign(path: Path, checkpoint: Mapping[str, Any]) -> bool:

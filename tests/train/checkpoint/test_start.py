@@ -1,5 +1,6 @@
 """Where a run starts: what the flags and the folder mean together."""
 
+import errno
 import logging
 import os
 import re
@@ -189,6 +190,23 @@ def test_a_backup_that_was_copied_over_a_run_costs_no_file_of_it(folder, step, l
     folder.save(saved(3, 10.0, step=step))  # `last` of the backup
     assert resumed(folder, "auto")[1] == {folder.epoch_file(3).name}
     assert not folder.epoch_file(3).exists()
+
+
+def test_a_best_state_that_cannot_be_read_now_is_not_counted_anew(folder, monkeypatch):
+    """A disk that gave an error once cost the best state its name, and a worse one became `best`."""
+    folder.save(saved(3, 10.0), 2, is_best=True)
+    opened = Path.open
+
+    def failing(path, *args, **kwargs):
+        if path == folder.best:
+            raise OSError(errno.EIO, "Input/output error")
+        return opened(path, *args, **kwargs)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "open", failing)
+        with pytest.raises(DataError, match=r"best\.pth cannot be read: Input/output error"):
+            resumed(folder, "auto")
+    assert resumed(folder, "auto") == (10.0, set())
 
 
 def test_a_best_top_1_without_its_file_is_counted_anew(folder, tmp_path):
