@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import re
 import zipfile
 from pathlib import Path
@@ -200,6 +201,12 @@ def _load(path: Path, file: BinaryIO, is_zip: bool) -> Any:
             raise _other_objects(path, shown(found[1] or found[2])) from error
         if isinstance(error, MemoryError) or "allocate memory" in text:
             raise DataError(f"checkpoint {path} needs more memory than there is") from error
+        found = re.search(r"Unsupported operand (\d+)", text)
+        if found and (is_zip or int(found[1]) == pickle.FRAME[0]):
+            raise DataError(
+                f"checkpoint {path} was saved with another pickle protocol than 2, and torch loads no other without "
+                "running code: save it without pickle_protocol"
+            ) from error
         why = _why(error)
         if not is_zip or "PytorchStreamReader" in text:  # torch's reader of zip files
             raise _damaged(path, why) from error
@@ -237,7 +244,7 @@ def _other_objects(path: Path, name: str) -> DataError:
 
 def _why(error: Exception) -> str:
     """The cause that torch gives, without its advice to load the file without the safeguard."""
-    lines = re.findall(r"WeightsUnpickler error: *(.+)", str(error))
+    lines = re.findall(r"WeightsUnpickler error:\s*(\S.*)", str(error))
     lines += [line.strip() for line in str(error).splitlines() if line.strip() and "weights_only" not in line]
     return f"{type(error).__name__}: {shown(lines[0], 150)}" if lines else type(error).__name__
 

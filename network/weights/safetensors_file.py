@@ -54,6 +54,8 @@ def read_safetensors(path: Path, file: BufferedReader) -> dict[str, Any]:
         raise DataError(f"{path} is damaged, or no safetensors file ({why})") from error
     if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(weights, metadata.get(FACTS, "")):
         raise DataError(f"{path} is damaged: its checksum is wrong")
+    if FACTS in metadata and CHECKSUM not in metadata and metadata.keys() - {FACTS, "format"}:
+        raise DataError(f"{path} is damaged: the name of its checksum is")  # older versions wrote none, nor other names
     return weights if FACTS not in metadata else _facts(path, metadata[FACTS]) | {"weights": weights}
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from common.errors import DataError
 from network import create_network, load_checkpoint
 from network.weights import reading, safetensors_file
-from network.weights.reading import read_checkpoint
+from network.weights.reading import DamagedError, read_checkpoint
 from network.weights.safetensors_file import read_safetensors
 from tests.network.weights.exported import network_of
 
@@ -80,6 +80,15 @@ def test_other_objects_are_refused_without_torchs_advice(tmp_path, is_zip):
     with pytest.raises(DataError, match=r"x\.pth holds other Python objects.*mkdir") as caught:
         read_checkpoint(tmp_path / "x.pth")
     assert "weights_only" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, on the protocol
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_another_pickle_protocol_is_named_and_not_called_damage(tmp_path, is_zip):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "x.pth", pickle_protocol=4, _use_new_zipfile_serialization=is_zip)
+    with pytest.raises(DataError, match=r"x\.pth .*protocol") as caught:
+        read_checkpoint(tmp_path / "x.pth")
+    assert not isinstance(caught.value, DamagedError)
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's, that TorchScript is deprecated
