@@ -35,6 +35,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def check_own_folders(classes: Iterable[str]) -> None:
+    """DataError if two classes would have the same folder, as `a b` and `a_b`."""
+    owners: dict[str, str] = {}
+    for name in classes:
+        owner = owners.setdefault(canonical_name(name), name)
+        if owner != name:
+            pair = f"{owner!r} and {name!r}{note_on_form(owner, name)}"
+            raise DataError(f"classes {pair} of the labels would share a folder; rename one")
+
+
 class ClassFolders:
     """The class folders of a dataset and the names in them, listed once for all splits.
 
@@ -55,12 +65,7 @@ class ClassFolders:
         folders: dict[str, list[str]] = {}
         for folder in self.present:
             folders.setdefault(canonical_name(folder), []).append(folder)
-        owners: dict[str, str] = {}
-        for name in classes:
-            owner = owners.setdefault(canonical_name(name), name)
-            if owner != name:
-                pair = f"{owner!r} and {name!r}{note_on_form(owner, name)}"
-                raise DataError(f"classes {pair} of the labels would share a folder; rename one")
+        check_own_folders(classes)
         self.of_class = {
             name: sorted(folders.get(canonical_name(name), []), key=lambda folder: (folder != name, folder))
             for name in classes

@@ -48,7 +48,7 @@ DOWNLOADED, UNAVAILABLE, FAILED, UNWRITABLE = "downloaded", "unavailable", "fail
 UNPLACED = "cannot be stored"  # under its class and id; the others can
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # no further file can be written either
 REFUSED = "the site refuses more: wait some hours, use --cookies, a longer --sleep and fewer --workers"
-DISK_ERRORS = re.compile(r"\[Errno \d+\] ((No space|Disk quota|Read-only|Permission denied|File too large).*)")
+DISK_ERRORS = re.compile(r"\[Errno (\d+)\] ((No space|Disk quota|Read-only|Permission denied|File too large).*)")
 
 # yt-dlp raises ExtractorError(expected=True) for removed videos and for refused clients alike, so the message has to
 # decide. An unknown one counts as failed, not as gone: failures are retried, and end the run after --max-failures.
@@ -141,7 +141,9 @@ def _download_jobs(
         for number, outcome in enumerate(progress.track(outcomes, len(jobs), description="downloading"), start=1):
             kind, reason, warned = outcome.result or (FAILED, outcome.reason, [])
             if kind == UNWRITABLE:
-                raise DataError(f"cannot write to {options.out}: {reason}")
+                report.count("not downloaded", len(jobs) - number + 1)
+                stopped = [f"stopped: {options.out} cannot be written ({reason}); give the same command again to go on"]
+                break
             warnings.update(warned)
             failures.pop(outcome.job.youtube_id, None)
             if kind == DOWNLOADED:
@@ -246,7 +248,7 @@ def classify(error: yt_dlp.utils.YoutubeDLError) -> tuple[str, str]:
     cause = error.__context__  # an ExtractorError, whose `orig_msg` has no id and no advice, or what downloading raised
     reason = getattr(cause, "orig_msg", str(error).removeprefix("ERROR: ")).replace("’", "'").strip()
     if disk := DISK_ERRORS.search(reason):
-        return UNWRITABLE, disk[1]
+        return UNWRITABLE, why(OSError(int(disk[1]), disk[2]))
     final = isinstance(cause, (yt_dlp.utils.GeoRestrictedError, yt_dlp.utils.UnsupportedError)) or FINAL.search(reason)
     return UNAVAILABLE if final and not REFUSALS.search(reason) else FAILED, reason
 

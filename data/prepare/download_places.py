@@ -10,6 +10,7 @@ from common.files import what_is_at
 from common.text import quoted
 from data.labels.hints import VIDEO_SUFFIXES
 from data.labels.label_file import check_name_length
+from data.store.folder_entries import is_file, is_folder
 
 PARTIAL = ".download_partial"  # the folder in OUT that holds unfinished files, and is deleted
 OTHERS_PARTIAL = ".partial"  # of older versions, and the usual folder of `rsync --partial-dir`: left alone
@@ -20,7 +21,7 @@ LONGEST_SUFFIX = max(map(len, VIDEO_SUFFIXES))
 def downloaded_ids(out: Path) -> tuple[set[str], dict[str, list[Path]]]:
     """The ids of the videos in all class folders, and the empty files of other ids: a copy of OUT was cut short."""
     with os.scandir(out) as entries:
-        folders = [each.path for each in entries if each.name not in (PARTIAL, OTHERS_PARTIAL) and each.is_dir()]
+        folders = [each.path for each in entries if each.name not in (PARTIAL, OTHERS_PARTIAL) and is_folder(each)]
     there: set[str] = set()
     empty: dict[str, list[Path]] = {}
     for entry in (entry for folder in folders for entry in _files_in(folder)):
@@ -45,7 +46,7 @@ def remove_empty(paths: Iterable[Path]) -> None:
 def _files_in(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if entry.is_file()]
+            return [entry for entry in entries if is_file(entry)]
     except PermissionError:  # `folder_problem` says so if it is a class's
         return []
 

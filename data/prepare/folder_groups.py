@@ -14,6 +14,7 @@ from data.labels.class_folders import in_threads
 from data.labels.text import counted, first_names, without_zeros
 from data.prepare.file_names import is_frame
 from data.prepare.folder_layout import Video
+from data.store.folder_entries import is_file
 from data.store.origin import file_content, whole_content
 
 
@@ -157,5 +158,5 @@ def _whole(path: Path) -> object:
 
 def _frames(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if is_frame(entry.name) and entry.is_file())
+        names = sorted(entry.name for entry in entries if is_frame(entry.name) and is_file(entry))
     return [folder / name for name in names]

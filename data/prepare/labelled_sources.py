@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from common.text import composed, quoted
+from data.labels.class_folders import check_own_folders
 from data.labels.clip_length import cut_times
 from data.labels.label_row import LabelRow, written_name
 from data.labels.made_from import fits
@@ -33,7 +34,9 @@ def find_labelled_sources(videos: Path, out: Path, rows: Sequence[LabelRow], pat
     For a row with times this is a clip that is already cut, named as its folder will be, or else a part of the whole
     video `<youtube_id>.*` or `v_<youtube_id>.*`. A video in the folder of another class is not taken: names such as
     001.mp4 come in each class. The ids of YouTube name one video wherever it lies, if most rows have such ids.
+    DataError if two classes would have the same folder.
     """
+    check_own_folders(row.label for row in rows)
     first: dict[tuple[str, str], LabelRow] = {}
     for row in rows:
         first.setdefault((row.label, row.video_id), row)  # else it is in two splits

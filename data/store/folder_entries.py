@@ -34,6 +34,14 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file, or a link to one."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
 def is_lost(entry: os.DirEntry[str]) -> bool:
     """Whether it is a link to itself or to nothing, such as a disk that is not mounted."""
     return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 (Path.exists raises for some loops)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import DataError
 from data.labels.label_file import read_labels
 from data.labels.text import is_youtube_name
 from data.prepare.folder_contents import PLAIN_FOLDER, contents
@@ -78,6 +79,13 @@ def test_class_folders_count_at_any_depth_and_in_any_spelling(tmp_path: Path) ->
 def test_classes_that_differ_in_case_have_each_their_own_folder(tmp_path: Path) -> None:
     found = find(tmp_path, "run/1.mp4 Run/1.mp4", "run,1 Run,1")
     assert taken(found, tmp_path) == {"run/1": "run/1.mp4", "Run/1": "Run/1.mp4"}
+
+
+@pytest.mark.parametrize(("one", "other"), [("walk~dog", "walk_dog"), ("n\u00e9", "ne\u0301")])
+def test_classes_that_would_share_a_folder_are_refused(tmp_path: Path, one: str, other: str) -> None:
+    """Training refuses them, after hours of conversion."""
+    with pytest.raises(DataError, match="share a folder"):
+        find(tmp_path, "x/1.mp4 x/2.mp4", f"{one},1 {other},2")
 
 
 @pytest.mark.parametrize("files", ["train/wave/1.mp4 val/wave/1.mp4", "wave/1.mp4 wave/1.avi", "1.mp4 other/1.mp4"])
