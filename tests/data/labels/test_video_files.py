@@ -25,6 +25,7 @@ from data.store.frame_store import write_frames
 from data.store.indexed_video import IndexedVideo
 from data.store.video_file import VideoReader
 from data.store.video_source import VideoPart
+from tests.failing_disk import fail_from
 from tests.numbered import encode_numbered_video, frame_numbers, jpeg
 from tests.other_user import without_rights
 
@@ -257,6 +258,30 @@ def test_files_are_indexed_once_and_again_if_they_change(disk: Disk, indexed: li
     os.utime(disk.root / "videos/wave/a.mp4", ns=(1, 1))  # as after a restore: it may be another file
     disk.load()
     assert indexed[4:] == ["a.mp4"]
+
+
+def test_damage_is_looked_at_twice_and_then_kept(disk: Disk, indexed: list[str]) -> None:
+    """A dataset with thousands of damaged files would start slowly."""
+    disk.files("wave/a.mp4", "wave/b.mp4").labels(["wave,a"], ["wave,a", "wave,b"])
+    (disk.root / "videos/wave/b.mp4").write_bytes(b"damaged" * 100)
+    for _ in range(2):
+        assert said(disk.load().report, "cannot be used", "wave/b.mp4")
+        assert sorted(indexed) == ["a.mp4", "b.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize("times", [None, 1], ids=["lasting", "passing"])
+def test_an_error_of_the_disk_is_not_kept(disk: Disk, times: int | None) -> None:
+    """The file was left out of every later start, whole and unchanged as it was."""
+    disk.files("wave/a.mp4", "wave/b.mkv").labels(["wave,a"], ["wave,a", "wave,b"])
+    path = disk.root / "videos/wave/b.mkv"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        fail_from(monkeypatch, path, path.stat().st_size // 2, times)
+        found = disk.load()
+    if times is None:
+        assert said(found.report, "cannot be used", "wave/b.mkv) cannot be read (Input/output error)")
+    else:
+        assert len(found.val) == 2  # the second look
+    assert len(disk.load().val) == 2
 
 
 def test_a_file_with_a_time_that_no_array_holds_is_read(disk: Disk, indexed: list[str]) -> None:
