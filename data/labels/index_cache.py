@@ -155,9 +155,9 @@ def _status(path: str) -> tuple[int, int, str]:
 
 
 def _index(path: str) -> Indexed:
-    """The index of a file. Damage must be found twice: a disk or a server may have failed for a moment."""
+    """The index of a file. Damage is looked for twice: a disk or a server may have failed for a moment."""
     found = _look(path)
-    return _look(path) if found.problem and found.is_kept else found
+    return _look(path) if found.warning or (found.problem and found.is_kept) else found
 
 
 def _look(path: str) -> Indexed:

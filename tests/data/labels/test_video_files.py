@@ -280,8 +280,8 @@ def test_an_error_of_the_disk_is_not_kept(disk: Disk, times: int | None) -> None
     if times is None:
         assert said(found.report, "cannot be used", "wave/b.mkv) cannot be read (Input/output error)")
     else:
-        assert len(found.val) == 2  # the second look
-    assert len(disk.load().val) == 2
+        assert found.val.frame_counts.tolist() == [50, 50]  # the second look
+    assert disk.load().val.frame_counts.tolist() == [50, 50]
 
 
 def test_a_file_with_a_time_that_no_array_holds_is_read(disk: Disk, indexed: list[str]) -> None:
@@ -357,7 +357,7 @@ def test_a_file_with_fewer_frames_than_its_header_promises_is_said(disk: Disk, i
         splits = disk.load()
         assert splits.train.frame_counts.tolist() == [6] and splits.val.frame_counts.tolist() == [50]
         assert said(splits.report, "1 video file may have lost frames", "a.mp4, 6 frames where the header promises 50")
-    assert sorted(indexed) == ["a.mp4", "b.mp4"]
+    assert sorted(indexed) == ["a.mp4", "a.mp4", "b.mp4"]  # the disk may have failed for a moment: a second look
     disk.labels(["wave,b"], ["wave,b"])
     assert not said(disk.load().report, "may have lost frames")
 
