@@ -234,11 +234,12 @@ def _reader(settings: Settings, job: Job, beat: Callable[[], None]) -> VideoRead
 
 
 def _look_again(again: VideoReader, damaged: VideoReader) -> None:
-    """UnreadableError if the damage is not there at a second look: the disk, or its server, failed for a moment."""
+    """UnreadableError if there is less damage at a second look: the disk, or its server, failed for a moment."""
     for _ in again:
         pass
     if len(again.losses) < len(damaged.losses):
-        raise UnreadableError(f"was read without an error at a second look, and at the first not: {damaged.losses[0]}")
+        what = "the disk may have failed for a moment: convert it again"
+        raise UnreadableError(f"{damaged.losses[0]}; at a second look, it is less damaged: {what}")
 
 
 def remove_leftovers(job: Job) -> None:

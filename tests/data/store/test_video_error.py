@@ -115,7 +115,7 @@ whole = index_cache._index(sys.argv[1])
 assert not whole.problem, whole.problem
 with open("/proc/self/statm") as file:
     now = int(file.read().split()[0]) * resource.getpagesize()
-for left in (1, 10, 20, 30, 40):
+for left in (8, 12, 16, 24, 32):
     resource.setrlimit(resource.RLIMIT_AS, (now + (left << 20), resource.getrlimit(resource.RLIMIT_AS)[1]))
     found = index_cache._index(sys.argv[1])
     print(left, found.problem, found.is_kept)
