@@ -29,7 +29,7 @@ from data.labels.kept_places import KeptPlaces
 from data.labels.text import counted
 from data.store.cut_tag import PACKED, Cut, cut_of
 from data.store.keyframe_index import FrameIndex, index_video
-from data.store.video_container import VideoError
+from data.store.video_error import UnreadableError, VideoError
 
 FORMAT = f"4 {av.__version__}"  # the number is to be raised whenever an index of the same file would be another one
 NAME = "videos.npz"
@@ -48,7 +48,7 @@ class Indexed(NamedTuple):
     mtime: int  # nanoseconds
     packed: bytes
     problem: str = ""
-    is_kept: bool = True  # False for a problem that may pass, as of the disk
+    is_kept: bool = True  # False for a problem that may pass, as of the disk or the memory
     cut: Cut | None = None  # the part of another video that it is, if data.prepare.resize cut it out
     warning: str = ""  # what the file has less of than its header announces
 
@@ -155,6 +155,12 @@ def _status(path: str) -> tuple[int, int, str]:
 
 
 def _index(path: str) -> Indexed:
+    """The index of a file. Damage is looked for twice: a disk or a server may have failed for a moment."""
+    found = _look(path)
+    return _look(path) if found.warning or (found.problem and found.is_kept) else found
+
+
+def _look(path: str) -> Indexed:
     size, mtime, problem = _status(path)
     if problem:
         return Indexed(size, mtime, b"", problem, is_kept=False)
@@ -164,9 +170,9 @@ def _index(path: str) -> Indexed:
         FrameIndex.unpack(packed, size)  # so that it is read again, too
         return Indexed(size, mtime, packed, cut=cut_of(index.comment), warning=index.warning)
     except VideoError as error:
-        return Indexed(size, mtime, b"", str(error))
+        return Indexed(size, mtime, b"", str(error), is_kept=not isinstance(error, UnreadableError))
     except OSError as error:
-        return Indexed(size, mtime, b"", f"cannot be read: {reason(error)}", is_kept=False)
+        return Indexed(size, mtime, b"", f"cannot be read ({reason(error)})", is_kept=False)
     except MemoryError:
         return Indexed(size, mtime, b"", "needs more memory than there is", is_kept=False)
 

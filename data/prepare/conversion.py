@@ -23,6 +23,7 @@ from data.store.frame_store import (
     write_frames,
 )
 from data.store.origin import Origin, file_content, folder_content, read_origin, whole_content
+from data.store.video_error import UnreadableError
 from data.store.video_file import Span, VideoError, VideoReader
 
 STOPPING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further video can be written either
@@ -200,20 +201,13 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
         reader = FrameFilesReader(files, settings.short_side, settings.quality, settings.keep_partial, beat)
         jpegs, lost, remarks = reader, reader.losses, reader.remarks
     else:
-        reader = video = VideoReader(
-            job.source,
-            settings.short_side,
-            job.span,
-            settings.threads,
-            settings.keep_partial,
-            beat,
-            settings.fps,
-            job.frames,
-        )
+        reader = video = _reader(settings, job, beat)
         jpegs = (encode_jpeg(pixels, settings.quality) for pixels in video)
         lost, remarks = video.losses, video.remarks
 
     def rows() -> dict[str, str]:
+        if video and video.is_damaged:
+            _look_again(_reader(settings, job, beat), video)
         seconds = video.seconds if video and job.is_whole else None
         height, width = reader.size
         made = replace(origin, seconds=seconds, pixels=f"{width}x{height}")
@@ -232,6 +226,20 @@ def convert_video(settings: Settings, job: Job, beat: Callable[[], None]) -> Con
         remarks = [*remarks, problem]
     is_variable = video is not None and video.is_variable
     return Converted([*left_out, *missing, *lost, *remarks], min(reader.size) < settings.short_side, is_variable)
+
+
+def _reader(settings: Settings, job: Job, beat: Callable[[], None]) -> VideoReader:
+    side, threads, is_partial = settings.short_side, settings.threads, settings.keep_partial
+    return VideoReader(job.source, side, job.span, threads, is_partial, beat, settings.fps, job.frames)
+
+
+def _look_again(again: VideoReader, damaged: VideoReader) -> None:
+    """UnreadableError if there is less damage at a second look: the disk, or its server, failed for a moment."""
+    for _ in again:
+        pass
+    if len(again.losses) < len(damaged.losses):
+        what = "the disk may have failed for a moment: convert it again"
+        raise UnreadableError(f"{damaged.losses[0]}; at a second look, it is less damaged: {what}")
 
 
 def remove_leftovers(job: Job) -> None:

@@ -24,6 +24,7 @@ from data.store.crop_box import CropBox, copy_crop_of_whole
 from data.store.keyframe_index import WHOLE, FrameIndex
 from data.store.tone_map import hdr_light
 from data.store.video_container import VideoError, open_video, reason
+from data.store.video_error import UnreadableError, check_readable, check_system
 from data.store.video_file import ABSENT_IS_LIMITED
 from data.store.video_frames import FrameDecoder
 from data.store.video_pixels import Upright
@@ -33,6 +34,7 @@ from data.store.video_source import VideoPart, VideoSourceError, clip_array
 LEAVING_OUT = {"h264", "hevc"}
 FAR = 8  # frames; if a keyframe lies further ahead, it is searched for, else what is between is decoded
 REMEDY = "replace the file, or remove it, and start again"
+LATER = "the file may be whole: start again when that is over"
 
 
 class VideoFileError(VideoSourceError):
@@ -114,15 +116,8 @@ class IndexedVideo:
                     copy_crop_of_whole(pixels, box, clip[first])
                     for position in others:
                         clip[position] = clip[first]
-        except VideoError as error:
-            raise self._error(str(error)) from error
-        except OSError as error:  # FFmpeg's errors are OSErrors, too
-            text = reason(error) if isinstance(error, av.FFmpegError) else os_reason(error)
-            raise self._error(f"cannot be decoded ({text})") from error
-        except ValueError as error:
-            raise self._error(f"cannot be decoded ({error})") from error
-        except MemoryError as error:
-            raise self._error("needs more memory than there is") from error
+        except (VideoError, av.FFmpegError, OSError, ValueError, MemoryError) as error:
+            raise self._error(error) from error
         finally:
             if not self._is_inside:
                 self._close()
@@ -244,8 +239,20 @@ class IndexedVideo:
             self._open()
         self._is_used = True
 
-    def _error(self, what: str) -> VideoFileError:
-        return VideoFileError(f"{self._part.path} {what}; {REMEDY}")
+    def _error(self, error: Exception) -> VideoFileError:
+        """What to say of an error; if it is of the system, not that the file is to be replaced."""
+        try:
+            check_system(error)
+            if not isinstance(error, UnreadableError):
+                check_readable(Path(self._part.path))
+        except UnreadableError as of_system:
+            error = of_system
+        if isinstance(error, UnreadableError):
+            return VideoFileError(f"{self._part.path} {error}; {LATER}")
+        if isinstance(error, VideoError):
+            return VideoFileError(f"{self._part.path} {error}; {REMEDY}")
+        why = os_reason(error) if isinstance(error, OSError) else reason(error)
+        return VideoFileError(f"{self._part.path} cannot be decoded ({why}); {REMEDY}")
 
 
 def _check(index: int, frame: VideoFrame) -> None:

@@ -23,6 +23,7 @@ from data.store.frame_times import average_rate, is_variable
 from data.store.truncation import missing_bytes
 from data.store.video_container import MAX_PIXELS, VideoError, open_video
 from data.store.video_damage import hole_in
+from data.store.video_error import check_readable, told_from_damage
 from data.store.video_file import ABSENT_IS_LIMITED, broken_promise, stated_end
 from data.store.video_frames import SEEKABLE, TIMELESS, FrameDecoder
 from data.store.video_pixels import Upright
@@ -161,7 +162,10 @@ def _seconds(stamps: np.ndarray, origin: int, tick: tuple[int, int]) -> np.ndarr
 
 
 def index_video(path: Path) -> FrameIndex:
-    """Make the index of a file. VideoError if the file is damaged, as far as its structure and packets tell."""
+    """Make the index of a file. VideoError if the file is damaged, as far as its structure and packets tell.
+
+    UnreadableError or OSError if the system does not give all of it, or not the memory.
+    """
     if not path.is_file():
         raise VideoError("is no file, or a link to none")
     if missing := missing_bytes(path):
@@ -169,11 +173,15 @@ def index_video(path: Path) -> FrameIndex:
     with open_video(path) as (container, stream):
         stream_id, comment = stream.id, container.metadata.get("comment", "")
         found, is_sorted = _by_packets(container, stream)
-    if broken := next(breaks(path, stream_id), None):
-        raise VideoError(str(broken))
+    with told_from_damage(path):
+        if broken := next(breaks(path, stream_id), None):
+            raise VideoError(str(broken))
     if found is not None:
         found = _checked(path, found, 1 if is_sorted else DECODED)
-    return (found or _by_decoding(path))._replace(comment=comment)
+    found = found or _by_decoding(path)
+    if found.warning:
+        check_readable(path)
+    return found._replace(comment=comment)
 
 
 def _by_packets(container: InputContainer, stream: VideoStream) -> tuple[FrameIndex | None, bool]:

@@ -10,9 +10,9 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from common.errors import DataError
 from data.store.jpeg import MAX_PIXELS
 from data.store.own_films import maker_named
+from data.store.video_error import VideoError, told_from_damage
 from data.store.video_tables import absurd_promise
 
 # FFmpeg chooses the format by the content. Others name further files or addresses (hls, dash, concat, sdp, image2), are
@@ -26,16 +26,19 @@ FORMATS = (
 MOST_STREAMS = 100
 
 
-class VideoError(DataError):
-    """A video that cannot be decoded to its end; the message says why."""
-
-
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A file's container and its main video stream, which has a decoder and a size within bounds; VideoError.
 
     A film of evaluate.predict or explain is refused: it shows a video that has its own split, with names of classes.
+    What the system does not give is an UnreadableError, also within the block.
     """
+    with told_from_damage(path), _opened(path) as opened:
+        yield opened
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     if not path.is_file():
         raise VideoError("is no file, or a link to none")
     if path.stat().st_size == 0:
@@ -54,8 +57,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 "max_streams": str(MOST_STREAMS),
             },
         )
-    except av.error.MemoryError as error:
-        raise VideoError(f"cannot be opened: more than {MOST_STREAMS} streams, or too little memory") from error
+    except av.error.MemoryError:
+        raise VideoError(f"cannot be opened: more than {MOST_STREAMS} streams, or too little memory") from None
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(_why_not_open(path, error)) from error
     with container:

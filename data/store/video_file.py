@@ -20,6 +20,7 @@ from data.store.tone_map import Light, hdr_light
 from data.store.truncation import missing_bytes
 from data.store.video_container import VideoError, open_video, reason, video_streams
 from data.store.video_damage import hole_in
+from data.store.video_error import check_readable, check_system, told_from_damage
 from data.store.video_frames import TIMELESS, FrameDecoder, TimedFrame
 from data.store.video_pixels import Upright, pixel_aspect, scaled_size, squeeze
 from data.store.video_structure import breaks
@@ -53,7 +54,8 @@ class VideoReader:
 
     With `fps`, frames are repeated or dropped so that the steps between them are even, see `Resampler`.
 
-    Raises VideoError if frames are damaged or missing; with `keep_partial`, only if no frame can be decoded. If it is
+    Raises VideoError if frames are damaged or missing; with `keep_partial`, only if no frame can be decoded, or the
+    system does not give all of the file or memory (UnreadableError), which is no damage. If it is
     False, the message names the flag that sets it; None is for commands that have no such flag. After the
     last frame, `losses` says what is, or may be, missing, `remarks` what else is special, `seconds` how long the frames
     last, `size` their height and width, `rate` how many a second there are (None: the file does not tell), and
@@ -102,6 +104,11 @@ class VideoReader:
     def aspect(self) -> Fraction:
         """The width of a pixel of the frame that was given last by its height."""
         return 1 / self._stored_aspect if self._upright.transposes else self._stored_aspect
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether frames were lost, or may have been: not for a header alone that promises more than there is."""
+        return bool(self._faults)
 
     @property
     def warnings(self) -> list[str]:
@@ -158,6 +165,7 @@ class VideoReader:
             except (av.FFmpegError, ValueError) as error:
                 if isinstance(error, VideoError):
                     raise
+                check_system(error)
                 self._lose(f"decoding stops after {len(self._times)} frames ({reason(error)})")
 
     def _pixels(self, limited_grey: bool, light: Light | None, frame: VideoFrame) -> np.ndarray:
@@ -281,7 +289,7 @@ class VideoReader:
         elif self._span is not None:
             self._check_span(self._span, decoder, stated_end(decoder, container, stream))
         elif broken := broken_promise(decoder, container, stream, self._times, self._durations):
-            self.losses.append(broken)
+            self._add_loss(broken)
 
     def _check_span(self, span: Span, decoder: FrameDecoder, stated_end: float) -> None:
         """Fail if the video ends before the middle of the clip, and warn if it ends well before the clip does.
@@ -296,7 +304,7 @@ class VideoReader:
         elif last < span.start + KEPT_PROMISE * length - 1 or (
             self._has_ended and shown_until < span.end - SHORT_CLIP * length
         ):
-            self.losses.append(text)
+            self._add_loss(text)
 
     def _all_times(self) -> tuple[list[float], list[float]]:
         """Times and durations of the frames, and of those before that were counted."""
@@ -312,7 +320,7 @@ class VideoReader:
         if 2 * count < end - first:
             self._lose(text)
         else:
-            self.losses.append(text)
+            self._add_loss(text)
 
     def _lose(self, what: str, time: float | None = None) -> None:
         """Fail, or warn once of each kind of fault."""
@@ -321,7 +329,12 @@ class VideoReader:
             raise VideoError(text if self._keep_partial is None else f"{text} (--keep-partial keeps the rest)")
         if what not in self._faults:
             self._faults.add(what)
-            self.losses.append(text)
+            self._add_loss(text)
+
+    def _add_loss(self, text: str) -> None:
+        if not self.losses:
+            check_readable(self.path, self._beat)  # else FFmpeg may have hidden an error of the disk
+        self.losses.append(text)
 
 
 def _others(container: InputContainer, stream: VideoStream) -> str:
@@ -384,9 +397,10 @@ def _stated_seconds(decoder: FrameDecoder, container: InputContainer, stream: Vi
 
 def check_whole(path: Path) -> None:
     """Raise VideoError if the file is cut short or cannot be opened as a video; it is not decoded."""
-    if missing := missing_bytes(path):
-        raise VideoError(f"the file is cut short: {missing} bytes are missing at its end")
-    with open_video(path) as (_, stream):
-        stream_id = stream.id
-    if found := next(breaks(path, stream_id), None):
-        raise VideoError(str(found))
+    with told_from_damage(path):
+        if missing := missing_bytes(path):
+            raise VideoError(f"the file is cut short: {missing} bytes are missing at its end")
+        with open_video(path) as (_, stream):
+            stream_id = stream.id
+        if found := next(breaks(path, stream_id), None):
+            raise VideoError(str(found))

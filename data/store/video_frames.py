@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from data.store.gradual_refresh import refreshes_gradually
 from data.store.video_container import VideoError, open_video, reason
 from data.store.video_damage import zeros_replace_data
+from data.store.video_error import check_system
 
 # Formats whose index and times are exact. In others, a search by time lands behind the time or between keyframes.
 SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -166,6 +167,7 @@ class FrameDecoder:
             except av.error.EOFError:
                 return
             except av.FFmpegError as error:
+                check_system(error)
                 self.faults.append(Fault(time, f"packets cannot be decoded ({reason(error)})"))
                 continue
             for frame in frames:
@@ -181,6 +183,7 @@ class FrameDecoder:
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
+                check_system(error)
                 self.faults.append(Fault(self.late, f"reading stops ({reason(error)})"))
                 packet = None
             if packet is None:

@@ -25,6 +25,7 @@ from data.store.frame_store import write_frames
 from data.store.indexed_video import IndexedVideo
 from data.store.video_file import VideoReader
 from data.store.video_source import VideoPart
+from tests.failing_disk import fail_from
 from tests.numbered import encode_numbered_video, frame_numbers, jpeg
 from tests.other_user import without_rights
 
@@ -259,6 +260,30 @@ def test_files_are_indexed_once_and_again_if_they_change(disk: Disk, indexed: li
     assert indexed[4:] == ["a.mp4"]
 
 
+def test_damage_is_looked_at_twice_and_then_kept(disk: Disk, indexed: list[str]) -> None:
+    """A dataset with thousands of damaged files would start slowly."""
+    disk.files("wave/a.mp4", "wave/b.mp4").labels(["wave,a"], ["wave,a", "wave,b"])
+    (disk.root / "videos/wave/b.mp4").write_bytes(b"damaged" * 100)
+    for _ in range(2):
+        assert said(disk.load().report, "cannot be used", "wave/b.mp4")
+        assert sorted(indexed) == ["a.mp4", "b.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize("times", [None, 1], ids=["lasting", "passing"])
+def test_an_error_of_the_disk_is_not_kept(disk: Disk, times: int | None) -> None:
+    """The file was left out of every later start, whole and unchanged as it was."""
+    disk.files("wave/a.mp4", "wave/b.mkv").labels(["wave,a"], ["wave,a", "wave,b"])
+    path = disk.root / "videos/wave/b.mkv"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        fail_from(monkeypatch, path, path.stat().st_size // 2, times)
+        found = disk.load()
+    if times is None:
+        assert said(found.report, "cannot be used", "wave/b.mkv) cannot be read (Input/output error)")
+    else:
+        assert found.val.frame_counts.tolist() == [50, 50]  # the second look
+    assert disk.load().val.frame_counts.tolist() == [50, 50]
+
+
 def test_a_file_with_a_time_that_no_array_holds_is_read(disk: Disk, indexed: list[str]) -> None:
     """A camera with a wrong clock, or an archive, ended each start with a traceback."""
     path = disk.files("wave/a.mp4", "wave/b.mp4").root / "videos/wave/a.mp4"
@@ -332,7 +357,7 @@ def test_a_file_with_fewer_frames_than_its_header_promises_is_said(disk: Disk, i
         splits = disk.load()
         assert splits.train.frame_counts.tolist() == [6] and splits.val.frame_counts.tolist() == [50]
         assert said(splits.report, "1 video file may have lost frames", "a.mp4, 6 frames where the header promises 50")
-    assert sorted(indexed) == ["a.mp4", "b.mp4"]
+    assert sorted(indexed) == ["a.mp4", "a.mp4", "b.mp4"]  # the disk may have failed for a moment: a second look
     disk.labels(["wave,b"], ["wave,b"])
     assert not said(disk.load().report, "may have lost frames")
 

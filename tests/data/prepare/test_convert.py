@@ -32,6 +32,7 @@ from data.prepare.sources import Shard, find_sources
 from data.store.frame_store import FrameStore, is_whole, leftovers
 from data.store.origin import read_origin
 from data.store.video_file import Span, VideoError
+from tests.failing_disk import fail_from
 from tests.numbered import (
     encode_numbered_video,
     encode_video,
@@ -765,6 +766,22 @@ def test_a_video_that_fails_leaves_no_folder_and_with_keep_partial_its_good_fram
     assert warnings
     numbers = numbers_of(tmp_path / "out" / "v")
     assert numbers[:20] == list(range(20)) and len(numbers) < 60
+
+
+@pytest.mark.parametrize("times", [None, 1], ids=["lasting", "passing"])
+def test_an_error_of_the_disk_leaves_the_database_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int | None
+) -> None:
+    """With --keep-partial, a whole database was replaced by one of the frames before the error, and that one kept."""
+    options = {"g": "10", "crf": "0"}
+    source = encode_numbered_video(
+        tmp_path / "v.mp4", 60, 96, 128, options=options, container_options={"movflags": "faststart"}
+    )
+    convert(source, tmp_path / "out" / "v")
+    fail_from(monkeypatch, source, source.stat().st_size * 2 // 3, times)
+    with pytest.raises(VideoError, match="second look" if times else "Input/output error"):
+        convert(source, tmp_path / "out" / "v", settings=SETTINGS._replace(keep_partial=True))
+    assert numbers_of(tmp_path / "out" / "v") == list(range(60))
 
 
 def test_jpeg_files_are_stored_as_they_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
