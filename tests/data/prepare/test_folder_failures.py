@@ -1,6 +1,7 @@
 """Folders of which some videos cannot be converted: no label files that teach nothing, and no class without a side."""
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -152,6 +153,22 @@ def test_a_video_that_was_moved_is_not_called_removed(tmp_path: Path) -> None:
     (videos / "b" / "1.mp4").unlink()
     with pytest.raises(DataError, match="removed"):
         run(videos, tmp_path / "out")
+
+
+def test_a_list_of_names_that_a_spreadsheet_saved_is_named(tmp_path: Path) -> None:
+    """The videos were said to be gone, and --replace-labels, as was advised, converted all again under other ids."""
+    videos = make(tmp_path / "videos", " ".join(f"{c}/{i:05d}.mp4" for c in ("wave", "jump") for i in range(3)))
+    out = tmp_path / "out"
+    assert run(videos, out) == 0
+    before, names = split_of(out), out / "folder_names.csv"
+    names.write_text(re.sub(",0000([0-9]),", r",\1,", names.read_text()))
+    with pytest.raises(
+        DataError, match=r"6 videos .* removed, as folder_names.csv has no such row: .* move it away"
+    ) as error:
+        run(videos, out)
+    assert "no such video" not in str(error.value)
+    names.unlink()
+    assert run(videos, out) == 0 and split_of(out) == before
 
 
 def test_times_that_change_within_a_second_are_found(tmp_path: Path) -> None:
