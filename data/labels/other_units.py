@@ -9,8 +9,11 @@ from common.text import quoted
 from data.labels.label_columns import Columns
 from data.labels.label_row import LabelRow
 
-UNIT = re.compile(r"((time|times|timestamp)[ _-]?)?units?")
-RATE = re.compile(r"fps|(frame|sample|sampling)[ _-]?rate|framerate")
+OF_TIMES = r"times?|timestamps?|start|begin|end|stop|clip|segment|interval|boundary|annotation"
+UNIT = re.compile(rf"(({OF_TIMES})[ _-]?)*units?([ _-]?of[ _-]?({OF_TIMES}))?")
+RATE = re.compile(
+    r"\w*fps\w*|(.*[ _-])?frame[ _-]?rate|(.*[ _-])?frames[ _-]per[ _-]s(ec(ond)?)?|sampl(e|ing)[ _-]?rate"
+)
 BARE = re.compile(r"((clip|segment)[ _-]?)?(start|begin|end|stop)")  # says no unit
 SECONDS = ("s", "sec", "secs", "second", "seconds")
 FRAMES = ("f", "frm", "frame", "frames")
@@ -20,6 +23,23 @@ OTHERS = tuple(
     for word in ("ms", "msec", "milli", "millisecond", "us", "microsecond", "ns", "min", "minute", "h", "hour", "tick")
     for end in ("", "s")
 )
+# Words beside that of a unit, as in "frame index", "frames (0-based)" or "time in seconds". With any other word, the
+# value may be a name, such as "frame assembly"; short words and "second" are units only where they are alone.
+BESIDE = re.compile(
+    "counts?|ids?|idx|index(es)?|indices|no|nr|num|numbers?|video|clip|times?|timestamps?|in|of|the|from|since|start|"
+    "beginning|floats?|int|integers?"
+)
+BASED = re.compile(r"\b([01]|zero|one)[ -]?(based|indexed)\b")
+SHORT = 3
+
+
+def _unit(value: str) -> str:
+    """The word of a value that names a unit, if all others are of those beside it; else the value."""
+    plain = value.lower().rstrip(".")
+    words = re.findall(r"\w+", BASED.sub(" ", plain.replace("_", " ")))
+    named = [word for word in words if not BESIDE.fullmatch(word)]
+    is_unit = len(named) == 1 and len(named[0]) > SHORT and named[0] != "second"
+    return named[0] if is_unit else plain
 
 
 class OtherUnits:
@@ -40,7 +60,7 @@ class OtherUnits:
     def look(self, line: int, fields: Sequence[str]) -> None:
         """DataError if a row says that its times are in another unit."""
         for place in self._units:
-            if fields[place].lower().rstrip(".") in self._refused:
+            if _unit(fields[place]) in self._refused:
                 column = quoted(self._columns.names[place])
                 raise DataError(
                     f"{self._path}, line {line}: {column} says {quoted(fields[place])}, but "

@@ -18,7 +18,7 @@ from common.files import reason
 from common.processes import available_cpus
 from data.labels.label_file import LabelRow, read_together
 from data.labels.segment_names import as_on_disk
-from data.labels.text import some
+from data.labels.text import first_names, some
 from data.prepare.conversion import (
     Settings,
 )
@@ -78,10 +78,28 @@ def check_folders(videos: Path, out: Path) -> None:
         mixed = [path.name for path in inner if is_video(path.name) and not path.is_dir()]  # a class may be named so
     except OSError as error:
         raise DataError(f"{error.filename or videos}: {reason(error)}") from error
+    check_class_folders(jpg, "databases")
     if inside:
         raise DataError(f"{videos} is in {jpg}, where the databases go; give another OUT")
     if mixed:
         raise DataError(f"{jpg} holds {some(mixed, 'video')}, but the databases go there; give another OUT")
+
+
+def check_class_folders(folder: Path, what: str) -> None:
+    """DataError if the folder of a class is a link to nothing, as to a disk that is not mounted.
+
+    None of its videos could be written, and `data.prepare.folder` would take them out of the label files.
+    """
+    try:
+        inner = sorted(folder.iterdir()) if folder.is_dir() else ()
+        dead = [path for path in inner if path.is_symlink() and not path.exists() and not path.name.startswith(".")]
+        links = [f"{path} is a link to {path.readlink()}" for path in dead]
+    except OSError as error:
+        raise DataError(f"{error.filename or folder}: {reason(error)}") from error
+    if links:
+        raise DataError(
+            f"{first_names(links, 300)}, where nothing is, but {what} go there; mount the disk, or remove the link"
+        )
 
 
 def _find(videos: Path, out: Path, labels: list[Path], shard: Shard, frames: str) -> Sources:

@@ -11,7 +11,7 @@ from common.errors import DataError
 from common.text import quoted
 from data.labels.text import some
 from data.prepare.folder_moves import Pair, as_text
-from data.prepare.folder_state import CLASSES, Named, State
+from data.prepare.folder_state import CLASSES, NAMES, Named, State
 from data.store.video_suffixes import is_video
 
 RENAMED = "named anew, as the files were moved"
@@ -19,7 +19,10 @@ UNREAD = "named anew, as an id with a suffix of videos is read as that without i
 SHARED = "named anew, as the disk takes its name for that of another video"
 UNNAMED = "removed: the file is there, but no label row, or path, gives it this class and these times now"
 GONE = "removed, as there is no such video in VIDEOS now"
-WHYS = RENAMED, UNREAD, SHARED, UNNAMED, GONE
+UNLISTED = (
+    f"removed, as {NAMES} has no such row: if it was changed, as by a spreadsheet, put the old one back or move it away"
+)
+WHYS = RENAMED, UNREAD, SHARED, UNNAMED, GONE, UNLISTED
 
 
 def order_change(state: State, classes: Sequence[str]) -> str:
@@ -85,7 +88,7 @@ def _lost(
         elif old and (old.source in of_source or old.source in paths):
             lost[UNNAMED].append(row + _instead(old, of_source[old.source]))
         else:
-            lost[GONE].append(row)
+            lost[GONE if old else UNLISTED].append(row)
     return lost
 
 

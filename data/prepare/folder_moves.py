@@ -1,12 +1,12 @@
 """Which row of an earlier run each video is of: a file that was moved, renamed or given another class keeps its side.
 
 Else --replace-labels could put a video that was trained on into val. An id and class, or a class, path and times tell
-it; then the path alone; then the content, which the databases and files of the rows keep; where they do not, the name
-of the file.
+it; then the content, which the databases and files of the rows keep; where they do not, or where no new row has it, the
+path alone, as another take may lie at it now; then, without a known content, the name of the file.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,33 +57,18 @@ def find_moves(
     new = [place for place, row in enumerate(before) if row is None]
     moves = Moves(before, {})
     if state.names and new:
-        gone, new = _by_path(gone, new, rows, moves)
-    if state.names and new:
         paths = {key: video.path for key, video in zip(keys, videos, strict=True)}
         others = _of_others([row for row in state.names if row.key in there], paths, stores)
-        new, told = _by_content([*gone, *others], new, rows, moves, videos, stores, pattern)
+        new, told, left = _by_content([*gone, *others], new, rows, moves, videos, stores, pattern)
+        gone, new = _by_path(gone, left, new, rows, moves)
         # A new take may have the file name of one that was deleted, whose content is known.
-        gone = [old for old in gone if pair_of(old) not in now | told and pair_of(old) not in moves.pairs]
-        _by_name(gone, new, rows, moves)
+        _by_name([old for old in gone if pair_of(old) not in now | told], new, rows, moves)
     return moves
 
 
 def pair_of(row: Named) -> Pair:
     """What names a video in the label files."""
     return row.label, row.video_id
-
-
-def _by_path(
-    gone: Sequence[Named], new: Sequence[int], rows: Sequence[Named], moves: Moves
-) -> tuple[list[Named], list[int]]:
-    """Find rows of the same path, whose class or times are others now; return the other rows and places."""
-    found: defaultdict[str, list[Named]] = defaultdict(list)
-    for old in gone:
-        found[composed(old.source)].append(old)
-    for place in new:
-        moves.before[place] = _nearest(found.get(composed(rows[place].source), []), rows[place])
-    taken = {composed(rows[place].source) for place in new}
-    return [old for old in gone if composed(old.source) not in taken], _left(new, moves)
 
 
 def _of_others(rows: Sequence[Named], paths: Mapping[Key, Path], stores: Sequence[Store]) -> list[Named]:
@@ -103,13 +88,16 @@ def _by_content(
     videos: Sequence[Video],
     stores: Sequence[Store],
     pattern: str,
-) -> tuple[list[int], set[Pair]]:
-    """Find `earlier` rows made from the same bytes; return the other places, and the rows whose content is known."""
+) -> tuple[list[int], set[Pair], set[str]]:
+    """Find `earlier` rows made from the same bytes.
+
+    Returned are the other places, the rows whose content is known, and the paths whose files are elsewhere now.
+    """
 
     def contents(old: Named) -> list[Content]:
         return [content for store in stores if (content := _content(store, old))]
 
-    told = set[Pair]()
+    told, left = set[Pair](), set[str]()
     of_content: defaultdict[Content, list[Named]] = defaultdict(list)
     for old, every in zip(earlier, in_threads("moved files", contents, earlier), strict=True):
         told.update([pair_of(old)] if every else [])
@@ -120,13 +108,34 @@ def _by_content(
         of_path[videos[place].path].append(place)
     for content, paths in found_again(of_content, of_path, pattern).items():
         places = [place for path in paths for place in of_path[path]]
+        now = {composed(rows[place].source) for place in places}
         for place in places:
             moves.before[place] = _nearest(of_content[content], rows[place])
         for old in of_content[content]:
+            if composed(old.source) in now:
+                continue
+            left.add(composed(old.source))
             same = [rows[place] for place in places if rows[place].times == old.times]
             if other := _nearest(same, old):
                 moves.pairs.setdefault(pair_of(old), pair_of(other))
-    return _left(new, moves), told
+    return _left(new, moves), told, left
+
+
+def _by_path(
+    gone: Sequence[Named], left: Collection[str], new: Sequence[int], rows: Sequence[Named], moves: Moves
+) -> tuple[list[Named], list[int]]:
+    """Find rows of the same path, whose class or times are others now; return the other rows and places.
+
+    At the paths in `left`, whose files are elsewhere now, is something else.
+    """
+    found: defaultdict[str, list[Named]] = defaultdict(list)
+    for old in gone:
+        if (path := composed(old.source)) not in left:
+            found[path].append(old)
+    for place in new:
+        moves.before[place] = _nearest(found.get(composed(rows[place].source), []), rows[place])
+    taken = {composed(rows[place].source) for place in new}
+    return [old for old in gone if composed(old.source) not in taken], _left(new, moves)
 
 
 def _by_name(gone: Sequence[Named], new: Sequence[int], rows: Sequence[Named], moves: Moves) -> None:
@@ -160,8 +169,12 @@ def _is_moved(old: Named, new: Named) -> bool:
 
 
 def _nearest(found: Sequence[Named], row: Named) -> Named | None:
-    """Of rows of one file, one with the times of a row, and with its class, if there is one."""
-    return max(found, key=lambda each: (each.times == row.times, each.label == row.label), default=None)
+    """Of rows of one file or content, one with the path, the times and the class of a row, as far as there is one."""
+    return max(
+        found,
+        key=lambda each: (each.source == row.source, each.times == row.times, each.label == row.label),
+        default=None,
+    )
 
 
 def _left(new: Sequence[int], moves: Moves) -> list[int]:

@@ -23,7 +23,7 @@ from data.labels.class_folders import in_threads
 from data.labels.label_file import LabelRow, read_together
 from data.labels.locate import VIDEOS
 from data.prepare.conversion_run import Ended, Plan, print_result
-from data.prepare.convert import end_on_sigterm
+from data.prepare.convert import check_class_folders, end_on_sigterm
 from data.prepare.encoding import Encoded, Job, Settings, Unwritable, encode_video, lost_frames, made_and_held, made_now
 from data.prepare.encoding import remove_leftovers as clean_up
 from data.prepare.labelled_sources import find_labelled_sources
@@ -83,10 +83,11 @@ def check_places(videos: Path, out: Path) -> None:
         if not videos.is_dir():
             raise DataError(f"{videos}: no such folder; give the folder that holds the videos")
         if (target.exists() or target.is_symlink()) and not target.is_dir():
-            raise DataError(f"{target} is no folder, but the videos go there; move it away")
+            raise DataError(f"{target} is no folder, or a link to none, but the videos go there; move it away")
         here, there = videos.resolve(), target.resolve()
     except OSError as error:
         raise DataError(f"{error.filename or videos}: {reason(error)}") from error
+    check_class_folders(target, "videos")
     if here == there or here in there.parents or there in here.parents:
         raise DataError(f"the new videos go to {target}, and the old ones are in {videos}: give another OUT")
 

@@ -14,6 +14,7 @@ from data.labels.locate import VIDEOS, LabelFiles, find_label_files
 from data.labels.split_rows import SplitRows, read_split_rows
 from data.labels.text import canonical_name, counted, first_names
 from data.open import CUSTOM
+from data.store.folder_entries import is_folder
 from data.store.frame_store import DATABASE
 from evaluate.left_out import LeftOut
 
@@ -82,7 +83,7 @@ def find_videos(root: Path) -> tuple[list[FoundVideo], LeftOut]:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise DataError(f"{folder} cannot be read: {reason(error)}") from None
-        if folder != root and any(entry.name == DATABASE for entry in listed):
+        if folder != root and any(entry.name == DATABASE and not is_folder(entry) for entry in listed):
             found.append(FoundVideo(folder, folder.relative_to(root).as_posix()))
             continue
         folders, files = others.sort(folder, listed)

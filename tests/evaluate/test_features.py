@@ -246,6 +246,14 @@ def test_what_a_folder_has_beside_its_videos_is_said(checkpoint, tmp_path, capsy
         run(checkpoint, tmp_path, "--output", tmp_path / "g")
 
 
+def test_a_video_may_have_the_id_frames_db(checkpoint, tmp_path):
+    """As of frames.db.mp4: its class folder was taken for a video, which hid all videos in it."""
+    for name in ("frames.db", "other"):
+        write_numbered_database(tmp_path / "d/jpg/wave" / name, FRAMES, 32, 32)
+    assert run(checkpoint, tmp_path / "d", "--output", tmp_path / "out") == 0
+    assert [row["video"] for row in index_of(tmp_path / "out")] == ["wave/frames.db", "wave/other"]
+
+
 def test_an_index_with_names_that_are_not_utf8_is_utf8(checkpoint, tmp_path):
     """One such name, and the table of all videos could not be read."""
     encode_numbered_video(tmp_path / "videos" / os.fsdecode(b"caf\xe9.mp4"), 12)

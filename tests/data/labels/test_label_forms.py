@@ -1,6 +1,7 @@
 """Label files as other programs write them. What is understood is shown, and means what the file says."""
 
 import codecs
+import re
 
 import pytest
 
@@ -250,6 +251,14 @@ def test_other_columns_that_do_not_contradict_the_ids_are_no_mistake(label_file,
         ("start,end,unit", "Frame", True),
         ("time_start,time_end,time_unit", "ms", True),
         ("start_frame,end_frame,units", "seconds", True),
+        ("start,end,unit", "frame_number", True),
+        ("start,end,unit_of_time", "Frames (0-based)", True),
+        ("start,end,segment_unit", "video frames", True),
+        ("start_frame,end_frame,unit", "time in seconds", True),
+        ("start,end,unit", "frame assembly", False),
+        ("start,end,unit", "Room F", False),
+        ("start,end,business_unit", "us", False),
+        ("start_frame,end_frame,unit", "second video", False),
         ("start,end,unit", "sec.", False),
         ("start,end,unit", "", False),
         ("start,end,unit", "kitchen", False),
@@ -262,13 +271,20 @@ def test_a_column_that_says_another_unit_is_not_passed_over(label_file, header, 
     if not refused:
         assert len(read_labels(path)) == 1
         return
-    with pytest.raises(DataError, match=f"line 2: .* says '{unit}'.*start_frame"):
+    with pytest.raises(DataError, match=f"line 2: .* says '{re.escape(unit)}'.*start_frame"):
         read_labels(path)
 
 
 @pytest.mark.parametrize(
     ("header", "end", "said"),
-    [("start,end,fps", "25", True), ("start,end,fps", "25.5", False), ("time_start,time_end,fps", "25", False)],
+    [
+        ("start,end,fps", "25", True),
+        ("start,end,video_fps", "25", True),
+        ("start,end,frames_per_second", "25", True),
+        ("start,end,frames_per_shot", "25", False),
+        ("start,end,fps", "25.5", False),
+        ("time_start,time_end,fps", "25", False),
+    ],
 )
 def test_whole_numbers_beside_a_rate_may_be_frames(label_file, header, end, said):
     """Tools that export frame numbers give the rate beside them."""

@@ -637,6 +637,18 @@ def test_a_dataset_behind_a_link_is_converted_and_replaced(tmp_path: Path) -> No
     assert FrameStore(tmp_path / "disk" / "jpg" / "run" / "v").size()[0] == 24
 
 
+def test_a_class_folder_that_leads_to_nothing_is_told_before_the_work(tmp_path: Path) -> None:
+    """Hours later, all its videos had failed as "File exists". What is hidden, such as a lock of Emacs, is no class."""
+    (tmp_path / "out" / "jpg").mkdir(parents=True)
+    (tmp_path / "out" / "jpg" / ".#notes").symlink_to("me@host")
+    (tmp_path / "out" / "jpg" / "run").symlink_to(tmp_path / "off")
+    encode_numbered_video(tmp_path / "v" / "run" / "v.mp4", 5)
+    with pytest.raises(DataError, match=f"run is a link to {tmp_path / 'off'}, where nothing is, but databases go"):
+        main([str(tmp_path / "v"), str(tmp_path / "out")])
+    (tmp_path / "off").mkdir()
+    assert rerun(tmp_path / "v", tmp_path / "out") == (0, {})
+
+
 def test_a_replacement_that_fails_leaves_the_old_video(tmp_path: Path) -> None:
     source = encode_numbered_video(tmp_path / "v" / "walk" / "1.mp4", 3)
     rerun(tmp_path / "v", tmp_path / "out")

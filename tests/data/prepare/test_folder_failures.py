@@ -1,6 +1,8 @@
 """Folders of which some videos cannot be converted: no label files that teach nothing, and no class without a side."""
 
 import csv
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,28 @@ def test_videos_of_one_class_alone_become_no_label_files(tmp_path: Path, capsys:
     assert labels(tmp_path / "out") == {} and "train_custom.py" not in capsys.readouterr().out
     make(videos, "jump/0.mp4 jump/1.mp4 jump/2.mp4", 3)
     assert run(videos, tmp_path / "out") == 0 and len(split_of(tmp_path / "out")) == 6
+
+
+@pytest.mark.parametrize(("source", "folder"), [("frames", "jpg"), ("videos", "videos")])
+def test_a_class_on_a_disk_that_is_not_mounted_stays_in_the_label_files(
+    tmp_path: Path, source: str, folder: str
+) -> None:
+    """Its videos could not be written, and a training that was started then lacked the class."""
+    videos = make(tmp_path / "videos", " ".join(f"{c}/{i}.mp4" for c in ("wave", "jump", "run") for i in range(3)))
+    out, disk = tmp_path / "out", tmp_path / "disk" / "jump"
+    assert run(videos, out, "--source", source) == 0
+    before = labels(out)
+    disk.parent.mkdir()
+    shutil.move(out / folder / "jump", disk)
+    (out / folder / "jump").symlink_to(disk)
+    disk.parent.rename(tmp_path / "off")
+    make(videos, "run/new.mp4", 9)
+    for flags in ((), ("--replace-labels",), ("--dry-run",)):
+        with pytest.raises(DataError, match=f"{folder}/jump is a link to {disk}, where nothing is, .* mount the disk"):
+            run(videos, out, "--source", source, *flags)
+    assert labels(out) == before
+    (tmp_path / "off").rename(disk.parent)
+    assert run(videos, out, "--source", source) in (0, 1) and len(split_of(out)) == 10
 
 
 def test_another_video_takes_the_only_val_place_of_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,6 +153,22 @@ def test_a_video_that_was_moved_is_not_called_removed(tmp_path: Path) -> None:
     (videos / "b" / "1.mp4").unlink()
     with pytest.raises(DataError, match="removed"):
         run(videos, tmp_path / "out")
+
+
+def test_a_list_of_names_that_a_spreadsheet_saved_is_named(tmp_path: Path) -> None:
+    """The videos were said to be gone, and --replace-labels, as was advised, converted all again under other ids."""
+    videos = make(tmp_path / "videos", " ".join(f"{c}/{i:05d}.mp4" for c in ("wave", "jump") for i in range(3)))
+    out = tmp_path / "out"
+    assert run(videos, out) == 0
+    before, names = split_of(out), out / "folder_names.csv"
+    names.write_text(re.sub(",0000([0-9]),", r",\1,", names.read_text()))
+    with pytest.raises(
+        DataError, match=r"6 videos .* removed, as folder_names.csv has no such row: .* move it away"
+    ) as error:
+        run(videos, out)
+    assert "no such video" not in str(error.value)
+    names.unlink()
+    assert run(videos, out) == 0 and split_of(out) == before
 
 
 def test_times_that_change_within_a_second_are_found(tmp_path: Path) -> None:

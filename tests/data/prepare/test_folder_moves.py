@@ -127,6 +127,35 @@ def test_a_file_that_made_room_for_another_keeps_its_side(tmp_path: Path) -> Non
         assert now[name] == now[f"{Path(name).parent}/old/{Path(name).name}"] == split
 
 
+@pytest.mark.parametrize("other", ["class", "times"])
+def test_a_file_that_made_room_for_one_with_another_label_row_keeps_its_side(tmp_path: Path, other: str) -> None:
+    """The new take, of another class or with other times, was taken for the old one, which was then validated on."""
+    videos, out, labels = tmp_path / "videos", tmp_path / "out", tmp_path / "labels.csv"
+    rows = {f"{number:02d}.mp4": (("run", "wave")[number % 2], 0) for number in range(12)}
+
+    def write() -> None:
+        lines = (f"{name},{label},{start},{start + 2}" for name, (label, start) in rows.items())
+        labels.write_text("\n".join(["id,label,start,end", *lines]) + "\n")
+
+    for place, name in enumerate(rows):
+        encode_numbered_video(videos / name, 51, 32, 32, start=place)
+    write()
+    assert run(videos, out, "--labels", labels) == 0
+    before = sides(videos, out)
+    for place, (name, (label, start)) in enumerate(list(rows.items())):
+        (videos / name).rename(videos / f"old_{name}")
+        rows[f"old_{name}"] = label, start
+        encode_numbered_video(videos / name, 76, 32, 32, start=100 + place)
+        rows[name] = ("wave" if label == "run" else "run", 0) if other == "class" else (label, 1)
+    write()
+    with pytest.raises(DataError, match=r"run/00_000000_000002 is run/old_00_000000_000002.* as the files were moved"):
+        run(videos, out, "--labels", labels)
+    assert run(videos, out, "--labels", labels, "--replace-labels") == 0
+    now = sides(videos, out)
+    assert before.items() <= now.items()
+    assert {now[each] for each in now.keys() - before.keys()} == {"train", "val"}  # divided as others are
+
+
 @pytest.mark.parametrize("as_frames", [False, True])
 def test_a_folder_in_the_place_of_another_changes_no_side(tmp_path: Path, as_frames: bool) -> None:
     """A folder is renamed and one of older files put there: no time of a file tells that it is another one."""

@@ -234,6 +234,15 @@ def test_old_and_new_videos_are_not_mixed(tmp_path: Path, out: str) -> None:
     assert ended.value.code == 2
 
 
+def test_a_class_folder_that_leads_to_nothing_is_told_before_the_work(tmp_path: Path) -> None:
+    """Else each of its videos fails, as "File exists"."""
+    encode_numbered_video(tmp_path / "VIDEOS/wave/a.mp4", 3)
+    (tmp_path / "out/videos").mkdir(parents=True)
+    (tmp_path / "out/videos/wave").symlink_to(tmp_path / "off")
+    with pytest.raises(DataError, match=f"wave is a link to {tmp_path / 'off'}, where nothing is, but videos go there"):
+        main([str(tmp_path / "VIDEOS"), str(tmp_path / "out")])
+
+
 def test_a_full_disk_leaves_no_half_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FFmpeg may not tell of it: the file is counted when it is complete."""
     source = encode_video(tmp_path / "VIDEOS/wave/a.mp4", patterned(60))
