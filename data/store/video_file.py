@@ -269,7 +269,7 @@ class VideoReader:
         for found in breaks(self.path, stream.id):
             if found.start > last:
                 break
-            if found.place >= first:
+            if found.place >= first or found.is_joined:  # behind it, times are those of another file
                 return self._lose(str(found))
         if not decoder.counted and (hole := hole_in(*self._all_times(), decoder.tick)):
             self._lose(f"frames are missing between {hole[0]:.2f} s and {hole[1]:.2f} s")
