@@ -31,6 +31,7 @@ from data.store.video_structure import breaks
 
 ONE_EACH = {"h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg", "prores"}  # decoders that give a frame for each packet
 DECODED = 12  # frames that are decoded to see that they come in the order of their times
+MOST_SORTED = 16  # frames that a decoder holds back to sort them, as H.264 and HEVC allow
 WHOLE = 1 << 30  # a shorter side that no video has
 # height, width; the numbers of stamps, keyframes and times; tick (two numbers), origin, end, step
 HEADER = struct.Struct("<IIIIIqqqdd")
@@ -189,6 +190,7 @@ def _by_packets(container: InputContainer, stream: VideoStream) -> tuple[FrameIn
 
     None if packets do not tell it.
     """
+    sorts = stream.codec_context.has_b_frames  # the decoder, whatever times the packets have
     if container.format.name not in SEEKABLE or stream.codec_context.name not in ONE_EACH:
         return None, False
     decoder = FrameDecoder(container, stream, 1, _no_beat)
@@ -212,11 +214,11 @@ def _by_packets(container: InputContainer, stream: VideoStream) -> tuple[FrameIn
     if not stamps:
         raise VideoError("has no frames")
     tick = (stream.time_base or Fraction(1)).as_integer_ratio()
-    found = _sorted(stamps, times, durations, keys, decoder, stated, tick)
+    found = _sorted(stamps, times, durations, keys, decoder, stated, tick, MOST_SORTED if sorts else 0)
     if found is not None:
         warning = broken_promise(decoder, container, stream, found.times.tolist(), durations) or decoder.remark
         found = found._replace(warning=warning)
-    return found, stamps == sorted(stamps)
+    return found, not sorts and stamps == sorted(stamps)
 
 
 def _sorted(
@@ -227,8 +229,12 @@ def _sorted(
     decoder: FrameDecoder,
     stated: float,
     tick: tuple[int, int],
+    most_late: int,
 ) -> FrameIndex | None:
-    """The index of frames in the order of storage; None if two have the same time."""
+    """The index of frames in the order of storage; None if two have the same time, or no decoder would sort them so.
+
+    At most `most_late` frames that are shown after a frame may be stored before it.
+    """
     stored = np.array(stamps, np.int64)
     order = np.argsort(stored, kind="stable")
     ascending = stored[order]
@@ -236,6 +242,8 @@ def _sorted(
         return None
     place = np.empty(len(order), np.int64)  # in the order of showing, of each in the order of storage
     place[order] = np.arange(len(order))
+    if _is_out_of_order(place, np.flatnonzero(keys), most_late):
+        return None
     # Frames that are stored before a keyframe and shown after it would be missing if decoding began there.
     highest = np.maximum.accumulate(place)
     alone = np.array(keys, bool) & (highest == place)
@@ -245,6 +253,19 @@ def _sorted(
         raise VideoError(f"frames are missing between {hole[0]:.2f} s and {hole[1]:.2f} s")
     end = max(float(shown[-1]) + max(float(lasting[-1]), decoder.step), stated)
     return FrameIndex((0, 0), shown, end, decoder.step, tick, ascending, np.sort(place[alone]))
+
+
+def _is_out_of_order(place: np.ndarray, keys: np.ndarray, most_late: int) -> bool:
+    """Whether a frame is stored too late for its place in the order of showing, as after parts were exchanged.
+
+    It is where it comes before the keyframe before the last one, too.
+    """
+    stored = np.arange(len(place))
+    if (stored - place).max() > most_late:
+        return True
+    before = np.searchsorted(keys, stored, side="right") - 2
+    behind = before >= 0
+    return bool((place[behind] < place[keys[before[behind]]]).any())
 
 
 def _checked(path: Path, found: FrameIndex, frames: int) -> FrameIndex | None:

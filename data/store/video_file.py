@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from data.store.frame_times import LONGEST_PAUSE, MOST_STILL, Resampler, average_rate, is_variable
+from data.store.header_sense import absurd_rate, hides_too_much
 from data.store.tone_map import Light, hdr_light
 from data.store.truncation import missing_bytes
 from data.store.video_container import VideoError, open_video, reason, video_streams
@@ -29,6 +30,7 @@ __all__ = ["Span", "VideoError", "VideoReader", "check_whole", "scaled_size"]
 
 KEPT_PROMISE = 0.9  # a video with less than this part of its announced frames or seconds gets a warning
 LATE = 0.1  # seconds of what is to be read that may lack a picture at their start without a remark
+SHOWN = 0.5  # of its frames: a file whose edit list hides more gets a warning if the header's lengths do not agree
 SHORT_CLIP = 0.25  # a clip may lack this part of its seconds at its end, but at most a tenth and a second
 DURATION = re.compile(r"([0-9]+):([0-9]{2}):([0-9]{2}(?:\.[0-9]+)?)")  # of a stream of Matroska, as muxers tag it
 ToPixels: TypeAlias = Callable[[VideoFrame], np.ndarray]
@@ -277,7 +279,7 @@ class VideoReader:
         for found in breaks(self.path, stream.id):
             if found.start > last:
                 break
-            if found.place >= first:
+            if found.place >= first or found.is_joined:  # behind it, times are those of another file
                 return self._lose(str(found))
         if not decoder.counted and (hole := hole_in(*self._all_times(), decoder.tick)):
             self._lose(f"frames are missing between {hole[0]:.2f} s and {hole[1]:.2f} s")
@@ -354,11 +356,19 @@ def broken_promise(
     times: Sequence[float],
     durations: Sequence[float],
 ) -> str:
-    """What a whole file has less of than its header announces; empty if nothing. Headers are often wrong."""
+    """What a whole file has less of than its header announces, or is odd in that; empty if nothing is."""
     last, count = times[-1], len(times)
+    if odd := absurd_rate(times, decoder.step, decoder.tick):
+        return odd
     if stream.frames and not decoder.hidden:
         is_kept = count >= KEPT_PROMISE * stream.frames - 1
         return "" if is_kept else f"{count} frames where the header promises {stream.frames}"
+    if count < SHOWN * stream.frames:
+        shown = last - times[0] + max(durations[-1], decoder.step)
+        if hides_too_much(container, stream.id, shown):
+            return (
+                f"its edit list shows {count} of {stream.frames} frames, and does not agree with the header's lengths"
+            )
     if "matroska" in container.format.name:
         promised = _stated_seconds(decoder, container, stream)
         is_kept = not promised or not _ends_early(times, durations[-1], promised)

@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from data.store.gradual_refresh import refreshes_gradually
+from data.store.time_order import TimeOrder, why_times_go_back
 from data.store.video_container import VideoError, open_video, reason
 from data.store.video_damage import zeros_replace_data
 from data.store.video_error import check_system
@@ -68,6 +69,7 @@ class FrameDecoder:
         self.gradual: set[int | None] = set()  # times in ticks of packets marked as keyframes from which none can begin
         self.repeated = 0  # packets read again for an edit list that shows them more than once
         self.tick = float(stream.time_base)
+        self._went_back = ""  # why times do
         self._container = container
         self._stream = stream
         self._threads = threads
@@ -155,6 +157,8 @@ class FrameDecoder:
         for packet in self._packets():
             time = clock.packet(packet)
             if packet.size:
+                if packet.pts is not None:
+                    clock.order.packet(time)
                 place = packet.pos if packet.pos is not None else place  # a part of the packet before has no place
                 if packet.is_keyframe and time <= max(start, self.late) and not self.counted:
                     self._forget()
@@ -172,7 +176,11 @@ class FrameDecoder:
                 continue
             for frame in frames:
                 self._beat()
-                yield TimedFrame(frame, clock.frame(frame), float(frame.duration or 0) * self.tick)
+                time = clock.frame(frame)
+                if clock.went_back is not None:
+                    self._went_back = self._went_back or why_times_go_back(Path(self._container.name), self._stream.id)
+                    self.faults.append(Fault(clock.went_back, self._went_back))
+                yield TimedFrame(frame, time, float(frame.duration or 0) * self.tick)
 
     def _packets(self) -> Iterator[Packet]:
         """The packets, and an empty one at the end only: a decoder takes it for the end."""
@@ -254,6 +262,8 @@ class _Clock:
         self._shift = 0.0
         self._late = self._seconds(late)
         self._last = self._late - step
+        self.order = TimeOrder(format_name, step)
+        self.went_back: float | None = None  # the time from which that of the last frame goes back
 
     def packet(self, packet: Packet) -> float:
         """The time of a packet's frame, as far as the packet tells."""
@@ -274,7 +284,11 @@ class _Clock:
         if self._program:
             known = self._by_durations(known, frame.duration)
         time = self._last + self._step if known is None else self._seconds(known) + self._shift
-        if self._recorded and self._last >= self._late and not self._last - self._step / 2 < time < self._last + JUMP:
+        has_begun = self._last >= self._late
+        goes_back = self.order.frame(time, known is not None) and has_begun
+        self.went_back = self._last if goes_back else None
+        jumps = self._recorded and not self._last - self._step / 2 < time < self._last + JUMP
+        if goes_back or (jumps and has_begun):
             self._shift += self._last + self._step - time
             time = self._last + self._step
         self._last = time

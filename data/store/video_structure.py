@@ -19,7 +19,7 @@ MATROSKA_IDS = {
     *(b"\x1f\x43\xb6\x75", b"\x1c\x53\xbb\x6b", b"\x10\x43\xa7\x70", b"\x12\x54\xc3\x67", b"\x19\x41\xa4\x69"),
     *(b"\xe7", b"\x58\x54", b"\xa7", b"\xab", b"\xa3", b"\xa0", b"\xaf", b"\xec", b"\xbf"),
 }
-SEGMENT, CLUSTER = bytes.fromhex("18538067"), bytes.fromhex("1F43B675")
+EBML, SEGMENT, CLUSTER = (bytes.fromhex(text) for text in ("1A45DFA3", "18538067", "1F43B675"))
 ASF_HEADER, ASF_PROPERTIES, ASF_DATA = (
     bytes.fromhex(text)
     for text in (
@@ -28,6 +28,7 @@ ASF_HEADER, ASF_PROPERTIES, ASF_DATA = (
         "3626B2758E66CF11A6D900AA0062CE6C",
     )
 )
+PNG = b"\x89PNG"
 PACK = b"\0\0\1\xba"
 FLV_TAG = re.compile(rb"[\x08\x09\x12]")  # sound, video or data
 MOST_LOOKED = 250_000  # places behind a break in an FLV file that may be tags: as in 20 MB of random bytes
@@ -105,6 +106,9 @@ def _matroska(window: FileWindow, size: int) -> Iterator[Break]:
             if not 0 <= place < size:
                 return
             continue
+        if place and name == EBML:
+            yield Break(place, place, is_joined=True, is_read=True)
+            return
         start = place
         place += id_length + length_length
         if name == SEGMENT:
@@ -115,6 +119,8 @@ def _matroska(window: FileWindow, size: int) -> Iterator[Break]:
             place += int.from_bytes(head[id_length : id_length + length_length], "big") & (1 << 7 * length_length) - 1
     if place > size:
         yield Break(start, size)
+    elif window.at(place, len(EBML)) == EBML:  # behind the segment
+        yield Break(place, place, is_joined=True, is_read=True)
 
 
 def _avi(window: FileWindow, size: int) -> Iterator[Break]:
@@ -287,6 +293,8 @@ def _png(window: FileWindow, size: int) -> Iterator[Break]:
         if window.checksum(place + 4, length - 8) != int.from_bytes(window.at(place + length - 4, 4), "big"):
             yield Break(place, place)
         if head[4:] == b"IEND":
+            if window.at(place + length, len(PNG)) == PNG:
+                yield Break(place + length, place + length, is_joined=True)
             return
         start, place = place, place + length
     yield Break(start, size)
@@ -340,7 +348,7 @@ WALKS: dict[bytes, Callable[[FileWindow, int], Iterator[Break]]] = {
     ASF_HEADER: _asf,
     b"OggS": _ogg,
     b"GIF8": _gif,
-    b"\x89PNG": _png,
+    PNG: _png,
     PACK: _program,
     b"YUV4MPEG2": _yuv4mpeg,
 }

@@ -14,16 +14,18 @@ PIECE = 1 << 16  # bytes in which packets are looked for behind a break
 class Break(NamedTuple):
     """What should start at `place` does not; `start` is where the element before it, which may be damaged, starts.
 
-    `is_joined`: nothing is damaged, but another file starts there, which decoders leave out.
+    `is_joined`: nothing is damaged, but another file starts there, which decoders leave out, unless it `is_read`.
     """
 
     start: int
     place: int
     is_joined: bool = False
+    is_read: bool = False
 
     def __str__(self) -> str:
         if self.is_joined:
-            return f"another video starts at byte {self.place} of the file, and is not read; split the file there"
+            left_out = "" if self.is_read else ", and is not read"
+            return f"another video starts at byte {self.place} of the file{left_out} (split the file there)"
         return f"the file is damaged at byte {self.place}: what should start there is missing"
 
 

@@ -266,7 +266,6 @@ def test_a_fragmented_file_that_repeats_its_start_is_sound(tmp_path: Path) -> No
         ("v.gif", {"codec": "gif", "pixel_format": "rgb8"}, True),
         ("v.mp4", {**H264, "container_options": FRAGMENTS}, False),
         ("v.mp4", {**H264, "container_options": {"movflags": "dash+frag_keyframe"}}, False),
-        ("v.mkv", H264, True),
     ],
 )
 def test_a_second_file_joined_to_the_first_is_read_or_reported(
