@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,7 +101,8 @@ class ResultFolder:
                 write_confusion(partial, predictions)
                 for each in additions:
                     each.write(partial)
-                summary[FILES] = {name: whole_content([file]) for name, file in _files_in(partial)}
+                digests = {name: whole_content([file]) for name, file in _files_in(partial)}
+                summary[FILES] = digests | {SUMMARY: _digest_of(summary)}
                 (partial / SUMMARY).write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
                 self._replace(partial, summary)
             finally:
@@ -118,7 +120,7 @@ class ResultFolder:
             others += ["videos"] if _ids(before) != _ids(summary) else []
             others += ["the frames of the videos"] if other_frames(before, summary) else []
             lost = {path.name for path in self.path.iterdir()} - {path.name for path in partial.iterdir()}
-            changed = _changed_in(self.path, before.get(FILES))
+            changed = _changed_in(self.path, before)
             old = free_name(self.path, BEFORE)
             self.path.rename(old)
             reasons = {"an evaluation that differs in": others, "also": sorted(lost), "changed files:": changed}
@@ -192,13 +194,23 @@ def _files_in(folder: Path) -> list[tuple[str, Path]]:
     return [(path.relative_to(folder).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
-def _changed_in(folder: Path, digests: object) -> list[str]:
+def _changed_in(folder: Path, summary: Mapping[str, Any]) -> list[str]:
     """The files of an evaluation that are not as it wrote them: somebody may have noted in a table what is wrong.
 
     Older versions kept no digests.
     """
-    known = digests if isinstance(digests, Mapping) else {}
-    return [name for name, path in _files_in(folder) if name in known and whole_content([path]) != known[name]]
+    known = summary.get(FILES)
+    if not isinstance(known, Mapping):
+        return []
+    now = {name: whole_content([path]) for name, path in _files_in(folder) if name in known}
+    now[SUMMARY] = _digest_of(summary)
+    return sorted(name for name, digest in now.items() if digest != known.get(name))
+
+
+def _digest_of(summary: Mapping[str, Any]) -> str:
+    """A digest of all of a summary but its digests."""
+    text = json_text({name: entry for name, entry in summary.items() if name != FILES})
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
 def _ids(summary: Mapping[str, Any]) -> list[object]:

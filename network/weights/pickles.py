@@ -133,12 +133,14 @@ class _Reader(pickle._Unpickler):  # the one in C makes a table as large as a fi
                     raise CallError(f"the attribute {name}")
 
     def take(self, name: str, value: object) -> None:
-        """Count the values that a call takes. CallError if they are too many by now."""
+        """Count the values that a call takes, and keys that it hashes. CallError if they are too many by now."""
         self.values += 1 + len(value) if isinstance(value, list | tuple | dict | set) else 1
         if self.values > VALUES_PER_BYTE * (self.file.tell() - self.start) + FREE_VALUES:
             raise CallError(name.removeprefix("builtins."))
-        for item in value if isinstance(value, tuple) else ():
-            self.take(name, item)
+        if isinstance(value, tuple | list | dict):  # of a dict, its keys
+            for item in value:
+                if isinstance(item, tuple | list):
+                    self.take(name, item)
 
     def set_item(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()

@@ -152,7 +152,9 @@ def _has_tensors(value: Mapping[Any, Any]) -> bool:
 def _state_dict(key: str, found: Mapping[Any, Any]) -> tuple[str, dict[str, Tensor], list[str]]:
     tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     check_tensors(tensors)
-    return key, tensors, [_strip(path) for path in getattr(found, "_metadata", ())]
+    metadata = getattr(found, "_metadata", None)  # of torch: facts of each module, by its path
+    paths = metadata if isinstance(metadata, Mapping) else ()
+    return key, tensors, [_strip(path) for path in paths if isinstance(path, str)]
 
 
 def _without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -164,9 +166,10 @@ def _without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _strip(name: str) -> str:
     """A tensor's name without the prefixes of wrappers."""
-    while name.startswith(PREFIXES):
-        name = name.split(".", 1)[1]
-    return name
+    start = 0
+    while name.startswith(PREFIXES, start):
+        start = name.index(".", start) + 1
+    return name[start:]
 
 
 def _prefixes(tensors: Mapping[str, Tensor]) -> set[str]:

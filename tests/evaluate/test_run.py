@@ -186,17 +186,19 @@ def test_an_evaluation_of_other_videos_or_views_or_with_other_files_is_kept(smal
     assert len(list(tmp_path.glob("out*"))) == 4
 
 
-def test_an_evaluation_with_changed_tables_is_kept(small_dataset, tmp_path, capsys):
+def test_an_evaluation_with_notes_in_its_files_is_kept(small_dataset, tmp_path, capsys):
     """Who looks through worst.csv for wrong labels notes there what they found."""
     path, out = save_checkpoint(tmp_path / "x.pth"), tmp_path / "out"
     evaluated(capsys, path, small_dataset, "--output", out)
-    table = out / "worst.csv"
-    noted = "".join(f"{line},wrong\n" for line in table.read_text().splitlines())
-    table.write_text(noted)
-    for _ in range(2):
-        evaluated(capsys, path, small_dataset, "--output", out)
-        assert sorted(each.name for each in tmp_path.glob("out*")) == ["out", "out.before"]
-    assert (tmp_path / "out.before" / "worst.csv").read_text() == noted and table.read_text() != noted
+    for number, name in enumerate(("worst.csv", "summary.json"), start=1):
+        content = (out / name).read_text()
+        notes = content.replace("\n", ",wrong\n") if number == 1 else content.replace("{", '{"notes": "mine",', 1)
+        (out / name).write_text(notes)
+        for _ in range(2):
+            evaluated(capsys, path, small_dataset, "--output", out)
+            assert len(list(tmp_path.glob("out*"))) == 1 + number
+        (kept,) = [each for each in tmp_path.glob("out.*") if (each / name).read_text() == notes]
+        assert kept != out and (out / name).read_text() != notes
 
 
 def test_an_evaluation_of_other_frames_under_the_same_ids_is_kept(tmp_path, capsys):
@@ -214,7 +216,7 @@ def test_an_evaluation_of_other_frames_under_the_same_ids_is_kept(tmp_path, caps
     assert summary["content"] == after["content"]
     state = path.stat()
     assert after["checkpoint_file"] == {"size": state.st_size, "changed": state.st_mtime_ns}
-    summary.pop("content")  # as of an older version
+    del summary["content"], summary["files"]  # as of an older version
     (out / "summary.json").write_text(json.dumps(summary))
     evaluated(capsys, path, dataset, "--output", out)
     assert len(list(tmp_path.glob("out*"))) == 2

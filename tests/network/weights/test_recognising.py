@@ -108,6 +108,19 @@ def test_other_state_dicts_are_taken_as_rgb(source, wrap):
     assert "BGR" not in weights.origin
 
 
+@pytest.mark.parametrize("metadata", [{1: {}}, 5, ["a", 3], {None: 1}], ids=repr)
+def test_an_attribute_that_is_none_of_torchs_is_passed_over(source, metadata):
+    """A file may have any; each such one ended in a traceback."""
+    state_dict = OrderedDict(source.state_dict())
+    state_dict._metadata = metadata
+    assert recognise({"state_dict": state_dict}).state_dict.keys() == source.state_dict().keys()
+
+
+def test_a_name_of_many_prefixes_does_not_take_hours():
+    """It was cut off one at a time: a file of 8 MB kept every command busy."""
+    assert recognise({"net." * 2_000_000 + "bias": torch.zeros(2)}).state_dict.keys() == {"bias"}
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
 def test_prefixes_are_removed(source, prefix):
     """Weights saved from DataParallel or a compiled network would match no name."""
