@@ -20,6 +20,7 @@ from common.text import printable, quoted, shortened
 
 USAGE_ERROR = 2  # exit status after a mistake in the data or on the command line; argparse uses the same
 LARGEST = 2**31 - 1  # of whole numbers: torch and NumPy take no larger ones in many places
+LARGEST_CROP_SCALE = 8.0
 LONGEST = 4000  # characters of a message; a path may have so many
 
 

@@ -10,12 +10,14 @@ import numpy as np
 from torch import Tensor
 
 from common import interrupt
-from common.cli import LARGEST
+from common.cli import LARGEST, LARGEST_CROP_SCALE
 from common.errors import DataError
 from common.files import what_is_at
 from common.text import quoted
 from data.augment.randaugment import RandAugment, read_randaugment
 from data.clips.by_index import Clips, whole_number
+from data.clips.crop import RESIZED_SIDE_PER_CROP
+from data.clips.cropping import Cropping
 from data.clips.dataset import SOURCES
 from data.clips.intervals import ANY, Intervals, intervals_of, read_interval
 from data.clips.one_video import read_clips
@@ -39,6 +41,7 @@ def open_split(
     clip_length: int,
     clip_size: int,
     interval: int | tuple[int, int] | str,
+    crop_scale: float = RESIZED_SIDE_PER_CROP,
     sampling: str = "uniform",
     classes: Sequence[str] | None = None,
     training: bool | None = None,
@@ -54,7 +57,8 @@ def open_split(
     """The clips of a dataset's split, "train", "val" or "test": one a video, T = `clip_length`, h = w = `clip_size`.
 
     `interval` is the distance between two frames, or the lowest and highest of it; a text such as "2@30" is a time
-    (2/30 of a second), and "all" spans the whole video. `source` is "frames", or "videos" for video files.
+    (2/30 of a second), and "all" spans the whole video. The shorter side of a frame is `crop_scale` times that of its
+    crop, as with `--crop-scale`. `source` is "frames", or "videos" for video files.
 
     For training (`training`, by default of the split "train"), each clip has a random interval, start and crop, and
     half of them are mirrored unless `flip` is False; `sampling`, one of "uniform", "normal", "centre" and "span", says
@@ -89,15 +93,22 @@ def open_split(
         report(line)
     # The augmentation is drawn, which takes no time; ClipLoader applies it if it is asked to.
     lowest, highest, rate = intervals or ANY
-    clips: RandomClips | UniformClips = UniformClips(highest, rate=rate, span=intervals is None)
+    scale = _crop_scale(crop_scale)
+    clips: RandomClips | UniformClips = UniformClips(highest, rate=rate, span=intervals is None, crop_scale=scale)
     if is_random:
-        how = SPAN if intervals is None else sampling
-        clips = RandomClips((lowest, highest), flip, augment=True, rate=rate, sampling=how, randaugment=operations)
+        how, cropping = SPAN if intervals is None else sampling, Cropping(scale=scale)
+        clips = RandomClips((lowest, highest), flip, True, rate, how, cropping, operations)
     return Clips(videos, clips, shape, is_random, seed, transform)
 
 
 def read_video(
-    path: str | os.PathLike[str], *, clip_length: int, clip_size: int, interval: int | str, clips: int = 1
+    path: str | os.PathLike[str],
+    *,
+    clip_length: int,
+    clip_size: int,
+    interval: int | str,
+    crop_scale: float = RESIZED_SIDE_PER_CROP,
+    clips: int = 1,
 ) -> Tensor:
     """Evenly spaced clips of one video, as in an evaluation: uint8 (V, 3, T, h, w), V = `clips`.
 
@@ -108,7 +119,8 @@ def read_video(
     shape, intervals = _clip_shape(clip_length, clip_size), _intervals(interval)
     _, highest, rate = intervals or ANY
     number = whole_number("clips", clips)
-    return read_clips(_absolute(path), UniformClips(highest, number, rate, span=intervals is None), shape)
+    sampling = UniformClips(highest, number, rate, span=intervals is None, crop_scale=_crop_scale(crop_scale))
+    return read_clips(_absolute(path), sampling, shape)
 
 
 def _randaugment(word: str | None, is_random: bool) -> RandAugment | None:
@@ -120,6 +132,13 @@ def _randaugment(word: str | None, is_random: bool) -> RandAugment | None:
     if found and not is_random:
         raise DataError("randaugment is for random clips, as of a training split: leave it out")
     return found
+
+
+def _crop_scale(value: float) -> float:
+    """DataError unless it is a number that --crop-scale may be."""
+    if not isinstance(value, int | float) or not 1 <= value < LARGEST_CROP_SCALE:
+        raise DataError(f"crop_scale {quoted(str(value))}: must be a number from 1 to below {LARGEST_CROP_SCALE}")
+    return float(value)
 
 
 def _check_test_labels(dataset: Path, labels: Path | None) -> None:

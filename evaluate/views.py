@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from common.cli import LARGEST
+from common.cli import LARGEST, LARGEST_CROP_SCALE
 from common.errors import DataError
 from common.normalisation import AUTO, NORMALISATIONS
 from common.options import flag_name, option
@@ -11,7 +11,6 @@ from data.clips.cropping import read_ratio
 from data.clips.intervals import interval_of, read_single_interval
 from evaluate.model import TrainedModel
 from evaluate.preprocessing import Preprocessing
-from network.weights.facts import LARGEST_CROP_SCALE
 
 MOST_VIEWS = 1000
 

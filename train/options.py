@@ -13,7 +13,7 @@ from math import lcm
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.cli import CommandParser
+from common.cli import LARGEST_CROP_SCALE, CommandParser
 from common.distributed.process_group import is_launched
 from common.errors import DataError, NetworkError, UserError
 from common.layout import with_layout
@@ -33,7 +33,6 @@ from network import network_names
 from network.registry import check_name
 from network.srtg import PLACEMENTS
 from network.weights.averages import WEIGHTS
-from network.weights.facts import LARGEST_CROP_SCALE
 from train.averaging import AveragingOptions
 from train.clip_sampling import randaugment_of
 from train.freezing import FreezingOptions

@@ -2,14 +2,17 @@
 
 FFmpeg often hides the latter. Of a read that fails, MP4 and others make a packet that is cut short; a decoder without
 memory may say that the data is invalid. Some of its formats report a cut file as EIO, on the other hand. So after an
-error the file is read plainly once: an error of the disk comes again there.
+error the file is read plainly once, for some time: an error of the disk comes again there.
 """
 
 import errno
 import mmap
+import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from common.errors import DataError
@@ -19,6 +22,7 @@ from common.files import reason
 OF_SYSTEM = {errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO, errno.ENODEV, errno.EMFILE, errno.ENFILE}
 NEEDED = 2**30  # bytes that must be free: a decoder takes 0.9 GB for 17 frames of 33 million pixels
 PIECE = 2**16
+LONGEST = 30.0  # 3 GB of a slow disk; a file that no decoder reads may have terabytes
 
 
 class VideoError(DataError):
@@ -62,7 +66,7 @@ def check_system(error: BaseException | None) -> None:
 def check_readable(path: Path, beat: Callable[[], None] = lambda: None) -> None:
     """Raise UnreadableError if the system may be the reason of an error that looks like damage of the file.
 
-    It reads the file once, and calls `beat` now and then.
+    It reads the file once, but for holes, and for at most `LONGEST` seconds; it calls `beat` now and then.
     """
     try:
         mmap.mmap(-1, NEEDED).close()
@@ -73,9 +77,26 @@ def check_readable(path: Path, beat: Callable[[], None] = lambda: None) -> None:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe may never end
             return
         with path.open("rb", buffering=0) as file:
-            while file.read(PIECE):
+            until = time.monotonic() + LONGEST
+            place = _next_data(file, 0)
+            while place is not None and time.monotonic() < until:
+                file.seek(place)
+                piece = file.read(PIECE)
                 beat()
+                place = _next_data(file, place + len(piece)) if piece else None  # none: it was made shorter
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise UnreadableError(f"cannot be read ({reason(error)})") from error
+
+
+def _next_data(file: FileIO, place: int) -> int | None:
+    """Where a file has its next bytes, at or behind a place: a hole may have terabytes. None at the end."""
+    if place >= os.fstat(file.fileno()).st_size:
+        return None
+    try:
+        return os.lseek(file.fileno(), place, os.SEEK_DATA)
+    except (AttributeError, OSError) as error:  # not on Windows
+        if getattr(error, "errno", 0) == errno.ENXIO:  # only a hole is left
+            return None
+        return place

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from common.cli import LARGEST
+from common.cli import LARGEST, LARGEST_CROP_SCALE
 from common.errors import NetworkError
 from common.normalisation import SRTG, Normalisation, of_levels
 from network.base import EPS, VideoNetwork
@@ -40,8 +40,6 @@ PREPROCESSING = ("clip_length", "clip_size", "interval", "crop_scale", "colour",
 """What must be done to a video for a network: clips of `clip_length` frames, `interval` apart (as INTERVAL has it), of
 `clip_size` pixels, cut from frames whose shorter side is `crop_scale` x `clip_size`; grey levels 0-255 of R, G, B
 (`colour` "RGB") less `mean`, divided by `std`."""
-
-LARGEST_CROP_SCALE = 8.0
 
 TRAINING = ("options", "videos", "content", "preprocessing")
 """The fields of a checkpoint that exported files have too, as `training_facts` gives them."""

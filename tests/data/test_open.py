@@ -61,6 +61,20 @@ def test_a_clip_has_its_frames_its_class_and_its_video(small_dataset, clips):
     assert clips.path(5) == small_dataset / "jpg" / CLASSES[label] / "train_005"
 
 
+def test_crops_are_of_the_scale_that_a_network_was_validated_at(small_dataset):
+    """A network of --crop-scale 294/224 was shown other parts of the frames, and nothing could give it its own."""
+    for split, training in (("val", False), ("train", True)):
+        large, whole = (opened(small_dataset, split, training=training, crop_scale=scale) for scale in (2, 1.0))
+        assert not torch.equal(large[0][0], whole[0][0])
+    path, shape = whole.path(0), {**SHAPE, "clips": 1}
+    for scale in (2, 1.0):
+        views = opened(small_dataset, "train", training=False, crop_scale=scale).views(0, clips=1)
+        assert torch.equal(read_video(path, **shape, crop_scale=scale), views)
+    for scale in (0.9, 8, float("nan"), "1"):
+        with pytest.raises(DataError, match="crop_scale"):
+            opened(small_dataset, crop_scale=scale)
+
+
 def test_numbers_are_those_of_a_list(clips):
     """Code that walks a dataset from its end, or to its end, must neither fail nor read another video in silence."""
     paths = [clips.path(i) for i in range(len(clips))]

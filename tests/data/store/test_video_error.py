@@ -108,6 +108,22 @@ def test_damage_is_not_told_with_little_memory(tmp_path: Path, monkeypatch: pyte
         list(VideoReader(path, 96, keep_partial=True))
 
 
+def test_a_large_file_that_is_no_video_is_not_read_for_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive of some KB may hold a file of terabytes, which is a hole; the command could not be stopped."""
+    path = tmp_path / "v.mp4"
+    path.write_bytes(b"no video")
+    with path.open("r+b") as file:
+        file.truncate(2**43)
+    with pytest.raises(VideoError, match="opened as a video"):
+        index_video(path)
+    fail_from(monkeypatch, encode_video(tmp_path / "w.mp4", noisy(4)), 1000)
+    monkeypatch.setattr(video_error, "LONGEST", 0.0)
+    video_error.check_readable(tmp_path / "w.mp4")
+    monkeypatch.setattr(video_error, "LONGEST", 30.0)
+    with pytest.raises(UnreadableError):
+        video_error.check_readable(tmp_path / "w.mp4")
+
+
 SMALL = """
 import resource, sys
 from data.labels import index_cache
