@@ -278,6 +278,8 @@ def _about(model: TrainedModel, preprocessing: Preprocessing, options: PredictOp
         "network": model.facts["name"],
         "clip": f"{preprocessing.clip_length}x{size}x{size}",
         "interval": preprocessing.interval,
+        "crop_scale": preprocessing.crop_scale,
+        "normalisation": preprocessing.normalisation.show(),
         "clips_per_video": options.val_clips,
         "crops": options.val_crops,
     }

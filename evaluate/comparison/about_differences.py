@@ -9,9 +9,10 @@ from evaluate.results.checkpoint_file import CHECKPOINT_FILE
 from evaluate.results.content import CONTENT, other_frames
 from evaluate.results.predictions import Predictions
 
-FIRST = ("network", "gates", "placement", "split", "views", "clip", "interval", "pretrained_3d", "fine_tune")
+OF_CLIPS = ("clip", "interval", "crop_scale")
+FIRST = ("network", "gates", "placement", "split", "views", *OF_CLIPS, "pretrained_3d", "fine_tune")
 DIGESTS = ("digest", "weights_digest")  # of the weights; they decide where both sides have one
-EVALUATION = ("split", "views", "clip", "clips", "crops", "interval")
+EVALUATION = ("split", "views", "clips", "crops", *OF_CLIPS)
 LAST = {  # of where and how a run was done; they seldom make a difference
     "checkpoint", "dataset", "labels", "model_dir", "task_name", "log_file", "resume_epoch", "random_seed", "workers",
     "device", "gpus", "debug_mode", "evaluate", "log_every", "save_frequency", "save_every_steps", "save_every_minutes",

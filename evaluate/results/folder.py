@@ -38,8 +38,8 @@ LARGEST_SUMMARY = 2**26  # bytes
 FILES = "files"  # the entry of the summary that tells a changed file: a digest of each, by name
 BEFORE = "before"  # how the name of an earlier evaluation ends
 SAME = (
-    "checkpoint", "weights_digest", "clip", "interval", "clips", "crops", "network", "gates", "placement", "dataset",
-    "source", "split", "precision",
+    "checkpoint", "weights_digest", "clip", "interval", "crop_scale", "normalisation", "clips", "crops", "network",
+    "gates", "placement", "dataset", "source", "split", "precision",
 )  # fmt: skip
 """The facts that an evaluation must share with the one in its folder to replace it, beside the videos."""
 SILENT = ("options", "weights_digest", "run_key", CHECKPOINT_FILE, CONTENT)  # facts that the JSON line leaves out
@@ -118,6 +118,7 @@ class ResultFolder:
             before = _summary_at(self.path) or {}
             others = [name for name in SAME if before.get(name) != summary.get(name)]
             others += ["videos"] if _ids(before) != _ids(summary) else []
+            others += ["the videos that were read"] if not _bad_ids(summary) <= _bad_ids(before) else []
             others += ["the frames of the videos"] if other_frames(before, summary) else []
             lost = {path.name for path in self.path.iterdir()} - {path.name for path in partial.iterdir()}
             changed = _changed_in(self.path, before)
@@ -221,6 +222,12 @@ def _ids(summary: Mapping[str, Any]) -> list[object]:
     return [each.get("ids") for each in passports.values() if isinstance(each, Mapping)]
 
 
+def _bad_ids(summary: Mapping[str, Any]) -> set[object]:
+    """The videos that an evaluation left out of the scores, as it could not read them."""
+    found = summary.get("bad_videos")
+    return {str(each.get("id")) for each in found if isinstance(each, Mapping)} if isinstance(found, list) else set()
+
+
 def _summary_at(folder: Path) -> dict[str, Any] | None:
     """The summary of an evaluation's folder; None if it has none."""
     with (
@@ -268,6 +275,8 @@ def evaluation_facts(
         "dataset": str(dataset),
         "clip": f"{preprocessing.clip_length}x{size}x{size}",
         "interval": preprocessing.interval,
+        "crop_scale": preprocessing.crop_scale,
+        "normalisation": preprocessing.normalisation.show(),
         "clips": views[0],
         "crops": views[1],
         "precision": precision,

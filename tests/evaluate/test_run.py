@@ -18,6 +18,7 @@ from data.clips.types import ClipRequest
 from data.labels.dataset_spec import DatasetSpec
 from data.labels.splits import load_val
 from evaluate import explain, features, predict, run
+from evaluate.comparison.about_differences import differences, evaluated_otherwise
 from evaluate.model import load_model
 from evaluate.results.content import other_frames
 from evaluate.results.predictions import read_predictions
@@ -184,6 +185,35 @@ def test_an_evaluation_of_other_videos_or_views_or_with_other_files_is_kept(smal
     assert (tmp_path / "out.before-3" / "notes.txt").read_text() == "mine"
     evaluated(capsys, path, small_dataset, "--output", out, "--val-clips", 2)
     assert len(list(tmp_path.glob("out*"))) == 4
+
+
+def test_an_evaluation_at_another_crop_scale_or_normalisation_is_kept(small_dataset, tmp_path, capsys):
+    """That of 30 views was deleted, and `compare` took the difference of two scales for one of two networks."""
+    path, out = save_checkpoint(tmp_path / "x.pth"), tmp_path / "out"
+    for scale in ("1.2", "2"):
+        line = evaluated(capsys, path, small_dataset, "--output", out, "--crop-scale", scale)
+        assert line["crop_scale"] == float(scale) and "mean" in line["normalisation"]
+    found = [read_predictions(each) for each in (tmp_path / "out.before", out)]
+    assert [each.about["crop_scale"] for each in found] == [1.2, 2.0]
+    differ = differences(found[:1], found[1:])
+    assert [each.name for each in evaluated_otherwise(differ)] == ["crop_scale"]
+    summary = json.loads((out / "summary.json").read_text())
+    summary["normalisation"] = "another"
+    (out / "summary.json").write_text(json.dumps(summary))
+    evaluated(capsys, path, small_dataset, "--output", out, "--crop-scale", "2")
+    assert len(list(tmp_path.glob("out*"))) == 3
+
+
+def test_a_whole_evaluation_is_not_replaced_by_one_of_fewer_videos(tmp_path, capsys):
+    """A disk that gives errors for an hour would cost the scores of all videos."""
+    dataset = write_small_dataset(tmp_path / "data", train=4)
+    path, out = save_checkpoint(tmp_path / "x.pth"), tmp_path / "out"
+    whole = evaluated(capsys, path, dataset, "--output", out)["videos"]
+    next((dataset / "jpg").glob("*/val_001")).joinpath("frames.db").write_bytes(b"damaged")
+    for _ in range(2):
+        assert evaluated(capsys, path, dataset, "--output", out, "--on-bad-video", "skip")["videos"] == whole - 1
+    assert json.loads((tmp_path / "out.before" / "summary.json").read_text())["videos"] == whole
+    assert len(list(tmp_path.glob("out*"))) == 2
 
 
 def test_an_evaluation_with_notes_in_its_files_is_kept(small_dataset, tmp_path, capsys):

@@ -24,6 +24,8 @@ ABOUT = {
     "bad_videos": "unreadable videos",
     "clip": "clip",
     "interval": "interval",
+    "crop_scale": "crop scale",
+    "normalisation": "normalisation",
     "precision": "precision",
 }
 """Facts of a summary that are shown, and their names."""
