@@ -167,7 +167,7 @@ def _write(reader: VideoReader, settings: Settings, job: Job, made: Made, path: 
     video = path.with_name(f"{path.name}.video.tmp")
     video.unlink(missing_ok=True)  # it may be a link to another file
     try:
-        with av.open(str(video), "w", format="mp4") as container:
+        with av.open(str(video.absolute()), "w", format="mp4") as container:
             options = FAST | {"crf": str(settings.crf), "g": str(settings.gop), "threads": "1"}
             stream = container.add_stream("libx264", options=options)
             context = stream.codec_context
@@ -237,8 +237,8 @@ class _Frames:
 def _copy(video: Path, path: Path, tags: Mapping[str, str]) -> None:
     """Copy the packets into a file with these tags, and its tables at the beginning."""
     with (
-        av.open(str(video)) as source,
-        av.open(str(path), "w", format="mp4", container_options={"movflags": "faststart"}) as target,
+        av.open(str(video.absolute())) as source,
+        av.open(str(path.absolute()), "w", format="mp4", container_options={"movflags": "faststart"}) as target,
     ):
         target.metadata.update(tags)
         stream = target.add_stream_from_template(source.streams.video[0])

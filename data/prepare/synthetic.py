@@ -109,7 +109,7 @@ def render_video(settings: Settings, video: Video) -> Iterator[np.ndarray]:
 
 def encode(path: Path, frames: Iterable[np.ndarray], settings: Settings, codec: str) -> None:
     """Write RGB frames, uint8 (H, W, 3), as an MP4 file; each frame is encoded independently of its neighbours."""
-    with atomic_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with atomic_file(path) as temporary, av.open(str(temporary.absolute()), "w", format="mp4") as container:
         stream = cast(av.VideoStream, container.add_stream(codec, rate=settings.fps, options=CODECS[codec]))
         stream.height, stream.width = settings.height, settings.width
         stream.pix_fmt = "yuv420p"
@@ -222,7 +222,7 @@ def write_contact_sheet(path: Path, out: Path, settings: Settings) -> None:
         indices = range(position, train_videos, len(labels))
         if indices:
             video = Video("train", indices[position % len(indices)], label)
-            with av.open(str(out / "videos" / video.path)) as container:
+            with av.open(str((out / "videos" / video.path).absolute())) as container:
                 strips[label] = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     try:
         draw_filmstrips(path, strips)

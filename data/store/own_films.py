@@ -31,15 +31,18 @@ def films_among(folder: Path, files: Collection[str], folders: Iterable[str] = (
     """
     stems = {name.rpartition(".")[0] for name in files}.union(folders)
     near = (name for name in files if name[-4:].lower() == SUFFIX and _has_ending(name[:-4], stems))
-    return {name: maker for name in near if (maker := _maker(folder / name))}
+    return {name: maker for name in near if (maker := maker_of(folder / name))}
 
 
 def _has_ending(stem: str, stems: Collection[str]) -> bool:
     return any(stem[: match.start()] in stems for match in _NO_LETTER.finditer(stem))
 
 
-def _maker(path: Path) -> str:
-    """Which command made a film, by a few bytes of the file; empty if none did, or if it cannot be read."""
+def maker_of(path: Path) -> str:
+    """Which command made a film, by a few bytes of the file; empty if none did, or if it cannot be read.
+
+    FFmpeg would open any format under this name, such as a list of other files.
+    """
     try:
         with open_plain(path, LARGEST, buffering=0) as file:
             for name, place, length in islice(boxes(file, 0, path.stat().st_size), MOST_BOXES):

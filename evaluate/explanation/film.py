@@ -25,7 +25,11 @@ OPTIONS = {"libx264": {"crf": "18", "preset": "medium"}, "mpeg4": {"qmin": "2", 
 
 def write_film(explained: Explained, path: Path) -> None:
     """Write an MP4 of the clip's frames, FRAMES_A_SECOND."""
-    with write_errors(path), atomic_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with (
+        write_errors(path),
+        atomic_file(path) as temporary,
+        av.open(str(temporary.absolute()), "w", format="mp4") as container,
+    ):
         container.metadata["comment"] = MADE_BY
         codec = best_codec()
         stream = cast(av.VideoStream, container.add_stream(codec, rate=FRAMES_A_SECOND, options=OPTIONS[codec]))

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import av
-
 from common.errors import DataError
 from common.files import reason, what_is_at
-from data.store.own_films import EXPLAIN
+from data.store.own_films import EXPLAIN, maker_named, maker_of
 
 MADE_BY = EXPLAIN
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -25,9 +23,9 @@ def _is_own(path: Path) -> bool:
             with path.open("rb") as file:
                 start = file.read(HEAD)
             return start.startswith(PNG_START) and f"tEXtComment\0{MADE_BY}".encode() in start
-        with av.open(str(path.absolute())) as container:
-            return container.metadata.get("comment") == MADE_BY
-    except (OSError, ValueError) as error:  # FFmpeg's errors are both
+        with path.open("rb"):  # PermissionError
+            return maker_of(path) == maker_named(MADE_BY)
+    except OSError as error:
         if isinstance(error, PermissionError):
             raise DataError(f"--output {path}: {reason(error)}") from error
         return False

@@ -33,7 +33,7 @@ def write_film(path: Path, result: VideoResult, classes: Sequence[str], stride: 
     with (
         write_errors(path),
         atomic_file(path) as temporary,
-        av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container,
+        av.open(str(temporary.absolute()), "w", format="mp4", options={"movflags": "faststart"}) as container,
     ):
         container.metadata["comment"] = MADE_BY
         stream = container.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})

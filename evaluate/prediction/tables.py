@@ -2,11 +2,11 @@
 
 import csv
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +15,7 @@ from common.files import atomic_file, check_output, reason, what_is_at, write_er
 from common.json_text import json_text
 from common.logs import LOG
 from common.text import printable
-from data.store.own_films import PREDICT
+from data.store.own_films import PREDICT, maker_named, maker_of
 from evaluate.prediction.results import Best, Segment, VideoResult
 
 MADE_BY = PREDICT
@@ -48,10 +48,8 @@ def check_place(output: Path, source: Path, has_windows: bool) -> None:
                 f"--output: {path} is there and was not written by this command, or was changed since: give another "
                 "name"
             )
-    probe = folder / f".{output.name}.probe"
-    with write_errors(output):
-        probe.touch()
-        probe.unlink()
+    with write_errors(output), tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def remove_old_segments(output: Path) -> None:
@@ -68,8 +66,8 @@ def _is_own(path: Path) -> bool:
     """Whether a file was written by this command, and has no more columns since, as somebody adds to check it."""
     try:
         if path.suffix.lower() == ".mp4":
-            with av.open(str(path.absolute())) as container:
-                return container.metadata.get("comment") == MADE_BY
+            with path.open("rb"):  # PermissionError
+                return maker_of(path) == maker_named(MADE_BY)
         if path.suffix.lower() == ".json":
             line = _first_line(path)
             return MADE_BY in line and line.rstrip().endswith(LIST)
@@ -77,7 +75,7 @@ def _is_own(path: Path) -> bool:
         has_windows = columns[1:2] == ["start"]
         top = (len(columns) - len(_columns(0, has_windows))) // 2
         return columns == SEGMENT_COLUMNS or (top > 0 and columns == _columns(top, has_windows))
-    except (OSError, ValueError) as error:  # FFmpeg's errors are both
+    except (OSError, ValueError) as error:  # ValueError: no CSV
         if isinstance(error, PermissionError):
             raise DataError(f"--output {path}: {reason(error)}") from error
         return False

@@ -1,5 +1,6 @@
 """`python -m evaluate.explain`: the heat is where and when the class is, and gates are as the network's."""
 
+import os
 from pathlib import Path
 
 import av
@@ -166,6 +167,25 @@ def test_only_its_own_pictures_and_films_are_replaced(tmp_path, monkeypatch, nam
         with pytest.raises(UserError, match=name) as caught:
             run(tmp_path / "x.pth", tmp_path / "a.mp4", "--output", output)
         assert caught.value.exit_status == 2 and output.read_bytes() == content
+
+
+def test_a_film_may_have_a_time_in_its_name(tmp_path, monkeypatch):
+    """FFmpeg takes what is before the colon for a protocol."""
+    write_checkpoint(tmp_path / "x.pth")
+    encode_numbered_video(tmp_path / "a.mp4", 12)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert run("x.pth", "a.mp4", "--output", "run-12:30.mp4") == 0
+
+
+def test_a_list_of_other_files_under_the_name_of_a_film_is_not_followed(tmp_path):
+    """FFmpeg opened it, and waited for the pipe that it named."""
+    write_checkpoint(tmp_path / "x.pth")
+    encode_numbered_video(tmp_path / "a.mp4", 12)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "film.mp4").write_text("ffconcat version 1.0\nfile pipe.mp4\n")
+    with pytest.raises(UserError, match=r"film\.mp4"):
+        run(tmp_path / "x.pth", tmp_path / "a.mp4", "--output", tmp_path / "film.mp4")
 
 
 def test_scores_are_those_of_an_evaluation(tmp_path):

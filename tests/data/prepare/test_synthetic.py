@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,7 +14,7 @@ import pytest
 
 from common.errors import DataError
 from data.labels.label_file import read_labels
-from data.prepare import synthetic
+from data.prepare import resize, synthetic
 from data.prepare.run_lock import only_run
 from data.prepare.synthetic import CODECS, Settings, encode, list_videos, main, make_dataset, render_video
 from data.prepare.synthetic_scene import class_table, draw_scene, render
@@ -63,6 +64,14 @@ def test_all_classes_of_a_scene_have_the_same_frames_in_other_orders(classes, fr
         assert videos[0].shape == (frames, *size, 3)
         assert all(bag(video) == bag(videos[0]) for video in videos)
         assert len({video.tobytes() for video in videos}) == classes
+
+
+def test_a_folder_may_have_a_time_in_its_name(tmp_path, monkeypatch):
+    """FFmpeg takes what is before the colon for a protocol."""
+    monkeypatch.chdir(tmp_path)
+    few = replace(SMALL, videos=6, val_videos=2, classes=2)
+    assert make_dataset(Path("run-12:30"), few, workers=1).counts["made"] == 6
+    assert resize.main(["run-12:30/videos", "small-12:30", "--short-side", "24", "--workers", "1"]) == 0
 
 
 def test_reversing_time_turns_each_class_into_another():
