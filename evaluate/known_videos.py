@@ -14,7 +14,7 @@ from common.ranks import Ranks
 from common.text import shortened
 from data.labels.content import Content
 from data.labels.video_list import VideoList
-from evaluate.trained_texts import all_trained, some_trained
+from evaluate.results.trained_texts import all_trained, some_trained
 from network.weights.facts import is_own, shown, training_facts
 from network.weights.tensors import not_plain
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from common.text import shortened
 from evaluate.comparison.prediction_files import Source, summary_of
-from evaluate.trained_texts import trained_share
+from evaluate.results.trained_texts import trained_share
 
 MOST = 20  # of an evaluation
 LONGEST = 1000  # characters

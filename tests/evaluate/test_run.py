@@ -22,7 +22,7 @@ from evaluate import explain, features, predict, run
 from evaluate.model import load_model
 from evaluate.results.content import other_frames
 from evaluate.results.predictions import read_predictions
-from evaluate.trained_texts import trained_share
+from evaluate.results.trained_texts import trained_share
 from network import registry
 from network.resnet3d import Recursion
 from tests.evaluate.trained import checkpoint_of, save_checkpoint

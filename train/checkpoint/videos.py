@@ -11,7 +11,7 @@ from common.text import composed
 from data.labels.content import Content
 from data.labels.video_list import VideoList
 from evaluate.known_videos import Contents, count_trained, other_content, trained_videos
-from evaluate.trained_texts import some_trained
+from evaluate.results.trained_texts import some_trained
 from network.weights.facts import saved_facts, training_facts
 from train.checkpoint.files import Checkpoint
 
