@@ -35,6 +35,7 @@ from evaluate.comparison.comparing import (
     compare_predictions,
     few_videos,
 )
+from evaluate.comparison.evaluation_warnings import repeated
 from evaluate.comparison.own_output import check_own_json
 from evaluate.comparison.prediction_files import (
     Matched,
@@ -108,7 +109,7 @@ def _warnings(
     options: Sequence[AboutDifference],
 ) -> list[str]:  # fmt: skip
     """What is left out, and what makes the comparison less than it seems."""
-    found = left_out([*a, *b], matched) + outlived([*a, *b])
+    found = left_out([*a, *b], matched) + outlived([*a, *b]) + repeated([*a, *b])
     seeds = matched.predictions[: len(a)], matched.predictions[len(a) :]
     if frames := evaluated_on(product(*seeds)):
         found.append(f"A and B were evaluated on {frames} under the same ids: the difference is in part one of these")

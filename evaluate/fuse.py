@@ -22,6 +22,7 @@ from common.files import write_errors
 from common.json_text import json_text
 from common.text import printable
 from evaluate.comparison.about_differences import DIGESTS, evaluated_on
+from evaluate.comparison.evaluation_warnings import repeated, warnings_of
 from evaluate.comparison.own_output import predictions_output
 from evaluate.comparison.prediction_files import (
     Matched,
@@ -84,7 +85,7 @@ def main() -> int:
     names = [*(source.name for source in sources), "ensemble"]
     shown = [f"{source.name} × {weight:.3g}" for source, weight in zip(sources, weights, strict=True)]
     warnings = [*left_out(sources, matched), *outlived(sources), *_other_frames(sources, parts)]
-    warnings += _doubles(sources, matched)
+    warnings += _doubles(sources, matched) + repeated(sources)
     _print_table(f"{len(ensemble)} videos", list(zip([*shown, "ensemble"], scores, strict=True)), warnings)
     if output is not None:
         _line(f"predictions in {output}")
@@ -138,6 +139,7 @@ def _about(sources: Sequence[Source], weights: Sequence[float]) -> dict[str, Any
     }
     parts = [
         {"path": source.name, "weight": weight, "about": about}
+        | ({"warnings": warnings} if (warnings := warnings_of(source)) else {})
         for source, weight, about in zip(sources, weights, abouts, strict=True)
     ]
     if "network" not in shared and all(isinstance(about.get("network"), str) for about in abouts):
@@ -183,6 +185,7 @@ def _mean_over_splits(arguments: argparse.Namespace) -> int:
             if count
         ]
         + outlived(sources)
+        + repeated(sources)
     )
     warnings += _other_frames(sources, [source.predictions for source in sources])
     _print_table(f"{len(sources)} splits", [*rows, ("mean", mean)], warnings)

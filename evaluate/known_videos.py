@@ -14,6 +14,7 @@ from common.ranks import Ranks
 from common.text import shortened
 from data.labels.content import Content
 from data.labels.video_list import VideoList
+from evaluate.results.trained_texts import all_trained, some_trained
 from network.weights.facts import is_own, shown, training_facts
 from network.weights.tensors import not_plain
 
@@ -84,11 +85,6 @@ def count_trained(path: object, checkpoint: Checkpoint | None, videos: VideoList
     return int((trained[places] == hashes).sum())
 
 
-def trained_text(path: object, number: int, videos: VideoList) -> str:
-    """The warning that a number of the videos to validate, as `count_trained` has it, are training videos of a file."""
-    return f"{number} of {len(videos)} validation videos are among the training videos of {path}"
-
-
 def is_first_of_machine(ranks: Ranks) -> bool:
     """Whether this rank reads the contents of its machine's videos."""
     return ranks.is_first or ranks.local_rank == 0
@@ -128,11 +124,11 @@ def notes_on_videos(
 
     notes = []
     if 0 < trained < len(videos):
-        notes.append((logging.WARNING, trained_text(path, trained, videos)))
+        notes.append((logging.WARNING, some_trained(path, trained, len(videos))))
     if digest == saved.get("train") and change("train"):
-        notes.append((logging.WARNING, f"{path} was trained on these very videos, with {change('train')}{place}"))
+        notes.append((logging.WARNING, all_trained(path, f", with {change('train')}{place}")))
     elif digest == saved.get("train") or trained == len(videos):
-        notes.append((logging.WARNING, f"{path} was trained on these very videos"))
+        notes.append((logging.WARNING, all_trained(path)))
     elif digest != saved.get("val"):
         notes.append((logging.INFO, f"{path} was validated on other videos or labels when it was trained{place}"))
     elif change("val"):

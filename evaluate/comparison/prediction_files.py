@@ -19,6 +19,7 @@ from evaluate.results.predictions import FILE, Predictions, read_about, read_pre
 
 SUMMARY = "summary.json"  # beside the predictions of an evaluation
 LARGEST_SUMMARY = 2**26  # bytes
+OWN = ("split", "dataset", "clips", "crops")  # what a summary has as its predictions have it, beside the weights
 EVALUATION = re.compile(
     r"(evaluation_.+_\d+x\d+)(?!\d).*"
 )  # the name of an evaluation's folder; group 1: split and views
@@ -112,12 +113,20 @@ def _date_and_change(file: Path) -> tuple[float, int]:
 
 def _date_of(file: Path, about: Mapping[str, Any]) -> float | None:
     """When predictions were made, in seconds since 1970, by the summary beside them; None if it does not tell."""
-    with suppress(OSError, OtherFileError, ValueError, TypeError, OverflowError, RecursionError, AttributeError):
-        with open_plain_text(file.with_name(SUMMARY), LARGEST_SUMMARY) as opened:
-            summary = json.load(opened)
-        if summary.get("weights_digest") == about.get("weights_digest"):
-            return datetime.fromisoformat(str(summary.get("date"))).timestamp()
+    with suppress(ValueError, OverflowError, OSError):
+        return datetime.fromisoformat(str(summary_of(file, about).get("date"))).timestamp()
     return None
+
+
+def summary_of(file: Path, about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The summary beside predictions; empty if there is none, or if it is of other weights, videos or views."""
+    with suppress(OSError, OtherFileError, ValueError, RecursionError):
+        with open_plain_text(file.with_name(SUMMARY), LARGEST_SUMMARY) as opened:
+            found = json.load(opened)
+        is_its_own = isinstance(found, dict) and found.get("weights_digest") == about.get("weights_digest")
+        if is_its_own and all(found.get(name, about.get(name)) == about.get(name) for name in OWN):
+            return found
+    return {}
 
 
 def _evaluations(run: Path) -> list[Path]:

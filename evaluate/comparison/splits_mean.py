@@ -8,10 +8,12 @@ import numpy as np
 from common.errors import DataError
 from common.text import quoted
 from evaluate.comparison.about_differences import same_weights
+from evaluate.comparison.evaluation_warnings import trained_on
 from evaluate.comparison.prediction_files import Source
 from evaluate.comparison.seeds import runs_of
 
 LARGEST_OVERLAP = 0.5  # of the smaller split's videos; test videos of HMDB-51's splits are the same in part
+MOST_TRAINED = 0.1  # of a split's videos; a recording that lists have on both sides is told, and not refused
 
 
 def check_splits(sources: Sequence[Source]) -> None:
@@ -24,6 +26,9 @@ def check_splits(sources: Sequence[Source]) -> None:
     for source in sources:
         if not (source.predictions.labels >= 0).any():
             raise DataError(f"{source.name} has no videos of a known class")
+        share, warning = trained_on(source)
+        if share > MOST_TRAINED:
+            raise DataError(f"{source.name} has no test scores: {warning}")
     for one, other in combinations(sources, 2):
         if one.path.samefile(other.path):
             raise DataError(f"{other.name} is given twice: give each split once")

@@ -29,6 +29,7 @@ from evaluate.results.bootstrap import ScoreInterval, scores_with_intervals
 from evaluate.results.checkpoint_file import CHECKPOINT_FILE
 from evaluate.results.console_table import score_table
 from evaluate.results.content import CONTENT, other_frames, video_id
+from evaluate.results.moving import check_movable, keep
 from evaluate.results.predictions import FILE as PREDICTIONS
 from evaluate.results.predictions import Predictions, write_predictions
 from evaluate.results.tables import write_tables
@@ -104,12 +105,23 @@ class ResultFolder:
                 digests = {name: whole_content([file]) for name, file in _files_in(partial)}
                 summary[FILES] = digests | {SUMMARY: _digest_of(summary)}
                 (partial / SUMMARY).write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
-                self._replace(partial, summary)
+                self._put(partial, summary)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         log_table(score_table(*_for_table(scores, summary["by_clips"])))
         LOG.info("predictions, tables and pictures in %s", self.path)
         return summary
+
+    def _put(self, partial: Path, summary: Mapping[str, Any]) -> None:
+        """`_replace`; if that fails, the finished evaluation is kept under another name, which a DataError tells."""
+        try:
+            self._replace(partial, summary)
+        except OSError as error:
+            if kept := keep(partial, self.path):
+                raise DataError(
+                    f"{self.path} cannot be replaced: {reason(error)}; the results are in {kept}"
+                ) from error
+            raise
 
     def _replace(self, partial: Path, summary: Mapping[str, Any]) -> None:
         """Put the folder `partial` in its place. What was there is removed only if it is the same evaluation."""
@@ -180,6 +192,8 @@ def result_folder(path: Path, about: Mapping[str, Any], flag: str) -> ResultFold
             pass
     except OSError as error:
         raise DataError(f"{path} cannot be written: {reason(error)}; give another folder with {flag}") from error
+    if there:
+        check_movable(path, flag)
     return ResultFolder(path, about, flag)
 
 

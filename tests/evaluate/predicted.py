@@ -1,5 +1,6 @@
 """Predictions to compare and combine."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,11 @@ def write(path: Path, predictions: Predictions) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(path, predictions)
     return path
+
+
+def write_evaluation(folder: Path, predictions: Predictions, *warnings: str) -> Path:
+    """Write an evaluation's predictions and a summary with these warnings to a folder, and return it."""
+    write(folder / "predictions.npz", predictions)
+    summary = {**predictions.about, "scores": {}, "warnings": list(warnings)}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder

@@ -23,7 +23,7 @@ from evaluate.results.checkpoint_file import checkpoint_facts
 from evaluate.results.predictions import Predictions
 from network import registry
 from network.weights.tensors import checksum
-from tests.evaluate.predicted import make_predictions, write
+from tests.evaluate.predicted import make_predictions, write, write_evaluation
 from tests.evaluate.tiny_model import BUILDERS, write_checkpoint
 
 
@@ -398,3 +398,29 @@ def test_a_wrong_command_is_one_line(monkeypatch, capsys, inputs, name):
     output = capsys.readouterr()
     assert len(output.err.splitlines()) == 1 and not output.out
     assert {path: path.stat().st_mtime_ns for path in inputs.rglob("*")} == before
+
+
+def test_what_an_evaluation_warned_of_is_said_again(server, tmp_path):
+    """B had been trained on the videos: its higher score was read as a result.
+
+    A line for what several have; none of a summary that is of other predictions.
+    """
+    sides = [make_predictions(seed=seed, weights_digest=str(seed), split="val") for seed in (1, 2, 3)]
+    trained, exchanged = "x.pth was trained on these very videos", "2 of 7 videos looked at hold others"
+    a, b, c = (
+        write_evaluation(tmp_path / name, side, *lines)
+        for name, side, lines in zip("abc", sides, ((exchanged,), (exchanged, trained), (exchanged,)), strict=True)
+    )
+    process = server.start("-m", "evaluate.compare", a, b, folder=tmp_path)
+    assert process.wait() == 0 and f"warning: {b}: {trained}" in process.output()
+    own = [f"{a}, {b}: {exchanged}", f"{b}: {trained}"]
+    assert [each for each in run(server, tmp_path, a, b)["warnings"] if str(tmp_path) in each] == own
+    found = run(server, tmp_path, a, c, "--with", b)["warnings"]
+    assert f"{a}, {c} and 1 more: {exchanged}" in found
+    for change in (
+        {"weights_digest": "2", "split": "test"},
+        {"weights_digest": "9"},
+        {"weights_digest": "2", "warnings": 5},
+    ):
+        (b / "summary.json").write_text(json.dumps({"split": "val", "warnings": [trained], **change}))
+        assert not any(trained in each for each in run(server, tmp_path, a, b)["warnings"])

@@ -9,7 +9,7 @@ from common.cli import run_command
 from evaluate.fuse import fuse, main
 from evaluate.results.bootstrap import scores_with_intervals
 from evaluate.results.predictions import Predictions, read_predictions
-from tests.evaluate.predicted import make_predictions, write
+from tests.evaluate.predicted import make_predictions, write, write_evaluation
 
 
 def run(server, folder, *arguments):
@@ -95,6 +95,34 @@ def test_the_mean_over_splits_is_that_of_their_scores(server, tmp_path):
     values = [scores_with_intervals(split(number))["mean_class"].value for number in (1, 2, 3)]
     assert [each["scores"]["mean_class"]["value"] for each in found["splits"]] == values
     assert found["mean"]["mean_class"]["value"] == pytest.approx(np.mean(values))
+
+
+def test_an_ensemble_says_what_its_parts_warned_of(server, tmp_path):
+    """Parts that were trained on the videos make a score that is none; an ensemble of the ensemble has it, too."""
+    line = "60 of 60 validation videos are among the training videos of x.pth"
+    parts = [make_predictions(seed=seed, weights_digest=str(seed), split="val") for seed in (1, 2, 3)]
+    a, b, c = (
+        write_evaluation(tmp_path / name, part, *lines)
+        for name, part, lines in zip("abc", parts, ((), (line,), ("same", "same")), strict=True)
+    )
+    assert run(server, tmp_path, a, b, "--output", "e.npz")["warnings"] == [f"{b}: {line}"]
+    assert run(server, tmp_path, "e.npz", c)["warnings"] == [f"e.npz: {b}: {line}", f"{c}: same"]
+
+
+def test_the_mean_over_splits_has_no_scores_of_training_videos(server, tmp_path):
+    """The wrong split by mistake: its "test" videos are in the training, and the mean was far too high."""
+    parts = [split(number) for number in (1, 2)]
+    for number, each in enumerate(parts):
+        each.about["weights_digest"] = str(number)
+    trained = "x.pth was trained on these very videos", "7 of 60 validation videos are among the training videos of x"
+    one = write_evaluation(tmp_path / "a", parts[0])
+    for line in (*trained, f"{trained[0]}, with other frames (--dataset A, now B)"):
+        other = write_evaluation(tmp_path / "b", parts[1], line)
+        process = server.start("-m", "evaluate.fuse", "--splits", one, other, folder=tmp_path)
+        assert process.wait() == 2 and f"error: {other} has no test scores: {line}" in process.output()
+    few = "2 of 60 validation videos are among the training videos of x"  # as official lists may have it
+    other = write_evaluation(tmp_path / "b", parts[1], few)
+    assert run(server, tmp_path, "--splits", one, other)["warnings"] == [f"{other}: {few}"]
 
 
 WRONG = {

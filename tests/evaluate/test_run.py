@@ -1,6 +1,7 @@
 """python -m evaluate.run: scores that can be published, of the clips and classes that the file says."""
 
 import csv
+import errno
 import json
 import re
 import shutil
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import TrainingError, UserError
+from common.errors import DataError, TrainingError, UserError
 from common.normalisation import Normalisation
 from data.clips.types import ClipRequest
 from data.labels.dataset_spec import DatasetSpec
@@ -22,6 +23,7 @@ from evaluate.comparison.about_differences import differences, evaluated_otherwi
 from evaluate.model import load_model
 from evaluate.results.content import other_frames
 from evaluate.results.predictions import read_predictions
+from evaluate.results.trained_texts import trained_share
 from network import registry
 from network.resnet3d import Recursion
 from tests.evaluate.trained import checkpoint_of, save_checkpoint
@@ -231,6 +233,25 @@ def test_an_evaluation_with_notes_in_its_files_is_kept(small_dataset, tmp_path, 
         assert kept != out and (out / name).read_text() != notes
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_finished_evaluation_that_finds_no_place_is_kept(small_dataset, tmp_path, capsys, monkeypatch, is_there):
+    """A disk mounted there meanwhile: the scores of hours were deleted."""
+    path, out, rename = save_checkpoint(tmp_path / "x.pth"), tmp_path / "out", Path.rename
+    if is_there:
+        evaluated(capsys, path, small_dataset, "--output", out)
+
+    def fail(self, target):
+        if target == out or (self == out and target.name.startswith("out.")):
+            raise OSError(errno.EBUSY, "busy")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(DataError, match=r"out cannot be replaced: .*; the results are in .*out\.new$"):
+        evaluated(capsys, path, small_dataset, "--output", out)
+    assert json.loads((tmp_path / "out.new" / "summary.json").read_text())["videos"] == 7
+    assert out.exists() == is_there and not list(tmp_path.glob(".out*"))
+
+
 def test_an_evaluation_of_other_frames_under_the_same_ids_is_kept(tmp_path, capsys):
     """Videos that were converted anew, at another quality, give other scores: those before would be gone."""
     dataset = write_small_dataset(tmp_path / "data", train=4)
@@ -262,6 +283,7 @@ def test_scores_of_training_videos_say_so_wherever_they_are_kept(small_dataset, 
     result = evaluated(capsys, path, small_dataset)
     summary = json.loads((tmp_path / "evaluation_val_1x1" / "summary.json").read_text())
     assert len(result["warnings"]) == len(summary["warnings"]) == 1 and "trained" in result["warnings"][0]
+    assert trained_share(result["warnings"][0]) == 1  # by which evaluate.fuse --splits knows it
 
 
 def test_exchanged_databases_are_told_wherever_the_scores_are_kept(tmp_path, capsys):

@@ -10,7 +10,8 @@ from common.options import differences
 from common.text import composed
 from data.labels.content import Content
 from data.labels.video_list import VideoList
-from evaluate.known_videos import Contents, count_trained, other_content, trained_text, trained_videos
+from evaluate.known_videos import Contents, count_trained, other_content, trained_videos
+from evaluate.results.trained_texts import some_trained
 from network.weights.facts import saved_facts, training_facts
 from train.checkpoint.files import Checkpoint
 
@@ -71,7 +72,7 @@ def with_trained(before: torch.Tensor, videos: VideoList) -> torch.Tensor:
 def warning_of_trained(path: object, checkpoint: Checkpoint | None, videos: VideoList, options: Any) -> str:
     """What to warn of if videos to validate were trained on, or may have been; empty if nothing tells it."""
     if number := count_trained(path, checkpoint, videos):
-        return trained_text(path, number, videos)
+        return some_trained(path, number, len(videos))
     if checkpoint is None or len(trained_videos(path, checkpoint)):
         return ""
     before = training_facts(checkpoint)["options"].get("variant")

@@ -2,7 +2,11 @@
 
 import errno
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +59,51 @@ def test_a_link_to_nothing_makes_no_folder_elsewhere(tmp_path):
     assert not (tmp_path / "other").exists()
     (tmp_path / "other" / "autostart").mkdir(parents=True)
     assert result_folder(tmp_path / "evaluation_val_1x1", {}, "--output").path == tmp_path / "other" / "autostart"
+
+
+MOUNTED = """
+import sys
+from pathlib import Path
+from common.errors import DataError
+from evaluate.results.folder import result_folder
+try:
+    result_folder(Path(sys.argv[1]), {}, "--output")
+except DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("mount", ["mount -t tmpfs none", "mount --bind other"])
+def test_a_mount_point_is_refused_before_the_work(tmp_path, mount):
+    """As /out of a container: it cannot be renamed, and a finished evaluation of hours was deleted."""
+    place = tmp_path / "out"
+    for folder in (place, tmp_path / "other"):
+        folder.mkdir()
+    mounted = f"{mount} {place} && cd {Path.cwd()} && "
+
+    def in_it(command):
+        command = ["unshare", "-rm", "sh", "-c", mounted + command, sys.executable, MOUNTED, place]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    if not shutil.which("unshare") or in_it("true").returncode:
+        pytest.skip("this machine lets nobody mount")
+    found = in_it('"$0" -c "$1" "$2"')
+    assert f"give a folder in it with --output, such as {place}/evaluation" in found.stdout, found
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV])
+def test_a_folder_that_cannot_be_renamed_is_refused_before_the_work(tmp_path, monkeypatch, number):
+    """A mount point, or a folder of a container's image; one that can be renamed is left as it is."""
+    place = tmp_path / "out"
+    place.mkdir()
+    (place / SUMMARY).write_text('{"scores": {}}')
+    assert result_folder(place, {}, "--output").path == place
+    assert [each.name for each in tmp_path.rglob("*")] == ["out", SUMMARY]
+
+    def fail(*_):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(DataError, match=r"cannot be replaced.*give a folder in it with --output"):
+        result_folder(place, {}, "--output")
+    assert [each.name for each in tmp_path.rglob("*")] == ["out", SUMMARY]
