@@ -103,11 +103,13 @@ def read_rows(path: Path, form: Form = PLAIN) -> Iterator[tuple[int, list[str]]]
         raise DataError(f"{path}, after line {line}: {not_text}") from None
 
 
-def read_table(path: Path, form: Form = PLAIN) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+def read_table(
+    path: Path, form: Form = PLAIN, may_span: bool = False
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """Return the column names in lower case, and an iterator over (line number, fields) of the rows.
 
     Raises DataError if the file is empty, if a row has more or fewer fields than the header, or if a quoted field
-    spans lines that look like rows: then a quote is missing.
+    spans lines that look like rows: then a quote is missing, unless the file was written by a program (`may_span`).
     """
     rows = read_rows(path, form)
     columns = _header(path, rows, form)
@@ -115,7 +117,7 @@ def read_table(path: Path, form: Form = PLAIN) -> tuple[list[str], Iterator[tupl
     def checked() -> Iterator[tuple[int, list[str]]]:
         before = 0
         for line, fields in rows:
-            if line != before + 1 and _hides_rows(fields, len(columns), form.separator):
+            if not may_span and line != before + 1 and _hides_rows(fields, len(columns), form.separator):
                 raise DataError(
                     f"{path}, row that ends on line {line}: a quoted field spans lines that look like rows of their "
                     "own, which it would hide; remove the stray quote, or the line breaks"

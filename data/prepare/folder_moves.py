@@ -54,9 +54,12 @@ def find_moves(
     before = [labelled.get(pair_of(row)) or by_key.get(key) for row, key in zip(rows, keys, strict=True)]
     there, now = set(keys), set(map(pair_of, rows)).intersection(labelled)
     gone = [row for row in state.names if row.key not in there]
+    # Rows of label files alone, if the list of names is gone: only their content tells where they are.
+    listed = set(map(pair_of, state.names))
+    gone += [row for pair, row in labelled.items() if pair not in listed and pair not in now]
     new = [place for place, row in enumerate(before) if row is None]
     moves = Moves(before, {})
-    if state.names and new:
+    if (state.names or gone) and new:
         paths = {key: video.path for key, video in zip(keys, videos, strict=True)}
         others = _of_others([row for row in state.names if row.key in there], paths, stores)
         new, told, left = _by_content([*gone, *others], new, rows, moves, videos, stores, pattern)
@@ -169,10 +172,15 @@ def _is_moved(old: Named, new: Named) -> bool:
 
 
 def _nearest(found: Sequence[Named], row: Named) -> Named | None:
-    """Of rows of one file or content, one with the path, the times and the class of a row, as far as there is one."""
+    """Of rows of one file or content, one with the path, times, class and id of a row, as far as there is one."""
     return max(
         found,
-        key=lambda each: (each.source == row.source, each.times == row.times, each.label == row.label),
+        key=lambda each: (
+            each.source == row.source,
+            each.times == row.times,
+            each.label == row.label,
+            each.video_id == row.video_id,
+        ),
         default=None,
     )
 

@@ -209,7 +209,13 @@ def _random(
     seed = SEED if wish.seed is None else wish.seed
     pattern = wish.grouping.pattern.pattern if wish.grouping.pattern else None
     split = {"from": "random", "val": part, "seed": seed, "by_folder": wish.grouping.by_folder, "group_from": pattern}
-    known = known if state.split == split else [""] * len(videos)
+    if state.names and not state.text:
+        lines.append(
+            "warning: folder_state.json is missing: videos keep the splits of folder_names.csv, whatever --val and "
+            "--seed are; the class order is made anew, or give --classes"
+        )
+    elif state.split != split:
+        known = [""] * len(videos)
     fixed = {group: sides.most_common(1)[0][0] for group, sides in sides_of(groups, known).items()}
     sides = split_groups([video.label for video in videos], groups, part, seed, fixed)
     splits = [own or sides[group] for own, group in zip(known_sides(known, narrower), groups, strict=True)]

@@ -69,14 +69,27 @@ def read_state(dataset: Path) -> State:
         if not there and not path.is_symlink():
             continue
         if there != "file" or _digest(_bytes(path)) not in plain["written"].get(name, []):
-            what = "is there and was not written by this command, or was changed since"
-            raise DataError(f"{path} {what}: move it away, or give another DATASET")
+            raise DataError(_not_known(dataset, path, bool(text)))
         if split:
             # As it was written: in an id of older versions, a suffix of videos would be taken for that of a file.
             labelled |= {(label, video_id): split for _, (label, video_id) in read_table(path)[1]}
         else:
             classes = _bytes(path).decode().split("\n")[:-1]
     return State(read_names(dataset / NAMES), plain["split"], plain["written"], labelled, text, classes)
+
+
+def _not_known(dataset: Path, path: Path, has_state: bool) -> str:
+    """What is told of a label file that does not have one of the digests in folder_state.json, or of its absence."""
+    if has_state:
+        what = "is there and was not written by this command, or was changed since"
+        return f"{path} {what}: move it away, or give another DATASET"
+    what = f"{path} is there, but {STATE} is not, which tells whether this command has written it"
+    end = (
+        f"{NAMES} still has the splits"
+        if what_is_at(dataset / NAMES)
+        else f"without {NAMES}, the videos are then divided anew"
+    )
+    return f"{what}: put that back; or move {dataset / 'labels'} away ({end}), or give another DATASET"
 
 
 def write_state(

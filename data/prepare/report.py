@@ -146,7 +146,8 @@ def as_listed(text: str) -> str:
 
 def read_problems(path: Path) -> list[Problem]:
     """Read what `write_problems` wrote, nothing if there is no such file; DataError if it is another kind of file."""
-    return [Problem(*fields) for _, fields in read_table(path)[1]] if check_list(path) else []
+    # The name of a file may have line breaks that look like rows.
+    return [Problem(*fields) for _, fields in read_table(path, may_span=True)[1]] if check_list(path) else []
 
 
 def check_list(path: Path) -> bool:

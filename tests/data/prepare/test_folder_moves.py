@@ -212,3 +212,36 @@ def test_videos_that_change_sides_as_the_folders_say_are_told(
     capsys.readouterr()
     assert run(videos, out, "--replace-labels") == 0
     assert "in another split than before: 1 video, run/2 (train) is run/x (val)" in capsys.readouterr().out
+
+
+def test_without_the_list_of_names_a_moved_file_keeps_its_side(tmp_path: Path) -> None:
+    """Videos that a network was trained on came into val when their class folder was renamed, without a line."""
+    videos, out = make(tmp_path / "videos", FILES), tmp_path / "out"
+    assert run(videos, out) == 0
+    before = sides(videos, out)
+    (out / "folder_names.csv").unlink()
+    to_another_class(videos)
+    assert run(videos, out, "--replace-labels") == 0
+    assert sides(videos, out) == before
+
+
+def test_without_the_state_the_videos_keep_their_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A copy without folder_state.json named another cause, and what it advised divided the videos anew in silence."""
+    videos, out = make(tmp_path / "videos", FILES), tmp_path / "out"
+    assert run(videos, out) == 0
+    before = sides(videos, out)
+    (out / "folder_state.json").unlink()
+    for label in ("jump", "run", "wave"):
+        for number in range(3):
+            content = 40 + 10 * len(label) + number
+            encode_numbered_video(videos / label / f"0_new{number}.mp4", 4, 32, 32, start=content)
+    with pytest.raises(
+        DataError, match=r"train\.csv is there, but folder_state\.json is not, .*: put that back; or move"
+    ):
+        run(videos, out)
+    (out / "labels").rename(tmp_path / "labels")
+    capsys.readouterr()
+    assert run(videos, out) == 0
+    assert "folder_state.json is missing: videos keep the splits of folder_names.csv" in capsys.readouterr().out
+    now = sides(videos, out)
+    assert {digest: now[digest] for digest in before} == before

@@ -115,3 +115,10 @@ def test_many_problems_of_one_reason_are_one_row(tmp_path: Path, capsys: pytest.
     assert printed.count("no video stream") == 1 and "a/00.mp4" in printed and "b/other.mp4" in printed
     report.print()  # nothing else names them
     assert capsys.readouterr().out.count("no video stream") == 12
+
+
+def test_a_list_with_a_name_that_looks_like_rows_can_be_read_again(tmp_path: Path) -> None:
+    """One odd file name made every later run of convert stop at the command's own list."""
+    problems = [Problem("failed", "run/a\nfailed,b,c,d\ne.mp4", "no video", "/videos")]
+    write_problems(tmp_path / "list.csv", problems)
+    assert read_problems(tmp_path / "list.csv") == problems
