@@ -181,7 +181,7 @@ def _other_than_splits(path: Path, form: Form, columns: Columns) -> str | None:
 
 def _note_on_times(path: Path, rows: Sequence[LabelRow]) -> list[str]:
     """A line on rows without times among others with times: they stand for whole videos, or lost their times."""
-    lines = [row.line for row in rows if row.time_start is None and row.frames is None]
+    lines = [row.line for row in rows if not row.is_part]
     if not lines or len(lines) == len(rows):
         return []
     have = "have" if len(lines) > 1 else "has"

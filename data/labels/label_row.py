@@ -42,6 +42,11 @@ class LabelRow(NamedTuple):
     source: str = ""  # the path of its file as written, with "/", if the row has folders or a suffix of videos
     frames: tuple[int, int] | None = None  # the first frame, from 0, and one after the last; then there are no times
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it has times or frames: it is a part of the video `youtube_id`."""
+        return self.time_start is not None or self.frames is not None
+
     @classmethod
     def from_plain(cls, value: Sequence[Any]) -> "LabelRow":
         """A row that JSON has made a list of. TypeError, ValueError or IndexError for another list."""

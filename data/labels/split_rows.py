@@ -145,7 +145,7 @@ def _overlaps_in_time(train: list[LabelRow], val: list[LabelRow], told: set[tupl
     """
     wanted = {row.youtube_id for row in train}
     val = [row for row in val if row.youtube_id in wanted] if wanted else []
-    video = _Videos([*train, *val])
+    video = Recordings([*train, *val])
     val_clips: defaultdict[str, list[LabelRow]] = defaultdict(list)
     for row in val:
         val_clips[video(row)].append(row)
@@ -153,13 +153,13 @@ def _overlaps_in_time(train: list[LabelRow], val: list[LabelRow], told: set[tupl
         (name, of_frames): (sorted(map(_start, clips)), sorted(map(_end, clips)))
         for name, all_clips in val_clips.items()
         for of_frames in (False, True)
-        for clips in [[row for row in all_clips if _is_whole(row) or (row.frames is not None) == of_frames]]
+        for clips in [[row for row in all_clips if not row.is_part or (row.frames is not None) == of_frames]]
     }
-    whole = Counter(name for name, clips in val_clips.items() for row in clips if _is_whole(row))
+    whole = Counter(name for name, clips in val_clips.items() for row in clips if not row.is_part)
     first: dict[str, LabelRow] = {}  # of each such video, the first train clip
     for row in train:
         name = video(row)
-        if _is_whole(row):
+        if not row.is_part:
             overlapping = len(val_clips.get(name, ())) - whole[name]
         else:
             starts, ends = spans.get((name, row.frames is not None), ([], []))
@@ -176,8 +176,8 @@ def _overlaps_in_time(train: list[LabelRow], val: list[LabelRow], told: set[tupl
     ]
 
 
-class _Videos:
-    """Tells the videos of rows: by their ids, or by their paths where files in several folders have one id."""
+class Recordings:
+    """Tells the videos that rows are of: by their ids, or by their paths where files in several folders have one id."""
 
     def __init__(self, rows: list[LabelRow]) -> None:
         paths: dict[str, str] = {}
@@ -188,6 +188,7 @@ class _Videos:
         }
 
     def __call__(self, row: LabelRow) -> str:
+        """What all rows of its recording have in common, and no others."""
         return row.source if row.source and row.youtube_id in self._several else row.youtube_id
 
 
@@ -197,15 +198,11 @@ def _overlapping_pair(row: LabelRow, val: list[LabelRow]) -> str:
         other
         for other in val
         if (_start(other) < _end(row) and _start(row) < _end(other))
-        and not (_is_whole(row) and _is_whole(other))
-        and (_is_whole(row) or _is_whole(other) or (row.frames is None) == (other.frames is None))
+        and not (not row.is_part and not other.is_part)
+        and (not row.is_part or not other.is_part or (row.frames is None) == (other.frames is None))
         and (row.label, row.video_id) != (other.label, other.video_id)
     )
     return f"{row.label}/{describe_clip(row)} and {other.label}/{describe_clip(other)}"
-
-
-def _is_whole(row: LabelRow) -> bool:
-    return row.time_start is None and row.frames is None
 
 
 def _start(row: LabelRow) -> float:

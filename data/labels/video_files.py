@@ -113,7 +113,7 @@ class VideoFolders(ClassFolders):
         """Where a row's video is; DataError if two files may be meant."""
         if found := self.find(row):  # a clip that was cut beforehand, or the whole video if that is meant
             return _Place(self._path(row, *found), found[1], False)
-        if row.time_start is not None or row.frames is not None:
+        if row.is_part:
             for name in (row.youtube_id, f"v_{row.youtube_id}"):
                 if folder := self.locate(row.label, name):
                     return _Place(self._path(row, folder, name), row.video_id, True)

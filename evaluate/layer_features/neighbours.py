@@ -5,7 +5,7 @@ import numpy as np
 from common.errors import DataError
 from common.logs import LOG
 from common.text import quoted
-from data.labels.split_rows import SplitRows
+from data.labels.split_rows import Recordings, SplitRows
 from data.labels.text import canonical_name
 from evaluate.layer_features.knn import KnnScores, Vectors, nearest_neighbours
 from evaluate.layer_features.store import FeatureFolder
@@ -14,10 +14,11 @@ from evaluate.layer_features.videos import FoundVideo, Labels, Root
 
 def score_neighbours(folder: FeatureFolder, videos: list[FoundVideo], root: Root, rows: SplitRows) -> KnnScores:
     """Nearest-neighbour scores of the val rows; DataError if no row of a split has features."""
-    labels = Labels(videos, root.is_dataset)
     all_rows = [*rows.train, *rows.val]
+    labels = Labels(videos, root.is_dataset, all_rows)
     numbers = {name: number for number, name in enumerate(dict.fromkeys(canonical_name(row.label) for row in all_rows))}
-    in_parts = {row.youtube_id for row in all_rows if row.time_start is not None or row.frames is not None}
+    recording = Recordings(all_rows)
+    in_parts = {recording(row) for row in all_rows if row.is_part}
     identities: dict[object, int] = {}
     vectors = {}
     for split, of_split in (("train", rows.train), ("val", rows.val)):
@@ -30,7 +31,7 @@ def score_neighbours(folder: FeatureFolder, videos: list[FoundVideo], root: Root
             features.append(values.mean(axis=(0, *range(2, values.ndim))))
             classes.append(numbers[canonical_name(row.label)])
             # Clips of one video are not neighbours: they may be seconds apart.
-            key: object = row.youtube_id if row.youtube_id in in_parts else place
+            key: object = recording(row) if recording(row) in in_parts else place
             same.append(identities.setdefault(key, len(identities)))
         folder.check_unchanged()
         if not features:

@@ -1,22 +1,25 @@
 """The videos whose features are taken, of a dataset or below a folder, with their classes and splits."""
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from common.errors import DataError
 from common.files import inode_of, reason, what_is_at
+from common.text import composed
 from data.labels.label_row import LabelRow
 from data.labels.locate import VIDEOS, LabelFiles, find_label_files
 from data.labels.split_rows import SplitRows, read_split_rows
-from data.labels.text import canonical_name, counted, first_names
+from data.labels.text import canonical_name, counted, first_names, is_youtube_name
 from data.open import CUSTOM
 from data.store.folder_entries import is_folder
 from data.store.frame_store import DATABASE
 from evaluate.left_out import LeftOut
+
+Key = TypeVar("Key", bound=Hashable)
+SEVERAL = -1  # in place of a place: more than one video may be meant
 
 
 class FoundVideo(NamedTuple):
@@ -116,28 +119,46 @@ def read_rows(root: Root, labels: Sequence[Path]) -> SplitRows:
 
 
 class Labels:
-    """Which label row a video has: by class and id, or by its path, or by an id that only one video has."""
+    """Which label row a video has: by class and id, or by its path, or by an id that only one video has.
 
-    def __init__(self, videos: Sequence[FoundVideo], is_dataset: bool) -> None:
-        self._places: dict[tuple[str, str], int] = {}
-        by_id = Counter(video.id for video in videos)
-        self._unique = {video.id: place for place, video in enumerate(videos) if by_id[video.id] == 1}
+    `rows` are all label rows. A video in the folder of another of their classes is not taken by its id alone, but for
+    the ids of YouTube, which name one video wherever it lies.
+    """
+
+    def __init__(self, videos: Sequence[FoundVideo], is_dataset: bool, rows: Iterable[LabelRow]) -> None:
         self._has_classes = is_dataset
-        self._names = {canonical_name(video.name): place for place, video in enumerate(videos)}
-        for place, video in enumerate(videos):
-            if (key := (canonical_name(_parent(video)), video.id)) in self._places:
-                self._places[key] = -1  # two files of one name: which one a row means is not known
-            else:
-                self._places[key] = place
+        self._classes = {canonical_name(label) for label in {row.label for row in rows}}
+        self._folders = [canonical_name(_parent(video)) for video in videos]
+        self._names = _places(_path(video.name) for video in videos)
+        self._of_class = _places((folder, video.id) for folder, video in zip(self._folders, videos, strict=True))
+        self._ids = _places(video.id for video in videos)
 
     def place(self, row: LabelRow) -> int | None:
         """The place of the row's video in the list; None if it is not there, or if it may be one of several."""
-        found = self._names.get(canonical_name(row.source)) if row.source else None
+        found = None
+        if row.source and not row.is_part:  # the file at the path of a part is the whole recording
+            found = self._names.get(_path(row.source))
         if found is None:
-            found = self._places.get((canonical_name(row.label), row.video_id))
+            found = self._of_class.get((canonical_name(row.label), row.video_id))
         if found is None and not self._has_classes:
-            found = self._unique.get(row.video_id)
-        return None if found == -1 else found
+            found = self._ids.get(row.video_id, SEVERAL)
+            is_anywhere = is_youtube_name(row.video_id) or self._folders[found] not in self._classes
+            found = found if is_anywhere else None
+        return None if found == SEVERAL else found
+
+
+def _places(keys: Iterable[Key]) -> dict[Key, int]:
+    """The place of each key; SEVERAL where it comes more than once: which one a row means is not known."""
+    found: dict[Key, int] = {}
+    for place, key in enumerate(keys):
+        found[key] = SEVERAL if key in found else place
+    return found
+
+
+def _path(name: str) -> tuple[str, str]:
+    """A path as it is compared: in folders, spaces and underscores are one."""
+    folder, _, file = name.rpartition("/")
+    return canonical_name(folder), composed(file)
 
 
 def _parent(video: FoundVideo) -> str:
@@ -159,7 +180,7 @@ def classes_of(
         name = names.get(canonical_name(folder), folder if root.is_dataset else "")
         found.append((name, ""))
     if rows is not None:
-        labels = Labels(videos, root.is_dataset)
+        labels = Labels(videos, root.is_dataset, [*rows.train, *rows.val])
         for split, of_split in (("train", rows.train), ("val", rows.val)):
             for row in of_split:
                 place = labels.place(row)

@@ -12,6 +12,7 @@ import torch
 from common.errors import UserError
 from data.clips.one_video import read_clips
 from evaluate import features
+from evaluate.layer_features.videos import Root, classes_of, find_videos, read_rows
 from evaluate.model import load_model
 from network import registry
 from tests.data.store.test_video_spans import encode_with_sound
@@ -327,6 +328,63 @@ def test_clips_of_one_video_are_no_neighbours(dataset, checkpoint, tmp_path, cap
     run(checkpoint, dataset, "--output", tmp_path / "f", "--knn", tmp_path / "labels.csv")
     found = json.loads(capsys.readouterr().out.splitlines()[-1])["knn"]
     assert (found["videos"], found["top1"]) == (1, 0)
+
+
+def test_recordings_of_one_name_in_several_classes_are_several_videos(checkpoint, tmp_path, capsys):
+    """Neighbours of wrong classes were left out as parts of the same video: the score was too high."""
+    rows = ["label,path,start,end,split"]
+    for number, name in enumerate(("clap/1", "jump/1", "clap/2", "jump/2")):
+        for split, start in (("train", 0), ("val", 1)):
+            rows.append(f"{name[:4]},{name}.mp4,{start},{start + 1},{split}")
+            write_numbered_database(tmp_path / f"jpg/{name}_00000{start}_00000{start + 1}", 20 + number)
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    run(checkpoint, tmp_path, "--output", tmp_path / "f", "--knn", tmp_path / "labels.csv")
+    vectors, labels = {}, {}
+    for row in index_of(tmp_path / "f"):
+        vectors[row["video"]] = np.load(tmp_path / "f" / row["file"]).mean(axis=0)
+        labels[row["video"]] = row["class"]
+    hits = 0
+    for name in (each for each in vectors if each.endswith("_000001_000002")):
+        mine = name.removesuffix("_000001_000002")
+        others = [each for each in vectors if each.endswith("_000000_000001") and not each.startswith(mine)]
+        unit = {each: vectors[each] / np.linalg.norm(vectors[each]) for each in (name, *others)}
+        hits += labels[max(others, key=lambda each: unit[each] @ unit[name])] == labels[name]
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["knn"]
+    assert (found["videos"], found["top1"]) == (4, 25.0 * hits)
+
+
+@pytest.mark.parametrize(
+    ("rows", "files", "expected"),
+    [
+        ("jump,003,val clap,001,train", "clap/001 clap/003", {"clap/001": ("clap", "train")}),  # jump/003 is lost
+        ("jump,003,val clap,001,train", "clap/001 x/003", {"clap/001": ("clap", "train"), "x/003": ("jump", "val")}),
+        ("jump,jump/c~1.mp4,train jump,jump/c_1.mp4,val", "jump/c~1 jump/c_1",
+         {"jump/c 1": ("jump", "train"), "jump/c_1": ("jump", "val")}),
+    ],
+)  # fmt: skip
+def test_a_row_has_no_other_video(tmp_path, rows, files, expected):
+    """The features of another class's video of the same name were scored as this row's."""
+    for name in files.split():
+        path = tmp_path / "videos" / f"{name.replace('~', ' ')}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    lines = [row.replace("~", " ") for row in rows.split()]
+    (tmp_path / "labels.csv").write_text("\n".join(["label,path,split", *lines]) + "\n")
+    root = Root(tmp_path / "videos", tmp_path, False)
+    videos, _ = find_videos(root.path)
+    found = classes_of(videos, root, read_rows(root, [tmp_path / "labels.csv"]), ())
+    told = {video.name.removesuffix(".mp4"): each for video, each in zip(videos, found, strict=True) if any(each)}
+    assert told == expected
+
+
+def test_a_part_is_not_the_whole_recording_at_its_path(tmp_path):
+    """Clips of val were scored by the features of a recording that holds their train clips."""
+    (tmp_path / "a.mp4").touch()
+    rows = ["label,path,start,end,split", "jump,a.mp4,0,1,train", "clap,a.mp4,1,2,val"]
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    root = Root(tmp_path, tmp_path, False)
+    videos, _ = find_videos(tmp_path)
+    assert classes_of(videos, root, read_rows(root, [tmp_path / "labels.csv"]), ()) == [("", "")]
 
 
 MISTAKES = {
