@@ -3,9 +3,10 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from io import TextIOWrapper
+from io import FileIO, TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -14,6 +15,9 @@ from common.errors import DataError
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of network file systems that cannot flush a folder
 
 PICTURES = (".png", ".pdf", ".svg")  # the suffixes that matplotlib knows
+
+PIECE = 2**16  # bytes read at a time
+LONGEST = 30.0  # seconds: 3 GB of a slow disk
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -92,6 +96,36 @@ def open_plain(path: Path, largest: int, buffering: int = -1) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def read_through(path: Path, beat: Callable[[], None] = lambda: None) -> None:
+    """Read a file once, so that an OSError of its disk comes up; nothing is done for what is no plain file.
+
+    Holes are left out, and what is not read after `LONGEST` seconds: a file may have terabytes. `beat` is called now
+    and then.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe may never end
+        return
+    with path.open("rb", buffering=0) as file:
+        until = time.monotonic() + LONGEST
+        place = _next_data(file, 0)
+        while place is not None and time.monotonic() < until:
+            file.seek(place)
+            piece = file.read(PIECE)
+            beat()
+            place = _next_data(file, place + len(piece)) if piece else None  # none: it was made shorter
+
+
+def _next_data(file: FileIO, place: int) -> int | None:
+    """Where a file has its next bytes, at or behind a place: a hole may have terabytes. None at the end."""
+    if place >= os.fstat(file.fileno()).st_size:
+        return None
+    try:
+        return os.lseek(file.fileno(), place, os.SEEK_DATA)
+    except (AttributeError, OSError) as error:  # not on Windows
+        if getattr(error, "errno", 0) == errno.ENXIO:  # only a hole is left
+            return None
+        return place
 
 
 @contextmanager

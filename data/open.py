@@ -97,7 +97,9 @@ def open_split(
     clips: RandomClips | UniformClips = UniformClips(highest, rate=rate, span=intervals is None, crop_scale=scale)
     if is_random:
         how, cropping = SPAN if intervals is None else sampling, Cropping(scale=scale)
-        clips = RandomClips((lowest, highest), flip, True, rate, how, cropping, operations)
+        clips = RandomClips(
+            (lowest, highest), flip, augment=True, rate=rate, sampling=how, cropping=cropping, randaugment=operations
+        )
     return Clips(videos, clips, shape, is_random, seed, transform)
 
 

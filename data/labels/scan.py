@@ -157,7 +157,7 @@ def _find_split(
 
 
 def _with_part(row: LabelRow) -> LabelRow | None:
-    return row if row.time_start is not None or row.frames else None
+    return row if row.is_part else None
 
 
 def _check_classes(train: VideoList, val: VideoList, folders: ClassFolders, rows: Sequence[LabelRow]) -> list[str]:

@@ -198,8 +198,8 @@ def _overlapping_pair(row: LabelRow, val: list[LabelRow]) -> str:
         other
         for other in val
         if (_start(other) < _end(row) and _start(row) < _end(other))
-        and not (not row.is_part and not other.is_part)
-        and (not row.is_part or not other.is_part or (row.frames is None) == (other.frames is None))
+        and (row.is_part or other.is_part)
+        and not (row.is_part and other.is_part and (row.frames is None) != (other.frames is None))
         and (row.label, row.video_id) != (other.label, other.video_id)
     )
     return f"{row.label}/{describe_clip(row)} and {other.label}/{describe_clip(other)}"

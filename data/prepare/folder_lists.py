@@ -227,9 +227,8 @@ def _names_of(
         raise DataError(
             f"{what} go from {min(present)} to {max(present)}, but {classes.path} has {counted(len(names), 'class')}"
         )
-    if classes.numbers or (
-        len(possible) == 1 and max(possible[0]) in present
-    ):  # a header would leave the last one over
+    is_certain = len(possible) == 1 and max(possible[0]) in present  # a header would leave the last name over
+    if classes.numbers or is_certain:
         return possible[0]
     known = [(number, folder) for number, folder in zip(numbers, folders, strict=True) if folder in names]
     agreeing = [each for each in possible if all(each[number] == folder for number, folder in known)]

@@ -109,7 +109,7 @@ class _Search:
         self._classes = ClassesOfFiles(videos, places, {row.label for row in rows})
         self._written = {row.source for row in rows if "/" in row.source}
         self._rows = {(row.label, row.video_id) for row in rows}
-        self._wholes = {(row.label, row.video_id) for row in rows if row.time_start is None and not row.frames}
+        self._wholes = {(row.label, row.video_id) for row in rows if not row.is_part}
         ids = {row.youtube_id for row in rows}
         # Of other names, some look like ids of YouTube by chance: video_00004, but not video_00005.
         self._from_youtube = 2 * sum(map(is_youtube_name, ids)) > len(ids)

@@ -7,22 +7,16 @@ error the file is read plainly once, for some time: an error of the disk comes a
 
 import errno
 import mmap
-import os
-import stat
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 
 from common.errors import DataError
-from common.files import reason
+from common.files import read_through, reason
 
 # Errors that FFmpeg has from the system alone. EIO, EAGAIN and EINVAL it also makes itself.
 OF_SYSTEM = {errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO, errno.ENODEV, errno.EMFILE, errno.ENFILE}
 NEEDED = 2**30  # bytes that must be free: a decoder takes 0.9 GB for 17 frames of 33 million pixels
-PIECE = 2**16
-LONGEST = 30.0  # 3 GB of a slow disk; a file that no decoder reads may have terabytes
 
 
 class VideoError(DataError):
@@ -66,7 +60,7 @@ def check_system(error: BaseException | None) -> None:
 def check_readable(path: Path, beat: Callable[[], None] = lambda: None) -> None:
     """Raise UnreadableError if the system may be the reason of an error that looks like damage of the file.
 
-    It reads the file once, but for holes, and for at most `LONGEST` seconds; it calls `beat` now and then.
+    It reads the file once, as `read_through` does, with calls of `beat`.
     """
     try:
         mmap.mmap(-1, NEEDED).close()
@@ -74,29 +68,8 @@ def check_readable(path: Path, beat: Callable[[], None] = lambda: None) -> None:
         what = f"cannot be read with so little memory: less than {NEEDED >> 30} GiB is left, and it may be whole"
         raise UnreadableError(what) from error
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe may never end
-            return
-        with path.open("rb", buffering=0) as file:
-            until = time.monotonic() + LONGEST
-            place = _next_data(file, 0)
-            while place is not None and time.monotonic() < until:
-                file.seek(place)
-                piece = file.read(PIECE)
-                beat()
-                place = _next_data(file, place + len(piece)) if piece else None  # none: it was made shorter
+        read_through(path, beat)
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise UnreadableError(f"cannot be read ({reason(error)})") from error
-
-
-def _next_data(file: FileIO, place: int) -> int | None:
-    """Where a file has its next bytes, at or behind a place: a hole may have terabytes. None at the end."""
-    if place >= os.fstat(file.fileno()).st_size:
-        return None
-    try:
-        return os.lseek(file.fileno(), place, os.SEEK_DATA)
-    except (AttributeError, OSError) as error:  # not on Windows
-        if getattr(error, "errno", 0) == errno.ENXIO:  # only a hole is left
-            return None
-        return place

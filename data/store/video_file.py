@@ -410,7 +410,8 @@ def check_whole(path: Path) -> None:
     with told_from_damage(path):
         if missing := missing_bytes(path):
             raise VideoError(f"the file is cut short: {missing} bytes are missing at its end")
-        with open_video(path) as (_, stream):
-            stream_id = stream.id
+    with open_video(path) as (_, stream):
+        stream_id = stream.id
+    with told_from_damage(path):
         if found := next(breaks(path, stream_id), None):
             raise VideoError(str(found))

@@ -1,6 +1,5 @@
 """Predictions of several evaluations: where their files are, and the videos that all of them have."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from common.errors import DataError
-from common.files import OtherFileError, open_plain_text, what_is_at
+from common.files import what_is_at
 from common.text import quoted
 from evaluate.comparison.later_weights import later_weights
 from evaluate.results.predictions import FILE, Predictions, read_about, read_predictions
+from evaluate.results.summary import SUMMARY, read_summary
 
-SUMMARY = "summary.json"  # beside the predictions of an evaluation
-LARGEST_SUMMARY = 2**26  # bytes
 OWN = ("split", "dataset", "clips", "crops")  # what a summary has as its predictions have it, beside the weights
 EVALUATION = re.compile(
     r"(evaluation_.+_\d+x\d+)(?!\d).*"
@@ -120,13 +118,10 @@ def _date_of(file: Path, about: Mapping[str, Any]) -> float | None:
 
 def summary_of(file: Path, about: Mapping[str, Any]) -> Mapping[str, Any]:
     """The summary beside predictions; empty if there is none, or if it is of other weights, videos or views."""
-    with suppress(OSError, OtherFileError, ValueError, RecursionError):
-        with open_plain_text(file.with_name(SUMMARY), LARGEST_SUMMARY) as opened:
-            found = json.load(opened)
-        is_its_own = isinstance(found, dict) and found.get("weights_digest") == about.get("weights_digest")
-        if is_its_own and all(found.get(name, about.get(name)) == about.get(name) for name in OWN):
-            return found
-    return {}
+    found = read_summary(file.with_name(SUMMARY)) or {}
+    is_its_own = found.get("weights_digest") == about.get("weights_digest")
+    is_its_own = is_its_own and all(found.get(name, about.get(name)) == about.get(name) for name in OWN)
+    return found if is_its_own else {}
 
 
 def _evaluations(run: Path) -> list[Path]:

@@ -1,28 +1,24 @@
 """The folder of an evaluation, `evaluation_<split>_<clips>x<crops>`: summary.json, predictions, tables and picture."""
 
-import json
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from common.errors import DataError
-from common.files import OtherFileError, free_name, open_plain_text, reason, sync_folder, what_is_at, write_errors
+from common.files import free_name, reason, sync_folder, what_is_at, write_errors
 from common.json_text import json_text
 from common.logs import LOG, log_table, print_result
 from common.text import shortened
 from common.version import versions
 from data.labels.video_list import VideoList
-from data.store.origin import whole_content
 from evaluate.evaluation import Evaluation, VideoRows
 from evaluate.preprocessing import Preprocessing
 from evaluate.results.bootstrap import ScoreInterval, scores_with_intervals
@@ -32,11 +28,9 @@ from evaluate.results.content import CONTENT, other_frames, video_id
 from evaluate.results.moving import check_movable, keep
 from evaluate.results.predictions import FILE as PREDICTIONS
 from evaluate.results.predictions import Predictions, write_predictions
+from evaluate.results.summary import SUMMARY, bad_ids, changed_in, ids_of, read_summary, with_digests
 from evaluate.results.tables import write_tables
 
-SUMMARY = "summary.json"
-LARGEST_SUMMARY = 2**26  # bytes
-FILES = "files"  # the entry of the summary that tells a changed file: a digest of each, by name
 BEFORE = "before"  # how the name of an earlier evaluation ends
 SAME = (
     "checkpoint", "weights_digest", "clip", "interval", "crop_scale", "normalisation", "clips", "crops", "network",
@@ -102,8 +96,7 @@ class ResultFolder:
                 write_confusion(partial, predictions)
                 for each in additions:
                     each.write(partial)
-                digests = {name: whole_content([file]) for name, file in _files_in(partial)}
-                summary[FILES] = digests | {SUMMARY: _digest_of(summary)}
+                summary = with_digests(summary, partial)
                 (partial / SUMMARY).write_text(json_text(summary, indent=1) + "\n", encoding="utf-8")
                 self._put(partial, summary)
             finally:
@@ -127,13 +120,13 @@ class ResultFolder:
         """Put the folder `partial` in its place. What was there is removed only if it is the same evaluation."""
         old = None
         if what_is_at(self.path):
-            before = _summary_at(self.path) or {}
+            before = _evaluation_at(self.path) or {}
             others = [name for name in SAME if before.get(name) != summary.get(name)]
-            others += ["videos"] if _ids(before) != _ids(summary) else []
-            others += ["the videos that were read"] if not _bad_ids(summary) <= _bad_ids(before) else []
+            others += ["videos"] if ids_of(before) != ids_of(summary) else []
+            others += ["the videos that were read"] if not bad_ids(summary) <= bad_ids(before) else []
             others += ["the frames of the videos"] if other_frames(before, summary) else []
             lost = {path.name for path in self.path.iterdir()} - {path.name for path in partial.iterdir()}
-            changed = _changed_in(self.path, before)
+            changed = changed_in(self.path, before)
             old = free_name(self.path, BEFORE)
             self.path.rename(old)
             reasons = {"an evaluation that differs in": others, "also": sorted(lost), "changed files:": changed}
@@ -183,7 +176,7 @@ def result_folder(path: Path, about: Mapping[str, Any], flag: str) -> ResultFold
         raise DataError(f"{given} is a link to {path}, which does not exist: delete it, or give a folder with {flag}")
     if there not in ("", "folder"):
         raise DataError(f"{path} is a {there}: give another folder with {flag}")
-    if there and any(path.iterdir()) and _summary_at(path) is None:
+    if there and any(path.iterdir()) and _evaluation_at(path) is None:
         raise DataError(f"{path} holds something else than an evaluation: give another folder with {flag}")
     parent = path.parent
     try:
@@ -204,54 +197,10 @@ def predictions_of(rows: VideoRows, videos: VideoList, about: Mapping[str, Any])
     return Predictions(ids[order], rows.labels[order], videos.classes, rows.log_probabilities[order], about)
 
 
-def _files_in(folder: Path) -> list[tuple[str, Path]]:
-    """The files in a folder and its folders, with their names relative to it."""
-    return [(path.relative_to(folder).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
-
-
-def _changed_in(folder: Path, summary: Mapping[str, Any]) -> list[str]:
-    """The files of an evaluation that are not as it wrote them: somebody may have noted in a table what is wrong.
-
-    Older versions kept no digests.
-    """
-    known = summary.get(FILES)
-    if not isinstance(known, Mapping):
-        return []
-    now = {name: whole_content([path]) for name, path in _files_in(folder) if name in known}
-    now[SUMMARY] = _digest_of(summary)
-    return sorted(name for name, digest in now.items() if digest != known.get(name))
-
-
-def _digest_of(summary: Mapping[str, Any]) -> str:
-    """A digest of all of a summary but its digests."""
-    text = json_text({name: entry for name, entry in summary.items() if name != FILES})
-    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-
-
-def _ids(summary: Mapping[str, Any]) -> list[object]:
-    """Hashes of the videos that an evaluation is of, for each split."""
-    passports = summary.get("passport")
-    if not isinstance(passports, Mapping):
-        return []
-    return [each.get("ids") for each in passports.values() if isinstance(each, Mapping)]
-
-
-def _bad_ids(summary: Mapping[str, Any]) -> set[object]:
-    """The videos that an evaluation left out of the scores, as it could not read them."""
-    found = summary.get("bad_videos")
-    return {str(each.get("id")) for each in found if isinstance(each, Mapping)} if isinstance(found, list) else set()
-
-
-def _summary_at(folder: Path) -> dict[str, Any] | None:
+def _evaluation_at(folder: Path) -> dict[str, Any] | None:
     """The summary of an evaluation's folder; None if it has none."""
-    with (
-        suppress(OSError, OtherFileError, ValueError, RecursionError),
-        open_plain_text(folder / SUMMARY, LARGEST_SUMMARY) as file,
-    ):
-        found = json.load(file)
-        if isinstance(found, dict) and "scores" in found:
-            return found
-    return None
+    found = read_summary(folder / SUMMARY)
+    return found if found and "scores" in found else None
 
 
 def _for_table(

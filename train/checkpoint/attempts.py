@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from common.files import reason, what_is_at
+from common.files import read_through, reason, what_is_at
 from network.weights.reading import read_plainly
 from train.checkpoint.checks import FIELDS, check_fields, check_progress_fields
 from train.checkpoint.progress import same_attempt
@@ -39,11 +39,10 @@ def read_plain_part(path: Path) -> Mapping[str, Any] | None:
 
 
 def _check_readable(path: Path) -> None:
-    """DataError if the system cannot read a file to its end: torch and zipfile may then call it damaged."""
+    """DataError if the system does not give a file: torch and zipfile may then call it damaged."""
     try:
-        with suppress(FileNotFoundError), path.open("rb", buffering=0) as file:
-            while file.read(2**20):
-                pass
+        with suppress(FileNotFoundError):
+            read_through(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {reason(error)}") from error
 

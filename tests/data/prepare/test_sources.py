@@ -14,8 +14,8 @@ from data.prepare.folder_tree import walk
 from data.prepare.labelled_sources import find_labelled_sources
 from data.prepare.report import Problem
 from data.prepare.sources import Sources, find_sources
-from evaluate.results.folder import SUMMARY
 from evaluate.results.predictions import FILE
+from evaluate.results.summary import SUMMARY
 
 YOUTUBE = "dQw4w9WgXcQ"
 

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from common import files
 from data.store import video_error
 from data.store.indexed_video import IndexedVideo
 from data.store.keyframe_index import index_video
@@ -117,9 +118,9 @@ def test_a_large_file_that_is_no_video_is_not_read_for_hours(tmp_path: Path, mon
     with pytest.raises(VideoError, match="opened as a video"):
         index_video(path)
     fail_from(monkeypatch, encode_video(tmp_path / "w.mp4", noisy(4)), 1000)
-    monkeypatch.setattr(video_error, "LONGEST", 0.0)
+    monkeypatch.setattr(files, "LONGEST", 0.0)
     video_error.check_readable(tmp_path / "w.mp4")
-    monkeypatch.setattr(video_error, "LONGEST", 30.0)
+    monkeypatch.setattr(files, "LONGEST", 30.0)
     with pytest.raises(UnreadableError):
         video_error.check_readable(tmp_path / "w.mp4")
 

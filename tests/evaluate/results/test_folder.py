@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from evaluate.results.folder import SUMMARY, result_folder
+from evaluate.results.folder import result_folder
+from evaluate.results.summary import SUMMARY
 
 
 @pytest.mark.parametrize("flag", ["--output", "--evaluation-dir"])
