@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ from data.labels.label_file import (
 )
 from data.labels.label_row import written_name
 from data.labels.locate import LabelFiles
-from data.labels.text import counted, first_names
+from data.labels.made_from import stem
+from data.labels.text import are_from_youtube, counted, first_names, is_youtube_name, path_key
 
 
 class SplitRows(NamedTuple):
@@ -134,18 +136,21 @@ def _overlap(rows: SplitRows) -> list[str]:
         names = first_names([f"{row.label}/{row.video_id}" for row in both])
         unless = f", unless these are two videos: {first_names(unlike)}" if unlike else ""
         lines.append(f"in both the train and the val labels: {counted(len(both), 'video')}, {names}{unless}")
-    return lines + _overlaps_in_time(shared, rows.val, {(row.label, row.video_id) for row in both})
+    return lines + _overlaps_in_time(shared, rows, {(row.label, row.video_id) for row in both})
 
 
-def _overlaps_in_time(train: list[LabelRow], val: list[LabelRow], told: set[tuple[str, str]]) -> list[str]:
+def _overlaps_in_time(train: list[LabelRow], rows: SplitRows, told: set[tuple[str, str]]) -> list[str]:
     """A line on videos of which clips in both splits overlap in time; a row without times is the whole video.
 
     Two whole videos of one id are left out, as each class may have its own video of that id. So is the same clip in
-    both splits, if its label and folder are `told`. Nothing tells whether seconds and frames overlap.
+    both splits, if its label and folder are `told`. Nothing tells whether seconds and frames overlap. `train` are the
+    train rows with an id of the val rows.
     """
+    if not train:
+        return []
     wanted = {row.youtube_id for row in train}
-    val = [row for row in val if row.youtube_id in wanted] if wanted else []
-    video = Recordings([*train, *val])
+    val = [row for row in rows.val if row.youtube_id in wanted]
+    video = Recordings([*rows.train, *rows.val])
     val_clips: defaultdict[str, list[LabelRow]] = defaultdict(list)
     for row in val:
         val_clips[video(row)].append(row)
@@ -177,19 +182,39 @@ def _overlaps_in_time(train: list[LabelRow], val: list[LabelRow], told: set[tupl
 
 
 class Recordings:
-    """Tells the videos that rows are of: by their ids, or by their paths where files in several folders have one id."""
+    """Tells the videos that rows are of: by their ids, or by their paths where files in several folders have one id.
 
-    def __init__(self, rows: list[LabelRow]) -> None:
-        paths: dict[str, str] = {}
-        self._several = {
-            row.youtube_id
-            for row in rows
-            if "/" in row.source and paths.setdefault(row.youtube_id, row.source) != row.source
-        }
+    Two paths are of one file if one is the end of the other, with or without a suffix. An id of YouTube is one video
+    in every folder.
+    """
+
+    def __init__(self, rows: Sequence[LabelRow]) -> None:
+        from_youtube = are_from_youtube({row.youtube_id for row in rows})
+        paths: defaultdict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            if "/" in row.source and not (from_youtube and is_youtube_name(row.youtube_id)):
+                paths[row.youtube_id].add(_path(row))
+        files = {name: _shortest(found) for name, found in paths.items()}
+        self._several = {name: found for name, found in files.items() if len(set(found.values())) > 1}
 
     def __call__(self, row: LabelRow) -> str:
         """What all rows of its recording have in common, and no others."""
-        return row.source if row.source and row.youtube_id in self._several else row.youtube_id
+        files = self._several.get(row.youtube_id)
+        return files.get(_path(row), row.youtube_id) if files else row.youtube_id
+
+
+def _path(row: LabelRow) -> str:
+    return "/".join(path_key(stem(row.source)))
+
+
+def _shortest(paths: Collection[str]) -> dict[str, str]:
+    """For each path the shortest of them that is its end: it is of the same file."""
+    found: dict[str, str] = {}
+    for path in sorted(paths, key=lambda each: each.count("/")):
+        names = path.split("/")
+        ends = ("/".join(names[first:]) for first in range(len(names) - 1, 0, -1))
+        found[path] = next((found[end] for end in ends if end in found), path)
+    return found
 
 
 def _overlapping_pair(row: LabelRow, val: list[LabelRow]) -> str:

@@ -4,9 +4,9 @@ import difflib
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Collection, Iterable, Sequence, Sized
 
-from common.text import shortened
+from common.text import composed, shortened
 
 SHOWN = 3  # names in a message
 # 11 characters for 64 bits, 6 in each: the last one can only be one of 16. Ids of other origin, such as subject_001,
@@ -94,6 +94,17 @@ def locale_hint(names: Iterable[str]) -> str:
     if name is None:
         return ""
     return f"names of files are {encoding} in this locale, and {shortened(ascii(name))} is not: set PYTHONUTF8=1"
+
+
+def are_from_youtube(ids: Collection[str]) -> bool:
+    """Whether most of the ids are of YouTube. Others look like one by chance: video_00004, but not video_00005."""
+    return 2 * sum(map(is_youtube_name, ids)) > len(ids)
+
+
+def path_key(path: str) -> tuple[str, str]:
+    """The folders of a path and its file's name as they are compared: in folders, spaces and underscores are one."""
+    folders, _, name = path.rpartition("/")
+    return canonical_name(folders), composed(name)
 
 
 def is_youtube_name(name: str) -> bool:

@@ -12,7 +12,7 @@ from data.labels.clip_length import cut_times
 from data.labels.label_row import LabelRow, written_name
 from data.labels.made_from import fits
 from data.labels.segment_names import are_other_files
-from data.labels.text import counted, is_youtube_name, letters, locale_hint
+from data.labels.text import are_from_youtube, counted, is_youtube_name, letters, locale_hint
 from data.prepare.class_of_file import ClassesOfFiles
 from data.prepare.file_names import is_frame
 from data.prepare.folder_contents import (
@@ -110,9 +110,7 @@ class _Search:
         self._written = {row.source for row in rows if "/" in row.source}
         self._rows = {(row.label, row.video_id) for row in rows}
         self._wholes = {(row.label, row.video_id) for row in rows if not row.is_part}
-        ids = {row.youtube_id for row in rows}
-        # Of other names, some look like ids of YouTube by chance: video_00004, but not video_00005.
-        self._from_youtube = 2 * sum(map(is_youtube_name, ids)) > len(ids)
+        self._from_youtube = are_from_youtube({row.youtube_id for row in rows})
 
     def find(self, row: LabelRow) -> Source | Problem:
         """The row's video, or why there is none. If no name is as written, one in another Unicode form is taken."""

@@ -8,11 +8,10 @@ from typing import NamedTuple, TypeVar
 
 from common.errors import DataError
 from common.files import inode_of, reason, what_is_at
-from common.text import composed
 from data.labels.label_row import LabelRow
 from data.labels.locate import VIDEOS, LabelFiles, find_label_files
 from data.labels.split_rows import SplitRows, read_split_rows
-from data.labels.text import canonical_name, counted, first_names, is_youtube_name
+from data.labels.text import are_from_youtube, canonical_name, counted, first_names, is_youtube_name, path_key
 from data.open import CUSTOM
 from data.store.folder_entries import is_folder
 from data.store.frame_store import DATABASE
@@ -125,11 +124,12 @@ class Labels:
     the ids of YouTube, which name one video wherever it lies.
     """
 
-    def __init__(self, videos: Sequence[FoundVideo], is_dataset: bool, rows: Iterable[LabelRow]) -> None:
+    def __init__(self, videos: Sequence[FoundVideo], is_dataset: bool, rows: Sequence[LabelRow]) -> None:
         self._has_classes = is_dataset
         self._classes = {canonical_name(label) for label in {row.label for row in rows}}
+        self._from_youtube = are_from_youtube({row.video_id for row in rows})
         self._folders = [canonical_name(_parent(video)) for video in videos]
-        self._names = _places(_path(video.name) for video in videos)
+        self._names = _places(path_key(video.name) for video in videos)
         self._of_class = _places((folder, video.id) for folder, video in zip(self._folders, videos, strict=True))
         self._ids = _places(video.id for video in videos)
 
@@ -137,13 +137,14 @@ class Labels:
         """The place of the row's video in the list; None if it is not there, or if it may be one of several."""
         found = None
         if row.source and not row.is_part:  # the file at the path of a part is the whole recording
-            found = self._names.get(_path(row.source))
+            found = self._names.get(path_key(row.source))
         if found is None:
             found = self._of_class.get((canonical_name(row.label), row.video_id))
         if found is None and not self._has_classes:
             found = self._ids.get(row.video_id, SEVERAL)
-            is_anywhere = is_youtube_name(row.video_id) or self._folders[found] not in self._classes
-            found = found if is_anywhere else None
+            is_anywhere = self._from_youtube and is_youtube_name(row.video_id)
+            if not is_anywhere and self._folders[found] in self._classes:
+                found = None
         return None if found == SEVERAL else found
 
 
@@ -153,12 +154,6 @@ def _places(keys: Iterable[Key]) -> dict[Key, int]:
     for place, key in enumerate(keys):
         found[key] = SEVERAL if key in found else place
     return found
-
-
-def _path(name: str) -> tuple[str, str]:
-    """A path as it is compared: in folders, spaces and underscores are one."""
-    folder, _, file = name.rpartition("/")
-    return canonical_name(folder), composed(file)
 
 
 def _parent(video: FoundVideo) -> str:

@@ -15,7 +15,7 @@ from data.labels.dataset_spec import DatasetSpec
 from data.labels.hints import hint_for_rows
 from data.labels.label_row import LabelRow
 from data.labels.locate import LabelFiles, find_label_files, find_val_labels
-from data.labels.split_rows import read_split_rows, read_val_rows
+from data.labels.split_rows import Recordings, read_split_rows, read_val_rows
 from data.labels.splits import Splits, load_splits, load_val
 from data.labels.text import locale_hint
 from data.store.frame_store import FrameStore
@@ -393,6 +393,31 @@ def test_overlaps_of_frames_and_of_files_with_one_name_are_told(tmp_path):
     val.write_text(header + "box,x/1.mp4,9,20\nwave,y/1.mp4,10,20\nwave,2,10,20\nwave,3,,\nwave,4,5,6\n")
     line = read_split_rows(LabelFiles(train, val)).report[-1]
     assert line.startswith("3 videos have") and "wave/1 frames 0-10 and box/1 frames 9-20" in line
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("jump/a2X2hz1G6i8.mp4", "run/a2X2hz1G6i8.mp4", True),  # an id of YouTube
+        ("jump/001.mp4", "/data/v/jump/001.mp4", True),
+        ("jump/001.mp4", "jump/001", True),
+        ("jump_high/001.mp4", "jump high/001.mp4", True),
+        ("jump/001.mp4", "run/001.mp4", False),
+        ("jump/001.mp4", "/data/v/run/001.mp4", False),
+        ("jump/video_00004.mp4", "run/video_00004.mp4", False),  # looks like an id of YouTube
+        ("v/c 1.mp4", "w/c_1.mp4", False),
+    ],
+)
+def test_rows_of_one_recording_are_known_by_paths_and_ids(tmp_path, one, other, is_same):
+    """Clips of one recording would be neighbours, and their overlap would not be told; or those of two are mixed up."""
+    train, val = tmp_path / "t.csv", tmp_path / "v.csv"
+    others = "wave,x/video_00001.mp4,0,1\nwave,x/video_00002.mp4,0,1\n" if "video_" in one else ""
+    train.write_text(f"label,path,start,end\nwave,{one},0,5\n{others}")
+    val.write_text(f"label,path,start,end\nbox,{other},4,6\n")
+    rows = read_split_rows(LabelFiles(train, val))
+    recording = Recordings([*rows.train, *rows.val])
+    assert (recording(rows.train[0]) == recording(rows.val[0])) == is_same
+    assert any("overlap" in line for line in rows.report) == is_same
 
 
 def test_names_that_are_not_ascii_are_found(disk):
